@@ -1,0 +1,55 @@
+"""The error tree. Errors say what, where, why and what to do; they never print, and they pickle."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from logrotor.model import Problem
+
+
+class LogrotorError(Exception):
+    """Every error that logrotor raises on purpose. Its arguments are exactly those of ``__init__``, so it pickles."""
+
+
+class ConfigError(LogrotorError):
+    """A configuration with which nothing can run. ``problems`` holds all of them, each with its place."""
+
+    def __init__(self, problems: tuple[Problem, ...]) -> None:
+        super().__init__(problems)
+        self.problems = problems
+
+    def __str__(self) -> str:
+        return "\n".join(str(problem) for problem in self.problems)
+
+
+class StateError(LogrotorError):
+    """The state directory cannot be used; nothing ran."""
+
+
+class Locked(LogrotorError):
+    """Another run holds the lock of the state directory."""
+
+
+class InsecureDirectory(LogrotorError):
+    """A directory that somebody else could change under our hands."""
+
+
+class Refused(LogrotorError):
+    """A log, archive or temp that is not what it should be; it was left alone."""
+
+
+class Stale(LogrotorError):
+    """The disk is no longer what the plan saw; plan again."""
+
+
+class Busy(LogrotorError):
+    """Another rotator works on this log right now; its temp is locked."""
+
+
+class ReopenFailed(LogrotorError):
+    """A reopen request that was not delivered; the message says what to do."""
+
+
+class Interrupted(LogrotorError):
+    """The caller asked the run to stop; what had begun was finished or undone."""

@@ -1,0 +1,54 @@
+"""Events, and their names. ``Rotator`` hands each to ``on_event``; who prints them is not decided here."""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+
+class Level(enum.IntEnum):
+    """How much an event matters; the numbers are those of :mod:`logging`."""
+
+    DEBUG = 10
+    INFO = 20
+    WARNING = 30
+    ERROR = 40
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """Something that happened: ``noun.verb`` and fields, never a sentence."""
+
+    name: str
+    level: Level
+    fields: Mapping[str, Any] = field(default_factory=dict)
+
+
+OnEvent = Callable[[Event], object]
+
+NAMES: Mapping[str, tuple[Level, str]] = {
+    "run.started": (Level.INFO, "a run starts: number of logs found and due"),
+    "log.missing": (Level.DEBUG, "a configured log does not exist"),
+    "log.skipped": (Level.DEBUG, "a configured path is none of our business, say a link to /dev/stdout"),
+    "log.shadowed": (Level.DEBUG, "a second rule names the file too; the first in file order has it"),
+    "log.idle": (Level.DEBUG, "a log is not due, and why"),
+    "log.refused": (Level.ERROR, "a log is not touched, why, and what to do"),
+    "log.created": (Level.DEBUG, "a missing live log was created"),
+    "log.recovered": (Level.DEBUG, "what an interrupted run left was finished or dropped"),
+    "rotation.completed": (Level.DEBUG, "a log was taken: protocol, guarantee, bytes"),
+    "rotation.failed": (Level.ERROR, "a log could not be taken; it is due again at the next run"),
+    "reopen.signalled": (Level.INFO, "a reopen request was delivered"),
+    "reopen.failed": (Level.ERROR, "a reopen request was not delivered, why, and what to do"),
+    "archive.removed": (Level.DEBUG, "retention removed an archive, and why"),
+    "archive.compressed": (Level.DEBUG, "an archive reached its final form and place"),
+    "archive.deferred": (Level.DEBUG, "an archive stays as it is for now, and why"),
+    "archive.failed": (Level.ERROR, "an archive could not be compressed, moved or removed"),
+    "hook.completed": (Level.DEBUG, "on_archive succeeded for an archive"),
+    "hook.failed": (Level.ERROR, "on_archive failed for an archive; it is tried again at the next run"),
+    "problem.found": (Level.ERROR, "a rule, a directory or the state file is wrong; the others went on"),
+    "state.replaced": (Level.WARNING, "a damaged state file was set aside and a new one begun"),
+    "run.completed": (Level.INFO, "a run ended: counts, duration, exit code"),
+    "run.interrupted": (Level.WARNING, "a run was asked to stop and stopped cleanly"),
+}
