@@ -1,0 +1,80 @@
+"""The command line: parse, call, print, exit code. Decides nothing about logs.
+
+Each command is a module that is imported when it is called, so that ``logrotor run`` pays only for what it uses.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from typing import NoReturn
+
+import click
+
+import logrotor
+from logrotor.cli import streams
+from logrotor.cli.lazy import LazyGroup
+from logrotor.cli.options import config_option
+from logrotor.cli.session import EXIT_CODES, Session
+
+# name -> (module, its line in the list of commands); the module holds the command under that name
+COMMANDS = {
+    "run": ("logrotor.cli.run", "Rotate what is due, retire and compress archives."),
+    "plan": ("logrotor.cli.plan", "Show what a run would do and why; changes nothing."),
+    "check": ("logrotor.cli.check", "Check the configuration and show which one is used."),
+}
+
+GROUP_EPILOG = f"""\
+\b
+Examples:
+  logrotor check                      is the configuration right?
+  logrotor plan                       what would happen now, and why?
+  logrotor run                        do it (from cron, a timer or a queue)
+  logrotor plan /var/log/app/app.log  why is this log (not) rotated?
+
+\b
+Shell completion (bash; zsh_source and fish_source exist too):
+  eval "$(_LOGROTOR_COMPLETE=bash_source logrotor)"
+
+{EXIT_CODES}
+"""
+
+
+@click.group(cls=LazyGroup, commands=COMMANDS, epilog=GROUP_EPILOG, context_settings={"help_option_names": ["--help"]})
+@config_option
+@click.version_option(logrotor.__version__, prog_name="logrotor")
+def cli(config: str | None) -> None:
+    """Rotate log files without root, and lose no line whatever fails.
+
+    logrotor moves a log aside when it is too large or its time has come, asks the writer to reopen it, compresses the
+    archive once nobody writes it any more, and removes archives that retention no longer keeps. Killed at any point,
+    the next run finishes the work. The configuration is looked for as given with -c, by $LOGROTOR_CONFIG, then in the
+    usual places; "logrotor check" says which one it is.
+    """
+
+
+def main() -> NoReturn:
+    """The console script: never returns, never shows a traceback for an expected error."""
+    streams.repair()
+    code = call(sys.argv[1:])
+    streams.settle()
+    sys.exit(code)
+
+
+def call(args: Sequence[str]) -> int:
+    """Run one command line and return its exit code; what goes wrong is told on stderr."""
+    session = Session()
+    try:
+        return int(cli.main(list(args), prog_name="logrotor", standalone_mode=False, obj=session) or 0)
+    except click.ClickException as error:
+        error.show()
+        return error.exit_code
+    except (click.Abort, KeyboardInterrupt):
+        return 130
+    except BrokenPipeError:  # the reader of --help went away: nobody is left to tell
+        streams.silence(1)
+        return 1
+    except Exception as error:
+        from logrotor.cli import failures
+
+        return failures.tell(error, session)

@@ -1,0 +1,99 @@
+"""``logrotor check``: which configuration is used, and everything that is wrong with it."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from logrotor.cli import streams, text
+from logrotor.cli.options import config_option, config_path, json_option
+from logrotor.cli.session import EXIT_CODES
+
+if TYPE_CHECKING:
+    from logrotor.model import Config, Problem
+
+EPILOG = f"""\
+\b
+Examples:
+  logrotor check
+  logrotor check -c /etc/logrotor.toml && systemctl start logrotor.timer
+  logrotor check --json | jq -r '.problems[].message'
+
+{EXIT_CODES}
+
+1 means here: some rule is wrong, the others run. 2: nothing can run.
+"""
+
+
+@click.command(epilog=EPILOG, short_help="Check the configuration.")
+@config_option
+@json_option("Print the loaded configuration and its problems as JSON.")
+@click.pass_context
+def check(ctx: click.Context, config: str | None, as_json: bool) -> int:
+    """Check the configuration and show which one is used.
+
+    Prints which file was found and how, what it includes, where state is kept and why there, its rules and reopen
+    targets, and every problem at once with its file, line and key, what is accepted, and the nearest known key. A rule
+    that is wrong alone does not switch off the others. Logs are not looked at: "logrotor plan" does that.
+    """
+    from logrotor.config import find_config, load_config
+    from logrotor.errors import ConfigError
+
+    given = config_path(ctx)
+    file = find_config(given, os.environ)
+    try:
+        loaded = load_config(given, environ=os.environ)
+    except ConfigError as error:
+        return _show(file, None, error.problems, as_json=as_json)
+    return _show(file, loaded, loaded.problems, as_json=as_json)
+
+
+def _show(file: str, config: Config | None, problems: tuple[Problem, ...], *, as_json: bool) -> int:
+    code = 2 if config is None else 1 if problems else 0
+    how = _how(file)
+    if as_json:
+        streams.write_json(_as_json(file, how, config, problems, code))
+    else:
+        facts = [("configuration", f"{file} ({how})"), *(_facts(config) if config else [])]
+        found = [text.lines(str(problem)) for problem in problems]
+        streams.write("\n".join([*text.table(facts), *found, _verdict(config, problems, code)]))
+    return code
+
+
+def _how(file: str) -> str:
+    ctx = click.get_current_context()
+    if config_path(ctx):
+        return "given with -c"
+    return "named by $LOGROTOR_CONFIG" if os.environ.get("LOGROTOR_CONFIG") else "found in the usual places"
+
+
+def _facts(config: Config) -> list[tuple[str, str]]:
+    included = [("included", file) for file in config.files[1:]]
+    user = [("run as", config.run_as)] if config.run_as else []
+    rules = ", ".join(spec.name for spec in config.logs)
+    targets = ", ".join(f"{target.name} ({target.manager})" for target in config.targets.values())
+    return [
+        *included,
+        ("state_dir", f"{config.state_dir} ({config.state_dir_origin})"),
+        *user,
+        ("rules", f"{len(config.logs)}: {rules}"),
+        ("targets", targets or "none"),
+    ]
+
+
+def _verdict(config: Config | None, problems: tuple[Problem, ...], code: int) -> str:
+    if code == 0:
+        return "No problem."
+    wrong = text.count(len(problems), "problem")
+    if code == 2 or config is None:
+        return f"{wrong}; nothing can run."
+    return f"{wrong}; {text.count(len(config.logs), 'rule')} can run."
+
+
+def _as_json(file: str, how: str, config: Config | None, problems: tuple[Problem, ...], code: int) -> dict[str, Any]:
+    from logrotor.model import as_json
+
+    loaded = as_json(config) if config else None
+    return {"file": file, "found": how, "exit_code": code, "problems": as_json(problems), "config": loaded}

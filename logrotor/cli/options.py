@@ -1,0 +1,92 @@
+"""Options that several commands share, how the configuration is loaded, and what the shell completes."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+if TYPE_CHECKING:
+    from click.shell_completion import CompletionItem
+
+    from logrotor.model import Config
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+def config_option(command: F) -> F:
+    """``-c FILE``, before the command's name or after it; after it wins."""
+    text = "Configuration file. Without it $LOGROTOR_CONFIG, then the usual places."
+    return click.option("-c", "--config", metavar="FILE", type=click.Path(), help=text)(command)
+
+
+def json_option(text: str) -> Callable[[F], F]:
+    """``--json``: exact values on stdout."""
+    return click.option("--json", "as_json", is_flag=True, help=text)
+
+
+def force_option(command: F) -> F:
+    """``--force``: due or not."""
+    return click.option("--force", is_flag=True, help="Rotate also what is not due.")(command)
+
+
+def only_option(command: F) -> F:
+    """``--only``: a part of the configuration."""
+    return click.option(
+        "--only",
+        metavar="NAME|PATH",
+        multiple=True,
+        help="Only this rule or this log; may be given several times.",
+        shell_complete=complete_names,
+    )(command)
+
+
+def config_path(ctx: click.Context) -> str | None:
+    """What ``-c`` said, nearest to the end of the command line first."""
+    at: click.Context | None = ctx
+    while at is not None:
+        if at.params.get("config"):
+            return str(at.params["config"])
+        at = at.parent
+    return None
+
+
+def load(ctx: click.Context) -> Config:
+    """The configuration; ConfigError if no rule of it can run."""
+    from logrotor.config import load_config
+
+    return load_config(config_path(ctx), environ=os.environ)
+
+
+def become(config: Config) -> None:
+    """Started as root with ``run_as``: be that user from here on."""
+    if config.run_as and os.geteuid() == 0:
+        from logrotor.disk.identity import become
+
+        become(config.run_as)
+
+
+def selection(config: Config, given: Iterable[str]) -> tuple[str, ...]:
+    """Rule names as they are, paths made absolute."""
+    rules = {spec.name for spec in config.logs}
+    return tuple(os.path.abspath(item) if item not in rules and _is_path(item) else item for item in given)
+
+
+def _is_path(item: str) -> bool:
+    return "/" in item or os.path.lexists(item)
+
+
+def complete_names(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
+    """Rule names and literal paths of the configuration; the files of the disk where none of them fits."""
+    from click.shell_completion import CompletionItem
+
+    try:
+        config = load(ctx)
+    except Exception:  # a shell that completes has no place for a message
+        return [CompletionItem(incomplete, type="file")]
+    paths = (path for spec in config.logs for path in spec.paths if not set("*?[") & set(path))
+    names = (spec.name for spec in config.logs)
+    found = [CompletionItem(text) for text in (*names, *paths) if text.startswith(incomplete)]
+    return found or [CompletionItem(incomplete, type="file")]

@@ -1,0 +1,76 @@
+"""The three standard streams, also when the caller closed them or their reader went away."""
+
+from __future__ import annotations
+
+import errno
+import io
+import json
+import os
+import sys
+from typing import Any
+
+import click
+
+
+def repair() -> None:
+    """Open closed descriptors 0 to 2 on /dev/null and let no file name break the output.
+
+    Without it the next file that is opened, a log for example, would become descriptor 1 or 2 and get our messages.
+    """
+    for fd in (0, 1, 2):
+        _fill(fd)
+    sys.stdin = sys.stdin or open(0, closefd=False)  # noqa: SIM115
+    sys.stdout = sys.stdout or open(1, "w", closefd=False)  # noqa: SIM115
+    sys.stderr = sys.stderr or open(2, "w", closefd=False)  # noqa: SIM115
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")
+
+
+def _fill(fd: int) -> None:
+    try:
+        os.fstat(fd)
+    except OSError:
+        opened = os.open(os.devnull, os.O_RDWR)
+        if opened != fd:
+            os.dup2(opened, fd)
+            os.close(opened)
+        os.set_inheritable(fd, True)  # hooks and commands that we start need them too
+
+
+def write(text: str) -> None:
+    """Print ``text`` on stdout at once. A reader that went away (``| head``) is no error; a full disk is one."""
+    try:
+        click.echo(text)
+    except OSError as error:
+        silence(1)
+        if error.errno != errno.EPIPE:
+            raise click.ClickException(f"cannot write to standard output: {error.strerror}") from error
+
+
+def write_json(value: Any) -> None:
+    """Print ``value`` as JSON; only ASCII, so that a file name of any bytes comes through."""
+    write(json.dumps(value, indent=2))
+
+
+def settle() -> None:
+    """Flush both streams, so that the interpreter has nothing to complain about when it ends."""
+    for fd, stream in ((1, sys.stdout), (2, sys.stderr)):
+        try:
+            stream.flush()
+        except (OSError, ValueError):
+            silence(fd)
+
+
+def silence(fd: int) -> None:
+    """Point a descriptor that can no longer be written at /dev/null."""
+    null = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(null, fd)
+    os.close(null)
+
+
+def is_terminal(stream: Any) -> bool:
+    """Whether ``stream`` is a terminal; a closed one is not."""
+    try:
+        return bool(stream.isatty())
+    except (AttributeError, ValueError):
+        return False

@@ -1,0 +1,64 @@
+"""``logrotor check``: the configuration, and where it came from."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import pytest
+
+from logrotor.model import Manager, Problem, ReopenTarget
+
+PROBLEM = Problem("/etc/logrotor.toml", "log[2].max_sise", "unknown key; did you mean max_size?", 12, "b")
+
+
+def test_fine(logrotor, world, monkeypatch):
+    """check says which file is used and how it was found, where state is kept, its rules and targets."""
+    monkeypatch.delenv("LOGROTOR_CONFIG", raising=False)
+    target = ReopenTarget(name="workers", manager=Manager.SUPERVISORD)
+    files = ("/etc/logrotor.toml", "/etc/logrotor.d/app.toml")
+    world.config = dataclasses.replace(world.config, targets={"workers": target}, files=files, run_as="www-data")
+    result = logrotor("check")
+    assert result.code == 0
+    assert [line.split(None, 1) for line in result.out.splitlines()] == [
+        ["configuration", "/etc/logrotor.toml (found in the usual places)"],
+        ["included", "/etc/logrotor.d/app.toml"],
+        ["state_dir", "/var/lib/logrotor (state_dir in /etc/logrotor.toml)"],
+        ["run", "as         www-data"],
+        ["rules", "1: workers"],
+        ["targets", "workers (supervisord)"],
+        ["No", "problem."],
+    ]
+
+
+@pytest.mark.parametrize(
+    ("args", "variable", "how"), [(("-c", "a"), "b", "given with -c"), ((), "b", "named by $LOGROTOR_CONFIG")]
+)
+def test_how_it_was_found(logrotor, monkeypatch, args, variable, how):
+    """check says why it is this file."""
+    monkeypatch.setenv("LOGROTOR_CONFIG", variable)
+    assert f"({how})" in logrotor("check", *args).out
+
+
+def test_one_rule_wrong(logrotor, world):
+    """A wrong rule is told with file, line and key: exit code 1, the others can run."""
+    world.config = dataclasses.replace(world.config, problems=(PROBLEM,))
+    result = logrotor("check")
+    assert result.code == 1
+    assert "/etc/logrotor.toml:12: log[2].max_sise: unknown key; did you mean max_size?" in result.out
+    assert result.out.endswith("1 problem; 1 rule can run.\n")
+
+
+def test_nothing_can_run(logrotor, world):
+    """If nothing can run, all problems are told: exit code 2."""
+    world.broken = (PROBLEM, dataclasses.replace(PROBLEM, key="state_dir"))
+    result = logrotor("check")
+    assert result.code == 2 and result.out.endswith("2 problems; nothing can run.\n")
+    assert result.out.count("/etc/logrotor.toml:12") == 2
+
+
+def test_json(logrotor, world):
+    """check --json has the loaded rules, the problems and the exit code."""
+    world.config = dataclasses.replace(world.config, problems=(PROBLEM,))
+    found = logrotor("check", "--json").json
+    assert found["exit_code"] == 1 and found["problems"][0]["line"] == 12
+    assert found["config"]["logs"][0]["name"] == "workers" and found["file"] == "/etc/logrotor.toml"
