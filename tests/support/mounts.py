@@ -1,0 +1,167 @@
+"""Real file systems for tests: small ones, ones that lose power, a bind-mounted file. All need root."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from tests.support.need import need
+
+# The least that each mkfs accepts, and some. The images are sparse.
+_SIZES = {"ext4": "64M", "xfs": "320M", "btrfs": "160M"}
+_MKFS = {"ext4": ["mkfs.ext4", "-q", "-F"], "xfs": ["mkfs.xfs", "-q", "-f"], "btrfs": ["mkfs.btrfs", "-q", "-f"]}
+
+
+@dataclass(frozen=True, slots=True)
+class LoopMount:
+    """A file system in an image file."""
+
+    path: Path
+    device: str
+    fstype: str
+
+    def power_cut(self) -> None:
+        """Lose everything that was not made durable, and come back with what a reboot finds. Nobody may use it."""
+        _run("xfs_io", "-x", "-c", "shutdown", os.fspath(self.path))
+        _retried("umount", os.fspath(self.path))
+        _run("mount", "-t", self.fstype, self.device, os.fspath(self.path))
+
+
+@contextmanager
+def tmpfs(folder: Path, size: str = "1m", inodes: int | None = None, mode: str = "0755") -> Iterator[Path]:
+    """An empty tmpfs of ``size`` with ``inodes`` inodes (its root takes one) at ``folder``/tmpfs."""
+    options = f"size={size},mode={mode}" + (f",nr_inodes={inodes}" if inodes else "")
+    with _mounted(folder / "tmpfs", "-t", "tmpfs", "-o", options, "tmpfs") as path:
+        yield path
+
+
+@contextmanager
+def loop_mount(folder: Path, fstype: str, size: str | None = None) -> Iterator[LoopMount]:
+    """A fresh file system ("ext4", "xfs", "btrfs") at ``folder``/``fstype``, its image beside it."""
+    need(shutil.which(_MKFS[fstype][0]), f"{_MKFS[fstype][0]}")
+    _need_root()
+    image = folder / f"{fstype}.img"
+    _run("truncate", "-s", size or _SIZES[fstype], os.fspath(image))
+    _run(*_MKFS[fstype], os.fspath(image))
+    with _loop_device(image) as device, _mounted(folder / fstype, "-t", fstype, device) as path:
+        path.chmod(0o755)
+        yield LoopMount(path, device, fstype)
+    image.unlink()
+
+
+@contextmanager
+def overlay(folder: Path, base: Path | None = None) -> Iterator[Path]:
+    """An overlay at ``folder``/overlay; its layers lie in ``base``, else in ``folder`` or, if need be, a tmpfs."""
+    if base is not None:
+        with _overlay(folder, base) as path:
+            yield path
+        return
+    try:
+        with _overlay(folder, folder, probe=True):
+            pass
+        fits = True
+    except OSError:
+        fits = False  # folder lies on an overlay itself, as in most containers
+    if fits:
+        with _overlay(folder, folder) as path:
+            yield path
+    else:
+        with tmpfs(folder, "64m") as base, _overlay(folder, base) as path:
+            yield path
+
+
+@contextmanager
+def bind_file(source: Path, target: Path) -> Iterator[Path]:
+    """``source`` mounted over the file ``target`` (made if missing), as containers do with single files."""
+    _need_root()
+    target.touch()
+    _run("mount", "--bind", os.fspath(source), os.fspath(target))
+    try:
+        yield target
+    finally:
+        subprocess.run(["umount", "-l", target], check=False)
+
+
+@contextmanager
+def read_only(folder: Path) -> Iterator[Path]:
+    """``folder`` made read-only by a bind mount on itself, for its users see EROFS, root too."""
+    _need_root()
+    _run("mount", "--bind", os.fspath(folder), os.fspath(folder))
+    try:
+        _run("mount", "-o", "remount,bind,ro", os.fspath(folder))
+        yield folder
+    finally:
+        subprocess.run(["umount", "-l", folder], check=False)
+
+
+def collapses(folder: Path) -> bool:
+    """Whether a range of a file in ``folder`` can be collapsed, asked of the file system itself."""
+    probe = folder / ".collapse-probe"
+    probe.write_bytes(bytes(3 << 16))
+    try:
+        argv = ["fallocate", "--collapse-range", "--offset", "0", "--length", str(1 << 16), os.fspath(probe)]
+        return subprocess.run(argv, capture_output=True, check=False).returncode == 0
+    finally:
+        probe.unlink()
+
+
+@contextmanager
+def _overlay(folder: Path, base: Path, *, probe: bool = False) -> Iterator[Path]:
+    layers = {name: base / f"overlay-{name}" for name in ("lower", "upper", "work")}
+    for layer in layers.values():
+        layer.mkdir(exist_ok=True)
+        layer.chmod(0o755)
+    options = f"lowerdir={layers['lower']},upperdir={layers['upper']},workdir={layers['work']}"
+    with _mounted(folder / "overlay", "-t", "overlay", "-o", options, "overlay", tolerate=probe) as path:
+        yield path
+
+
+@contextmanager
+def _mounted(path: Path, *arguments: str, tolerate: bool = False) -> Iterator[Path]:
+    """``mount ARGUMENTS path``. It is always unmounted, lazily: a test that failed may still use it."""
+    _need_root()
+    path.mkdir(exist_ok=True)
+    done = subprocess.run(["mount", *arguments, path], capture_output=True, text=True, check=False)
+    if done.returncode and tolerate:
+        raise OSError(done.stderr)
+    need(done.returncode == 0, f"mount {' '.join(arguments)}: {done.stderr.strip()}")
+    try:
+        yield path
+    finally:
+        subprocess.run(["umount", "-l", path], check=False)
+
+
+@contextmanager
+def _loop_device(image: Path) -> Iterator[str]:
+    need(os.path.exists("/dev/loop-control"), "loop devices")
+    device = _retried("losetup", "--find", "--show", os.fspath(image)).strip()  # two tests may find the same free one
+    try:
+        yield device
+    finally:
+        subprocess.run(["losetup", "-d", device], capture_output=True, check=False)
+
+
+def _need_root() -> None:
+    need(os.geteuid() == 0, "root, to mount")
+
+
+def _retried(*argv: str, tries: int = 50) -> str:
+    for _ in range(tries - 1):
+        done = subprocess.run(argv, capture_output=True, text=True, check=False)
+        if done.returncode == 0:
+            return done.stdout
+        time.sleep(0.1)
+    return _run(*argv)
+
+
+def _run(*argv: str) -> str:
+    done = subprocess.run(argv, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise OSError(f"{' '.join(argv)}: exit {done.returncode}: {done.stderr.strip()}")
+    return done.stdout
