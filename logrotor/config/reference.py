@@ -1,0 +1,53 @@
+"""Render the table of keys as Markdown, for the README."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+from logrotor.config.keys import LOG, REOPEN, TOP, Key
+from logrotor.model import Manager
+
+_MANAGERS = (Manager.SUPERVISORD, Manager.SYSTEMD, Manager.PIDFILE, Manager.COMMAND)
+
+
+def reference() -> str:
+    """The reference of all keys; the same text for the same table of keys."""
+    return "\n\n".join(
+        [
+            _section("Top level", TOP, "Stand at the head of the file, before the first table."),
+            _section(
+                "`[[log]]` and `[defaults]`",
+                LOG,
+                "Every key but `name` and `paths` may stand in `[defaults]`, for all rules; "
+                '`"off"` in a rule unsets what it would inherit.',
+            ),
+            _section(
+                "`[reopen.NAME]`",
+                REOPEN,
+                "Who is asked to reopen logs; a rule names it with `reopen`. The last column: who needs the key.",
+                managers=True,
+            ),
+        ]
+    )
+
+
+def _section(title: str, keys: Mapping[str, Key], text: str, *, managers: bool = False) -> str:
+    head = ["Key", "Accepted", "Default", "What it does", *(["Managers"] if managers else [])]
+    rows = [_row(key) + ([_used_by(key)] if managers else []) for key in keys.values()]
+    return f"### {title}\n\n{text}\n\n" + "\n".join(_line(row) for row in [head, ["---"] * len(head), *rows])
+
+
+def _row(key: Key) -> list[str]:
+    return [f"`{key.name}`", key.accepted, key.default or "none", key.doc]
+
+
+def _used_by(key: Key) -> str:
+    if key.allowed == frozenset(Manager):
+        return "all"
+    return ", ".join(
+        f"{m.value} ({'required' if m in key.required else 'optional'})" for m in _MANAGERS if m in key.allowed
+    )
+
+
+def _line(cells: Iterable[str]) -> str:
+    return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"

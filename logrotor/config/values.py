@@ -1,0 +1,175 @@
+"""Parse single values. Each parser returns the value or raises ``ValueError`` with what is wrong ("is no mode").
+
+What would be accepted stands in the table of keys, which adds it to the message; nothing here knows a key.
+"""
+
+from __future__ import annotations
+
+import enum
+import os
+import re
+import signal as signal_module
+from collections.abc import Callable, Mapping
+from typing import TypeVar
+
+_E = TypeVar("_E", bound=enum.StrEnum)
+
+_MODE = re.compile(r"(?:0o)?[0-7]{3,5}")
+_UNIT = re.compile(r"[A-Za-z0-9:_.\\@][A-Za-z0-9:_.\\@-]*")
+
+
+def mode(value: object) -> int:
+    """Permission bits from an octal string, writable by the owner."""
+    if isinstance(value, int) and not isinstance(value, bool):
+        meant = f"0{value}" if _MODE.fullmatch(str(value)) else "0664"
+        raise ValueError(f'is a number, and nobody can see whether octal or decimal; write the octal digits "{meant}"')
+    if not isinstance(value, str) or not _MODE.fullmatch(value):
+        raise ValueError("is no mode")
+    bits = int(value.removeprefix("0o"), 8)
+    if bits > 0o777:
+        raise ValueError("has more than the permission bits")
+    if not bits & 0o200:
+        raise ValueError("does not let the owner write")
+    return bits
+
+
+def whole(low: int, high: int | None = None) -> Callable[[object], int]:
+    """A parser for whole numbers from ``low`` to ``high``."""
+
+    def parse(value: object) -> int:
+        if isinstance(value, bool) or not isinstance(value, int):
+            raise ValueError("is no whole number")
+        if value < low or (high is not None and value > high):
+            raise ValueError("is too small" if value < low else "is too large")
+        return value
+
+    return parse
+
+
+def backup_count(value: object) -> int:
+    """How many archives stay: at least 1."""
+    if value == 0 and type(value) is int:
+        raise ValueError('would delete the log when it is rotated; "off" keeps every archive')
+    return whole(1)(value)
+
+
+def boolean(value: object) -> bool:
+    """true or false, and nothing that resembles them."""
+    if not isinstance(value, bool):
+        raise ValueError("is neither true nor false")
+    return value
+
+
+def one_of(kind: type[_E], *members: _E, other_words: Mapping[str, _E] | None = None) -> Callable[[object], _E]:
+    """A parser for some members of an enum (none given: all), by their values, or by ``other_words``."""
+    words = {member.value: member for member in members or tuple(kind)} | dict(other_words or {})
+
+    def parse(value: object) -> _E:
+        if not isinstance(value, str) or value not in words:
+            raise ValueError("is not known here")
+        return words[value]
+
+    return parse
+
+
+def text(value: object) -> str:
+    """A string that is not empty and can be handed to the system."""
+    if not isinstance(value, str) or not value.strip():
+        raise ValueError("is no text" if not isinstance(value, str) else "is empty")
+    if "\0" in value:
+        raise ValueError("holds a NUL character")
+    return value
+
+
+def name(value: object) -> str:
+    """A name for a rule, a target or a user. No slash, so that a name is never taken for a path."""
+    word = text(value)
+    if word != word.strip() or not word.isprintable() or "/" in word or word.startswith("-") or word == "off":
+        raise ValueError("is no name")
+    return word
+
+
+def unit(value: object) -> str:
+    """The name of a systemd unit."""
+    word = text(value)
+    if not _UNIT.fullmatch(word):
+        raise ValueError("is no unit")
+    return word
+
+
+def path(value: object) -> str:
+    """A path as written; a path object is fine too."""
+    return text(os.fsdecode(value) if isinstance(value, os.PathLike) else value)
+
+
+def file_path(value: object) -> str:
+    """The path of a file, or a glob for files."""
+    written = path(value)
+    if written.endswith("/"):
+        raise ValueError('is a directory; for the logs in it write "DIR/*.log"')
+    return written
+
+
+def list_of(parse: Callable[[object], str], *, empty: bool = False) -> Callable[[object], tuple[str, ...]]:
+    """A parser for lists. One string is refused: as an argv it would be a shell command, which is never run."""
+
+    def parse_all(value: object) -> tuple[str, ...]:
+        if isinstance(value, (str, os.PathLike)):
+            raise ValueError("is not a list; put it in [ ]")
+        if not isinstance(value, (list, tuple)):
+            raise ValueError("is not a list")
+        if not value and not empty:
+            raise ValueError("is empty")
+        return tuple(_item(parse, item, number) for number, item in enumerate(value, 1))
+
+    return parse_all
+
+
+def _item(parse: Callable[[object], str], item: object, number: int) -> str:
+    try:
+        return parse(item)
+    except ValueError as error:
+        raise ValueError(f"is wrong in item {number}, {shown(item)}, which {error}") from None
+
+
+def argument(value: object) -> str:
+    """One argument of a command; it may be empty."""
+    return "" if value == "" else text(value)
+
+
+def argv(value: object) -> tuple[str, ...]:
+    """A command and its arguments, run without a shell."""
+    arguments = list_of(argument)(value)
+    if not arguments[0].strip():
+        raise ValueError("names no command")
+    return arguments
+
+
+def signal_name(value: object) -> str:
+    """A signal without ``SIG``. KILL and STOP cannot be handled, so no process reopens its logs on them."""
+    if not isinstance(value, str):
+        raise ValueError("is no name of a signal")
+    word = value.strip().upper().removeprefix("SIG")
+    if f"SIG{word}" not in signal_module.Signals.__members__:
+        raise ValueError("is no name of a signal")
+    if word in ("KILL", "STOP"):
+        raise ValueError("cannot be handled by any process")
+    return word
+
+
+def function(value: object) -> Callable[[tuple[str, ...]], object]:
+    """Something that can be called."""
+    if not callable(value):
+        raise ValueError("cannot be called")
+    return value
+
+
+def shown(value: object) -> str:
+    """``value`` for a message: as the user wrote it, shortened."""
+    if isinstance(value, bool):
+        return str(value).lower()
+    try:
+        written = repr(value) if isinstance(value, (str, int, float, list, tuple, dict)) else str(value)
+    except ValueError:  # an integer of more than 4300 digits
+        return "a huge number"
+    return written if len(written) <= 60 else f"{written[:57]}..."
