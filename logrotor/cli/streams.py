@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 import io
-import json
 import os
 import sys
 from typing import Any
@@ -49,6 +48,8 @@ def write(text: str) -> None:
 
 def write_json(value: Any) -> None:
     """Print ``value`` as JSON; only ASCII, so that a file name of any bytes comes through."""
+    import json
+
     write(json.dumps(value, indent=2))
 
 

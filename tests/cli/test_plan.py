@@ -217,6 +217,17 @@ def test_stranger(logrotor, full, tmp_path):
     assert "does not exist" in logrotor("plan", str(tmp_path / "y.log")).out
 
 
+def test_ctrl_c_in_a_plan(logrotor, world, monkeypatch):
+    """Ctrl-C while planning ends with 130 and no traceback."""
+
+    def interrupted(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("logrotor.cli.plan._plan", lambda *a, **k: interrupted())
+    result = logrotor("plan")
+    assert (result.code, result.err.strip()) == (130, "")
+
+
 def test_local_zone_is_that_of_the_day(monkeypatch):
     """--at in summer is summer time, also when asked in winter."""
     import logrotor.clock

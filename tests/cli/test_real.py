@@ -1,0 +1,155 @@
+"""The command line with the real rotator, each command a process of its own."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from tests.support.command import arguments, environment, logrotor, start
+
+LINES = b"".join(b"line %07d of the log\n" % number for number in range(3000))
+
+
+@pytest.fixture
+def site(tmp_path: Path) -> Path:
+    """Two logs over 10 KB, one below, and one that is missing."""
+    (tmp_path / "logs").mkdir()
+    for name in ("a.log", "b.log"):
+        (tmp_path / "logs" / name).write_bytes(LINES)
+    (tmp_path / "logs" / "small.log").write_bytes(b"x\n")
+    (tmp_path / "logrotor.toml").write_text(f"""
+state_dir = "{tmp_path}/state"
+[[log]]
+name = "app"
+paths = ["logs/a.log", "logs/b.log", "logs/small.log", "logs/gone.log"]
+max_size = "10K"
+backup_count = 2
+""")
+    return tmp_path
+
+
+def names(site: Path) -> list[str]:
+    return sorted(os.listdir(site / "logs"))
+
+
+def unpacked(archive: Path) -> bytes:
+    return subprocess.run(["zstd", "-dc", archive], capture_output=True, check=True).stdout
+
+
+def test_cron(site):
+    """From cron, a run rotates what is due and prints nothing; the next run has nothing to do and prints nothing."""
+    for _ in range(2):
+        result = logrotor("run", "-c", site / "logrotor.toml", check=0)
+        assert (result.stdout, result.stderr) == ("", "")
+        assert names(site) == ["a.log", "a.log.1.zst", "b.log", "b.log.1.zst", "small.log"]
+    assert unpacked(site / "logs/a.log.1.zst") == LINES
+
+
+def test_plan_is_what_run_does(site):
+    """plan changes nothing, and tells what the run then does."""
+    before = {name: (site / "logs" / name).stat() for name in names(site)}
+    made = logrotor("plan", "--json", "-c", site / "logrotor.toml", check=0).json
+    assert {name: (site / "logs" / name).stat() for name in names(site)} == before and not (site / "state").exists()
+    due = [log["path"] for log in made["logs"] if log["due"]["type"] == "due"]
+    report = logrotor("run", "--json", "-c", site / "logrotor.toml", check=0).json
+    taken = [o["log"] for o in report["outcomes"] if (o["action"], o["status"]) == ("take", "done")]
+    assert sorted(taken) == sorted(due) == [f"{site}/logs/a.log", f"{site}/logs/b.log"]
+
+
+def test_story(site):
+    """-vv tells the start first, missing logs at debug, the end last."""
+    told = logrotor("run", "-vv", "-c", site / "logrotor.toml", check=0).stderr
+    events = [json.loads(line) for line in told.splitlines()]
+    found = [event["event"] for event in events]
+    assert found[0] == "run.started" and found[-1] == "run.completed"
+    missing = [event for event in events if event["event"] == "log.missing"]
+    assert len(missing) == 1 and missing[0]["level"] == "debug"
+
+
+@pytest.mark.parametrize(
+    ("path", "code", "said"),
+    [
+        ("a.log", 0, "yes: "),
+        ("small.log", 0, "no: "),
+        ("gone.log", 0, "missing"),
+        ("b.log.1.zst", 0, "an archive of"),
+        ("other.txt", 1, "of any rule"),
+    ],
+)
+def test_plan_path(site, path, code, said):
+    """plan PATH knows logs, archives, missing logs and strangers."""
+    logrotor("run", "--only", "logs/b.log", cwd=site, check=0)
+    (site / "logs" / "other.txt").touch()
+    result = logrotor("plan", f"logs/{path}", cwd=site)
+    assert result.code == code and said in result.stdout, result
+
+
+def test_only_and_force(site):
+    """--only with --force rotates just that log, due or not."""
+    logrotor("run", "--force", "--only", "logs/small.log", cwd=site, check=0)
+    assert names(site) == ["a.log", "b.log", "small.log", "small.log.1.zst"]
+
+
+def test_unknown_selection(site):
+    """--only with something that is neither rule nor log is exit 2 and changes nothing."""
+    result = logrotor("run", "--only", "nonsense", cwd=site, check=2)
+    assert "nonsense" in result.stderr and len(names(site)) == 3
+
+
+def test_one_wrong_rule(site):
+    """A wrong rule is told, the others run, exit 1."""
+    with open(site / "logrotor.toml", "a") as file:
+        file.write('[[log]]\nname = "bad"\npaths = ["x.log"]\nmax_size = "10 potatoes"\n')
+    told = logrotor("run", cwd=site, check=1).stderr.splitlines()
+    assert len(told) == 1 and "10 potatoes" in told[0]
+    assert "a.log.1.zst" in names(site)
+    assert "10 potatoes" in logrotor("plan", cwd=site, check=1).stdout
+    logrotor("check", cwd=site, check=1)
+
+
+@pytest.mark.parametrize("closed", ["<&-", ">&-", "2>&-", "<&- >&- 2>&-"])
+def test_closed_streams_do_not_get_into_a_log(site, closed):
+    """Started with closed descriptors, no message ends up in a log or an archive."""
+    command = f"exec {sys.executable} -m logrotor run -vv --json {closed}"
+    assert subprocess.run(["bash", "-c", command], cwd=site, env=environment(), capture_output=True).returncode == 0
+    assert (site / "logs/a.log").read_bytes() == b"" and unpacked(site / "logs/a.log.1.zst") == LINES
+
+
+def test_sigterm_in_a_long_run(site):
+    """SIGTERM during a compression ends with 143 and nothing half done; the next run finishes it."""
+    block = os.urandom(1 << 20)
+    with open(site / "logs/a.log", "wb") as file:
+        for _ in range(256):
+            file.write(block)
+    process = start(arguments("run", "--json"), cwd=site)
+    _wait_for(site / "logs/.a.log.1.zst.tmp")
+    process.send_signal(signal.SIGTERM)
+    report = json.loads(process.communicate(timeout=30)[0])
+    assert process.returncode == report["exit_code"] == 143 and report["interrupted"]
+    assert not [name for name in names(site) if name.startswith(".")]
+    logrotor("run", cwd=site, check=0)
+    assert unpacked(site / "logs/a.log.1.zst") == block * 256
+
+
+def _wait_for(path: Path) -> None:
+    for _ in range(2000):
+        if path.exists():
+            return
+        time.sleep(0.005)
+    raise AssertionError(f"{path} never came")
+
+
+def test_heavy_modules_stay_out_of_an_idle_run(site):
+    """A run with nothing to do does not pay for logging, locking, SQLite or compression."""
+    logrotor("run", cwd=site, check=0)
+    argv = [sys.executable, "-X", "importtime", "-m", "logrotor", "run"]
+    told = subprocess.run(argv, cwd=site, env=environment(), capture_output=True, text=True, check=True).stderr
+    loaded = {line.rsplit("|", 1)[1].strip() for line in told.splitlines() if "|" in line}
+    assert not loaded & {"structlog", "filelock", "zstandard", "difflib", "concurrent.futures", "cronsim"}
