@@ -152,4 +152,4 @@ def test_heavy_modules_stay_out_of_an_idle_run(site):
     argv = [sys.executable, "-X", "importtime", "-m", "logrotor", "run"]
     told = subprocess.run(argv, cwd=site, env=environment(), capture_output=True, text=True, check=True).stderr
     loaded = {line.rsplit("|", 1)[1].strip() for line in told.splitlines() if "|" in line}
-    assert not loaded & {"structlog", "filelock", "zstandard", "difflib", "concurrent.futures", "cronsim"}
+    assert not loaded & {"structlog", "filelock", "sqlite3", "zstandard", "difflib", "concurrent.futures", "cronsim"}
