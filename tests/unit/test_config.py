@@ -1,0 +1,552 @@
+"""Loading a configuration: where it is found, what it means, how defaults and includes come together."""
+
+from __future__ import annotations
+
+import os
+import pickle
+import subprocess
+import sys
+
+import pytest
+from pyfakefs import helpers
+
+from logrotor.config import find_config, load_config, reference
+from logrotor.config.keys import DEFAULTS, LOG, REOPEN, TOP
+from logrotor.config.lines import lines_of
+from logrotor.config.schedules import NAMES
+from logrotor.errors import ConfigError
+from logrotor.model import Codec, Config, FreeSpace, LogSpec, Manager, Method, Missing, Naming, ReopenTarget
+
+HOME = {"HOME": "/home/ann"}
+MAIN = "/app/logrotor.toml"
+RULE = '[[log]]\nname = "app"\npaths = ["app.log"]\nmax_size = "1MB"\n'
+
+DESIGN = """
+state_dir = "/var/lib/logrotor"
+
+[defaults]
+max_size     = "10MB"
+backup_count = 7
+compress     = "zstd"
+create_mode  = "0664"
+reopen       = "workers"
+
+[reopen.workers]
+manager = "supervisord"
+pidfile = "/run/supervisord.pid"
+
+[[log]]
+name    = "queue-workers"
+paths   = ["storage/logs/*-queue.log", "storage/logs/*-queue-error.log"]
+
+[[log]]
+name      = "application"
+paths     = ["storage/logs/laravel.log"]
+schedule  = "daily"
+max_age   = "30d"
+method    = "copytruncate"
+"""
+
+
+@pytest.fixture
+def write(fs):
+    """Write a file into the pretended file system; gives its path."""
+
+    def write(text: str, file: str = MAIN, mode: int = 0o644) -> str:
+        fs.create_file(file, contents=text)
+        os.chmod(file, mode)
+        return file
+
+    helpers.set_uid(0)  # the pretended chown asks for root, whoever runs the tests
+    yield write
+    helpers.reset_ids()
+
+
+def load(file: str = MAIN, *, environ=HOME, euid: int | None = None) -> Config:
+    return load_config(file, environ=environ, euid=euid)
+
+
+def rule(**keys: object) -> dict[str, object]:
+    return {"name": "app", "paths": ["/logs/app.log"], "max_size": "1MB", **keys}
+
+
+def spec_of(**keys: object) -> LogSpec:
+    return load_config({"log": [rule(**keys)]}, environ=HOME).logs[0]
+
+
+# ---------------------------------------------------------------- what it means
+
+
+def test_the_example_of_the_design_loads(write):
+    """The configuration that the documentation shows means what it says."""
+    config = load(write(DESIGN))
+    workers, application = config.logs
+    assert workers == LogSpec(
+        name="queue-workers",
+        paths=("/app/storage/logs/*-queue.log", "/app/storage/logs/*-queue-error.log"),
+        max_size=10 * 1024 * 1024, backup_count=7, compress=Codec.ZSTD, create_mode=0o664, reopen="workers",
+    )  # fmt: skip
+    assert (application.schedule, application.schedule_name) == ("0 0 * * *", "daily")
+    assert (application.max_age, application.method) == (30 * 86400.0, Method.COPYTRUNCATE)
+    assert config.targets == {
+        "workers": ReopenTarget(name="workers", manager=Manager.SUPERVISORD, pidfile="/run/supervisord.pid")
+    }
+    assert (config.state_dir, config.state_dir_origin) == ("/var/lib/logrotor", f"state_dir in {MAIN}")
+    assert (config.files, config.problems) == ((MAIN,), ())
+
+
+def test_the_defaults_are_the_documented_ones():
+    """A rule with only a name, a path and a trigger keeps everything, compressed with zstd."""
+    config = load_config({"log": [rule()]}, environ=HOME)
+    assert (config.lock_timeout, config.compress_jobs, config.run_as) == (10.0, 4, None)
+    assert config.logs == (LogSpec(name="app", paths=("/logs/app.log",), max_size=1024 * 1024),)
+    spec = config.logs[0]
+    assert (spec.backup_count, spec.max_age, spec.max_total_size, spec.keep_free) == (None, None, None, None)
+    assert (spec.compress, spec.create_mode, spec.missing) == (Codec.ZSTD, 0o664, Missing.SKIP)
+    assert spec.on_archive_timeout == 300
+
+
+def test_every_key_of_a_rule_reaches_its_field():
+    """Nothing that a rule says gets lost."""
+    spec = spec_of(
+        exclude=["*.gz", "sub/*.log"], min_size="1k", schedule="5 4 * * *", rotate_empty=True, backup_count=3,
+        max_age="2w", max_total_size="1G", keep_free="10%", compress="gzip", compress_level=9, keep_uncompressed=2,
+        create=True, create_mode="0600", create_missing=True, accept_loss=True, naming="dated",
+        archive_dir="~/old", on_archive=["up", "--now"], on_archive_timeout="1m", missing="error",
+    )  # fmt: skip
+    assert spec == LogSpec(
+        name="app", paths=("/logs/app.log",), exclude=("*.gz", f"{os.getcwd()}/sub/*.log"), max_size=1024 * 1024,
+        min_size=1024, schedule="5 4 * * *", schedule_name="5 4 * * *", rotate_empty=True, backup_count=3,
+        max_age=1209600.0, max_total_size=1024**3, keep_free=FreeSpace(percent=10), compress=Codec.GZIP,
+        compress_level=9, keep_uncompressed=2, create=True, create_mode=0o600, create_missing=True, accept_loss=True,
+        naming=Naming.DATED, archive_dir="/home/ann/old", on_archive=("up", "--now"), on_archive_timeout=60.0,
+        missing=Missing.ERROR,
+    )  # fmt: skip
+
+
+def test_the_top_level_keys_reach_their_fields(write):
+    """Lock, jobs and user are taken from the head of the file."""
+    config = load(write('lock_timeout = "1m"\ncompress_jobs = 2\nrun_as = "www-data"\nstate_dir = "state"\n' + RULE))
+    assert (config.lock_timeout, config.compress_jobs, config.run_as) == (60.0, 2, "www-data")
+    assert config.state_dir == "/app/state"
+
+
+OFF = {
+    "min_size": "1k", "schedule": "daily", "backup_count": 7, "max_age": "1d", "max_total_size": "1G",
+    "keep_free": "10%", "compress_level": 3, "keep_uncompressed": 2, "archive_dir": "old", "on_archive": ["x"],
+    "exclude": ["*.x"], "compress": "gzip",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("key", OFF)
+def test_off_unsets_an_inherited_key(key):
+    """A rule can leave a default behind."""
+    config = load_config({"defaults": {key: OFF[key]}, "log": [rule(), rule(name="b", **{key: "off"})]}, environ=HOME)
+    inherited, unset = config.logs
+    bare = spec_of() if key != "compress" else spec_of(compress="none")
+    assert getattr(inherited, key) != getattr(unset, key)
+    assert getattr(unset, key) == getattr(bare, key)
+
+
+def test_off_covers_every_key_that_has_an_off_meaning():
+    """The test above misses no key."""
+    offs = {key.name for key in LOG.values() if "off" in key.accepted.split('"')}
+    assert offs - set(OFF) == {"max_size", "reopen"}
+
+
+def test_max_size_off_leaves_the_schedule():
+    """A rule may go by schedule alone though the defaults set a size."""
+    log = {"name": "a", "paths": ["/a"], "schedule": "daily", "max_size": "off"}
+    assert load_config({"defaults": {"max_size": "1MB"}, "log": [log]}, environ=HOME).logs[0].max_size is None
+
+
+def test_an_inherited_reopen_is_not_used_with_copytruncate(write):
+    """A writer that keeps its file needs no signal, whatever the defaults say."""
+    workers, application = load(write(DESIGN)).logs
+    assert (workers.reopen, application.reopen) == ("workers", None)
+
+
+def test_an_inherited_level_is_not_used_without_compression():
+    """compress = none does not stumble over a level that was meant for another rule."""
+    source = {"defaults": {"compress_level": 19}, "log": [rule(compress="none"), rule(name="b")]}
+    assert [spec.compress_level for spec in load_config(source, environ=HOME).logs] == [None, 19]
+
+
+def test_all_managers_load(write):
+    """Each kind of reopen target is read with its keys."""
+    config = load(
+        write(
+            RULE
+            + """
+[reopen.web]
+manager = "pidfile"
+pidfile = "run/nginx.pid"
+signal = "SIGUSR1"
+timeout = "3s"
+[reopen.unit]
+manager = "systemd"
+unit = "queue@1.service"
+signal = "hup"
+user_unit = true
+[reopen.cmd]
+manager = "command"
+command = ["/usr/bin/true"]
+[reopen.sup]
+manager = "supervisord"
+pidfile = "~/s.pid"
+supervisor_config = "supervisord.conf"
+"""
+        )
+    )
+    assert list(config.targets.values()) == [
+        ReopenTarget(name="web", manager=Manager.PIDFILE, pidfile="/app/run/nginx.pid", signal="USR1", timeout=3.0),
+        ReopenTarget(name="unit", manager=Manager.SYSTEMD, unit="queue@1.service", signal="HUP", user_unit=True),
+        ReopenTarget(name="cmd", manager=Manager.COMMAND, command=("/usr/bin/true",)),
+        ReopenTarget(
+            name="sup", manager=Manager.SUPERVISORD, pidfile="/home/ann/s.pid",
+            supervisor_config="/app/supervisord.conf",
+        ),
+    ]  # fmt: skip
+
+
+# ---------------------------------------------------------------- paths
+
+
+def test_paths_are_relative_to_the_file_that_holds_them(write):
+    """A configuration means the same from every working directory."""
+    text = RULE.replace("app.log", "../logs/./**/*.log") + 'exclude = ["*.tmp", "old/x.log"]\narchive_dir = "old"\n'
+    spec = load(write(text)).logs[0]
+    assert spec.paths == ("/app/../logs/./**/*.log",)
+    assert spec.exclude == ("*.tmp", "/app/old/x.log")
+    assert spec.archive_dir == "old"
+
+
+def test_a_tilde_is_the_home(write, fs):
+    """~ works in every path."""
+    text = 'state_dir = "~/state"\n' + RULE.replace("app.log", "~/logs/*.log")
+    config = load(write(text))
+    assert (config.state_dir, config.logs[0].paths) == ("/home/ann/state", ("/home/ann/logs/*.log",))
+
+
+def test_a_directory_with_glob_characters_stands_for_itself(write):
+    """A configuration in /srv/[a] finds its logs there and not in /srv/a."""
+    spec = load(write(RULE, "/srv/[a]/logrotor.toml")).logs[0]
+    assert spec.paths == ("/srv/[[]a]/app.log",)
+
+
+def test_a_dict_starts_at_the_working_directory(tmp_path, monkeypatch):
+    """Relative paths of a dict are made absolute when it is loaded."""
+    monkeypatch.chdir(tmp_path)
+    config = load_config({"state_dir": "s", "log": [rule(paths=[os.path.join("l", "a.log")])]}, environ=HOME)
+    assert (config.state_dir, config.logs[0].paths) == (f"{tmp_path}/s", (f"{tmp_path}/l/a.log",))
+    assert config.files == ()
+
+
+# ---------------------------------------------------------------- from the library
+
+
+def test_a_callable_target_comes_from_a_dict():
+    """A daemon reopens its own log by a function."""
+    calls: list[tuple[str, ...]] = []
+    source = {
+        "log": [rule(reopen="me")],
+        "reopen": {"me": {"manager": "callable", "function": calls.append, "timeout": 1}},
+    }
+    target = load_config(source, environ=HOME).targets["me"]
+    assert target.manager is Manager.CALLABLE
+    assert target.function is not None
+    target.function(("a",))
+    assert calls == [("a",)]
+
+
+@pytest.mark.parametrize("place", ["reopen", "rule", "defaults"])
+def test_a_built_target_is_taken_as_it_is(place):
+    """Targets may be built in Python and handed over."""
+    target = ReopenTarget(name="me", manager=Manager.CALLABLE, function=print)
+    source = {
+        "reopen": {"reopen": {"me": target}, "log": [rule(reopen="me")]},
+        "rule": {"log": [rule(reopen=target), rule(name="b", reopen=target)]},
+        "defaults": {"defaults": {"reopen": target}, "log": [rule()]},
+    }[place]
+    config = load_config(source, environ=HOME)
+    assert config.logs[0].reopen == "me"
+    assert config.targets["me"].function is print
+
+
+def test_two_built_targets_of_one_name_are_refused():
+    """Which function would be called must not depend on the order of rules."""
+    one, two = (ReopenTarget(name="me", manager=Manager.CALLABLE, function=f) for f in (print, repr))
+    config = load_config({"log": [rule(reopen=one), rule(name="b", reopen=two)]}, environ=HOME)
+    assert "another target is named 'me' already" in str(config.problems[0])
+
+
+def test_a_configuration_pickles(write):
+    """A worker process may be handed a configuration, or the error."""
+    config = load(write(DESIGN))
+    assert pickle.loads(pickle.dumps(config)) == config
+    with pytest.raises(ConfigError) as caught:
+        load_config({}, environ=HOME)
+    assert str(pickle.loads(pickle.dumps(caught.value))) == str(caught.value)
+
+
+def test_loading_leaves_heavy_imports_alone():
+    """Importing the package costs no TOML parser, cron parser or difflib."""
+    code = "import sys, logrotor.config; print({'tomllib', 'difflib', 'cronsim', 'structlog'} & set(sys.modules))"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout == "set()\n"
+
+
+# ---------------------------------------------------------------- includes
+
+
+def test_included_rules_join_with_the_defaults_of_the_main_file(write):
+    """Each service brings its own file; the defaults hold for all."""
+    write('include = ["conf.d/*.toml"]\n[defaults]\nbackup_count = 7\n' + RULE)
+    write('[[log]]\nname = "b"\npaths = ["b.log"]\nmax_size = 5\nreopen = "w"\n', "/app/conf.d/b.toml")
+    write('[reopen.w]\nmanager = "pidfile"\npidfile = "w.pid"\nsignal = "HUP"\n', "/app/conf.d/a.toml")
+    config = load()
+    assert [(spec.name, spec.paths, spec.backup_count) for spec in config.logs] == [
+        ("app", ("/app/app.log",), 7),
+        ("b", ("/app/conf.d/b.log",), 7),
+    ]
+    assert config.targets["w"].pidfile == "/app/conf.d/w.pid"
+    assert config.files == (MAIN, "/app/conf.d/a.toml", "/app/conf.d/b.toml")
+
+
+def test_a_glob_that_matches_nothing_is_fine(write):
+    """An empty conf.d is no problem."""
+    assert load(write('include = ["conf.d/*.toml"]\n' + RULE)).problems == ()
+
+
+def test_a_file_is_included_once_and_never_by_itself(write):
+    """Globs that overlap do not double rules."""
+    write('include = ["*.toml", "b.*", "**/b.toml"]\n' + RULE)
+    write('[[log]]\nname = "b"\npaths = ["b.log"]\nmax_size = 5\n', "/app/b.toml")
+    config = load()
+    assert ([spec.name for spec in config.logs], config.problems) == (["app", "b"], ())
+
+
+BROKEN = {
+    "syntax": ("[[log\n", "/app/b.toml:1: syntax: is no TOML: Expected "),
+    "foreign": (RULE.replace("app", "b") + "[defaults]\nbackup_count = 1\n", "b.toml:5: defaults: does not belong"),
+    "nested": ('include = ["c.toml"]\n', "/app/b.toml:1: include: does not belong here: an included file holds only"),
+    "utf8": (b"x\n\xff", "/app/b.toml:2: syntax: is not UTF-8"),
+}
+
+
+@pytest.mark.parametrize("case", BROKEN)
+def test_a_broken_include_does_not_stop_the_rest(write, case):
+    """A missing bracket in one service's file leaves the logs of the others rotated."""
+    content, message = BROKEN[case]
+    write('include = ["b.toml"]\n' + RULE)
+    write(content, "/app/b.toml")
+    config = load()
+    assert [spec.name for spec in config.logs] == ["app"]
+    assert message in str(config.problems[0])
+
+
+def test_an_include_that_is_named_must_exist(write):
+    """A file that was named without a glob is missed."""
+    config = load(write('include = ["b.toml"]\n' + RULE))
+    assert [str(p) for p in config.problems] == ["/app/b.toml: file: cannot be read: No such file or directory"]
+
+
+def test_a_default_target_in_a_broken_include_switches_off_only_its_users(write):
+    """Rules that need no reopening run even when the file with the target is broken."""
+    text = 'include = ["b.toml"]\n[defaults]\nreopen = "w"\n' + RULE + RULE.replace("app", "c") + 'reopen = "off"\n'
+    write(text)
+    write("[reopen.w\n", "/app/b.toml")
+    config = load()
+    assert [spec.name for spec in config.logs] == ["c"]
+    assert [p.rule for p in config.problems] == [None, None, "app"]
+
+
+# ---------------------------------------------------------------- where it is found
+
+PLACES = ["/work/logrotor.toml", "/home/ann/.config/logrotor/logrotor.toml", "/etc/logrotor/logrotor.toml"]
+PLACES += ["/etc/logrotor.toml"]
+
+
+@pytest.mark.parametrize("number", range(len(PLACES)))
+def test_the_first_usual_place_wins(write, fs, number):
+    """The working directory, the home, then /etc."""
+    fs.create_dir("/work")
+    os.chdir("/work")
+    for place in PLACES[number:]:
+        write(RULE, place)
+    assert find_config(None, HOME) == PLACES[number]
+    assert load_config(environ=HOME, euid=1000).files == (PLACES[number],)
+
+
+def test_the_variable_comes_before_the_places(write, fs):
+    """$LOGROTOR_CONFIG names the file; -c overrules it."""
+    write(RULE, "/etc/logrotor.toml")
+    assert find_config(None, {**HOME, "LOGROTOR_CONFIG": "/x.toml"}) == "/x.toml"
+    assert find_config("y.toml", {**HOME, "LOGROTOR_CONFIG": "/x.toml"}) == os.path.abspath("y.toml")
+
+
+def test_xdg_config_home_is_honoured(write):
+    """A personal configuration may live elsewhere."""
+    write(RULE, "/c/logrotor/logrotor.toml")
+    assert find_config(None, {"XDG_CONFIG_HOME": "/c"}) == "/c/logrotor/logrotor.toml"
+
+
+def test_finding_nothing_says_where_it_looked_and_how_to_begin(fs):
+    """A newcomer is told what to write, and where."""
+    with pytest.raises(ConfigError) as caught:
+        find_config(None, HOME)
+    for part in ("no configuration found", "-c, $LOGROTOR_CONFIG", *PLACES[1:], "[[log]]", "logrotor check"):
+        assert part in str(caught.value)
+
+
+def test_a_named_file_that_is_missing_is_not_replaced_by_another(write):
+    """A typo after -c does not silently use /etc."""
+    write(RULE, "/etc/logrotor.toml")
+    with pytest.raises(ConfigError, match=r"/x\.toml: file: cannot be read: No such file"):
+        load_config("/x.toml", environ=HOME)
+
+
+# ---------------------------------------------------------------- the state directory
+
+
+@pytest.mark.parametrize(
+    ("environ", "euid", "expected"),
+    [
+        ({"STATE_DIRECTORY": "/s/a:/s/b", "HOME": "/h"}, 1000, ("/s/a", "$STATE_DIRECTORY")),
+        ({"STATE_DIRECTORY": "/s/a"}, 0, ("/s/a", "$STATE_DIRECTORY")),
+        ({"XDG_STATE_HOME": "/x", "HOME": "/h"}, 1000, ("/x/logrotor", "$XDG_STATE_HOME")),
+        ({"XDG_STATE_HOME": "x", "HOME": "/h"}, 1000, ("/h/.local/state/logrotor", "default for ordinary users")),
+        ({"HOME": "/h"}, 1000, ("/h/.local/state/logrotor", "default for ordinary users")),
+        ({"XDG_STATE_HOME": "/x", "HOME": "/root"}, 0, ("/var/lib/logrotor", "default for root")),
+    ],
+)
+def test_the_state_directory_has_a_default_and_an_origin(environ, euid, expected):
+    """Where the state lies, and why there."""
+    config = load_config({"log": [rule()]}, environ=environ, euid=euid)
+    assert (config.state_dir, config.state_dir_origin) == expected
+
+
+def test_without_a_home_the_state_directory_is_asked_for():
+    """A container user without a home is told what to set."""
+    with pytest.raises(ConfigError, match=r"state_dir: is required where there is no \$HOME"):
+        load_config({"log": [rule()]}, environ={}, euid=123456)
+
+
+# ---------------------------------------------------------------- who else may write it
+
+HOOKS = {
+    "on_archive": ('on_archive = ["x"]\n', "log[1].on_archive"),
+    "command": ('[reopen.c]\nmanager = "command"\ncommand = ["x"]\n', "reopen.c.command"),
+}
+
+
+@pytest.mark.parametrize("hook", HOOKS)
+@pytest.mark.parametrize(
+    ("mode", "owner", "euid", "reason"),
+    [
+        (0o646, 1000, 1000, "may be written by anyone; chmod o-w it"),
+        (0o644, 1001, 1000, "belongs to uid 1001, who is neither root nor uid 1000"),
+        (0o644, 1001, 0, "belongs to uid 1001, who is neither root nor uid 0"),
+        (0o664, 0, 0, "may be written by its group, and root would run its commands; chmod g-w it"),
+        (0o664, 1000, 1000, None),
+        (0o644, 0, 1000, None),
+        (0o640, 1000, 1000, None),
+    ],
+)
+def test_a_file_with_commands_must_not_be_writable_by_others(write, hook, mode, owner, euid, reason):
+    """Nobody else decides what runs as us."""
+    text, key = HOOKS[hook]
+    os.chown(write(RULE + text, mode=mode), owner, owner)
+    if reason is None:
+        assert load(euid=euid).problems == ()
+        return
+    with pytest.raises(ConfigError) as caught:
+        load(euid=euid)
+    assert [problem.key for problem in caught.value.problems] == [key]
+    assert f"names a command to run, and {MAIN} {reason}" in str(caught.value)
+
+
+def test_a_file_without_commands_may_be_anyones(write):
+    """Where nothing is run, the mode of the file is not our business."""
+    os.chown(write(RULE, mode=0o666), 1234, 1234)
+    assert load(euid=0).problems == ()
+
+
+def test_an_included_file_with_commands_that_others_may_write_is_left_out(write):
+    """One careless include does not stop the others, and does not run."""
+    write('include = ["b.toml"]\n' + RULE)
+    os.chown(MAIN, 1000, 1000)
+    os.chown(write(RULE.replace("app", "b") + HOOKS["command"][0], "/app/b.toml", 0o666), 1000, 1000)
+    config = load(euid=1000)
+    assert ([spec.name for spec in config.logs], config.targets) == (["app"], {})
+    assert "may be written by anyone" in str(config.problems[0])
+
+
+# ---------------------------------------------------------------- the reference
+
+
+def test_the_reference_names_every_key():
+    """Every option is documented."""
+    text = reference()
+    for key in (*TOP.values(), *LOG.values(), *REOPEN.values()):
+        assert f"| `{key.name}` | " in text
+        assert key.doc and key.accepts
+    assert text == reference()
+
+
+def test_every_field_of_a_rule_has_a_key():
+    """The table of keys and the values agree."""
+    assert set(LOG) == set(LogSpec.__dataclass_fields__) - {"schedule_name"}
+    assert set(REOPEN) == set(ReopenTarget.__dataclass_fields__) - {"name", "function"}
+    assert set(DEFAULTS) == set(LOG) - {"name", "paths"}
+
+
+def test_the_documented_defaults_are_those_that_hold():
+    """What the reference calls the default is what a bare rule gets."""
+    spec = spec_of()
+    for name, key in DEFAULTS.items():
+        value = getattr(spec, name)
+        words = key.default.strip('"').split(":")[0]
+        if name == "max_size":
+            continue
+        if words == "off":
+            assert value in (None, ())
+        elif name == "create_mode":
+            assert value == int(words, 8)
+        elif name == "on_archive_timeout":
+            assert words == "5m" and value == 300
+        else:
+            assert str(value).lower() == words
+
+
+def test_the_names_of_schedules_are_documented():
+    """hourly to yearly stand in the reference."""
+    assert all(name in LOG["schedule"].accepts for name in NAMES)
+
+
+# ---------------------------------------------------------------- lines
+
+
+def test_lines_are_found_through_strings_lists_and_comments():
+    """The line of a problem is right though brackets stand in strings and comments."""
+    text = '''# [x]
+a = """
+b = 1
+[no]"""
+c = [ # ]
+  "]", '[',
+  { d = 1 },
+]
+[[log]] # first
+"name" = 'x # y'
+paths = ["a",
+  "b"]
+max_size = 1
+[ reopen . "w" ]
+pidfile="p"
+[[ log ]]
+max_size = 2
+'''
+    assert lines_of(text) == {
+        "a": 2, "c": 5, "log[1]": 9, "log[1].name": 10, "log[1].paths": 11, "log[1].max_size": 13,
+        "reopen.w": 14, "reopen.w.pidfile": 15, "log[2]": 16, "log[2].max_size": 17,
+    }  # fmt: skip
