@@ -1,0 +1,286 @@
+"""The other ways to ask: a command, a systemd unit, a function. systemctl is a stand-in: no systemd runs here."""
+
+from __future__ import annotations
+
+import functools
+import json
+import os
+import signal
+import sys
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from logrotor import notify
+from logrotor.errors import ReopenFailed
+from logrotor.model import Manager, ReopenTarget
+from logrotor.notify import procfs
+from tests.notify.conftest import Daemon
+from tests.support.supervisor import wait_for
+from tests.support.users import in_fork
+
+PATHS = ("/var/log/app.log", "/var/log/odd\nname.log", os.fsdecode(b"/var/log/\xff.log"))
+
+
+def shell(script: str, *, timeout: float = 60) -> ReopenTarget:
+    return ReopenTarget(name="web", manager=Manager.COMMAND, command=("/bin/sh", "-c", script), timeout=timeout)
+
+
+def refusal(target: ReopenTarget, paths: tuple[str, ...] = (), **more: notify.Stop) -> str:
+    with pytest.raises(ReopenFailed) as caught:
+        notify.request(target, paths, **more)
+    assert str(caught.value).startswith(f"reopen target 'web' ({target.manager}): ")
+    return str(caught.value)
+
+
+def alive(pid: int) -> bool:
+    try:
+        return not procfs.look(pid).dead
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+
+
+def gone(pid: int) -> bool:
+    return not alive(pid)
+
+
+# ---------------------------------------------------------------- command
+
+
+def test_a_command_learns_its_target_and_logs(tmp_path: Path) -> None:
+    """LOGROTOR_TARGET and LOGROTOR_LOGS tell what it is about; the rest of the environment is passed on."""
+    out = tmp_path / "out"
+    target = shell(f'printf "%s\\n" "$LOGROTOR_TARGET" "$LOGROTOR_LOGS" "$PATH" > {out}')
+    delivered = notify.request(target, PATHS)
+    name, logs, path = out.read_text().splitlines()
+    assert (name, tuple(json.loads(logs)), path) == ("web", PATHS, os.environ["PATH"])
+    assert (delivered.pids, delivered.detail) == ((), "/bin/sh ended with 0")
+
+
+def test_ten_thousand_logs_do_not_break_a_command(tmp_path: Path) -> None:
+    """Linux takes no variable of over 128 kB: a longer list is left out."""
+    paths = tuple(f"/var/log/applications/service-{number:08d}.log" for number in range(10_000))
+    notify.request(shell(f"echo ${{LOGROTOR_LOGS-unset}} > {tmp_path}/out"), paths)
+    assert (tmp_path / "out").read_text() == "unset\n"
+
+
+def test_a_command_has_no_shell_and_no_input(tmp_path: Path) -> None:
+    """The arguments arrive as they are, and standard input is empty."""
+    argv = (
+        sys.executable,
+        "-c",
+        "import sys; assert sys.argv[1] == '$HOME; `id`' and not sys.stdin.read()",
+        "$HOME; `id`",
+    )
+    notify.request(ReopenTarget(name="web", manager=Manager.COMMAND, command=argv, timeout=60), ())
+
+
+def test_a_command_inherits_no_descriptor(tmp_path: Path) -> None:
+    """Locks and leases of the run stay with the run."""
+    with (tmp_path / "held").open("w") as held:
+        os.set_inheritable(held.fileno(), True)
+        notify.request(shell(f"! test -e /proc/$$/fd/{held.fileno()}"), ())
+
+
+def test_a_command_that_fails_is_quoted() -> None:
+    """Exit status and the tail of both outputs stand in the error, at most 2 kB."""
+    message = refusal(shell("head -c 100000 /dev/zero | tr '\\0' x; echo the reason >&2; exit 3"))
+    assert "/bin/sh ended with exit status 3; its last output: xxx" in message
+    assert "the reason; run it by hand" in message
+    assert 2000 < len(message) < 2300
+    assert "signal 9; it printed nothing" in refusal(shell("kill -9 $$"))
+
+
+def test_a_command_that_does_not_exist() -> None:
+    """Says what could not be started and why."""
+    lost = ReopenTarget(name="web", manager=Manager.COMMAND, command=("/no/such/program",))
+    assert "/no/such/program could not be started: No such file or directory" in refusal(lost)
+    assert "no command is set" in refusal(ReopenTarget(name="web", manager=Manager.COMMAND))
+
+
+def test_a_timeout_ends_the_whole_process_group(tmp_path: Path) -> None:
+    """What the command started ends with it, also what ignores TERM."""
+    script = f"trap '' TERM; (trap '' TERM; echo $$ > {tmp_path}/x; sleep 600) & echo $! > {tmp_path}/a; sleep 600 & \
+        echo $! > {tmp_path}/b; echo begun; wait"
+    message = refusal(shell(script, timeout=1))
+    assert "/bin/sh did not end within 1 s, and its process group was killed; its last output: begun" in message
+    for name in ("a", "b", "x"):
+        pid = int((tmp_path / name).read_text())
+        wait_for(functools.partial(gone, pid))
+
+
+def test_a_command_that_leaves_a_daemon_behind_is_not_waited_for(tmp_path: Path) -> None:
+    """A child that keeps the output open does not hold the run; it lives on."""
+    notify.request(shell(f"sleep 600 & echo $! > {tmp_path}/pid"), ())
+    pid = int((tmp_path / "pid").read_text())
+    assert alive(pid)
+    os.kill(pid, signal.SIGKILL)
+
+
+def test_endless_output_needs_no_memory_and_no_reader() -> None:
+    """A command that prints for ever does not block on a full pipe and is ended by its timeout."""
+    assert "did not end within 0.5 s" in refusal(shell("yes", timeout=0.5))
+
+
+def test_stop_gives_a_running_command_two_more_seconds() -> None:
+    """A run that is asked to stop does not wait for a timeout of minutes; the request counts as failed."""
+    message = refusal(shell("sleep 600", timeout=600), stop=lambda: True)
+    assert "still ran 2 s after the run was asked to stop, and its process group was killed" in message
+
+
+def test_stop_does_not_keep_a_request_from_being_made(daemon: Daemon) -> None:
+    """Takes and reopens always finish."""
+    notify.request(shell("sleep 0.1"), (), stop=lambda: True)
+    target = ReopenTarget(name="web", manager=Manager.PIDFILE, pidfile=str(daemon.pidfile), signal="USR1")
+    notify.request(target, (), stop=lambda: True)
+    wait_for(daemon.signals)
+
+
+def test_an_interrupted_wait_leaves_no_command_running(tmp_path: Path) -> None:
+    """Ctrl-C in the caller ends the command too."""
+
+    def interrupt() -> bool:
+        if (tmp_path / "pid").exists() and (tmp_path / "pid").read_text().endswith("\n"):
+            raise KeyboardInterrupt
+        return False
+
+    with pytest.raises(KeyboardInterrupt):
+        notify.request(shell(f"echo $$ > {tmp_path}/pid; sleep 600"), (), stop=interrupt)
+    assert not alive(int((tmp_path / "pid").read_text()))
+
+
+def test_a_host_that_ignores_sigchld_gets_no_false_success() -> None:
+    """Where the exit status is lost the request counts as failed, not as delivered."""
+
+    def ignoring() -> str:
+        signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+        return refusal(shell("exit 3"))
+
+    assert "how /bin/sh ended cannot be known" in in_fork(ignoring)
+
+
+def test_a_command_in_a_thread() -> None:
+    """The library may be used in a thread."""
+    done: list[notify.Delivered] = []
+    thread = threading.Thread(target=lambda: done.append(notify.request(shell("true"), ())))
+    thread.start()
+    thread.join()
+    assert len(done) == 1
+
+
+# ---------------------------------------------------------------- systemd
+
+
+@pytest.fixture
+def systemctl(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """A stand-in that notes its arguments and prints what the file ``answer`` holds."""
+    fake = tmp_path / "bin" / "systemctl"
+    fake.parent.mkdir()
+    fake.write_text(f'#!/bin/sh\necho "$@" >> {tmp_path}/asked\n. {tmp_path}/answer\n')
+    fake.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{fake.parent}:{os.environ['PATH']}")
+    yield tmp_path
+
+
+def unit(name: str = "web.service", *, user: bool = False) -> ReopenTarget:
+    return ReopenTarget(
+        name="web", manager=Manager.SYSTEMD, unit=name, user_unit=user, signal="USR1", timeout=60
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("user", [False, True])
+def test_the_main_process_of_a_unit_is_signalled(systemctl: Path, daemon: Daemon, user: bool) -> None:
+    """MainPID is asked for, twice: before and after the pidfd is opened; then the signal is ours."""
+    (systemctl / "answer").write_text(f"echo {daemon.pid}")
+    assert notify.request(unit(user=user), ()).pids == (daemon.pid,)
+    wait_for(daemon.signals)
+    line = ("--user " if user else "") + "show -p MainPID --value web.service"
+    assert (systemctl / "asked").read_text().splitlines() == [line, line]
+
+
+def test_a_unit_that_restarts_meanwhile_is_not_signalled(systemctl: Path, daemon: Daemon) -> None:
+    """The number may have been recycled: another MainPID at the second answer stops the request."""
+    script = f"test -e {systemctl}/once && echo 4 || {{ touch {systemctl}/once; echo {daemon.pid}; }}"
+    (systemctl / "answer").write_text(script)
+    assert "web.service is being restarted" in refusal(unit())
+    assert daemon.signals() == []
+
+
+@pytest.mark.parametrize(
+    ("answer", "says"),
+    [
+        ("echo 0", "web.service has no main process, so it does not run; see systemctl status web.service"),
+        ("true", "systemctl said '' for the MainPID"),
+        ("echo what", "systemctl said 'what'"),
+        ("echo Failed to connect to bus >&2; exit 1", "exit status 1; its last output: Failed to connect to bus"),
+        ("echo 4194304", "there is no process 4194304"),
+    ],
+)
+def test_a_unit_that_cannot_be_asked(systemctl: Path, answer: str, says: str) -> None:
+    """Not running, unknown, no systemd: each with its own message."""
+    (systemctl / "answer").write_text(answer)
+    assert says in refusal(unit())
+
+
+def test_a_user_unit_without_a_session(systemctl: Path) -> None:
+    """Under cron systemctl --user fails for want of a variable: it is named."""
+    (systemctl / "answer").write_text("exit 1")
+    assert "XDG_RUNTIME_DIR=/run/user/UID" in refusal(unit(user=True))
+
+
+def test_no_systemd_at_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A container has no systemctl: says what to use instead."""
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert 'use manager = "pidfile"' in refusal(unit())
+    assert "no unit is set" in refusal(ReopenTarget(name="web", manager=Manager.SYSTEMD, signal="USR1"))
+
+
+# ---------------------------------------------------------------- function
+
+
+def function(called: object) -> ReopenTarget:
+    return ReopenTarget(name="web", manager=Manager.CALLABLE, function=called)  # type: ignore[arg-type]
+
+
+def test_a_function_is_called_once_with_all_paths() -> None:
+    """The library's own program reopens its logs itself."""
+    seen: list[tuple[str, ...]] = []
+    delivered = notify.request(function(seen.append), PATHS)
+    assert seen == [PATHS]
+    assert delivered.pids == ()
+
+
+@pytest.mark.parametrize("error", [OSError(28, "No space left on device"), ValueError("bad"), InterruptedError(4, "x")])
+def test_an_exception_in_a_function_is_a_failed_request(error: Exception) -> None:
+    """Its text stands in the error, and it is the cause; the function is not called again."""
+    calls = []
+
+    def reopen(paths: tuple[str, ...]) -> None:
+        calls.append(paths)
+        raise error
+
+    message = refusal(function(reopen))
+    assert f"reopen() raised {type(error).__name__}: {error}" in message
+    assert len(calls) == 1
+
+
+def test_a_function_may_end_the_program() -> None:
+    """KeyboardInterrupt and SystemExit are no failed request; they travel."""
+    with pytest.raises(SystemExit):
+        notify.request(function(lambda paths: sys.exit(3)), ())
+
+
+def test_an_async_function_is_refused() -> None:
+    """It would never have run."""
+
+    async def reopen(paths: tuple[str, ...]) -> None: ...
+
+    assert "is asynchronous" in refusal(function(reopen))
+    assert "no function is given" in refusal(function(None))
+
+
+def test_every_manager_has_its_way() -> None:
+    """The dispatch table misses none."""
+    assert set(notify._WAYS) == set(Manager)
