@@ -60,14 +60,14 @@ def compression_fails(rival: Rival, logs: Path, *, kill: bool) -> tuple[Result, 
 
 
 @pytest.mark.parametrize("kill", [False, True], ids=["failed", "killed"])
-def test_1_logrotate_renames_over_the_intact_generation(logrotate: Logrotate, logs: Path, kill: bool):
+def test_1_logrotate_renames_over_the_intact_generation(logrotate: Logrotate, logs: Path, kill: bool) -> None:
     """After a failed compression the next run destroys the generation that was left uncompressed, with exit 0."""
     _, second, tally = compression_fails(logrotate, logs, kill=kill)
     assert (second.code, numbers(tally)) == (0, list(range(1, 101)))
 
 
 @pytest.mark.parametrize("kill", [False, True], ids=["failed", "killed"])
-def test_1_logrotor_keeps_and_compresses_it_later(logrotor: Logrotor, logs: Path, kill: bool):
+def test_1_logrotor_keeps_and_compresses_it_later(logrotor: Logrotor, logs: Path, kill: bool) -> None:
     """The generation stays, and the next run compresses it."""
     first, second, tally = compression_fails(logrotor, logs, kill=kill)
     assert first.code == (-9 if kill else 1), first
@@ -88,13 +88,13 @@ def misspelt(rival: Rival, logs: Path, wrong: str) -> tuple[Result, Tally]:
     return rival.rotate(), counted(logs, 100)
 
 
-def test_2_logrotate_deletes_the_log_for_a_misspelt_word(logrotate: Logrotate, logs: Path):
+def test_2_logrotate_deletes_the_log_for_a_misspelt_word(logrotate: Logrotate, logs: Path) -> None:
     """An unknown word is passed over, and the default then keeps nothing: exit 0."""
     result, tally = misspelt(logrotate, logs, "rotat 7")
     assert (result.code, len(tally.lost)) == (0, 100)
 
 
-def test_2_logrotor_refuses_a_misspelt_word(logrotor: Logrotor, logs: Path):
+def test_2_logrotor_refuses_a_misspelt_word(logrotor: Logrotor, logs: Path) -> None:
     """An unknown key is an error that names the right one, and nothing is touched."""
     result, tally = misspelt(logrotor, logs, "backup_cuont = 7")
     assert result.code == 2, result
@@ -112,13 +112,13 @@ def without_a_trigger(rival: Rival, logs: Path) -> Result:
     return rival.rotate()
 
 
-def test_2_logrotate_makes_a_limit_up(logrotate: Logrotate, logs: Path):
+def test_2_logrotate_makes_a_limit_up(logrotate: Logrotate, logs: Path) -> None:
     """Without any trigger 1 MiB applies silently."""
     assert without_a_trigger(logrotate, logs).code == 0
     assert (logs / "app.log.1").stat().st_size == 2_000_000
 
 
-def test_2_logrotor_asks_for_a_trigger(logrotor: Logrotor, logs: Path):
+def test_2_logrotor_asks_for_a_trigger(logrotor: Logrotor, logs: Path) -> None:
     """Neither size nor schedule is an error that names both."""
     result = without_a_trigger(logrotor, logs)
     assert result.code == 2, result
@@ -151,13 +151,13 @@ def daily_rotation_fails_once(rival: Rival, logs: Path) -> tuple[Result, Result,
     return first, rival.rotate(), counted(logs, 100)
 
 
-def test_3_logrotate_does_not_try_again(logrotate: Logrotate, logs: Path):
+def test_3_logrotate_does_not_try_again(logrotate: Logrotate, logs: Path) -> None:
     """A failed rotation is recorded as done."""
     first, second, _ = daily_rotation_fails_once(logrotate, logs)
     assert (first.code, second.code, os.listdir(logs)) == (1, 0, ["app.log"])
 
 
-def test_3_logrotor_tries_again_in_the_next_run(logrotor: Logrotor, logs: Path):
+def test_3_logrotor_tries_again_in_the_next_run(logrotor: Logrotor, logs: Path) -> None:
     """A failed rotation is due again at the next run."""
     first, second, tally = daily_rotation_fails_once(logrotor, logs)
     assert (first.code, second.code) == (1, 0), f"{first}\n{second}"
@@ -180,7 +180,7 @@ def no_inode_for_the_replacement(rival: Rival, logs: Path, mark: Path) -> tuple[
     return writer, result
 
 
-def test_3_logrotate_leaves_the_writer_on_the_archive(logrotate: Logrotate, world: Path):
+def test_3_logrotate_leaves_the_writer_on_the_archive(logrotate: Logrotate, world: Path) -> None:
     """If ``create`` fails there is no live log, the reopen script is skipped and the writer stays on ``.1``."""
     with mounts.tmpfs(world, "1m", inodes=12) as logs:
         writer, result = no_inode_for_the_replacement(logrotate, logs, world / "mark")
@@ -191,7 +191,7 @@ def test_3_logrotate_leaves_the_writer_on_the_archive(logrotate: Logrotate, worl
             assert counted(logs, 100).per_file == {str(logs / "app.log.1"): 100}
 
 
-def test_3_logrotor_leaves_the_log_in_place(logrotor: Logrotor, world: Path):
+def test_3_logrotor_leaves_the_log_in_place(logrotor: Logrotor, world: Path) -> None:
     """Without a replacement nothing is moved; when there is room again the next run does it all."""
     with mounts.tmpfs(world, "1m", inodes=12) as logs:
         writer, result = no_inode_for_the_replacement(logrotor, logs, world / "mark")
@@ -215,7 +215,7 @@ def waiting(mark: Path, go: Path) -> str:
     return f"{touched(mark)}; while ! test -e {go}; do sleep 0.01; done"
 
 
-def test_4_logrotate_works_twice_at_once_and_forgets(logrotate: Logrotate, logs: Path, world: Path):
+def test_4_logrotate_works_twice_at_once_and_forgets(logrotate: Logrotate, logs: Path, world: Path) -> None:
     """The state file is the lock and is replaced by rename: who opened the old one locks nothing."""
     for name in "abc":
         append(logs / f"{name}.log", 1, 10)
@@ -257,16 +257,14 @@ def slow_start(logrotate: Logrotate, rule: Rule) -> Iterator[tuple[subprocess.Po
         until(is_stopped, "logrotate to stop", process)
         yield process, lambda: os.kill(stopped[0], 18)
     finally:
-        if process.poll() is None:
-            os.killpg(process.pid, 9)
-        process.communicate()
+        command.end(process)
 
 
 def open_files(pid: str) -> list[str]:
     return [os.readlink(entry) for entry in Path(f"/proc/{pid}/fd").iterdir()]
 
 
-def test_4_logrotor_lets_one_run_at_a_time(logrotor: Logrotor, logs: Path, world: Path):
+def test_4_logrotor_lets_one_run_at_a_time(logrotor: Logrotor, logs: Path, world: Path) -> None:
     """Another run waits a bounded time and exits 3; the lock file is never replaced; afterwards nothing is missing."""
     logrotor.lock_timeout = "200ms"
     for name in "ac":
@@ -274,7 +272,7 @@ def test_4_logrotor_lets_one_run_at_a_time(logrotor: Logrotor, logs: Path, world
     logrotor.configure(Rule([logs / "a.log"], reopen=waiting(world / "inside", world / "go")))
     with ExitStack() as cleanup:
         first = command.start(logrotor.argv())
-        cleanup.callback(lambda: first.poll() is None and os.killpg(first.pid, 9))
+        cleanup.callback(command.end, first)
         until((world / "inside").exists, "the first run to work", first)
         before = inodes(logrotor.state_dir)
         logrotor.configure(Rule([logs / "c.log"]))
@@ -306,14 +304,14 @@ def compression_turned_on(rival: Rival, logs: Path) -> Tally:
     return counted(logs, 600)
 
 
-def test_5_logrotate_overwrites_and_orphans(logrotate: Logrotate, logs: Path):
+def test_5_logrotate_overwrites_and_orphans(logrotate: Logrotate, logs: Path) -> None:
     """One generation is overwritten, two stay for ever beside the new ones."""
     tally = compression_turned_on(logrotate, logs)
     assert numbers(tally) == list(range(201, 301))
     assert {"app.log.2", "app.log.3", "app.log.2.gz", "app.log.3.gz"} <= set(os.listdir(logs))
 
 
-def test_5_logrotor_keeps_all_generations_in_one_row(logrotor: Logrotor, logs: Path):
+def test_5_logrotor_keeps_all_generations_in_one_row(logrotor: Logrotor, logs: Path) -> None:
     """Each generation is there once, in one row of slots."""
     compression_turned_on(logrotor, logs).check()
     names = sorted(os.listdir(logs))
@@ -330,12 +328,12 @@ def count_lowered(rival: Rival, logs: Path) -> list[str]:
     return sorted(os.listdir(logs))
 
 
-def test_5_logrotate_keeps_old_archives_for_ever(logrotate: Logrotate, logs: Path):
+def test_5_logrotate_keeps_old_archives_for_ever(logrotate: Logrotate, logs: Path) -> None:
     """Archives past the lowered count are forgotten on the disk."""
     assert {"app.log.4", "app.log.5"} <= set(count_lowered(logrotate, logs))
 
 
-def test_5_logrotor_retires_down_to_the_count(logrotor: Logrotor, logs: Path):
+def test_5_logrotor_retires_down_to_the_count(logrotor: Logrotor, logs: Path) -> None:
     """The newest two stay, whole."""
     assert count_lowered(logrotor, logs) == ["app.log", "app.log.1", "app.log.2"]
     assert numbers(counted(logs, 800)) == list(range(1, 601))
@@ -347,13 +345,13 @@ def dry_run_with_archive_dir(rival: Rival, logs: Path) -> Result:
     return rival.dry_run()
 
 
-def test_5_logrotate_creates_directories_in_a_dry_run(logrotate: Logrotate, logs: Path):
+def test_5_logrotate_creates_directories_in_a_dry_run(logrotate: Logrotate, logs: Path) -> None:
     """``--debug`` promises to change nothing."""
     assert dry_run_with_archive_dir(logrotate, logs).code == 0
     assert (logs / "old").is_dir()
 
 
-def test_5_logrotor_dry_run_changes_nothing(logrotor: Logrotor, logs: Path):
+def test_5_logrotor_dry_run_changes_nothing(logrotor: Logrotor, logs: Path) -> None:
     """A dry run leaves all as it is, the state directory too."""
     assert dry_run_with_archive_dir(logrotor, logs).code == 0
     assert os.listdir(logs) == ["app.log"]
@@ -410,14 +408,14 @@ def killed_everywhere(rival: Rival, world: Path, sample: int | None = None) -> d
     return harms
 
 
-def test_6_logrotate_doubles_and_deletes_after_a_kill(logrotate: Logrotate, world: Path):
+def test_6_logrotate_doubles_and_deletes_after_a_kill(logrotate: Logrotate, world: Path) -> None:
     """At some points of its run a kill leaves data twice, deletes one generation too many, or leaves no live log."""
     harms = killed_everywhere(logrotate, world)
     assert len(harms) >= 10
     assert {"doubled", "generation lost", "no live log", "broken"} <= set().union(*harms.values())
 
 
-def test_6_logrotor_recovers_after_a_kill(logrotor: Logrotor, world: Path):
+def test_6_logrotor_recovers_after_a_kill(logrotor: Logrotor, world: Path) -> None:
     """A sample (the full sweep is elsewhere): one ordinary run afterwards leaves what an undisturbed one leaves."""
     harms = killed_everywhere(logrotor, world, sample=10)
     assert len(harms) >= 8
@@ -443,13 +441,13 @@ def compressed_not_durable(rival: Rival, logs: Path) -> Result:
     return rival.rotate(strace.fail("fsync", "EIO"), paths=copies)
 
 
-def test_7_logrotate_truncates_though_the_copy_is_not_durable(logrotate: Logrotate, logs: Path):
+def test_7_logrotate_truncates_though_the_copy_is_not_durable(logrotate: Logrotate, logs: Path) -> None:
     """The original is emptied, exit 0."""
     assert copy_not_durable(logrotate, logs).code == 0
     assert (logs / "app.log").stat().st_size == 0
 
 
-def test_7_logrotate_unlinks_though_the_archive_is_not_durable(logrotate: Logrotate, logs: Path):
+def test_7_logrotate_unlinks_though_the_archive_is_not_durable(logrotate: Logrotate, logs: Path) -> None:
     """The original is gone, exit 0."""
     assert compressed_not_durable(logrotate, logs).code == 0
     assert sorted(os.listdir(logs)) == ["app.log", "app.log.1.gz"]
@@ -466,7 +464,7 @@ def collapsible(logs: Path, tmp_path: Path) -> Iterator[Path]:
             yield mount.path / "logs"
 
 
-def test_7_logrotor_keeps_the_original_of_a_copy(logrotor: Logrotor, collapsible: Path):
+def test_7_logrotor_keeps_the_original_of_a_copy(logrotor: Logrotor, collapsible: Path) -> None:
     """The log stays as it is, exit 1; the next run does it."""
     result = copy_not_durable(logrotor, collapsible)
     assert result.code == 1, result
@@ -476,7 +474,7 @@ def test_7_logrotor_keeps_the_original_of_a_copy(logrotor: Logrotor, collapsible
     assert (collapsible / "app.log.1").stat().st_size > 0
 
 
-def test_7_logrotor_keeps_the_original_of_an_archive(logrotor: Logrotor, logs: Path):
+def test_7_logrotor_keeps_the_original_of_an_archive(logrotor: Logrotor, logs: Path) -> None:
     """The plain archive stays, the unfinished one does not, exit 1; the next run compresses it."""
     result = compressed_not_durable(logrotor, logs)
     assert result.code == 1, result
@@ -509,20 +507,20 @@ def opened_by_name(rival: Rival, logs: Path, *, strict: bool, rotations: int = 2
     return writer.missed(), modes, oracle.count(logs, "app.log", expected=writer.expected)
 
 
-def test_8_logrotate_leaves_a_moment_without_a_log(logrotate: Logrotate, logs: Path):
+def test_8_logrotate_leaves_a_moment_without_a_log(logrotate: Logrotate, logs: Path) -> None:
     """Between rename and create an open by name finds no file."""
     missed, _, _ = opened_by_name(logrotate, logs, strict=True)
     assert missed > 0
 
 
-def test_8_logrotate_loses_the_race_for_the_mode(logrotate: Logrotate, logs: Path):
+def test_8_logrotate_loses_the_race_for_the_mode(logrotate: Logrotate, logs: Path) -> None:
     """A writer that is faster makes the file with its own mode, and that stays."""
     _, modes, _ = opened_by_name(logrotate, logs, strict=False)
     assert 0o600 in modes
 
 
 @pytest.mark.parametrize("strict", [True, False])
-def test_8_logrotor_always_has_a_log(logrotor: Logrotor, logs: Path, strict: bool):
+def test_8_logrotor_always_has_a_log(logrotor: Logrotor, logs: Path, strict: bool) -> None:
     """No open misses, the mode is right, no line is lost."""
     missed, modes, tally = opened_by_name(logrotor, logs, strict=strict)
     assert (missed, modes) == (0, {0o664})
@@ -546,12 +544,12 @@ def copied_under_a_writer(rival: Rival, logs: Path, rotations: int = 3) -> Tally
     return oracle.count_joined(logs, "app.log", writer.expected)
 
 
-def test_9_logrotate_loses_lines_by_copytruncate(logrotate: Logrotate, logs: Path):
+def test_9_logrotate_loses_lines_by_copytruncate(logrotate: Logrotate, logs: Path) -> None:
     """What is written between copy and truncation is gone."""
     assert len(copied_under_a_writer(logrotate, logs).lost) > 100
 
 
-def test_9_logrotor_loses_none_by_collapse(logrotor: Logrotor, collapsible: Path):
+def test_9_logrotor_loses_none_by_collapse(logrotor: Logrotor, collapsible: Path) -> None:
     """Archives and live log join byte for byte."""
     tally = copied_under_a_writer(logrotor, collapsible)
     tally.check()
@@ -578,20 +576,20 @@ def log_in_two_rules(rival: Rival, logs: Path) -> Result:
     return rival.rotate()
 
 
-def test_10_logrotate_drops_the_rule_with_a_duplicate(logrotate: Logrotate, logs: Path):
+def test_10_logrotate_drops_the_rule_with_a_duplicate(logrotate: Logrotate, logs: Path) -> None:
     """A glob that names a log once more: the others of that glob are not rotated."""
     assert log_in_two_rules(logrotate, logs).code == 1
     assert rotated(logs) == ["a"]
 
 
-def test_10_logrotor_takes_the_first_rule(logrotor: Logrotor, logs: Path):
+def test_10_logrotor_takes_the_first_rule(logrotor: Logrotor, logs: Path) -> None:
     """The first rule has the log, the second the others."""
     result = log_in_two_rules(logrotor, logs)
     assert result.code == 0, result
     assert rotated(logs) == ["a", "b", "c"]
 
 
-def test_10_logrotate_drops_what_stands_near_a_missing_brace(logrotate: Logrotate, logs: Path):
+def test_10_logrotate_drops_what_stands_near_a_missing_brace(logrotate: Logrotate, logs: Path) -> None:
     """One brace too few switches off the rule that follows."""
     logrotate.configure(*three_logs(logs))
     config = logrotate.folder / "logrotate.conf"
@@ -601,7 +599,7 @@ def test_10_logrotate_drops_what_stands_near_a_missing_brace(logrotate: Logrotat
     assert rotated(logs) == ["a"]
 
 
-def test_10_logrotor_switches_off_the_wrong_rule_only(logrotor: Logrotor, logs: Path):
+def test_10_logrotor_switches_off_the_wrong_rule_only(logrotor: Logrotor, logs: Path) -> None:
     """A rule that is wrong alone does not switch off the others, and sets the exit code."""
     first, second, third = three_logs(logs)
     logrotor.configure(first, replace(second, odd='max_age = "10 potatoes"'), third)
@@ -611,7 +609,7 @@ def test_10_logrotor_switches_off_the_wrong_rule_only(logrotor: Logrotor, logs: 
     assert rotated(logs) == ["a", "c"]
 
 
-def test_10_logrotor_says_where_a_file_cannot_be_read(logrotor: Logrotor, logs: Path):
+def test_10_logrotor_says_where_a_file_cannot_be_read(logrotor: Logrotor, logs: Path) -> None:
     """With a bracket missing nothing can run: exit 2 and the line, nothing touched."""
     logrotor.configure(*three_logs(logs))
     text = logrotor.config.read_text().replace("[[log]]", "[[log]", 1)
@@ -629,7 +627,7 @@ def daily_with_bad_state(rival: Rival, logs: Path, spoil: Callable[[], None]) ->
     return rival.rotate()
 
 
-def test_10_logrotate_forgets_what_follows_a_bad_state_line(logrotate: Logrotate, logs: Path):
+def test_10_logrotate_forgets_what_follows_a_bad_state_line(logrotate: Logrotate, logs: Path) -> None:
     """One bad line, and the logs after it are taken for new: not rotated, and recorded as if they had been."""
 
     def spoil() -> None:
@@ -642,7 +640,7 @@ def test_10_logrotate_forgets_what_follows_a_bad_state_line(logrotate: Logrotate
     assert rotated(logs) == ["a"]
 
 
-def test_10_logrotor_survives_a_spoilt_memory(logrotor: Logrotor, logs: Path):
+def test_10_logrotor_survives_a_spoilt_memory(logrotor: Logrotor, logs: Path) -> None:
     """Garbage in the place of the history is set aside; the due logs are rotated."""
 
     def spoil() -> None:

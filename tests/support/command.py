@@ -14,7 +14,7 @@ from typing import Any
 from tests.support import users
 from tests.support.users import CHECKOUT, as_user, in_fork
 
-__all__ = ["CHECKOUT", "Result", "arguments", "as_user", "environment", "in_fork", "logrotor", "run", "start"]
+__all__ = ["CHECKOUT", "Result", "arguments", "as_user", "end", "environment", "in_fork", "logrotor", "run", "start"]
 
 Argument = str | bytes | os.PathLike[str] | int
 
@@ -79,7 +79,7 @@ def run(
     try:
         stdout, stderr = process.communicate(timeout=timeout)
     except BaseException:
-        _kill(process)
+        end(process)
         raise
     result = Result(
         tuple(argv), process.returncode, *(out.decode(errors="surrogateescape") for out in (stdout, stderr))
@@ -112,8 +112,9 @@ def start(
     )
 
 
-def _kill(process: subprocess.Popen[bytes]) -> None:
-    """The whole session: strace and a shell have children of their own."""
-    with suppress(ProcessLookupError):
-        os.killpg(process.pid, 9)
-    process.communicate()
+def end(process: subprocess.Popen[bytes]) -> None:
+    """Kill what :func:`start` started if it still runs, with its session: strace and a shell have children."""
+    if process.poll() is None:
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, 9)
+        process.communicate()

@@ -11,7 +11,7 @@ import pytest
 from tests.support import mounts
 
 
-def test_small_tmpfs_is_full_soon(tmp_path: Path):
+def test_small_tmpfs_is_full_soon(tmp_path: Path) -> None:
     """Space and inodes end where they were told to."""
     with mounts.tmpfs(tmp_path, "64k", inodes=3) as path:
         (path / "one").touch()
@@ -24,7 +24,7 @@ def test_small_tmpfs_is_full_soon(tmp_path: Path):
 
 
 @pytest.mark.parametrize("fstype", ["ext4", "xfs", "btrfs"])
-def test_loop_mount(tmp_path: Path, fstype: str):
+def test_loop_mount(tmp_path: Path, fstype: str) -> None:
     """Each can be made and written, and ext4 and XFS collapse ranges."""
     with mounts.loop_mount(tmp_path, fstype) as mount:
         (mount.path / "file").write_text("x")
@@ -35,7 +35,7 @@ def test_loop_mount(tmp_path: Path, fstype: str):
 
 
 @pytest.mark.parametrize("fstype", ["ext4", "xfs"])
-def test_power_cut_loses_what_was_not_durable(tmp_path: Path, fstype: str):
+def test_power_cut_loses_what_was_not_durable(tmp_path: Path, fstype: str) -> None:
     """What was synced is there afterwards, the rest is not."""
     with mounts.loop_mount(tmp_path, fstype) as mount:
         with open(mount.path / "synced", "w") as file:
@@ -51,7 +51,7 @@ def test_power_cut_loses_what_was_not_durable(tmp_path: Path, fstype: str):
         assert not (mount.path / "unsynced").exists()
 
 
-def test_overlay_and_bound_file_and_read_only(tmp_path: Path):
+def test_overlay_and_bound_file_and_read_only(tmp_path: Path) -> None:
     """A bound file cannot be renamed, an overlay and a read-only folder are just that."""
     with mounts.overlay(tmp_path) as path:
         (path / "file").write_text("x")

@@ -30,19 +30,19 @@ def names(calls: list[strace.Call]) -> list[str]:
     return [call.name for call in calls]
 
 
-def test_changes_are_named_in_order(tmp_path: Path):
+def test_changes_are_named_in_order(tmp_path: Path) -> None:
     """Opens for reading and writes to pipes are no changes."""
     result, calls = strace.changes(script(tmp_path), check=0)
     assert result.stdout == "[]\n"
     assert names(calls) == ["openat", "write", "fsync"] * 2 + ["renameat", "unlinkat"]
 
 
-def test_reading_changes_nothing(tmp_path: Path):
+def test_reading_changes_nothing(tmp_path: Path) -> None:
     """A command that only looks has no changing call."""
     assert strace.changes([sys.executable, "-c", "import os; print(os.listdir('/'))"], check=0)[1] == []
 
 
-def test_kill_comes_before_the_call(tmp_path: Path):
+def test_kill_comes_before_the_call(tmp_path: Path) -> None:
     """Each point is hit before its call happens."""
     _, calls = strace.changes(script(tmp_path), check=0)
     (tmp_path / "c").unlink()
@@ -55,7 +55,7 @@ def test_kill_comes_before_the_call(tmp_path: Path):
     assert found == [[], ["a"], ["a"], ["a"], ["a", "b"], ["a", "b"], ["a", "b"], ["b", "c"]]
 
 
-def test_paths_narrow_what_is_counted(tmp_path: Path):
+def test_paths_narrow_what_is_counted(tmp_path: Path) -> None:
     """With a path the first fsync of that very file is the first, whichever calls came before."""
     _, calls = strace.changes(script(tmp_path), paths=[tmp_path / "b"], check=0)
     assert [(c.name, c.when) for c in calls] == [("write", 1), ("fsync", 1)]
@@ -64,13 +64,13 @@ def test_paths_narrow_what_is_counted(tmp_path: Path):
     assert sorted(os.listdir(tmp_path)) == ["a", "b", "c"]
 
 
-def test_failed_calls_are_marked(tmp_path: Path):
+def test_failed_calls_are_marked(tmp_path: Path) -> None:
     """The injected error shows in the record."""
     _, calls = strace.changes(script(tmp_path), strace.fail("renameat", "ENOSPC"), traceback=True)
     assert [c.name for c in calls if c.failed] == ["renameat"]
 
 
-def test_tracing_as_another_user():
+def test_tracing_as_another_user() -> None:
     """strace itself runs as that user, so what it traces keeps its rights."""
     need(os.geteuid() == 0, "root, to become another user")
     with world_tree("www-data") as world:

@@ -15,7 +15,7 @@ from tests.support.need import need
 
 
 @pytest.fixture(autouse=True)
-def root():
+def root() -> None:
     need(os.geteuid() == 0, "root, to become another user")
 
 
@@ -25,7 +25,7 @@ def who_am_i() -> tuple[tuple[int, int, int], list[int], bool]:
     return os.getresuid(), os.getgroups(), bool(os.listdir("/proc/self/fd"))
 
 
-def test_function_runs_as_the_user():
+def test_function_runs_as_the_user() -> None:
     """Uid, groups and /proc are the user's own, and what it may not do fails."""
     there = pwd.getpwnam("www-data")
     assert users.as_user("www-data", who_am_i) == ((there.pw_uid,) * 3, [there.pw_gid], True)
@@ -35,20 +35,20 @@ def test_function_runs_as_the_user():
     assert "in the fork" in caught.value.__notes__[0]
 
 
-def test_unpicklable_answer_is_an_error():
+def test_unpicklable_answer_is_an_error() -> None:
     """A result that cannot travel is said, not lost."""
     with pytest.raises(Exception, match="pickle"):
         users.in_fork(lambda: lambda: None)
 
 
-def test_dead_fork_is_an_error():
+def test_dead_fork_is_an_error() -> None:
     """A fork that dies without an answer is no success."""
     with pytest.raises(ChildProcessError):
         users.in_fork(lambda: os._exit(3))
 
 
 @pytest.mark.parametrize("who", ["www-data", 54321])
-def test_program_runs_as_the_user(who: str | int):
+def test_program_runs_as_the_user(who: str | int) -> None:
     """The interpreter with the packages of the venv runs as anybody, without capabilities."""
     code = "import os, pytest; print(os.getresuid()); open('made', 'w')"
     with world_tree(who) as world:
@@ -58,13 +58,13 @@ def test_program_runs_as_the_user(who: str | int):
         assert os.stat(world / "made").st_uid == uid
 
 
-def test_traceback_never_passes():
+def test_traceback_never_passes() -> None:
     """No exit code excuses a traceback."""
     with pytest.raises(AssertionError, match="a traceback"):
         command.run([sys.executable, "-c", "1 / 0"])
 
 
-def test_world_is_gone_afterwards():
+def test_world_is_gone_afterwards() -> None:
     """The tree is reachable by everyone, and removed."""
     with world_tree() as world:
         assert users.as_user("www-data", os.path.isdir, os.fspath(world))

@@ -14,7 +14,7 @@ from tests.support.writers import Kind, Writer
 
 
 @pytest.mark.parametrize("kind", Kind)
-def test_every_kind_writes_whole_lines(tmp_path: Path, kind: Kind):
+def test_every_kind_writes_whole_lines(tmp_path: Path, kind: Kind) -> None:
     """Each kind reports exactly the lines that are in its log."""
     with Writer(tmp_path / "app.log", kind, lines=2000) as writer:
         assert writer.wait() == 2000
@@ -22,7 +22,7 @@ def test_every_kind_writes_whole_lines(tmp_path: Path, kind: Kind):
 
 
 @pytest.mark.parametrize("rate", [0, 500])
-def test_stopped_writer_finishes_its_line(tmp_path: Path, rate: float):
+def test_stopped_writer_finishes_its_line(tmp_path: Path, rate: float) -> None:
     """A writer that is told to stop leaves no half line and counts the last."""
     with Writer(tmp_path / "app.log", "hold", rate=rate) as writer:
         writer.wait_for_more(50)
@@ -31,7 +31,7 @@ def test_stopped_writer_finishes_its_line(tmp_path: Path, rate: float):
     oracle.count(tmp_path, "app.log", expected={"w1": written}).check()
 
 
-def test_signal_writer_reopens_by_name(tmp_path: Path):
+def test_signal_writer_reopens_by_name(tmp_path: Path) -> None:
     """It stays on the moved file until the signal, then writes to the new one."""
     live, old = tmp_path / "app.log", tmp_path / "app.log.1"
     with Writer(live, "signal", on_order=True) as writer:
@@ -47,7 +47,7 @@ def test_signal_writer_reopens_by_name(tmp_path: Path):
     assert oracle.count(tmp_path).per_file == {os.fspath(live): 4, os.fspath(old): 5}
 
 
-def test_follower_finds_the_new_file_and_holder_does_not(tmp_path: Path):
+def test_follower_finds_the_new_file_and_holder_does_not(tmp_path: Path) -> None:
     """One looks at the name before each line, the other never."""
     for kind, in_old, in_new in (("follow", 3, 2), ("hold", 5, None)):
         live = tmp_path / kind
@@ -60,7 +60,7 @@ def test_follower_finds_the_new_file_and_holder_does_not(tmp_path: Path):
         assert found.get(os.fspath(live)) == in_new
 
 
-def test_strict_opener_counts_the_misses(tmp_path: Path):
+def test_strict_opener_counts_the_misses(tmp_path: Path) -> None:
     """A strict opener never creates its log; it counts that it found none, and writes the line later."""
     live = tmp_path / "app.log"
     live.touch()
@@ -75,7 +75,7 @@ def test_strict_opener_counts_the_misses(tmp_path: Path):
     oracle.count(tmp_path, "app.log", expected={"w1": written}).check()
 
 
-def test_writer_without_append_leaves_nuls_after_truncation(tmp_path: Path):
+def test_writer_without_append_leaves_nuls_after_truncation(tmp_path: Path) -> None:
     """It keeps its offset, as a plain ``> file`` does."""
     live = tmp_path / "app.log"
     with Writer(live, "no_append", on_order=True) as writer:
@@ -85,7 +85,7 @@ def test_writer_without_append_leaves_nuls_after_truncation(tmp_path: Path):
     assert oracle.count(live, expected={"w1": 6}).nuls == 5 * 80
 
 
-def test_killed_writer_has_been_counted(tmp_path: Path):
+def test_killed_writer_has_been_counted(tmp_path: Path) -> None:
     """SIGKILL loses nothing of the count but at most the line under way."""
     with Writer(tmp_path / "app.log", "hold") as writer:
         writer.wait_for_more(1000)
@@ -96,7 +96,7 @@ def test_killed_writer_has_been_counted(tmp_path: Path):
     assert len(tally.unexpected) <= 1
 
 
-def test_writer_as_another_user():
+def test_writer_as_another_user() -> None:
     """The log belongs to the user that the writer runs as."""
     need(os.geteuid() == 0, "root, to become another user")
     with world_tree("www-data") as world:
