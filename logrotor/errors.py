@@ -53,3 +53,7 @@ class ReopenFailed(LogrotorError):
 
 class Interrupted(LogrotorError):
     """The caller asked the run to stop; what had begun was finished or undone."""
+
+
+class UnknownSelection(LogrotorError):
+    """``only`` names neither a rule nor a log."""

@@ -423,7 +423,8 @@ class Copytruncate:
     id: FileId
     size: int
     moves: tuple[Move, ...]
-    collapse: bool
+    collapse: bool  # expected; probed before anything is cut
+    accept_loss: bool
     reason: str
 
 
@@ -470,7 +471,7 @@ class RunHook:
 
     directory: str
     name: str
-    id: FileId
+    id: FileId | None  # None: it gets its final form in this very run
     argv: tuple[str, ...]
     timeout: float
 

@@ -1,0 +1,215 @@
+"""The phases after the take: prove that nobody writes, retire, compress, run hooks."""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING, Any
+
+from logrotor.act import hook, retire
+from logrotor.act.compress import compress
+from logrotor.decide import proof
+from logrotor.disk import walk, writers
+from logrotor.disk.directories import Directories
+from logrotor.disk.memory import Memory
+from logrotor.disk.snapshot import file_system, message
+from logrotor.errors import Busy, Interrupted, LogrotorError, Refused, Stale
+from logrotor.model import (
+    Codec,
+    Compress,
+    FileId,
+    LogPlan,
+    Nobody,
+    Remove,
+    RunHook,
+    Status,
+    Writers,
+    Written,
+)
+
+if TYPE_CHECKING:
+    from logrotor.act.executor import Executor
+
+_UNASKED = "the reopen request failed, so its writer may still have it"
+
+
+class Archives:
+    """Works for one executor; ``asked``: the logs whose target has just been asked to reopen them."""
+
+    def __init__(self, dirs: Directories, memory: Memory, executor: Executor, asked: set[str]) -> None:
+        self.dirs, self.memory, self.executor, self.asked = dirs, memory, executor, asked
+        self._delivered = memory.recall()
+        self._processes: writers.Processes | None = None
+
+    # ------------------------------------------------------------ proof
+
+    def await_writers(self, logs: Iterable[LogPlan], patience: float) -> None:
+        """Give the processes that were asked a moment to let go; what they still hold then is deferred."""
+        waiting: list[Compress | Remove] = [step for log in logs for step in (*log.compress, *log.retire) if step.plain]
+        deadline, pause = time.monotonic() + patience, 0.002
+        while waiting and not self.executor.stop():
+            waiting = [step for step in waiting if isinstance(self._proof(step.directory, step.name, step.id), Written)]
+            if not waiting or time.monotonic() > deadline:
+                return
+            time.sleep(pause)
+            pause = min(pause * 2, 0.1)
+
+    def _proof(self, directory: str, name: str, file: FileId) -> Writers | None:
+        with self.dirs.use(directory) as logdir:
+            try:
+                fd = logdir.open_file(name, file)
+            except (LogrotorError, OSError):
+                return None
+            try:
+                return writers.prove(fd, file_system(logdir.fd, logdir.id.device).type)
+            finally:
+                os.close(fd)
+
+    def _why_not(self, log: LogPlan, step: Remove | Compress | RunHook, file: FileId) -> str | None:
+        """Why this plain archive has to wait."""
+        if log.path in self.executor.results.unasked:
+            return _UNASKED
+        found = self._proof(step.directory, step.name, file)
+        if isinstance(found, Nobody):
+            return None
+        with self.dirs.use(step.directory) as logdir:
+            entry = logdir.expect(step.name, file)
+        if isinstance(found, Written) and not found.pids:
+            found = Written(found.proof, self._holders(file))
+        delivered = self._delivered.of(log.path).request_delivered
+        return proof.why_not(found, entry, delivered, time.time())
+
+    def _holders(self, file: FileId) -> tuple[int, ...]:
+        """The lease tells that somebody writes; /proc tells who. One look a run."""
+        if self._processes is None:
+            self._processes = writers.Processes.look()
+        return self._processes.pids(file)
+
+    # ------------------------------------------------------------ retire
+
+    def retire(self, log: LogPlan) -> None:
+        for step in log.retire:
+            if self.executor.stop() or not self._guarded(log, "remove", step, lambda s=step: self._retire(log, s)):  # type: ignore[misc]
+                return
+
+    def _retire(self, log: LogPlan, step: Remove) -> dict[str, Any]:
+        if step.plain:
+            self._wait_or_go(log, step, step.id)
+        retire.retire(self.dirs, step)
+        self.memory.forget_hooks(log.path, step.id.inode)
+        return {"bytes": step.size, "why": step.reason}
+
+    def _wait_or_go(self, log: LogPlan, step: Remove | Compress | RunHook, file: FileId) -> None:
+        why_not = self._why_not(log, step, file)
+        if why_not is not None:
+            raise Busy(why_not)
+
+    # ------------------------------------------------------------ compress
+
+    def compress(self, logs: Sequence[LogPlan], jobs: int, progress: Callable[[int, int], object] | None) -> None:
+        """Smallest first, a few at a time."""
+        steps = sorted(((s.size, n, log, s) for n, log in enumerate(logs) for s in log.compress), key=lambda x: x[:2])
+        told = _Progress(sum(s.size for _, _, _, s in steps if s.codec is not Codec.NONE), progress)
+        ready = [(log, s) for _, _, log, s in steps if self._may_compress(log, s)]
+        self.memory.archives_in({(log.path, s.to_directory) for log, s in ready if s.to_directory != s.directory})
+        for directory in {s.to_directory for _, s in ready if s.to_directory != s.directory}:
+            self._make_archive_dir(directory)
+        if jobs <= 1 or len(ready) <= 1:
+            for log, step in ready:
+                self._compress(log, step, told)
+            return
+        with ThreadPoolExecutor(min(jobs, len(ready)), thread_name_prefix="logrotor") as pool:
+            list(pool.map(lambda job: self._compress(job[0], job[1], told), ready))
+
+    def _may_compress(self, log: LogPlan, step: Compress) -> bool:
+        """Proved in one thread, before any is compressed."""
+        if self.executor.stop():
+            return False
+        if not step.plain:
+            return True
+        try:
+            why_not = self._why_not(log, step, step.id)
+        except (Stale, OSError) as error:
+            self.executor.results.stale.add(log.path)
+            self.executor.note(log, "compress", Status.SKIPPED, step.name, reason=str(error), quiet=True)
+            return False
+        if why_not is not None:
+            self.executor.note(log, "compress", Status.DEFERRED, step.name, reason=why_not)
+        return why_not is None
+
+    def _make_archive_dir(self, directory: str) -> None:
+        try:
+            walk.make_directories(directory)
+        except (LogrotorError, OSError):
+            return  # each archive that should go there says what is wrong
+
+    def _compress(self, log: LogPlan, step: Compress, told: _Progress) -> None:
+        if self.executor.stop():
+            return
+
+        def work() -> dict[str, Any]:
+            size = compress(self.dirs, step, stop=self.executor.stop, progress=told.add)
+            return {"to": os.path.join(step.to_directory, step.to_name), "bytes": step.size, "bytes_out": size}
+
+        self._guarded(log, "compress", step, work)
+
+    # ------------------------------------------------------------ hooks
+
+    def run_hooks(self, log: LogPlan) -> None:
+        for step in log.hooks:
+            self._guarded(log, "hook", step, lambda s=step: self._hook(log, s))  # type: ignore[misc]
+
+    def _hook(self, log: LogPlan, step: RunHook) -> dict[str, Any]:
+        with self.dirs.use(step.directory) as logdir:
+            entry = logdir.stat(step.name)
+        if entry is None or (step.id is not None and entry.id != step.id):
+            return {"skipped": "not there in its final form yet"}
+        self._wait_or_go(log, step, entry.id)
+        hook.run_hook(step, log.path, log.rule, stop=self.executor.stop)
+        self.memory.hooked(log.path, entry.id.inode, entry.stat.st_mtime_ns)
+        return {}
+
+    # ------------------------------------------------------------ how a step ends
+
+    def _guarded(
+        self, log: LogPlan, action: str, step: Remove | Compress | RunHook, work: Callable[[], dict[str, Any]]
+    ) -> bool:
+        """False: nothing more is done to this log's archives."""
+        note = self.executor.note
+        try:
+            details = work()
+        except Stale as error:
+            self.executor.results.stale.add(log.path)
+            note(log, action, Status.SKIPPED, step.name, reason=str(error), quiet=True)
+            return False
+        except (Busy, Interrupted) as error:
+            note(log, action, Status.DEFERRED, step.name, reason=str(error))
+            return True
+        except (Refused, LogrotorError, OSError) as error:
+            self.executor.results.broken.add(log.path)
+            where = os.path.join(step.directory, step.name)
+            note(
+                log, action, Status.FAILED, step.name, reason=message(error, where), errno=getattr(error, "errno", None)
+            )
+            return False
+        status = Status.SKIPPED if "skipped" in details else Status.DONE
+        note(log, action, status, step.name, reason=details.pop("skipped", ""), details=details)
+        return True
+
+
+class _Progress:
+    """Adds up what several threads have read."""
+
+    def __init__(self, total: int, tell: Callable[[int, int], object] | None) -> None:
+        self._done, self._total, self._tell = 0, total, tell
+        self._lock = threading.Lock()
+
+    def add(self, count: int) -> None:
+        if self._tell is None:
+            return
+        with self._lock:
+            self._done += count
+            self._tell(self._done, self._total)

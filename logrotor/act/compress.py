@@ -1,0 +1,139 @@
+"""Put an archive in its final form and place: verified and durable first, only then the original goes."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+from collections.abc import Callable
+
+from logrotor.decide.naming import temp_name
+from logrotor.disk import codecs, files
+from logrotor.disk.directories import Directories
+from logrotor.disk.logdir import LogDir
+from logrotor.errors import Interrupted, LogrotorError, Stale
+from logrotor.model import Codec, Compress
+
+Progress = Callable[[int], None]  # bytes read since the last call
+
+
+class VerifyFailed(LogrotorError):
+    """The finished archive does not hold the bytes of the original; the original stays."""
+
+
+def compress(dirs: Directories, step: Compress, *, stop: Callable[[], bool], progress: Progress) -> int:
+    """Carry out one step; returns the bytes of the finished archive. Raises Stale, Busy, Interrupted or OSError.
+
+    killed before ...   | directory shows                       | next plan
+    publish             | .app.log.1.zst.tmp                    | drop it, compress anew
+    remove the original | app.log.1.zst, and app.log.1 as well  | equal: the plain one goes
+    """
+    with dirs.use(step.directory) as source, dirs.use(step.to_directory) as target:
+        if step.codec is Codec.NONE and _renamed(source, target, step):
+            return step.size
+        fd = source.open_file(step.name, step.id)
+        try:
+            return _rewritten(source, target, step, fd, stop, progress)
+        finally:
+            os.close(fd)
+
+
+def _renamed(source: LogDir, target: LogDir, step: Compress) -> bool:
+    """Within one file system a new name is enough."""
+    source.expect(step.name, step.id)
+    try:
+        source.move(step.name, step.to_name, target)
+    except FileExistsError:
+        raise Stale(f"{step.to_name}: exists by now") from None
+    except OSError as error:
+        if error.errno != errno.EXDEV:
+            raise
+        return False
+    entry = target.stat(step.to_name)
+    if entry is not None and entry.id != step.id:
+        target.move(step.to_name, step.name, source)
+        raise Stale(f"{step.name}: changed since the plan was made")
+    return True
+
+
+def _rewritten(
+    source: LogDir, target: LogDir, step: Compress, fd: int, stop: Callable[[], bool], progress: Progress
+) -> int:
+    temp = temp_name(step.to_name)
+    out = target.create_temp(temp)
+    published = False
+    try:
+        size = _fill(fd, out, step, stop, progress)
+        _dress(source, target, fd, out)
+        files.sync_and_close_check(out)
+        _verify(fd, out, step)
+        source.expect(step.name, step.id)
+        _publish(target, temp, step.to_name)
+        published = True
+        _check_original(source, target, step, out)
+        target.sync()
+        # fsync before unlink: ext4 and XFS may commit the unlink first (a power cut left a 0-byte archive alone).
+        source.remove(step.name, step.id)
+        return size
+    except BaseException:
+        if not published:
+            with contextlib.suppress(OSError):  # the next run drops it
+                target.discard(temp, out)
+        raise
+    finally:
+        os.close(out)
+
+
+def _fill(fd: int, out: int, step: Compress, stop: Callable[[], bool], progress: Progress) -> int:
+    """Stream the original through the codec; returns the bytes written."""
+    size = os.fstat(fd).st_size
+    machine = codecs.compressor(step.codec, step.level, size)
+    done = written = 0
+    for data in codecs.read(fd):
+        if stop():
+            raise Interrupted(f"{step.name}: stopped while compressing")
+        done += len(data)
+        if done > size:
+            break
+        written += _write(out, machine.compress(data))
+        progress(len(data))
+    if done != size or os.fstat(fd).st_size != size:
+        raise Stale(f"{step.name}: grew while it was compressed")
+    return written + _write(out, machine.flush())
+
+
+def _write(out: int, data: bytes) -> int:
+    files.write_all(out, data)
+    return len(data)
+
+
+def _dress(source: LogDir, target: LogDir, fd: int, out: int) -> None:
+    """The archive is as readable as the log was, and keeps its time."""
+    status = os.fstat(fd)
+    target.dress(out, status.st_mode & 0o777, like=fd)
+    files.set_times(out, status)
+
+
+def _verify(fd: int, out: int, step: Compress) -> None:
+    try:
+        same = codecs.same_content((fd, Codec.NONE), (out, step.codec))
+    except ValueError as error:
+        raise VerifyFailed(f"{step.to_name}: {error}; the original stays") from None
+    if not same:
+        raise VerifyFailed(f"{step.to_name}: does not hold the bytes of {step.name}; the original stays")
+
+
+def _publish(target: LogDir, temp: str, name: str) -> None:
+    try:
+        target.move(temp, name)
+    except FileExistsError:
+        raise Stale(f"{name}: exists by now") from None
+
+
+def _check_original(source: LogDir, target: LogDir, step: Compress, out: int) -> None:
+    """If another run moved the original while we published, take our archive back: the bytes would stand twice."""
+    try:
+        source.expect(step.name, step.id)
+    except Stale:
+        target.discard(step.to_name, out)
+        raise

@@ -1,0 +1,243 @@
+"""Copytruncate without loss: copy whole blocks at the head of the log, then collapse exactly these away.
+
+For writers that append (O_APPEND). Where a range cannot be collapsed, and the rule accepts loss, the log is
+copied and truncated; lines written between the last read and the truncate are lost then.
+
+The crash table of the collapse; the record is in the history, the mark is a hole in the log's first block:
+
+killed before ...  | record | directory shows                 | next run
+publish            | copied | the log whole, a temp            | forget the record, drop the temp
+mark               | copied | the log whole, and its copy      | mark and collapse, if the bytes still agree
+record the mark    | copied | a hole for the first block       | mark again, collapse
+collapse           | marked | a hole for the first block       | collapse
+forget             | marked | the log's rest                   | forget
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from dataclasses import dataclass
+
+from logrotor.act.take import make_way
+from logrotor.decide.naming import replacement_name, temp_name
+from logrotor.disk import calls, codecs, files
+from logrotor.disk.directories import Directories
+from logrotor.disk.logdir import LogDir
+from logrotor.disk.memory import Memory
+from logrotor.disk.writers import Processes
+from logrotor.errors import Refused, Stale
+from logrotor.model import CopyInFlight, Copytruncate, FileId, FinishCopytruncate
+
+
+@dataclass(frozen=True, slots=True)
+class Copied:
+    """What ran: "collapse" or "truncate", and the bytes that were moved to the archive."""
+
+    protocol: str
+    size: int
+
+
+def copytruncate(dirs: Directories, step: Copytruncate, memory: Memory) -> Copied | None:
+    """Rotate one log by copy; None if there is no whole block to cut off.
+
+    ``.BASE.new``, empty and locked, keeps other runs away meanwhile. Raises Stale, Busy, Refused or OSError.
+    """
+    with dirs.use(step.directory) as logdir:
+        guard_name = replacement_name(step.base)
+        guard = logdir.create_temp(guard_name)
+        try:
+            return _guarded(dirs, logdir, step, memory)
+        finally:
+            with contextlib.suppress(OSError):  # the next run drops it
+                logdir.discard(guard_name, guard)
+            os.close(guard)
+
+
+def _guarded(dirs: Directories, logdir: LogDir, step: Copytruncate, memory: Memory) -> Copied | None:
+    live = logdir.open_file(step.base, step.id, os.O_RDWR)
+    temp = temp_name(f"{step.base}.1")
+    try:
+        out = logdir.create_temp(temp)
+        try:
+            return _copied(dirs, logdir, step, memory, live, out)
+        finally:
+            with contextlib.suppress(OSError):  # gone by now if it was published; else the next run drops it
+                logdir.discard(temp, out)
+            os.close(out)
+    finally:
+        os.close(live)
+
+
+def _copied(
+    dirs: Directories, logdir: LogDir, step: Copytruncate, memory: Memory, live: int, out: int
+) -> Copied | None:
+    block = os.fstatvfs(live).f_bsize
+    collapse = step.collapse and step.id.device == logdir.id.device and can_collapse(out, block)
+    if not collapse and not step.accept_loss:
+        raise Refused(
+            f"{step.base}: this file system cannot collapse a range, so lines could be lost; "
+            'use method = "rename", or set accept_loss = true'
+        )
+    if not step.accept_loss:
+        _refuse_overwriting(step, live, block)
+    length = os.fstat(live).st_size
+    if collapse:
+        length = max(length - 1, 0) // block * block  # a collapse up to the end of the file is EINVAL
+    if length == 0:
+        return None
+    record = _publish_copy(dirs, logdir, step, memory, (live, out), length, "collapse" if collapse else "truncate")
+    return Copied(record.protocol, _cut(logdir, record, memory, live, block))
+
+
+def can_collapse(fd: int, block: int) -> bool:
+    """Try it on a temp of ours: nobody should learn it on a log."""
+    try:
+        files.write_all(fd, bytes(2 * block))
+        files.collapse(fd, block)
+    except OSError as error:
+        if error.errno not in calls.NOT_OFFERED:
+            raise
+        return False
+    finally:
+        files.truncate(fd)
+    return True
+
+
+def finish(dirs: Directories, step: FinishCopytruncate, memory: Memory) -> bool:
+    """Finish what a crash interrupted; False if there was nothing to finish and the record is forgotten."""
+    record = step.record
+    with dirs.use(step.directory) as logdir:
+        entry = logdir.stat(step.base)
+        if entry is None or entry.id.inode != record.inode or not entry.is_regular:
+            memory.end_copy(record.path)
+            return False
+        live = logdir.open_file(step.base, entry.id, os.O_RDWR)
+        try:
+            if not _belongs(logdir, step, live):
+                memory.end_copy(record.path)
+                return False
+            _cut(logdir, record, memory, live, os.fstatvfs(logdir.fd).f_bsize)
+            return True
+        finally:
+            os.close(live)
+
+
+def _refuse_overwriting(step: Copytruncate, live: int, block: int) -> None:
+    """A writer that does not append would go on at its old offset and leave NUL bytes before it."""
+    if files.starts_with_hole(live, block):
+        raise Refused(
+            f"{step.base}: starts with a hole, so its writer does not append; "
+            "open the log in append mode, or set accept_loss = true"
+        )
+    for holder in Processes.look().holders.get(step.id, ()):
+        if not holder.append:
+            raise Refused(
+                f"{step.base}: process {holder.pid} writes without O_APPEND and would leave NUL bytes; "
+                "open the log in append mode, or set accept_loss = true"
+            )
+
+
+def _publish_copy(
+    dirs: Directories,
+    logdir: LogDir,
+    step: Copytruncate,
+    memory: Memory,
+    fds: tuple[int, int],
+    length: int,
+    protocol: str,
+) -> CopyInFlight:
+    """Copy the head of the log and publish it as slot 1, durable, with a record of it."""
+    live, out = fds
+    status = os.fstat(live)
+    _transfer(live, out, 0, length)
+    logdir.dress(out, status.st_mode & 0o777, like=live)
+    files.set_times(out, status)
+    files.sync_and_close_check(out)
+    path = os.path.join(logdir.path, step.base)
+    birth = calls.birth_time(live) or 0.0
+    record = CopyInFlight(path, step.id.inode, birth, os.fstat(out).st_ino, length, "copied", protocol)
+    memory.begin_copy(record)
+    make_way(dirs, step.moves)
+    _publish(logdir, temp_name(f"{step.base}.1"), step.base)
+    logdir.sync()
+    return record
+
+
+def _publish(logdir: LogDir, temp: str, base: str) -> None:
+    try:
+        logdir.move(temp, f"{base}.1")
+    except FileExistsError:
+        raise Stale(f"{base}.1: exists by now") from None
+
+
+def _cut(logdir: LogDir, record: CopyInFlight, memory: Memory, live: int, block: int) -> int:
+    """Cut what the archive holds off the log; returns its bytes."""
+    if record.protocol == "truncate":
+        return _truncate(logdir, record, memory, live)
+    if record.stage == "copied":
+        files.punch(live, block)
+        files.sync(live)
+        memory.mark_copy(record.path)
+    if files.starts_with_hole(live, block):
+        files.collapse(live, record.length)
+        files.sync(live)
+    memory.end_copy(record.path)
+    return record.length
+
+
+def _truncate(logdir: LogDir, record: CopyInFlight, memory: Memory, live: int) -> int:
+    """Copy what came meanwhile until nothing more comes, then truncate at once: what falls in between is lost."""
+    slot = os.path.basename(record.path) + ".1"
+    entry = logdir.stat(slot)
+    if entry is None or entry.id.inode != record.archive_inode:
+        raise Stale(f"{slot}: moved by another run")
+    out = logdir.open_file(slot, entry.id, os.O_RDWR)
+    try:
+        size = os.fstat(out).st_size
+        while (grown := os.fstat(live).st_size) > size:
+            _transfer(live, out, size, grown)
+            files.sync_and_close_check(out)
+            size = grown
+        files.truncate(live)
+        memory.end_copy(record.path)
+        return size
+    finally:
+        os.close(out)
+
+
+def _belongs(logdir: LogDir, step: FinishCopytruncate, live: int) -> bool:
+    """Is the head of the log still what the archive holds? Marked: only we make holes, so it is."""
+    if step.record.stage == "marked":
+        return True
+    if step.archive is None:
+        return False
+    archive = logdir.stat(step.archive)
+    if archive is None or archive.id.inode != step.record.archive_inode:
+        return False
+    fd = logdir.open_file(step.archive, FileId(*archive.id))
+    try:
+        return _head_agrees(live, fd, os.fstatvfs(logdir.fd).f_bsize)
+    finally:
+        os.close(fd)
+
+
+def _head_agrees(live: int, archive: int, block: int) -> bool:
+    """All of the archive, byte for byte; a first block that is a hole is the mark of an interrupted run."""
+    offset = block if files.starts_with_hole(live, block) else 0
+    while expected := os.pread(archive, codecs.CHUNK, offset):
+        if os.pread(live, len(expected), offset) != expected:
+            return False
+        offset += len(expected)
+    return True
+
+
+def _transfer(source: int, target: int, start: int, end: int) -> None:
+    """Copy bytes [start, end) to the same place in ``target``."""
+    os.lseek(target, start, os.SEEK_SET)
+    while start < end:
+        data = os.pread(source, min(codecs.CHUNK, end - start), start)
+        if not data:
+            raise Stale("the log became shorter while it was copied")
+        files.write_all(target, data)
+        start += len(data)

@@ -1,0 +1,236 @@
+"""Carry out a plan, in phases over all logs: take, reopen and prove, retire, compress, hooks.
+
+A log whose step failed is left alone for the rest of the run; the others go on. What a later phase may do to
+an archive that somebody could still write is decided by a fresh proof, right before.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from logrotor import notify
+from logrotor.act import recover
+from logrotor.act.archives import Archives
+from logrotor.act.copytruncate import copytruncate
+from logrotor.act.take import take
+from logrotor.disk.directories import Directories
+from logrotor.disk.memory import Memory
+from logrotor.disk.snapshot import message
+from logrotor.errors import Busy, Interrupted, LogrotorError, ReopenFailed, Stale
+from logrotor.model import (
+    Copytruncate,
+    FinishCopytruncate,
+    FinishTake,
+    LogPlan,
+    Outcome,
+    Plan,
+    ReopenTarget,
+    Status,
+    Step,
+    Take,
+    action_of,
+)
+
+_PATIENCE = 2.0  # seconds that a process gets to reopen the logs that it was asked for
+_BRIEF = 0.2  # and one that was not asked, or that did not react to earlier requests
+
+
+@dataclass(slots=True)
+class Results:
+    """What happened so far."""
+
+    outcomes: list[Outcome] = field(default_factory=list)
+    stale: set[str] = field(default_factory=set)  # logs to be planned again
+    broken: set[str] = field(default_factory=set)  # logs with a failed step: nothing more in this run
+    unasked: set[str] = field(default_factory=set)  # logs whose reopen request failed: archives stay as they are
+    rotated: list[str] = field(default_factory=list)
+
+
+class Executor:
+    """One plan, carried out once."""
+
+    def __init__(
+        self,
+        plan: Plan,
+        targets: Mapping[str, ReopenTarget],
+        memory: Memory,
+        *,
+        emit: Callable[..., None],
+        stop: Callable[[], bool],
+        jobs: int,
+        progress: Callable[[int, int], object] | None = None,
+    ) -> None:
+        self.plan, self.targets, self.memory = plan, targets, memory
+        self.emit, self.stop, self.jobs, self.progress = emit, stop, jobs, progress
+        self.results = Results()
+        self.dirs = Directories()
+
+    def run(self) -> Results:
+        """All phases. Once ``stop`` says so, what was taken is still announced, and the rest is left for later."""
+        work = [log for log in self.plan.logs if not log.is_idle and log.refused is None]
+        with self.dirs:
+            for log in work:
+                if self.stop():
+                    break
+                self._rotate(log)
+            self.memory.rotated(self.results.rotated, time.time())
+            asked = self._reopen([log for log in work if self._is_sound(log)])
+            if not self.stop():
+                self._settle(work, asked)
+        return self.results
+
+    # ------------------------------------------------------------ take
+
+    def _rotate(self, log: LogPlan) -> None:
+        for step in (*log.recover, *log.take):
+            if not self._attempt(log, step, lambda step=step: self._carry_out(log, step)):  # type: ignore[misc]
+                return
+
+    def _carry_out(self, log: LogPlan, step: Step) -> dict[str, Any]:
+        if isinstance(step, Take):
+            protocol = take(self.dirs, step)
+            self.results.rotated.append(log.path)
+            return {"protocol": protocol, "guarantee": "lossless", "bytes": step.size, "why": step.reason}
+        if isinstance(step, Copytruncate):
+            copied = copytruncate(self.dirs, step, self.memory)
+            if copied is None:
+                return {"skipped": "nothing to cut off"}
+            self.results.rotated.append(log.path)
+            guarantee = (
+                "lossless for writers that append"
+                if copied.protocol == "collapse"
+                else "lines written meanwhile may be lost"
+            )
+            return {"protocol": copied.protocol, "guarantee": guarantee, "bytes": copied.size, "why": step.reason}
+        finished = recover.carry_out(self.dirs, step, self.memory)
+        if isinstance(step, (FinishTake, FinishCopytruncate)) and finished:
+            self.results.rotated.append(log.path)
+        return {"why": getattr(step, "reason", "")}
+
+    def _attempt(self, log: LogPlan, step: Step, function: Callable[[], dict[str, Any]]) -> bool:
+        """Run one step and note how it ended; False: this log is left alone for the rest of the run."""
+        action, name = action_of(step), _name(step)
+        try:
+            details = function()
+        except Stale as error:
+            self.results.stale.add(log.path)
+            self.note(log, action, Status.SKIPPED, name, reason=str(error), quiet=True)
+        except Busy as error:
+            self.note(log, action, Status.DEFERRED, name, reason=str(error))
+        except Interrupted as error:
+            self.note(log, action, Status.DEFERRED, name, reason=str(error))
+        except (LogrotorError, OSError) as error:
+            self.note(
+                log, action, Status.FAILED, name, reason=message(error, name), errno=getattr(error, "errno", None)
+            )
+        else:
+            status = Status.SKIPPED if "skipped" in details else Status.DONE
+            self.note(log, action, status, name, reason=details.pop("skipped", ""), details=details)
+            return True
+        self.results.broken.add(log.path)
+        return False
+
+    # ------------------------------------------------------------ reopen
+
+    def _reopen(self, logs: Sequence[LogPlan]) -> set[str]:
+        """One request per target, for all of its logs; returns the logs whose target was asked."""
+        wanted: dict[str, list[LogPlan]] = {}
+        for log in logs:
+            if log.reopen is not None:
+                wanted.setdefault(log.reopen, []).append(log)
+        asked: set[str] = set()
+        for name, members in wanted.items():
+            paths = tuple(log.path for log in members)
+            try:
+                delivered = notify.request(self.targets[name], paths, stop=self.stop)
+            except ReopenFailed as error:
+                self.results.unasked.update(paths)
+                self.memory.requested(paths, time.time(), delivered=False)
+                self._note_request(name, paths, Status.FAILED, str(error))
+            else:
+                asked.update(paths)
+                self.memory.requested(paths, time.time(), delivered=True)
+                self._note_request(name, paths, Status.DONE, delivered.detail, pids=list(delivered.pids))
+        return asked
+
+    def _note_request(self, target: str, paths: Sequence[str], status: Status, reason: str, **details: Any) -> None:
+        outcome = Outcome(
+            log=paths[0], action="reopen", status=status, name=target, reason=reason,
+            details={"logs": list(paths), **details},
+        )  # fmt: skip
+        self.results.outcomes.append(outcome)
+        if status is Status.DONE:
+            self.emit("reopen.signalled", target=target, logs=len(paths), detail=reason, **details)
+        else:
+            self.emit("reopen.failed", target=target, logs=len(paths), error=reason)
+
+    # ------------------------------------------------------------ archives
+
+    def _settle(self, work: Iterable[LogPlan], asked: set[str]) -> None:
+        sound = [log for log in work if self._is_sound(log)]
+        archives = Archives(self.dirs, self.memory, self, asked)
+        fresh = {*self.results.rotated}
+        archives.await_writers(
+            [log for log in sound if log.path in fresh or log.path in asked],
+            _PATIENCE if fresh & asked else _BRIEF,
+        )
+        for log in sound:
+            archives.retire(log)
+        archives.compress([log for log in sound if self._is_sound(log)], self.jobs, self.progress)
+        for log in sound:
+            if self._is_sound(log) and not self.stop():
+                archives.run_hooks(log)
+
+    def _is_sound(self, log: LogPlan) -> bool:
+        return log.path not in self.results.broken
+
+    # ------------------------------------------------------------ notes
+
+    def note(
+        self,
+        log: LogPlan,
+        action: str,
+        status: Status,
+        name: str,
+        *,
+        reason: str = "",
+        errno: int | None = None,
+        details: Mapping[str, Any] | None = None,
+        quiet: bool = False,
+    ) -> None:
+        """Keep an outcome and tell it."""
+        outcome = Outcome(
+            log=log.path, action=action, status=status, name=name, reason=reason, errno=errno, details=details or {}
+        )
+        self.results.outcomes.append(outcome)
+        event = _EVENTS.get((action, status))
+        if event is not None and not quiet:
+            told = {"error": reason} if status is Status.FAILED else {"reason": reason} if reason else {}
+            self.emit(event, log=log.path, name=name, **told, **(details or {}))
+
+
+def _name(step: Step) -> str:
+    return getattr(step, "name", None) or getattr(step, "base", "") or "slots"
+
+
+_EVENTS = {
+    ("take", Status.DONE): "rotation.completed",
+    ("take", Status.FAILED): "rotation.failed",
+    ("copytruncate", Status.DONE): "rotation.completed",
+    ("copytruncate", Status.FAILED): "rotation.failed",
+    ("recover", Status.DONE): "log.recovered",
+    ("recover", Status.FAILED): "rotation.failed",
+    ("create", Status.DONE): "log.created",
+    ("create", Status.FAILED): "rotation.failed",
+    ("remove", Status.DONE): "archive.removed",
+    ("remove", Status.FAILED): "archive.failed",
+    ("compress", Status.DONE): "archive.compressed",
+    ("compress", Status.FAILED): "archive.failed",
+    ("hook", Status.DONE): "hook.completed",
+    ("hook", Status.FAILED): "hook.failed",
+    **{(action, Status.DEFERRED): "archive.deferred" for action in ("take", "copytruncate", "recover", "create")},
+    **{(action, Status.DEFERRED): "archive.deferred" for action in ("remove", "compress", "hook")},
+}

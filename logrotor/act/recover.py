@@ -1,0 +1,47 @@
+"""Finish or drop what an interrupted run left, one step at a time."""
+
+from __future__ import annotations
+
+from logrotor.act import copytruncate, retire, take
+from logrotor.disk import walk
+from logrotor.disk.directories import Directories
+from logrotor.disk.memory import Memory
+from logrotor.model import (
+    CreateLive,
+    DropAlias,
+    DropDuplicate,
+    DropTemp,
+    FinishCopytruncate,
+    FinishTake,
+    Shift,
+    Step,
+)
+
+
+def carry_out(dirs: Directories, step: Step, memory: Memory) -> bool:
+    """Returns whether there was something to do. Raises Stale, Busy, Refused or OSError."""
+    match step:
+        case DropTemp():
+            retire.drop_temp(dirs, step)
+        case DropAlias():
+            retire.drop_alias(dirs, step)
+        case DropDuplicate():
+            retire.drop_duplicate(dirs, step)
+        case Shift():
+            take.make_way(dirs, step.moves)
+        case FinishTake():
+            take.finish_take(dirs, step)
+        case FinishCopytruncate():
+            return copytruncate.finish(dirs, step, memory)
+        case CreateLive():
+            return _create(dirs, step)
+        case _:
+            raise TypeError(f"not a step of recovery: {step!r}")
+    return True
+
+
+def _create(dirs: Directories, step: CreateLive) -> bool:
+    if step.parents:
+        walk.make_directories(step.directory)
+    with dirs.use(step.directory) as logdir:
+        return logdir.create_live(step.base, step.mode)

@@ -1,0 +1,80 @@
+"""Decide the final form and place of each archive that stays: compressed, dated, in the archive directory, hooked."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from logrotor.decide.draft import Draft
+from logrotor.decide.naming import SUFFIXES, format_archive, stamp_of
+from logrotor.model import Archive, ArchiveName, Codec, Compress, Naming, RunHook, Waiting
+
+Names = set[tuple[str, str]]  # (directory, name)
+
+
+def finish(draft: Draft) -> None:
+    """Steps for the archives that stay, or the reason why one has to wait."""
+    names: Names = {(a.directory, a.entry.name) for a in draft.archives}
+    for index, archive in enumerate(draft.archives):
+        step = _final_form(draft, archive, index, names)
+        hook = _hook(draft, archive, step, index)
+        why_not = draft.why_wait(archive) if step is not None or hook is not None else None
+        if why_not is not None:
+            draft.deferred.append(Waiting(archive.entry.name, why_not))
+            continue
+        if step is not None:
+            draft.compress.append(step)
+            names.add((step.to_directory, step.to_name))
+        if hook is not None:
+            draft.hooks.append(hook)
+
+
+def _final_form(draft: Draft, archive: Archive, index: int, names: Names) -> Compress | None:
+    codec = _codec(draft, archive, index)
+    directory = _place(draft, archive)
+    wanted = replace(archive.name, codec=codec)
+    plain = archive.name.codec is Codec.NONE
+    if plain and draft.facts.spec.naming is Naming.DATED and archive.name.slot is not None:
+        wanted = _dated(wanted, archive, directory, names)
+    to_name = format_archive(wanted)
+    if (to_name, directory) == (archive.entry.name, archive.directory):
+        return None
+    applied = codec if plain else Codec.NONE
+    reason = f"to {applied.value}" if applied is not Codec.NONE else "to its final name and place"
+    entry, level = archive.entry, draft.facts.spec.compress_level
+    return Compress(
+        archive.directory, entry.name, entry.id, entry.size, directory, to_name, applied, level, plain, reason
+    )
+
+
+def _codec(draft: Draft, archive: Archive, index: int) -> Codec:
+    """What is compressed already stays so, whatever the setting is by now."""
+    if archive.name.codec is not Codec.NONE or index < draft.facts.spec.keep_uncompressed:
+        return archive.name.codec
+    return draft.facts.spec.compress
+
+
+def _place(draft: Draft, archive: Archive) -> str:
+    """What lies in an archive directory stays there, also after ``archive_dir`` was switched off or changed."""
+    beside = draft.facts.directory.resolved
+    return (draft.facts.archive_dir or beside) if archive.directory == beside else archive.directory
+
+
+def _dated(name: ArchiveName, archive: Archive, directory: str, names: Names) -> ArchiveName:
+    """The stamp is the last write, which the file itself tells, so a crash cannot change it. Collisions get -n."""
+    stamp = stamp_of(archive.entry.mtime)
+    copy = 0
+    while any((directory, format_archive(ArchiveName(name.base, None, stamp, copy, c))) in names for c in SUFFIXES):
+        copy += 1
+    return ArchiveName(name.base, None, stamp, copy, name.codec)
+
+
+def _hook(draft: Draft, archive: Archive, step: Compress | None, index: int) -> RunHook | None:
+    """``on_archive`` runs once for an archive in its final form."""
+    spec = draft.facts.spec
+    later = spec.compress is not Codec.NONE and index < spec.keep_uncompressed and archive.name.codec is Codec.NONE
+    if not spec.on_archive or later or draft.is_hooked(archive):
+        return None
+    changes = step is not None or archive is draft.taken
+    directory, name = (step.to_directory, step.to_name) if step else (archive.directory, archive.entry.name)
+    known = None if changes else archive.entry.id
+    return RunHook(directory, name, known, spec.on_archive, spec.on_archive_timeout)

@@ -1,0 +1,96 @@
+"""The name grammar: which names in a log directory are ours, and what they mean.
+
+``BASE.N`` and ``BASE-YYYYmmddTHHMMSSZ[-n]``, each with or without a codec's suffix, are archives of BASE.
+``.BASE.new`` is a replacement, or a taken log that a crash left. ``.ARCHIVE.tmp`` is an unfinished archive.
+Nothing else is ever created, moved or removed.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from datetime import UTC, datetime
+
+from logrotor.model import ArchiveName, Codec
+
+SUFFIXES: dict[Codec, str] = {
+    Codec.NONE: "",
+    Codec.GZIP: ".gz",
+    Codec.BZIP2: ".bz2",
+    Codec.XZ: ".xz",
+    Codec.ZSTD: ".zst",
+}
+_CODECS = {suffix: codec for codec, suffix in SUFFIXES.items()}
+_STAMP = "%Y%m%dT%H%M%SZ"
+_ARCHIVE = re.compile(
+    r"(?P<base>.+?)"
+    r"(?:\.(?P<slot>[1-9][0-9]{0,8})|-(?P<stamp>[0-9]{8}T[0-9]{6}Z)(?:-(?P<copy>[1-9][0-9]{0,8}))?)"
+    r"(?P<suffix>\.gz|\.bz2|\.xz|\.zst)?",
+    re.DOTALL,
+)
+_NAME_MAX = 255  # bytes; every file system that we know
+_LONGEST = len("..999999999.zst.tmp")
+
+
+def parse_archive(name: str) -> ArchiveName | None:
+    """Take an archive's name apart; None if it is not of our grammar (an impossible date is not)."""
+    match = _ARCHIVE.fullmatch(name)
+    if match is None:
+        return None
+    base, slot, stamp, copy, suffix = match.group("base", "slot", "stamp", "copy", "suffix")
+    if stamp is not None and stamp_time(stamp) is None:
+        return None
+    return ArchiveName(base, int(slot) if slot else None, stamp, int(copy or 0), _CODECS[suffix or ""])
+
+
+def format_archive(name: ArchiveName) -> str:
+    """The reverse of :func:`parse_archive`."""
+    if name.slot is not None:
+        return f"{name.base}.{name.slot}{SUFFIXES[name.codec]}"
+    copy = f"-{name.copy}" if name.copy else ""
+    return f"{name.base}-{name.stamp}{copy}{SUFFIXES[name.codec]}"
+
+
+def parse_replacement(name: str) -> str | None:
+    """The base of ``.BASE.new``, or None."""
+    if name.startswith(".") and name.endswith(".new") and len(name) > len("..new"):
+        return name[1:-4]
+    return None
+
+
+def parse_temp(name: str) -> ArchiveName | None:
+    """The archive of ``.ARCHIVE.tmp``, or None."""
+    if name.startswith(".") and name.endswith(".tmp"):
+        return parse_archive(name[1:-4])
+    return None
+
+
+def replacement_name(base: str) -> str:
+    return f".{base}.new"
+
+
+def temp_name(archive: str) -> str:
+    return f".{archive}.tmp"
+
+
+def is_ours(name: str) -> bool:
+    """Is it an archive or a temp? Such a name is never taken for a live log."""
+    return parse_archive(name) is not None or parse_replacement(name) is not None or parse_temp(name) is not None
+
+
+def stamp_of(moment: float) -> str:
+    """The stamp of a dated archive: ``moment`` (epoch seconds) in UTC, whole seconds."""
+    return datetime.fromtimestamp(int(moment), UTC).strftime(_STAMP)
+
+
+def stamp_time(stamp: str) -> float | None:
+    """Epoch seconds of a stamp, or None for an impossible date."""
+    try:
+        return datetime.strptime(stamp, _STAMP).replace(tzinfo=UTC).timestamp()
+    except ValueError:
+        return None
+
+
+def is_too_long(base: str) -> bool:
+    """Would an archive or temp of this log exceed the longest file name?"""
+    return len(os.fsencode(base)) + _LONGEST > _NAME_MAX

@@ -1,0 +1,175 @@
+"""Decide how the debris of an interrupted run is finished or dropped. Any debris is a normal input."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from logrotor.decide.facts import LogFacts
+from logrotor.decide.naming import parse_archive
+from logrotor.decide.slots import make_way, moved
+from logrotor.model import (
+    Archive,
+    CreateLive,
+    DropAlias,
+    DropDuplicate,
+    DropTemp,
+    Entry,
+    FileId,
+    FinishCopytruncate,
+    FinishTake,
+    Method,
+    Nobody,
+    Shift,
+    Step,
+)
+
+RESERVED_MODE = 0o1600  # see LogDir.move: an empty file that keeps a name free
+
+
+@dataclass(slots=True)
+class Recovery:
+    """The steps, and the archives as they will be named afterwards."""
+
+    steps: list[Step] = field(default_factory=list)
+    archives: list[Archive] = field(default_factory=list)
+    took: bool = False  # an interrupted rotation is finished: the log is not rotated once more in this run
+
+
+def recover(facts: LogFacts) -> Recovery:
+    """In the order in which it is carried out: what is certain first, the taken log last."""
+    found = Recovery(archives=list(facts.family.archives))
+    for directory in facts.elsewhere:
+        if facts.base in directory.families:
+            found.archives += directory.families[facts.base].archives
+    _finish_copytruncate(facts, found)
+    _drop_reserved_names(found)
+    _drop_aliases(facts, found)
+    _drop_temps(facts, found)
+    _drop_duplicates(facts, found)
+    _finish_replacement(facts, found)
+    if not found.took:
+        _separate(found)
+    return found
+
+
+def _finish_copytruncate(facts: LogFacts, found: Recovery) -> None:
+    record, live = facts.memory.in_flight, facts.family.live
+    if record is None:
+        return
+    published = next((a for a in found.archives if a.entry.id.inode == record.archive_inode), None)
+    found.took = published is not None or record.stage == "marked"
+    found.steps.append(
+        FinishCopytruncate(
+            facts.directory.resolved,
+            facts.base,
+            record,
+            published.entry.name if published is not None and live is not None else None,
+            "a copytruncate was interrupted",
+        )
+    )
+
+
+def _drop_reserved_names(found: Recovery) -> None:
+    for archive in [a for a in found.archives if _is_reserved(a.entry)]:
+        found.archives.remove(archive)
+        reason = "an interrupted rename had reserved the name"
+        found.steps.append(DropTemp(archive.directory, archive.entry.name, archive.entry.id, reason))
+
+
+def _is_reserved(entry: Entry) -> bool:
+    return entry.size == 0 and entry.stat.st_mode & 0o7777 == RESERVED_MODE
+
+
+def _drop_aliases(facts: LogFacts, found: Recovery) -> None:
+    """An interrupted link + unlink left a file with two of our names; the one it came from goes.
+
+    A log that has the name of slot 1 as well was about to be taken: it keeps its own name and is taken anew.
+    """
+    kept: dict[FileId, str] = {}
+    live, replacement = facts.family.live, facts.family.replacement
+    if live is not None and live.stat.st_nlink > 1:
+        kept[live.id] = live.name
+    by_target = sorted(
+        (a for a in found.archives if a.entry.stat.st_nlink > 1),
+        key=lambda a: (a.directory != facts.directory.resolved, a.name.slot is None, a.name.slot or 0),
+        reverse=True,
+    )
+    for archive in by_target:
+        _alias(found, kept, archive.directory, archive.entry, archive)
+    if replacement is not None and replacement.stat.st_nlink > 1:
+        _alias(found, kept, facts.directory.resolved, replacement, None)
+
+
+def _alias(found: Recovery, kept: dict[FileId, str], directory: str, entry: Entry, archive: Archive | None) -> None:
+    other = kept.setdefault(entry.id, entry.name)
+    if other is entry.name:
+        return
+    reason = "an interrupted rename left a second name"
+    found.steps.append(DropAlias(directory, entry.name, entry.id, other, reason))
+    if archive is not None:
+        found.archives.remove(archive)
+
+
+def _drop_temps(facts: LogFacts, found: Recovery) -> None:
+    for directory in (facts.directory, *facts.elsewhere):
+        for temp in directory.families[facts.base].temps if facts.base in directory.families else ():
+            found.steps.append(DropTemp(directory.resolved, temp.name, temp.id, "an unfinished archive"))
+
+
+def _drop_duplicates(facts: LogFacts, found: Recovery) -> None:
+    by_path = {archive.path: archive for archive in found.archives}
+    for plain_path, twin_path in facts.duplicates.items():
+        plain, twin = by_path.get(plain_path), by_path.get(twin_path)
+        if plain is None or twin is None:
+            continue
+        found.archives.remove(plain)
+        found.steps.append(
+            DropDuplicate(
+                plain.directory, plain.entry.name, plain.entry.id,
+                twin.directory, twin.entry.name, twin.entry.id,
+                f"{twin.entry.name} holds the same bytes",
+            )
+        )  # fmt: skip
+
+
+def _finish_replacement(facts: LogFacts, found: Recovery) -> None:
+    """``.BASE.new`` is an unused replacement if it is empty and surely nobody writes it; else it is a taken log."""
+    entry, directory = facts.family.replacement, facts.directory.resolved
+    if entry is None or any(isinstance(s, DropAlias) and s.name == entry.name for s in found.steps):
+        return
+    writers = facts.writers.get(entry.id)
+    unused = entry.size == 0 and isinstance(writers, Nobody)
+    _restore_live(facts, found)
+    if unused:
+        found.steps.append(DropTemp(directory, entry.name, entry.id, "an unused replacement"))
+        return
+    _separate(found)
+    moves = make_way(found.archives, 2)
+    found.archives = moved(found.archives, moves)
+    taken = f"{facts.base}.1"
+    reason = "a taken log that an interrupted run left"
+    found.steps.append(FinishTake(directory, facts.base, entry.id, tuple(m for _, m in moves), reason))
+    found.archives.append(renamed_entry(entry, directory, taken))
+    found.took = True
+
+
+def _restore_live(facts: LogFacts, found: Recovery) -> None:
+    spec = facts.spec
+    if facts.family.live is None and spec.create and spec.method is Method.RENAME:
+        reason = "an interrupted run left no live log"
+        found.steps.append(CreateLive(facts.directory.resolved, facts.base, spec.create_mode, reason))
+
+
+def _separate(found: Recovery) -> None:
+    """Two generations in one slot (their bytes differ) get a slot each."""
+    moves = make_way(found.archives, 1)
+    if moves:
+        found.steps.append(Shift(tuple(m for _, m in moves), "two generations share a slot"))
+        found.archives = moved(found.archives, moves)
+
+
+def renamed_entry(entry: Entry, directory: str, name: str) -> Archive:
+    """A file that is no archive yet, as the archive ``name``."""
+    parsed = parse_archive(name)
+    assert parsed is not None, name
+    return Archive(parsed, Entry(name, entry.stat), directory)

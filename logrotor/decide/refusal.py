@@ -1,0 +1,59 @@
+"""Decide which logs must not be touched, and say what to do about each."""
+
+from __future__ import annotations
+
+import os
+
+from logrotor.decide.facts import Family, LogFacts
+from logrotor.decide.naming import is_ours, is_too_long
+from logrotor.model import Entry
+
+
+def refusal(facts: LogFacts) -> str | None:
+    """Why nothing may be done to this log, with what to do about it; None if nothing speaks against it."""
+    if facts.directory.problem is not None:
+        return facts.directory.problem
+    if is_ours(facts.base):
+        return f"{facts.path}: has the name of an archive or temp; rename the log"
+    if is_too_long(facts.base):
+        return f"{facts.path}: the name is too long for archives beside it; shorten it to 236 bytes"
+    return _odd_live(facts) or _odd_member(facts) or facts.refusal
+
+
+def _odd_live(facts: LogFacts) -> str | None:
+    live = facts.family.live
+    if live is None:
+        return None
+    if not live.is_regular:
+        return f"{facts.path}: is a {live.kind}, not a regular file; name the log itself, or add it to exclude"
+    if live.stat.st_nlink > 1 and not any(a.entry.id == live.id for a in facts.family.archives):
+        return f"{facts.path}: has {live.stat.st_nlink} hard links, and rotation sees one; remove the other names"
+    return None
+
+
+def _odd_member(facts: LogFacts) -> str | None:
+    """Something with the name of an archive or temp of ours that is not one."""
+    known = [
+        entry
+        for directory in (facts.directory, *facts.elsewhere)
+        for entry in _members(directory.families.get(facts.base))
+    ]
+    names: dict[object, int] = {}
+    for entry in known:
+        names[entry.id] = names.get(entry.id, 0) + 1
+    if facts.family.live is not None:
+        names[facts.family.live.id] = names.get(facts.family.live.id, 0) + 1
+    for entry in known:
+        where = os.path.join(facts.directory.resolved, entry.name)
+        if not entry.is_regular:
+            return f"{where}: is a {entry.kind} with the name of an archive or temp of ours; move it away"
+        if entry.stat.st_nlink > names[entry.id]:
+            return f"{where}: has a hard link elsewhere, so it may be somebody else's file; remove the other name"
+    return None
+
+
+def _members(family: Family | None) -> list[Entry]:
+    if family is None:
+        return []
+    entries = [a.entry for a in family.archives] + family.temps
+    return [*entries, family.replacement] if family.replacement is not None else entries

@@ -1,0 +1,77 @@
+"""Decide which archives stay. Knows nothing about directories, writers or clocks: ages and sizes are given."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from logrotor.model import LogSpec
+
+
+@dataclass(frozen=True, slots=True)
+class Generation:
+    """One archive as retention sees it. ``size`` None: it is being taken now, its final size is not known yet."""
+
+    age: float  # seconds
+    size: int | None
+
+
+def decide(spec: LogSpec, generations: Sequence[Generation]) -> tuple[str | None, ...]:
+    """For each generation, newest first: the reason to remove it, or None to keep it.
+
+    The newest is never removed for its size: it is what the operator came to read.
+    """
+    reasons: list[str | None] = []
+    total = 0
+    for index, generation in enumerate(generations):
+        total += generation.size or 0
+        reasons.append(_reason(spec, index, generation, total))
+    return tuple(reasons)
+
+
+def _reason(spec: LogSpec, index: int, generation: Generation, total: int) -> str | None:
+    if spec.backup_count is not None and index >= spec.backup_count:
+        return f"more than backup_count = {spec.backup_count}"
+    if spec.max_age is not None and generation.age > spec.max_age and generation.size is not None:
+        return f"older than max_age = {duration(spec.max_age)}"
+    if spec.max_total_size is not None and index > 0 and total > spec.max_total_size:
+        return f"more than max_total_size = {spec.max_total_size} bytes"
+    return None
+
+
+def why_kept(spec: LogSpec, index: int) -> str:
+    """Why a generation stays: which limits it is within."""
+    limits = [
+        f"{index + 1} of backup_count = {spec.backup_count}" if spec.backup_count is not None else "",
+        f"within max_age = {duration(spec.max_age)}" if spec.max_age is not None else "",
+        "within max_total_size" if spec.max_total_size is not None else "",
+    ]
+    return ", ".join(filter(None, limits)) or "no count, age or size limit: everything is kept"
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """An archive that could go to make room. ``key`` is the caller's."""
+
+    key: object
+    time: float  # epoch seconds
+    allocated: int  # bytes that it gives back
+
+
+def make_room(candidates: Iterable[Candidate], missing: int) -> list[Candidate]:
+    """The oldest candidates whose removal gives back ``missing`` bytes, or as many as there are."""
+    chosen: list[Candidate] = []
+    for candidate in sorted(candidates, key=lambda c: c.time):
+        if missing <= 0:
+            break
+        chosen.append(candidate)
+        missing -= candidate.allocated
+    return chosen
+
+
+def duration(seconds: float) -> str:
+    """``604800`` -> ``7d``: the largest unit that divides it."""
+    for unit, length in (("d", 86_400), ("h", 3_600), ("m", 60)):
+        if seconds >= length and seconds % length == 0:
+            return f"{int(seconds // length)}{unit}"
+    return f"{seconds:g}s"

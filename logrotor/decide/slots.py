@@ -1,0 +1,78 @@
+"""The order of generations, and which moves give each a slot of its own. Nothing is ever moved over anything."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+
+from logrotor.decide.naming import format_archive, parse_archive, stamp_time
+from logrotor.model import Archive, Codec, Move
+
+
+def time_of(archive: Archive) -> float:
+    """The moment of an archive: its stamp, or its last write."""
+    if archive.name.stamp is not None:
+        return stamp_time(archive.name.stamp) or 0.0
+    return archive.entry.mtime
+
+
+def newest_first(archives: Iterable[Archive]) -> list[Archive]:
+    """Numbered archives by slot and dated ones by stamp, merged by time; neither order is broken by the other.
+
+    In one slot, the plain archive is the newer generation.
+    """
+    numbered: list[Archive] = []
+    dated: list[Archive] = []
+    for archive in archives:
+        (dated if archive.name.slot is None else numbered).append(archive)
+    numbered.sort(key=_slot_order)
+    dated.sort(key=lambda a: (a.name.stamp or "", a.name.copy, a.name.codec is Codec.NONE), reverse=True)
+    if not dated or not numbered:
+        return numbered or dated
+    return _merged(numbered, dated)
+
+
+def make_way(archives: Sequence[Archive], first: int) -> list[tuple[Archive, Move]]:
+    """Moves, highest slot first, after which each numbered archive has a slot of its own, none below ``first``.
+
+    Only up to the first gap: a hole that a crash left is filled, and nothing beyond it moves.
+    """
+    moves: list[tuple[Archive, Move]] = []
+    free = first
+    for archive in sorted((a for a in archives if a.name.slot is not None), key=_slot_order):
+        slot = archive.name.slot or 0
+        wanted = max(slot, free)
+        free = wanted + 1
+        if wanted != slot:
+            target = format_archive(replace(archive.name, slot=wanted))
+            moves.append((archive, Move(archive.directory, archive.entry.name, target, archive.entry.id)))
+    return moves[::-1]
+
+
+def moved(archives: Iterable[Archive], moves: Iterable[tuple[Archive, Move]]) -> list[Archive]:
+    """The archives as they will be named after ``moves``."""
+    targets = {id(archive): move.target for archive, move in moves}
+    return [renamed(a, targets[id(a)]) if id(a) in targets else a for a in archives]
+
+
+def renamed(archive: Archive, name: str) -> Archive:
+    parsed = parse_archive(name)
+    assert parsed is not None, name
+    return Archive(parsed, replace(archive.entry, name=name), archive.directory)
+
+
+def _slot_order(archive: Archive) -> tuple[int, bool, float]:
+    return archive.name.slot or 0, archive.name.codec is not Codec.NONE, -archive.entry.mtime
+
+
+def _merged(numbered: list[Archive], dated: list[Archive]) -> list[Archive]:
+    merged: list[Archive] = []
+    left, right = 0, 0
+    while left < len(numbered) and right < len(dated):
+        if time_of(numbered[left]) >= time_of(dated[right]):
+            merged.append(numbered[left])
+            left += 1
+        else:
+            merged.append(dated[right])
+            right += 1
+    return merged + numbered[left:] + dated[right:]

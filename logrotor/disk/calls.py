@@ -1,0 +1,123 @@
+"""The system calls that change something, behind one gate, and those that Python does not offer.
+
+Every change that logrotor makes, to a directory, a file, the history or another process, passes through
+:func:`change`; the fault sweeps put their faults there. renameat2, fallocate and statfs are called by
+number or through libc, because Python 3.11 has none of them and musl has no renameat2 symbol.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import errno
+import fcntl
+import functools
+import os
+import platform
+import struct
+from collections.abc import Callable
+from typing import Any, ParamSpec, TypeVar
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+RENAME_NOREPLACE = 1  # renameat2(2)
+RENAME_EXCHANGE = 2
+FALLOC_FL_KEEP_SIZE = 0x01  # fallocate(2)
+FALLOC_FL_PUNCH_HOLE = 0x02
+FALLOC_FL_COLLAPSE_RANGE = 0x08
+F_SETSIG = 10  # fcntl(2); the module has the name only on some builds
+
+# What a file system answers when it does not know a call or a flag: the next protocol is tried.
+NOT_OFFERED = frozenset({errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP, errno.EPERM, errno.EMLINK})
+
+_RENAMEAT2 = {
+    "x86_64": 316, "aarch64": 276, "armv7l": 382, "armv6l": 382, "i686": 353, "i386": 353,
+    "riscv64": 276, "ppc64le": 357, "s390x": 347, "loongarch64": 276,
+}  # fmt: skip
+
+
+def change(operation: str, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+    """Carry out one changing call. EINTR is retried: Python does that for open and write, not for rename or unlink."""
+    while True:
+        try:
+            return invoke(operation, function, *args, **kwargs)
+        except InterruptedError:
+            continue
+
+
+def invoke(operation: str, function: Callable[..., T], *args: Any, **kwargs: Any) -> T:
+    """The last line before the kernel. The fault sweeps replace this function and nothing else."""
+    return function(*args, **kwargs)
+
+
+def renameat2(directory: int, source: str, to_directory: int, target: str, flags: int) -> None:
+    """renameat2(2). Raises OSError; ENOSYS where the kernel or the machine type is unknown."""
+    number = _RENAMEAT2.get(platform.machine())
+    if number is None:
+        raise OSError(errno.ENOSYS, os.strerror(errno.ENOSYS))
+    _checked(
+        _libc().syscall(
+            ctypes.c_long(number),
+            ctypes.c_int(directory),
+            ctypes.c_char_p(os.fsencode(source)),
+            ctypes.c_int(to_directory),
+            ctypes.c_char_p(os.fsencode(target)),
+            ctypes.c_uint(flags),
+        ),
+        source,
+        target,
+    )
+
+
+def fallocate(fd: int, mode: int, offset: int, length: int) -> None:
+    """fallocate(2) with a mode. Raises OSError; EOPNOTSUPP where the file system cannot."""
+    function = _libc().fallocate
+    function.argtypes = (ctypes.c_int, ctypes.c_int, ctypes.c_int64, ctypes.c_int64)
+    _checked(function(fd, mode, offset, length))
+
+
+def file_system_magic(fd: int) -> int:
+    """The ``f_type`` of fstatfs(2)."""
+    buffer = ctypes.create_string_buffer(256)
+    _checked(_libc().fstatfs(ctypes.c_int(fd), buffer))
+    kind: int = struct.unpack_from("@l", buffer)[0]
+    return kind & 0xFFFFFFFF
+
+
+def birth_time(fd: int) -> float | None:
+    """When the file was born (statx(2), STATX_BTIME), or None where the file system does not keep it."""
+    try:
+        function = _libc().statx
+    except AttributeError:
+        return None
+    buffer = ctypes.create_string_buffer(256)
+    empty_path, btime = 0x1000, 0x800
+    if function(ctypes.c_int(fd), b"", ctypes.c_int(empty_path), ctypes.c_uint(btime), buffer) != 0:
+        return None
+    mask = struct.unpack_from("@I", buffer, 0)[0]
+    seconds, nanoseconds = struct.unpack_from("@qI", buffer, 80)
+    return seconds + nanoseconds / 1e9 if mask & btime else None
+
+
+def take_read_lease(fd: int) -> None:
+    """Take and drop a read lease: EAGAIN while any process has the file open for writing (fcntl(2), F_SETLEASE).
+
+    SIGURG, ignored by default, stands in for the default SIGIO, which would kill the process if an opener
+    broke the lease in the instant that it is held.
+    """
+    import signal
+
+    fcntl.fcntl(fd, F_SETSIG, signal.SIGURG)
+    fcntl.fcntl(fd, fcntl.F_SETLEASE, fcntl.F_RDLCK)
+    fcntl.fcntl(fd, fcntl.F_SETLEASE, fcntl.F_UNLCK)
+
+
+def _checked(result: int, *names: str) -> None:
+    if result < 0:
+        number = ctypes.get_errno()
+        raise OSError(number, os.strerror(number), *names[:1], *((None, names[1]) if len(names) > 1 else ()))
+
+
+@functools.cache
+def _libc() -> ctypes.CDLL:
+    return ctypes.CDLL(None, use_errno=True)

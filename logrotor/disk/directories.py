@@ -1,0 +1,51 @@
+"""Log directories that stay open for a run: each is walked to once, and never more than a few dozen at a time."""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+from collections import OrderedDict
+from collections.abc import Iterator
+
+from logrotor.disk.logdir import LogDir
+
+_MOST = 64  # open at once; a run may meet thousands, and 1024 descriptors are a common limit
+
+
+class Directories:
+    """Open log directories by path, safe to use from several threads. Close it, or use it as a context manager."""
+
+    def __init__(self) -> None:
+        self._open: OrderedDict[str, LogDir] = OrderedDict()
+        self._users: dict[str, int] = {}
+        self._lock = threading.Lock()
+
+    def __enter__(self) -> Directories:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for logdir in self._open.values():
+            logdir.close()
+        self._open.clear()
+
+    @contextlib.contextmanager
+    def use(self, path: str) -> Iterator[LogDir]:
+        """The directory ``path``, open at least until the end of the block."""
+        with self._lock:
+            logdir = self._open.get(path)
+            if logdir is None:
+                self._close_idle()
+                logdir = self._open[path] = LogDir(path)
+            self._open.move_to_end(path)
+            self._users[path] = self._users.get(path, 0) + 1
+        try:
+            yield logdir
+        finally:
+            with self._lock:
+                self._users[path] -= 1
+
+    def _close_idle(self) -> None:
+        for path in [p for p in self._open if not self._users.get(p)]:
+            if len(self._open) < _MOST:
+                return
+            self._open.pop(path).close()

@@ -1,0 +1,78 @@
+"""From the paths of the rules to directories and the names wanted in them. Lists directories, opens no log."""
+
+from __future__ import annotations
+
+import fnmatch
+import glob
+import os
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from logrotor.model import LogSpec
+
+
+@dataclass(frozen=True, slots=True)
+class Selector:
+    """The logs of one rule in one directory: one literal name, or a pattern."""
+
+    spec: LogSpec
+    directory: str
+    name: str | None  # literal
+    pattern: re.Pattern[str] | None = None
+    hidden: bool = False  # the pattern itself begins with a dot
+
+    def takes(self, name: str) -> bool:
+        """Is ``name`` selected? As in a shell, a pattern finds a hidden name only if it begins with a dot itself."""
+        if self.pattern is None:
+            return name == self.name
+        return (self.hidden or not name.startswith(".")) and self.pattern.match(name) is not None
+
+
+def discover(specs: tuple[LogSpec, ...]) -> Iterator[Selector]:
+    """Selectors in the order of the rules and of their paths; directories of a glob sorted."""
+    for spec in specs:
+        for path in spec.paths:
+            yield from _selectors(spec, path)
+
+
+def is_excluded(spec: LogSpec, path: str) -> bool:
+    """Is the log left out by ``exclude``? A pattern without "/" is matched against the name."""
+    name = os.path.basename(path)
+    return any(fnmatch.fnmatchcase(path if "/" in pattern else name, pattern) for pattern in spec.exclude)
+
+
+def _selectors(spec: LogSpec, path: str) -> Iterator[Selector]:
+    head, tail = os.path.split(path)
+    if tail == "**":
+        head, tail = path, "*"
+    directories = sorted(_expand(head)) if glob.has_magic(head) else [head]
+    for directory in directories:
+        if glob.has_magic(tail):
+            yield Selector(spec, directory, None, re.compile(fnmatch.translate(tail)), tail.startswith("."))
+        else:
+            yield Selector(spec, directory, tail)
+
+
+def _expand(pattern: str) -> set[str]:
+    """The directories that a pattern names; ``**`` goes down any number of levels, but through no symlink."""
+    found = {"/"}
+    for part in pattern.strip("/").split("/"):
+        if part == "**":
+            found = {below for top in found for below, _, _ in os.walk(top)}
+        elif glob.has_magic(part):
+            found = {path for top in found for path in _matching(top, part)}
+        else:
+            found = {path for top in found if os.path.isdir(path := os.path.join(top, part))}
+    return found
+
+
+def _matching(top: str, part: str) -> Iterator[str]:
+    try:
+        with os.scandir(top) as entries:
+            for entry in entries:
+                visible = part.startswith(".") or not entry.name.startswith(".")
+                if visible and fnmatch.fnmatchcase(entry.name, part) and entry.is_dir():
+                    yield entry.path
+    except OSError:  # not listable: whatever it holds is not found, as with every glob
+        return

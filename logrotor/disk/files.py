@@ -1,0 +1,64 @@
+"""Changing the contents of open files: write, sync, mark, collapse, truncate."""
+
+from __future__ import annotations
+
+import os
+
+from logrotor.disk import calls
+from logrotor.disk.calls import change
+
+CHUNK = 1 << 20
+
+
+def write_all(fd: int, data: bytes | memoryview) -> None:
+    """write(2) until everything is written: a short write is not an error, and not the end."""
+    view = memoryview(data)
+    while view:
+        view = view[change("write", os.write, fd, view) :]
+
+
+def sync(fd: int) -> None:
+    """fsync(2). After an error the file's contents are unknown: throw it away, never sync it again."""
+    change("sync", os.fsync, fd)
+
+
+def sync_and_close_check(fd: int) -> None:
+    """fsync, and close a duplicate: some file systems report a lost write only then, and ``fd`` keeps its lock."""
+    sync(fd)
+    change("close", os.close, os.dup(fd))
+
+
+def set_times(fd: int, like: os.stat_result) -> None:
+    """Give the file the times of another."""
+    change("utime", os.utime, fd, ns=(like.st_atime_ns, like.st_mtime_ns))
+
+
+def punch(fd: int, length: int) -> None:
+    """Turn the first ``length`` bytes into a hole; the size stays."""
+    change("punch", calls.fallocate, fd, calls.FALLOC_FL_PUNCH_HOLE | calls.FALLOC_FL_KEEP_SIZE, 0, length)
+
+
+def collapse(fd: int, length: int) -> None:
+    """Cut the first ``length`` bytes off (a multiple of the block size); what follows moves to the front."""
+    change("collapse", calls.fallocate, fd, calls.FALLOC_FL_COLLAPSE_RANGE, 0, length)
+
+
+def truncate(fd: int, length: int = 0) -> None:
+    change("truncate", os.ftruncate, fd, length)
+
+
+def starts_with_hole(fd: int, length: int) -> bool:
+    """Is there no data in the first ``length`` bytes? (lseek(2), SEEK_DATA)"""
+    try:
+        return os.lseek(fd, 0, os.SEEK_DATA) >= length
+    except OSError:  # ENXIO: no data at all
+        return True
+
+
+def touch(path: str) -> None:
+    """Set the times of ``path`` to now, creating it (0600) if need be."""
+    try:
+        change("utime", os.utime, path, follow_symlinks=False)
+    except FileNotFoundError:
+        flags = os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_NOFOLLOW | os.O_CLOEXEC
+        os.close(change("create", os.open, path, flags, 0o600))

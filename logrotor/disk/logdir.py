@@ -1,0 +1,257 @@
+"""The only door to a log directory: one descriptor, and every call relative to it.
+
+Nothing here follows a symlink, overwrites a file by accident, or acts on a name without knowing whose inode
+it is. A temp is locked (flock) by its maker; a temp whose lock is taken belongs to another run and is busy.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import fcntl
+import os
+import stat
+from collections.abc import Iterator
+
+from logrotor.decide.naming import temp_name
+from logrotor.disk import calls, walk
+from logrotor.disk.calls import change
+from logrotor.errors import Busy, Refused, Stale
+from logrotor.model import Entry, FileId
+
+RESERVED_MODE = 0o1600  # an empty file of this mode keeps a name free; the sticky bit means nothing on a file
+_NO_LINKS = frozenset({errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK, errno.EINVAL})
+_NO_RENAMEAT2 = frozenset({errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP})
+_NO_FLOCK = frozenset({errno.EOPNOTSUPP, errno.ENOSYS, errno.ENOLCK, errno.EINVAL})
+_CARRIED = ("system.posix_acl_access", "security.selinux")
+_NEW = os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+_READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+
+
+class LogDir:
+    """An open log directory. Close it, or use it as a context manager."""
+
+    def __init__(self, path: str) -> None:
+        self.fd, self.path = walk.open_directory(path)
+        status = os.fstat(self.fd)
+        self.id = FileId(status.st_dev, status.st_ino)
+        self._renameat2 = True  # until the file system says that it does not offer it
+
+    def __enter__(self) -> LogDir:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        if self.fd >= 0:
+            os.close(self.fd)
+            self.fd = -1
+
+    # ------------------------------------------------------------ looking
+
+    def scan(self) -> Iterator[Entry]:
+        """Every entry but ``.`` and ``..``, with its lstat; one that vanishes meanwhile is left out."""
+        with os.scandir(self.fd) as found:
+            for item in found:
+                with contextlib.suppress(FileNotFoundError):
+                    yield Entry(item.name, item.stat(follow_symlinks=False))
+
+    def stat(self, name: str) -> Entry | None:
+        try:
+            return Entry(name, os.stat(name, dir_fd=self.fd, follow_symlinks=False))
+        except FileNotFoundError:
+            return None
+
+    def expect(self, name: str, file: FileId) -> Entry:
+        """The entry ``name``, which must still be ``file``. Raises Stale."""
+        entry = self.stat(name)
+        if entry is None or entry.id != file:
+            raise Stale(f"{self._path(name)}: changed since the plan was made")
+        return entry
+
+    def open_file(self, name: str, file: FileId | None = None, flags: int = os.O_RDONLY) -> int:
+        """Open a regular file with no second name, never waiting (O_NONBLOCK) and never through a link."""
+        try:
+            fd = os.open(name, _READ | flags, dir_fd=self.fd)
+        except OSError as error:
+            if error.errno == errno.ELOOP:
+                raise Refused(f"{self._path(name)}: a symlink stands there") from None
+            error.filename = self._path(name)
+            raise
+        status = os.fstat(fd)
+        if file is not None and (status.st_dev, status.st_ino) != file:
+            os.close(fd)
+            raise Stale(f"{self._path(name)}: changed since the plan was made")
+        if not stat.S_ISREG(status.st_mode) or status.st_nlink > 1:
+            os.close(fd)
+            raise Refused(f"{self._path(name)}: not a regular file with one name only")
+        return fd
+
+    def is_writable(self) -> bool:
+        """May we create, rename and remove here? (faccessat(2); a read-only file system says no.)"""
+        return os.access(".", os.W_OK | os.X_OK, dir_fd=self.fd, effective_ids=True)
+
+    # ------------------------------------------------------------ creating
+
+    def create_temp(self, name: str) -> int:
+        """Create ``name``, mode 0600, locked by us; returns its descriptor. Raises Busy if another run was faster."""
+        try:
+            fd = change("create", os.open, name, _NEW | os.O_RDWR, 0o600, dir_fd=self.fd)
+        except FileExistsError:
+            raise Busy(f"{self._path(name)}: exists; another run works on this log") from None
+        try:
+            self._lock(fd, name)
+            entry = self.stat(name)
+            status = os.fstat(fd)
+            if entry is None or entry.id != (status.st_dev, status.st_ino):
+                raise Busy(f"{self._path(name)}: taken away by another run")
+        except BaseException:
+            os.close(fd)
+            raise
+        return fd
+
+    def dress(self, fd: int, mode: int, like: int | None) -> None:
+        """Give a new file its mode, and the POSIX ACL and security label of ``like``."""
+        for attribute in _CARRIED if like is not None else ():
+            value = _attribute(like, attribute)
+            if value is None:
+                continue
+            try:
+                change("setxattr", os.setxattr, fd, attribute, value)
+            except PermissionError:
+                if attribute == "system.posix_acl_access":
+                    raise
+        change("chmod", os.fchmod, fd, mode)
+
+    def create_live(self, name: str, mode: int, like: int | None = None) -> bool:
+        """Create a missing live log. False: a writer was faster, which is just as well."""
+        try:
+            fd = change("create", os.open, name, _NEW | os.O_WRONLY, 0o600, dir_fd=self.fd)
+        except FileExistsError:
+            return False
+        try:
+            self.dress(fd, mode, like)
+        finally:
+            os.close(fd)
+        return True
+
+    # ------------------------------------------------------------ renaming
+
+    def exchange(self, one: str, other: str) -> None:
+        """Swap two names in one step. OSError of ``calls.NOT_OFFERED`` where the file system cannot."""
+        change("exchange", calls.renameat2, self.fd, one, self.fd, other, calls.RENAME_EXCHANGE)
+
+    def move(self, source: str, target: str, to: LogDir | None = None) -> None:
+        """Rename, never over anything: FileExistsError. renameat2, else link + unlink, else a reserved name."""
+        to = to or self
+        if self._renameat2:
+            try:
+                change("rename", calls.renameat2, self.fd, source, to.fd, target, calls.RENAME_NOREPLACE)
+                return
+            except OSError as error:
+                if error.errno not in _NO_RENAMEAT2:
+                    raise
+                self._renameat2 = False
+        try:
+            self.link(source, target, to)
+        except OSError as error:
+            if error.errno not in _NO_LINKS:
+                raise
+            self._move_to_reserved(source, target, to)
+        else:
+            change("unlink", os.unlink, source, dir_fd=self.fd)
+
+    def link(self, source: str, target: str, to: LogDir | None = None) -> None:
+        """A second name for a file; FileExistsError if the name is taken."""
+        change("link", os.link, source, target, src_dir_fd=self.fd, dst_dir_fd=(to or self).fd, follow_symlinks=False)
+
+    def replace(self, source: str, target: str) -> None:
+        """rename(2): ``target`` loses its name. Only for a target that has a second one, or is a reservation."""
+        change("rename", os.rename, source, target, src_dir_fd=self.fd, dst_dir_fd=self.fd)
+
+    def _move_to_reserved(self, source: str, target: str, to: LogDir) -> None:
+        """Where neither renameat2 nor link exists: keep the name with an empty file of our own, then rename over it.
+
+        killed before ... | directory shows                        | next plan
+        rename            | the target, empty and marked by its mode | drop it
+        """
+        fd = change("create", os.open, target, _NEW | os.O_RDWR, 0o600, dir_fd=to.fd)
+        try:
+            self._lock(fd, target)
+            change("chmod", os.fchmod, fd, RESERVED_MODE)
+            try:
+                change("rename", os.rename, source, target, src_dir_fd=self.fd, dst_dir_fd=to.fd)
+            except OSError:
+                change("unlink", os.unlink, target, dir_fd=to.fd)
+                raise
+        finally:
+            os.close(fd)
+
+    # ------------------------------------------------------------ removing
+
+    def drop(self, name: str, file: FileId) -> None:
+        """Remove a temp that nobody works on. Raises Busy while its maker lives, Stale if it is another file."""
+        fd = os.open(name, _READ, dir_fd=self.fd)
+        try:
+            self._lock(fd, name)
+            self.expect(name, file)
+            change("unlink", os.unlink, name, dir_fd=self.fd)
+        finally:
+            os.close(fd)
+
+    def discard(self, name: str, fd: int) -> None:
+        """Remove a temp of our own, by the descriptor that we made it with; nothing if the name is another file's."""
+        own, entry = os.fstat(fd), self.stat(name)
+        if entry is not None and entry.id == (own.st_dev, own.st_ino):
+            change("unlink", os.unlink, name, dir_fd=self.fd)
+
+    def drop_alias(self, name: str, file: FileId) -> None:
+        """Remove one of the two names of a file."""
+        if self.expect(name, file).stat.st_nlink < 2:
+            raise Stale(f"{self._path(name)}: has only this name by now")
+        change("unlink", os.unlink, name, dir_fd=self.fd)
+
+    def remove(self, name: str, file: FileId) -> None:
+        """Remove an archive, and surely this one: it is renamed to its temp's name, looked at, then unlinked.
+
+        unlink(2) takes a name, not a file; another run with another state directory could shift the archives
+        between our look and our unlink, and a newer generation would go.
+        """
+        self.expect(name, file)
+        aside = temp_name(name)
+        self.move(name, aside)
+        entry = self.stat(aside)
+        if entry is None or entry.id != file:
+            self.move(aside, name)
+            raise Stale(f"{self._path(name)}: changed since the plan was made")
+        change("unlink", os.unlink, aside, dir_fd=self.fd)
+
+    def sync(self) -> None:
+        """Make the names durable (fsync of the directory)."""
+        change("sync", os.fsync, self.fd)
+
+    def hold(self, fd: int, name: str) -> None:
+        """Lock an open file of ours. Raises Busy."""
+        self._lock(fd, name)
+
+    def _lock(self, fd: int, name: str) -> None:
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise Busy(f"{self._path(name)}: locked; another run works on this log") from None
+        except OSError as error:
+            if error.errno not in _NO_FLOCK:
+                raise
+
+    def _path(self, name: str) -> str:
+        return os.path.join(self.path, name)
+
+
+def _attribute(fd: int | None, name: str) -> bytes | None:
+    if fd is None:
+        return None
+    try:
+        return os.getxattr(fd, name)
+    except OSError:  # none set, or not known to this file system: nothing to carry over
+        return None

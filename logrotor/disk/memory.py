@@ -1,0 +1,258 @@
+"""What is remembered between runs: the history, and the one record that recovery needs. One SQLite file.
+
+``journal_mode=DELETE``, because a WAL reader creates files; ``synchronous=EXTRA``, because a copytruncate in
+flight must survive a power cut. A lost or damaged file costs a guess about schedules, never data.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sqlite3
+import time
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from logrotor.disk import state
+from logrotor.disk.calls import change
+from logrotor.errors import StateError
+from logrotor.model import CopyInFlight, LogMemory, Outcome
+
+VERSION = 1
+_SCHEMA = """
+CREATE TABLE runs (id INTEGER PRIMARY KEY, started REAL, ended REAL, pid INTEGER, forced INTEGER, exit INTEGER,
+                   rotated INTEGER, failed INTEGER, deferred INTEGER, removed INTEGER);
+CREATE TABLE outcomes (id INTEGER PRIMARY KEY, run INTEGER, time REAL, log BLOB, action TEXT, status TEXT,
+                       name BLOB, reason TEXT, errno INTEGER, details TEXT);
+CREATE INDEX outcomes_by_log ON outcomes (log, time);
+CREATE TABLE logs (path BLOB PRIMARY KEY, last_rotation REAL, request_delivered REAL, request_failed REAL);
+CREATE TABLE archive_dirs (path BLOB, directory BLOB, PRIMARY KEY (path, directory));
+CREATE TABLE hooked (path BLOB, inode INTEGER, mtime_ns INTEGER, PRIMARY KEY (path, inode, mtime_ns));
+CREATE TABLE in_flight (path BLOB PRIMARY KEY, inode INTEGER, birth REAL, archive_inode INTEGER,
+                        length INTEGER, stage TEXT, protocol TEXT);
+"""
+_NOTHING = LogMemory()
+
+
+class Recollection:
+    """Everything known of all logs, read at once. ``note``: why nothing is known, if something went wrong."""
+
+    def __init__(self, logs: Mapping[str, LogMemory], note: str | None = None) -> None:
+        self._logs = logs
+        self.note = note
+
+    def of(self, path: str) -> LogMemory:
+        return self._logs.get(path, _NOTHING)
+
+
+def recall(state_dir: str) -> Recollection:
+    """Read the history without changing anything. Raises StateError if a newer logrotor wrote it."""
+    path = os.path.join(state_dir, state.HISTORY)
+    if not os.path.exists(path):
+        return Recollection({})
+    try:
+        connection = sqlite3.connect(f"file:{_quoted(path)}?mode=ro", uri=True, timeout=5)
+        try:
+            return _read(connection, path)
+        finally:
+            connection.close()
+    except sqlite3.Error as error:
+        return Recollection({}, f"{path}: cannot be read ({error}); schedules are guessed from the files")
+
+
+class Memory:
+    """The history open for writing; only the holder of the lock has one.
+
+    What cannot be written is kept in ``problems`` and does not stop the rotation; only the record of a
+    copytruncate in flight must be written, so its methods raise.
+    """
+
+    def __init__(self, state_dir: str) -> None:
+        self.path = os.path.join(state_dir, state.HISTORY)
+        self.problems: list[str] = []
+        self.replaced: str | None = None  # where a damaged file was set aside
+        self._connection = self._open()
+        self._run: int | None = None
+
+    def close(self) -> None:
+        self._connection.close()
+
+    def recall(self) -> Recollection:
+        try:
+            return _read(self._connection, self.path)
+        except sqlite3.Error as error:
+            return Recollection({}, f"{self.path}: cannot be read ({error})")
+
+    # ------------------------------------------------------------ what recovery needs
+
+    def begin_copy(self, record: CopyInFlight) -> None:
+        """Remember a copytruncate before its archive is published. Raises OSError."""
+        row = (
+            os.fsencode(record.path), record.inode, record.birth, record.archive_inode,
+            record.length, record.stage, record.protocol,
+        )  # fmt: skip
+        self._must("INSERT OR REPLACE INTO in_flight VALUES (?,?,?,?,?,?,?)", row)
+
+    def mark_copy(self, path: str) -> None:
+        """The first block is a hole by now. Raises OSError."""
+        self._must("UPDATE in_flight SET stage = 'marked' WHERE path = ?", (os.fsencode(path),))
+
+    def end_copy(self, path: str) -> None:
+        """Raises OSError."""
+        self._must("DELETE FROM in_flight WHERE path = ?", (os.fsencode(path),))
+
+    # ------------------------------------------------------------ what helps
+
+    def rotated(self, paths: Iterable[str], now: float) -> None:
+        self._may(
+            "INSERT INTO logs (path, last_rotation) VALUES (?, ?) "
+            "ON CONFLICT (path) DO UPDATE SET last_rotation = excluded.last_rotation",
+            [(os.fsencode(path), now) for path in paths],
+        )
+
+    def requested(self, paths: Iterable[str], now: float, delivered: bool) -> None:
+        column = "request_delivered" if delivered else "request_failed"
+        other = ", request_failed = NULL" if delivered else ""
+        self._may(
+            f"INSERT INTO logs (path, {column}) VALUES (?, ?) "
+            f"ON CONFLICT (path) DO UPDATE SET {column} = excluded.{column}{other}",
+            [(os.fsencode(path), now) for path in paths],
+        )
+
+    def archives_in(self, pairs: Iterable[tuple[str, str]]) -> None:
+        """Remember which directories hold archives of which log, for the day when ``archive_dir`` is switched off."""
+        rows = [(os.fsencode(path), os.fsencode(directory)) for path, directory in pairs]
+        self._may("INSERT OR IGNORE INTO archive_dirs VALUES (?, ?)", rows)
+
+    def hooked(self, path: str, inode: int, mtime_ns: int) -> None:
+        self._may("INSERT OR IGNORE INTO hooked VALUES (?, ?, ?)", [(os.fsencode(path), inode, mtime_ns)])
+
+    def forget_hooks(self, path: str, inode: int) -> None:
+        self._may("DELETE FROM hooked WHERE path = ? AND inode = ?", [(os.fsencode(path), inode)])
+
+    def run_started(self, started: float, forced: bool) -> None:
+        self._may("INSERT INTO runs (started, pid, forced) VALUES (?, ?, ?)", [(started, os.getpid(), forced)])
+
+    def run_completed(self, outcomes: Iterable[Outcome], counts: Mapping[str, int], exit_code: int) -> None:
+        now = time.time()
+        run = self._last_run()
+        rows = [
+            (
+                run, now, os.fsencode(o.log), o.action, o.status.value, os.fsencode(o.name), _text(o.reason), o.errno,
+                json.dumps(dict(o.details)),
+            )
+            for o in outcomes
+        ]  # fmt: skip
+        self._may(
+            "INSERT INTO outcomes (run, time, log, action, status, name, reason, errno, details) "
+            "VALUES (?,?,?,?,?,?,?,?,?)",
+            rows,
+        )
+        self._may(
+            "UPDATE runs SET ended = ?, exit = ?, rotated = ?, failed = ?, deferred = ?, removed = ? WHERE id = ?",
+            [(now, exit_code, *(counts[k] for k in ("rotated", "failed", "deferred", "removed")), run)],
+        )
+
+    # ------------------------------------------------------------ inside
+
+    def _last_run(self) -> int | None:
+        try:
+            row = self._connection.execute("SELECT max(id) FROM runs").fetchone()
+        except sqlite3.Error:
+            return None
+        return row[0] if row else None
+
+    def _open(self) -> sqlite3.Connection:
+        try:
+            return self._connect()
+        except sqlite3.OperationalError as error:
+            raise StateError(f"{self.path}: cannot be opened: {error}") from error
+        except sqlite3.DatabaseError as error:
+            self._set_aside(error)
+            return self._connect()
+
+    def _connect(self) -> sqlite3.Connection:
+        try:
+            flags = os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_NOFOLLOW | os.O_CLOEXEC
+            os.close(change("create", os.open, self.path, flags, 0o600))
+        except FileExistsError:
+            pass
+        except OSError as error:
+            raise StateError(f"{self.path}: cannot be created: {error.strerror}") from error
+        connection = sqlite3.connect(self.path, timeout=30)
+        try:
+            connection.execute("PRAGMA journal_mode = DELETE")
+            connection.execute("PRAGMA synchronous = EXTRA")
+            self._upgrade(connection)
+            _read(connection, self.path)
+        except BaseException:
+            connection.close()
+            raise
+        return connection
+
+    def _upgrade(self, connection: sqlite3.Connection) -> None:
+        found = connection.execute("PRAGMA user_version").fetchone()[0]
+        if found == 0:
+            script = f"BEGIN; {_SCHEMA} PRAGMA user_version = {VERSION}; COMMIT;"
+            change("commit", connection.executescript, script)
+
+    def _set_aside(self, error: sqlite3.Error) -> None:
+        aside = f"{self.path}.damaged-{int(time.time())}"
+        change("rename", os.rename, self.path, aside)
+        self.replaced = f"{self.path} was damaged ({error}); it was set aside as {aside}; schedules are guessed"
+
+    def _must(self, statement: str, row: tuple[Any, ...]) -> None:
+        try:
+            with self._connection:
+                self._connection.execute("BEGIN IMMEDIATE")
+                self._connection.execute(statement, row)
+                change("commit", self._connection.commit)
+        except sqlite3.Error as error:
+            raise OSError(5, f"{error}", self.path) from error
+
+    def _may(self, statement: str, rows: list[tuple[Any, ...]]) -> None:
+        if not rows:
+            return
+        try:
+            with self._connection:
+                self._connection.executemany(statement, rows)
+                change("commit", self._connection.commit)
+        except (sqlite3.Error, OSError) as error:
+            problem = f"{self.path}: cannot be written: {error}; the run went on without it"
+            if problem not in self.problems:
+                self.problems.append(problem)
+
+
+def _read(connection: sqlite3.Connection, path: str) -> Recollection:
+    found = connection.execute("PRAGMA user_version").fetchone()[0]
+    if found > VERSION:
+        raise StateError(
+            f"{path}: written by a newer logrotor (format {found}, this one knows {VERSION}); "
+            "upgrade logrotor, or set another state_dir"
+        )
+    if found == 0:
+        return Recollection({})
+    logs: dict[str, dict[str, Any]] = {}
+    for row in connection.execute("SELECT path, last_rotation, request_delivered, request_failed FROM logs"):
+        logs[os.fsdecode(row[0])] = {"last_rotation": row[1], "request_delivered": row[2], "request_failed": row[3]}
+    for blob, directory in connection.execute("SELECT path, directory FROM archive_dirs ORDER BY rowid"):
+        known = logs.setdefault(os.fsdecode(blob), {})
+        known["archive_dirs"] = (*known.get("archive_dirs", ()), os.fsdecode(directory))
+    for blob, inode, mtime_ns in connection.execute("SELECT path, inode, mtime_ns FROM hooked"):
+        known = logs.setdefault(os.fsdecode(blob), {})
+        known["hooked"] = known.get("hooked", frozenset()) | {(inode, mtime_ns)}
+    for row in connection.execute("SELECT * FROM in_flight"):
+        record = CopyInFlight(os.fsdecode(row[0]), *row[1:])
+        logs.setdefault(record.path, {})["in_flight"] = record
+    return Recollection({key: LogMemory(**known) for key, known in logs.items()})
+
+
+def _text(value: str) -> str:
+    """Text that SQLite accepts: undecodable bytes of a file name are shown as escapes."""
+    return value.encode("utf-8", "backslashreplace").decode("utf-8")
+
+
+def _quoted(path: str) -> str:
+    from urllib.parse import quote
+
+    return quote(os.fsencode(path))

@@ -1,0 +1,52 @@
+"""Could the writer of a log write its replacement too? The replacement belongs to us, not to the old owner."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import pwd
+import struct
+from functools import cache
+
+from logrotor.disk.walk import user_name
+
+_ACL = "system.posix_acl_access"
+_USER, _GROUP, _WRITE = 0x02, 0x08, 2  # acl(5), as stored in the attribute
+
+
+def why_locked_out(path: str, old: os.stat_result, directory: os.stat_result, mode: int) -> str | None:
+    """Why the old owner could not write a replacement of this mode, and what helps; None if it can."""
+    owner = old.st_uid
+    if owner in (0, os.geteuid()) or mode & 0o002:
+        return None
+    group = directory.st_gid if directory.st_mode & 0o2000 else os.getegid()
+    groups = _groups(owner)
+    if (mode & 0o020 and group in groups) or _let_in_by_acl(path, owner, groups):
+        return None
+    name = user_name(owner)
+    return (
+        f"{path}: belongs to {name}, who could not write a replacement of ours (group {group}, mode {mode:04o}); "
+        f'run logrotor as {name} (run_as = "{name}"), or give the directory a group of {name}\'s and: '
+        f"chmod g+s {os.path.dirname(path)}"
+    )
+
+
+@cache
+def _groups(uid: int) -> frozenset[int]:
+    try:
+        record = pwd.getpwuid(uid)
+    except KeyError:
+        return frozenset()
+    return frozenset(os.getgrouplist(record.pw_name, record.pw_gid))
+
+
+def _let_in_by_acl(path: str, owner: int, groups: frozenset[int]) -> bool:
+    """Does the old log's ACL, which the replacement gets as well, let the owner write?"""
+    value = b""
+    with contextlib.suppress(OSError):
+        value = os.getxattr(path, _ACL, follow_symlinks=False)
+    for tag, permissions, identity in struct.iter_unpack("<HHI", value[4:]) if len(value) % 8 == 4 else ():
+        named = (tag == _USER and identity == owner) or (tag == _GROUP and identity in groups)
+        if named and permissions & _WRITE:
+            return True
+    return False

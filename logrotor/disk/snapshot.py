@@ -1,0 +1,136 @@
+"""One look at a directory: its entries sorted by the log that they belong to, and its file system. Changes nothing."""
+
+from __future__ import annotations
+
+import os
+
+from logrotor.decide import naming
+from logrotor.decide.facts import Directory, Family
+from logrotor.disk import calls, codecs, writers
+from logrotor.disk.logdir import LogDir
+from logrotor.errors import LogrotorError
+from logrotor.model import Archive, Codec, Entry, FileSystem, Writers
+
+_TYPES = {
+    0xEF53: "ext4", 0x58465342: "xfs", 0x9123683E: "btrfs", 0x01021994: "tmpfs", 0x794C7630: "overlay",
+    0x2FC12FC1: "zfs", 0xF2F52010: "f2fs", 0x65735546: "fuse", 0x6969: "nfs", 0x01021997: "9p",
+    0xFF534D42: "cifs", 0xFE534D42: "cifs", 0x517B: "cifs", 0x4D44: "vfat",
+}  # fmt: skip
+_NO_RENAMEAT2 = frozenset({"fuse", "nfs", "9p"})
+_COLLAPSE = frozenset({"ext4", "xfs", "overlay"})
+
+
+def look(path: str) -> Directory:
+    """Scan ``path`` once. Never raises for a directory that cannot be used: ``problem`` or ``missing`` says so."""
+    found = Directory(path)
+    try:
+        with LogDir(path) as logdir:
+            _fill(found, logdir)
+    except FileNotFoundError:
+        found.missing = True
+    except (LogrotorError, OSError) as error:
+        found.problem = message(error, path)
+    return found
+
+
+def message(error: BaseException, path: str) -> str:
+    """An error in one line, with the file and the errno's name."""
+    if isinstance(error, OSError) and error.errno is not None:
+        import errno
+
+        name = error.filename if isinstance(error.filename, str) and "/" in error.filename else path
+        return f"{name}: {error.strerror or os.strerror(error.errno)} ({errno.errorcode.get(error.errno, error.errno)})"
+    return str(error) or type(error).__name__
+
+
+def _fill(found: Directory, logdir: LogDir) -> None:
+    found.resolved, found.id = logdir.path, logdir.id
+    found.file_system = file_system(logdir.fd, logdir.id.device)
+    found.writable = logdir.is_writable()
+    for entry in logdir.scan():
+        _sort_in(found.families, entry, logdir.path)
+
+
+def _sort_in(families: dict[str, Family], entry: Entry, directory: str) -> None:
+    name = entry.name
+    archive = naming.parse_archive(name)
+    if archive is not None:
+        _family(families, archive.base).archives.append(Archive(archive, entry, directory))
+        return
+    if name[0] == ".":
+        base = naming.parse_replacement(name)
+        if base is not None:
+            _family(families, base).replacement = entry
+            return
+        archive = naming.parse_temp(name)
+        if archive is not None:
+            _family(families, archive.base).temps.append(entry)
+            return
+    _family(families, name).live = entry
+
+
+def _family(families: dict[str, Family], base: str) -> Family:
+    family = families.get(base)
+    if family is None:
+        family = families[base] = Family()
+    return family
+
+
+def file_system(fd: int, device: int) -> FileSystem:
+    """Size, free space and abilities of the file system of an open directory."""
+    space = os.fstatvfs(fd)
+    try:
+        kind = _TYPES.get(calls.file_system_magic(fd), "unknown")
+    except OSError:
+        kind = "unknown"
+    return FileSystem(
+        device=device,
+        type=kind,
+        total=space.f_blocks * space.f_frsize,
+        free=space.f_bavail * space.f_frsize,
+        block=space.f_bsize,
+        protocol="link" if kind in _NO_RENAMEAT2 else "exchange",
+        collapse=kind in _COLLAPSE,
+    )
+
+
+def writers_of(logdir: LogDir, entry: Entry, kind: str, processes: writers.Processes | None) -> Writers | None:
+    """Who writes ``entry``; None where it cannot be opened as a regular file with one name."""
+    try:
+        fd = logdir.open_file(entry.name, entry.id)
+    except (LogrotorError, OSError):
+        return None
+    try:
+        return writers.prove(fd, kind, processes)
+    finally:
+        os.close(fd)
+
+
+def are_equal(one: Archive, other: Archive) -> bool:
+    """Do two archives hold the same bytes after decompression? A damaged one equals nothing."""
+    try:
+        with LogDir(one.directory) as here, LogDir(other.directory) as there:
+            first, second = here.open_file(one.entry.name, one.entry.id), there.open_file(other.entry.name)
+            try:
+                return codecs.same_content((first, one.name.codec), (second, other.name.codec))
+            finally:
+                os.close(first)
+                os.close(second)
+    except (LogrotorError, OSError, EOFError, ValueError):
+        return False
+
+
+def birth(logdir: LogDir, entry: Entry) -> float | None:
+    """When the file was born, or None."""
+    try:
+        fd = os.open(entry.name, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=logdir.fd)
+    except OSError:
+        return None
+    try:
+        return calls.birth_time(fd)
+    finally:
+        os.close(fd)
+
+
+def is_plain(archive: Archive) -> bool:
+    return archive.name.codec is Codec.NONE

@@ -1,0 +1,127 @@
+"""Who writes a file? A lease tells surely; /proc tells who; where neither can, the answer is unknown.
+
+The kernel grants a read lease only while no process, in any container and under any user, has the inode open
+for writing or mapped writable (fcntl(2)). It grants it to the owner of the file alone (or CAP_LEASE).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+from logrotor.disk import calls
+from logrotor.model import FileId, Nobody, Unknown, Writers, Written
+
+_INITIAL_PID_NAMESPACE = "pid:[4026531836]"  # PROC_PID_INIT_INO: nobody can hide from /proc there
+_REMOTE = frozenset({"nfs", "fuse", "9p", "cifs"})  # a writer may sit on another machine
+
+
+@dataclass(frozen=True, slots=True)
+class Holder:
+    """A process that has a file open for writing."""
+
+    pid: int
+    append: bool
+
+
+@dataclass(slots=True)
+class Processes:
+    """One look at every process: who holds which file open for writing. Made once a run, and only if needed."""
+
+    holders: dict[FileId, list[Holder]] = field(default_factory=dict)
+    complete: bool = True  # no process refused to be looked at
+
+    @classmethod
+    def look(cls) -> Processes:
+        seen = cls()
+        for pid in filter(str.isdigit, os.listdir("/proc")):
+            try:
+                seen._add(int(pid))
+            except (FileNotFoundError, ProcessLookupError):  # it ended meanwhile
+                continue
+            except PermissionError:
+                seen.complete = False
+        return seen
+
+    def pids(self, file: FileId) -> tuple[int, ...]:
+        return tuple(sorted({holder.pid for holder in self.holders.get(file, ())}))
+
+    def _add(self, pid: int) -> None:
+        for number in os.listdir(f"/proc/{pid}/fd"):
+            with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+                status = os.stat(f"/proc/{pid}/fd/{number}")
+                flags = _flags(pid, number)
+                if flags & os.O_ACCMODE != os.O_RDONLY:
+                    file = FileId(status.st_dev, status.st_ino)
+                    self.holders.setdefault(file, []).append(Holder(pid, bool(flags & os.O_APPEND)))
+        for file in _mapped(pid):
+            self.holders.setdefault(file, []).append(Holder(pid, append=False))
+
+
+def prove(fd: int, file_system: str, processes: Processes | None = None) -> Writers:
+    """Does any process have the open file ``fd`` (read-only, ours) open for writing? Never waits, never guesses."""
+    why = ""
+    try:
+        calls.take_read_lease(fd)
+        return Nobody("lease")
+    except BlockingIOError:
+        return Written("lease")
+    except OSError as error:
+        why = _no_lease(error, fd)
+    if file_system in _REMOTE:
+        return Unknown(f"{why}; a {file_system} file system may have writers elsewhere")
+    return _by_proc(fd, why, processes or Processes.look())
+
+
+def _by_proc(fd: int, why: str, processes: Processes) -> Writers:
+    status = os.fstat(fd)
+    file = FileId(status.st_dev, status.st_ino)
+    if processes.holders.get(file):
+        return Written("/proc", processes.pids(file))
+    if processes.complete and sees_every_process():
+        return Nobody("/proc")
+    return Unknown(f"{why}; /proc does not show every process to us")
+
+
+def sees_every_process() -> bool:
+    """Are we in the initial pid namespace, where no process is hidden?"""
+    try:
+        return os.readlink("/proc/self/ns/pid") == _INITIAL_PID_NAMESPACE
+    except OSError:
+        return False
+
+
+def expected_proof(owner: int, file_system: str) -> str:
+    """The proof that an archive of this owner will get, for the plan: no call is made."""
+    if file_system not in _REMOTE and owner == os.geteuid():
+        return "lease"
+    return "lease or /proc" if os.geteuid() == 0 else f"unknown: owned by uid {owner}, not by us"
+
+
+def _no_lease(error: OSError, fd: int) -> str:
+    if error.errno in (errno.EACCES, errno.EPERM):
+        from logrotor.disk.walk import user_name
+
+        return f"no lease: the file belongs to {user_name(os.fstat(fd).st_uid)}, not to us"
+    return f"no lease: {error.strerror}"
+
+
+def _flags(pid: int, number: str) -> int:
+    with open(f"/proc/{pid}/fdinfo/{number}", encoding="ascii", errors="replace") as info:
+        for line in info:
+            if line.startswith("flags:"):
+                return int(line.split()[1], 8)
+    return 0
+
+
+def _mapped(pid: int) -> Iterator[FileId]:
+    """Files that the process has mapped shared and writable: such a writer needs no open descriptor."""
+    with open(f"/proc/{pid}/maps", encoding="utf-8", errors="replace") as maps:
+        for line in maps:
+            fields = line.split(None, 5)
+            if len(fields) > 4 and fields[1][1] == "w" and fields[1][3] == "s":
+                major, minor = (int(part, 16) for part in fields[3].split(":"))
+                yield FileId(os.makedev(major, minor), int(fields[4]))

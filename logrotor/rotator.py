@@ -1,0 +1,251 @@
+"""``Rotator``: plan a rotation, or carry it out. The library's face, and what the command line and the jobs use.
+
+No global side effects: no logging set-up, no signal handlers, no umask, no change of directory. Everything that
+happens is told through the returned values and ``on_event``.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
+
+from logrotor import clock, events
+from logrotor.decide.facts import LogFacts
+from logrotor.decide.planner import plan_logs
+from logrotor.disk import state
+from logrotor.model import Config, LogPlan, Manager, Outcome, Plan, Report, Status, Take
+from logrotor.survey import Survey, Surveyor
+
+if TYPE_CHECKING:
+    from logrotor.disk.memory import Memory, Recollection
+
+OnProgress = Callable[[int, int], object]
+
+
+class Rotator:
+    """Rotates the logs of one configuration.
+
+    ``on_event`` gets each event as it happens; ``on_progress`` the bytes compressed so far and in all;
+    ``stop`` is asked between steps and during long ones: once it says so, what has begun is finished or undone,
+    and the run returns with ``interrupted``. Safe to use from a thread and after a fork.
+    """
+
+    def __init__(
+        self,
+        config: Config,
+        *,
+        on_event: events.OnEvent | None = None,
+        on_progress: OnProgress | None = None,
+        stop: Callable[[], bool] | None = None,
+    ) -> None:
+        self._config = config
+        self._on_event, self._on_progress = on_event, on_progress
+        self._stop = stop or (lambda: False)
+
+    def plan(self, now: datetime | None = None, *, force: bool = False, only: Sequence[str] = ()) -> Plan:
+        """What a run at ``now`` would do, and why. Changes nothing.
+
+        ``now`` must be aware; schedules are meant in its time zone. ``only``: names of rules, or paths of logs.
+        Raises UnknownSelection, StateError.
+        """
+        return self._plan(_recall(self._config.state_dir), now or clock.local_now(), force, only)
+
+    def run(self, now: datetime | None = None, *, force: bool = False, only: Sequence[str] = ()) -> Report:
+        """Carry out the plan for ``now``. One bad log or rule fails alone, in the report.
+
+        Raises Locked if another run holds the state directory, StateError, UnknownSelection.
+        """
+        run = _Run(self._config, now or clock.local_now(), force, self._emit)
+        state.prepare(self._config.state_dir, self._config.state_dir_origin)
+        plan = self._plan(_recall(self._config.state_dir), run.now, force, only)
+        run.tell_start(plan)
+        if not plan.is_idle:
+            plan = self._locked_run(run, only)
+        state.touch_last_run(self._config.state_dir)
+        return run.report(plan, interrupted=self._stop())
+
+    # ------------------------------------------------------------ planning
+
+    def _plan(self, known: Recollection | None, now: datetime, force: bool, only: Sequence[str]) -> Plan:
+        from logrotor.model import LogMemory
+
+        survey = Surveyor(self._config, known.of if known else lambda _: LogMemory(), only).survey()
+        logs = plan_logs(survey.logs, now, force=force)
+        logs, notes = self._leave_to_supervisord(survey, logs, now, force)
+        return Plan(
+            now=now,
+            logs=logs,
+            missing=tuple(survey.missing),
+            skipped=tuple(survey.skipped),
+            shadowed=tuple(survey.shadowed),
+            problems=(*map(str, self._config.problems), *survey.problems),
+            notes=(*notes, *((known.note,) if known and known.note else ())),
+        )
+
+    def _leave_to_supervisord(
+        self, survey: Survey, logs: tuple[LogPlan, ...], now: datetime, force: bool
+    ) -> tuple[tuple[LogPlan, ...], tuple[str, ...]]:
+        """Refuse logs that supervisord rotates itself. Asked only if one of its logs is about to be taken."""
+        taken = {log.reopen for log in logs if any(isinstance(step, Take) for step in log.take)}
+        refusals: dict[str, str] = {}
+        notes: list[str] = []
+        for name in sorted(name for name in taken if name is not None):
+            if self._config.targets[name].manager is Manager.SUPERVISORD:
+                from logrotor import notify
+
+                found = notify.self_rotation(self._config.targets[name])
+                refusals.update(found.files)
+                notes += found.notes
+        if not refusals:
+            return logs, tuple(notes)
+        return plan_logs([_refused(facts, refusals) for facts in survey.logs], now, force=force), tuple(notes)
+
+    # ------------------------------------------------------------ running
+
+    def _locked_run(self, run: _Run, only: Sequence[str]) -> Plan:
+        from logrotor.disk.memory import Memory
+
+        config = self._config
+        with state.locked(config.state_dir, config.lock_timeout, self._stop):
+            memory = Memory(config.state_dir)
+            try:
+                if memory.replaced:
+                    self._emit("state.replaced", detail=memory.replaced)
+                plan = self._plan(memory.recall(), run.now, run.force, only)
+                if plan.is_idle:
+                    return plan
+                memory.run_started(run.started, run.force)
+                stale, rotated = self._execute(run, plan, memory)
+                for group, force in ((stale - rotated, run.force), (stale & rotated, False)):
+                    if group:
+                        again = self._plan(memory.recall(), run.now, force, tuple(sorted(group)))
+                        self._execute(run, again, memory, last=True)
+                run.remember(memory, plan)
+                return plan
+            finally:
+                memory.close()
+
+    def _execute(self, run: _Run, plan: Plan, memory: Memory, *, last: bool = False) -> tuple[set[str], set[str]]:
+        """Returns the logs that were no longer what the plan saw, and those that were rotated."""
+        from logrotor.act.executor import Executor
+
+        executor = Executor(
+            plan,
+            self._config.targets,
+            memory,
+            emit=self._emit,
+            stop=self._stop,
+            jobs=self._config.compress_jobs,
+            progress=self._on_progress,
+        )
+        results = executor.run()
+        run.add(results.outcomes, stale=set() if last else results.stale)
+        return results.stale, set(results.rotated)
+
+    def _emit(self, name: str, **fields: Any) -> None:
+        if self._on_event is not None:
+            self._on_event(events.Event(name, events.NAMES[name][0], fields))
+
+
+@dataclass(slots=True)
+class _Run:
+    """What one run has done so far."""
+
+    config: Config
+    now: datetime
+    force: bool
+    emit: Callable[..., None]
+    started: float = 0.0
+    outcomes: list[Outcome] = None  # type: ignore[assignment]
+    problems: list[str] = None  # type: ignore[assignment]
+
+    def __post_init__(self) -> None:
+        self.started, self.outcomes, self.problems = time.time(), [], []
+
+    def tell_start(self, plan: Plan) -> None:
+        due = sum(1 for log in plan.logs if log.take)
+        self.emit("run.started", logs=len(plan.logs), due=due)
+        for path in plan.missing:
+            self.emit("log.missing", log=path)
+        for waiting in plan.skipped:
+            self.emit("log.skipped", log=waiting.name, reason=waiting.reason)
+        for waiting in plan.shadowed:
+            self.emit("log.shadowed", log=waiting.name, reason=waiting.reason)
+
+    def add(self, outcomes: Iterable[Outcome], *, stale: set[str]) -> None:
+        """Keep outcomes; a skipped step of a stale log counts only if the second plan did not help either."""
+        for outcome in outcomes:
+            if outcome.status is Status.SKIPPED and outcome.action != "hook" and outcome.reason:
+                if outcome.log in stale:
+                    continue
+                outcome = replace(outcome, status=Status.FAILED)
+            self.outcomes.append(outcome)
+
+    def remember(self, memory: Memory, plan: Plan) -> None:
+        report = self._report(plan, interrupted=False)
+        counts = {
+            "rotated": report.rotated,
+            "failed": len(report.failed),
+            "deferred": sum(1 for o in report.outcomes if o.status is Status.DEFERRED),
+            "removed": report.count("remove"),
+        }
+        memory.run_completed(report.outcomes, counts, report.exit_code)
+        self.problems += memory.problems
+
+    def report(self, plan: Plan, *, interrupted: bool) -> Report:
+        """The report, told as events where it was not told before."""
+        report = self._report(plan, interrupted=interrupted)
+        for problem in report.problems:
+            self.emit("problem.found", error=problem)
+        for log in plan.logs:
+            if log.refused is not None:
+                self.emit("log.refused", log=log.path, error=log.refused)
+            for waiting in log.deferred:
+                self.emit("archive.deferred", log=log.path, name=waiting.name, reason=waiting.reason)
+        fields = {
+            "rotated": report.rotated,
+            "compressed": report.count("compress"),
+            "removed": report.count("remove"),
+            "deferred": sum(1 for o in report.outcomes if o.status is Status.DEFERRED),
+            "failed": len(report.failed),
+        }
+        self.emit("run.interrupted" if interrupted else "run.completed", **fields, seconds=round(report.duration, 3))
+        return report
+
+    def _report(self, plan: Plan, *, interrupted: bool) -> Report:
+        refused = [
+            Outcome(log=log.path, action="plan", status=Status.FAILED, reason=log.refused)
+            for log in plan.logs
+            if log.refused is not None
+        ]
+        deferred = [
+            Outcome(log=log.path, action="compress", status=Status.DEFERRED, name=w.name, reason=w.reason)
+            for log in plan.logs
+            for w in log.deferred
+        ]
+        return Report(
+            started=datetime.fromtimestamp(self.started, self.now.tzinfo),
+            duration=time.time() - self.started,
+            outcomes=(*self.outcomes, *refused, *deferred),
+            plan=plan,
+            problems=(*plan.problems, *self.problems),
+            interrupted=interrupted,
+        )
+
+
+def _recall(state_dir: str) -> Recollection | None:
+    """What is remembered; sqlite3 is imported only if there is a history."""
+    if not os.path.exists(os.path.join(state_dir, state.HISTORY)):
+        return None
+    from logrotor.disk.memory import recall
+
+    return recall(state_dir)
+
+
+def _refused(facts: LogFacts, refusals: dict[str, str]) -> LogFacts:
+    why = refusals.get(os.path.realpath(facts.path))
+    return replace(facts, refusal=facts.refusal or why) if why is not None else facts

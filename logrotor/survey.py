@@ -1,0 +1,299 @@
+"""From the rules to the facts: which files there are, which rule has each, and what is known of it. Changes nothing."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from logrotor.decide.facts import Directory, Family, LogFacts
+from logrotor.decide.naming import is_ours
+from logrotor.disk import discover, ownership, snapshot, writers
+from logrotor.disk.calls import birth_time
+from logrotor.disk.logdir import LogDir
+from logrotor.errors import LogrotorError, UnknownSelection
+from logrotor.model import Archive, Codec, Config, Entry, FileId, LogMemory, LogSpec, Method, Missing, Waiting, Writers
+
+Remember = Callable[[str], LogMemory]
+
+
+@dataclass(slots=True)
+class Survey:
+    """What was found. ``problems``: rules and directories that failed, each alone."""
+
+    logs: list[LogFacts] = field(default_factory=list)
+    missing: list[str] = field(default_factory=list)
+    skipped: list[Waiting] = field(default_factory=list)
+    shadowed: list[Waiting] = field(default_factory=list)
+    problems: list[str] = field(default_factory=list)
+
+
+@dataclass(frozen=True, slots=True)
+class _Claim:
+    """A log, and the rule that has it."""
+
+    spec: LogSpec
+    directory: Directory
+    base: str
+    literal: bool
+
+    @property
+    def path(self) -> str:
+        return os.path.join(self.directory.resolved or self.directory.path, self.base)
+
+
+class Surveyor:
+    """One survey of one configuration. Directories are looked at once each."""
+
+    def __init__(self, config: Config, remember: Remember, only: Sequence[str] = ()) -> None:
+        self._config, self._remember, self._only = config, remember, tuple(only)
+        self._looked: dict[str, Directory] = {}
+        self._by_id: dict[FileId, Directory] = {}
+        self._mounted = _mount_points()
+        self._processes: writers.Processes | None = None
+        self.found = Survey()
+
+    def survey(self) -> Survey:
+        claims = self._selected(list(self._claims()))
+        places: dict[tuple[object, str], str] = {
+            (claim.directory.id or claim.path, claim.base): claim.path for claim in claims
+        }
+        for claim in claims:
+            facts = self._facts(claim, places)
+            if facts is not None:
+                self.found.logs.append(facts)
+        return self.found
+
+    # ------------------------------------------------------------ claims
+
+    def _claims(self) -> Iterable[_Claim]:
+        claimed: dict[tuple[object, str], LogSpec] = {}
+        for selector in discover.discover(self._config.logs):
+            directory = self._look(selector.directory)
+            if directory.problem is not None and selector.name is None:
+                if directory.problem not in self.found.problems:
+                    self.found.problems.append(directory.problem)
+                continue
+            for base in self._bases(selector, directory):
+                if discover.is_excluded(selector.spec, os.path.join(selector.directory, base)):
+                    continue
+                claim = _Claim(selector.spec, directory, base, selector.name is not None)
+                key = (directory.id or directory.path, base)
+                if key not in claimed:
+                    claimed[key] = selector.spec
+                    yield claim
+                elif claimed[key] is not selector.spec:
+                    reason = f"rule {claimed[key].name} has it; {selector.spec.name} names it too"
+                    self.found.shadowed.append(Waiting(claim.path, reason))
+
+    def _bases(self, selector: discover.Selector, directory: Directory) -> list[str]:
+        """Names of logs: those that are there, and those of which only archives or temps are left."""
+        if selector.name is not None:
+            return [selector.name]
+        return sorted(
+            base
+            for base, family in directory.families.items()
+            if selector.takes(base) and not is_ours(base) and not _is_directory(family)
+        )
+
+    def _selected(self, claims: list[_Claim]) -> list[_Claim]:
+        if not self._only:
+            return claims
+        names = {claim.spec.name for claim in claims} | {spec.name for spec in self._config.logs}
+        paths = {name: os.path.abspath(name) for name in self._only}
+        chosen = [c for c in claims if c.spec.name in self._only or any(_same(c, path) for path in paths.values())]
+        for name in self._only:
+            if name not in names and not any(_same(claim, paths[name]) for claim in claims):
+                raise UnknownSelection(
+                    f"{name}: neither a rule nor a log of this configuration; rules: {', '.join(sorted(names))}"
+                )
+        return chosen
+
+    # ------------------------------------------------------------ facts
+
+    def _facts(self, claim: _Claim, places: dict[tuple[object, str], str]) -> LogFacts | None:
+        spec, directory = claim.spec, claim.directory
+        family = directory.families.get(claim.base, Family())
+        if self._is_none_of_ours(claim, family) or self._is_missing(claim, family):
+            return None
+        memory = self._remember(claim.path)
+        archive_dir, refusal = self._archive_dir(claim, places)
+        elsewhere = self._elsewhere(directory, archive_dir, memory)
+        archives = [a for d in (directory, *elsewhere) for a in _archives(d, claim.base)]
+        return LogFacts(
+            spec=spec,
+            path=claim.path,
+            base=claim.base,
+            directory=directory,
+            family=family,
+            elsewhere=elsewhere,
+            archive_dir=archive_dir,
+            memory=memory,
+            writers=self._writers(claim, family, archives),
+            duplicates=_duplicates(archives, directory.resolved),
+            birth=lambda: _birth(claim.path),
+            literal=claim.literal,
+            refusal=refusal or self._refusal(claim, family),
+            proof=self._proof(claim, family),
+        )
+
+    def _is_none_of_ours(self, claim: _Claim, family: Family) -> bool:
+        """A log that links to /dev/stdout, as in many containers, is no file to rotate."""
+        if family.live is None or family.live.kind != "symlink":
+            return False
+        try:
+            target = os.readlink(claim.path)
+        except OSError:
+            return False
+        if not target.startswith(("/dev/", "/proc/")):
+            return False
+        self.found.skipped.append(Waiting(claim.path, f"links to {target}"))
+        return True
+
+    def _is_missing(self, claim: _Claim, family: Family) -> bool:
+        if family.live is not None or not claim.literal or claim.directory.problem is not None:
+            return False
+        if claim.spec.missing is Missing.ERROR:
+            self.found.problems.append(f"{claim.path}: does not exist, and rule {claim.spec.name} says missing = error")
+        elif not claim.spec.create_missing:
+            self.found.missing.append(claim.path)
+        nothing_left = family.replacement is None and not family.temps and not family.archives
+        return nothing_left and not claim.spec.create_missing and not self._remember(claim.path).archive_dirs
+
+    def _archive_dir(self, claim: _Claim, places: dict[tuple[object, str], str]) -> tuple[str | None, str | None]:
+        """Where finished archives go (None: beside the log), and why that cannot be."""
+        if claim.spec.archive_dir is None:
+            return None, None
+        directory = self._look(os.path.join(claim.directory.resolved or claim.directory.path, claim.spec.archive_dir))
+        if directory.problem is not None:
+            return None, directory.problem
+        if directory.id is not None and directory.id == claim.directory.id:
+            return None, None
+        path = directory.resolved or os.path.normpath(directory.path)
+        owner = places.setdefault((directory.id or path, claim.base), claim.path)
+        if owner != claim.path:
+            why = f"{path}: archives of {owner} and of {claim.path} would have the same names there"
+            return None, f"{why}; give one of the two rules another archive_dir"
+        return path, None
+
+    def _elsewhere(self, beside: Directory, archive_dir: str | None, memory: LogMemory) -> tuple[Directory, ...]:
+        paths = dict.fromkeys(([archive_dir] if archive_dir else []) + list(memory.archive_dirs))
+        found = [self._look(path) for path in paths if path is not None]
+        return tuple(d for d in found if not d.missing and (d.id is None or d.id != beside.id))
+
+    def _writers(self, claim: _Claim, family: Family, archives: Iterable[Archive]) -> Mapping[FileId, Writers]:
+        """Of the replacement and of each plain archive: everything that somebody could still write."""
+        wanted: list[tuple[str, Entry]] = [
+            (a.directory, a.entry) for a in archives if a.name.codec is Codec.NONE and a.entry.is_regular
+        ]
+        if family.replacement is not None and family.replacement.is_regular:
+            wanted.append((claim.directory.resolved, family.replacement))
+        found: dict[FileId, Writers] = {}
+        for directory, entry in wanted:
+            known = self._look(directory)
+            kind = known.file_system.type if known.file_system is not None else "unknown"
+            proven = self._prove(directory, entry, kind)
+            if proven is not None:
+                found[entry.id] = proven
+        return found
+
+    def _prove(self, directory: str, entry: Entry, kind: str) -> Writers | None:
+        if self._processes is None and entry.stat.st_uid != os.geteuid():
+            self._processes = writers.Processes.look()
+        try:
+            with LogDir(directory) as logdir:
+                return snapshot.writers_of(logdir, entry, kind, self._processes)
+        except (LogrotorError, OSError):
+            return None
+
+    def _refusal(self, claim: _Claim, family: Family) -> str | None:
+        if family.live is None or claim.spec.method is Method.COPYTRUNCATE:
+            return None
+        if os.fsencode(claim.path) in self._mounted:
+            return (
+                f"{claim.path}: is mounted by itself (a bind-mounted file) and cannot be renamed; "
+                'mount its directory, or set method = "copytruncate"'
+            )
+        if claim.spec.create and family.live.stat.st_uid != os.geteuid():
+            directory = os.stat(claim.directory.resolved)
+            return ownership.why_locked_out(claim.path, family.live.stat, directory, claim.spec.create_mode)
+        return None
+
+    def _proof(self, claim: _Claim, family: Family) -> str:
+        system = claim.directory.file_system
+        if family.live is None or system is None:
+            return ""
+        return writers.expected_proof(family.live.stat.st_uid, system.type)
+
+    # ------------------------------------------------------------ directories
+
+    def _look(self, path: str) -> Directory:
+        found = self._looked.get(path)
+        if found is None:
+            found = snapshot.look(path)
+            if found.id is not None:
+                found = self._by_id.setdefault(found.id, found)
+                self._looked[found.resolved] = found
+            self._looked[path] = found
+        return found
+
+
+def _same(claim: _Claim, path: str) -> bool:
+    directory, name = os.path.split(path)
+    return name == claim.base and os.path.realpath(directory) == os.path.realpath(os.path.dirname(claim.path))
+
+
+def _is_directory(family: Family) -> bool:
+    """A glob for logs means files: directories that match it are passed over."""
+    return family.live is not None and family.live.kind == "directory"
+
+
+def _archives(directory: Directory, base: str) -> list[Archive]:
+    family = directory.families.get(base)
+    return family.archives if family is not None else []
+
+
+def _duplicates(archives: Iterable[Archive], beside: str) -> dict[str, str]:
+    """Archives whose finished form is published already: what a crash between the two steps leaves."""
+    known = [a for a in archives if a.entry.is_regular and a.entry.stat.st_nlink == 1]
+    found: dict[str, str] = {}
+    for one in known if len(known) > 1 else ():
+        for twin in known:
+            if _could_be_twins(one, twin, beside) and snapshot.are_equal(one, twin):
+                found[one.path] = twin.path
+                break
+    return found
+
+
+def _could_be_twins(one: Archive, twin: Archive, beside: str) -> bool:
+    """Could ``twin`` be the finished form of ``one``? Only then are their bytes compared."""
+    compressed = one.name.codec is Codec.NONE and twin.name.codec is not Codec.NONE
+    relocated = one.name.codec is twin.name.codec and one.directory == beside != twin.directory
+    if not compressed and not relocated:
+        return False
+    if one.name.slot is not None and twin.name.slot is None:
+        # The same second is not enough: two generations of a log that repeats itself could have the same bytes.
+        return one.entry.stat.st_mtime_ns == twin.entry.stat.st_mtime_ns
+    return (one.name.slot, one.name.stamp, one.name.copy) == (twin.name.slot, twin.name.stamp, twin.name.copy)
+
+
+def _birth(path: str) -> float | None:
+    try:
+        fd = os.open(path, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC)
+    except OSError:
+        return None
+    try:
+        return birth_time(fd)
+    finally:
+        os.close(fd)
+
+
+def _mount_points() -> frozenset[bytes]:
+    """Every mount point: a file among them is bind-mounted (proc(5), mountinfo; octal escapes for odd characters)."""
+    try:
+        with open("/proc/self/mountinfo", "rb") as table:
+            points = [line.split(b" ")[4] for line in table]
+    except OSError:
+        return frozenset()
+    return frozenset(re.sub(rb"\\([0-7]{3})", lambda m: bytes([int(m[1], 8)]), point) for point in points)
