@@ -146,7 +146,7 @@ class Rotator:
         run.add(results.outcomes, stale=set() if last else results.stale)
         return results.stale, set(results.rotated)
 
-    def _emit(self, name: str, **fields: Any) -> None:
+    def _emit(self, name: str, /, **fields: Any) -> None:
         if self._on_event is not None:
             self._on_event(events.Event(name, events.NAMES[name][0], fields))
 

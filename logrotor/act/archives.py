@@ -48,7 +48,10 @@ class Archives:
 
     def await_writers(self, logs: Iterable[LogPlan], patience: float) -> None:
         """Give the processes that were asked a moment to let go; what they still hold then is deferred."""
-        waiting: list[Compress | Remove] = [step for log in logs for step in (*log.compress, *log.retire) if step.plain]
+        waiting: list[Compress | Remove] = []
+        for log in logs:
+            waiting += [step for step in log.compress if step.plain]
+            waiting += [step for step in log.retire if step.plain]
         deadline, pause = time.monotonic() + patience, 0.002
         while waiting and not self.executor.stop():
             waiting = [step for step in waiting if isinstance(self._proof(step.directory, step.name, step.id), Written)]
