@@ -80,8 +80,7 @@ def _carry_out(ctx: click.Context, session: Session, *, force: bool, only: tuple
             return stop.exit_code
         finally:
             progress.clear()
-    _tell_problems(config, report, printer)
-    code = stop.exit_code if report.interrupted else max(report.exit_code, 1 if config.problems else 0)
+    code = stop.exit_code if report.interrupted else report.exit_code
     if as_json:
         streams.write_json(_report(report, code))
     return code
@@ -94,15 +93,6 @@ def _rotate(
 
     rotator = Rotator(config, on_event=printer, on_progress=progress, stop=stop)
     return rotator.run(force=force, only=selection(config, only))
-
-
-def _tell_problems(config: Config, report: Report, printer: EventPrinter) -> None:
-    """Rules that were left out, unless the rotator reported them already."""
-    from logrotor.events import Event, Level
-
-    for problem in map(str, config.problems):
-        if problem not in report.problems:
-            printer(Event("problem.found", Level.ERROR, {"problem": problem}))
 
 
 def _report(report: Report, code: int) -> dict[str, Any]:

@@ -93,7 +93,7 @@ def test_recovery_steps_have_words(logrotor, world):
         Shift((move,), "two generations in slot 1"),
         CreateLive(LOGS, "a", 0o664, "missing"),
     )
-    cut = Copytruncate(LOGS, "a", ID, 5000, (), True, "over max_size")
+    cut = Copytruncate(LOGS, "a", ID, 5000, (), collapse=True, accept_loss=False, reason="over max_size")
     world.plan = Plan(now=NOW, logs=(idle("a", recover=recover, take=(cut,)),))
     out = logrotor("plan").out
     for words in ("drop", "finish", "shift", "create", "mode 0664", "collapsed"):

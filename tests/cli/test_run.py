@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import os
 import signal
@@ -178,15 +177,6 @@ def test_every_config_problem_is_told(logrotor, world):
     result = logrotor("run", "--log-format", "console")
     assert result.code == 2
     assert result.err.splitlines() == [f"logrotor: {problem}" for problem in world.broken]
-
-
-def test_one_wrong_rule_does_not_stop_the_others(logrotor, world):
-    """A rule that is wrong alone is an error message and exit code 1; the others run."""
-    problem = Problem("a.toml", "log[2].max_size", "'10 potatoes' is no size", 7, "b")
-    world.config = dataclasses.replace(world.config, problems=(problem,))
-    result = logrotor("run")
-    assert result.code == 1 and world.asked["command"] == "run"
-    assert [event["problem"] for event in result.events] == [str(problem)]
 
 
 def test_a_bug_says_so(logrotor, world):
