@@ -29,6 +29,8 @@ from logrotor.disk.writers import Processes
 from logrotor.errors import Refused, Stale
 from logrotor.model import CopyInFlight, Copytruncate, FileId, FinishCopytruncate
 
+_APPENDING = os.O_RDWR | os.O_APPEND  # so that our own descriptor is not taken for a writer that overwrites
+
 
 @dataclass(frozen=True, slots=True)
 class Copied:
@@ -55,7 +57,7 @@ def copytruncate(dirs: Directories, step: Copytruncate, memory: Memory) -> Copie
 
 
 def _guarded(dirs: Directories, logdir: LogDir, step: Copytruncate, memory: Memory) -> Copied | None:
-    live = logdir.open_file(step.base, step.id, os.O_RDWR)
+    live = logdir.open_file(step.base, step.id, _APPENDING)
     temp = temp_name(f"{step.base}.1")
     try:
         out = logdir.create_temp(temp)
@@ -112,7 +114,7 @@ def finish(dirs: Directories, step: FinishCopytruncate, memory: Memory) -> bool:
         if entry is None or entry.id.inode != record.inode or not entry.is_regular:
             memory.end_copy(record.path)
             return False
-        live = logdir.open_file(step.base, entry.id, os.O_RDWR)
+        live = logdir.open_file(step.base, entry.id, _APPENDING)
         try:
             if not _belongs(logdir, step, live):
                 memory.end_copy(record.path)

@@ -134,9 +134,9 @@ def _step(step: Step, log: LogPlan) -> list[Row]:
         case Shift():
             return _moves("shift", step.moves, step.reason)
         case Take():
-            return [*_moves("shift", step.moves, ""), ("take", step.base, text.size(step.size), _take(step))]
+            return [*_moves("shift", step.moves, ""), ("take", step.base, text.size(step.size), _take(step, log))]
         case Copytruncate():
-            return [*_moves("shift", step.moves, ""), ("copy", step.base, text.size(step.size), _copied(step))]
+            return [*_moves("shift", step.moves, ""), ("copy", step.base, text.size(step.size), _copied(step, log))]
         case FinishTake():
             return [*_moves("shift", step.moves, ""), ("finish", f".{step.base}.new", "", step.reason)]
         case Remove():
@@ -159,13 +159,18 @@ def _moves(word: str, moves: tuple[Move, ...], reason: str) -> list[Row]:
     return [(word, move.source, "", f"-> {move.target}" + (f": {reason}" if reason else "")) for move in moves]
 
 
-def _take(step: Take) -> str:
+def _take(step: Take, log: LogPlan) -> str:
     created = "" if step.create else "; no new log is created"
-    return f"-> {step.base}.1{created}: {step.reason}"
+    return f"-> {step.base}.1{created}{_unless_said(step, log)}"
 
 
-def _copied(step: Copytruncate) -> str:
-    return f"-> {step.base}.1, then {'collapsed' if step.collapse else 'truncated'}: {step.reason}"
+def _copied(step: Copytruncate, log: LogPlan) -> str:
+    return f"-> {step.base}.1, then {'collapsed' if step.collapse else 'truncated'}{_unless_said(step, log)}"
+
+
+def _unless_said(step: Take | Copytruncate, log: LogPlan) -> str:
+    """The reason, unless the line of the log gives it already."""
+    return "" if step.reason == log.due.reason else f": {step.reason}"
 
 
 def _target(step: Compress) -> str:

@@ -13,7 +13,7 @@ from logrotor.cli.options import become, config_option, force_option, json_optio
 from logrotor.cli.progress import Progress
 from logrotor.cli.session import EXIT_CODES, Session
 from logrotor.cli.signals import Stop
-from logrotor.errors import Interrupted
+from logrotor.errors import Interrupted, Locked
 
 if TYPE_CHECKING:
     from logrotor.model import Config, Report
@@ -76,7 +76,9 @@ def _carry_out(ctx: click.Context, session: Session, *, force: bool, only: tuple
         become(config)
         try:
             report = _rotate(config, printer, progress if has_bar else None, stop, force=force, only=only)
-        except (KeyboardInterrupt, Interrupted):
+        except (KeyboardInterrupt, Interrupted, Locked):
+            if not stop():  # a lock that we were told to stop waiting for is no failure to get it
+                raise
             return stop.exit_code
         finally:
             progress.clear()

@@ -210,6 +210,18 @@ def test_signal_after_the_work_changes_nothing(logrotor, world):
     assert logrotor("run").code == 0
 
 
+def test_signal_while_waiting_for_the_lock(logrotor, world):
+    """Ctrl-C while another run holds the lock is an interruption (130), not exit 3."""
+
+    def on_run(rotator):
+        os.kill(os.getpid(), signal.SIGINT)
+        raise errors.Locked("locked")
+
+    world.on_run = on_run
+    result = logrotor("run")
+    assert (result.code, result.err) == (130, "")
+
+
 def test_second_signal_ends_at_once(logrotor, world):
     """A second Ctrl-C does not wait."""
 

@@ -266,7 +266,7 @@ def open_files(pid: str) -> list[str]:
 
 def test_4_logrotor_lets_one_run_at_a_time(logrotor: Logrotor, logs: Path, world: Path) -> None:
     """Another run waits a bounded time and exits 3; the lock file is never replaced; afterwards nothing is missing."""
-    logrotor.lock_timeout = "200ms"
+    logrotor.lock_timeout = "0.2s"
     for name in "ac":
         append(logs / f"{name}.log", 1, 10)
     logrotor.configure(Rule([logs / "a.log"], reopen=waiting(world / "inside", world / "go")))
