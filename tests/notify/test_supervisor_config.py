@@ -185,6 +185,7 @@ CONFIGS = {
         [program:c]
         command = x
         stdout_logfile = %(here)s/logs/%(group_name)s-c.log  # a comment
+        stderr_logfile = %(here)s/logs/expanded-twice-50%%%%.log
     """,
     "environment": """
         [supervisord]
