@@ -57,7 +57,8 @@ class Rotator:
     def run(self, now: datetime | None = None, *, force: bool = False, only: Sequence[str] = ()) -> Report:
         """Carry out the plan for ``now``. One bad log or rule fails alone, in the report.
 
-        Raises Locked if another run holds the state directory, StateError, UnknownSelection.
+        Raises Locked if another run holds the state directory, Interrupted if ``stop`` ended the wait for it,
+        StateError, UnknownSelection.
         """
         run = _Run(self._config, now or clock.local_now(), force, self._emit)
         state.prepare(self._config.state_dir, self._config.state_dir_origin)

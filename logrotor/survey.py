@@ -11,7 +11,7 @@ from logrotor.decide.facts import Directory, Family, LogFacts
 from logrotor.decide.naming import is_ours
 from logrotor.disk import discover, ownership, snapshot, writers
 from logrotor.disk.calls import birth_time
-from logrotor.disk.logdir import LogDir
+from logrotor.disk.directories import Directories
 from logrotor.errors import LogrotorError, UnknownSelection
 from logrotor.model import Archive, Codec, Config, Entry, FileId, LogMemory, LogSpec, Method, Missing, Waiting, Writers
 
@@ -52,6 +52,7 @@ class Surveyor:
         self._by_id: dict[FileId, Directory] = {}
         self._mounted = _mount_points()
         self._processes: writers.Processes | None = None
+        self._dirs = Directories()
         self.found = Survey()
 
     def survey(self) -> Survey:
@@ -59,10 +60,11 @@ class Surveyor:
         places: dict[tuple[object, str], str] = {
             (claim.directory.id or claim.path, claim.base): claim.path for claim in claims
         }
-        for claim in claims:
-            facts = self._facts(claim, places)
-            if facts is not None:
-                self.found.logs.append(facts)
+        with self._dirs:
+            for claim in claims:
+                facts = self._facts(claim, places)
+                if facts is not None:
+                    self.found.logs.append(facts)
         return self.found
 
     # ------------------------------------------------------------ claims
@@ -202,7 +204,7 @@ class Surveyor:
         if self._processes is None and entry.stat.st_uid != os.geteuid():
             self._processes = writers.Processes.look()
         try:
-            with LogDir(directory) as logdir:
+            with self._dirs.use(directory) as logdir:
                 return snapshot.writers_of(logdir, entry, kind, self._processes)
         except (LogrotorError, OSError):
             return None

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 
 from logrotor.disk import files
 from logrotor.disk.calls import change
-from logrotor.errors import Locked, StateError
+from logrotor.errors import Interrupted, Locked, StateError
 
 LOCK = "lock"
 HISTORY = "history.sqlite"
@@ -31,13 +31,15 @@ def prepare(path: str, origin: str) -> None:
 
 @contextlib.contextmanager
 def locked(path: str, timeout: float, stop: Callable[[], bool]) -> Iterator[None]:
-    """Hold the one lock of the state directory (mode 0600: a stranger cannot take it). Raises Locked."""
+    """Hold the one lock of the state directory (mode 0600: a stranger cannot take it). Raises Locked, Interrupted."""
     from filelock import FileLock, Timeout
 
     lock = FileLock(os.path.join(path, LOCK), mode=0o600, fallback_to_soft=False, thread_local=False)
     try:
         lock.acquire(timeout=timeout, cancel_check=stop)
     except Timeout:
+        if stop():
+            raise Interrupted(f"{path}: asked to stop while another run held the lock") from None
         raise Locked(
             f"{path}: another run holds the lock (waited {timeout:g} s); it is free as soon as that run ends"
         ) from None
