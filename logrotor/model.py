@@ -509,7 +509,7 @@ class LogPlan:
     kept: tuple[Waiting, ...] = ()  # archives that stay, newest first, each with the reason
     refused: str | None = None  # why nothing is done at all: an error
     missing: bool = False
-    protocol: str = ""  # "exchange", "link", "rename", "collapse", "copy"
+    protocol: str = ""  # "exchange", "link", "rename", "collapse", "truncate"
     proof: str = ""  # "lease", "/proc", "unknown: ..."
 
     @property
