@@ -51,6 +51,14 @@ class ReopenFailed(LogrotorError):
     """A reopen request that was not delivered; the message says what to do."""
 
 
+class HookFailed(LogrotorError):
+    """``on_archive`` did not succeed for an archive; it is tried again at the next run."""
+
+
+class VerifyFailed(LogrotorError):
+    """A finished archive does not hold the bytes of its original; the original stays."""
+
+
 class Interrupted(LogrotorError):
     """The caller asked the run to stop; what had begun was finished or undone."""
 

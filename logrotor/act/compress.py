@@ -11,14 +11,10 @@ from logrotor.decide.naming import temp_name
 from logrotor.disk import codecs, files
 from logrotor.disk.directories import Directories
 from logrotor.disk.logdir import LogDir
-from logrotor.errors import Interrupted, LogrotorError, Stale
+from logrotor.errors import Interrupted, Stale, VerifyFailed
 from logrotor.model import Codec, Compress
 
 Progress = Callable[[int], None]  # bytes read since the last call
-
-
-class VerifyFailed(LogrotorError):
-    """The finished archive does not hold the bytes of the original; the original stays."""
 
 
 def compress(dirs: Directories, step: Compress, *, stop: Callable[[], bool], progress: Progress) -> int:

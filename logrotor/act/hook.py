@@ -2,22 +2,13 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
-import signal
 import subprocess
 from collections.abc import Callable
 
-from logrotor.disk.calls import change
-from logrotor.errors import Interrupted, LogrotorError
+from logrotor.disk import programs
+from logrotor.errors import HookFailed, Interrupted
 from logrotor.model import RunHook
-
-_TICK = 0.1
-_TAIL = 2000
-
-
-class HookFailed(LogrotorError):
-    """``on_archive`` did not succeed for an archive; it is tried again at the next run."""
 
 
 def run_hook(step: RunHook, log: str, rule: str, *, stop: Callable[[], bool]) -> None:
@@ -27,45 +18,13 @@ def run_hook(step: RunHook, log: str, rule: str, *, stop: Callable[[], bool]) ->
     """
     archive = os.path.join(step.directory, step.name)
     argv = [part.replace("{archive}", archive).replace("{log}", log) for part in step.argv]
-    environment = {**os.environ, "LOGROTOR_ARCHIVE": archive, "LOGROTOR_LOG": log, "LOGROTOR_RULE": rule}
+    variables = {"LOGROTOR_ARCHIVE": archive, "LOGROTOR_LOG": log, "LOGROTOR_RULE": rule}
     try:
-        process = change("spawn", _spawn, argv, environment)
-    except OSError as error:
-        raise HookFailed(f"{archive}: on_archive: {argv[0]}: {error.strerror}") from error
-    output = _wait(process, step.timeout, archive, stop)
-    if process.returncode != 0:
-        raise HookFailed(f"{archive}: on_archive: {argv[0]} ended with {process.returncode}: {output[-_TAIL:].strip()}")
-
-
-def _spawn(argv: list[str], environment: dict[str, str]) -> subprocess.Popen[bytes]:
-    return subprocess.Popen(
-        argv,
-        env=environment,
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        start_new_session=True,
-    )
-
-
-def _wait(process: subprocess.Popen[bytes], timeout: float, archive: str, stop: Callable[[], bool]) -> str:
-    left = timeout
-    while True:
-        try:
-            output, _ = process.communicate(timeout=_TICK)
-            return output.decode("utf-8", "replace")
-        except subprocess.TimeoutExpired:
-            left -= _TICK
-            if stop():
-                _kill(process)
-                raise Interrupted(f"{archive}: stopped while on_archive ran") from None
-            if left <= 0:
-                _kill(process)
-                raise HookFailed(f"{archive}: on_archive took longer than {timeout:g} s and was killed") from None
-
-
-def _kill(process: subprocess.Popen[bytes]) -> None:
-    """The whole process group, so that nothing it started stays behind."""
-    with contextlib.suppress(ProcessLookupError):
-        os.killpg(process.pid, signal.SIGKILL)
-    process.wait()
+        finished = programs.run(argv, timeout=step.timeout, stop=stop, variables=variables)
+    except (OSError, ValueError, subprocess.SubprocessError) as error:
+        raise HookFailed(f"{archive}: on_archive: {argv[0]} could not be started: {error}") from error
+    if finished.stopped:
+        raise Interrupted(f"{archive}: stopped while on_archive ran")
+    if finished.cut_short or finished.status != 0:
+        how = finished.cut_short or f"ended with {finished.status}"
+        raise HookFailed(f"{archive}: on_archive: {argv[0]} {how}{finished.said}; the next run tries again")
