@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 import subprocess
@@ -30,6 +31,7 @@ class LoopMount:
         """Lose everything that was not made durable, and come back with what a reboot finds. Nobody may use it."""
         _run("xfs_io", "-x", "-c", "shutdown", os.fspath(self.path))
         _retried("umount", os.fspath(self.path))
+        _wait_until_unused(self.device)
         _run("mount", "-t", self.fstype, self.device, os.fspath(self.path))
 
 
@@ -145,6 +147,19 @@ def _loop_device(image: Path) -> Iterator[str]:
         yield device
     finally:
         subprocess.run(["losetup", "-d", device], capture_output=True, check=False)
+
+
+def _wait_until_unused(device: str, seconds: float = 120) -> None:
+    """A mount namespace that somebody else made meanwhile keeps the dead file system; mount(8) would find that one."""
+    deadline = time.monotonic() + seconds
+    while True:
+        try:
+            os.close(os.open(device, os.O_RDONLY | os.O_EXCL | os.O_CLOEXEC))
+            return
+        except OSError as error:
+            if error.errno != errno.EBUSY or time.monotonic() > deadline:
+                raise
+        time.sleep(0.02)
 
 
 def _need_root() -> None:
