@@ -1,0 +1,26 @@
+"""Deployments for the scenarios: one of www-data, as in production, and one of root."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+
+import pytest
+
+from tests.end_to_end.site import Site
+from tests.support.fixtures import world_tree
+from tests.support.need import need
+
+
+@pytest.fixture
+def site() -> Iterator[Site]:
+    """A deployment in which everything belongs to www-data, who rotates."""
+    need(os.geteuid() == 0, "root, to become another user")
+    with world_tree("www-data") as root:
+        yield Site(root, "www-data")
+
+
+@pytest.fixture
+def own(tmp_path_factory: pytest.TempPathFactory) -> Site:
+    """A deployment of whoever runs the tests."""
+    return Site(tmp_path_factory.mktemp("site"))
