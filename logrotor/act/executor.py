@@ -124,7 +124,7 @@ class Executor:
             self.note(log, action, Status.DEFERRED, name, reason=str(error))
         except (LogrotorError, OSError) as error:
             self.note(
-                log, action, Status.FAILED, name, reason=message(error, name), errno=getattr(error, "errno", None)
+                log, action, Status.FAILED, name, reason=message(error, log.path), errno=getattr(error, "errno", None)
             )
         else:
             status = Status.SKIPPED if "skipped" in details else Status.DONE
