@@ -13,7 +13,20 @@ from logrotor.disk import discover, ownership, snapshot, writers
 from logrotor.disk.calls import birth_time
 from logrotor.disk.directories import Directories
 from logrotor.errors import LogrotorError, UnknownSelection
-from logrotor.model import Archive, Codec, Config, Entry, FileId, LogMemory, LogSpec, Method, Missing, Waiting, Writers
+from logrotor.model import (
+    Archive,
+    Codec,
+    Config,
+    Entry,
+    FileId,
+    LogMemory,
+    LogSpec,
+    Method,
+    Missing,
+    Waiting,
+    Writers,
+    Written,
+)
 
 Remember = Callable[[str], LogMemory]
 
@@ -201,13 +214,20 @@ class Surveyor:
         return found
 
     def _prove(self, directory: str, entry: Entry, kind: str) -> Writers | None:
-        if self._processes is None and entry.stat.st_uid != os.geteuid():
-            self._processes = writers.Processes.look()
+        processes = self._look_at_processes() if entry.stat.st_uid != os.geteuid() else None
         try:
             with self._dirs.use(directory) as logdir:
-                return snapshot.writers_of(logdir, entry, kind, self._processes)
+                found = snapshot.writers_of(logdir, entry, kind, processes)
         except (LogrotorError, OSError):
             return None
+        if isinstance(found, Written) and not found.pids:  # the lease tells that somebody writes; /proc tells who
+            return Written(found.proof, self._look_at_processes().pids(entry.id))
+        return found
+
+    def _look_at_processes(self) -> writers.Processes:
+        if self._processes is None:
+            self._processes = writers.Processes.look()
+        return self._processes
 
     def _refusal(self, claim: _Claim, family: Family) -> str | None:
         if family.live is None or claim.spec.method is Method.COPYTRUNCATE:

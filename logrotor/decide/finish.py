@@ -19,7 +19,8 @@ def finish(draft: Draft) -> None:
         hook = _hook(draft, archive, step, index)
         why_not = draft.why_wait(archive) if step is not None or hook is not None else None
         if why_not is not None:
-            draft.deferred.append(Waiting(archive.entry.name, why_not))
+            if all(waiting.name != archive.entry.name for waiting in draft.deferred):  # retention said it already
+                draft.deferred.append(Waiting(archive.entry.name, why_not))
             continue
         if step is not None:
             draft.compress.append(step)
