@@ -1,0 +1,308 @@
+"""Every kind of writer, and every way to ask one to reopen its log: nothing lost, and what is not proved waits."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from logrotor import Rotator, load_config
+from logrotor.model import Report, Status
+from tests.end_to_end.site import Site, counted, listing, outcomes
+from tests.support.oracle import line
+from tests.support.supervisor import wait_for
+from tests.support.writers import Kind, Writer
+
+
+@pytest.fixture
+def logs(site: Site) -> Path:
+    return site.folder("logs")
+
+
+def rule(log: str, more: str = "") -> str:
+    return f'[[log]]\nname = "{log}"\npaths = ["logs/{log}"]\nmax_size = "10MB"\n{more}\n'
+
+
+def pidfile(site: Site, pid: int, name: str = "daemon.pid") -> Path:
+    return site.file(name, f"{pid}\n".encode())
+
+
+def daemon(site: Site, name: str = "daemon", number: str = "USR1") -> str:
+    """The table of a target by pidfile."""
+    return f'[reopen.{name}]\nmanager = "pidfile"\npidfile = "{name}.pid"\nsignal = "{number}"\n'
+
+
+# Notes each signal that asks it to reopen with one byte.
+NOTING = """
+import os, signal, sys
+fd = os.open(sys.argv[1] + ".part", os.O_CREAT | os.O_WRONLY | os.O_APPEND)
+for number in (signal.SIGUSR1, signal.SIGUSR2):
+    signal.signal(number, lambda *_: os.write(fd, b"+"))
+os.rename(sys.argv[1] + ".part", sys.argv[1])
+while True:
+    signal.pause()
+"""
+
+# ---------------------------------------------------------------- writers of every kind
+
+
+@pytest.mark.parametrize("kind", [Kind.SIGNAL, Kind.FOLLOW, Kind.PER_LINE])
+def test_a_writer_that_lets_go_loses_nothing(site: Site, logs: Path, kind: Kind) -> None:
+    """Rotated five times while it writes: every line is there once, and every archive is compressed in its run."""
+    log = logs / "app.log"
+    with Writer(log, kind, rate=5000, user=site.user) as writer:
+        reopen = kind is Kind.SIGNAL
+        site.configure((daemon(site) if reopen else "") + rule("app.log", 'reopen = "daemon"' if reopen else ""))
+        pidfile(site, writer.pid)
+        for _ in range(5):
+            writer.wait_for_more(100)
+            site.run("--force")
+    site.run()  # what was still open when a run looked
+    counted(logs, "app.log", **writer.expected)
+    assert [name for name in listing(logs) if name != "app.log"] == [f"app.log.{n}.zst" for n in range(1, 6)]
+    assert log.stat().st_mode & 0o777 == 0o664
+
+
+def test_a_writer_that_holds_its_log_for_ever(site: Site, logs: Path) -> None:
+    """Its log is deferred, with its pid as the reason, until it ends; then the next run compresses it."""
+    site.configure(rule("app.log"))
+    with Writer(logs / "app.log", Kind.HOLD, rate=2000, user=site.user) as writer:
+        writer.wait_for(100)
+        for flags in (["--force"], []):
+            report = site.report(*flags)
+            (waiting,) = outcomes(report, "compress")
+            assert (waiting["status"], waiting["name"]) == ("deferred", "app.log.1")
+            assert waiting["reason"] == f"process {writer.pid} still writes it"
+            assert listing(logs) == ["app.log", "app.log.1"]
+            assert f"process {writer.pid} still writes it" in site.plan(logs / "app.log").stdout
+            writer.wait_for_more(100)
+    assert outcomes(site.report(), "compress", status="done", name="app.log.1")
+    assert listing(logs) == ["app.log", "app.log.1.zst"]
+    counted(logs, "app.log", **writer.expected)
+
+
+def test_retention_spares_the_log_that_is_still_written(site: Site, logs: Path) -> None:
+    """With backup_count = 1 a writer that never reopens keeps its file, however often the log is rotated."""
+    site.configure(rule("app.log", "backup_count = 1"))
+    with Writer(logs / "app.log", Kind.HOLD, on_order=True, user=site.user) as writer:
+        writer.write(50)
+        for _ in range(3):
+            site.run("--force")
+            writer.write(10)
+        assert "app.log.3" in listing(logs)
+        counted(logs, "app.log", **writer.expected)
+        kept = [o for o in outcomes(site.report(), status="deferred") if o["name"] == "app.log.3"]
+        assert "more than backup_count = 1" in kept[0]["reason"] and str(writer.pid) in json.dumps(kept)
+
+
+def test_all_kinds_in_one_run(site: Site, logs: Path) -> None:
+    """One run over writers of every kind: each log by its own rule, one request per target."""
+    kinds = [Kind.SIGNAL, Kind.FOLLOW, Kind.PER_LINE, Kind.HOLD]
+    writers = {f"{kind}.log": Writer(logs / f"{kind}.log", kind, rate=2000, user=site.user) for kind in kinds}
+    try:
+        pidfile(site, writers["signal.log"].pid)
+        rules = [rule(name, 'reopen = "daemon"' if name == "signal.log" else "") for name in writers]
+        site.configure("\n".join([daemon(site), *rules]))
+        for writer in writers.values():
+            writer.wait_for(200)
+        report = site.report("--force")
+        for writer in writers.values():
+            writer.wait_for_more(50)
+    finally:
+        for writer in writers.values():
+            writer.stop()
+    assert len(outcomes(report, "take", status="done")) == 4
+    assert len(outcomes(report, "reopen", status="done")) == 1
+    deferred = {o["name"] for o in outcomes(report, "compress", status="deferred")}
+    assert "hold.log.1" in deferred and "signal.log.1" not in deferred
+    site.run()
+    assert listing(logs) == sorted([*writers, *(f"{name}.1.zst" for name in writers)])
+    for name, writer in writers.items():
+        counted(logs, name, **writer.expected)
+
+
+# ---------------------------------------------------------------- requests that fail
+
+
+@pytest.fixture
+def waiting(site: Site, logs: Path) -> Iterator[Writer]:
+    """A writer that would reopen on a signal, and a rule that sends it."""
+    site.configure(daemon(site) + rule("app.log", 'reopen = "daemon"'))
+    with Writer(logs / "app.log", Kind.SIGNAL, on_order=True, user=site.user) as writer:
+        writer.write(100)
+        yield writer
+
+
+def refused_then_asked_again(site: Site, logs: Path, writer: Writer, said: str) -> None:
+    """The request fails; the log stays whole and plain, also when the writer is gone; the next request is delivered."""
+    result = site.run("--force", check=1)
+    assert said in result.stderr
+    writer.write(10)
+    assert listing(logs) == ["app.log", "app.log.1"]
+    assert said in site.run(check=1).stderr, "it is asked again, and fails again"
+    assert listing(logs) == ["app.log", "app.log.1"]
+    counted(logs, "app.log", **writer.expected)
+
+    pidfile(site, writer.pid)
+    report = site.report()
+    assert outcomes(report, "reopen", status="done")
+    writer.write(10)
+    site.run()
+    assert listing(logs) == ["app.log", "app.log.1.zst"]
+    counted(logs, "app.log", **writer.expected)
+    assert (logs / "app.log").read_bytes().count(b"\n") == 10
+
+
+def test_a_missing_pidfile(site: Site, logs: Path, waiting: Writer) -> None:
+    """No pidfile: exit 1 says what to look at; the log stays whole, uncompressed, and the next run asks again."""
+    refused_then_asked_again(site, logs, waiting, f"{site.root}/daemon.pid: no such pidfile; is the daemon running?")
+
+
+def test_a_stale_pidfile(site: Site, logs: Path, waiting: Writer) -> None:
+    """The pidfile names a process that started later: nobody is signalled, and the next run asks again."""
+    stranger = Writer(logs / "other", Kind.SIGNAL, on_order=True, user=site.user)
+    (logs / "other").unlink()
+    with stranger:
+        stale = pidfile(site, stranger.pid)
+        os.utime(stale, (1, 1))
+        refused_then_asked_again(site, logs, waiting, "is stale: process")
+        assert stranger.reopened() == 0
+
+
+def test_a_dead_process_in_the_pidfile(site: Site, logs: Path, waiting: Writer) -> None:
+    """The process is gone: exit 1, and the next run asks the one that came after it."""
+    with Writer(logs / "other", Kind.HOLD, user=site.user) as gone:
+        pass
+    (logs / "other").unlink()
+    pidfile(site, gone.pid)
+    refused_then_asked_again(site, logs, waiting, f"there is no process {gone.pid}")
+
+
+def test_after_a_failed_request_even_a_closed_log_waits(site: Site, logs: Path, waiting: Writer) -> None:
+    """After a failed request the archive stays as it is in that run, whoever may have closed it."""
+    waiting.stop()
+    site.run("--force", check=1)
+    assert listing(logs) == ["app.log", "app.log.1"]
+
+
+# ---------------------------------------------------------------- other ways to ask
+
+
+def test_systemd(site: Site, logs: Path, waiting: Writer) -> None:
+    """The main process of a unit gets the signal; systemctl is only asked for its number."""
+    folder = site.folder("bin")
+    fake = site.file("bin/systemctl", f'#!/bin/sh\necho "$@" >> {site.root}/asked\necho {waiting.pid}\n'.encode())
+    fake.chmod(0o755)
+    site.configure(
+        '[reopen.unit]\nmanager = "systemd"\nunit = "app.service"\nsignal = "USR1"\n'
+        + rule("app.log", 'reopen = "unit"')
+    )
+    site.run("--force", env={"PATH": f"{folder}:/usr/bin:/bin"})
+    assert set((site.root / "asked").read_text().splitlines()) == {"show -p MainPID --value app.service"}
+    waiting.write(10)
+    assert waiting.reopened() == 1
+    assert listing(logs) == ["app.log", "app.log.1.zst"]
+    counted(logs, "app.log", **waiting.expected)
+
+
+def test_command(site: Site, logs: Path, waiting: Writer) -> None:
+    """A command gets the logs in its environment; once it succeeds the archive is proved and compressed."""
+    script = site.file("ask", f'#!/bin/sh\necho "$LOGROTOR_LOGS" > {site.root}/asked\nkill -USR1 "$1"\n'.encode())
+    script.chmod(0o755)
+    site.configure(
+        f'[reopen.script]\nmanager = "command"\ncommand = ["{script}", "{waiting.pid}"]\n'
+        + rule("app.log", 'reopen = "script"')
+    )
+    site.run("--force")
+    assert json.loads((site.root / "asked").read_text()) == [str(logs / "app.log")]
+    waiting.write(10)
+    assert listing(logs) == ["app.log", "app.log.1.zst"]
+    counted(logs, "app.log", **waiting.expected)
+
+
+def test_a_command_that_fails(site: Site, logs: Path, waiting: Writer) -> None:
+    """Its exit status and its last words are told, exit 1, and the archive stays as it is."""
+    site.configure(
+        '[reopen.script]\nmanager = "command"\ncommand = ["/bin/sh", "-c", "echo no luck; exit 3"]\n'
+        + rule("app.log", 'reopen = "script"')
+    )
+    told = site.run("--force", check=1).stderr
+    assert "exit status 3" in told and "no luck" in told
+    assert listing(logs) == ["app.log", "app.log.1"]
+    counted(logs, "app.log", **waiting.expected)
+
+
+def test_callable_in_the_library(own: Site) -> None:
+    """A function of the program that uses the library gets the paths that were taken, and reopens its own log."""
+    log = own.folder("logs") / "app.log"
+    file = open(log, "ab", buffering=0)  # noqa: SIM115
+    asked: list[tuple[str, ...]] = []
+
+    def reopen(paths: tuple[str, ...]) -> None:
+        nonlocal file
+        asked.append(paths)
+        file.close()
+        file = open(log, "ab", buffering=0)  # noqa: SIM115
+
+    file.write(line("w1", 1))
+    report = rotated(own, {"manager": "callable", "function": reopen}, log)
+    file.write(line("w1", 2))
+    assert asked == [(str(log),)]
+    assert report.exit_code == 0 and report.count("compress") == 1
+    file.close()
+    counted(log.parent, "app.log", w1=2)
+    assert listing(log.parent) == ["app.log", "app.log.1.zst"]
+
+
+def test_a_callable_that_raises(own: Site) -> None:
+    """What a function raises becomes a failed request, and the archive stays as it is."""
+    log = own.folder("logs") / "app.log"
+    log.write_bytes(b"x\n")
+
+    def reopen(paths: tuple[str, ...]) -> None:
+        raise ValueError("not now")
+
+    report = rotated(own, {"manager": "callable", "function": reopen}, log)
+    assert report.exit_code == 1
+    (failed,) = report.failed
+    assert (failed.action, failed.status) == ("reopen", Status.FAILED)
+    assert "ValueError: not now" in failed.reason
+    assert listing(log.parent) == ["app.log", "app.log.1"]
+
+
+def rotated(site: Site, target: dict[str, Any], log: Path) -> Report:
+    config = load_config(
+        {
+            "state_dir": str(site.state),
+            "reopen": {"self": target},
+            "log": [{"name": "app", "paths": [str(log)], "max_size": "1K", "reopen": "self"}],
+        }
+    )
+    return Rotator(config).run(force=True)
+
+
+def test_one_signal_for_all_logs_of_a_target(own: Site) -> None:
+    """Five logs of one daemon are taken first; then it gets one signal, not five."""
+    noted, logs = own.root / "noted", own.folder("logs")
+    for number in range(5):
+        own.file(logs / f"{number}.log", b"x\n")
+    own.configure(daemon(own) + rule("*.log", 'reopen = "daemon"'))
+    process = subprocess.Popen([os.path.realpath(sys.executable), "-S", "-E", "-c", NOTING, str(noted)])
+    try:
+        wait_for(noted.exists)
+        pidfile(own, process.pid)
+        report = own.report("--force")
+        assert len(outcomes(report, "take", status="done")) == 5
+        wait_for(lambda: noted.read_bytes() == b"+")
+        process.send_signal(signal.SIGUSR2)  # it notes this one too: nothing else was on its way
+        wait_for(lambda: len(noted.read_bytes()) == 2)
+    finally:
+        process.kill()
+        process.wait()
