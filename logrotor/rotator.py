@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
@@ -142,9 +142,10 @@ class Rotator:
             stop=self._stop,
             jobs=self._config.compress_jobs,
             progress=self._on_progress,
+            last=last,
         )
         results = executor.run()
-        run.add(results.outcomes, stale=set() if last else results.stale)
+        run.outcomes += results.outcomes
         return results.stale, set(results.rotated)
 
     def _emit(self, name: str, /, **fields: Any) -> None:
@@ -176,15 +177,6 @@ class _Run:
             self.emit("log.skipped", log=waiting.name, reason=waiting.reason)
         for waiting in plan.shadowed:
             self.emit("log.shadowed", log=waiting.name, reason=waiting.reason)
-
-    def add(self, outcomes: Iterable[Outcome], *, stale: set[str]) -> None:
-        """Keep outcomes; a skipped step of a stale log counts only if the second plan did not help either."""
-        for outcome in outcomes:
-            if outcome.status is Status.SKIPPED and outcome.action != "hook" and outcome.reason:
-                if outcome.log in stale:
-                    continue
-                outcome = replace(outcome, status=Status.FAILED)
-            self.outcomes.append(outcome)
 
     def remember(self, memory: Memory, plan: Plan) -> None:
         report = self._report(plan, interrupted=False)

@@ -7,10 +7,12 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any
 
 from logrotor.act import hook, retire
 from logrotor.act.compress import compress
+from logrotor.act.guard import guarded
 from logrotor.decide import proof
 from logrotor.disk import walk, writers
 from logrotor.disk.directories import Directories
@@ -101,7 +103,8 @@ class Archives:
     def _retire(self, log: LogPlan, step: Remove) -> dict[str, Any]:
         if step.plain:
             self._wait_or_go(log, step, step.id)
-        retire.retire(self.dirs, step)
+        with guarded(self.dirs, log.path):
+            retire.retire(self.dirs, step)
         self.memory.forget_hooks(log.path, step.id.inode)
         return {"bytes": step.size, "why": step.reason}
 
@@ -136,8 +139,7 @@ class Archives:
         try:
             why_not = self._why_not(log, step, step.id)
         except (Stale, OSError) as error:
-            self.executor.results.stale.add(log.path)
-            self.executor.note(log, "compress", Status.SKIPPED, step.name, reason=str(error), quiet=True)
+            self.executor.note_stale(log, "compress", step.name, error)
             return False
         if why_not is not None:
             self.executor.note(log, "compress", Status.DEFERRED, step.name, reason=why_not)
@@ -154,7 +156,10 @@ class Archives:
             return
 
         def work() -> dict[str, Any]:
-            size = compress(self.dirs, step, stop=self.executor.stop, progress=told.add)
+            def guard() -> AbstractContextManager[None]:
+                return guarded(self.dirs, log.path)
+
+            size = compress(self.dirs, step, guard, stop=self.executor.stop, progress=told.add)
             return {"to": os.path.join(step.to_directory, step.to_name), "bytes": step.size, "bytes_out": size}
 
         self._guarded(log, "compress", step, work)
@@ -184,9 +189,8 @@ class Archives:
         note = self.executor.note
         try:
             details = work()
-        except Stale as error:
-            self.executor.results.stale.add(log.path)
-            note(log, action, Status.SKIPPED, step.name, reason=str(error), quiet=True)
+        except (Stale, FileNotFoundError) as error:  # what is gone is no longer what the plan saw
+            self.executor.note_stale(log, action, step.name, error)
             return False
         except (Busy, Interrupted) as error:
             note(log, action, Status.DEFERRED, step.name, reason=str(error))

@@ -6,6 +6,7 @@ import contextlib
 import errno
 import os
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 
 from logrotor.decide.naming import temp_name
 from logrotor.disk import codecs, files
@@ -14,22 +15,27 @@ from logrotor.disk.logdir import LogDir
 from logrotor.errors import Interrupted, Stale, VerifyFailed
 from logrotor.model import Codec, Compress
 
+Guard = Callable[[], AbstractContextManager[None]]
 Progress = Callable[[int], None]  # bytes read since the last call
 
 
-def compress(dirs: Directories, step: Compress, *, stop: Callable[[], bool], progress: Progress) -> int:
+def compress(dirs: Directories, step: Compress, guard: Guard, *, stop: Callable[[], bool], progress: Progress) -> int:
     """Carry out one step; returns the bytes of the finished archive. Raises Stale, Busy, Interrupted or OSError.
+
+    ``guard`` keeps other runs away from the log while names change, not while bytes are compressed.
 
     killed before ...   | directory shows                       | next plan
     publish             | .app.log.1.zst.tmp                    | drop it, compress anew
     remove the original | app.log.1.zst, and app.log.1 as well  | equal: the plain one goes
     """
     with dirs.use(step.directory) as source, dirs.use(step.to_directory) as target:
-        if step.codec is Codec.NONE and _renamed(source, target, step):
-            return step.size
+        if step.codec is Codec.NONE:
+            with guard():
+                if _renamed(source, target, step):
+                    return step.size
         fd = source.open_file(step.name, step.id)
         try:
-            return _rewritten(source, target, step, fd, stop, progress)
+            return _rewritten(source, target, step, fd, guard, stop, progress)
         finally:
             os.close(fd)
 
@@ -53,7 +59,13 @@ def _renamed(source: LogDir, target: LogDir, step: Compress) -> bool:
 
 
 def _rewritten(
-    source: LogDir, target: LogDir, step: Compress, fd: int, stop: Callable[[], bool], progress: Progress
+    source: LogDir,
+    target: LogDir,
+    step: Compress,
+    fd: int,
+    guard: Guard,
+    stop: Callable[[], bool],
+    progress: Progress,
 ) -> int:
     temp = temp_name(step.to_name)
     out = target.create_temp(temp)
@@ -63,13 +75,14 @@ def _rewritten(
         _dress(source, target, fd, out)
         files.sync_and_close_check(out)
         _verify(fd, out, step)
-        source.expect(step.name, step.id)
-        _publish(target, temp, step.to_name)
-        published = True
-        _check_original(source, target, step, out)
-        target.sync()
-        # fsync before unlink: ext4 and XFS may commit the unlink first (a power cut left a 0-byte archive alone).
-        source.remove(step.name, step.id)
+        with guard():
+            source.expect(step.name, step.id)
+            _publish(target, temp, step.to_name)
+            published = True
+            _check_original(source, target, step, out)
+            target.sync()
+            # fsync before unlink: ext4 and XFS may commit the unlink first (a power cut left a 0-byte archive alone).
+            source.remove(step.name, step.id)
         return size
     except BaseException:
         if not published:

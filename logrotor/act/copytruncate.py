@@ -34,10 +34,11 @@ _APPENDING = os.O_RDWR | os.O_APPEND  # so that our own descriptor is not taken 
 
 @dataclass(frozen=True, slots=True)
 class Copied:
-    """What ran: "collapse" or "truncate", and the bytes that were moved to the archive."""
+    """What ran: "collapse" or "truncate", the bytes that were moved to the archive, and which file that is."""
 
     protocol: str
     size: int
+    archive: FileId
 
 
 def copytruncate(dirs: Directories, step: Copytruncate, memory: Memory) -> Copied | None:
@@ -89,7 +90,8 @@ def _copied(
     if length == 0:
         return None
     record = _publish_copy(dirs, logdir, step, memory, (live, out), length, "collapse" if collapse else "truncate")
-    return Copied(record.protocol, _cut(logdir, record, memory, live, block))
+    archive = FileId(logdir.id.device, record.archive_inode)
+    return Copied(record.protocol, _cut(logdir, record, memory, live, block), archive)
 
 
 def can_collapse(fd: int, block: int) -> bool:

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from logrotor import notify
 from logrotor.act import recover
 from logrotor.act.archives import Archives
 from logrotor.act.copytruncate import copytruncate
+from logrotor.act.guard import guarded
 from logrotor.act.take import take
 from logrotor.disk.directories import Directories
 from logrotor.disk.memory import Memory
@@ -22,6 +23,8 @@ from logrotor.disk.snapshot import message
 from logrotor.errors import Busy, Interrupted, LogrotorError, ReopenFailed, Stale
 from logrotor.model import (
     Copytruncate,
+    CreateLive,
+    FileId,
     FinishCopytruncate,
     FinishTake,
     LogPlan,
@@ -62,10 +65,13 @@ class Executor:
         stop: Callable[[], bool],
         jobs: int,
         progress: Callable[[int, int], object] | None = None,
+        last: bool = False,
     ) -> None:
+        """``last``: what is stale is not planned again, so it has failed."""
         self.plan, self.targets, self.memory = plan, targets, memory
-        self.emit, self.stop, self.jobs, self.progress = emit, stop, jobs, progress
+        self.emit, self.stop, self.jobs, self.progress, self.last = emit, stop, jobs, progress, last
         self.results = Results()
+        self._copies: dict[str, tuple[FileId, FileId]] = {}  # path -> the live log, its copy
         self.dirs = Directories()
 
     def run(self) -> Results:
@@ -91,7 +97,7 @@ class Executor:
 
     def _carry_out(self, log: LogPlan, step: Step) -> dict[str, Any]:
         if isinstance(step, Take):
-            protocol = take(self.dirs, step)
+            protocol = take(self.dirs, step) if step.create else self._take_away(log, step)
             self.results.rotated.append(log.path)
             return {"protocol": protocol, "guarantee": "lossless", "bytes": step.size, "why": step.reason}
         if isinstance(step, Copytruncate):
@@ -99,25 +105,33 @@ class Executor:
             if copied is None:
                 return {"skipped": "nothing to cut off"}
             self.results.rotated.append(log.path)
+            self._copies[log.path] = step.id, copied.archive
             guarantee = (
                 "lossless for writers that append"
                 if copied.protocol == "collapse"
                 else "lines written meanwhile may be lost"
             )
             return {"protocol": copied.protocol, "guarantee": guarantee, "bytes": copied.size, "why": step.reason}
-        finished = recover.carry_out(self.dirs, step, self.memory)
+        if isinstance(step, CreateLive):
+            recover.carry_out(self.dirs, step, self.memory)
+            return {"why": step.reason}
+        with guarded(self.dirs, log.path):
+            finished = recover.carry_out(self.dirs, step, self.memory)
         if isinstance(step, (FinishTake, FinishCopytruncate)) and finished:
             self.results.rotated.append(log.path)
         return {"why": getattr(step, "reason", "")}
+
+    def _take_away(self, log: LogPlan, step: Take) -> str:
+        with guarded(self.dirs, log.path):  # there is no replacement, which else keeps other runs away
+            return take(self.dirs, step)
 
     def _attempt(self, log: LogPlan, step: Step, function: Callable[[], dict[str, Any]]) -> bool:
         """Run one step and note how it ended; False: this log is left alone for the rest of the run."""
         action, name = action_of(step), _name(step)
         try:
             details = function()
-        except Stale as error:
-            self.results.stale.add(log.path)
-            self.note(log, action, Status.SKIPPED, name, reason=str(error), quiet=True)
+        except (Stale, FileNotFoundError) as error:  # what is gone is no longer what the plan saw
+            self.note_stale(log, action, name, error)
         except Busy as error:
             self.note(log, action, Status.DEFERRED, name, reason=str(error))
         except Interrupted as error:
@@ -170,7 +184,7 @@ class Executor:
     # ------------------------------------------------------------ archives
 
     def _settle(self, work: Iterable[LogPlan], asked: set[str]) -> None:
-        sound = [log for log in work if self._is_sound(log)]
+        sound = [self._with_copy(log) for log in work if self._is_sound(log)]
         archives = Archives(self.dirs, self.memory, self, asked)
         fresh = {*self.results.rotated}
         archives.await_writers(
@@ -187,6 +201,13 @@ class Executor:
     def _is_sound(self, log: LogPlan) -> bool:
         return log.path not in self.results.broken
 
+    def _with_copy(self, log: LogPlan) -> LogPlan:
+        """A copytruncated log's archive is a file that was not there yet when the plan was made."""
+        live, copy = self._copies.get(log.path, (None, None))
+        if copy is None:
+            return log
+        return replace(log, compress=tuple(replace(s, id=copy) if s.id == live else s for s in log.compress))
+
     # ------------------------------------------------------------ notes
 
     def note(
@@ -199,7 +220,6 @@ class Executor:
         reason: str = "",
         errno: int | None = None,
         details: Mapping[str, Any] | None = None,
-        quiet: bool = False,
     ) -> None:
         """Keep an outcome and tell it."""
         outcome = Outcome(
@@ -207,9 +227,15 @@ class Executor:
         )
         self.results.outcomes.append(outcome)
         event = _EVENTS.get((action, status))
-        if event is not None and not quiet:
+        if event is not None:
             told = {"error": reason} if status is Status.FAILED else {"reason": reason} if reason else {}
             self.emit(event, log=log.path, name=name, **told, **(details or {}))
+
+    def note_stale(self, log: LogPlan, action: str, name: str, error: BaseException) -> None:
+        """The disk is not what the plan saw: the log is planned again, or if it was, the step has failed."""
+        self.results.stale.add(log.path)
+        if self.last:
+            self.note(log, action, Status.FAILED, name, reason=f"{error}; the next run tries again")
 
 
 def _name(step: Step) -> str:

@@ -11,6 +11,7 @@ import errno
 import fcntl
 import os
 import stat
+import threading
 from collections.abc import Iterator
 
 from logrotor.decide.naming import temp_name
@@ -36,6 +37,8 @@ class LogDir:
         status = os.fstat(self.fd)
         self.id = FileId(status.st_dev, status.st_ino)
         self._renameat2 = True  # until the file system says that it does not offer it
+        self._guards: dict[str, int] = {}  # temps that this process holds locked
+        self._turns: dict[str, threading.Lock] = {}
 
     def __enter__(self) -> LogDir:
         return self
@@ -102,14 +105,16 @@ class LogDir:
             raise Busy(f"{self._path(name)}: exists; another run works on this log") from None
         try:
             self._lock(fd, name)
-            entry = self.stat(name)
-            status = os.fstat(fd)
-            if entry is None or entry.id != (status.st_dev, status.st_ino):
-                raise Busy(f"{self._path(name)}: taken away by another run")
+            self._refuse_other(fd, name)
         except BaseException:
             os.close(fd)
             raise
         return fd
+
+    def _refuse_other(self, fd: int, name: str) -> None:
+        entry, own = self.stat(name), os.fstat(fd)
+        if entry is None or entry.id != (own.st_dev, own.st_ino):
+            raise Busy(f"{self._path(name)}: taken away by another run")
 
     def dress(self, fd: int, mode: int, like: int | None) -> None:
         """Give a new file its mode, and the POSIX ACL and security label of ``like``."""
@@ -188,10 +193,60 @@ class LogDir:
         finally:
             os.close(fd)
 
+    # ------------------------------------------------------------ taking turns
+
+    @contextlib.contextmanager
+    def guard(self, name: str) -> Iterator[None]:
+        """Hold the lock of the temp ``name``, which is made for that unless it is there. Raises Busy, Refused."""
+        with self._turns.setdefault(name, threading.Lock()):  # our own threads wait; flock would call them busy
+            found = self._lock_found(name)
+            fd = self.create_temp(name) if found is None else found
+            self._guards[name] = fd
+            try:
+                yield
+            finally:
+                del self._guards[name]
+                if found is None:
+                    with contextlib.suppress(OSError):  # the next run drops it
+                        self.discard(name, fd)
+                os.close(fd)
+
+    def _lock_found(self, name: str) -> int | None:
+        """Lock the temp that is there; None if there is none."""
+        try:
+            fd = os.open(name, _READ, dir_fd=self.fd)
+        except FileNotFoundError:
+            return None
+        except PermissionError:
+            return self._hold_unreadable(name)
+        except OSError as error:
+            raise Refused(f"{self._path(name)}: cannot be opened: {error.strerror}") from error
+        try:
+            if not stat.S_ISREG(os.fstat(fd).st_mode):
+                raise Refused(f"{self._path(name)}: not a regular file")
+            self._lock(fd, name)
+            self._refuse_other(fd, name)
+        except BaseException:
+            os.close(fd)
+            raise
+        return fd
+
+    def _hold_unreadable(self, name: str) -> int:
+        """A log of another user that was taken; empty, it could as well be what his rotator works with."""
+        fd = os.open(name, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=self.fd)
+        if os.fstat(fd).st_size == 0:
+            os.close(fd)
+            raise Busy(f"{self._path(name)}: another user's, and it cannot be told whether a run works with it")
+        return fd
+
     # ------------------------------------------------------------ removing
 
     def drop(self, name: str, file: FileId) -> None:
         """Remove a temp that nobody works on. Raises Busy while its maker lives, Stale if it is another file."""
+        if name in self._guards:
+            self.expect(name, file)
+            change("unlink", os.unlink, name, dir_fd=self.fd)
+            return
         fd = os.open(name, _READ, dir_fd=self.fd)
         try:
             self._lock(fd, name)
@@ -222,10 +277,11 @@ class LogDir:
         aside = temp_name(name)
         self.move(name, aside)
         entry = self.stat(aside)
-        if entry is None or entry.id != file:
+        if entry is not None and entry.id != file:
             self.move(aside, name)
             raise Stale(f"{self._path(name)}: changed since the plan was made")
-        change("unlink", os.unlink, aside, dir_fd=self.fd)
+        with contextlib.suppress(FileNotFoundError):  # another run dropped it as a temp: it is gone, as it should be
+            change("unlink", os.unlink, aside, dir_fd=self.fd)
 
     def sync(self) -> None:
         """Make the names durable (fsync of the directory)."""
