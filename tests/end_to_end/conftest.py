@@ -21,6 +21,7 @@ def site() -> Iterator[Site]:
 
 
 @pytest.fixture
-def own(tmp_path_factory: pytest.TempPathFactory) -> Site:
-    """A deployment of whoever runs the tests."""
-    return Site(tmp_path_factory.mktemp("site"))
+def own() -> Iterator[Site]:
+    """A deployment of whoever runs the tests, in a folder that every user can reach."""
+    with world_tree() as root:
+        yield Site(root)

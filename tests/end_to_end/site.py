@@ -95,6 +95,11 @@ class Site:
         told = self.run("-vv", "--log-format", "json", *args, check=check).stderr
         return [json.loads(each) for each in told.splitlines()]
 
+    def errors(self, *args: str | Path, check: int = 1) -> str:
+        """What a run of the default level tells as errors, one a line."""
+        told = [json.loads(each) for each in self.run("--log-format", "json", *args, check=check).stderr.splitlines()]
+        return "\n".join(event["error"] for event in told)
+
 
 def counted(folder: Path, base: str, **expected: int) -> Tally:
     """Every line of the log ``base`` over all of its files, counted once, and no file that should not be there."""

@@ -1,0 +1,296 @@
+"""Where logs lie: behind symlinks, on /dev/stdout, mounted alone, with ACLs, or not there at all."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import stat
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from tests.end_to_end.site import Site, counted, fingerprint, listing
+from tests.support import mounts, oracle
+from tests.support.need import need
+from tests.support.oracle import lines
+from tests.support.writers import Kind, Writer
+
+RULE = '[[log]]\nname = "app"\npaths = ["logs/*.log"]\nmax_size = "1K"\n'
+LINES = lines("w1", 1, 100)
+
+
+# ---------------------------------------------------------------- symlinks
+
+
+@pytest.mark.parametrize("owner", ["www-data", "root"])
+def test_a_logs_folder_that_is_a_symlink(site: Site, owner: str) -> None:
+    """`logs` links to a shared folder, as in many deployments: the link is resolved once, and rotation works there."""
+    shared = site.folder("shared/logs")
+    site.file(shared / "app.log", LINES)
+    link = site.root / "logs"
+    link.symlink_to("shared/logs")
+    if owner == "www-data":
+        site.own(link)
+    site.configure(RULE)
+    site.run()
+    assert listing(shared) == ["app.log", "app.log.1.zst"]
+    assert link.is_symlink()
+    counted(shared, "app.log", w1=100)
+
+
+def test_a_link_of_a_stranger_is_refused(site: Site) -> None:
+    """A link that somebody else could point elsewhere is not followed; the message says what to do."""
+    shared = site.folder("shared/logs")
+    site.file(shared / "app.log", LINES)
+    link = site.root / "logs"
+    link.symlink_to("shared/logs")
+    os.chown(link, 65534, 65534, follow_symlinks=False)
+    site.configure(RULE)
+    before = fingerprint(shared)
+    told = site.errors()
+    assert f"{link}: a symlink of nobody, who could point it elsewhere; name the directory that it points to" in told
+    assert fingerprint(shared) == before
+
+
+def test_one_folder_under_two_names(site: Site) -> None:
+    """A rule for the link and a rule for the folder meet the same log: it is rotated once, by the first."""
+    shared = site.folder("shared")
+    site.file(shared / "app.log", LINES)
+    (site.root / "logs").symlink_to("shared")
+    site.configure(RULE + '[[log]]\nname = "again"\npaths = ["shared/app.log"]\nmax_size = "1K"\n')
+    events = site.events()
+    assert [e["reason"] for e in events if e["event"] == "log.shadowed"] == ["rule app has it; again names it too"]
+    assert listing(shared) == ["app.log", "app.log.1.zst"]
+    counted(shared, "app.log", w1=100)
+
+
+def test_a_log_that_is_a_symlink_is_refused(site: Site) -> None:
+    """A log that links to another file is left alone, and so is what it links to."""
+    logs = site.folder("logs")
+    site.file("elsewhere", LINES)
+    (logs / "app.log").symlink_to(site.root / "elsewhere")
+    site.configure(RULE)
+    told = site.errors()
+    assert f"{logs}/app.log: is a symlink, not a regular file" in told
+    assert (site.root / "elsewhere").read_bytes() == LINES and listing(logs) == ["app.log"]
+
+
+@pytest.mark.parametrize("device", ["/dev/stdout", "/proc/self/fd/1", "/dev/null"])
+@pytest.mark.parametrize("paths", ["logs/*.log", "logs/app.log"], ids=["glob", "path"])
+def test_a_log_that_links_to_stdout_is_skipped(site: Site, device: str, paths: str) -> None:
+    """In a container a log often links to /dev/stdout: no business of ours, and worth a word at debug level only."""
+    logs = site.folder("logs")
+    (logs / "app.log").symlink_to(device)
+    site.file(logs / "real.log", LINES)
+    site.configure(f'[[log]]\nname = "app"\npaths = ["{paths}", "logs/real.log"]\nmax_size = "1K"\n')
+    events = site.events()
+    skipped = [e for e in events if e["event"] == "log.skipped"]
+    assert [(e["level"], e["log"], e["reason"]) for e in skipped] == [
+        ("debug", str(logs / "app.log"), f"links to {device}")
+    ]
+    assert os.readlink(logs / "app.log") == device
+    assert "real.log.1.zst" in listing(logs)
+    result = site.run("--force", "-v")
+    assert "app.log" not in result.stderr
+
+
+# ---------------------------------------------------------------- mounts
+
+
+def test_a_bind_mounted_log_is_refused(own: Site) -> None:
+    """A single mounted file cannot be renamed: the message names both ways out, and the log is untouched."""
+    logs = own.folder("logs")
+    source = own.file("source", LINES)
+    own.configure(RULE)
+    with mounts.bind_file(source, logs / "app.log"):
+        told = own.errors()
+        assert f"{logs}/app.log: is mounted by itself (a bind-mounted file) and cannot be renamed" in told
+        assert 'mount its directory, or set method = "copytruncate"' in told
+        assert source.read_bytes() == LINES and listing(logs) == ["app.log"]
+
+
+@pytest.mark.parametrize("fstype", ["ext4", "xfs"])
+def test_a_bind_mounted_log_by_copytruncate(own: Site, fstype: str) -> None:
+    """With copytruncate it works, under a writer that appends, and nothing is lost."""
+    with mounts.loop_mount(own.root, fstype) as disk:
+        logs = disk.path / "logs"
+        logs.mkdir()
+        source = disk.path / "source"
+        source.touch()
+        own.configure(f'[[log]]\nname = "app"\npaths = ["{logs}/*.log"]\nmax_size = "1K"\nmethod = "copytruncate"\n')
+        with mounts.bind_file(source, logs / "app.log"), Writer(logs / "app.log", Kind.HOLD, rate=5000) as writer:
+            for _ in range(3):
+                writer.wait_for_more(500)
+                own.run()
+            writer.stop()
+            assert oracle.count_joined(logs, "app.log", writer.expected).check().total == writer.lines_written()
+            assert [n for n in listing(logs) if n != "app.log"] == [f"app.log.{n}.zst" for n in (1, 2, 3)]
+
+
+def test_a_mounted_directory_is_no_problem(own: Site) -> None:
+    """Mounting the directory instead is what the message advises, and works."""
+    with mounts.tmpfs(own.root) as logs:
+        (logs / "app.log").write_bytes(LINES)
+        own.configure(f'[[log]]\nname = "app"\npaths = ["{logs}/*.log"]\nmax_size = "1K"\n')
+        own.run()
+        counted(logs, "app.log", w1=100)
+        assert listing(logs) == ["app.log", "app.log.1.zst"]
+
+
+# ---------------------------------------------------------------- ACLs
+
+
+def acl(path: Path) -> list[str]:
+    done = subprocess.run(["getfacl", "-cpnE", path], capture_output=True, text=True, check=True)
+    return done.stdout.split()
+
+
+def set_acl(*arguments: str | Path) -> None:
+    need(shutil.which("setfacl"), "setfacl and getfacl (package acl)")
+    done = subprocess.run(["setfacl", *arguments], capture_output=True, text=True, check=False)
+    need(done.returncode == 0, f"a file system with POSIX ACLs: {done.stderr.strip()}")
+
+
+@pytest.mark.parametrize("protocol", ["exchange", "copytruncate"])
+def test_the_acl_of_a_log_is_carried_over(own: Site, protocol: str) -> None:
+    """A writer that was let in by an ACL is let in by the replacement too, and may read the archive."""
+    logs = own.folder("logs")
+    log = own.file(logs / "app.log", lines("w1", 1, 200), mode=0o664)
+    set_acl("-m", "u:nobody:rw,g:games:r", log)
+    before = acl(log)
+    method = 'method = "copytruncate"\naccept_loss = true\n' if protocol == "copytruncate" else ""
+    own.configure(RULE + method)
+    own.run()
+    assert acl(log) == before and any(entry.startswith("user:65534:rw") for entry in before)
+    assert any(entry.startswith("user:65534:r") for entry in acl(logs / "app.log.1.zst"))
+    with Writer(log, Kind.HOLD, name="w2", lines=10, user="nobody") as writer:
+        writer.wait()
+    tally = oracle.count_joined(logs, "app.log", {"w1": 200, "w2": 10})
+    tally.check()
+
+
+def test_a_default_acl_of_the_directory(own: Site) -> None:
+    """Whom the directory's default ACL lets in may write the replacement, as he could write the log."""
+    logs = own.folder("logs", 0o2775)
+    set_acl("-d", "-m", "u:nobody:rw,g::rw,o::r,m::rw", logs)
+    log = logs / "app.log"
+    with Writer(log, Kind.SIGNAL, on_order=True) as writer:  # its umask and mode go through the default ACL
+        writer.write(50)
+    log.chmod(0o664)
+    before = acl(log)
+    assert any(entry.startswith("user:65534:rw") for entry in before)
+    own.configure(RULE)
+    own.run()
+    assert acl(log) == before
+    with Writer(log, Kind.HOLD, name="w2", lines=10, user="nobody") as other:
+        other.wait()
+    counted(logs, "app.log", w1=50, w2=10)
+
+
+def test_a_default_acl_where_the_log_has_none(own: Site) -> None:
+    """A replacement gets the ACL of the old log; where that had none, nobody new is let in by mode bits alone."""
+    logs = own.folder("logs")
+    log = own.file(logs / "app.log", LINES, mode=0o600)
+    set_acl("-d", "-m", "u:nobody:rw", logs)
+    own.configure(RULE + 'create_mode = "0600"\n')
+    own.run()
+    assert stat.S_IMODE(log.stat().st_mode) == 0o600
+    with pytest.raises(ChildProcessError), Writer(log, Kind.HOLD, name="w2", lines=1, user="nobody") as other:
+        other.wait()
+
+
+# ---------------------------------------------------------------- owners and modes
+
+
+def test_setgid_directory_and_a_foreign_owner(site: Site) -> None:
+    """In a 2775 directory the replacement gets the directory's group, so the old owner can go on writing."""
+    logs = site.folder("logs", 0o2775)
+    log = site.file(logs / "app.log", LINES, mode=0o664)
+    os.chown(log, 65534, 65534)  # nobody wrote it; his group is not ours
+    os.chown(logs, 33, 65534)
+    logs.chmod(0o2775)
+    site.configure(RULE)
+    site.run(check=0)
+    status = log.stat()
+    assert (status.st_gid, stat.S_IMODE(status.st_mode)) == (65534, 0o664)
+    with Writer(log, Kind.HOLD, name="w2", lines=10, user="nobody") as writer:
+        writer.wait()
+    oracle.count(logs, "app.log", expected={"w1": 100, "w2": 10}).check()
+
+
+def test_an_owner_who_could_not_write_the_replacement(site: Site) -> None:
+    """Rotation that would lock the writer out is refused, with chmod g+s or run_as as the way out."""
+    logs = site.folder("logs", 0o777 | stat.S_ISVTX)
+    log = site.file(logs / "app.log", LINES, mode=0o644)
+    os.chown(log, 65534, 65534)
+    site.configure(RULE)
+    told = site.errors()
+    assert f"{log}: belongs to nobody, who could not write a replacement of ours" in told
+    assert f"chmod g+s {logs}" in told
+    assert log.read_bytes() == LINES and listing(logs) == ["app.log"]
+
+
+def test_a_directory_that_may_not_be_written(site: Site) -> None:
+    """A read-only folder fails alone, in words, and the other rule's logs are rotated."""
+    closed, logs = site.folder("closed"), site.folder("logs")
+    site.file(closed / "app.log", LINES)
+    site.file(logs / "app.log", LINES)
+    os.chown(closed, 0, 0)
+    site.configure('[[log]]\nname = "closed"\npaths = ["closed/*.log"]\nmax_size = "1K"\n' + RULE)
+    told = site.errors()
+    assert f"{closed}: this user may not create and rename files there" in told
+    assert listing(closed) == ["app.log"] and listing(logs) == ["app.log", "app.log.1.zst"]
+
+
+# ---------------------------------------------------------------- logs that are not there
+
+
+def test_missing_is_an_error_where_the_rule_says_so(site: Site) -> None:
+    """missing = "error": exit 1 names the log; the others of the rule are rotated."""
+    logs = site.folder("logs")
+    site.file(logs / "app.log", LINES)
+    site.configure(
+        '[[log]]\nname = "app"\npaths = ["logs/app.log", "logs/gone.log"]\nmax_size = "1K"\nmissing = "error"\n'
+    )
+    told = site.errors()
+    assert f"{logs}/gone.log: does not exist, and rule app says missing = error" in told
+    assert listing(logs) == ["app.log", "app.log.1.zst"]
+    assert "gone.log" in site.errors(), "also in a run with nothing else to do"
+
+
+def test_a_missing_folder_is_a_missing_log(site: Site) -> None:
+    """A path in a folder that does not exist is skipped at debug level too."""
+    site.configure('[[log]]\nname = "app"\npaths = ["none/app.log", "none/**/*.log"]\nmax_size = "1K"\n')
+    events = site.events()
+    assert [e["log"] for e in events if e["event"] == "log.missing"] == [f"{site.root}/none/app.log"]
+    assert site.run("-v").stderr.count("none") == 0
+    assert not (site.root / "none").exists()
+
+
+def test_create_missing_with_its_folders(site: Site) -> None:
+    """create_missing makes the log with its mode and the folders above it with 0755; the next run does nothing."""
+    site.configure(
+        '[[log]]\nname = "app"\npaths = ["storage/new/logs/app.log"]\nmax_size = "1K"\n'
+        'create_missing = true\ncreate_mode = "0660"\n'
+    )
+    site.run()
+    log = site.root / "storage/new/logs/app.log"
+    assert stat.S_IMODE(log.stat().st_mode) == 0o660 and log.read_bytes() == b""
+    for folder in list(log.parents)[:3]:
+        assert stat.S_IMODE(folder.stat().st_mode) == 0o755
+    assert {p.stat().st_uid for p in (log, *list(log.parents)[:3])} == {33}
+    before = fingerprint(site.root / "storage")
+    site.run()
+    assert fingerprint(site.root / "storage") == before
+
+
+def test_archives_of_a_log_that_is_gone_are_still_kept_in_order(site: Site) -> None:
+    """For a glob, retention and compression go on also when the live log was deleted."""
+    logs = site.folder("logs")
+    for number in range(1, 5):
+        site.file(logs / f"app.log.{number}", lines(f"w{number}", 1, 10))
+    site.configure(RULE + "backup_count = 3\n")
+    site.run()
+    assert listing(logs) == ["app.log.1.zst", "app.log.2.zst", "app.log.3.zst"]
+    counted(logs, "app.log", w1=10, w2=10, w3=10)
