@@ -52,13 +52,20 @@ class Processes:
     def _add(self, pid: int) -> None:
         for number in os.listdir(f"/proc/{pid}/fd"):
             with contextlib.suppress(FileNotFoundError, ProcessLookupError):
-                status = os.stat(f"/proc/{pid}/fd/{number}")
                 flags = _flags(pid, number)
                 if flags & os.O_ACCMODE != os.O_RDONLY:
-                    file = FileId(status.st_dev, status.st_ino)
-                    self.holders.setdefault(file, []).append(Holder(pid, bool(flags & os.O_APPEND)))
+                    self._add_file(pid, number, append=bool(flags & os.O_APPEND))
         for file in _mapped(pid):
             self.holders.setdefault(file, []).append(Holder(pid, append=False))
+
+    def _add_file(self, pid: int, number: str, *, append: bool) -> None:
+        try:
+            status = os.stat(f"/proc/{pid}/fd/{number}")
+        except OSError as error:
+            if error.errno in (errno.EIO, errno.ESTALE):  # a dead file system: not the one that is asked about
+                return
+            raise
+        self.holders.setdefault(FileId(status.st_dev, status.st_ino), []).append(Holder(pid, append))
 
 
 def prove(fd: int, file_system: str, processes: Processes | None = None) -> Writers:
