@@ -16,6 +16,7 @@ from logrotor.disk import calls
 from logrotor.model import FileId, Nobody, Unknown, Writers, Written
 
 _INITIAL_PID_NAMESPACE = "pid:[4026531836]"  # PROC_PID_INIT_INO: nobody can hide from /proc there
+_DEAD = frozenset({errno.EIO, errno.ESTALE, errno.ENOTCONN})  # a broken disk, a stale NFS handle, a FUSE daemon gone
 _REMOTE = frozenset({"nfs", "fuse", "9p", "cifs"})  # a writer may sit on another machine
 
 
@@ -61,8 +62,11 @@ class Processes:
     def _add_file(self, pid: int, number: str, *, append: bool) -> None:
         try:
             status = os.stat(f"/proc/{pid}/fd/{number}")
+        except PermissionError:  # a FUSE mount of another user, closed even to root
+            self.complete = False
+            return
         except OSError as error:
-            if error.errno in (errno.EIO, errno.ESTALE):  # a dead file system: not the one that is asked about
+            if error.errno in _DEAD:  # a dead file system: not the one that is asked about
                 return
             raise
         self.holders.setdefault(FileId(status.st_dev, status.st_ino), []).append(Holder(pid, append))

@@ -7,12 +7,14 @@ fsync a file of its own, so that the names are committed at moments that the run
 
 from __future__ import annotations
 
+import errno
 import os
 import random
 import shutil
 import signal
 import stat
 import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -93,7 +95,7 @@ class World:
 
     @property
     def rotator(self) -> Rotator:
-        rule = {"name": "app", "paths": [str(self.live)], "max_size": 1000, "create_mode": "0664", **self.scene.rule}
+        rule = {"name": "app", "paths": [str(self.live)], "max_size": 10_000, "create_mode": "0664", **self.scene.rule}
         return Rotator(load_config({"state_dir": str(self.state), "compress_jobs": 1, "log": [rule]}))
 
     def build(self) -> None:
@@ -101,7 +103,8 @@ class World:
         self.logs.mkdir()
         for number in range(1, self.scene.before + 2):
             if number > 1:
-                assert self.rotator.run().exit_code == 0
+                report = self.rotator.run()
+                assert report.exit_code == 0, (report.failed, report.problems)
             with open(self.live, "ab") as log:
                 log.write(oracle.lines(f"g{number}", 1, LINES))
             self.live.chmod(0o664)
@@ -119,7 +122,7 @@ class World:
     def judge(self) -> None:
         """One ordinary run after the lights are on again; then all is as after an undisturbed one."""
         report = self.rotator.run()
-        assert report.exit_code == 0, report
+        assert report.exit_code == 0, (report.failed, report.problems)
         where = [self.logs, self.logs / "old"] if self.scene.archives else [self.logs]
         oracle.count_joined(where, "app.log", self.fsynced).check()
         assert not [s for folder in where if folder.exists() for s in oracle.strays(folder, "app.log") if s != "old"]
@@ -219,7 +222,9 @@ def _run_in_child(world: World, last: int, moments: Moments, stranger: Stranger,
         return result
 
     calls.invoke = invoke  # type: ignore[assignment]
-    os._exit(world.rotator.run().exit_code)
+    report = world.rotator.run()
+    print(*report.failed, *report.problems, sep="\n", file=sys.stderr, flush=True)
+    os._exit(report.exit_code)
 
 
 def cut_after(world: World, last: int, moments: Moments) -> bool:
@@ -276,3 +281,14 @@ def test_power_cut_shows_what_a_missing_fsync_costs(tmp_path: Path, fstype: str)
         world.mount.power_cut()
         with pytest.raises((AssertionError, ValueError)):
             world.judge()
+
+
+def test_a_dead_file_system_elsewhere_stops_nobody(tmp_path: Path) -> None:
+    """Some process has a file of a broken disk open: who writes our log is found out all the same."""
+    with built(tmp_path, "ext4", SCENES[5], "beside") as world, mounts.loop_mount(tmp_path, "xfs") as broken:
+        with open(broken.path / "open", "wb") as file:
+            subprocess.run(["xfs_io", "-x", "-c", "shutdown", broken.path], check=True)
+            with pytest.raises(OSError, match=os.strerror(errno.EIO)):
+                os.stat(f"/proc/self/fd/{file.fileno()}")
+            report = world.rotator.run()
+        assert (report.rotated, report.failed) == (1, ())
