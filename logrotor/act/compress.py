@@ -42,19 +42,12 @@ def compress(dirs: Directories, step: Compress, guard: Guard, *, stop: Callable[
 
 def _renamed(source: LogDir, target: LogDir, step: Compress) -> bool:
     """Within one file system a new name is enough."""
-    source.expect(step.name, step.id)
     try:
-        source.move(step.name, step.to_name, target)
-    except FileExistsError:
-        raise Stale(f"{step.to_name}: exists by now") from None
+        source.move_this(step.name, step.to_name, step.id, target)
     except OSError as error:
         if error.errno != errno.EXDEV:
             raise
         return False
-    entry = target.stat(step.to_name)
-    if entry is not None and entry.id != step.id:
-        target.move(step.to_name, step.name, source)
-        raise Stale(f"{step.name}: changed since the plan was made")
     return True
 
 

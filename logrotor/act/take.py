@@ -74,7 +74,7 @@ def take_by_exchange(logdir: LogDir, step: Take) -> None:
     except Stale:
         logdir.exchange(name, step.base)  # not the log that the plan saw: put it back
         raise
-    _to_slot_1(logdir, name, step.base)
+    logdir.move_this(name, f"{step.base}.1", step.id)
 
 
 def take_by_link(logdir: LogDir, step: Take) -> None:
@@ -120,40 +120,21 @@ def finish_take(dirs: Directories, step: FinishTake) -> None:
         name = replacement_name(step.base)
         logdir.expect(name, step.id)
         make_way(dirs, step.moves)
-        _to_slot_1(logdir, name, step.base)
+        logdir.move_this(name, f"{step.base}.1", step.id)
 
 
 def make_way(dirs: Directories, moves: Iterable[Move]) -> None:
     """Carry out moves, each only if the file still is the one that the plan saw. Raises Stale."""
     for move in moves:
         with dirs.use(move.directory) as logdir:
-            logdir.expect(move.source, move.id)
-            try:
-                logdir.move(move.source, move.target)
-            except (FileExistsError, FileNotFoundError):
-                raise Stale(f"{move.source}: another run moved archives meanwhile") from None
+            logdir.move_this(move.source, move.target, move.id)
 
 
 def _move_live(logdir: LogDir, step: Take) -> None:
-    slot = f"{step.base}.1"
-    logdir.expect(step.base, step.id)
     try:
-        logdir.move(step.base, slot)
-    except FileExistsError:
-        raise Stale(f"{slot}: exists by now") from None
+        logdir.move_this(step.base, f"{step.base}.1", step.id)
     except OSError as error:
         raise _explained(error, step) from error
-    taken = logdir.stat(slot)
-    if taken is not None and taken.id != step.id:
-        logdir.move(slot, step.base)
-        raise Stale(f"{step.base}: changed since the plan was made")
-
-
-def _to_slot_1(logdir: LogDir, name: str, base: str) -> None:
-    try:
-        logdir.move(name, f"{base}.1")
-    except (FileExistsError, FileNotFoundError):
-        raise Stale(f"{base}.1: another run moved archives meanwhile") from None
 
 
 def _drop_if_unseen(logdir: LogDir, step: Take, fd: int) -> None:

@@ -167,6 +167,22 @@ class LogDir:
         else:
             change("unlink", os.unlink, source, dir_fd=self.fd)
 
+    def move_this(self, source: str, target: str, file: FileId, to: LogDir | None = None) -> None:
+        """Rename surely this file: looked at before and after, and put back if it is another one. Raises Stale.
+
+        rename(2) takes a name, not a file; a run with another state directory may have given the name away.
+        """
+        to = to or self
+        self.expect(source, file)
+        try:
+            self.move(source, target, to)
+        except FileExistsError:
+            raise Stale(f"{to._path(target)}: exists by now") from None
+        moved = to.stat(target)
+        if moved is not None and moved.id != file:
+            to.move(target, source, self)
+            raise Stale(f"{self._path(source)}: changed since the plan was made")
+
     def link(self, source: str, target: str, to: LogDir | None = None) -> None:
         """A second name for a file; FileExistsError if the name is taken."""
         change("link", os.link, source, target, src_dir_fd=self.fd, dst_dir_fd=(to or self).fd, follow_symlinks=False)
@@ -270,16 +286,11 @@ class LogDir:
     def remove(self, name: str, file: FileId) -> None:
         """Remove an archive, and surely this one: it is renamed to its temp's name, looked at, then unlinked.
 
-        unlink(2) takes a name, not a file; another run with another state directory could shift the archives
-        between our look and our unlink, and a newer generation would go.
+        unlink(2) takes a name, not a file; if the archives were shifted between our look and our unlink, a newer
+        generation would go.
         """
-        self.expect(name, file)
         aside = temp_name(name)
-        self.move(name, aside)
-        entry = self.stat(aside)
-        if entry is not None and entry.id != file:
-            self.move(aside, name)
-            raise Stale(f"{self._path(name)}: changed since the plan was made")
+        self.move_this(name, aside, file)
         with contextlib.suppress(FileNotFoundError):  # another run dropped it as a temp: it is gone, as it should be
             change("unlink", os.unlink, aside, dir_fd=self.fd)
 
