@@ -5,16 +5,15 @@ from __future__ import annotations
 from dataclasses import replace
 
 from logrotor.decide.draft import Draft
-from logrotor.decide.naming import SUFFIXES, format_archive, stamp_of
+from logrotor.decide.naming import format_archive, parse_archive, stamp_of
 from logrotor.model import Archive, ArchiveName, Codec, Compress, Naming, RunHook, Waiting
-
-Names = set[tuple[str, str]]  # (directory, name)
 
 
 def finish(draft: Draft) -> None:
-    """Steps for the archives that stay, or the reason why one has to wait."""
-    names: Names = {(a.directory, a.entry.name) for a in draft.archives}
-    for index, archive in enumerate(draft.archives):
+    """Steps for the archives that stay, the oldest first, or the reason why one has to wait."""
+    names = {a.name for a in draft.archives}
+    # The oldest first: of several archives of one second, the newer one gets the higher -n.
+    for index, archive in reversed(list(enumerate(draft.archives))):
         step = _final_form(draft, archive, index, names)
         hook = _hook(draft, archive, step, index)
         why_not = draft.why_wait(archive) if step is not None or hook is not None else None
@@ -24,18 +23,18 @@ def finish(draft: Draft) -> None:
             continue
         if step is not None:
             draft.compress.append(step)
-            names.add((step.to_directory, step.to_name))
+            names.add(parse_archive(step.to_name) or archive.name)
         if hook is not None:
             draft.hooks.append(hook)
 
 
-def _final_form(draft: Draft, archive: Archive, index: int, names: Names) -> Compress | None:
+def _final_form(draft: Draft, archive: Archive, index: int, names: set[ArchiveName]) -> Compress | None:
     codec = _codec(draft, archive, index)
     directory = _place(draft, archive)
     wanted = replace(archive.name, codec=codec)
     plain = archive.name.codec is Codec.NONE
     if plain and draft.facts.spec.naming is Naming.DATED and archive.name.slot is not None:
-        wanted = _dated(wanted, archive, directory, names)
+        wanted = _dated(wanted, archive, names)
     to_name = format_archive(wanted)
     if (to_name, directory) == (archive.entry.name, archive.directory):
         return None
@@ -60,13 +59,14 @@ def _place(draft: Draft, archive: Archive) -> str:
     return (draft.facts.archive_dir or beside) if archive.directory == beside else archive.directory
 
 
-def _dated(name: ArchiveName, archive: Archive, directory: str, names: Names) -> ArchiveName:
-    """The stamp is the last write, which the file itself tells, so a crash cannot change it. Collisions get -n."""
+def _dated(name: ArchiveName, archive: Archive, names: set[ArchiveName]) -> ArchiveName:
+    """The stamp is the last write, which the file itself tells, so a crash cannot change it.
+
+    Of one second, the one that is named last is the newest: its -n is the highest, in whatever directory.
+    """
     stamp = stamp_of(archive.entry.mtime)
-    copy = 0
-    while any((directory, format_archive(ArchiveName(name.base, None, stamp, copy, c))) in names for c in SUFFIXES):
-        copy += 1
-    return ArchiveName(name.base, None, stamp, copy, name.codec)
+    copies = [known.copy for known in names if known.stamp == stamp]
+    return ArchiveName(name.base, None, stamp, max(copies) + 1 if copies else 0, name.codec)
 
 
 def _hook(draft: Draft, archive: Archive, step: Compress | None, index: int) -> RunHook | None:

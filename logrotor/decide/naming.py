@@ -7,6 +7,7 @@ Nothing else is ever created, moved or removed.
 
 from __future__ import annotations
 
+import math
 import os
 import re
 from datetime import UTC, datetime
@@ -22,6 +23,8 @@ SUFFIXES: dict[Codec, str] = {
 }
 _CODECS = {suffix: codec for codec, suffix in SUFFIXES.items()}
 _STAMP = "%Y%m%dT%H%M%SZ"
+_FIRST = datetime(1000, 1, 1, tzinfo=UTC).timestamp()
+_LAST = datetime(9999, 12, 31, 23, 59, 59, tzinfo=UTC).timestamp()
 _ARCHIVE = re.compile(
     r"(?P<base>.+?)"
     r"(?:\.(?P<slot>[1-9][0-9]{0,8})|-(?P<stamp>[0-9]{8}T[0-9]{6}Z)(?:-(?P<copy>[1-9][0-9]{0,8}))?)"
@@ -79,8 +82,9 @@ def is_ours(name: str) -> bool:
 
 
 def stamp_of(moment: float) -> str:
-    """The stamp of a dated archive: ``moment`` (epoch seconds) in UTC, whole seconds."""
-    return datetime.fromtimestamp(int(moment), UTC).strftime(_STAMP)
+    """The stamp of a dated archive: ``moment`` (epoch seconds) in UTC, whole seconds, in the years 1000 to 9999."""
+    # A file's time may be any number (touch -d @9999999999999); one odd file must not stop the run.
+    return datetime.fromtimestamp(math.floor(min(max(moment, _FIRST), _LAST)), UTC).strftime(_STAMP)
 
 
 def stamp_time(stamp: str) -> float | None:

@@ -181,19 +181,22 @@ def _keep_free(drafts: list[Draft]) -> None:
     wishes = [draft for draft in drafts if draft.facts.spec.keep_free is not None]
     if not wishes:
         return
-    going = {(step.directory, step.name): draft for draft in drafts for step in draft.retire}
+    systems = {
+        directory.resolved: directory.file_system
+        for draft in drafts
+        for directory in (draft.facts.directory, *draft.facts.elsewhere)
+        if directory.file_system is not None
+    }
+    freed = dict.fromkeys((system.device for system in systems.values()), 0)
+    for step in (step for draft in drafts for step in draft.retire):
+        freed[systems[step.directory].device] += step.size
     candidates = sorted(
         ((time_of(a), n, a, draft) for draft in wishes for n, a in enumerate(draft.archives) if n > 0),
         key=lambda found: found[:2],
     )
-    freed = {}
-    for draft in wishes:
-        freed[_device(draft)] = sum(s.size for d in drafts if _device(d) == _device(draft) for s in d.retire)
     for _, _, archive, draft in candidates:
-        system, wish = draft.facts.directory.file_system, draft.facts.spec.keep_free
-        assert system is not None and wish is not None
-        if archive.entry.stat.st_dev != system.device or (archive.directory, archive.entry.name) in going:
-            continue
+        system, wish = systems[archive.directory], draft.facts.spec.keep_free
+        assert wish is not None
         if system.free + freed[system.device] >= wish.wanted(system.total) or draft.why_wait(archive) is not None:
             continue
         freed[system.device] += archive.entry.allocated
@@ -201,11 +204,6 @@ def _keep_free(drafts: list[Draft]) -> None:
         draft.retire.append(_remove(archive, reason))
         draft.archives.remove(archive)
         draft.kept = [waiting for waiting in draft.kept if waiting.name != archive.entry.name]
-
-
-def _device(draft: Draft) -> int:
-    system = draft.facts.directory.file_system
-    return system.device if system is not None else -1
 
 
 # ---------------------------------------------------------------- the answer

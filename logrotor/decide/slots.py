@@ -5,15 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
-from logrotor.decide.naming import format_archive, parse_archive, stamp_time
+from logrotor.decide.naming import format_archive, parse_archive, stamp_of, stamp_time
 from logrotor.model import Archive, Codec, Move
 
 
 def time_of(archive: Archive) -> float:
-    """The moment of an archive: its stamp, or its last write."""
-    if archive.name.stamp is not None:
-        return stamp_time(archive.name.stamp) or 0.0
-    return archive.entry.mtime
+    """The moment of an archive: its stamp, or its last write, which tells the part of the second too."""
+    written, stamp = archive.entry.mtime, archive.name.stamp
+    return written if stamp is None or stamp_of(written) == stamp else stamp_time(stamp) or 0.0
 
 
 def newest_first(archives: Iterable[Archive]) -> list[Archive]:
