@@ -6,6 +6,7 @@ flight must survive a power cut. A lost or damaged file costs a guess about sche
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import sqlite3
@@ -71,6 +72,7 @@ class Memory:
         self.path = os.path.join(state_dir, state.HISTORY)
         self.problems: list[str] = []
         self.replaced: str | None = None  # where a damaged file was set aside
+        self._lost: sqlite3.Error | OSError | None = None  # why nothing of this run can be kept
         self._connection = self._open()
         self._run: int | None = None
 
@@ -78,6 +80,8 @@ class Memory:
         self._connection.close()
 
     def recall(self) -> Recollection:
+        if self._lost is not None:
+            return recall(os.path.dirname(self.path))
         try:
             return _read(self._connection, self.path)
         except sqlite3.Error as error:
@@ -165,11 +169,25 @@ class Memory:
     def _open(self) -> sqlite3.Connection:
         try:
             return self._connect()
-        except sqlite3.OperationalError as error:
-            raise StateError(f"{self.path}: cannot be opened: {error}") from error
+        except (sqlite3.OperationalError, OSError) as error:
+            return self._go_without(error)
         except sqlite3.DatabaseError as error:
+            return self._start_anew(error)
+
+    def _start_anew(self, error: sqlite3.DatabaseError) -> sqlite3.Connection:
+        try:
             self._set_aside(error)
             return self._connect()
+        except (sqlite3.Error, OSError) as another:
+            return self._go_without(another)
+
+    def _go_without(self, error: sqlite3.Error | OSError) -> sqlite3.Connection:
+        """A table in memory for this run: a full disk must not stop the rotation that would empty it."""
+        self._lost = error
+        self.problems.append(f"{self.path}: cannot be opened: {error}; the run went on without it")
+        connection = sqlite3.connect(":memory:")
+        connection.executescript(_SCHEMA + f"PRAGMA user_version = {VERSION}")
+        return connection
 
     def _connect(self) -> sqlite3.Connection:
         try:
@@ -177,8 +195,6 @@ class Memory:
             os.close(change("create", os.open, self.path, flags, 0o600))
         except FileExistsError:
             pass
-        except OSError as error:
-            raise StateError(f"{self.path}: cannot be created: {error.strerror}") from error
         connection = sqlite3.connect(self.path, timeout=30)
         try:
             connection.execute("PRAGMA journal_mode = DELETE")
@@ -203,12 +219,14 @@ class Memory:
 
     def _must(self, statement: str, row: tuple[Any, ...]) -> None:
         try:
+            if self._lost is not None:
+                raise self._lost
             with self._connection:
                 self._connection.execute("BEGIN IMMEDIATE")
                 self._connection.execute(statement, row)
                 change("commit", self._connection.commit)
         except sqlite3.Error as error:
-            raise OSError(5, f"{error}", self.path) from error
+            raise OSError(_errno(error), f"{error}", self.path) from error
 
     def _may(self, statement: str, rows: list[tuple[Any, ...]]) -> None:
         if not rows:
@@ -245,6 +263,11 @@ def _read(connection: sqlite3.Connection, path: str) -> Recollection:
         record = CopyInFlight(os.fsdecode(row[0]), *row[1:])
         logs.setdefault(record.path, {})["in_flight"] = record
     return Recollection({key: LogMemory(**known) for key, known in logs.items()})
+
+
+def _errno(error: sqlite3.Error) -> int:
+    full = getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_FULL
+    return errno.ENOSPC if full else errno.EIO
 
 
 def _text(value: str) -> str:
