@@ -13,7 +13,8 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
-from logrotor import clock, events
+from logrotor import events
+from logrotor.clock import local_now
 from logrotor.decide.facts import LogFacts
 from logrotor.decide.planner import plan_logs
 from logrotor.disk import state
@@ -31,7 +32,8 @@ class Rotator:
 
     ``on_event`` gets each event as it happens; ``on_progress`` the bytes compressed so far and in all;
     ``stop`` is asked between steps and during long ones: once it says so, what has begun is finished or undone,
-    and the run returns with ``interrupted``. Safe to use from a thread and after a fork.
+    and the run returns with ``interrupted``. ``clock`` (epoch seconds) times what is done; it is compared with the
+    times of files, so it must be the one that they get. Safe to use from a thread and after a fork.
     """
 
     def __init__(
@@ -41,10 +43,12 @@ class Rotator:
         on_event: events.OnEvent | None = None,
         on_progress: OnProgress | None = None,
         stop: Callable[[], bool] | None = None,
+        clock: Callable[[], float] = time.time,
     ) -> None:
         self._config = config
         self._on_event, self._on_progress = on_event, on_progress
         self._stop = stop or (lambda: False)
+        self._clock = clock
 
     def plan(self, now: datetime | None = None, *, force: bool = False, only: Sequence[str] = ()) -> Plan:
         """What a run at ``now`` would do, and why. Changes nothing.
@@ -52,7 +56,7 @@ class Rotator:
         ``now`` must be aware; schedules are meant in its time zone. ``only``: names of rules, or paths of logs.
         Raises UnknownSelection, StateError.
         """
-        return self._plan(_recall(self._config.state_dir), now or clock.local_now(), force, only)
+        return self._plan(_recall(self._config.state_dir), now or local_now(), force, only)
 
     def run(self, now: datetime | None = None, *, force: bool = False, only: Sequence[str] = ()) -> Report:
         """Carry out the plan for ``now``. One bad log or rule fails alone, in the report.
@@ -60,7 +64,7 @@ class Rotator:
         Raises Locked if another run holds the state directory, Interrupted if ``stop`` ended the wait for it,
         StateError, UnknownSelection.
         """
-        run = _Run(self._config, now or clock.local_now(), force, self._emit)
+        run = _Run(self._config, now or local_now(), force, self._emit, self._clock)
         state.prepare(self._config.state_dir, self._config.state_dir_origin)
         plan = self._plan(_recall(self._config.state_dir), run.now, force, only)
         run.tell_start(plan)
@@ -140,6 +144,7 @@ class Rotator:
             memory,
             emit=self._emit,
             stop=self._stop,
+            clock=self._clock,
             jobs=self._config.compress_jobs,
             progress=self._on_progress,
             last=last,
@@ -161,12 +166,13 @@ class _Run:
     now: datetime
     force: bool
     emit: Callable[..., None]
+    clock: Callable[[], float]
     started: float = 0.0
     outcomes: list[Outcome] = None  # type: ignore[assignment]
     problems: list[str] = None  # type: ignore[assignment]
 
     def __post_init__(self) -> None:
-        self.started, self.outcomes, self.problems = time.time(), [], []
+        self.started, self.outcomes, self.problems = self.clock(), [], []
 
     def tell_start(self, plan: Plan) -> None:
         due = sum(1 for log in plan.logs if log.take)
@@ -186,7 +192,7 @@ class _Run:
             "deferred": sum(1 for o in report.outcomes if o.status is Status.DEFERRED),
             "removed": report.count("remove"),
         }
-        memory.run_completed(report.outcomes, counts, report.exit_code)
+        memory.run_completed(self.clock(), report.outcomes, counts, report.exit_code)
         self.problems += memory.problems
 
     def report(self, plan: Plan, *, interrupted: bool) -> Report:
@@ -222,7 +228,7 @@ class _Run:
         ]
         return Report(
             started=datetime.fromtimestamp(self.started, self.now.tzinfo),
-            duration=time.time() - self.started,
+            duration=self.clock() - self.started,
             outcomes=(*self.outcomes, *refused, *deferred),
             plan=plan,
             problems=(*plan.problems, *self.problems),

@@ -85,7 +85,7 @@ class Archives:
         if isinstance(found, Written) and not found.pids:
             found = Written(found.proof, self._holders(file))
         delivered = self._delivered.of(log.path).request_delivered
-        return proof.why_not(found, entry, delivered, time.time())
+        return proof.why_not(found, entry, delivered, self.executor.clock())
 
     def _holders(self, file: FileId) -> tuple[int, ...]:
         """The lease tells that somebody writes; /proc tells who. One look a run."""

@@ -6,7 +6,6 @@ an archive that somebody could still write is decided by a fresh proof, right be
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -63,13 +62,15 @@ class Executor:
         *,
         emit: Callable[..., None],
         stop: Callable[[], bool],
+        clock: Callable[[], float],
         jobs: int,
         progress: Callable[[int, int], object] | None = None,
         last: bool = False,
     ) -> None:
         """``last``: what is stale is not planned again, so it has failed."""
         self.plan, self.targets, self.memory = plan, targets, memory
-        self.emit, self.stop, self.jobs, self.progress, self.last = emit, stop, jobs, progress, last
+        self.emit, self.stop, self.clock, self.jobs = emit, stop, clock, jobs
+        self.progress, self.last = progress, last
         self.results = Results()
         self._copies: dict[str, tuple[FileId, FileId]] = {}  # path -> the live log, its copy
         self.dirs = Directories()
@@ -82,7 +83,7 @@ class Executor:
                 if self.stop():
                     break
                 self._rotate(log)
-            self.memory.rotated(self.results.rotated, time.time())
+            self.memory.rotated(self.results.rotated, self.clock())
             asked = self._reopen([log for log in work if self._is_sound(log)])
             if not self.stop():
                 self._settle(work, asked)
@@ -162,11 +163,11 @@ class Executor:
                 delivered = notify.request(self.targets[name], paths, stop=self.stop)
             except ReopenFailed as error:
                 self.results.unasked.update(paths)
-                self.memory.requested(paths, time.time(), delivered=False)
+                self.memory.requested(paths, self.clock(), delivered=False)
                 self._note_request(name, paths, Status.FAILED, str(error))
             else:
                 asked.update(paths)
-                self.memory.requested(paths, time.time(), delivered=True)
+                self.memory.requested(paths, self.clock(), delivered=True)
                 self._note_request(name, paths, Status.DONE, delivered.detail, pids=list(delivered.pids))
         return asked
 

@@ -7,10 +7,10 @@ flight must survive a power cut. A lost or damaged file costs a guess about sche
 from __future__ import annotations
 
 import errno
+import itertools
 import json
 import os
 import sqlite3
-import time
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -137,8 +137,7 @@ class Memory:
     def run_started(self, started: float, forced: bool) -> None:
         self._may("INSERT INTO runs (started, pid, forced) VALUES (?, ?, ?)", [(started, os.getpid(), forced)])
 
-    def run_completed(self, outcomes: Iterable[Outcome], counts: Mapping[str, int], exit_code: int) -> None:
-        now = time.time()
+    def run_completed(self, now: float, outcomes: Iterable[Outcome], counts: Mapping[str, int], exit_code: int) -> None:
         run = self._last_run()
         rows = [
             (
@@ -213,7 +212,8 @@ class Memory:
             change("commit", connection.executescript, script)
 
     def _set_aside(self, error: sqlite3.Error) -> None:
-        aside = f"{self.path}.damaged-{int(time.time())}"
+        names = (f"{self.path}.damaged-{number}" for number in itertools.count(1))
+        aside = next(name for name in names if not os.path.lexists(name))
         change("rename", os.rename, self.path, aside)
         self.replaced = f"{self.path} was damaged ({error}); it was set aside as {aside}; schedules are guessed"
 
