@@ -30,10 +30,23 @@ _READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 
 
 class LogDir:
-    """An open log directory. Close it, or use it as a context manager."""
+    """An open log directory. Close it, or use it as a context manager.
+
+    ``path`` is one that :meth:`resolve` gave: a symlink on it was put there since, and is refused (Stale).
+    """
 
     def __init__(self, path: str) -> None:
-        self.fd, self.path = walk.open_directory(path)
+        self._begin(walk.open_directory(path), path)
+
+    @classmethod
+    def resolve(cls, path: str) -> LogDir:
+        """Open a configured path, where links of root and of ours are followed."""
+        made = cls.__new__(cls)
+        made._begin(*walk.resolve_directory(path))
+        return made
+
+    def _begin(self, fd: int, path: str) -> None:
+        self.fd, self.path = fd, path
         status = os.fstat(self.fd)
         self.id = FileId(status.st_dev, status.st_ino)
         self._renameat2 = True  # until the file system says that it does not offer it

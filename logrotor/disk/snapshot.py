@@ -6,7 +6,7 @@ import os
 
 from logrotor.decide import naming
 from logrotor.decide.facts import Directory, Family
-from logrotor.disk import calls, codecs, writers
+from logrotor.disk import calls, codecs, walk, writers
 from logrotor.disk.logdir import LogDir
 from logrotor.errors import LogrotorError
 from logrotor.model import Archive, Codec, Entry, FileSystem, Writers
@@ -24,13 +24,21 @@ def look(path: str) -> Directory:
     """Scan ``path`` once. Never raises for a directory that cannot be used: ``problem`` or ``missing`` says so."""
     found = Directory(path)
     try:
-        with LogDir(path) as logdir:
+        with LogDir.resolve(path) as logdir:
             _fill(found, logdir)
     except FileNotFoundError:
         found.missing = True
+        _resolve_missing(found)
     except (LogrotorError, OSError) as error:
         found.problem = message(error, path)
     return found
+
+
+def _resolve_missing(found: Directory) -> None:
+    try:
+        found.resolved = walk.resolve_missing(os.path.normpath(found.path))
+    except (LogrotorError, OSError) as error:
+        found.problem = message(error, found.path)
 
 
 def message(error: BaseException, path: str) -> str:

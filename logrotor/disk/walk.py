@@ -2,7 +2,8 @@
 
 Every component is opened with O_NOFOLLOW relative to its parent's descriptor, so a swap between two calls
 changes nothing (the "logrotten" race). A symlink is followed only if it belongs to root or to the running
-user; a parent in which anybody may rename is refused.
+user, and only when a configured path is looked at for the first time: what that gave is opened without any
+symlink from then on. A parent in which anybody may rename is refused.
 """
 
 from __future__ import annotations
@@ -10,20 +11,63 @@ from __future__ import annotations
 import os
 import pwd
 import stat
+from collections.abc import Callable
 
-from logrotor.errors import InsecureDirectory
+from logrotor.errors import InsecureDirectory, Stale
 
 _MAX_LINKS = 40  # as path_resolution(7)
 _PATH_ONLY = os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC
+Check = Callable[[os.stat_result, str], None]  # of a directory on the way, by its path; it raises
+Follow = Callable[[str, int, os.stat_result, int], str]  # path, parent, lstat, how many so far -> the target
+
 _LISTABLE = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
-def open_directory(path: str) -> tuple[int, str]:
-    """Open ``path`` for listing and changing; returns its descriptor and its path without symlinks.
+def open_directory(path: str) -> int:
+    """Open ``path``, which was resolved before, for listing and changing. Raises InsecureDirectory, Stale or OSError."""
+    return _opened(*_walk(path, _refuse_link, _refuse_open_to_all))
+
+
+def resolve_directory(path: str) -> tuple[int, str]:
+    """Open a configured path; returns its descriptor and its path without symlinks.
 
     Raises InsecureDirectory, or OSError where it cannot be opened.
     """
-    trail, resolved = _walk(path)
+    trail, resolved = _walk(path, _follow, _refuse_open_to_all)
+    return _opened(trail, resolved), resolved
+
+
+def resolve_missing(path: str) -> str:
+    """The path that a missing directory will have, without symlinks. Raises InsecureDirectory or OSError."""
+    names: list[str] = []
+    while True:
+        path, name = os.path.split(path)
+        names.insert(0, name)
+        try:
+            trail, resolved = _walk(path, _follow, _refuse_open_to_all)
+        except FileNotFoundError:
+            if path == "/":
+                raise
+            continue
+        _close(trail)
+        return os.path.join(resolved, *names)
+
+
+def resolve_private(path: str) -> str:
+    """The path, without symlinks, of a directory in whose place nobody but root and us can put another one.
+
+    Its user trusts what he finds there, so as root each of its parents has to be root's. Raises InsecureDirectory
+    or OSError.
+    """
+    trail, resolved = _walk(path, _follow, _refuse_others)
+    owner = os.fstat(trail[-1]).st_uid
+    _close(trail)
+    if owner not in (0, os.geteuid()):
+        raise InsecureDirectory(f"{resolved}: belongs to {user_name(owner)}, who could change what lies there")
+    return resolved
+
+
+def _opened(trail: list[int], resolved: str) -> int:
     try:
         fd = os.open(".", _LISTABLE, dir_fd=trail[-1])
     finally:
@@ -33,7 +77,7 @@ def open_directory(path: str) -> tuple[int, str]:
     except BaseException:
         os.close(fd)
         raise
-    return fd, resolved
+    return fd
 
 
 def make_directories(path: str, mode: int = 0o755) -> None:
@@ -45,7 +89,7 @@ def make_directories(path: str, mode: int = 0o755) -> None:
         path, name = os.path.split(path)
         missing.append(name)
     for name in reversed(missing):
-        fd, _ = open_directory(path)
+        fd = open_directory(path)
         try:
             change("mkdir", os.mkdir, name, mode, dir_fd=fd)
             change("sync", os.fsync, fd)
@@ -56,7 +100,7 @@ def make_directories(path: str, mode: int = 0o755) -> None:
         path = os.path.join(path, name)
 
 
-def _walk(path: str) -> tuple[list[int], str]:
+def _walk(path: str, follow: Follow, check: Check) -> tuple[list[int], str]:
     """Descriptors (O_PATH) of every directory on the way, the last one being ``path`` itself."""
     todo = _components(os.path.abspath(path) if not os.path.isabs(path) else path)
     trail = [os.open("/", _PATH_ONLY)]
@@ -76,7 +120,7 @@ def _walk(path: str) -> tuple[list[int], str]:
             if stat.S_ISLNK(status.st_mode):
                 os.close(fd)
                 links += 1
-                target = _follow(here, name, trail[-1], status, links)
+                target = follow(here, trail[-1], status, links)
                 if target.startswith("/"):
                     _close(trail[1:])
                     del trail[1:], names[:]
@@ -84,7 +128,7 @@ def _walk(path: str) -> tuple[list[int], str]:
                 continue
             trail.append(fd)
             names.append(name)
-            _refuse_open_to_all(status, here)
+            check(status, here)
     except BaseException:
         _close(trail)
         raise
@@ -95,7 +139,11 @@ def _components(path: str) -> list[str]:
     return [part for part in path.split("/") if part not in ("", ".")]
 
 
-def _follow(here: str, name: str, parent: int, status: os.stat_result, links: int) -> str:
+def _refuse_link(here: str, parent: int, status: os.stat_result, links: int) -> str:
+    raise Stale(f"{here}: became a symlink while we worked")
+
+
+def _follow(here: str, parent: int, status: os.stat_result, links: int) -> str:
     if status.st_uid not in (0, os.geteuid()):
         raise InsecureDirectory(
             f"{here}: a symlink of {user_name(status.st_uid)}, who could point it elsewhere; "
@@ -103,7 +151,7 @@ def _follow(here: str, name: str, parent: int, status: os.stat_result, links: in
         )
     if links > _MAX_LINKS:
         raise InsecureDirectory(f"{here}: more than {_MAX_LINKS} symlinks on the way; name the directory itself")
-    return os.readlink(name, dir_fd=parent)
+    return os.readlink(os.path.basename(here), dir_fd=parent)
 
 
 def _refuse_open_to_all(status: os.stat_result, here: str) -> None:
@@ -111,6 +159,16 @@ def _refuse_open_to_all(status: os.stat_result, here: str) -> None:
         raise NotADirectoryError(20, os.strerror(20), here)
     if status.st_mode & stat.S_IWOTH and not status.st_mode & stat.S_ISVTX:
         raise InsecureDirectory(f"{here}: anyone may write there; chmod o-w, or set the sticky bit: chmod o-w {here}")
+
+
+def _refuse_others(status: os.stat_result, here: str) -> None:
+    _refuse_open_to_all(status, here)
+    if os.geteuid() == 0 and status.st_uid != 0:
+        owner = user_name(status.st_uid)
+        raise InsecureDirectory(
+            f"{here}: belongs to {owner}, who could put something else in its place, but logrotor runs as root; "
+            f'choose a place of root\'s own, or set run_as = "{owner}"'
+        )
 
 
 def _refuse_foreign(fd: int, path: str) -> None:
