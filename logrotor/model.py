@@ -532,6 +532,7 @@ class Plan:
     shadowed: tuple[Waiting, ...] = ()  # files that a second rule names too; the first in file order has them
     problems: tuple[str, ...] = ()  # rules and directories that failed, each alone
     notes: tuple[str, ...] = ()
+    directories: Mapping[str, FileId] = field(default_factory=dict, repr=False)  # by path: no other one is touched
 
     @property
     def is_idle(self) -> bool:

@@ -89,6 +89,7 @@ class Rotator:
             shadowed=tuple(survey.shadowed),
             problems=(*map(str, self._config.problems), *survey.problems),
             notes=(*notes, *((known.note,) if known and known.note else ())),
+            directories=survey.directories,
         )
 
     def _leave_to_supervisord(
@@ -238,8 +239,10 @@ class _Run:
 
 def _recall(state_dir: str) -> Recollection | None:
     """What is remembered; sqlite3 is imported only if there is a history."""
-    if not os.path.exists(os.path.join(state_dir, state.HISTORY)):
+    history = os.path.join(state_dir, state.HISTORY)
+    if not os.path.lexists(history):
         return None
+    state.refuse_odd(history)
     from logrotor.disk.memory import recall
 
     return recall(state_dir)

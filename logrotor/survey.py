@@ -40,6 +40,7 @@ class Survey:
     skipped: list[Waiting] = field(default_factory=list)
     shadowed: list[Waiting] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
+    directories: dict[str, FileId] = field(default_factory=dict)  # by their paths without symlinks
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,8 +66,8 @@ class Surveyor:
         self._by_id: dict[FileId, Directory] = {}
         self._mounted = _mount_points()
         self._processes: writers.Processes | None = None
-        self._dirs = Directories()
         self.found = Survey()
+        self._dirs = Directories(self.found.directories)
 
     def survey(self) -> Survey:
         claims = self._selected(list(self._claims()))
@@ -255,6 +256,7 @@ class Surveyor:
         if found is None:
             found = snapshot.look(path)
             if found.id is not None:
+                self.found.directories[found.resolved] = found.id
                 found = self._by_id.setdefault(found.id, found)
                 self._looked[found.resolved] = found
             self._looked[path] = found

@@ -73,7 +73,7 @@ class Executor:
         self.progress, self.last = progress, last
         self.results = Results()
         self._copies: dict[str, tuple[FileId, FileId]] = {}  # path -> the live log, its copy
-        self.dirs = Directories()
+        self.dirs = Directories(plan.directories)
 
     def run(self) -> Results:
         """All phases. Once ``stop`` says so, what was taken is still announced, and the rest is left for later."""

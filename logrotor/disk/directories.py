@@ -5,17 +5,23 @@ from __future__ import annotations
 import contextlib
 import threading
 from collections import OrderedDict
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 from logrotor.disk.logdir import LogDir
+from logrotor.errors import Stale
+from logrotor.model import FileId
 
 _MOST = 64  # open at once; a run may meet thousands, and 1024 descriptors are a common limit
 
 
 class Directories:
-    """Open log directories by path, safe to use from several threads. Close it, or use it as a context manager."""
+    """Open log directories by path, safe to use from several threads. Close it, or use it as a context manager.
 
-    def __init__(self) -> None:
+    ``known``: which directories the paths were when the plan was made; another one in such a place is not used.
+    """
+
+    def __init__(self, known: Mapping[str, FileId]) -> None:
+        self._known = known
         self._open: OrderedDict[str, LogDir] = OrderedDict()
         self._users: dict[str, int] = {}
         self._lock = threading.Lock()
@@ -35,7 +41,7 @@ class Directories:
             logdir = self._open.get(path)
             if logdir is None:
                 self._close_idle()
-                logdir = self._open[path] = LogDir(path)
+                logdir = self._open[path] = self._opened(path)
             self._open.move_to_end(path)
             self._users[path] = self._users.get(path, 0) + 1
         try:
@@ -43,6 +49,13 @@ class Directories:
         finally:
             with self._lock:
                 self._users[path] -= 1
+
+    def _opened(self, path: str) -> LogDir:
+        logdir = LogDir(path)
+        if self._known.get(path, logdir.id) != logdir.id:
+            logdir.close()
+            raise Stale(f"{path}: another directory has its place by now")
+        return logdir
 
     def _close_idle(self) -> None:
         for path in [p for p in self._open if not self._users.get(p)]:

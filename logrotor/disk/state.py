@@ -7,9 +7,9 @@ import os
 import stat
 from collections.abc import Callable, Iterator
 
-from logrotor.disk import files
+from logrotor.disk import files, walk
 from logrotor.disk.calls import change
-from logrotor.errors import Interrupted, Locked, StateError
+from logrotor.errors import Interrupted, Locked, LogrotorError, StateError
 
 LOCK = "lock"
 HISTORY = "history.sqlite"
@@ -18,15 +18,16 @@ LAST_RUN = "last-run"
 
 def prepare(path: str, origin: str) -> None:
     """Create the state directory if need be (0700), and refuse one that others could tamper with."""
-    if not os.path.isdir(path):
+    try:
+        _refuse_insecure(path, origin)
+    except FileNotFoundError:
         _create(path, origin)
-    status = os.stat(path)
-    if status.st_mode & 0o022:
-        raise StateError(f"state_dir {path}: others may write there; chmod 700 {path}")
+        _refuse_insecure(path, origin)
     if not os.access(path, os.W_OK | os.X_OK, effective_ids=True):
         raise StateError(_unwritable(path, origin, "permission denied"))
     for name in (LOCK, HISTORY, LAST_RUN):
-        _refuse_odd(os.path.join(path, name))
+        refuse_odd(os.path.join(path, name))
+    _hide_lock(os.path.join(path, LOCK))
 
 
 @contextlib.contextmanager
@@ -57,9 +58,25 @@ def touch_last_run(path: str) -> None:
         files.touch(os.path.join(path, LAST_RUN))
 
 
+def _refuse_insecure(path: str, origin: str) -> None:
+    """What lies in the state directory is trusted. Raises FileNotFoundError, StateError."""
+    try:
+        resolved = walk.resolve_private(path)
+    except FileNotFoundError:
+        raise
+    except LogrotorError as error:
+        raise StateError(f"state_dir {path} ({origin}): {error}") from None
+    except OSError as error:
+        raise StateError(_unwritable(path, origin, error.strerror or str(error))) from None
+    if os.stat(resolved).st_mode & 0o022:
+        raise StateError(f"state_dir {path}: others may write there; chmod 700 {path}")
+
+
 def _create(path: str, origin: str) -> None:
     try:
-        change("mkdir", os.makedirs, path, 0o700, exist_ok=True)
+        walk.make_directories(walk.resolve_missing(path), 0o700)
+    except LogrotorError as error:
+        raise StateError(f"state_dir {path} ({origin}): {error}") from None
     except OSError as error:
         raise StateError(_unwritable(path, origin, error.strerror or str(error))) from None
 
@@ -73,7 +90,14 @@ def _unwritable(path: str, origin: str, why: str) -> str:
     )
 
 
-def _refuse_odd(path: str) -> None:
+def _hide_lock(path: str) -> None:
+    """A lock that others may open (a restored backup?) could be taken by them (CVE-2022-1348)."""
+    with contextlib.suppress(OSError):
+        if os.lstat(path).st_mode & 0o077:
+            change("chmod", os.chmod, path, 0o600)
+
+
+def refuse_odd(path: str) -> None:
     """A lock or history that is no regular file of one name was planted: leave it, and say so."""
     try:
         status = os.lstat(path)

@@ -24,7 +24,7 @@ _LISTABLE = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
 def open_directory(path: str) -> int:
-    """Open ``path``, which was resolved before, for listing and changing. Raises InsecureDirectory, Stale or OSError."""
+    """Open a resolved ``path`` for listing and changing. Raises InsecureDirectory, Stale or OSError."""
     return _opened(*_walk(path, _refuse_link, _refuse_open_to_all))
 
 
