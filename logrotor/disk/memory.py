@@ -169,11 +169,13 @@ class Memory:
         try:
             return self._connect()
         except (sqlite3.OperationalError, OSError) as error:
+            if getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_ERROR:  # a database, but not our tables
+                return self._start_anew(error)
             return self._go_without(error)
         except sqlite3.DatabaseError as error:
             return self._start_anew(error)
 
-    def _start_anew(self, error: sqlite3.DatabaseError) -> sqlite3.Connection:
+    def _start_anew(self, error: sqlite3.Error | OSError) -> sqlite3.Connection:
         try:
             self._set_aside(error)
             return self._connect()
@@ -211,7 +213,7 @@ class Memory:
             script = f"BEGIN; {_SCHEMA} PRAGMA user_version = {VERSION}; COMMIT;"
             change("commit", connection.executescript, script)
 
-    def _set_aside(self, error: sqlite3.Error) -> None:
+    def _set_aside(self, error: sqlite3.Error | OSError) -> None:
         names = (f"{self.path}.damaged-{number}" for number in itertools.count(1))
         aside = next(name for name in names if not os.path.lexists(name))
         change("rename", os.rename, self.path, aside)
@@ -250,9 +252,17 @@ def _read(connection: sqlite3.Connection, path: str) -> Recollection:
         )
     if found == 0:
         return Recollection({})
+    try:
+        return Recollection(_logs(connection))
+    except (TypeError, ValueError) as error:  # SQLite keeps any value in any column
+        raise sqlite3.DatabaseError(f"odd values: {error}") from error
+
+
+def _logs(connection: sqlite3.Connection) -> dict[str, LogMemory]:
     logs: dict[str, dict[str, Any]] = {}
     for row in connection.execute("SELECT path, last_rotation, request_delivered, request_failed FROM logs"):
-        logs[os.fsdecode(row[0])] = {"last_rotation": row[1], "request_delivered": row[2], "request_failed": row[3]}
+        known = logs[os.fsdecode(row[0])] = {}
+        known["last_rotation"], known["request_delivered"], known["request_failed"] = map(_moment, row[1:])
     for blob, directory in connection.execute("SELECT path, directory FROM archive_dirs ORDER BY rowid"):
         known = logs.setdefault(os.fsdecode(blob), {})
         known["archive_dirs"] = (*known.get("archive_dirs", ()), os.fsdecode(directory))
@@ -262,7 +272,13 @@ def _read(connection: sqlite3.Connection, path: str) -> Recollection:
     for row in connection.execute("SELECT * FROM in_flight"):
         record = CopyInFlight(os.fsdecode(row[0]), *row[1:])
         logs.setdefault(record.path, {})["in_flight"] = record
-    return Recollection({key: LogMemory(**known) for key, known in logs.items()})
+    return {key: LogMemory(**known) for key, known in logs.items()}
+
+
+def _moment(value: object) -> float | None:
+    if value is None or isinstance(value, (int, float)):
+        return value
+    raise TypeError(f"{value!r} is no time")
 
 
 def _errno(error: sqlite3.Error) -> int:
