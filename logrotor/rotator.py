@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
@@ -128,12 +128,18 @@ class Rotator:
                 stale, rotated = self._execute(run, plan, memory)
                 for group, force in ((stale - rotated, run.force), (stale & rotated, False)):
                     if group:
-                        again = self._plan(memory.recall(), run.now, force, tuple(sorted(group)))
+                        again = self._plan_again(memory, run.now, force, group)
                         self._execute(run, again, memory, last=True)
+                        run.add_found(again, plan)
                 run.remember(memory, plan)
                 return plan
             finally:
                 memory.close()
+
+    def _plan_again(self, memory: Memory, now: datetime, force: bool, paths: Collection[str]) -> Plan:
+        """A new plan for some logs. Not by ``only``: one that is gone by now is nobody's mistake."""
+        found = self._plan(memory.recall(), now, force, ())
+        return replace(found, logs=tuple(log for log in found.logs if log.path in paths))
 
     def _execute(self, run: _Run, plan: Plan, memory: Memory, *, last: bool = False) -> tuple[set[str], set[str]]:
         """Returns the logs that were no longer what the plan saw, and those that were rotated."""
@@ -185,6 +191,13 @@ class _Run:
         for waiting in plan.shadowed:
             self.emit("log.shadowed", log=waiting.name, reason=waiting.reason)
 
+    def add_found(self, again: Plan, first: Plan) -> None:
+        """What a second plan refuses or finds wrong counts like what the first one does."""
+        self.problems += [problem for problem in again.problems if problem not in first.problems]
+        for outcome in _refusals(again):
+            self.outcomes.append(outcome)
+            self.emit("log.refused", log=outcome.log, error=outcome.reason)
+
     def remember(self, memory: Memory, plan: Plan) -> None:
         report = self._report(plan, interrupted=False)
         counts = {
@@ -217,11 +230,6 @@ class _Run:
         return report
 
     def _report(self, plan: Plan, *, interrupted: bool) -> Report:
-        refused = [
-            Outcome(log=log.path, action="plan", status=Status.FAILED, reason=log.refused)
-            for log in plan.logs
-            if log.refused is not None
-        ]
         deferred = [
             Outcome(log=log.path, action="compress", status=Status.DEFERRED, name=w.name, reason=w.reason)
             for log in plan.logs
@@ -230,11 +238,17 @@ class _Run:
         return Report(
             started=datetime.fromtimestamp(self.started, self.now.tzinfo),
             duration=self.clock() - self.started,
-            outcomes=(*self.outcomes, *refused, *deferred),
+            outcomes=(*self.outcomes, *_refusals(plan), *deferred),
             plan=plan,
             problems=(*plan.problems, *self.problems),
             interrupted=interrupted,
         )
+
+
+def _refusals(plan: Plan) -> Iterator[Outcome]:
+    for log in plan.logs:
+        if log.refused is not None:
+            yield Outcome(log=log.path, action="plan", status=Status.FAILED, reason=log.refused)
 
 
 def _recall(state_dir: str) -> Recollection | None:

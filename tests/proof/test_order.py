@@ -1,0 +1,343 @@
+"""The order in which things happen to files, and what stands between two of them: each rule alone, without a crash.
+
+The sweeps show that the whole survives; these show which rule it is that a change has broken (see mutants.py).
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import os
+import stat
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from logrotor import Rotator, load_config
+from logrotor.decide import proof
+from logrotor.disk import calls
+from logrotor.model import Entry, Report, Unknown
+from tests.support import mounts, oracle
+from tests.support.need import need
+
+LINES = 300
+BASE = "app.log"
+Moment = Callable[[str, tuple[str, ...]], object]  # an operation, and the names of the files that it is about
+
+
+class Door:
+    """Stands in for ``calls.invoke``: writes down what passes, and may do something before it."""
+
+    def __init__(self) -> None:
+        self.passed: list[tuple[str, ...]] = []
+        self.before: Moment = lambda *_: None
+        self.replaced: dict[str, Callable[..., Any]] = {}
+
+    def __call__(self, operation: str, function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+        names = _names(args, kwargs)
+        self.before(operation, names)
+        self.passed.append((operation, *names))
+        return self.replaced.get(operation, function)(*args, **kwargs)
+
+    def at(self, operation: str, *names: str, last: bool = False) -> int:
+        """When the first (or ``last``) such operation passed."""
+        found = [n for n, each in enumerate(self.passed) if each[: 1 + len(names)] == (operation, *names)]
+        assert found, f"no {operation} {names} in {self.passed}"
+        return found[-1 if last else 0]
+
+    def once(self, operation: str, what: Callable[[], object], *names: str) -> None:
+        """Before the first such operation, do ``what``."""
+        done: list[bool] = []
+
+        def before(each: str, about: tuple[str, ...]) -> None:
+            if each == operation and about[: len(names)] == names and not done:
+                done.append(True)
+                what()
+
+        self.before = before
+
+
+def _names(args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[str, ...]:
+    """The names in an argument list: paths by their last part; descriptors only where they stand for the file."""
+    found = [os.path.basename(os.fsdecode(a)) for a in args if isinstance(a, str)]
+    if found or not args or not isinstance(args[0], int):
+        return tuple(found)
+    return (os.path.basename(os.readlink(f"/proc/self/fd/{args[0]}")),)
+
+
+@pytest.fixture
+def door(monkeypatch: pytest.MonkeyPatch) -> Door:
+    made = Door()
+    monkeypatch.setattr(calls, "invoke", made)
+    return made
+
+
+@pytest.fixture
+def logs(tmp_path: Path) -> Path:
+    folder = tmp_path / "logs"
+    folder.mkdir()
+    return folder
+
+
+def run(logs: Path, *, force: bool = False, **keys: Any) -> Report:
+    rule = {"name": "app", "paths": [str(logs / BASE)], "max_size": 1000, "compress": "none", **keys}
+    config = {"state_dir": str(logs.parent / "state"), "compress_jobs": 1, "log": [rule]}
+    return Rotator(load_config(config)).run(force=force)
+
+
+def write(logs: Path, name: str = "w1", base: str = BASE) -> None:
+    (logs / base).write_bytes(oracle.lines(name, 1, LINES))
+
+
+def whole(logs: Path, *names: str, strays: bool = False) -> None:
+    oracle.count(logs, BASE, expected=dict.fromkeys(names, LINES)).check(strays=strays)
+
+
+def found(logs: Path) -> list[str]:
+    return sorted(os.listdir(logs))
+
+
+# ---------------------------------------------------------------- compress
+
+
+@pytest.mark.parametrize("codec", ["zstd", "gzip"])
+def test_the_original_goes_last(logs: Path, door: Door, codec: str) -> None:
+    """The archive's bytes are durable before it gets its name, and its name before the original loses its own."""
+    write(logs)
+    assert run(logs, compress=codec).exit_code == 0
+    final = {"zstd": "app.log.1.zst", "gzip": "app.log.1.gz"}[codec]
+    temp = f".{final}.tmp"
+    order = [
+        door.at("create", temp),
+        door.at("write", temp, last=True),
+        door.at("sync", temp),
+        door.at("rename", temp, final),
+        door.at("sync", "logs", last=True),
+        door.at("rename", "app.log.1"),
+        door.at("unlink", last=True),
+    ]
+    assert order == sorted(order)
+    assert max(door.at("chmod", temp), door.at("utime", temp)) < door.at("sync", temp, last=True)
+    whole(logs, "w1")
+
+
+def test_the_archive_directory_is_durable_before_the_original_goes(logs: Path, door: Door) -> None:
+    """With a directory of its own it is that one which is synced."""
+    write(logs)
+    assert run(logs, compress="zstd", archive_dir="old").exit_code == 0
+    published = door.at("rename", ".app.log.1.zst.tmp", "app.log.1.zst")
+    removed = door.at("rename", "app.log.1", ".app.log.1.tmp")
+    assert published < door.at("sync", "old", last=True) < removed
+
+
+def test_a_short_write_is_not_the_end(logs: Path, door: Door) -> None:
+    """A file system that takes a few bytes at a time gets them all."""
+    door.replaced["write"] = lambda fd, data: os.write(fd, data[: max(1, len(data) // 3)])
+    write(logs)
+    report = run(logs, compress="zstd")
+    assert report.failed == ()
+    assert found(logs) == [BASE, "app.log.1.zst"]
+    whole(logs, "w1")
+
+
+def test_an_archive_that_does_not_hold_the_bytes_is_not_published(logs: Path, door: Door) -> None:
+    """A byte that the disk got wrong is noticed while the original is still there."""
+    door.replaced["write"] = lambda fd, data: os.write(fd, bytes(data[:-9]) + bytes([data[-9] ^ 1]) + bytes(data[-8:]))
+    write(logs)
+    report = run(logs, compress="zstd")
+    assert [outcome.action for outcome in report.failed] == ["compress"]
+    assert found(logs) == [BASE, "app.log.1"]
+    whole(logs, "w1")
+
+
+def test_a_failed_fsync_keeps_the_original(logs: Path, door: Door) -> None:
+    """And what could not be made durable is thrown away, not synced again."""
+
+    def fail(fd: int) -> None:
+        if os.readlink(f"/proc/self/fd/{fd}").endswith(".tmp"):
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    door.replaced["sync"] = fail
+    write(logs)
+    report = run(logs, compress="zstd")
+    assert [outcome.errno for outcome in report.failed] == [errno.EIO]
+    assert found(logs) == [BASE, "app.log.1"]
+    assert sum(each == ("sync", ".app.log.1.zst.tmp") for each in door.passed) == 1
+    whole(logs, "w1")
+
+
+# ---------------------------------------------------------------- take
+
+
+def test_a_replacement_is_dressed_before_it_is_seen(logs: Path, door: Door) -> None:
+    """It has its mode from the first instant in which a writer can open it."""
+    write(logs)
+    assert run(logs, create_mode="0660").exit_code == 0
+    assert door.at("chmod", ".app.log.new") < door.at("exchange", ".app.log.new", BASE)
+    assert stat.S_IMODE((logs / BASE).stat().st_mode) == 0o660
+
+
+def test_what_was_put_in_the_logs_place_is_put_back(logs: Path, door: Door) -> None:
+    """In the instant before the exchange the log is replaced by a symlink: that is no log, and is not taken."""
+    write(logs)
+    elsewhere = logs.parent / "elsewhere"
+    elsewhere.write_bytes(b"not ours\n")
+
+    def swap() -> None:
+        (logs / BASE).rename(logs.parent / "kept")
+        (logs / BASE).symlink_to(elsewhere)
+
+    door.once("exchange", swap)
+    assert run(logs).exit_code == 1
+    assert os.readlink(logs / BASE) == str(elsewhere)
+    assert "app.log.1" not in found(logs)
+    assert elsewhere.read_bytes() == b"not ours\n"
+
+
+def test_a_name_that_appears_is_never_renamed_over(logs: Path, door: Door) -> None:
+    """Something else takes the name of slot 1 in the instant before the log would get it."""
+    write(logs)
+    door.once("rename", lambda: write(logs, "other", "app.log.1"), ".app.log.new", "app.log.1")
+    run(logs)
+    assert run(logs).exit_code == 0
+    whole(logs, "w1", "other")
+
+
+def test_a_hole_is_filled_and_nothing_beyond_it_moves(logs: Path) -> None:
+    """A crash left slot 2 free: slot 1 moves there, 3 and 4 stay, and retention removes none."""
+    for slot in (1, 3, 4):
+        write(logs, f"g{slot}", f"app.log.{slot}")
+    inodes = {name: (logs / name).stat().st_ino for name in found(logs)}
+    write(logs)
+    assert run(logs, backup_count=4).exit_code == 0
+    assert {name: (logs / name).stat().st_ino for name in ("app.log.3", "app.log.4")}.items() <= inodes.items()
+    whole(logs, "w1", "g1", "g3", "g4")
+
+
+def test_every_call_is_relative_to_the_directory_that_was_opened(logs: Path, door: Door) -> None:
+    """The directory is swapped for a symlink before the replacement is made: nothing appears where it points."""
+    write(logs)
+    aside, target = logs.parent / "aside", logs.parent / "target"
+    target.mkdir()
+
+    def swap() -> None:
+        logs.rename(aside)
+        logs.symlink_to(target)
+
+    door.once("create", swap, ".app.log.new")
+    run(logs)
+    assert os.listdir(target) == []
+    whole(aside, "w1")
+
+
+# ---------------------------------------------------------------- another run works here
+
+
+def test_a_temp_of_a_living_run_is_left_alone(logs: Path) -> None:
+    """Its maker has it locked: it is neither dropped nor truncated nor taken over, and the log waits."""
+    write(logs, base="app.log.1")
+    temp = logs / ".app.log.1.zst.tmp"
+    temp.write_bytes(b"half an archive")
+    with open(temp, "rb") as maker:
+        fcntl.flock(maker, fcntl.LOCK_EX)
+        assert run(logs, compress="zstd").exit_code == 0
+        assert temp.read_bytes() == b"half an archive"
+        assert "app.log.1" in found(logs)
+    assert run(logs, compress="zstd").exit_code == 0
+    assert found(logs) == ["app.log.1.zst"]
+    whole(logs, "w1")
+
+
+def test_a_temp_that_appears_is_not_taken_over(logs: Path, door: Door) -> None:
+    """Another run makes the same temp in the instant before ours: it keeps it, with what is in it."""
+    write(logs)
+    temp = logs / ".app.log.1.zst.tmp"
+    door.once("create", lambda: temp.write_bytes(b"half an archive"), temp.name)
+    assert run(logs, compress="zstd").exit_code == 0
+    assert temp.read_bytes() == b"half an archive"
+    whole(logs, "w1", strays=True)
+
+
+def test_a_temp_is_locked_while_it_is_made(logs: Path, door: Door) -> None:
+    """So that no other run takes it for debris."""
+    write(logs)
+    tried: list[str] = []
+
+    def try_lock(operation: str, names: tuple[str, ...]) -> None:
+        if operation in ("write", "exchange") and names[0].startswith("."):
+            with open(logs / names[0], "rb") as file, pytest.raises(BlockingIOError):
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            tried.append(names[0])
+
+    door.before = try_lock
+    assert run(logs, compress="zstd").exit_code == 0
+    assert {".app.log.new", ".app.log.1.zst.tmp"} <= set(tried)
+
+
+# ---------------------------------------------------------------- writers
+
+
+def test_unknown_is_never_nobody(logs: Path) -> None:
+    """Where no proof is to be had, an archive waits, whatever its age, for a request that was delivered."""
+    write(logs)
+    entry = Entry(BASE, (logs / BASE).stat())
+    unknown = Unknown("no lease, and /proc does not show every process to us")
+    assert proof.why_not(unknown, entry, None, entry.mtime + 10 * 86400)
+    assert proof.why_not(unknown, entry, entry.ctime + 1, entry.mtime + 60)
+    assert proof.why_not(unknown, entry, entry.ctime + 1, entry.mtime + 7200) is None
+    assert proof.why_not(None, entry, entry.ctime + 1, entry.mtime + 7200)
+
+
+# ---------------------------------------------------------------- copytruncate
+
+
+def test_a_collapse_is_recorded_marked_and_durable_at_each_step(logs: Path, door: Door) -> None:
+    """The copy, its record, its name, then the mark, its record, and only then the head of the log goes."""
+    need(mounts.collapses(logs), "a file system that collapses ranges")
+    write(logs)
+    assert run(logs, method="copytruncate").exit_code == 0
+    temp = ".app.log.1.tmp"
+    copied = door.at("sync", temp)
+    published = door.at("rename", temp, "app.log.1")
+    marked = door.at("punch", BASE)
+    cut = door.at("collapse", BASE)
+    commits = [n for n, each in enumerate(door.passed) if each[0] == "commit"]
+    assert door.at("write", temp, last=True) < copied
+    assert any(copied < n < published for n in commits)
+    assert published < door.at("sync", "logs", last=True) < marked < door.at("sync", BASE) < cut
+    assert any(door.at("sync", BASE) < n < cut for n in commits)
+    assert cut < door.at("sync", BASE, last=True) < commits[-1]
+    oracle.count_joined(logs, BASE, {"w1": LINES}).check()
+
+
+def test_a_copytruncate_that_died_before_the_cut_is_not_done_twice(logs: Path, door: Door) -> None:
+    """The copy is published, the log is whole: the next run cuts what the copy holds, and copies nothing again."""
+    need(mounts.collapses(logs), "a file system that collapses ranges")
+    write(logs)
+
+    def die() -> None:
+        raise KeyboardInterrupt
+
+    door.once("punch", die)
+    with pytest.raises(KeyboardInterrupt):
+        run(logs, method="copytruncate")
+    door.before = lambda *_: None
+    assert run(logs, method="copytruncate").exit_code == 0
+    oracle.count_joined(logs, BASE, {"w1": LINES}).check()
+    assert len(oracle.archives(logs, BASE)) == 1
+
+
+@pytest.mark.parametrize("create", [True, False])
+def test_a_log_that_vanishes_does_not_end_the_run(logs: Path, door: Door, create: bool) -> None:
+    """Somebody removes one log between the plan and the take; the other log of the glob is rotated all the same."""
+    write(logs)
+    write(logs, "other", "other.log")
+    first = "create" if create else "rename"
+    door.once(first, (logs / BASE).unlink)
+    report = run(logs, paths=[str(logs / "*.log")], create=create)
+    assert (report.rotated, len(report.failed)) in ((1, 0), (1, 1))
+    assert (
+        oracle.count(logs, "other.log", expected={"other": LINES}).check().per_file[str(logs / "other.log.1")] == LINES
+    )
