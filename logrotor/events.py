@@ -33,7 +33,6 @@ NAMES: Mapping[str, tuple[Level, str]] = {
     "log.missing": (Level.DEBUG, "a configured log does not exist"),
     "log.skipped": (Level.DEBUG, "a configured path is none of our business, say a link to /dev/stdout"),
     "log.shadowed": (Level.DEBUG, "a second rule names the file too; the first in file order has it"),
-    "log.idle": (Level.DEBUG, "a log is not due, and why"),
     "log.refused": (Level.ERROR, "a log is not touched, why, and what to do"),
     "log.created": (Level.DEBUG, "a missing live log was created"),
     "log.recovered": (Level.DEBUG, "what an interrupted run left was finished or dropped"),

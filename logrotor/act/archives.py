@@ -14,7 +14,7 @@ from logrotor.act import hook, retire
 from logrotor.act.compress import compress
 from logrotor.act.guard import guarded
 from logrotor.decide import proof
-from logrotor.disk import walk, writers
+from logrotor.disk import writers
 from logrotor.disk.directories import Directories
 from logrotor.disk.memory import Memory
 from logrotor.disk.snapshot import file_system, message
@@ -147,7 +147,7 @@ class Archives:
 
     def _make_archive_dir(self, directory: str) -> None:
         try:
-            walk.make_directories(directory)
+            self.dirs.make(directory)
         except (LogrotorError, OSError):
             return  # each archive that should go there says what is wrong
 

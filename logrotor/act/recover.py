@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from logrotor.act import copytruncate, retire, take
-from logrotor.disk import walk
 from logrotor.disk.directories import Directories
 from logrotor.disk.memory import Memory
 from logrotor.model import (
@@ -42,6 +41,6 @@ def carry_out(dirs: Directories, step: Step, memory: Memory) -> bool:
 
 def _create(dirs: Directories, step: CreateLive) -> bool:
     if step.parents:
-        walk.make_directories(step.directory)
+        dirs.make(step.directory)
     with dirs.use(step.directory) as logdir:
         return logdir.create_live(step.base, step.mode)

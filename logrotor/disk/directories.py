@@ -7,6 +7,7 @@ import threading
 from collections import OrderedDict
 from collections.abc import Iterator, Mapping
 
+from logrotor.disk import walk
 from logrotor.disk.logdir import LogDir
 from logrotor.errors import Stale
 from logrotor.model import FileId
@@ -49,6 +50,11 @@ class Directories:
         finally:
             with self._lock:
                 self._users[path] -= 1
+
+    def make(self, path: str) -> None:
+        """Create a directory that was missing when the plan was made. Raises Stale, InsecureDirectory or OSError."""
+        if path not in self._known:
+            walk.make_directories(path, known=self._known)
 
     def _opened(self, path: str) -> LogDir:
         logdir = LogDir(path)

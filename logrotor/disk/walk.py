@@ -11,9 +11,11 @@ from __future__ import annotations
 import os
 import pwd
 import stat
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
 
 from logrotor.errors import InsecureDirectory, Stale
+from logrotor.model import FileId
 
 _MAX_LINKS = 40  # as path_resolution(7)
 _PATH_ONLY = os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -80,8 +82,11 @@ def _opened(trail: list[int], resolved: str) -> int:
     return fd
 
 
-def make_directories(path: str, mode: int = 0o755) -> None:
-    """Create ``path`` and its missing parents, each checked like an opened one."""
+def make_directories(path: str, mode: int = 0o755, known: Mapping[str, FileId] = MappingProxyType({})) -> None:
+    """Create ``path`` and its missing parents, each checked like an opened one.
+
+    ``known``: which directories the paths were when the plan was made. Raises Stale, InsecureDirectory or OSError.
+    """
     from logrotor.disk.calls import change
 
     missing: list[str] = []
@@ -91,6 +96,9 @@ def make_directories(path: str, mode: int = 0o755) -> None:
     for name in reversed(missing):
         fd = open_directory(path)
         try:
+            status = os.fstat(fd)
+            if known.get(path, (status.st_dev, status.st_ino)) != (status.st_dev, status.st_ino):
+                raise Stale(f"{path}: another directory has its place by now")
             change("mkdir", os.mkdir, name, mode, dir_fd=fd)
             change("sync", os.fsync, fd)
         except FileExistsError:  # another run made it first
