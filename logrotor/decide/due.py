@@ -43,9 +43,17 @@ def _by_schedule(spec: LogSpec, now: datetime, last: float | None) -> Due | NotD
     assert spec.schedule is not None
     named = spec.schedule_name or spec.schedule
     if schedule.is_due_by_schedule(spec.schedule, last, now):
-        since = datetime.fromtimestamp(last, now.tzinfo).isoformat(" ", "seconds") if last else "never"
-        return Due(f"schedule {named}: last rotation {since}")
+        return Due(f"schedule {named}: last rotation {_shown(last, now)}")
     return NotDue(f"schedule {named}: not yet", _next(spec, now))
+
+
+def _shown(last: float | None, now: datetime) -> str:
+    if last is None:
+        return "never"
+    try:
+        return datetime.fromtimestamp(last, now.tzinfo).isoformat(" ", "seconds")
+    except (OverflowError, ValueError, OSError):  # a file may have any time, of any year
+        return "long ago"
 
 
 def _next(spec: LogSpec, now: datetime) -> datetime | None:

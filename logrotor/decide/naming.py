@@ -8,11 +8,10 @@ Nothing else is ever created, moved or removed.
 from __future__ import annotations
 
 import math
-import os
 import re
 from datetime import UTC, datetime
 
-from logrotor.model import ArchiveName, Codec
+from logrotor.model import ArchiveName, Codec, Naming
 
 SUFFIXES: dict[Codec, str] = {
     Codec.NONE: "",
@@ -32,7 +31,7 @@ _ARCHIVE = re.compile(
     re.DOTALL,
 )
 _NAME_MAX = 255  # bytes; every file system that we know
-_LONGEST = len("..999999999.zst.tmp")
+_LONGEST = {Naming.NUMBERED: "..999999999.zst.tmp", Naming.DATED: ".-20261121T070000Z-999999999.zst.tmp"}
 
 
 def parse_archive(name: str) -> ArchiveName | None:
@@ -95,6 +94,6 @@ def stamp_time(stamp: str) -> float | None:
         return None
 
 
-def is_too_long(base: str) -> bool:
-    """Would an archive or temp of this log exceed the longest file name?"""
-    return len(os.fsencode(base)) + _LONGEST > _NAME_MAX
+def longest_base(naming: Naming) -> int:
+    """Bytes that the name of a log may have, so that every archive and temp beside it has a name too."""
+    return _NAME_MAX - max(len(_LONGEST[Naming.NUMBERED]), len(_LONGEST[naming]))

@@ -5,8 +5,10 @@ from __future__ import annotations
 import os
 
 from logrotor.decide.facts import Family, LogFacts
-from logrotor.decide.naming import is_ours, is_too_long
+from logrotor.decide.naming import is_ours, longest_base, parse_archive
 from logrotor.model import Entry
+
+_HIGHEST_SLOT = 999_000_000  # of nine digits; nobody rotates that often
 
 
 def refusal(facts: LogFacts) -> str | None:
@@ -15,8 +17,9 @@ def refusal(facts: LogFacts) -> str | None:
         return facts.directory.problem
     if is_ours(facts.base):
         return f"{facts.path}: has the name of an archive or temp; rename the log"
-    if is_too_long(facts.base):
-        return f"{facts.path}: the name is too long for archives beside it; shorten it to 236 bytes"
+    room = longest_base(facts.spec.naming)
+    if len(os.fsencode(facts.base)) > room:
+        return f"{facts.path}: the name is too long for archives beside it; shorten it to {room} bytes"
     return _odd_live(facts) or _odd_member(facts) or facts.refusal
 
 
@@ -47,6 +50,9 @@ def _odd_member(facts: LogFacts) -> str | None:
         where = os.path.join(facts.directory.resolved, entry.name)
         if not entry.is_regular:
             return f"{where}: is a {entry.kind} with the name of an archive or temp of ours; move it away"
+        name = parse_archive(entry.name)
+        if name is not None and (name.slot or 0) > _HIGHEST_SLOT:
+            return f"{where}: leaves no higher slot for the archives to move to; rename or remove it"
         if entry.stat.st_nlink > names[entry.id]:
             return f"{where}: has a hard link elsewhere, so it may be somebody else's file; remove the other name"
     return None

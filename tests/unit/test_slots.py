@@ -1,0 +1,139 @@
+"""The order of generations, and moves that overwrite nothing."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from logrotor.decide.naming import format_archive, stamp_of
+from logrotor.decide.slots import make_way, moved, newest_first, time_of
+from logrotor.model import Archive, ArchiveName, Codec, Entry
+from tests.support.facts import DAY, HERE, NOW, archive, entry
+
+SOMEWHERE = st.sampled_from([HERE, "/store"])
+
+
+@st.composite
+def rows(draw: st.DrawFn) -> list[Archive]:
+    """Archives of one log as crashes and settings leave them: holes, shared slots, two directories, both namings."""
+    names = st.one_of(
+        st.builds(ArchiveName, st.just("app.log"), st.integers(1, 12), codec=st.sampled_from(list(Codec))),
+        st.builds(
+            ArchiveName,
+            st.just("app.log"),
+            stamp=st.integers(0, 30).map(lambda day: stamp_of(NOW.timestamp() - day * DAY)),
+            copy=st.integers(0, 3),
+            codec=st.sampled_from([Codec.NONE, Codec.ZSTD]),
+        ),
+    )
+    found = draw(st.lists(st.tuples(names, SOMEWHERE, st.floats(0, 40 * DAY)), max_size=14, unique_by=lambda t: t[:2]))
+    return [Archive(name, entry(format_archive(name), age=age), where) for name, where, age in found]
+
+
+def slots(archives: list[Archive]) -> list[int]:
+    return sorted(a.name.slot for a in archives if a.name.slot is not None)
+
+
+@given(rows(), st.integers(1, 2))
+def test_moves_overwrite_nothing(found: list[Archive], first: int) -> None:
+    """Carried out one by one, in their order, no move meets a name that is taken."""
+    names = {(a.directory, a.entry.name) for a in found}
+    for source, move in make_way(found, first):
+        assert (source.directory, source.entry.name, source.entry.id) == (move.directory, move.source, move.id)
+        assert (move.directory, move.source) in names
+        assert (move.directory, move.target) not in names
+        names.remove((move.directory, move.source))
+        names.add((move.directory, move.target))
+    assert names == {(a.directory, a.entry.name) for a in moved(found, make_way(found, first))}
+
+
+@given(rows(), st.integers(1, 2))
+def test_moves_keep_the_order(found: list[Archive], first: int) -> None:
+    """The generations stand in the same order before and after, as far as their slots say it."""
+
+    def order(archives: list[Archive]) -> list[int]:
+        return [a.entry.id.inode for a in newest_first(a for a in archives if a.name.slot is not None)]
+
+    after = moved(found, make_way(found, first))
+    assert order(after) == order(found)
+    assert slots(after) == sorted(set(slots(after))), "each has a slot of its own"
+    assert not slots(after) or slots(after)[0] >= first
+    assert make_way(after, first) == []
+
+
+@given(rows(), st.integers(1, 2))
+def test_moves_go_up_and_only_to_the_first_gap(found: list[Archive], first: int) -> None:
+    """Nothing moves down, nothing beyond the first free slot moves, and codec and directory stay as they are."""
+    moves = make_way(found, first)
+    taken = set(slots(found))
+    for source, move in moves:
+        target = next(a for a in moved(found, moves) if a.entry.id == source.entry.id)
+        assert target.entry.name == move.target
+        assert (target.name.codec, target.directory, target.name.base) == (
+            source.name.codec, source.directory, source.name.base
+        )  # fmt: skip
+        assert source.name.slot is not None and target.name.slot is not None
+        assert source.name.slot < target.name.slot
+    if slots(found) == sorted(taken) and 1 in taken:  # no shared slots: a take pushes until a hole swallows it
+        gap = next(n for n in range(1, 99) if n not in taken)
+        assert all(source.name.slot < gap for source, _ in make_way(found, 2) if source.name.slot)
+
+
+@given(rows())
+def test_newest_first_loses_nothing(found: list[Archive]) -> None:
+    """Every archive stands in the row once; slots rise, stamps fall."""
+    row = newest_first(found)
+    assert sorted(a.path for a in row) == sorted(a.path for a in found)
+    numbered = [a.name.slot for a in row if a.name.slot is not None]
+    dated = [a.name.stamp for a in row if a.name.stamp is not None]
+    assert numbered == sorted(numbered) and dated == sorted(dated, reverse=True)
+
+
+def test_in_one_slot_the_plain_one_is_newer() -> None:
+    """app.log.1 beside app.log.1.zst: the compressed one is the older generation, and it moves."""
+    older, newer = archive("app.log.1.zst", age=0), archive("app.log.1", age=5 * DAY)
+    assert newest_first([older, newer]) == [newer, older]
+    assert [(a, m.target) for a, m in make_way([older, newer], 1)] == [(older, "app.log.2.zst")]
+
+
+def test_a_full_chain_shifts_fully() -> None:
+    """Highest first, each by one."""
+    chain = [archive(f"app.log.{n}.zst") for n in (1, 2, 3)]
+    assert [m.target for _, m in make_way(chain, 2)] == ["app.log.4.zst", "app.log.3.zst", "app.log.2.zst"]
+
+
+def test_a_hole_swallows_the_shift() -> None:
+    """1, 2 and 4: after a take only 1 and 2 have moved, and 4 is where it was."""
+    chain = [archive(f"app.log.{n}") for n in (1, 2, 4)]
+    assert [m.target for _, m in make_way(chain, 2)] == ["app.log.3", "app.log.2"]
+    assert make_way([archive("app.log.5")], 2) == []
+
+
+def test_slots_count_over_both_directories() -> None:
+    """An archive here makes the ones in the archive directory move too, each in its own directory."""
+    here, there = archive("app.log.1"), archive("app.log.2.zst", directory="/store")
+    moves = make_way([here, there], 2)
+    assert [(m.directory, m.target) for _, m in moves] == [("/store", "app.log.3.zst"), (HERE, "app.log.2")]
+
+
+@pytest.mark.parametrize(("written", "moment"), [(0.7, 0.7), (5.0, 0.0)])
+def test_the_time_of_a_dated_archive(written: float, moment: float) -> None:
+    """Its stamp, and within that second its last write; a file that was touched later stays where its stamp says."""
+    second = float(int(NOW.timestamp()))
+    found = archive(f"app.log-{stamp_of(second)}", age=-written)
+    assert time_of(found) == pytest.approx(second + moment, abs=0.001)
+
+
+def test_copies_of_one_second_are_in_the_order_of_their_number() -> None:
+    """-2 is newer than -1, and -10 than -9."""
+    stem = f"app.log-{stamp_of(0)}"
+    names = [stem, f"{stem}-1", f"{stem}-9", f"{stem}-10"]
+    assert [a.entry.name for a in newest_first(archive(n) for n in names)] == names[::-1]
+
+
+def test_moved_archives_are_the_same_files() -> None:
+    """A rename changes the name and nothing else."""
+    one = archive("app.log.1", 77)
+    (after,) = moved([one], make_way([one], 2))
+    assert after.entry == Entry("app.log.2", one.entry.stat) and after.name.slot == 2
