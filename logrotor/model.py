@@ -380,13 +380,17 @@ class FinishTake:
 
 @dataclass(frozen=True, slots=True)
 class CreateLive:
-    """Create the live log, empty, with its mode. ``parents``: missing parent folders are made first (0755)."""
+    """Create the live log, empty, with its mode, or give it its mode if a crash came between the two.
+
+    ``parents``: missing parent folders are made first (0755). ``like``: whose ACL and security label it gets.
+    """
 
     directory: str
     base: str
     mode: int
     reason: str
     parents: bool = False
+    like: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -28,6 +29,7 @@ from logrotor.model import (
     Written,
 )
 
+_STREAM = re.compile(r"/dev/(?!shm/)|/proc/[^/]+/fd/")
 Remember = Callable[[str], LogMemory]
 
 
@@ -137,6 +139,7 @@ class Surveyor:
         archive_dir, refusal = self._archive_dir(claim, places)
         elsewhere = self._elsewhere(directory, archive_dir, memory)
         archives = [a for d in (directory, *elsewhere) for a in _archives(d, claim.base)]
+        names = _names(claim.base, (directory, *elsewhere))
         return LogFacts(
             spec=spec,
             path=claim.path,
@@ -146,8 +149,8 @@ class Surveyor:
             elsewhere=elsewhere,
             archive_dir=archive_dir,
             memory=memory,
-            writers=self._writers(claim, family, archives),
-            duplicates=_duplicates(archives, directory.resolved),
+            writers=self._writers(claim, family, archives, names),
+            duplicates=_duplicates(archives, directory.resolved, names),
             birth=lambda: _birth(claim.path),
             literal=claim.literal,
             refusal=refusal or self._refusal(claim, family),
@@ -155,14 +158,14 @@ class Surveyor:
         )
 
     def _is_none_of_ours(self, claim: _Claim, family: Family) -> bool:
-        """A log that links to /dev/stdout, as in many containers, is no file to rotate."""
-        if family.live is None or family.live.kind != "symlink":
+        """A log that links to /dev/stdout, as in many containers, is no file to rotate; a stranger's link is an error."""
+        if family.live is None or family.live.kind != "symlink" or family.live.stat.st_uid not in (0, os.geteuid()):
             return False
         try:
             target = os.readlink(claim.path)
         except OSError:
             return False
-        if not target.startswith(("/dev/", "/proc/")):
+        if not _STREAM.match(os.path.normpath(target)):
             return False
         self.found.skipped.append(Waiting(claim.path, f"links to {target}"))
         return True
@@ -198,7 +201,9 @@ class Surveyor:
         found = [self._look(path) for path in paths if path is not None]
         return tuple(d for d in found if not d.missing and (d.id is None or d.id != beside.id))
 
-    def _writers(self, claim: _Claim, family: Family, archives: Iterable[Archive]) -> Mapping[FileId, Writers]:
+    def _writers(
+        self, claim: _Claim, family: Family, archives: Iterable[Archive], names: Mapping[FileId, int]
+    ) -> Mapping[FileId, Writers]:
         """Of the replacement and of each plain archive: everything that somebody could still write."""
         wanted: list[tuple[str, Entry]] = [
             (a.directory, a.entry) for a in archives if a.name.codec is Codec.NONE and a.entry.is_regular
@@ -209,16 +214,16 @@ class Surveyor:
         for directory, entry in wanted:
             known = self._look(directory)
             kind = known.file_system.type if known.file_system is not None else "unknown"
-            proven = self._prove(directory, entry, kind)
+            proven = self._prove(directory, entry, kind, names[entry.id])
             if proven is not None:
                 found[entry.id] = proven
         return found
 
-    def _prove(self, directory: str, entry: Entry, kind: str) -> Writers | None:
+    def _prove(self, directory: str, entry: Entry, kind: str, names: int) -> Writers | None:
         processes = self._look_at_processes() if entry.stat.st_uid != os.geteuid() else None
         try:
             with self._dirs.use(directory) as logdir:
-                found = snapshot.writers_of(logdir, entry, kind, processes)
+                found = snapshot.writers_of(logdir, entry, kind, processes, names)
         except (LogrotorError, OSError):
             return None
         if isinstance(found, Written) and not found.pids:  # the lease tells that somebody writes; /proc tells who
@@ -278,13 +283,24 @@ def _archives(directory: Directory, base: str) -> list[Archive]:
     return family.archives if family is not None else []
 
 
-def _duplicates(archives: Iterable[Archive], beside: str) -> dict[str, str]:
+def _names(base: str, directories: Iterable[Directory]) -> Mapping[FileId, int]:
+    """How many names of ours each file has: two, where a crash came between a link and an unlink."""
+    found: Counter[FileId] = Counter()
+    for directory in directories:
+        family = directory.families.get(base, Family())
+        entries = [family.live, family.replacement, *family.temps, *(a.entry for a in family.archives)]
+        found.update(entry.id for entry in entries if entry is not None)
+    return found
+
+
+def _duplicates(archives: Iterable[Archive], beside: str, names: Mapping[FileId, int]) -> dict[str, str]:
     """Archives whose finished form is published already: what a crash between the two steps leaves."""
-    known = [a for a in archives if a.entry.is_regular and a.entry.stat.st_nlink == 1]
+    known = [a for a in archives if a.entry.is_regular and a.entry.stat.st_nlink <= names[a.entry.id]]
     found: dict[str, str] = {}
     for one in known if len(known) > 1 else ():
         for twin in known:
-            if _could_be_twins(one, twin, beside) and snapshot.are_equal(one, twin):
+            most = max(names[one.entry.id], names[twin.entry.id])
+            if _could_be_twins(one, twin, beside) and snapshot.are_equal(one, twin, most):
                 found[one.path] = twin.path
                 break
     return found
@@ -294,7 +310,7 @@ def _could_be_twins(one: Archive, twin: Archive, beside: str) -> bool:
     """Could ``twin`` be the finished form of ``one``? Only then are their bytes compared."""
     compressed = one.name.codec is Codec.NONE and twin.name.codec is not Codec.NONE
     relocated = one.name.codec is twin.name.codec and one.directory == beside != twin.directory
-    if not compressed and not relocated:
+    if one.entry.id == twin.entry.id or not (compressed or relocated):
         return False
     if one.name.slot is not None and twin.name.slot is None:
         # The same second is not enough: two generations of a log that repeats itself could have the same bytes.

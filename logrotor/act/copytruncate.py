@@ -31,6 +31,8 @@ from logrotor.model import CopyInFlight, Copytruncate, FileId, FinishCopytruncat
 
 _APPENDING = os.O_RDWR | os.O_APPEND  # so that our own descriptor is not taken for a writer that overwrites
 
+_ROUNDS = 20  # looks at a log that is copied while it grows
+
 
 @dataclass(frozen=True, slots=True)
 class Copied:
@@ -118,6 +120,9 @@ def finish(dirs: Directories, step: FinishCopytruncate, memory: Memory) -> bool:
             return False
         live = logdir.open_file(step.base, entry.id, _APPENDING)
         try:
+            if os.fstat(live).st_size < record.length:  # cut by now, if the archive was there to cut it for
+                memory.end_copy(record.path)
+                return step.archive is not None or record.stage == "marked"
             if not _belongs(logdir, step, live):
                 memory.end_copy(record.path)
                 return False
@@ -183,7 +188,7 @@ def _cut(logdir: LogDir, record: CopyInFlight, memory: Memory, live: int, block:
         files.punch(live, block)
         files.sync(live)
         memory.mark_copy(record.path)
-    if files.starts_with_hole(live, block):
+    if files.starts_with_hole(live, block) and os.fstat(live).st_size > record.length:
         files.collapse(live, record.length)
         files.sync(live)
     memory.end_copy(record.path)
@@ -191,23 +196,37 @@ def _cut(logdir: LogDir, record: CopyInFlight, memory: Memory, live: int, block:
 
 
 def _truncate(logdir: LogDir, record: CopyInFlight, memory: Memory, live: int) -> int:
-    """Copy what came meanwhile until nothing more comes, then truncate at once: what falls in between is lost."""
+    """Copy what came meanwhile until nothing more comes, then truncate at once: what falls in between is lost.
+
+    The last of it is short, and synced only after the cut: a line may come with every millisecond before it.
+    """
     slot = os.path.basename(record.path) + ".1"
     entry = logdir.stat(slot)
     if entry is None or entry.id.inode != record.archive_inode:
         raise Stale(f"{slot}: moved by another run")
     out = logdir.open_file(slot, entry.id, os.O_RDWR)
     try:
-        size = os.fstat(out).st_size
-        while (grown := os.fstat(live).st_size) > size:
-            _transfer(live, out, size, grown)
-            files.sync_and_close_check(out)
-            size = grown
+        _catch_up(live, out)
+        files.sync_and_close_check(out)
+        size = _catch_up(live, out)
         files.truncate(live)
+        files.sync_and_close_check(out)
         memory.end_copy(record.path)
         return size
     finally:
         os.close(out)
+
+
+def _catch_up(live: int, out: int) -> int:
+    """Copy what the log has and the archive has not; returns its bytes. A writer faster than us is not followed."""
+    size = os.fstat(out).st_size
+    for _ in range(_ROUNDS):
+        grown = os.fstat(live).st_size
+        if grown <= size:
+            break
+        _transfer(live, out, size, grown)
+        size = grown
+    return size
 
 
 def _belongs(logdir: LogDir, step: FinishCopytruncate, live: int) -> bool:

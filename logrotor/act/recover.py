@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 from logrotor.act import copytruncate, retire, take
 from logrotor.disk.directories import Directories
 from logrotor.disk.memory import Memory
@@ -43,4 +45,10 @@ def _create(dirs: Directories, step: CreateLive) -> bool:
     if step.parents:
         dirs.make(step.directory)
     with dirs.use(step.directory) as logdir:
-        return logdir.create_live(step.base, step.mode)
+        if step.like is None:
+            return logdir.create_live(step.base, step.mode)
+        like = logdir.open_file(step.like)
+        try:
+            return logdir.create_live(step.base, step.mode, like)
+        finally:
+            os.close(like)

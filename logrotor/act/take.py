@@ -107,6 +107,7 @@ def take_by_rename(logdir: LogDir, step: Take, fd: int, old: int) -> None:
     killed before ...  | directory shows                        | next plan
     move               | .app.log.new, empty, unused            | drop it
     create             | .app.log.new, unused, and no live log  | create the log, then drop the temp
+    chmod of the new   | both, the log of the unfinished mode   | finish the log, then drop the temp
     drop               | .app.log.new, unused                   | drop it
     """
     _move_live(logdir, step)

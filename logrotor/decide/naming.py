@@ -30,6 +30,9 @@ _ARCHIVE = re.compile(
     r"(?P<suffix>\.gz|\.bz2|\.xz|\.zst)?",
     re.DOTALL,
 )
+# A file that we create under its final name has this mode until it is what it shall be: an empty one of it keeps
+# the name of an archive free, and a log of it still lacks its mode. The sticky bit means nothing on a file.
+UNFINISHED_MODE = 0o1600
 _NAME_MAX = 255  # bytes; every file system that we know
 _LONGEST = {Naming.NUMBERED: "..999999999.zst.tmp", Naming.DATED: ".-20261121T070000Z-999999999.zst.tmp"}
 
@@ -92,6 +95,11 @@ def stamp_time(stamp: str) -> float | None:
         return datetime.strptime(stamp, _STAMP).replace(tzinfo=UTC).timestamp()
     except ValueError:
         return None
+
+
+def is_unfinished(mode: int) -> bool:
+    """Is it the mode of a file that we did not finish? Its ACL may have come already, which sets the group's bits."""
+    return mode & 0o7700 == UNFINISHED_MODE
 
 
 def longest_base(naming: Naming) -> int:

@@ -23,6 +23,7 @@ from logrotor.model import (
     Due,
     LogPlan,
     Method,
+    Nobody,
     NotDue,
     Remove,
     Take,
@@ -133,10 +134,13 @@ def _ask(draft: Draft) -> None:
 
 def _why_ask(draft: Draft, archive: Archive) -> str:
     memory, name = draft.facts.memory, archive.entry.name
-    if isinstance(draft.facts.writers.get(archive.entry.id), Written):
+    writers = draft.facts.writers.get(archive.entry.id)
+    if isinstance(writers, Written):
         return f"{name} is still written"
     if memory.request_failed is not None:
         return f"{name}: the last request failed"
+    if archive.name.stamp is not None and isinstance(writers, Nobody):
+        return ""  # an archive gets its date after the request, so its ctime is always later than that
     if not proof.was_asked(archive.entry, memory.request_delivered, draft.now.timestamp()):
         return f"{name}: no request was delivered since it was taken"
     return ""

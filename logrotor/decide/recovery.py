@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from logrotor.decide.facts import LogFacts
-from logrotor.decide.naming import parse_archive
+from logrotor.decide.naming import is_unfinished, parse_archive, replacement_name
 from logrotor.decide.slots import make_way, moved
 from logrotor.model import (
     Archive,
@@ -23,8 +23,6 @@ from logrotor.model import (
     Step,
 )
 
-RESERVED_MODE = 0o1600  # see LogDir.move: an empty file that keeps a name free
-
 
 @dataclass(slots=True)
 class Recovery:
@@ -41,11 +39,12 @@ def recover(facts: LogFacts) -> Recovery:
     for directory in facts.elsewhere:
         if facts.base in directory.families:
             found.archives += directory.families[facts.base].archives
-    _finish_copytruncate(facts, found)
     _drop_reserved_names(found)
     _drop_aliases(facts, found)
     _drop_temps(facts, found)
+    _finish_copytruncate(facts, found)
     _drop_duplicates(facts, found)
+    _restore_live(facts, found)
     _finish_replacement(facts, found)
     if not found.took:
         _separate(found)
@@ -77,7 +76,7 @@ def _drop_reserved_names(found: Recovery) -> None:
 
 
 def _is_reserved(entry: Entry) -> bool:
-    return entry.size == 0 and entry.stat.st_mode & 0o7777 == RESERVED_MODE
+    return entry.size == 0 and is_unfinished(entry.stat.st_mode)
 
 
 def _drop_aliases(facts: LogFacts, found: Recovery) -> None:
@@ -135,12 +134,10 @@ def _drop_duplicates(facts: LogFacts, found: Recovery) -> None:
 def _finish_replacement(facts: LogFacts, found: Recovery) -> None:
     """``.BASE.new`` is an unused replacement if it is empty and surely nobody writes it; else it is a taken log."""
     entry, directory = facts.family.replacement, facts.directory.resolved
-    if entry is None or any(isinstance(s, DropAlias) and s.name == entry.name for s in found.steps):
+    if entry is None or _is_dropped(entry, found):
         return
     writers = facts.writers.get(entry.id)
-    unused = entry.size == 0 and isinstance(writers, Nobody)
-    _restore_live(facts, found)
-    if unused:
+    if entry.size == 0 and isinstance(writers, Nobody):
         found.steps.append(DropTemp(directory, entry.name, entry.id, "an unused replacement"))
         return
     _separate(found)
@@ -153,11 +150,21 @@ def _finish_replacement(facts: LogFacts, found: Recovery) -> None:
     found.took = True
 
 
+def _is_dropped(replacement: Entry, found: Recovery) -> bool:
+    return any(isinstance(step, DropAlias) and step.name == replacement.name for step in found.steps)
+
+
 def _restore_live(facts: LogFacts, found: Recovery) -> None:
-    spec = facts.spec
-    if facts.family.live is None and spec.create and spec.method is Method.RENAME:
+    """The replacement, which still is there, has the ACL and the label of the old log."""
+    spec, live, replacement = facts.spec, facts.family.live, facts.family.replacement
+    if live is None and replacement is not None and spec.create and spec.method is Method.RENAME:
         reason = "an interrupted run left no live log"
-        found.steps.append(CreateLive(facts.directory.resolved, facts.base, spec.create_mode, reason))
+    elif live is not None and is_unfinished(live.stat.st_mode):
+        reason = "an interrupted run left the live log without its mode"
+    else:
+        return
+    like = replacement_name(facts.base) if replacement is not None and not _is_dropped(replacement, found) else None
+    found.steps.append(CreateLive(facts.directory.resolved, facts.base, spec.create_mode, reason, like=like))
 
 
 def _separate(found: Recovery) -> None:

@@ -14,13 +14,12 @@ import stat
 import threading
 from collections.abc import Iterator
 
-from logrotor.decide.naming import temp_name
+from logrotor.decide.naming import UNFINISHED_MODE, is_unfinished, temp_name
 from logrotor.disk import calls, walk
 from logrotor.disk.calls import change
 from logrotor.errors import Busy, Refused, Stale
 from logrotor.model import Entry, FileId
 
-RESERVED_MODE = 0o1600  # an empty file of this mode keeps a name free; the sticky bit means nothing on a file
 _NO_LINKS = frozenset({errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK, errno.EINVAL})
 _NO_RENAMEAT2 = frozenset({errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP})
 _NO_FLOCK = frozenset({errno.EOPNOTSUPP, errno.ENOSYS, errno.ENOLCK, errno.EINVAL})
@@ -86,8 +85,11 @@ class LogDir:
             raise Stale(f"{self._path(name)}: changed since the plan was made")
         return entry
 
-    def open_file(self, name: str, file: FileId | None = None, flags: int = os.O_RDONLY) -> int:
-        """Open a regular file with no second name, never waiting (O_NONBLOCK) and never through a link."""
+    def open_file(self, name: str, file: FileId | None = None, flags: int = os.O_RDONLY, *, names: int = 1) -> int:
+        """Open a regular file, never waiting (O_NONBLOCK) and never through a link.
+
+        It has no name besides this one; ``names``: or no more than these, which the caller knows to be ours.
+        """
         try:
             fd = os.open(name, _READ | flags, dir_fd=self.fd)
         except OSError as error:
@@ -99,7 +101,7 @@ class LogDir:
         if file is not None and (status.st_dev, status.st_ino) != file:
             os.close(fd)
             raise Stale(f"{self._path(name)}: changed since the plan was made")
-        if not stat.S_ISREG(status.st_mode) or status.st_nlink > 1:
+        if not stat.S_ISREG(status.st_mode) or status.st_nlink > names:
             os.close(fd)
             raise Refused(f"{self._path(name)}: not a regular file with one name only")
         return fd
@@ -143,12 +145,18 @@ class LogDir:
         change("chmod", os.fchmod, fd, mode)
 
     def create_live(self, name: str, mode: int, like: int | None = None) -> bool:
-        """Create a missing live log. False: a writer was faster, which is just as well."""
+        """Create a missing live log. False: a writer was faster, which is just as well.
+
+        killed before ... | directory shows                    | next plan
+        chmod             | the log, with the unfinished mode  | dress it
+        """
         try:
-            fd = change("create", os.open, name, _NEW | os.O_WRONLY, 0o600, dir_fd=self.fd)
+            fd = change("create", os.open, name, _NEW | os.O_RDONLY, UNFINISHED_MODE, dir_fd=self.fd)
         except FileExistsError:
-            return False
+            fd = self.open_file(name)
         try:
+            if not is_unfinished(os.fstat(fd).st_mode):
+                return False
             self.dress(fd, mode, like)
         finally:
             os.close(fd)
@@ -207,13 +215,12 @@ class LogDir:
     def _move_to_reserved(self, source: str, target: str, to: LogDir) -> None:
         """Where neither renameat2 nor link exists: keep the name with an empty file of our own, then rename over it.
 
-        killed before ... | directory shows                        | next plan
-        rename            | the target, empty and marked by its mode | drop it
+        killed before ... | directory shows                           | next plan
+        rename            | the target, empty, of the unfinished mode | drop it
         """
-        fd = change("create", os.open, target, _NEW | os.O_RDWR, 0o600, dir_fd=to.fd)
+        fd = change("create", os.open, target, _NEW | os.O_RDWR, UNFINISHED_MODE, dir_fd=to.fd)
         try:
             self._lock(fd, target)
-            change("chmod", os.fchmod, fd, RESERVED_MODE)
             try:
                 change("rename", os.rename, source, target, src_dir_fd=self.fd, dst_dir_fd=to.fd)
             except OSError:

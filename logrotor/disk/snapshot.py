@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 
 from logrotor.decide import naming
@@ -102,10 +103,12 @@ def file_system(fd: int, device: int) -> FileSystem:
     )
 
 
-def writers_of(logdir: LogDir, entry: Entry, kind: str, processes: writers.Processes | None) -> Writers | None:
-    """Who writes ``entry``; None where it cannot be opened as a regular file with one name."""
+def writers_of(
+    logdir: LogDir, entry: Entry, kind: str, processes: writers.Processes | None, names: int
+) -> Writers | None:
+    """Who writes ``entry``; None where it cannot be opened as a regular file with ``names`` names."""
     try:
-        fd = logdir.open_file(entry.name, entry.id)
+        fd = logdir.open_file(entry.name, entry.id, names=names)
     except (LogrotorError, OSError):
         return None
     try:
@@ -114,16 +117,15 @@ def writers_of(logdir: LogDir, entry: Entry, kind: str, processes: writers.Proce
         os.close(fd)
 
 
-def are_equal(one: Archive, other: Archive) -> bool:
-    """Do two archives hold the same bytes after decompression? A damaged one equals nothing."""
+def are_equal(one: Archive, other: Archive, names: int) -> bool:
+    """Do two archives, each with at most ``names`` names, hold the same bytes? A damaged one equals nothing."""
     try:
-        with LogDir(one.directory) as here, LogDir(other.directory) as there:
-            first, second = here.open_file(one.entry.name, one.entry.id), there.open_file(other.entry.name)
-            try:
-                return codecs.same_content((first, one.name.codec), (second, other.name.codec))
-            finally:
-                os.close(first)
-                os.close(second)
+        with LogDir(one.directory) as here, LogDir(other.directory) as there, contextlib.ExitStack() as opened:
+            first = here.open_file(one.entry.name, one.entry.id, names=names)
+            opened.callback(os.close, first)
+            second = there.open_file(other.entry.name, other.entry.id, names=names)
+            opened.callback(os.close, second)
+            return codecs.same_content((first, one.name.codec), (second, other.name.codec))
     except (LogrotorError, OSError, EOFError, ValueError):
         return False
 
