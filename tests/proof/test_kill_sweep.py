@@ -1,0 +1,33 @@
+"""Killed before any of its changing calls, a run is finished by the next ordinary one, and nothing is lost."""
+
+from __future__ import annotations
+
+import itertools
+
+import pytest
+
+from tests.proof.places import Places, places
+from tests.proof.scenarios import CALM, COMPANIES, LOSSY, NOBODY, SCENARIOS, Company, Scenario
+from tests.proof.trial import Trial, verdict
+
+__all__ = ["places"]
+
+
+PAIRS = [(scenario, company) for scenario in SCENARIOS for company in COMPANIES]
+# Where no range can be collapsed, what is written in the middle of a run may be lost; nothing else, and never twice.
+PAIRS += [(LOSSY, NOBODY), (LOSSY, CALM)]
+
+
+@pytest.mark.parametrize(("scenario", "company"), PAIRS, ids=str)
+def test_killed_before_each_change(scenario: Scenario, company: Company, places: Places) -> None:
+    """One ordinary run later: no line lost or doubled, no stray, the log there, its writers asked to reopen it."""
+    found: list[str] = []
+    with Trial(scenario, company, places) as trial:
+        for nth in itertools.count(1):
+            trial.reset()
+            operation = trial.first_killed(nth)
+            found += trial.recover(f"killed before {nth} ({operation})")
+            if operation is None:
+                break
+    print(f"{nth} points")
+    verdict(found)
