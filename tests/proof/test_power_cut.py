@@ -182,8 +182,8 @@ class Stranger:
         os._exit(done)
 
 
-def run_until(world: World, last: int, moments: Moments, *, without: str = "") -> int:
-    """A run that stops dead after ``last`` operations; gives back how many there were.
+def run_until(world: World, last: int, moments: Moments, *, without: str = "") -> list[str]:
+    """A run that stops dead after ``last`` operations (0: never); gives back what was done.
 
     ``without``: an operation that is left out, to see whether that is noticed.
     """
@@ -198,7 +198,7 @@ def run_until(world: World, last: int, moments: Moments, *, without: str = "") -
             os._exit(99)
     os.close(writer)
     _, status = os.waitpid(pid, 0)
-    done = len(os.read(reader, 1 << 16))
+    done = os.read(reader, 1 << 16).decode().split()
     os.close(reader)
     lines = stranger.end()
     if held:
@@ -214,7 +214,7 @@ def _run_in_child(world: World, last: int, moments: Moments, stranger: Stranger,
         nonlocal done
         result = None if operation == without else function(*args, **kwargs)
         done += 1
-        os.write(told, b"+")
+        os.write(told, operation.encode() + b"\n")
         if moments(done):
             stranger.disturb()
         if done == last:
@@ -233,7 +233,7 @@ def cut_after(world: World, last: int, moments: Moments) -> bool:
     done = run_until(world, last, moments)
     world.mount.power_cut()
     world.judge()
-    return done == last
+    return len(done) == last
 
 
 # ---------------------------------------------------------------- the sweeps
@@ -275,7 +275,7 @@ def test_power_cut_shows_what_a_missing_fsync_costs(tmp_path: Path, fstype: str)
     """The finder proves itself: a run that syncs nothing loses a generation once the names are committed."""
     with built(tmp_path, fstype, SCENES[0], "elsewhere") as world:
         world.lay_out()
-        done = run_until(world, 0, never, without="sync")
+        done = len(run_until(world, 0, never, without="sync"))
         world.lay_out()
         run_until(world, 0, lambda n: n == done, without="sync")
         world.mount.power_cut()
@@ -292,3 +292,17 @@ def test_a_dead_file_system_elsewhere_stops_nobody(tmp_path: Path) -> None:
                 os.stat(f"/proc/self/fd/{file.fileno()}")
             report = world.rotator.run()
         assert (report.rotated, report.failed) == (1, ())
+
+
+@pytest.mark.parametrize("fstype", ["ext4", "xfs"])
+def test_the_record_of_a_collapse_outlives_a_power_cut(tmp_path: Path, fstype: str) -> None:
+    """Cut when the copy has its name for good and the log is still whole: the record tells, and nothing is doubled."""
+    with built(tmp_path, fstype, SCENES[5], "beside") as world:
+        world.lay_out()
+        done = run_until(world, 0, never)
+        recorded = done.index("commit", done.index("write"))
+        named = done.index("sync", done.index("rename", recorded))
+        cut = done.index("collapse", named)
+        assert named < cut
+        for last in range(named, cut):
+            assert cut_after(world, last + 1, never)

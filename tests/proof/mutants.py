@@ -1,0 +1,243 @@
+"""The finder proves itself: known bugs, each put into a copy of the package, and the quick test that must notice it.
+
+``python -m tests.proof.mutants [-v] [WORD ...]`` plants them, or those with a WORD in their name, one by one and prints
+what became of each. A mutant that survives, does
+not apply, or names a test that fails without it is an error. To add one: an exact piece of the source that stands
+there once, what it becomes, and a test.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+CHECKOUT = Path(__file__).resolve().parents[2]
+ORDER = "tests/proof/test_order.py::"
+LIVE = "tests/proof/test_live_writers.py::"
+SECONDS = 120
+
+
+@dataclass(frozen=True, slots=True)
+class Mutant:
+    """A bug: in ``file``, each first text of ``changes`` becomes the second. ``test`` must fail then."""
+
+    name: str
+    file: str
+    changes: tuple[tuple[str, str], ...]
+    test: str
+
+    def applied(self, tree: Path) -> str:
+        """The mutated source. Raises ValueError unless every text stands there exactly once."""
+        source = (tree / self.file).read_text()
+        found = [(source.find(old), old, new) for old, new in self.changes]
+        for _, old, _ in found:
+            if source.count(old) != 1:
+                raise ValueError(f"{self.name}: {source.count(old)} times in {self.file}: {old!r}")
+        for at, old, new in sorted(found, reverse=True):
+            source = source[:at] + new + source[at + len(old) :]
+        return source
+
+    def plant(self, tree: Path) -> None:
+        """Raises ValueError, or SyntaxError if it does not compile."""
+        source = self.applied(tree)
+        compile(source, self.file, "exec")
+        (tree / self.file).write_text(source)
+
+
+MUTANTS = (
+    Mutant(
+        "the archive is not synced",
+        "logrotor/act/compress.py",
+        (("files.sync_and_close_check(out)\n", "pass\n"),),
+        ORDER + "test_the_original_goes_last[zstd]",
+    ),
+    Mutant(
+        "the directory is not synced before the original goes",
+        "logrotor/act/compress.py",
+        (("target.sync()\n", "pass\n"),),
+        ORDER + "test_the_archive_directory_is_durable_before_the_original_goes",
+    ),
+    Mutant(
+        "the original goes before its archive has a name",
+        "logrotor/act/compress.py",
+        (
+            ("_publish(target, temp, step.to_name)\n", "source.remove(step.name, step.id)\n"),
+            ("_check_original(source, target, step, out)\n", "_publish(target, temp, step.to_name)\n"),
+            ("source.remove(step.name, step.id)\n", "pass\n"),
+        ),
+        ORDER + "test_the_original_goes_last[gzip]",
+    ),
+    Mutant(
+        "the archive is not verified",
+        "logrotor/act/compress.py",
+        (("_verify(fd, out, step)\n", "pass\n"),),
+        ORDER + "test_an_archive_that_does_not_hold_the_bytes_is_not_published",
+    ),
+    Mutant(
+        "a failed fsync is passed over",
+        "logrotor/disk/files.py",
+        (
+            (
+                '    change("sync", os.fsync, fd)\n',
+                '    try:\n        change("sync", os.fsync, fd)\n    except OSError:\n        pass\n',
+            ),
+        ),
+        ORDER + "test_a_failed_fsync_keeps_the_original",
+    ),
+    Mutant(
+        "a short write is taken for a whole one",
+        "logrotor/disk/files.py",
+        (
+            (
+                'view = view[change("write", os.write, fd, view) :]\n',
+                'view = view[:change("write", os.write, fd, view) * 0]\n',
+            ),
+        ),
+        ORDER + "test_a_short_write_is_not_the_end",
+    ),
+    Mutant(
+        "the replacement is dressed after the exchange",
+        "logrotor/act/take.py",
+        (
+            ("logdir.dress(fd, step.mode, like=old)\n", "pass\n"),
+            (
+                "return _put_in_place(logdir, step, fd, old)\n",
+                "return _put_in_place(logdir, step, fd, old), logdir.dress(fd, step.mode, like=old)\n",
+            ),
+        ),
+        ORDER + "test_a_replacement_is_dressed_before_it_is_seen",
+    ),
+    Mutant(
+        "what the exchange brought is not looked at",
+        "logrotor/act/take.py",
+        (("logdir.expect(name, step.id)\n    except Stale:\n", "pass\n    except Stale:\n"),),
+        ORDER + "test_what_was_put_in_the_logs_place_is_put_back",
+    ),
+    Mutant(
+        "a rename goes over what is there",
+        "logrotor/disk/logdir.py",
+        (("to.fd, target, calls.RENAME_NOREPLACE)", "to.fd, target, 0)"),),
+        ORDER + "test_a_name_that_appears_is_never_renamed_over",
+    ),
+    Mutant(
+        "O_TRUNC for O_EXCL",
+        "logrotor/disk/logdir.py",
+        (("_NEW = os.O_CREAT | os.O_EXCL |", "_NEW = os.O_CREAT | os.O_TRUNC |"),),
+        ORDER + "test_a_temp_that_appears_is_not_taken_over",
+    ),
+    Mutant(
+        "a path for the directory's descriptor",
+        "logrotor/disk/logdir.py",
+        (
+            (
+                'change("create", os.open, name, _NEW | os.O_RDWR, 0o600, dir_fd=self.fd)',
+                'change("create", os.open, os.path.join(self.path, name), _NEW | os.O_RDWR, 0o600)',
+            ),
+        ),
+        ORDER + "test_every_call_is_relative_to_the_directory_that_was_opened",
+    ),
+    Mutant(
+        "no lock on a temp",
+        "logrotor/disk/logdir.py",
+        (("fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)\n", "pass\n"),),
+        ORDER + "test_a_temp_of_a_living_run_is_left_alone",
+    ),
+    Mutant(
+        "slots are shifted past a gap",
+        "logrotor/decide/slots.py",
+        (("wanted = max(slot, free)\n", "wanted = slot + 1\n"),),
+        ORDER + "test_a_hole_is_filled_and_nothing_beyond_it_moves",
+    ),
+    Mutant(
+        "a refused lease is ignored",
+        "logrotor/disk/writers.py",
+        (('return Written("lease")\n', 'return Nobody("lease")\n'),),
+        LIVE + "test_what_is_written_is_neither_compressed_nor_removed[10]",
+    ),
+    Mutant(
+        "unknown is taken for nobody",
+        "logrotor/decide/proof.py",
+        (("return _why_not_unknown(why, entry, delivered, now)\n", "return None\n"),),
+        ORDER + "test_unknown_is_never_nobody",
+    ),
+    Mutant(
+        "a collapse leaves no record",
+        "logrotor/act/copytruncate.py",
+        (("memory.begin_copy(record)\n", "pass\n"),),
+        ORDER + "test_a_copytruncate_that_died_before_the_cut_is_not_done_twice",
+    ),
+    Mutant(
+        "the mark of a collapse is recorded before it is durable",
+        "logrotor/act/copytruncate.py",
+        (("files.punch(live, block)\n        files.sync(live)\n", "files.punch(live, block)\n"),),
+        ORDER + "test_a_collapse_is_recorded_marked_and_durable_at_each_step",
+    ),
+    Mutant(
+        "a record that a power cut forgets",
+        "logrotor/disk/memory.py",
+        (("PRAGMA synchronous = EXTRA", "PRAGMA synchronous = OFF"),),
+        "tests/proof/test_power_cut.py::test_the_record_of_a_collapse_outlives_a_power_cut[ext4]",
+    ),
+)
+
+
+@contextmanager
+def copied() -> Iterator[Path]:
+    """The package and its tests, ready to be spoilt."""
+    with tempfile.TemporaryDirectory(prefix="mutant-") as folder:
+        tree = Path(folder)
+        shutil.copytree(CHECKOUT, tree, ignore=shutil.ignore_patterns("__pycache__", ".*"), dirs_exist_ok=True)
+        tree.chmod(0o755)
+        yield tree
+
+
+def fails(tree: Path, *tests: str) -> str | None:
+    """What the first failing test said, or None if all passed. Raises RuntimeError if they did not run."""
+    argv = [sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", "-p", "no:xdist", *tests]
+    environment = {**os.environ, "PYTHONPATH": str(tree), "PYTHONDONTWRITEBYTECODE": "1"}
+    environment.pop("PYTEST_ADDOPTS", None)
+    done = subprocess.run(argv, cwd=tree, env=environment, capture_output=True, text=True, check=False, timeout=SECONDS)
+    if done.returncode not in (0, 1) or " skipped" in done.stdout.splitlines()[-1]:
+        raise RuntimeError(f"{' '.join(tests)}: did not run\n{done.stdout}{done.stderr}")
+    if done.returncode == 0:
+        return None
+    said = [line[1:].strip() for line in done.stdout.splitlines() if line.startswith("E  ")]
+    return said[0] if said else "failed"
+
+
+def killed(mutant: Mutant) -> str | None:
+    """What the mutant's test said about it; None: it survived. Raises ValueError, SyntaxError or RuntimeError."""
+    with copied() as tree:
+        mutant.plant(tree)
+        return fails(tree, mutant.test)
+
+
+def main(chosen: Sequence[str]) -> int:
+    words = [word for word in chosen if word != "-v"]
+    mutants = [m for m in MUTANTS if not words or any(word in m.name for word in words)]
+    with copied() as tree:
+        sick = fails(tree, *dict.fromkeys(mutant.test for mutant in mutants))
+    if sick is not None:
+        print(f"the tests fail without any mutant: {sick}")
+        return 1
+    survivors = 0
+    for mutant in mutants:
+        said = killed(mutant)
+        survivors += said is None
+        print(f"{'SURVIVED' if said is None else 'caught':9} {mutant.name:58} {mutant.test.split('::')[1]}")
+        if said is not None and "-v" in chosen:
+            print(f"{'':9} {said[:150]}")
+        sys.stdout.flush()
+    print(f"{len(mutants) - survivors} of {len(mutants)} caught")
+    return 1 if survivors else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

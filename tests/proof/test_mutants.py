@@ -1,0 +1,34 @@
+"""Each known bug is caught by the test that it names, and by nothing else being wrong."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.proof.mutants import CHECKOUT, MUTANTS, Mutant, copied, fails, killed
+
+EACH = pytest.mark.parametrize("mutant", MUTANTS, ids=lambda mutant: mutant.name)
+
+
+@EACH
+def test_it_applies_and_compiles(mutant: Mutant) -> None:
+    """Its text stands in the source exactly once. If you changed that piece, change the mutant with it."""
+    compile(mutant.applied(CHECKOUT), mutant.file, "exec")
+
+
+def test_there_are_enough() -> None:
+    """No two of one name."""
+    assert len({mutant.name for mutant in MUTANTS}) == len(MUTANTS) >= 10
+
+
+@pytest.mark.long
+def test_without_a_mutant_the_tests_pass() -> None:
+    """The tests that catch them see nothing in the tree as it is."""
+    with copied() as tree:
+        assert fails(tree, *dict.fromkeys(mutant.test for mutant in MUTANTS)) is None
+
+
+@pytest.mark.long
+@EACH
+def test_it_is_caught(mutant: Mutant) -> None:
+    """With the bug in it, the package fails the test."""
+    assert killed(mutant) is not None, f"{mutant.name} survived {mutant.test}"
