@@ -63,10 +63,10 @@ def work(name: str) -> None:
     log = logging.getLogger(name)
     log.addHandler(handler)
     log.setLevel(logging.INFO)
-    number = 0
+    number, payload = 0, "the payload of a job, its result and its timing " * 6
     while not stopped:
         number += 1
-        log.info("%d: a job was processed; its payload, its result and its timing would stand here", number)
+        log.info("%d: %s", number, payload)
     (LOGS / f"{name}.count").write_text(str(number))
 
 
