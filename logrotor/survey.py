@@ -158,7 +158,7 @@ class Surveyor:
         )
 
     def _is_none_of_ours(self, claim: _Claim, family: Family) -> bool:
-        """A log that links to /dev/stdout, as in many containers, is no file to rotate; a stranger's link is an error."""
+        """A link to /dev/stdout, as in many containers, is no file to rotate; a stranger's link is an error."""
         if family.live is None or family.live.kind != "symlink" or family.live.stat.st_uid not in (0, os.geteuid()):
             return False
         try:

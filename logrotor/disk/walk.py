@@ -171,12 +171,22 @@ def _refuse_open_to_all(status: os.stat_result, here: str) -> None:
 
 def _refuse_others(status: os.stat_result, here: str) -> None:
     _refuse_open_to_all(status, here)
-    if os.geteuid() == 0 and status.st_uid != 0:
+    if os.geteuid() == 0 and status.st_uid != 0 and _is_mapped(status.st_uid):
         owner = user_name(status.st_uid)
         raise InsecureDirectory(
             f"{here}: belongs to {owner}, who could put something else in its place, but logrotor runs as root; "
             f'choose a place of root\'s own, or set run_as = "{owner}"'
         )
+
+
+def _is_mapped(uid: int) -> bool:
+    """In a user namespace, the root directory itself may belong to somebody outside, whom nobody here can be."""
+    try:
+        with open("/proc/self/uid_map", encoding="ascii") as table:
+            ranges = [tuple(map(int, line.split())) for line in table]
+    except OSError:
+        return True
+    return any(first <= uid < first + count for first, _, count in ranges)
 
 
 def _refuse_foreign(fd: int, path: str) -> None:

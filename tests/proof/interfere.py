@@ -134,11 +134,11 @@ def killed(nth: int, run: Callable[[], object]) -> bool:
 
 
 @contextmanager
-def memory_folder(otherwise: Path) -> Iterator[Path]:
+def memory_folder(otherwise: Callable[[], Path]) -> Iterator[Path]:
     """A fresh folder in memory, where a sweep of thousands of runs is quick; ``otherwise`` where there is none."""
     shm = "/dev/shm"
     if not os.access(shm, os.W_OK | os.X_OK):
-        yield otherwise
+        yield otherwise()
         return
     folder = Path(tempfile.mkdtemp(prefix="logrotor-", dir=shm))
     folder.chmod(0o755)

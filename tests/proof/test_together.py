@@ -136,7 +136,7 @@ def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture
 def place(tmp_path: Path) -> Iterator[Callable[[Scene], Path]]:
     """Where a scene is played: in memory, unless it needs a file system that collapses ranges."""
-    with interfere.memory_folder(tmp_path) as folder:
+    with interfere.memory_folder(lambda: tmp_path) as folder:
         yield lambda scene: tmp_path if scene.rule.get("method") == "copytruncate" else folder
 
 
