@@ -48,8 +48,9 @@ def cli(config: str | None) -> None:
 
     logrotor moves a log aside when it is too large or its time has come, asks the writer to reopen it, compresses the
     archive once nobody writes it any more, and removes archives that retention no longer keeps. Killed at any point,
-    the next run finishes the work. The configuration is looked for as given with -c, by $LOGROTOR_CONFIG, then in the
-    usual places; "logrotor check" says which one it is.
+    the next run finishes the work. The configuration is the one given with -c, else $LOGROTOR_CONFIG, else the first of
+    ./logrotor.toml, ~/.config/logrotor/logrotor.toml, /etc/logrotor/logrotor.toml and /etc/logrotor.toml;
+    "logrotor check" says which one it is.
     """
 
 

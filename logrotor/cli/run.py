@@ -36,7 +36,7 @@ Examples:
 @only_option
 @click.option("--dry-run", is_flag=True, help='Only show what would happen: the same as "logrotor plan".')
 @json_option("Print the report as JSON on stdout.")
-@click.option("-v", "--verbose", count=True, help="Tell more on stderr: -v what was done, -vv every detail.")
+@click.option("-v", "--verbose", count=True, help="Tell more on stderr: -v start, requests, end; -vv each step.")
 @click.option("-q", "--quiet", count=True, help="Tell errors only.")
 @click.option(
     "--log-format",
