@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from logrotor.decide.facts import Directory, Family, LogFacts
-from logrotor.decide.naming import is_ours
+from logrotor.decide.naming import is_ours, stamp_of
 from logrotor.disk import discover, ownership, snapshot, writers
 from logrotor.disk.calls import birth_time
 from logrotor.disk.directories import Directories
@@ -66,6 +66,7 @@ class Surveyor:
         self._config, self._remember, self._only = config, remember, tuple(only)
         self._looked: dict[str, Directory] = {}
         self._by_id: dict[FileId, Directory] = {}
+        self._sources: dict[FileId, set[FileId | None]] = {}  # archive directory -> directories of its logs
         self._mounted = _mount_points()
         self._processes: writers.Processes | None = None
         self.found = Survey()
@@ -87,7 +88,9 @@ class Surveyor:
 
     def _claims(self) -> Iterable[_Claim]:
         claimed: dict[tuple[object, str], LogSpec] = {}
-        for selector in discover.discover(self._config.logs):
+        selectors = list(discover.discover(self._config.logs))
+        self._note_archive_dirs(selectors)
+        for selector in selectors:
             directory = self._look(selector.directory)
             if directory.problem is not None and selector.name is None:
                 if directory.problem not in self.found.problems:
@@ -109,11 +112,32 @@ class Surveyor:
         """Names of logs: those that are there, and those of which only archives or temps are left."""
         if selector.name is not None:
             return [selector.name]
+        families = {**self._archived(selector.spec, directory), **directory.families}
         return sorted(
             base
-            for base, family in directory.families.items()
+            for base, family in families.items()
             if selector.takes(base) and not is_ours(base) and not _is_directory(family)
         )
+
+    def _note_archive_dirs(self, selectors: Iterable[discover.Selector]) -> None:
+        """Which directories have their archives in which archive directory?"""
+        for selector in selectors:
+            live = self._look(selector.directory)
+            found = self._look_for_archives(selector.spec, live)
+            if found is not None and found.id is not None:
+                self._sources.setdefault(found.id, set()).add(live.id)
+
+    def _archived(self, spec: LogSpec, directory: Directory) -> Mapping[str, Family]:
+        """What an archive directory tells of logs that are gone, if it belongs to this one directory."""
+        found = self._look_for_archives(spec, directory)
+        if found is None or found.id is None or len(self._sources[found.id]) > 1:
+            return {}
+        return {base: Family() for base in found.families if base not in directory.families}
+
+    def _look_for_archives(self, spec: LogSpec, directory: Directory) -> Directory | None:
+        if spec.archive_dir is None:
+            return None
+        return self._look(os.path.join(directory.resolved or directory.path, spec.archive_dir))
 
     def _selected(self, claims: list[_Claim]) -> list[_Claim]:
         if not self._only:
@@ -133,11 +157,13 @@ class Surveyor:
     def _facts(self, claim: _Claim, places: dict[tuple[object, str], str]) -> LogFacts | None:
         spec, directory = claim.spec, claim.directory
         family = directory.families.get(claim.base, Family())
-        if self._is_none_of_ours(claim, family) or self._is_missing(claim, family):
+        if self._is_none_of_ours(claim, family):
             return None
         memory = self._remember(claim.path)
         archive_dir, refusal = self._archive_dir(claim, places)
         elsewhere = self._elsewhere(directory, archive_dir, memory)
+        if self._is_missing(claim, family) and not any(claim.base in d.families for d in (directory, *elsewhere)):
+            return None
         archives = [a for d in (directory, *elsewhere) for a in _archives(d, claim.base)]
         names = _names(claim.base, (directory, *elsewhere))
         return LogFacts(
@@ -177,14 +203,13 @@ class Surveyor:
             self.found.problems.append(f"{claim.path}: does not exist, and rule {claim.spec.name} says missing = error")
         elif not claim.spec.create_missing:
             self.found.missing.append(claim.path)
-        nothing_left = family.replacement is None and not family.temps and not family.archives
-        return nothing_left and not claim.spec.create_missing and not self._remember(claim.path).archive_dirs
+        return not claim.spec.create_missing
 
     def _archive_dir(self, claim: _Claim, places: dict[tuple[object, str], str]) -> tuple[str | None, str | None]:
         """Where finished archives go (None: beside the log), and why that cannot be."""
-        if claim.spec.archive_dir is None:
+        directory = self._look_for_archives(claim.spec, claim.directory)
+        if directory is None:
             return None, None
-        directory = self._look(os.path.join(claim.directory.resolved or claim.directory.path, claim.spec.archive_dir))
         if directory.problem is not None:
             return None, directory.problem
         if directory.id is not None and directory.id == claim.directory.id:
@@ -314,7 +339,8 @@ def _could_be_twins(one: Archive, twin: Archive, beside: str) -> bool:
         return False
     if one.name.slot is not None and twin.name.slot is None:
         # The same second is not enough: two generations of a log that repeats itself could have the same bytes.
-        return one.entry.stat.st_mtime_ns == twin.entry.stat.st_mtime_ns
+        same_time = one.entry.stat.st_mtime_ns == twin.entry.stat.st_mtime_ns
+        return same_time and twin.name.stamp == stamp_of(one.entry.mtime)
     return (one.name.slot, one.name.stamp, one.name.copy) == (twin.name.slot, twin.name.stamp, twin.name.copy)
 
 

@@ -12,9 +12,10 @@ from logrotor.model import Archive, ArchiveName, Codec, Compress, Naming, RunHoo
 def finish(draft: Draft) -> None:
     """Steps for the archives that stay, the oldest first, or the reason why one has to wait."""
     names = {a.name for a in draft.archives}
+    places = {(a.directory, a.entry.name) for a in draft.archives}
     # The oldest first: of several archives of one second, the newer one gets the higher -n.
     for index, archive in reversed(list(enumerate(draft.archives))):
-        step = _final_form(draft, archive, index, names)
+        step = _final_form(draft, archive, index, names, places)
         hook = _hook(draft, archive, step, index)
         why_not = draft.why_wait(archive) if step is not None or hook is not None else None
         if why_not is not None:
@@ -24,20 +25,25 @@ def finish(draft: Draft) -> None:
         if step is not None:
             draft.compress.append(step)
             names.add(parse_archive(step.to_name) or archive.name)
+            places.add((step.to_directory, step.to_name))
         if hook is not None:
             draft.hooks.append(hook)
 
 
-def _final_form(draft: Draft, archive: Archive, index: int, names: set[ArchiveName]) -> Compress | None:
+def _final_form(
+    draft: Draft, archive: Archive, index: int, names: set[ArchiveName], places: set[tuple[str, str]]
+) -> Compress | None:
     codec = _codec(draft, archive, index)
     directory = _place(draft, archive)
     wanted = replace(archive.name, codec=codec)
     plain = archive.name.codec is Codec.NONE
     if plain and draft.facts.spec.naming is Naming.DATED and archive.name.slot is not None:
-        wanted = _dated(wanted, archive, names)
+        wanted = _dated(wanted, stamp_of(archive.entry.mtime), names)
     to_name = format_archive(wanted)
     if (to_name, directory) == (archive.entry.name, archive.directory):
         return None
+    if wanted.stamp is not None and (directory, to_name) in places:  # another generation has the name already
+        to_name = format_archive(_dated(wanted, wanted.stamp, names))
     applied = codec if plain else Codec.NONE
     reason = f"to {applied.value}" if applied is not Codec.NONE else "to its final name and place"
     entry, level = archive.entry, draft.facts.spec.compress_level
@@ -59,12 +65,11 @@ def _place(draft: Draft, archive: Archive) -> str:
     return (draft.facts.archive_dir or beside) if archive.directory == beside else archive.directory
 
 
-def _dated(name: ArchiveName, archive: Archive, names: set[ArchiveName]) -> ArchiveName:
+def _dated(name: ArchiveName, stamp: str, names: set[ArchiveName]) -> ArchiveName:
     """The stamp is the last write, which the file itself tells, so a crash cannot change it.
 
     Of one second, the one that is named last is the newest: its -n is the highest, in whatever directory.
     """
-    stamp = stamp_of(archive.entry.mtime)
     copies = [known.copy for known in names if known.stamp == stamp]
     return ArchiveName(name.base, None, stamp, max(copies) + 1 if copies else 0, name.codec)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from logrotor.model import LogSpec
@@ -47,26 +47,6 @@ def why_kept(spec: LogSpec, index: int) -> str:
         "within max_total_size" if spec.max_total_size is not None else "",
     ]
     return ", ".join(filter(None, limits)) or "no count, age or size limit: everything is kept"
-
-
-@dataclass(frozen=True, slots=True)
-class Candidate:
-    """An archive that could go to make room. ``key`` is the caller's."""
-
-    key: object
-    time: float  # epoch seconds
-    allocated: int  # bytes that it gives back
-
-
-def make_room(candidates: Iterable[Candidate], missing: int) -> list[Candidate]:
-    """The oldest candidates whose removal gives back ``missing`` bytes, or as many as there are."""
-    chosen: list[Candidate] = []
-    for candidate in sorted(candidates, key=lambda c: c.time):
-        if missing <= 0:
-            break
-        chosen.append(candidate)
-        missing -= candidate.allocated
-    return chosen
 
 
 def duration(seconds: float) -> str:

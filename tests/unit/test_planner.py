@@ -1,0 +1,616 @@
+"""What happens to each log, and why: the whole plan, from made-up facts."""
+
+from __future__ import annotations
+
+import copy
+import os
+from dataclasses import dataclass, field, replace
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from logrotor.decide import proof
+from logrotor.decide.facts import LogFacts
+from logrotor.decide.naming import parse_archive, parse_replacement, parse_temp, stamp_of
+from logrotor.decide.planner import plan_logs
+from logrotor.model import (
+    Codec,
+    Compress,
+    CopyInFlight,
+    Copytruncate,
+    CreateLive,
+    DropAlias,
+    DropDuplicate,
+    DropTemp,
+    Due,
+    Entry,
+    FileId,
+    FinishCopytruncate,
+    FinishTake,
+    FreeSpace,
+    LogMemory,
+    LogPlan,
+    Method,
+    Move,
+    Naming,
+    Nobody,
+    NotDue,
+    Remove,
+    RunHook,
+    Shift,
+    Step,
+    Take,
+    Unknown,
+    Writers,
+    Written,
+)
+from tests.support.facts import DAY, DEVICE, HERE, NOW, OTHER_DEVICE, directory, entry, facts, spec, system
+
+STORE = "/store"
+BIG = entry("app.log", 2000)
+
+
+def plan(known: LogFacts, **more: Any) -> LogPlan:
+    (found,) = plan_logs([known], NOW, **more)
+    return found
+
+
+def kept(found: LogPlan) -> dict[str, str]:
+    return {waiting.name: waiting.reason for waiting in found.kept}
+
+
+def deferred(found: LogPlan) -> dict[str, str]:
+    return {waiting.name: waiting.reason for waiting in found.deferred}
+
+
+# ---------------------------------------------------------------- take
+
+
+def test_a_due_log_is_taken() -> None:
+    """It goes to slot 1, the others make way, and what it becomes is compressed in the same run."""
+    found = plan(facts(BIG, entry("app.log.1.zst"), rule=spec(backup_count=7)))
+    (take,) = found.take
+    assert isinstance(take, Take) and (take.id, take.create, take.mode) == (BIG.id, True, 0o664)
+    assert [(m.source, m.target) for m in take.moves] == [("app.log.1.zst", "app.log.2.zst")]
+    (packed,) = found.compress
+    assert (packed.name, packed.to_name, packed.codec, packed.plain) == ("app.log.1", "app.log.1.zst", Codec.ZSTD, True)
+    assert kept(found) == {"app.log.1": "1 of backup_count = 7", "app.log.2.zst": "2 of backup_count = 7"}
+    assert found.due == Due("larger than max_size: 2000 > 1000 bytes") and not found.is_idle
+
+
+def test_a_log_that_is_not_due_is_left_alone() -> None:
+    """Nothing to do is an idle plan, with the reason."""
+    found = plan(facts(entry("app.log"), entry("app.log.1.zst")))
+    assert found.is_idle and found.steps == () and isinstance(found.due, NotDue)
+
+
+def test_an_interrupted_rotation_is_finished_first() -> None:
+    """A taken log is brought to slot 1; the live log, due or not, waits for the next run."""
+    found = plan(facts(BIG, entry(".app.log.new", 500)), force=True)
+    assert found.due == NotDue("an interrupted rotation is finished first") and found.take == ()
+    assert [type(s) for s in found.recover] == [FinishTake] and found.compress[0].name == "app.log.1"
+
+
+def test_without_create_there_is_no_replacement() -> None:
+    """create = false: the log is moved away and the writer makes a new one."""
+    found = plan(facts(BIG, rule=spec(create=False)))
+    assert isinstance(found.take[0], Take) and not found.take[0].create and found.protocol == "rename"
+
+
+@pytest.mark.parametrize(("size", "is_due"), [(4096, False), (4097, True)])
+def test_copytruncate_needs_more_than_a_block(size: int, is_due: bool) -> None:
+    """Only whole blocks can be cut off; a log within one is not due, not even by force."""
+    found = plan(facts(entry("app.log", size), rule=spec(method=Method.COPYTRUNCATE)), force=True)
+    assert bool(found.take) == is_due
+    if not is_due:
+        assert found.due == NotDue("within one block of the file system: nothing to cut off")
+
+
+def test_copytruncate_where_nothing_can_be_collapsed() -> None:
+    """Refused with both ways out; with accept_loss it is done, and the plan names the protocol."""
+    tmpfs = directory(BIG, fs=system("tmpfs"))
+    found = plan(facts(here=tmpfs, rule=spec(method=Method.COPYTRUNCATE)))
+    assert found.refused is not None and "tmpfs cannot collapse a range" in found.refused
+    assert 'method = "rename"' in found.refused and "accept_loss = true" in found.refused and found.steps == ()
+    found = plan(facts(here=tmpfs, rule=spec(method=Method.COPYTRUNCATE, accept_loss=True)))
+    (step,) = found.take
+    assert isinstance(step, Copytruncate) and not step.collapse and found.protocol == "truncate"
+
+
+@pytest.mark.parametrize("literal", [True, False])
+def test_create_missing(literal: bool) -> None:
+    """A missing log that a path names is made; one that only a glob would name is not."""
+    found = plan(facts(rule=spec(create_missing=True, create_mode=0o640), literal=literal))
+    assert found.missing and found.due == NotDue("missing")
+    assert [(s.base, s.mode) for s in found.take if isinstance(s, CreateLive)] == (
+        [("app.log", 0o640)] if literal else []
+    )
+
+
+# ---------------------------------------------------------------- reopen
+
+ASKING = spec(reopen="workers")
+
+
+def asked(since: float) -> LogMemory:
+    return LogMemory(request_delivered=NOW.timestamp() - since)
+
+
+def test_asked_after_the_take() -> None:
+    """A log that is taken needs its writer to reopen it."""
+    found = plan(facts(BIG, rule=ASKING))
+    assert (found.reopen, found.reopen_reason) == ("workers", "after the take")
+
+
+def test_asked_after_an_interrupted_take() -> None:
+    """So does one whose take is finished now."""
+    assert plan(facts(entry("app.log"), entry(".app.log.new", 9), rule=ASKING)).reopen == "workers"
+
+
+@pytest.mark.parametrize(
+    ("memory", "writers", "reason"),
+    [
+        (asked(since=1), Written("lease", (7,)), "app.log.1 is still written"),
+        (replace(asked(since=1), request_failed=5.0), Nobody("lease"), "app.log.1: the last request failed"),
+        (LogMemory(), Nobody("lease"), "app.log.1: no request was delivered since it was taken"),
+        (asked(since=2 * DAY), Nobody("lease"), "app.log.1: no request was delivered since it was taken"),
+        (asked(since=-60), Nobody("lease"), "app.log.1: no request was delivered since it was taken"),
+        (asked(since=2 * DAY), Unknown("x"), "app.log.1: no request was delivered since it was taken"),
+        (asked(since=1), Nobody("lease"), ""),
+        (asked(since=1), Unknown("x"), ""),
+    ],
+)
+def test_asked_again_until_a_request_was_delivered(memory: LogMemory, writers: Writers, reason: str) -> None:
+    """A plain archive beside the log, taken a day ago: asked again if it is written, or if nobody was asked since."""
+    known = facts(entry("app.log"), entry("app.log.1"), rule=ASKING, memory=memory, writers={"app.log.1": writers})
+    found = plan(known)
+    assert (found.reopen_reason, found.reopen) == (reason, "workers" if reason else None)
+
+
+@pytest.mark.parametrize("name", ["app.log.1.zst", "app.log.1.gz"])
+def test_a_compressed_archive_has_no_writer(name: str) -> None:
+    """Nobody is asked for its sake."""
+    assert plan(facts(entry("app.log"), entry(name), rule=ASKING)).reopen is None
+
+
+def test_without_a_target_nobody_is_asked() -> None:
+    """A writer that follows the name by itself needs no request."""
+    assert plan(facts(BIG, entry("app.log.2"))).reopen is None
+
+
+# ---------------------------------------------------------------- proof
+
+OLD = entry("app.log.1", age=2 * 3600)
+
+
+@pytest.mark.parametrize(
+    ("writers", "found", "delivered", "why"),
+    [
+        (Nobody("lease"), OLD, None, None),
+        (Written("lease"), OLD, None, "a process still writes it"),
+        (Written("/proc", (3, 4)), OLD, 1.0, "process 3, 4 still writes it"),
+        (None, OLD, 1.0, "it cannot be opened"),
+        (Unknown("why"), OLD, None, "and no reopen request was delivered since the rotation"),
+        (Unknown("why"), OLD, 3 * 3600.0, "and no reopen request was delivered since the rotation"),
+        (Unknown("why"), OLD, -10.0, "and no reopen request was delivered since the rotation"),
+        (Unknown("why"), entry("app.log.1", age=3599, since=7200), 60.0, "and it was written within the last hour"),
+        (Unknown("why"), OLD, 60.0, None),
+    ],
+)
+def test_unknown_is_never_nobody(
+    writers: Writers | None, found: Entry, delivered: float | None, why: str | None
+) -> None:
+    """Without proof an archive waits for a request after its last rename, and then for an hour without a write."""
+    now = NOW.timestamp()
+    said = proof.why_not(writers, found, None if delivered is None else now - delivered, now)
+    assert said == why if why is None else said is not None and why in said
+
+
+@pytest.mark.parametrize("writers", [Written("lease", (7,)), Unknown("no lease")])
+def test_an_archive_that_may_be_written_waits(writers: Writers) -> None:
+    """It is neither compressed nor removed nor handed to on_archive; the plan says who or why."""
+    known = facts(
+        entry("app.log"), entry("app.log.1"), entry("app.log.2"),
+        rule=spec(backup_count=1, on_archive=("/bin/true",)),
+        writers={"app.log.1": writers, "app.log.2": writers},
+        memory=LogMemory(hooked=frozenset()),
+    )  # fmt: skip
+    found = plan(known)
+    assert found.steps == () and set(deferred(found)) == {"app.log.1", "app.log.2"}
+    assert "not removed (more than backup_count = 1)" in deferred(found)["app.log.2"]
+    assert ("process 7" if isinstance(writers, Written) else "unknown") in deferred(found)["app.log.1"]
+
+
+# ---------------------------------------------------------------- retire
+
+
+def test_retention_also_where_nothing_rotates() -> None:
+    """The surplus goes in an idle hour too, the oldest first."""
+    found = plan(facts(entry("app.log"), *(entry(f"app.log.{n}.zst") for n in (1, 2, 3)), rule=spec(backup_count=1)))
+    assert [(r.name, r.reason) for r in found.retire] == [
+        ("app.log.3.zst", "more than backup_count = 1"), ("app.log.2.zst", "more than backup_count = 1")
+    ]  # fmt: skip
+
+
+def test_what_is_taken_now_counts() -> None:
+    """backup_count = 1: the log that is taken is the one that stays."""
+    found = plan(facts(BIG, entry("app.log.1.zst"), rule=spec(backup_count=1)))
+    assert [r.name for r in found.retire] == ["app.log.2.zst"], "under the name that it has after the take"
+    assert [c.name for c in found.compress] == ["app.log.1"]
+
+
+def test_the_newest_waits_for_on_archive() -> None:
+    """What on_archive has not had yet is not retired, except for keep_free."""
+    names = [entry(f"app.log.{n}.zst") for n in (1, 2)]
+    rule = spec(backup_count=1, on_archive=("/bin/true",))
+    found = plan(facts(entry("app.log"), *names, rule=rule))
+    assert found.retire == () and [h.name for h in found.hooks] == ["app.log.2.zst", "app.log.1.zst"]
+    hooked = frozenset((e.stat.st_ino, e.stat.st_mtime_ns) for e in names)
+    found = plan(facts(entry("app.log"), *names, rule=rule, memory=LogMemory(hooked=hooked)))
+    assert [r.name for r in found.retire] == ["app.log.2.zst"] and found.hooks == ()
+
+
+def free(known: int, *entries: Entry, wish: FreeSpace, base: str = "app.log", **more: Any) -> LogFacts:
+    here = directory(*entries, fs=system(free=known, total=100_000))
+    return facts(here=here, base=base, rule=spec(keep_free=wish, **more))
+
+
+@pytest.mark.parametrize(
+    ("missing", "gone"),
+    [(0, []), (1, ["app.log.3.zst"]), (512, ["app.log.3.zst"]), (513, ["app.log.3.zst", "app.log.2.zst"]),
+     (10**9, ["app.log.3.zst", "app.log.2.zst"])],
+)  # fmt: skip
+def test_keep_free_takes_as_much_as_it_needs(missing: int, gone: list[str]) -> None:
+    """The oldest go until enough is free, and the newest never."""
+    archives = [entry(f"app.log.{n}.zst", 500, age=n * DAY) for n in (1, 2, 3)]
+    found = plan(free(10_000, entry("app.log"), *archives, wish=FreeSpace(bytes=10_000 + missing)))
+    assert sorted(r.name for r in found.retire) == sorted(gone)
+
+
+def test_keep_free_over_several_logs() -> None:
+    """The oldest of all logs that ask for room, not all of one log first; logs without the key are spared."""
+    mine = [entry(f"app.log.{n}.zst", 500, age=n * DAY) for n in (1, 2, 5)]
+    other = [entry(f"b.log.{n}.zst", 500, age=n * DAY) for n in (1, 4)]
+    spared = [entry(f"c.log.{n}.zst", 500, age=90 * DAY) for n in (1, 2)]
+    here = directory(*mine, *other, *spared, fs=system(free=0, total=100_000))
+    rule = spec(keep_free=FreeSpace(bytes=1024))
+    known = [facts(here=here, base="app.log", rule=rule), facts(here=here, base="b.log", rule=rule),
+             facts(here=here, base="c.log", rule=spec())]  # fmt: skip
+    found = plan_logs(known, NOW)
+    assert [[r.name for r in each.retire] for each in found] == [["app.log.5.zst"], ["b.log.4.zst"], []]
+
+
+def test_keep_free_as_a_share() -> None:
+    """A percentage is one of the whole file system."""
+    archives = [entry(f"app.log.{n}.zst", 500) for n in (1, 2)]
+    assert plan(free(10_000, *archives, wish=FreeSpace(percent=10.0))).retire == ()
+    assert len(plan(free(9_999, *archives, wish=FreeSpace(percent=10.0))).retire) == 1
+
+
+def test_keep_free_looks_where_the_archive_lies() -> None:
+    """A full archive directory is relieved of its archives; a full log directory is not helped by them."""
+    stored = [entry(f"app.log.{n}.zst", 500, age=n * DAY, device=OTHER_DEVICE) for n in (1, 2)]
+    for here, there, gone in ((0, 10**6, 0), (10**6, 0, 1)):
+        store = directory(*stored, path=STORE, fs=system("tmpfs", device=OTHER_DEVICE, free=there))
+        known = facts(
+            here=directory(entry("app.log"), fs=system(free=here)), elsewhere=[store], archive_dir=STORE,
+            rule=spec(keep_free=FreeSpace(bytes=1000)),
+        )  # fmt: skip
+        assert len(plan(known).retire) == gone
+
+
+# ---------------------------------------------------------------- the final form
+
+
+def test_keep_uncompressed() -> None:
+    """The newest N stay plain; what is taken now is among them."""
+    known = facts(BIG, entry("app.log.1"), entry("app.log.2"), rule=spec(keep_uncompressed=2))
+    assert [c.name for c in plan(known).compress] == ["app.log.3"]
+
+
+def test_what_is_compressed_stays_so() -> None:
+    """Another codec, or none, touches no finished archive."""
+    for codec in Codec.NONE, Codec.GZIP, Codec.ZSTD:
+        known = facts(entry("app.log"), entry("app.log.1.zst"), entry("app.log.2.bz2"), rule=spec(compress=codec))
+        assert plan(known).is_idle
+
+
+def test_into_the_archive_directory() -> None:
+    """Finished ones move there as they are, plain ones are compressed on the way."""
+    known = facts(entry("app.log"), entry("app.log.1"), entry("app.log.2.gz"), archive_dir=STORE,
+                  elsewhere=[directory(path=STORE)])  # fmt: skip
+    assert [(c.name, c.to_directory, c.to_name, c.codec) for c in plan(known).compress] == [
+        ("app.log.2.gz", STORE, "app.log.2.gz", Codec.NONE), ("app.log.1", STORE, "app.log.1.zst", Codec.ZSTD)
+    ]  # fmt: skip
+
+
+def test_what_lies_in_an_archive_directory_stays_there() -> None:
+    """Also after archive_dir was changed or switched off; only its form is finished."""
+    old = directory(entry("app.log.1"), entry("app.log.2.gz"), path="/old")
+    for target in (None, STORE):
+        found = plan(facts(entry("app.log"), elsewhere=[directory(path=STORE), old], archive_dir=target))
+        assert [(c.directory, c.to_directory, c.to_name) for c in found.compress] == [("/old", "/old", "app.log.1.zst")]
+
+
+def test_dated_names_are_the_last_write() -> None:
+    """Numbered ones become dated by their own mtime, and of one second each gets a name of its own, in order."""
+    moment = NOW.timestamp() - DAY
+    found = plan(facts(entry("app.log"), entry("app.log.1"), entry("app.log.2"), rule=spec(naming=Naming.DATED)))
+    assert [(c.name, c.to_name) for c in found.compress] == [
+        ("app.log.2", f"app.log-{stamp_of(moment)}.zst"), ("app.log.1", f"app.log-{stamp_of(moment)}-1.zst")
+    ]  # fmt: skip
+
+
+def test_a_dated_name_that_is_taken() -> None:
+    """In whatever codec or directory: the new one is another, higher copy."""
+    stamp = stamp_of(NOW.timestamp() - DAY)
+    old = directory(entry(f"app.log-{stamp}-4.gz"), path="/old")
+    found = plan(facts(entry("app.log"), entry("app.log.1"), elsewhere=[old], rule=spec(naming=Naming.DATED)))
+    assert [c.to_name for c in found.compress] == [f"app.log-{stamp}-5.zst"]
+
+
+@pytest.mark.parametrize(("newest", "hooked"), [(0, ["app.log.1", "app.log.2"]), (1, ["app.log.2"])])
+def test_on_archive_runs_on_the_final_form(newest: int, hooked: list[str]) -> None:
+    """An archive that will be compressed later gets its call later."""
+    rule = spec(on_archive=("/up",), keep_uncompressed=newest)
+    found = plan(facts(entry("app.log"), entry("app.log.1"), entry("app.log.2"), rule=rule))
+    assert sorted(h.name for h in found.hooks) == [f"{name}.zst" for name in hooked]
+    assert all(h.id is None for h in found.hooks), "their inode is not known yet"
+
+
+# ---------------------------------------------------------------- refusals
+
+
+@pytest.mark.parametrize(
+    ("known", "said"),
+    [
+        (facts(entry("app.log", mode=0o120777)), "is a symlink, not a regular file"),
+        (facts(entry("app.log", mode=0o40755)), "is a directory, not a regular file"),
+        (facts(entry("app.log", mode=0o10644)), "is a FIFO, not a regular file"),
+        (facts(entry("app.log", nlink=2)), "has 2 hard links, and rotation sees one"),
+        (facts(BIG, entry("app.log.1", mode=0o120777)), "app.log.1: is a symlink with the name of an archive"),
+        (facts(BIG, entry(".app.log.new", mode=0o40755)), ".app.log.new: is a directory with the name"),
+        (facts(BIG, entry("app.log.1.zst", nlink=2)), "app.log.1.zst: has a hard link elsewhere"),
+        (facts(BIG, entry("app.log.999999999")), "leaves no higher slot"),
+        (facts(BIG, refusal="supervisord rotates this file itself"), "supervisord rotates this file itself"),
+        (facts(entry("app.log.1"), base="app.log.1"), "has the name of an archive or temp; rename the log"),
+        (facts(entry("a" * 240, 9999), base="a" * 240), "is too long for archives beside it; shorten it to 236"),
+        (facts(here=directory(BIG, writable=False)), "this user may not create and rename files there"),
+        (facts(here=replace(directory(BIG), problem="/logs: anyone may write there")), "anyone may write there"),
+    ],
+)  # fmt: skip
+def test_refused_with_what_to_do(known: LogFacts, said: str) -> None:
+    """Each log that must not be touched: nothing is planned for it, and the reason is a sentence to act on."""
+    found = plan(known, force=True)
+    assert found.refused is not None and said in found.refused
+    assert found.steps == () and found.reopen is None
+
+
+def test_a_closed_directory_matters_only_if_there_is_something_to_do() -> None:
+    """A log that is not due may lie in a directory that we may not write."""
+    assert plan(facts(here=directory(entry("app.log"), writable=False))).refused is None
+
+
+def test_one_refusal_stops_nobody_else() -> None:
+    """The plans come in the order of the logs, each for itself."""
+    found = plan_logs([facts(entry("app.log", mode=0o120777)), facts(BIG)], NOW)
+    assert found[0].refused is not None and found[1].refused is None and found[1].take
+
+
+# ---------------------------------------------------------------- a plan carried out on a disk made of paper
+
+
+@dataclass
+class File:
+    """``holds``: the generations whose lines it has."""
+
+    entry: Entry
+    holds: frozenset[int]
+
+
+@dataclass
+class Paper:
+    """Names and files. Each step is carried out as the executor would, or fails the test."""
+
+    files: dict[tuple[str, str], File] = field(default_factory=dict)
+    removed: set[int] = field(default_factory=set)
+
+    def generations(self) -> set[int]:
+        """What the archives and the live log hold; an unfinished archive does not count."""
+        return set().union(*(f.holds for (_, name), f in self.files.items() if not parse_temp(name)))
+
+    def carry_out(self, found: LogPlan) -> None:
+        for step in (*found.recover, *found.take, *found.retire, *found.compress):
+            self.step(step)
+
+    def step(self, step: Step) -> None:
+        match step:
+            case Shift(moves=moves):
+                self.moves(moves)
+            case FinishTake(directory=where, base=base, id=file, moves=moves):
+                self.moves(moves)
+                self.move(Move(where, f".{base}.new", f"{base}.1", file))
+            case Take(directory=where, base=base, id=file, moves=moves):
+                self.moves(moves)
+                self.move(Move(where, base, f"{base}.1", file))
+                self.put(where, base, 0, frozenset())
+            case CreateLive(directory=where, base=base):
+                self.put(where, base, 0, frozenset())
+            case DropTemp(directory=where, name=name, id=file):
+                gone = self.take_out(where, name, file)
+                temp = parse_temp(name) is not None or gone.entry.stat.st_mode & 0o1000
+                assert temp or (parse_replacement(name) and gone.entry.size == 0), f"{name} had data"
+            case DropAlias(directory=where, name=name, id=file):
+                self.take_out(where, name, file)
+                assert any(f.entry.id == file for f in self.files.values()), f"{name} was its last name"
+            case DropDuplicate(twin_directory=where, twin=twin, twin_id=file):
+                gone = self.take_out(step.directory, step.name, step.id)
+                other = self.files[where, twin]
+                assert other.entry.id == file and other.holds >= gone.holds
+            case Remove(directory=where, name=name, id=file):
+                assert (parsed := parse_archive(name)) is not None and parsed.base == "app.log"
+                self.removed |= self.take_out(where, name, file).holds
+            case Compress():
+                source = self.take_out(step.directory, step.name, step.id)
+                size = source.entry.size // 2 if step.codec is not Codec.NONE else source.entry.size
+                made = self.put(step.to_directory, step.to_name, size, source.holds)
+                status = made.entry.stat
+                made.entry = Entry(step.to_name, entry(
+                    step.to_name, size, age=NOW.timestamp() - source.entry.mtime, inode=status.st_ino
+                ).stat)  # fmt: skip
+            case _:
+                raise AssertionError(step)
+
+    def moves(self, moves: tuple[Move, ...]) -> None:
+        for move in moves:
+            self.move(move)
+
+    def move(self, move: Move) -> None:
+        assert (move.directory, move.target) not in self.files, f"{move.target} would be overwritten"
+        file = self.take_out(move.directory, move.source, move.id)
+        self.files[move.directory, move.target] = File(Entry(move.target, file.entry.stat), file.holds)
+
+    def put(self, where: str, name: str, size: int, holds: frozenset[int]) -> File:
+        assert (where, name) not in self.files, f"{name} would be overwritten"
+        self.files[where, name] = File(entry(name, size, age=0), holds)
+        return self.files[where, name]
+
+    def take_out(self, where: str, name: str, file: FileId) -> File:
+        assert self.files[where, name].entry.id == file, f"{name} is another file"
+        return self.files.pop((where, name))
+
+    def facts(self, **more: Any) -> LogFacts:
+        """What the next survey would see."""
+        places = {where: directory(*(f.entry for (w, _), f in self.files.items() if w == where), path=where)
+                  for where in (HERE, STORE, "/old")}  # fmt: skip
+        plain = [(w, n, f) for (w, n), f in self.files.items() if (p := parse_archive(n)) and p.codec is Codec.NONE]
+        twins = {
+            os.path.join(w, n): os.path.join(w, other)
+            for w, n, f in plain
+            for (where, other), g in self.files.items()
+            if where == w and other.startswith(f"{n}.") and f.holds and g.holds == f.holds and parse_archive(other)
+        }
+        return facts(here=places[HERE], elsewhere=[places[STORE], places["/old"]], duplicates=twins, **more)
+
+
+@st.composite
+def papers(draw: st.DrawFn) -> Paper:
+    """A log directory as settings and crashes leave it."""
+    paper = Paper()
+    day, older = stamp_of(NOW.timestamp() - DAY), stamp_of(NOW.timestamp() - 3 * DAY)
+    names = [
+        "app.log", ".app.log.new", ".app.log.1.zst.tmp", ".app.log.2.tmp", "app.log.1", "app.log.1.zst", "app.log.2",
+        "app.log.2.gz", "app.log.3.zst", "app.log.4", "app.log.6.xz", f"app.log-{day}", f"app.log-{day}-1.zst",
+        f"app.log-{older}.gz",
+    ]  # fmt: skip
+    places = st.sampled_from([HERE, HERE, HERE, STORE, "/old"])
+    for number, name in enumerate(draw(st.lists(st.sampled_from(names), unique=True))):
+        where = HERE if name in ("app.log", ".app.log.new") else draw(places)
+        size = draw(st.sampled_from([0, 100, 5000, 9000]))
+        age = draw(st.floats(0, 9 * DAY))
+        holds = frozenset() if size == 0 else frozenset({number})
+        if name.endswith(".tmp") or (
+            name == "app.log.1.zst" and (where, "app.log.1") in paper.files and draw(st.booleans())
+        ):
+            holds = paper.files.get((where, "app.log.1"), File(entry("x"), frozenset())).holds
+        paper.files[where, name] = File(entry(name, size, age=age, device=DEVICE), holds)
+    return paper
+
+
+RULES = st.builds(
+    lambda **more: spec(paths=("/logs/app.log",), **more),
+    max_size=st.sampled_from([1, 8000]),
+    backup_count=st.sampled_from([None, 1, 3]),
+    max_age=st.sampled_from([None, 4 * DAY]),
+    max_total_size=st.sampled_from([None, 6000]),
+    keep_free=st.sampled_from([None, FreeSpace(percent=99.0)]),
+    compress=st.sampled_from([Codec.NONE, Codec.ZSTD, Codec.GZIP]),
+    keep_uncompressed=st.integers(0, 2),
+    naming=st.sampled_from(list(Naming)),
+)
+
+
+@settings(max_examples=400, deadline=None, suppress_health_check=list(HealthCheck))
+@given(papers(), RULES, st.sampled_from([None, STORE]), st.booleans())
+def test_a_plan_loses_and_overwrites_nothing(paper: Paper, rule: Any, place: str | None, force: bool) -> None:
+    """Whatever lies there: carried out step by step, no name is overwritten, and only retention removes lines."""
+    before = paper.generations()
+    known = paper.facts(rule=rule, archive_dir=place)
+    found = plan(known, force=force)
+    paper.carry_out(found)
+    assert paper.generations() | paper.removed == before
+    if not found.retire:
+        assert paper.generations() == before
+    assert not [name for _, name in paper.files if name.startswith(".")], "no temp is left"
+
+
+@settings(max_examples=200, deadline=None, suppress_health_check=list(HealthCheck))
+@given(papers(), RULES, st.sampled_from([None, STORE]))
+def test_the_second_plan_has_nothing_left_to_take(paper: Paper, rule: Any, place: str | None) -> None:
+    """After one run the slots are in order; at most sizes that were not known yet are retired, and then all is idle."""
+    known = paper.facts(rule=rule, archive_dir=place)
+    paper.carry_out(plan(known))
+    for _ in range(3):
+        found = plan(paper.facts(rule=rule, archive_dir=place))
+        assert not found.recover, "one run clears all debris"
+        paper.carry_out(found)
+    assert plan(paper.facts(rule=rule, archive_dir=place)).is_idle
+
+
+@settings(max_examples=100, deadline=None, suppress_health_check=list(HealthCheck))
+@given(papers(), RULES, st.sampled_from([Written("lease"), Unknown("no lease")]))
+def test_what_may_be_written_is_never_touched(paper: Paper, rule: Any, writers: Writers) -> None:
+    """While nobody proves that they have no writer, plain archives are renamed at most."""
+    plain = {f.entry.id: f.holds for (_, name), f in paper.files.items()
+             if ((p := parse_archive(name)) and p.codec is Codec.NONE)}  # fmt: skip
+    known = paper.facts(rule=rule, writers={name: writers for _, name in paper.files})
+    doubled = {os.path.basename(path) for path in known.duplicates}
+    found = plan(known)
+    touched = {s.id for s in (*found.retire, *found.compress)} & plain.keys()
+    assert not touched
+    assert {s.name for s in found.recover if isinstance(s, DropDuplicate)} <= doubled
+
+
+@given(papers(), RULES)
+def test_planning_is_a_function(paper: Paper, rule: Any) -> None:
+    """The same facts give the same plan, and are as they were afterwards."""
+    known = paper.facts(rule=rule)
+    before = copy.deepcopy((known.directory, known.elsewhere))
+    assert plan(known) == plan(known)
+    assert (known.directory, known.elsewhere) == before
+
+
+def test_a_schedule_falls_back_on_what_is_known() -> None:
+    """Last rotation by the history, else by the birth of the live log, else by the newest archive."""
+    rule = spec(max_size=None, schedule="0 0 * * *", schedule_name="daily")
+    today, yesterday = NOW - timedelta(hours=2), NOW - timedelta(days=1)
+    for known, is_due in (
+        (facts(BIG, rule=rule, memory=LogMemory(last_rotation=today.timestamp())), False),
+        (facts(BIG, rule=rule, memory=LogMemory(last_rotation=yesterday.timestamp())), True),
+        (facts(BIG, rule=rule, birth=lambda: today.timestamp()), False),
+        (facts(BIG, rule=rule, birth=lambda: yesterday.timestamp()), True),
+        (facts(BIG, entry("app.log.1.zst", age=3600), rule=rule), False),
+        (facts(BIG, entry("app.log.1.zst", age=DAY), rule=rule), True),
+        (facts(BIG, rule=rule), True),
+        (facts(BIG, rule=rule, memory=LogMemory(last_rotation=NOW.timestamp() + DAY)), True),
+    ):
+        assert isinstance(plan(known).due, Due) == is_due
+
+
+def test_a_copy_in_flight_stands_in_the_plan() -> None:
+    """It is finished before anything else is done to the log."""
+    record = CopyInFlight(f"{HERE}/app.log", BIG.id.inode, 1.0, 5, 4096, "copied", "collapse")
+    known = facts(BIG, entry("app.log.1", inode=5), memory=LogMemory(in_flight=record),
+                  rule=spec(method=Method.COPYTRUNCATE))  # fmt: skip
+    found = plan(known, force=True)
+    assert isinstance(found.recover[0], FinishCopytruncate) and found.take == ()
+
+
+def test_hooks_of_what_is_there_already() -> None:
+    """An archive in its final form is called for by its inode, with the whole command and its timeout."""
+    one = entry("app.log.1.zst")
+    found = plan(facts(entry("app.log"), one, rule=spec(on_archive=("/up", "{archive}"), on_archive_timeout=9.0)))
+    assert found.hooks == (RunHook(HERE, "app.log.1.zst", one.id, ("/up", "{archive}"), 9.0),)
