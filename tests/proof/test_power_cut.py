@@ -25,10 +25,20 @@ import pytest
 
 from logrotor import Rotator, load_config
 from logrotor.disk import calls
-from tests.support import mounts, oracle
+from tests.support import command, mounts, oracle, strace
 from tests.support.mounts import LoopMount
 
 LINES = 300  # of each generation: 24 kB, several blocks
+
+TOML = """
+state_dir = "{state}"
+[[log]]
+name = "app"
+paths = ["{live}"]
+max_size = 10_000
+method = "copytruncate"
+compress = "none"
+"""
 
 Moments = Callable[[int], bool]  # is the unrelated process busy after the n-th operation?
 
@@ -306,3 +316,24 @@ def test_the_record_of_a_collapse_outlives_a_power_cut(tmp_path: Path, fstype: s
         assert named < cut
         for last in range(named, cut):
             assert cut_after(world, last + 1, never)
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("fstype", ["ext4", "xfs"])
+def test_power_cut_within_a_commit(tmp_path: Path, fstype: str) -> None:
+    """The real command is killed before every sixth call that changes the history, and the power fails as well."""
+    with built(tmp_path, fstype, SCENES[5], "beside") as world:
+        config = tmp_path / "logrotor.toml"
+        config.write_text(TOML.format(state=world.state, live=world.live))
+        argv = command.arguments("run", "-c", config)
+        world.lay_out()
+        paths = [world.state / "history.sqlite", world.state / "history.sqlite-journal"]
+        _, calls = strace.changes(argv, check=0, paths=paths)
+        points = strace.points(calls)[("ext4", "xfs").index(fstype) * 3 :: 6]
+        for name, when in points:
+            world.lay_out()
+            assert strace.run(argv, strace.kill(name, when), paths=paths).code == -signal.SIGKILL
+            world.mount.power_cut()
+            world.judge()
+    assert len(points) >= 15
+    print(f"{len(points)} power cuts")

@@ -35,15 +35,15 @@ class Figures:
     where: list[str] = field(default_factory=list)
 
     def row(self, name: str) -> str:
-        return " | ".join(["", name, f"{self.points}", f"{self.harmed}", *(f"{self.kinds[k]}" for k in KINDS), ""])
+        return _row(name, self.points, self.harmed, *(self.kinds[kind] for kind in KINDS))
 
 
-HEADER = "\n".join(
-    [
-        " | ".join(["", "killed before each changing call, then run again", "points", "harmed", *KINDS, ""]),
-        "|".join(["", *["---"] * (3 + len(KINDS)), ""]),
-    ]
-)
+def _row(*cells: object) -> str:
+    return "| " + " | ".join(map(str, cells)) + " |"
+
+
+HEADER = _row("killed before each changing call, then run again", "points", "harmed", *KINDS)
+HEADER += "\n" + _row("---", *["--:"] * (2 + len(KINDS)))
 
 
 class Sweep:
@@ -71,16 +71,17 @@ class Sweep:
         self._copy(self.template / "logs", self.logs)
         self._copy(self.template / "rival", self.rival.folder)
 
-    def run(self) -> Figures:
-        """Kill at every point; a point that only kills a helper process (the compressor) counts too."""
+    def run(self, step: int = 1) -> Figures:
+        """Kill at every (or every ``step``-th) point; one that only kills the compressor, a helper process, counts."""
         self._lay_out()
         _, calls = strace.changes(self.rival.argv(), cwd=self.rival.folder, check=0)
         undisturbed = self._lines()
         assert undisturbed.total() == len(undisturbed)
         figures = Figures()
-        for name, when in strace.points(call for call in calls if str(self.folder) in call.arguments):
+        for name, when in strace.points(call for call in calls if str(self.folder) in call.arguments)[::step]:
             self._lay_out()
-            self.rival.rotate(strace.kill(name, when))
+            if self.rival.rotate(strace.kill(name, when)).code == 0:
+                continue  # not met: how many files a Python program opens depends on what else runs on the machine
             figures.points += 1
             harm = self._harm(self.rival.rotate().code, undisturbed)
             if harm:
@@ -109,33 +110,30 @@ class Sweep:
         return Counter(b"".join(oracle.read(path)[0] for path in paths).splitlines())
 
 
-def swept(rival: type[Rival], folder: Path, *, copytruncate: bool) -> Figures:
-    folder.mkdir()
-    (folder / "sweep").mkdir()
-    return Sweep(each(rival, folder / "sweep" / "rival"), folder / "sweep", copytruncate=copytruncate).run()
+def swept(rival: type[Rival], folder: Path, *, copytruncate: bool, step: int = 1) -> Figures:
+    return Sweep(each(rival, folder / "rival"), folder, copytruncate=copytruncate).run(step)
 
 
 @pytest.mark.long
 @pytest.mark.parametrize("copytruncate", [False, True], ids=["rename", "copytruncate"])
 def test_logrotate_is_harmed(tmp_path: Path, copytruncate: bool) -> None:
     """At several points the rival loses data, doubles it, or leaves no live log."""
-    figures = swept(Logrotate, tmp_path / "world", copytruncate=copytruncate)
+    figures = swept(Logrotate, tmp_path, copytruncate=copytruncate)
     print(HEADER, figures.row("logrotate"), *figures.where, sep="\n")
     assert figures.points >= 20
+    assert figures.kinds["lost"] > 0
     assert figures.kinds["doubled"] > 0
-    if not copytruncate:
-        assert figures.kinds["lost"] > 0
-        assert figures.kinds["no live log"] > 0
+    assert copytruncate or figures.kinds["no live log"] > 0
 
 
 @pytest.mark.long
 @pytest.mark.parametrize("copytruncate", [False, True], ids=["rename", "copytruncate"])
 def test_logrotor_is_not(tmp_path: Path, copytruncate: bool) -> None:
-    """The same sweep, point by point."""
+    """The same sweep: each eighth point of it, for the kill sweep has them all."""
     need(not copytruncate or mounts.collapses(tmp_path), "a file system that collapses ranges")
-    figures = swept(Logrotor, tmp_path / "world", copytruncate=copytruncate)
+    figures = swept(Logrotor, tmp_path, copytruncate=copytruncate, step=8)
     print(HEADER, figures.row("logrotor"), sep="\n")
-    assert figures.points >= 20
+    assert figures.points >= 8
     assert figures.harmed == 0, figures.where
 
 
@@ -144,7 +142,7 @@ def main() -> None:
     for rival in (Logrotate, Logrotor):
         for copytruncate in (False, True):
             with tempfile.TemporaryDirectory() as folder:
-                figures = swept(rival, Path(folder) / "world", copytruncate=copytruncate)
+                figures = swept(rival, Path(folder), copytruncate=copytruncate)
             print(figures.row(f"{rival.name}, {'copytruncate' if copytruncate else 'rename'}, gzip"))
             sys.stdout.flush()
             if "-v" in sys.argv:
