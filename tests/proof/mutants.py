@@ -198,14 +198,18 @@ def copied() -> Iterator[Path]:
         yield tree
 
 
+class NotRun(Exception):
+    """The tests did not run to their end, or were skipped."""
+
+
 def fails(tree: Path, *tests: str) -> str | None:
-    """What the first failing test said, or None if all passed. Raises RuntimeError if they did not run."""
+    """What the first failing test said, or None if all passed. Raises NotRun."""
     argv = [sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", "-p", "no:xdist", *tests]
     environment = {**os.environ, "PYTHONPATH": str(tree), "PYTHONDONTWRITEBYTECODE": "1"}
     environment.pop("PYTEST_ADDOPTS", None)
     done = subprocess.run(argv, cwd=tree, env=environment, capture_output=True, text=True, check=False, timeout=SECONDS)
     if done.returncode not in (0, 1) or " skipped" in done.stdout.splitlines()[-1]:
-        raise RuntimeError(f"{' '.join(tests)}: did not run\n{done.stdout}{done.stderr}")
+        raise NotRun(f"{' '.join(tests)}\n{done.stdout}{done.stderr}")
     if done.returncode == 0:
         return None
     said = [line[1:].strip() for line in done.stdout.splitlines() if line.startswith("E  ")]
@@ -213,7 +217,7 @@ def fails(tree: Path, *tests: str) -> str | None:
 
 
 def killed(mutant: Mutant) -> str | None:
-    """What the mutant's test said about it; None: it survived. Raises ValueError, SyntaxError or RuntimeError."""
+    """What the mutant's test said about it; None: it survived. Raises ValueError, SyntaxError or NotRun."""
     with copied() as tree:
         mutant.plant(tree)
         return fails(tree, mutant.test)
