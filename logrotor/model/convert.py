@@ -1,0 +1,40 @@
+"""Plans and reports as plain lists, dicts, strings and numbers."""
+
+from __future__ import annotations
+
+import dataclasses
+import enum
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any, get_args
+
+from logrotor.model.files import FileId, Writers
+from logrotor.model.plan import Due, NotDue
+from logrotor.model.steps import Step
+
+
+def as_json(value: Any) -> Any:
+    """``value`` in lists, dicts, strings and numbers only, ready for :func:`json.dumps`."""
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        shown = {f.name: as_json(getattr(value, f.name)) for f in dataclasses.fields(value) if f.repr}
+        return {"type": _word(type(value).__name__), **shown} if isinstance(value, _TAGGED) else shown
+    if isinstance(value, enum.Enum):
+        return value.value
+    if isinstance(value, datetime):
+        return value.isoformat()
+    if isinstance(value, Mapping):
+        return {str(key): as_json(item) for key, item in value.items()}
+    if isinstance(value, FileId):
+        return {"device": value.device, "inode": value.inode}
+    if isinstance(value, (list, tuple, set, frozenset)):
+        return [as_json(item) for item in value]
+    return value
+
+
+def _word(name: str) -> str:
+    """``FinishTake`` -> ``finish_take``."""
+    return "".join("_" + c.lower() if c.isupper() else c for c in name).lstrip("_")
+
+
+# Those that stand in one place with others of a different shape: their type is told.
+_TAGGED = (*get_args(Writers), *get_args(Step), Due, NotDue)

@@ -1,0 +1,133 @@
+"""Plans with their reasons, and reports of what came of them."""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+from logrotor.model.files import FileId
+from logrotor.model.steps import Compress, Remove, RunHook, Step
+
+
+@dataclass(frozen=True, slots=True)
+class Due:
+    """The log is rotated now, because ..."""
+
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class NotDue:
+    """The log is left alone, because ...; ``next_slot``: when its schedule will make it due."""
+
+    reason: str
+    next_slot: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """Something that is not done now, and why."""
+
+    name: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LogPlan:
+    """What happens to one log, and why. Steps stand in the order in which they are carried out."""
+
+    path: str
+    rule: str
+    due: Due | NotDue
+    size: int | None = None  # of the live log; None: missing
+    recover: tuple[Step, ...] = ()
+    take: tuple[Step, ...] = ()
+    reopen: str | None = None  # a target that is asked after the take
+    reopen_reason: str = ""
+    retire: tuple[Remove, ...] = ()
+    compress: tuple[Compress, ...] = ()
+    hooks: tuple[RunHook, ...] = ()
+    deferred: tuple[Waiting, ...] = ()
+    kept: tuple[Waiting, ...] = ()  # archives that stay, newest first, each with the reason
+    refused: str | None = None  # why nothing is done at all: an error
+    missing: bool = False
+    protocol: str = ""  # "exchange", "link", "rename", "collapse", "truncate"
+    proof: str = ""  # "lease", "/proc", "unknown: ..."
+
+    @property
+    def steps(self) -> tuple[Step, ...]:
+        return (*self.recover, *self.take, *self.retire, *self.compress, *self.hooks)
+
+    @property
+    def is_idle(self) -> bool:
+        return not (self.recover or self.take or self.reopen or self.retire or self.compress or self.hooks)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """The whole run before it happens. ``run`` carries out exactly this."""
+
+    now: datetime
+    logs: tuple[LogPlan, ...]
+    missing: tuple[str, ...] = ()  # literal paths that do not exist and may be missing
+    skipped: tuple[Waiting, ...] = ()  # logs that are no business of ours, say a link to /dev/stdout
+    shadowed: tuple[Waiting, ...] = ()  # files that a second rule names too; the first in file order has them
+    problems: tuple[str, ...] = ()  # rules and directories that failed, each alone
+    notes: tuple[str, ...] = ()
+    directories: Mapping[str, FileId] = field(default_factory=dict, repr=False)  # by path: no other one is touched
+
+    @property
+    def is_idle(self) -> bool:
+        return all(log.is_idle for log in self.logs)
+
+
+class Status(enum.StrEnum):
+    """How a step ended."""
+
+    DONE = "done"
+    DEFERRED = "deferred"
+    SKIPPED = "skipped"
+    FAILED = "failed"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outcome:
+    """How one step of one log ended."""
+
+    log: str  # path of the live log
+    action: str  # "take", "copytruncate", "compress", "remove", "reopen", "recover", "create", "hook"
+    status: Status
+    name: str = ""  # the file (or target) that it was about
+    reason: str = ""
+    errno: int | None = None
+    details: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Report:
+    """What a run did. ``exit_code`` as documented: 0 all well, 1 some log, rule or request failed."""
+
+    started: datetime
+    duration: float
+    outcomes: tuple[Outcome, ...]
+    plan: Plan
+    problems: tuple[str, ...] = ()
+    interrupted: bool = False
+
+    def count(self, action: str, status: Status = Status.DONE) -> int:
+        return sum(1 for o in self.outcomes if o.action == action and o.status is status)
+
+    @property
+    def rotated(self) -> int:
+        return self.count("take") + self.count("copytruncate")
+
+    @property
+    def failed(self) -> tuple[Outcome, ...]:
+        return tuple(o for o in self.outcomes if o.status is Status.FAILED)
+
+    @property
+    def exit_code(self) -> int:
+        return 1 if self.failed or self.problems else 0

@@ -1,0 +1,138 @@
+"""What the user set: rules, targets, and the whole configuration. ``None`` means "off"."""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+
+class Codec(enum.StrEnum):
+    """How an archive is stored. The configuration accepts none, gzip and zstd; the others are read only."""
+
+    NONE = "none"
+    GZIP = "gzip"
+    ZSTD = "zstd"
+    BZIP2 = "bzip2"
+    XZ = "xz"
+
+
+class Method(enum.StrEnum):
+    """How a log is rotated."""
+
+    RENAME = "rename"
+    COPYTRUNCATE = "copytruncate"
+
+
+class Naming(enum.StrEnum):
+    """How finished archives are named."""
+
+    NUMBERED = "numbered"
+    DATED = "dated"
+
+
+class Missing(enum.StrEnum):
+    """What a missing log means."""
+
+    SKIP = "skip"
+    ERROR = "error"
+
+
+class Manager(enum.StrEnum):
+    """Who is asked to reopen the logs."""
+
+    SUPERVISORD = "supervisord"
+    SYSTEMD = "systemd"
+    PIDFILE = "pidfile"
+    COMMAND = "command"
+    CALLABLE = "callable"
+
+
+@dataclass(frozen=True, slots=True)
+class FreeSpace:
+    """Room to keep free on a file system: bytes, or a percentage of its size (one of the two is set)."""
+
+    bytes: int | None = None
+    percent: float | None = None
+
+    def wanted(self, total: int) -> int:
+        """The bytes to keep free on a file system of ``total`` bytes."""
+        return self.bytes if self.bytes is not None else int(total * (self.percent or 0) / 100)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LogSpec:
+    """One ``[[log]]`` rule, defaults already merged in. ``None`` means "off"."""
+
+    name: str
+    paths: tuple[str, ...]  # absolute globs; a path without magic is a literal path
+    exclude: tuple[str, ...] = ()  # absolute globs, or bare patterns without "/" for the file name
+    max_size: int | None = None
+    min_size: int | None = None
+    schedule: str | None = None  # a 5-field cron expression ("daily" is already translated)
+    schedule_name: str | None = None  # what the user wrote
+    rotate_empty: bool = False
+    backup_count: int | None = None
+    max_age: float | None = None
+    max_total_size: int | None = None
+    keep_free: FreeSpace | None = None
+    compress: Codec = Codec.ZSTD
+    compress_level: int | None = None
+    keep_uncompressed: int = 0
+    create: bool = True
+    create_mode: int = 0o664
+    create_missing: bool = False
+    method: Method = Method.RENAME
+    accept_loss: bool = False
+    naming: Naming = Naming.NUMBERED
+    archive_dir: str | None = None  # absolute, or relative to the directory of each log
+    reopen: str | None = None  # the name of a target
+    on_archive: tuple[str, ...] = ()
+    on_archive_timeout: float = 300.0
+    missing: Missing = Missing.SKIP
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReopenTarget:
+    """One ``[reopen.NAME]`` table: who is asked to reopen the logs, and how."""
+
+    name: str
+    manager: Manager
+    pidfile: str | None = None  # absolute
+    signal: str | None = None  # "USR1", "HUP", ... without SIG
+    unit: str | None = None
+    user_unit: bool = False
+    command: tuple[str, ...] = ()
+    timeout: float = 10.0
+    supervisor_config: str | None = None  # absolute
+    function: Callable[[tuple[str, ...]], object] | None = field(default=None, compare=False, repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """Something wrong in a configuration: where it stands, what it is, what would be accepted."""
+
+    file: str
+    key: str  # "log[2].max_size"
+    message: str  # "'10 potatoes' is no size; accepted: 10MB, 512KiB, 1.5G or plain bytes"
+    line: int | None = None
+    rule: str | None = None  # the rule that it switches off; None: it concerns the whole configuration
+
+    def __str__(self) -> str:
+        where = f"{self.file}:{self.line}" if self.line else self.file
+        return f"{where}: {self.key}: {self.message}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Config:
+    """A loaded configuration. ``problems`` are those of rules that were left out; the others run."""
+
+    state_dir: str
+    state_dir_origin: str  # "state_dir in FILE", "$STATE_DIRECTORY", "$XDG_STATE_HOME", "default for root"
+    logs: tuple[LogSpec, ...]
+    targets: Mapping[str, ReopenTarget]
+    lock_timeout: float = 10.0
+    compress_jobs: int = 4
+    run_as: str | None = None
+    files: tuple[str, ...] = ()  # every file read, the main one first
+    problems: tuple[Problem, ...] = ()

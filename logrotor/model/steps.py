@@ -1,0 +1,182 @@
+"""What is done to a log, one step at a time. Each holds the identity of the file that it was planned for."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from logrotor.model.files import FileId
+from logrotor.model.memory import CopyInFlight
+from logrotor.model.settings import Codec
+
+
+@dataclass(frozen=True, slots=True)
+class Move:
+    """Rename within one directory, never over anything."""
+
+    directory: str
+    source: str
+    target: str
+    id: FileId
+
+
+@dataclass(frozen=True, slots=True)
+class DropTemp:
+    """Remove an unfinished archive or an unused replacement that nobody works on."""
+
+    directory: str
+    name: str
+    id: FileId
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class DropAlias:
+    """Remove the second name that an interrupted link + unlink left; the file keeps its other name."""
+
+    directory: str
+    name: str
+    id: FileId
+    kept: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class DropDuplicate:
+    """Remove a plain archive whose finished form is already published and equal byte for byte."""
+
+    directory: str
+    name: str
+    id: FileId
+    twin_directory: str
+    twin: str
+    twin_id: FileId
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Shift:
+    """Give each generation a slot of its own (highest first)."""
+
+    moves: tuple[Move, ...]
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class FinishTake:
+    """Bring a taken log that a crash left as ``.BASE.new`` to slot 1."""
+
+    directory: str
+    base: str
+    id: FileId
+    moves: tuple[Move, ...]
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class CreateLive:
+    """Create the live log, empty, with its mode, or give it its mode if a crash came between the two.
+
+    ``parents``: missing parent folders are made first (0755). ``like``: whose ACL and security label it gets.
+    """
+
+    directory: str
+    base: str
+    mode: int
+    reason: str
+    parents: bool = False
+    like: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class FinishCopytruncate:
+    """Finish, or forget, a copytruncate that a crash interrupted. ``archive``: the name of its published copy."""
+
+    directory: str
+    base: str
+    record: CopyInFlight
+    archive: str | None
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Take:
+    """Move the live log aside to slot 1 and put a replacement in its place."""
+
+    directory: str
+    base: str
+    id: FileId
+    size: int
+    moves: tuple[Move, ...]  # make slot 1 free, highest first
+    create: bool
+    mode: int
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Copytruncate:
+    """Copy the head of the live log to slot 1, then cut it off the log."""
+
+    directory: str
+    base: str
+    id: FileId
+    size: int
+    moves: tuple[Move, ...]
+    collapse: bool  # expected; probed before anything is cut
+    accept_loss: bool
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Remove:
+    """Delete an archive that retention no longer keeps."""
+
+    directory: str
+    name: str
+    id: FileId
+    size: int
+    plain: bool  # uncompressed: somebody may still write it
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Compress:
+    """Put an archive in its final form and place: compressed, renamed, or moved (``codec`` none)."""
+
+    directory: str
+    name: str
+    id: FileId
+    size: int
+    to_directory: str
+    to_name: str
+    codec: Codec  # what is applied; NONE: the bytes stay as they are
+    level: int | None
+    plain: bool  # uncompressed: somebody may still write it
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class RunHook:
+    """Run ``on_archive`` for a finished archive."""
+
+    directory: str
+    name: str
+    id: FileId | None  # None: it gets its final form in this very run
+    argv: tuple[str, ...]
+    timeout: float
+
+
+Step = (
+    DropTemp | DropAlias | DropDuplicate | Shift | FinishTake | CreateLive | FinishCopytruncate
+    | Take | Copytruncate | Remove | Compress | RunHook
+)  # fmt: skip
+
+
+def action_of(step: Step) -> str:
+    """The word under which a step stands in reports, events and the history."""
+    return _ACTIONS.get(type(step), "recover")
+
+
+_ACTIONS: dict[type, str] = {
+    Take: "take", Copytruncate: "copytruncate", CreateLive: "create",
+    Remove: "remove", Compress: "compress", RunHook: "hook",
+}  # fmt: skip
