@@ -21,7 +21,7 @@ from pathlib import Path
 CHECKOUT = Path(__file__).resolve().parents[2]
 ORDER = "tests/proof/test_order.py::"
 LIVE = "tests/proof/test_live_writers.py::"
-SECONDS = 120
+SECONDS = 600
 
 
 @dataclass(frozen=True, slots=True)

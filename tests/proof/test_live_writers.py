@@ -23,7 +23,7 @@ Rotate = Callable[[], object]
 NAMES = ("w1", "w2", "w3", "w4")
 BASE = "app.log"
 LEAST = 10
-MANY = pytest.mark.long
+MANY = (pytest.mark.long, pytest.mark.timeout(900))
 
 
 def times(few: int, many: int) -> list[Any]:
@@ -157,6 +157,7 @@ def test_logrotate_has_moments_without_a_log(live: Path) -> None:
 
 
 @pytest.mark.long
+@pytest.mark.timeout(900)
 def test_logrotate_has_moments_without_a_log_counted(live: Path) -> None:
     """The same, as often as ours."""
     assert opens(live, theirs(live), lambda done, _: done >= 200).missed() > 0
@@ -260,6 +261,7 @@ def test_collapse_loses_nothing_at_full_speed(collapsible: Path, names: Sequence
 
 
 @pytest.mark.long
+@pytest.mark.timeout(900)
 def test_logrotate_loses_lines_at_full_speed(collapsible: Path) -> None:
     """The rival, in the same harness."""
     tally = at_full_speed(collapsible, theirs(collapsible, copytruncate=True), 50, NAMES[:1])

@@ -25,6 +25,7 @@ def test_there_are_enough() -> None:
 
 
 @pytest.mark.long
+@pytest.mark.timeout(900)
 def test_without_a_mutant_the_tests_pass() -> None:
     """The tests that catch them see nothing in the tree as it is."""
     with copied() as tree, all_run():
@@ -32,6 +33,7 @@ def test_without_a_mutant_the_tests_pass() -> None:
 
 
 @pytest.mark.long
+@pytest.mark.timeout(900)
 @EACH
 def test_it_is_caught(mutant: Mutant) -> None:
     """With the bug in it, the package fails the test."""

@@ -257,6 +257,7 @@ EVERYWHERE = [
 
 
 @pytest.mark.long
+@pytest.mark.timeout(900)
 @pytest.mark.parametrize(("fstype", "scene", "state"), EVERYWHERE)
 def test_power_cut_after_each_operation(tmp_path: Path, fstype: str, scene: Scene, state: str) -> None:
     """Whenever the power fails, one run afterwards leaves every durable line once."""
@@ -319,6 +320,7 @@ def test_the_record_of_a_collapse_outlives_a_power_cut(tmp_path: Path, fstype: s
 
 
 @pytest.mark.long
+@pytest.mark.timeout(900)
 @pytest.mark.parametrize("fstype", ["ext4", "xfs"])
 def test_power_cut_within_a_commit(tmp_path: Path, fstype: str) -> None:
     """The real command is killed before every sixth call that changes the history, and the power fails as well."""

@@ -115,6 +115,7 @@ def swept(rival: type[Rival], folder: Path, *, copytruncate: bool, step: int = 1
 
 
 @pytest.mark.long
+@pytest.mark.timeout(900)
 @pytest.mark.parametrize("copytruncate", [False, True], ids=["rename", "copytruncate"])
 def test_logrotate_is_harmed(tmp_path: Path, copytruncate: bool) -> None:
     """At several points the rival loses data, doubles it, or leaves no live log."""
@@ -127,6 +128,7 @@ def test_logrotate_is_harmed(tmp_path: Path, copytruncate: bool) -> None:
 
 
 @pytest.mark.long
+@pytest.mark.timeout(900)
 @pytest.mark.parametrize("copytruncate", [False, True], ids=["rename", "copytruncate"])
 def test_logrotor_is_not(tmp_path: Path, copytruncate: bool) -> None:
     """The same sweep: each eighth point of it, for the kill sweep has them all."""
