@@ -46,25 +46,32 @@ def _selectors(spec: LogSpec, path: str) -> Iterator[Selector]:
     head, tail = os.path.split(path)
     if tail == "**":
         head, tail = path, "*"
-    directories = sorted(_expand(head)) if glob.has_magic(head) else [head]
-    for directory in directories:
-        if glob.has_magic(tail):
-            yield Selector(spec, directory, None, re.compile(fnmatch.translate(tail)), tail.startswith("."))
-        else:
-            yield Selector(spec, directory, tail)
+    if not glob.has_magic(path):
+        yield Selector(spec, head, tail)
+        return
+    # "*/app.log" is a glob as well: in a folder without that log nothing is missing, and nothing to be created.
+    pattern = re.compile(fnmatch.translate(tail))
+    for directory in sorted(_expand(head)) if glob.has_magic(head) else [head]:
+        yield Selector(spec, directory, None, pattern, tail.startswith("."))
 
 
 def _expand(pattern: str) -> set[str]:
-    """The directories that a pattern names; ``**`` goes down any number of levels, but through no symlink."""
+    """The directories that a pattern names; ``**`` goes down any number of levels, not into links and hidden ones."""
     found = {"/"}
     for part in pattern.strip("/").split("/"):
         if part == "**":
-            found = {below for top in found for below, _, _ in os.walk(top)}
+            found = {path for top in found for path in _below(top)}
         elif glob.has_magic(part):
             found = {path for top in found for path in _matching(top, part)}
         else:
             found = {path for top in found if os.path.isdir(path := os.path.join(top, part))}
     return found
+
+
+def _below(top: str) -> Iterator[str]:
+    for path, names, _ in os.walk(top):
+        names[:] = [name for name in names if not name.startswith(".")]
+        yield path
 
 
 def _matching(top: str, part: str) -> Iterator[str]:

@@ -52,7 +52,7 @@ class Shop:
         rule = {"name": "app", "paths": [str(self.log)], "max_size": "1GB", **self.settings}
         config = load_config({"state_dir": str(self.root / "state"), "log": [rule]}, environ={})
         report = Rotator(config).run(now, force=force)
-        assert report.exit_code == code, [*report.problems, *report.failed]
+        assert report.exit_code == code, [*report.problems, *report.outcomes]
         return report
 
     def rotate(self, **more: Any) -> Report:
@@ -428,7 +428,7 @@ def test_on_archive_takes_too_long(shop: Shop, noted: Path) -> None:
     """After the timeout it is killed with all that it started, and counts as failed."""
     pid = shop.root / "pid"
     shop.rotate(compress="zstd")
-    shop.change(on_archive=hook(shop, noted, f"sleep 600 & echo $! > {pid}; wait"), on_archive_timeout="1s")
+    shop.change(on_archive=hook(shop, noted, f"/bin/sleep 600 & echo $! > {pid}; wait"), on_archive_timeout="1s")
     report = shop.run(code=1)
     assert "1 s" in report.failed[0].reason
     child = int(pid.read_text())

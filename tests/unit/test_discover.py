@@ -1,0 +1,227 @@
+"""From the globs of the rules to directories and names, as a shell would read them."""
+
+from __future__ import annotations
+
+import glob
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from pyfakefs.fake_filesystem import FakeFilesystem
+
+from logrotor import Rotator, load_config
+from logrotor.disk.discover import discover, is_excluded
+from logrotor.errors import UnknownSelection
+from logrotor.model import LogSpec, Plan
+from tests.support import users
+from tests.support.facts import spec
+from tests.support.fixtures import world_tree
+
+
+def found(*patterns: str, **more: Any) -> list[str]:
+    """The files that the patterns of one rule name."""
+    return matches(spec(paths=patterns, **more))
+
+
+def matches(*rules: LogSpec) -> list[str]:
+    names = []
+    for selector in discover(rules):
+        if selector.name is not None:
+            names.append(os.path.join(selector.directory, selector.name))
+        elif os.path.isdir(selector.directory) and os.access(selector.directory, os.R_OK):
+            inside = sorted(name for name in os.listdir(selector.directory) if selector.takes(name))
+            names += [path for name in inside if os.path.isfile(path := os.path.join(selector.directory, name))]
+    return [name for name in names if not is_excluded(rules[0], name)]
+
+
+@pytest.fixture
+def tree(fs: FakeFilesystem) -> FakeFilesystem:
+    """Logs at several depths, hidden ones, and names that hold what globs are made of."""
+    for path in (
+        "/srv/app.log", "/srv/b.log", "/srv/app.txt", "/srv/.hidden.log", "/srv/a[1].log", "/srv/a1.log",
+        "/srv/new\nline.log", "/srv/one/app.log", "/srv/one/two/app.log",
+        "/srv/one/.git/app.log", "/srv/.cache/app.log", "/srv/ONE/app.log",
+    ):  # fmt: skip
+        fs.create_file(path)
+    fs.create_dir("/srv/dir.log")
+    fs.create_symlink("/srv/link", "/srv/one")
+    return fs
+
+
+def test_a_path_is_a_name(tree: FakeFilesystem) -> None:
+    """A path without magic names one log, whether it is there or not, its folder included."""
+    assert found("/srv/app.log", "/none/gone.log", "/srv/link/app.log") == [
+        "/srv/app.log", "/none/gone.log", "/srv/link/app.log"
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("pattern", "names"),
+    [
+        ("/srv/*.log", ["/srv/a1.log", "/srv/a[1].log", "/srv/app.log", "/srv/b.log", "/srv/new\nline.log"]),
+        ("/srv/?.log", ["/srv/b.log"]),
+        ("/srv/[!b]*.txt", ["/srv/app.txt"]),
+        ("/srv/a[1].log", ["/srv/a1.log"]),
+        ("/srv/a[[]1].log", ["/srv/a[1].log"]),
+        ("/srv/.*.log", ["/srv/.hidden.log"]),
+        ("/srv/o*/app.log", ["/srv/one/app.log"]),
+        ("/srv/*/app.log", ["/srv/ONE/app.log", "/srv/link/app.log", "/srv/one/app.log"]),
+        ("/srv/.*/app.log", ["/srv/.cache/app.log"]),
+        ("/srv/**/app.log", ["/srv/app.log", "/srv/ONE/app.log", "/srv/one/app.log", "/srv/one/two/app.log"]),
+        ("/srv/one/**", ["/srv/one/app.log", "/srv/one/two/app.log"]),
+        ("/srv/**/two/*", ["/srv/one/two/app.log"]),
+        ("/srv/one/**/**/*.log", ["/srv/one/app.log", "/srv/one/two/app.log"]),
+        ("/none/*.log", []),
+        ("/srv/app.log/*", []),
+    ],
+)
+def test_a_glob_is_read_as_in_a_shell(tree: FakeFilesystem, pattern: str, names: list[str]) -> None:
+    """Hidden names only by a pattern with a dot, ** through folders but neither hidden ones nor links, case matters."""
+    assert found(pattern) == names
+
+
+def test_rules_and_paths_keep_their_order(tree: FakeFilesystem) -> None:
+    """In the order of the file; the folders of one glob sorted."""
+    rules = spec(paths=("/srv/b.log", "/srv/app.*")), spec(name="other", paths=("/srv/*/app.log",))
+    assert matches(*rules)[:4] == ["/srv/b.log", "/srv/app.log", "/srv/app.txt", "/srv/ONE/app.log"]
+
+
+@pytest.mark.parametrize(
+    ("exclude", "out"),
+    [
+        ("b.log", ["/srv/b.log"]),
+        ("*.log", ["/srv/a1.log", "/srv/a[1].log", "/srv/app.log", "/srv/b.log", "/srv/new\nline.log"]),
+        ("/srv/a*", ["/srv/a1.log", "/srv/a[1].log", "/srv/app.log"]),
+        ("/other/*", []),
+        ("srv", []),
+        ("B.LOG", []),
+    ],
+)
+def test_exclude(tree: FakeFilesystem, exclude: str, out: list[str]) -> None:
+    """A pattern with a slash is for the whole path, one without for the file name alone."""
+    everything = found("/srv/*.log")
+    assert [name for name in everything if name not in found("/srv/*.log", exclude=(exclude,))] == out
+
+
+def test_a_folder_that_cannot_be_listed(tree: FakeFilesystem) -> None:
+    """What it holds is not found, as with every glob; the others are."""
+    tree.pause()
+    with world_tree() as root:
+        for name, mode in (("open", 0o755), ("shut", 0o700)):
+            (root / name).mkdir()
+            (root / name / "app.log").touch()
+            (root / name).chmod(mode)
+        assert users.as_user("www-data", found, f"{root}/**/*.log") == [f"{root}/open/app.log"]
+        assert users.as_user("www-data", found, f"{root}/*/*.log") == [f"{root}/open/app.log"]
+    tree.resume()
+
+
+PARTS = st.sampled_from(
+    ["*", "**", "a*", ".*", "?", "[ab]", "[!a]*", "a", "b", "a.log", "*.log", ".h", "*.*", "b*[0-9]", "a**"]
+)
+
+
+@pytest.fixture(scope="module")
+def forest(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A small tree without links."""
+    root = tmp_path_factory.mktemp("forest")
+    for folder in ("", "a", "b", ".h", "a/a", "a/b", "a/.h", "b/ab", "a/b/a", ".h/a", "b2"):
+        (root / folder).mkdir(exist_ok=True, parents=True)
+        for name in ("a.log", "b.log", ".h.log", "b7", "x"):
+            (root / folder / name).touch()
+    return root
+
+
+@settings(max_examples=300, deadline=None, suppress_health_check=list(HealthCheck))
+@given(parts=st.lists(PARTS, min_size=1, max_size=4))
+def test_globs_agree_with_pythons(forest: Path, parts: list[str]) -> None:
+    """Any pattern finds the files that glob.glob finds."""
+    pattern = os.path.join(str(forest), *parts)
+    theirs = {os.path.normpath(path) for path in glob.glob(pattern, recursive=True) if os.path.isfile(path)}
+    ours = found(pattern)
+    if glob.has_magic(os.path.join(*parts)):
+        assert set(ours) == theirs
+    else:
+        assert ours == [pattern]
+
+
+# ---------------------------------------------------------------- from rules to logs
+
+
+@pytest.fixture
+def planned(tmp_path: Path) -> Callable[..., Plan]:
+    """The plan for rules over tmp_path."""
+
+    def plan(*rules: dict[str, Any], only: tuple[str, ...] = ()) -> Plan:
+        logs = [{"name": f"rule{n}", "max_size": "1GB", **rule} for n, rule in enumerate(rules, 1)]
+        for log in logs:
+            log["paths"] = [str(tmp_path / path) for path in log["paths"]]
+        config = load_config({"state_dir": str(tmp_path / "state"), "log": logs}, environ={})
+        return Rotator(config).plan(only=only)
+
+    return plan
+
+
+def logs(plan: Plan) -> list[tuple[str, str]]:
+    return [(os.path.basename(log.path), log.rule) for log in plan.logs]
+
+
+def test_archives_and_temps_are_never_logs(tmp_path: Path, planned: Callable[..., Plan]) -> None:
+    """A glob that matches everything takes the logs, dated ones of others included, and nothing that is ours."""
+    for name in ("app.log", "app.log.1", "app.log.2.zst", "app.log-20261121T070000Z.gz", ".app.log.new",
+                 ".app.log.1.zst.tmp", "laravel-2025-10-09.log", "app.log.old"):  # fmt: skip
+        (tmp_path / name).touch()
+    (tmp_path / "folder.log").mkdir()
+    assert logs(planned({"paths": ["*"]})) == [
+        ("app.log", "rule1"), ("app.log.old", "rule1"), ("laravel-2025-10-09.log", "rule1")
+    ]  # fmt: skip
+    assert logs(planned({"paths": [".*"]})) == []
+
+
+def test_a_log_that_is_gone_is_known_by_its_archives(tmp_path: Path, planned: Callable[..., Plan]) -> None:
+    """For a glob, archives and temps name their log also when it was deleted; they must match as logs do."""
+    for name in ("gone.log.1", "taken.log-20261121T070000Z", "other.txt.1"):
+        (tmp_path / name).touch()
+    plan = planned({"paths": ["*.log"]})
+    assert logs(plan) == [("gone.log", "rule1"), ("taken.log", "rule1")] and all(log.missing for log in plan.logs)
+    assert plan.missing == (), "only a path can be missing"
+
+
+def test_a_glob_of_folders_misses_nothing(tmp_path: Path, planned: Callable[..., Plan]) -> None:
+    """`*/app.log` in a folder without app.log: nothing is missing, and create_missing makes nothing there."""
+    for name in ("one", "two"):
+        (tmp_path / name).mkdir()
+    (tmp_path / "one/app.log").touch()
+    plan = planned({"paths": ["*/app.log"], "missing": "error", "create_missing": True})
+    assert logs(plan) == [("app.log", "rule1")]
+    assert (plan.missing, plan.problems, plan.is_idle) == ((), (), True)
+
+
+def test_a_file_in_two_rules_belongs_to_the_first(tmp_path: Path, planned: Callable[..., Plan]) -> None:
+    """In file order, and plan says so; twice in one rule is no matter."""
+    for name in ("a.log", "b.log"):
+        (tmp_path / name).touch()
+    plan = planned({"paths": ["a.log", "*.log", "a.log"], "exclude": ["b.log"]}, {"paths": ["*.log"]})
+    assert logs(plan) == [("a.log", "rule1"), ("b.log", "rule2")]
+    assert [(os.path.basename(w.name), w.reason) for w in plan.shadowed] == [
+        ("a.log", "rule rule1 has it; rule2 names it too")
+    ]  # fmt: skip
+
+
+def test_only(tmp_path: Path, planned: Callable[..., Plan]) -> None:
+    """A rule's name, a log's path, also through a link or of a missing log; anything else is an error."""
+    for name in ("a.log", "b.log", "c.log"):
+        (tmp_path / name).touch()
+    (tmp_path / "link").symlink_to(tmp_path)
+    rules = {"paths": ["a.log", "gone.log"]}, {"paths": ["*.log"]}
+    assert logs(planned(*rules, only=("rule1",))) == [("a.log", "rule1")]
+    assert logs(planned(*rules, only=(f"{tmp_path}/link/b.log", f"{tmp_path}/a.log"))) == [
+        ("a.log", "rule1"), ("b.log", "rule2")
+    ]  # fmt: skip
+    assert planned(*rules, only=(f"{tmp_path}/gone.log",)).missing == (f"{tmp_path}/gone.log",)
+    with pytest.raises(UnknownSelection, match=r"nonsense: neither a rule nor a log .*; rules: rule1, rule2"):
+        planned(*rules, only=("rule1", "nonsense"))

@@ -1,0 +1,271 @@
+"""One look at a directory: who belongs to which log, and what the file system can do."""
+
+from __future__ import annotations
+
+import gzip
+import os
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from pyfakefs.fake_filesystem import FakeFilesystem
+
+from logrotor import Rotator, load_config
+from logrotor.decide.naming import parse_archive
+from logrotor.disk.logdir import LogDir
+from logrotor.disk.snapshot import are_equal, file_system, look, message
+from logrotor.errors import Refused
+from logrotor.model import Archive, Codec, FileSystem
+from tests.support import mounts, oracle, users
+from tests.support.fixtures import world_tree
+from tests.support.strace import changes
+from tests.support.writers import Kind, Writer
+
+
+def test_entries_are_sorted_by_their_log(fs: FakeFilesystem) -> None:
+    """Live log, archives of both kinds, replacement and temps come together; strangers are logs of their own."""
+    for name in ("app.log", "app.log.1", "app.log.2.zst", "app.log-20261121T070000Z-1.gz", ".app.log.new",
+                 ".app.log.1.zst.tmp", "other.txt", ".swp", "gone.log.3.xz"):  # fmt: skip
+        fs.create_file(f"/logs/{name}", contents="x" * len(name))
+    found = look("/logs")
+    assert (found.problem, found.missing, found.resolved, found.writable) == (None, False, "/logs", True)
+    assert sorted(found.families) == [".swp", "app.log", "gone.log", "other.txt"]
+    family = found.families["app.log"]
+    assert family.live is not None and family.live.size == len("app.log")
+    assert family.replacement is not None and family.replacement.name == ".app.log.new"
+    assert [temp.name for temp in family.temps] == [".app.log.1.zst.tmp"]
+    assert sorted(a.name.codec for a in family.archives) == [Codec.GZIP, Codec.NONE, Codec.ZSTD]
+    assert {a.directory for a in family.archives} == {"/logs"}
+    gone = found.families["gone.log"]
+    assert gone.live is None and [a.name.slot for a in gone.archives] == [3]
+
+
+def test_a_missing_directory_is_missing(fs: FakeFilesystem) -> None:
+    """No problem: a path in it is a missing log."""
+    assert look("/none").missing and look("/none").problem is None
+
+
+def test_a_file_is_no_directory(fs: FakeFilesystem) -> None:
+    """A path that goes through a file is a problem, said with the errno's name."""
+    fs.create_file("/logs")
+    assert look("/logs/below").problem is not None and "ENOTDIR" in (look("/logs/below").problem or "")
+
+
+@pytest.mark.parametrize("mode", [0o777, 0o757])
+def test_a_world_writable_directory_is_refused(fs: FakeFilesystem, mode: int) -> None:
+    """Anybody could swap files there."""
+    fs.create_dir("/logs")
+    fs.chmod("/logs", mode)
+    assert "anyone may write there; chmod o-w, or set the sticky bit" in (look("/logs").problem or "")
+
+
+@pytest.mark.parametrize("mode", [0o1777, 0o2775, 0o770, 0o700])
+def test_usual_directories_are_fine(fs: FakeFilesystem, mode: int) -> None:
+    """With the sticky bit, or writable for a group: fine."""
+    fs.create_dir("/logs")
+    fs.chmod("/logs", mode)
+    assert look("/logs").problem is None
+
+
+def test_odd_names(tmp_path: Path) -> None:
+    """Names are bytes: newlines, spaces and what is no UTF-8 come through as they are."""
+    names = [b"a b\n'c'.log", b"\xff\xfe.log", b"\xff\xfe.log.1", "ü☃.log.2.gz".encode(), b"-rf", b"~", b"*", b"%s"]
+    for name in names:
+        Path(os.fsdecode(os.fsencode(tmp_path) + b"/" + name)).touch()
+    families = look(str(tmp_path)).families
+    assert set(families) == {os.fsdecode(n) for n in (b"a b\n'c'.log", b"\xff\xfe.log", b"-rf", b"~", b"*", b"%s")} | {
+        "ü☃.log"
+    }
+    assert [a.name.slot for a in families[os.fsdecode(b"\xff\xfe.log")].archives] == [1]
+
+
+def test_kinds_of_files(tmp_path: Path) -> None:
+    """What is no regular file is told by its kind, and never opened: a FIFO would wait for ever."""
+    os.mkfifo(tmp_path / "fifo.log")
+    (tmp_path / "dir.log").mkdir()
+    (tmp_path / "link.log").symlink_to("nowhere")
+    with socket.socket(socket.AF_UNIX) as made:
+        made.bind(str(tmp_path / "socket.log"))
+    kinds = {name: f.live.kind for name, f in look(str(tmp_path)).families.items() if f.live is not None}
+    assert kinds == {"fifo.log": "FIFO", "dir.log": "directory", "link.log": "symlink", "socket.log": "socket"}
+
+
+def test_a_look_changes_nothing(tmp_path: Path) -> None:
+    """No changing system call at all."""
+    (tmp_path / "app.log").write_bytes(b"x")
+    code = f"from logrotor.disk.snapshot import look; assert look({str(tmp_path)!r}).families"
+    result, calls = changes([sys.executable, "-c", code])
+    assert result.code == 0 and [str(call) for call in calls] == []
+
+
+def test_a_symlink_of_ours_is_resolved(tmp_path: Path) -> None:
+    """The path that everything is reported with is the one without symlinks; both names are one directory."""
+    (tmp_path / "real").mkdir()
+    (tmp_path / "link").symlink_to("real")
+    link, real = look(str(tmp_path / "link")), look(str(tmp_path / "real"))
+    assert (link.resolved, link.id) == (str(tmp_path / "real"), real.id)
+
+
+def test_a_link_in_a_circle(tmp_path: Path) -> None:
+    """A problem in words, not an endless walk."""
+    (tmp_path / "a").symlink_to("b")
+    (tmp_path / "b").symlink_to("a")
+    assert "more than 40 symlinks on the way" in (look(str(tmp_path / "a" / "logs")).problem or "")
+
+
+def test_a_directory_that_may_not_be_read() -> None:
+    """EACCES is said with the path and the errno's name."""
+    with world_tree() as root:
+        (root / "shut").mkdir(mode=0o700)
+        problem = users.as_user("www-data", _problem_of, root / "shut")
+    assert problem is not None and f"{root}/shut: Permission denied (EACCES)" in problem
+
+
+def _problem_of(path: Path) -> str | None:
+    return look(str(path)).problem
+
+
+def test_a_directory_that_may_not_be_written() -> None:
+    """It is looked at, and known as not writable: its logs may well have nothing to do."""
+    with world_tree() as root:
+        assert not users.as_user("www-data", _is_writable, root)
+        os.chown(root, 33, 33)
+        assert users.as_user("www-data", _is_writable, root)
+
+
+def _is_writable(path: Path) -> bool:
+    return look(str(path)).writable
+
+
+# ---------------------------------------------------------------- file systems
+
+
+def of(path: Path) -> FileSystem:
+    fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        return file_system(fd, os.fstat(fd).st_dev)
+    finally:
+        os.close(fd)
+
+
+@pytest.mark.parametrize(("fstype", "collapse"), [("ext4", True), ("xfs", True), ("btrfs", False)])
+def test_file_systems_on_disk(tmp_path: Path, fstype: str, collapse: bool) -> None:
+    """Each is known by its name, and whether it can collapse a range."""
+    with mounts.loop_mount(tmp_path, fstype) as mounted:
+        found = of(mounted.path)
+    assert (found.type, found.protocol, found.collapse) == (fstype, "exchange", collapse)
+
+
+def test_file_systems_in_memory(tmp_path: Path) -> None:
+    """tmpfs with its size; what df says."""
+    with mounts.tmpfs(tmp_path, "2m") as path:
+        found = of(path)
+        (path / "file").write_bytes(bytes(1 << 20))
+        later = of(path)
+    assert (found.type, found.total, found.collapse) == ("tmpfs", 2 << 20, False)
+    assert found.free - later.free == 1 << 20
+
+
+def test_overlay(tmp_path: Path) -> None:
+    """Most containers: known by its own name."""
+    with mounts.overlay(tmp_path) as path:
+        assert of(path).type == "overlay"
+
+
+# ---------------------------------------------------------------- equal archives
+
+
+def archived(path: Path) -> Archive:
+    name = parse_archive(path.name)
+    with LogDir(str(path.parent)) as logdir:
+        entry = logdir.stat(path.name)
+    assert name is not None and entry is not None
+    return Archive(name, entry, str(path.parent))
+
+
+PROGRAMS = {".zst": ["zstd", "-q", "-k"], ".gz": ["gzip", "-k"], ".bz2": ["bzip2", "-k"], ".xz": ["xz", "-k"]}
+
+
+@pytest.mark.parametrize("size", [0, 1, 300_000])
+@pytest.mark.parametrize("suffix", PROGRAMS)
+def test_equal_after_decompression(tmp_path: Path, suffix: str, size: int) -> None:
+    """A plain archive equals what the real programs made of it, and nothing else, not even by one byte."""
+    plain = tmp_path / "app.log.1"
+    plain.write_bytes(oracle.lines("w1", 1, size // 80 + 1)[:size])
+    subprocess.run([*PROGRAMS[suffix], plain], check=True)
+    packed = tmp_path / f"app.log.1{suffix}"
+    assert are_equal(archived(plain), archived(packed), 1)
+    for changed in (plain.read_bytes() + b"x", plain.read_bytes()[:-1] + b"?", b"\0"):
+        if changed != plain.read_bytes():
+            (tmp_path / "app.log.2").write_bytes(changed)
+            assert not are_equal(archived(tmp_path / "app.log.2"), archived(packed), 1)
+
+
+@pytest.mark.parametrize("suffix", PROGRAMS)
+def test_a_damaged_archive_equals_nothing(tmp_path: Path, suffix: str) -> None:
+    """Cut short, garbage after the header, or no archive at all: it is not taken for the finished form of anything."""
+    plain = tmp_path / "app.log.1"
+    plain.write_bytes(oracle.lines("w1", 1, 5000))
+    subprocess.run([*PROGRAMS[suffix], plain], check=True)
+    packed = tmp_path / f"app.log.1{suffix}"
+    whole = packed.read_bytes()
+    for bad in (whole[:-1], whole[: len(whole) // 2], whole[:4], b"", b"garbage", whole + b"garbage"):
+        packed.write_bytes(bad)
+        assert not are_equal(archived(plain), archived(packed), 1)
+    middle = len(whole) // 2
+    packed.write_bytes(whole[:middle] + bytes([whole[middle] ^ 0xFF]) + whole[middle + 1 :])
+    assert not are_equal(archived(plain), archived(packed), 1)
+
+
+def test_several_members_are_one_archive(tmp_path: Path) -> None:
+    """Two gzip members in a row hold what both hold, as gzip(1) reads them."""
+    plain, packed = tmp_path / "app.log.1", tmp_path / "app.log.1.gz"
+    plain.write_bytes(b"one\ntwo\n")
+    packed.write_bytes(gzip.compress(b"one\n") + gzip.compress(b"two\n"))
+    assert are_equal(archived(plain), archived(packed), 1)
+
+
+def test_an_archive_that_changed_meanwhile_equals_nothing(tmp_path: Path) -> None:
+    """Another file under the name by now: no answer is better than a wrong one."""
+    one, other = tmp_path / "app.log.1", tmp_path / "app.log.1.gz"
+    one.write_bytes(b"x")
+    other.write_bytes(gzip.compress(b"x"))
+    known = archived(one), archived(other)
+    one.unlink()
+    (tmp_path / "new").write_bytes(b"x")
+    (tmp_path / "new").rename(one)
+    if one.stat().st_ino != known[0].entry.id.inode:
+        assert not are_equal(*known, 1)
+
+
+# ---------------------------------------------------------------- messages
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (PermissionError(13, "Permission denied", "app.log"), "/logs/app.log: Permission denied (EACCES)"),
+        (OSError(28, "No space left on device"), "/logs/app.log: No space left on device (ENOSPC)"),
+        (OSError(5, "Input/output error", "/other/x"), "/other/x: Input/output error (EIO)"),
+        (OSError("no number"), "no number"),
+        (Refused("/logs/app.log: says it all"), "/logs/app.log: says it all"),
+        (ValueError(), "ValueError"),
+    ],
+)
+def test_an_error_in_one_line(error: BaseException, said: str) -> None:
+    """The file with its whole path, what is wrong, and the errno's name for a search."""
+    assert message(error, "/logs/app.log") == said
+
+
+def test_who_writes_is_named(tmp_path: Path) -> None:
+    """A log that a process has open is known as written, with its pid once /proc was asked."""
+    config = {
+        "state_dir": str(tmp_path / "state"),
+        "log": [{"name": "a", "paths": [f"{tmp_path}/*.log"], "max_size": "1K"}],
+    }
+    with Writer(tmp_path / "app.log", Kind.HOLD, on_order=True) as writer:
+        (tmp_path / "app.log").rename(tmp_path / "app.log.1")
+        (waiting,) = Rotator(load_config(config, environ={})).plan().logs[0].deferred
+    assert waiting.reason == f"process {writer.pid} still writes it"
