@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import errno
 import os
 from collections.abc import Callable
@@ -79,8 +78,7 @@ def _rewritten(
         return size
     except BaseException:
         if not published:
-            with contextlib.suppress(OSError):  # the next run drops it
-                target.discard(temp, out)
+            target.clear_away(temp, out)
         raise
     finally:
         os.close(out)

@@ -15,7 +15,6 @@ forget             | marked | the log's rest                   | forget
 
 from __future__ import annotations
 
-import contextlib
 import os
 from dataclasses import dataclass
 
@@ -54,8 +53,7 @@ def copytruncate(dirs: Directories, step: Copytruncate, memory: Memory) -> Copie
         try:
             return _guarded(dirs, logdir, step, memory)
         finally:
-            with contextlib.suppress(OSError):  # the next run drops it
-                logdir.discard(guard_name, guard)
+            logdir.clear_away(guard_name, guard)
             os.close(guard)
 
 
@@ -67,8 +65,7 @@ def _guarded(dirs: Directories, logdir: LogDir, step: Copytruncate, memory: Memo
         try:
             return _copied(dirs, logdir, step, memory, live, out)
         finally:
-            with contextlib.suppress(OSError):  # gone by now if it was published; else the next run drops it
-                logdir.discard(temp, out)
+            logdir.clear_away(temp, out)  # gone by now if it was published
             os.close(out)
     finally:
         os.close(live)
@@ -126,6 +123,7 @@ def finish(dirs: Directories, step: FinishCopytruncate, memory: Memory) -> bool:
             if not _belongs(logdir, step, live):
                 memory.end_copy(record.path)
                 return False
+            logdir.sync()  # the crash may have come before the archive's name was durable
             _cut(logdir, record, memory, live, os.fstatvfs(logdir.fd).f_bsize)
             return True
         finally:

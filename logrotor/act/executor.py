@@ -6,6 +6,7 @@ an archive that somebody could still write is decided by a fresh proof, right be
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -16,6 +17,7 @@ from logrotor.act.archives import Archives
 from logrotor.act.copytruncate import copytruncate
 from logrotor.act.guard import guarded
 from logrotor.act.take import take
+from logrotor.decide.naming import parse_replacement, parse_temp
 from logrotor.disk.directories import Directories
 from logrotor.disk.memory import Memory
 from logrotor.disk.snapshot import message
@@ -87,6 +89,8 @@ class Executor:
             asked = self._reopen([log for log in work if self._is_sound(log)])
             if not self.stop():
                 self._settle(work, asked)
+        for error in self.dirs.leftovers:
+            self._note_leftover(error)
         return self.results
 
     # ------------------------------------------------------------ take
@@ -231,6 +235,15 @@ class Executor:
         if event is not None:
             told = {"error": reason} if status is Status.FAILED else {"reason": reason} if reason else {}
             self.emit(event, log=log.path, name=name, **told, **(details or {}))
+
+    def _note_leftover(self, error: OSError) -> None:
+        """A temp that could not be removed is debris for the next run, and no success."""
+        name = os.path.basename(error.filename)
+        archive = parse_temp(name)
+        base = archive.base if archive is not None else parse_replacement(name)
+        log = next(log for log in self.plan.logs if os.path.basename(log.path) == base)
+        reason = f"{message(error, name)}; the next run removes it"
+        self.note(log, "recover", Status.FAILED, name, reason=reason, errno=error.errno)
 
     def note_stale(self, log: LogPlan, action: str, name: str, error: BaseException) -> None:
         """The disk is not what the plan saw: the log is planned again, or if it was, the step has failed."""

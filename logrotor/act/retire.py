@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 
+from logrotor.disk import files
 from logrotor.disk.directories import Directories
 from logrotor.model import DropAlias, DropDuplicate, DropTemp, Remove
 
@@ -27,12 +28,17 @@ def drop_alias(dirs: Directories, step: DropAlias) -> None:
 
 
 def drop_duplicate(dirs: Directories, step: DropDuplicate) -> None:
-    """Remove a plain archive, while its equal twin is locked: so its maker is gone and will not take it back."""
+    """Remove a plain archive, while its equal twin is locked: so its maker is gone and will not take it back.
+
+    The maker may have been killed before the twin's name was durable, as it has to be before the original goes.
+    """
     with dirs.use(step.directory) as logdir, dirs.use(step.twin_directory) as other:
         fd = other.open_file(step.twin, step.twin_id)
         try:
             other.hold(fd, step.twin)
             other.expect(step.twin, step.twin_id)
+            files.sync(fd)
+            other.sync()
             logdir.remove(step.name, step.id)
         finally:
             os.close(fd)

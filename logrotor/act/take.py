@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import errno
 import os
 from collections.abc import Iterable
@@ -142,12 +141,11 @@ def _drop_if_unseen(logdir: LogDir, step: Take, fd: int) -> None:
     """After a failure the replacement goes, if the log still has its place.
 
     Else the replacement was the live log for an instant and may have a writer, or it marks that the live log is
-    missing: the next plan looks at it. So it does if this fails too.
+    missing: the next plan looks at it.
     """
-    with contextlib.suppress(OSError):
-        live = logdir.stat(step.base)
-        if live is not None and live.id == step.id:
-            logdir.discard(replacement_name(step.base), fd)
+    live = logdir.stat(step.base)
+    if live is not None and live.id == step.id:
+        logdir.clear_away(replacement_name(step.base), fd)
 
 
 def _explained(error: OSError, step: Take) -> BaseException:

@@ -22,6 +22,7 @@ class Directories:
     """
 
     def __init__(self, known: Mapping[str, FileId]) -> None:
+        self.leftovers: list[OSError] = []  # of all directories
         self._known = known
         self._open: OrderedDict[str, LogDir] = OrderedDict()
         self._users: dict[str, int] = {}
@@ -61,6 +62,7 @@ class Directories:
         if self._known.get(path, logdir.id) != logdir.id:
             logdir.close()
             raise Stale(f"{path}: another directory has its place by now")
+        logdir.leftovers = self.leftovers
         return logdir
 
     def _close_idle(self) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 
 from logrotor.disk import calls
@@ -25,7 +26,8 @@ def sync(fd: int) -> None:
 def sync_and_close_check(fd: int) -> None:
     """fsync, and close a duplicate: some file systems report a lost write only then, and ``fd`` keeps its lock."""
     sync(fd)
-    change("close", os.close, os.dup(fd))
+    with contextlib.suppress(InterruptedError):  # closed all the same (close(2)): again, it could hit another thread's
+        calls.invoke("close", os.close, os.dup(fd))
 
 
 def set_times(fd: int, like: os.stat_result) -> None:

@@ -49,6 +49,7 @@ class LogDir:
         status = os.fstat(self.fd)
         self.id = FileId(status.st_dev, status.st_ino)
         self._renameat2 = True  # until the file system says that it does not offer it
+        self.leftovers: list[OSError] = []  # temps that could not be removed; the next run drops them
         self._guards: dict[str, int] = {}  # temps that this process holds locked
         self._turns: dict[str, threading.Lock] = {}
 
@@ -243,8 +244,7 @@ class LogDir:
             finally:
                 del self._guards[name]
                 if found is None:
-                    with contextlib.suppress(OSError):  # the next run drops it
-                        self.discard(name, fd)
+                    self.clear_away(name, fd)
                 os.close(fd)
 
     def _lock_found(self, name: str) -> int | None:
@@ -296,6 +296,14 @@ class LogDir:
         own, entry = os.fstat(fd), self.stat(name)
         if entry is not None and entry.id == (own.st_dev, own.st_ino):
             change("unlink", os.unlink, name, dir_fd=self.fd)
+
+    def clear_away(self, name: str, fd: int) -> None:
+        """:meth:`discard` at the end of a step, which is done or failed already: an error is kept in ``leftovers``."""
+        try:
+            self.discard(name, fd)
+        except OSError as error:
+            error.filename = self._path(name)
+            self.leftovers.append(error)
 
     def drop_alias(self, name: str, file: FileId) -> None:
         """Remove one of the two names of a file."""

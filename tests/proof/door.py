@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import sqlite3
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -13,15 +14,20 @@ from logrotor.disk import calls
 from tests.proof.scenarios import Lacks
 
 Moment = Callable[[int, str], object]  # the number of the call, from 1, and what it does ("rename")
+Fault = Callable[[int, str], Exception | None]
 
 
 @dataclass(slots=True)
 class Door:
-    """Stands in for ``invoke``. Both functions may kill, raise, or do something behind the run's back."""
+    """Stands in for ``invoke``. ``before`` and ``after`` may kill, raise, or do something behind the run's back.
+
+    ``fault`` gives the error with which a call fails, instead of being made.
+    """
 
     lacks: Lacks = Lacks.NOTHING
     before: Moment | None = None
     after: Moment | None = None
+    fault: Fault | None = None
     operations: list[str] = field(default_factory=list)
 
     def __call__(self, operation: str, function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
@@ -30,6 +36,11 @@ class Door:
         if self.before is not None:
             self.before(number, operation)
         self._refuse(operation, function)
+        error = self.fault(number, operation) if self.fault is not None else None
+        if error is not None:
+            if operation == "close":  # the descriptor is gone, whatever close(2) answers
+                function(*args, **kwargs)
+            raise error
         result = function(*args, **kwargs)
         if self.after is not None:
             self.after(number, operation)
@@ -40,6 +51,37 @@ class Door:
             raise OSError(errno.EINVAL, os.strerror(errno.EINVAL))
         if self.lacks is Lacks.LINKS and operation == "link":
             raise OSError(errno.EPERM, os.strerror(errno.EPERM))
+
+
+def failing(code: int, nth: int, *, persistent: bool) -> Fault:
+    """The ``nth`` call fails with the errno ``code``, or with ``persistent`` each from there on.
+
+    A persistent EINTR meets each call once. What SQLite does is told by SQLite, which retries EINTR itself; the
+    function that is called to reopen the logs is no system call.
+    """
+    interrupted = False
+
+    def fault(number: int, operation: str) -> Exception | None:
+        nonlocal interrupted
+        if number < nth or (number > nth and not persistent) or operation == "call":
+            return None
+        if code == errno.EINTR:
+            interrupted = not interrupted
+            return InterruptedError(code, os.strerror(code)) if interrupted and operation != "commit" else None
+        if operation == "commit":
+            return sqlite3.OperationalError(_SQLITE.get(code, "disk I/O error"))
+        return OSError(code, os.strerror(code))
+
+    return fault
+
+
+_SQLITE = {
+    errno.ENOSPC: "database or disk is full",
+    errno.EDQUOT: "database or disk is full",
+    errno.EROFS: "attempt to write a readonly database",
+    errno.EACCES: "unable to open database file",
+    errno.EMFILE: "unable to open database file",
+}
 
 
 @contextmanager
