@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tests.support import command, oracle, users
+from tests.support import command, oracle, supervisor, users
 from tests.support.command import Result
 from tests.support.oracle import Tally
 
@@ -81,6 +81,10 @@ class Site:
     def run(self, *args: str | Path, check: int | None = 0, **more: Any) -> Result:
         """``logrotor run ARGS`` as the user who rotates."""
         return command.logrotor("run", "-c", self.config, *args, user=self.user, check=check, **more)
+
+    def settle(self, *files: Path) -> None:
+        """Run until these exist: a process gets two seconds to reopen its log, else its archive waits for a later run."""
+        supervisor.wait_for(lambda: all(file.exists() for file in files) or not self.run())
 
     def plan(self, *args: str | Path, check: int | None = 0) -> Result:
         return command.logrotor("plan", "-c", self.config, *args, user=self.user, check=check)

@@ -216,7 +216,7 @@ def test_max_age(shop: Shop) -> None:
     """What is older than max_age goes; what is as old as that stays."""
     for _ in range(4):
         shop.rotate(compress="zstd")
-    now = datetime.now().astimezone()
+    now = datetime.now().astimezone().replace(microsecond=0)
     for days, name in enumerate(reversed(shop.archives())):
         moment = (now - timedelta(days=days)).timestamp()
         os.utime(shop.logs / name, (moment, moment))

@@ -19,13 +19,14 @@ from tests.support.fixtures import world_tree
 from tests.support.need import need
 
 
-def rotator(root: Path, state_dir: str = "state") -> Rotator:
+def rotator(root: Path, state_dir: str = "state", lock_timeout: str = "1s") -> Rotator:
     logs = root / "logs"
     if not logs.exists():
         logs.mkdir()
         (logs / "app.log").write_bytes(oracle.lines("w1", 1, 100))
     rule = {"name": "app", "paths": [str(logs / "*.log")], "max_size": "1K"}
-    return Rotator(load_config({"state_dir": str(root / state_dir), "log": [rule], "lock_timeout": "1s"}, environ={}))
+    config = {"state_dir": str(root / state_dir), "log": [rule], "lock_timeout": lock_timeout}
+    return Rotator(load_config(config, environ={}))
 
 
 def test_it_is_ours_alone(tmp_path: Path) -> None:
@@ -224,7 +225,8 @@ def test_many_threads_at_once(tmp_path: Path) -> None:
     """Runs of one program in several threads take turns: one rotates, the others find nothing to do."""
     rotator(tmp_path)
     reports = []
-    threads = [threading.Thread(target=lambda: reports.append(rotator(tmp_path).run())) for _ in range(6)]
+    run = lambda: reports.append(rotator(tmp_path, lock_timeout="5m").run())  # noqa: E731
+    threads = [threading.Thread(target=run) for _ in range(6)]
     for thread in threads:
         thread.start()
     for thread in threads:
