@@ -200,5 +200,5 @@ def test_the_installation(fresh: Path, world: Path):
 @pytest.mark.long
 def test_the_second_command(fresh: Path):
     """The second line sets up and passes tests; .ci/run runs it with all of them."""
-    told = _as_newcomer(command(README, "second") + " tests/unit tests/papers/test_packaging.py", fresh)
+    told = _as_newcomer(command(README, "second") + " tests/unit/test_oracle.py tests/papers/test_packaging.py", fresh)
     assert re.search(r"\n=+ \d+ passed", told), told
