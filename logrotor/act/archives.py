@@ -124,11 +124,13 @@ class Archives:
         for directory in {s.to_directory for _, s in ready if s.to_directory != s.directory}:
             self._make_archive_dir(directory)
         if jobs <= 1 or len(ready) <= 1:
-            for log, step in ready:
-                self._compress(log, step, told)
-            return
-        with ThreadPoolExecutor(min(jobs, len(ready)), thread_name_prefix="logrotor") as pool:
-            list(pool.map(lambda job: self._compress(job[0], job[1], told), ready))
+            done = [self._compress(log, step, told) for log, step in ready]
+        else:
+            with ThreadPoolExecutor(min(jobs, len(ready)), thread_name_prefix="logrotor") as pool:
+                done = list(pool.map(lambda job: self._compress(job[0], job[1], told), ready))
+        for (log, step), is_done in zip(ready, done, strict=True):
+            if is_done:
+                self._keep_hooked(log, step)
 
     def _may_compress(self, log: LogPlan, step: Compress) -> bool:
         """Proved in one thread, before any is compressed."""
@@ -151,18 +153,34 @@ class Archives:
         except (LogrotorError, OSError):
             return  # each archive that should go there says what is wrong
 
-    def _compress(self, log: LogPlan, step: Compress, told: _Progress) -> None:
+    def _compress(self, log: LogPlan, step: Compress, told: _Progress) -> bool:
+        """In any thread. Returns whether it was carried out."""
         if self.executor.stop():
-            return
+            return False
+        made = False
 
         def work() -> dict[str, Any]:
+            nonlocal made
+
             def guard() -> AbstractContextManager[None]:
                 return guarded(self.dirs, log.path)
 
             size = compress(self.dirs, step, guard, stop=self.executor.stop, progress=told.add)
+            made = True
             return {"to": os.path.join(step.to_directory, step.to_name), "bytes": step.size, "bytes_out": size}
 
         self._guarded(log, "compress", step, work)
+        return made
+
+    def _keep_hooked(self, log: LogPlan, step: Compress) -> None:
+        """What on_archive has had is not handed to it again because a changed setting made a new file of it."""
+        with self.dirs.use(step.to_directory) as logdir:
+            entry = logdir.stat(step.to_name)
+        if entry is None or entry.id.inode == step.id.inode:
+            return
+        if (step.id.inode, entry.stat.st_mtime_ns) in self._delivered.of(log.path).hooked:
+            self.memory.hooked(log.path, entry.id.inode, entry.stat.st_mtime_ns)
+            self.memory.forget_hooks(log.path, step.id.inode)
 
     # ------------------------------------------------------------ hooks
 

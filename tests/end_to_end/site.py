@@ -83,7 +83,7 @@ class Site:
         return command.logrotor("run", "-c", self.config, *args, user=self.user, check=check, **more)
 
     def settle(self, *files: Path) -> None:
-        """Run until these exist: a process gets two seconds to reopen its log, else its archive waits for a later run."""
+        """Run until these exist: whoever takes over two seconds to reopen a log is waited for by a later run."""
         supervisor.wait_for(lambda: all(file.exists() for file in files) or not self.run())
 
     def plan(self, *args: str | Path, check: int | None = 0) -> Result:

@@ -393,6 +393,20 @@ def test_on_archive_switched_on_later(shop: Shop, noted: Path) -> None:
     assert sorted(note["arg"] for note in notes(noted)) == [f"{shop.log}.{n}.zst" for n in (1, 2)]
 
 
+@pytest.mark.parametrize("change", ["archive_dir", "compress", "naming"])
+def test_on_archive_is_not_repeated_for_a_new_form(shop: Shop, noted: Path, store: Path, change: str) -> None:
+    """An archive that had its call gets no second one when a changed setting moves, compresses or renames it."""
+    shop.rotate(compress="none", on_archive=hook(shop, noted))
+    shop.rotate()
+    assert len(notes(noted)) == 2
+    shop.change(**{change: {"archive_dir": str(store), "compress": "zstd", "naming": "dated"}[change]})
+    for _ in range(3):
+        shop.run()
+    shop.check()
+    assert shop.archives() != ["app.log.2", "app.log.1"] or listing(store) == ["app.log.1", "app.log.2"]
+    assert len(notes(noted)) == 2
+
+
 def test_on_archive_fails_and_is_tried_again(shop: Shop, noted: Path) -> None:
     """A failure is exit 1 with its output; the archive is not retired before it has succeeded in a later run."""
     shop.rotate(compress="zstd")
