@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import threading
 import time
@@ -174,7 +175,8 @@ class Archives:
 
     def _keep_hooked(self, log: LogPlan, step: Compress) -> None:
         """What on_archive has had is not handed to it again because a changed setting made a new file of it."""
-        with self.dirs.use(step.to_directory) as logdir:
+        entry = None
+        with contextlib.suppress(LogrotorError, OSError), self.dirs.use(step.to_directory) as logdir:
             entry = logdir.stat(step.to_name)
         if entry is None or entry.id.inode == step.id.inode:
             return
