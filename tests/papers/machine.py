@@ -29,8 +29,7 @@ cd {base}/root
 for place in dev proc sys; do mount --rbind /$place $place; done
 {shared}
 chmod o+x {doors}
-echo ready
-exec chroot . sh -c 'read _'
+exec chroot . sh -c 'echo ready; read _'
 """
 _PATIENCE = 120
 
@@ -100,7 +99,8 @@ def machine(folder: Path, shared: Mapping[str, Path]) -> Iterator[Machine]:
     doors = {str(door)[1:] for path in needed for door in path.parents if str(door) != "/"}  # strangers may pass there
     words = " ".join(shlex.quote(door) for door in sorted(doors))
     script = _ROOT.format(base=shlex.quote(str(base)), shared="\n".join(binds), doors=words)
-    # Its end is the end of the namespace: sh there reads a line that never comes, until we are gone.
+    # Its end is the end of the namespace: sh there reads a line that never comes, until we are gone. It says "ready"
+    # from inside of the new root: until the chroot, /proc/PID/root would be the root of this very machine.
     argv = ["unshare", "--mount", "--propagation=private", "sh", "-c", script]
     holder = subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
     assert holder.stdin is not None and holder.stdout is not None
