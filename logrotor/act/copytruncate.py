@@ -53,8 +53,10 @@ def copytruncate(dirs: Directories, step: Copytruncate, memory: Memory) -> Copie
         try:
             return _guarded(dirs, logdir, step, memory)
         finally:
-            logdir.clear_away(guard_name, guard)
-            os.close(guard)
+            try:
+                logdir.clear_away(guard_name, guard)
+            finally:
+                os.close(guard)
 
 
 def _guarded(dirs: Directories, logdir: LogDir, step: Copytruncate, memory: Memory) -> Copied | None:
@@ -65,8 +67,10 @@ def _guarded(dirs: Directories, logdir: LogDir, step: Copytruncate, memory: Memo
         try:
             return _copied(dirs, logdir, step, memory, live, out)
         finally:
-            logdir.clear_away(temp, out)  # gone by now if it was published
-            os.close(out)
+            try:
+                logdir.clear_away(temp, out)  # gone by now if it was published
+            finally:
+                os.close(out)
     finally:
         os.close(live)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import os
 
 from logrotor.disk import calls
@@ -27,7 +28,7 @@ def sync_and_close_check(fd: int) -> None:
     """fsync, and close a duplicate: some file systems report a lost write only then, and ``fd`` keeps its lock."""
     sync(fd)
     with contextlib.suppress(InterruptedError):  # closed all the same (close(2)): again, it could hit another thread's
-        calls.invoke("close", os.close, os.dup(fd))
+        calls.invoke("close", io.FileIO(os.dup(fd)).close)  # a FileIO closes itself if Ctrl-C comes before
 
 
 def set_times(fd: int, like: os.stat_result) -> None:

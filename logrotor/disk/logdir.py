@@ -243,9 +243,11 @@ class LogDir:
                 yield
             finally:
                 del self._guards[name]
-                if found is None:
-                    self.clear_away(name, fd)
-                os.close(fd)
+                try:
+                    if found is None:
+                        self.clear_away(name, fd)
+                finally:
+                    os.close(fd)
 
     def _lock_found(self, name: str) -> int | None:
         """Lock the temp that is there; None if there is none."""

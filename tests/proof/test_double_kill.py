@@ -30,8 +30,8 @@ def test_killed_again_at_each_point_of_the_recovery(scenario: Scenario, company:
             if state not in seen:
                 seen.add(state)
                 points += _killed_again(trial, nth, found)
-    print(f"{nth - 1} first points, {len(seen)} states, {points} second points")
-    verdict(found)
+    print(f"{len(seen)} states, {points} second points")
+    verdict(trial, nth - 1, found)
 
 
 def _killed_again(trial: Trial, nth: int, found: list[str]) -> int:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import itertools
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 
 import pytest
 
@@ -30,8 +30,7 @@ QUICK = {
 @pytest.mark.parametrize("scenario", [scenario for scenario in SCENARIOS if scenario.name in QUICK], ids=str)
 def test_each_change_fails_once_and_for_good(scenario: Scenario, places: Places) -> None:
     """Each changing call with one of the errors, in turn."""
-    with Trial(scenario, WRITER, places) as trial:
-        verdict(_sweep(trial, lambda nth: (CODES[nth % len(CODES)],)))
+    _sweep(Trial(scenario, WRITER, places), lambda nth: (CODES[nth % len(CODES)],))
 
 
 @pytest.mark.long
@@ -40,22 +39,21 @@ def test_each_change_fails_once_and_for_good(scenario: Scenario, places: Places)
 def test_each_change_fails_with_each_error(scenario: Scenario, company: Company, places: Places) -> None:
     """Each changing call with every error."""
     codes = CODES if company is WRITER else (errno.ENOSPC, errno.EXDEV)
-    with Trial(scenario, company, places) as trial:
-        verdict(_sweep(trial, lambda nth: codes))
+    _sweep(Trial(scenario, company, places), lambda nth: codes)
 
 
-def _sweep(trial: Trial, codes: object) -> list[str]:
+def _sweep(trial: Trial, codes: Callable[[int], Iterable[int]]) -> None:
     found: list[str] = []
-    for nth in itertools.count(1):
-        reached = True
-        for code, persistent in itertools.product(codes(nth), (False, True)):  # type: ignore[operator]
-            trial.reset()
-            reached, wrong = _failed(trial, code, nth, persistent)
-            found += wrong
-        if not reached:
-            print(f"{nth - 1} points")
-            return found
-    raise AssertionError
+    with trial:
+        for nth in itertools.count(1):
+            reached = True
+            for code, persistent in itertools.product(codes(nth), (False, True)):
+                trial.reset()
+                reached, wrong = _failed(trial, code, nth, persistent)
+                found += wrong
+            if not reached:
+                break
+    verdict(trial, nth - 1, found)
 
 
 def _failed(trial: Trial, code: int, nth: int, persistent: bool) -> tuple[bool, list[str]]:

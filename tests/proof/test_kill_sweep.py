@@ -29,5 +29,4 @@ def test_killed_before_each_change(scenario: Scenario, company: Company, places:
             found += trial.recover(f"killed before {nth} ({operation})")
             if operation is None:
                 break
-    print(f"{nth} points")
-    verdict(found)
+    verdict(trial, nth - 1, found)

@@ -13,7 +13,7 @@ import sqlite3
 import struct
 import traceback
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -83,6 +83,7 @@ class Trial:
         self.asked = self.asked_after_take = 0
         self.taken: set[str] = set()  # logs, as of the last expectation
         self._tell: Callable[[bytes], None] | None = None  # set in the fork that plays the rotator
+        self.points = 0  # changing calls of the run that rotates
         self.rotated, self.as_before = self._references()
 
     def __enter__(self) -> Trial:
@@ -170,6 +171,10 @@ class Trial:
 
     # ------------------------------------------------------------ running
 
+    def through_door(self, *, before: Moment | None = None) -> AbstractContextManager[Door]:
+        """For a run of your own."""
+        return through(self._door(before, None, None))
+
     def run(
         self,
         *,
@@ -211,6 +216,10 @@ class Trial:
 
     def first_killed(self, nth: int) -> str | None:
         return self.killed(nth, force=self.company.empty)
+
+    def in_fork(self, function: Callable[[], object]) -> int:
+        """Wait status of a fork that plays the rotator in ``function``; the company stays with us."""
+        return self._in_fork(function, self._serve)
 
     def _in_fork(self, function: Callable[[], object], heard: Callable[[bytes], None]) -> int:
         hear, tell = os.pipe()
@@ -270,7 +279,7 @@ class Trial:
             self.write()
             return
         self.asked += 1
-        self.asked_after_take += any(self._has_left(log) for log in self.scenario.logs)
+        self.asked_after_take += any(self.has_left(log) for log in self.scenario.logs)
         for holder in self.holders if self.company.obeys else ():
             holder.reopen()
 
@@ -294,7 +303,7 @@ class Trial:
         marks = sorted(set(re.findall(rb"^([a-z]+-\d+) ", data, re.MULTILINE)))
         return (os.path.relpath(_STAMP.sub("-STAMP", path), self.root), *(mark.decode() for mark in marks))
 
-    def _has_left(self, log: str) -> bool:
+    def has_left(self, log: str) -> bool:
         live = self.logs / log
         return not live.exists() or live.stat().st_ino != self.originals[log]
 
@@ -305,7 +314,7 @@ class Trial:
             status = waiting.stat()
             if status.st_ino == self.originals[log]:
                 return bool(status.st_size or self.company.writes)
-        return self._has_left(log)
+        return self.has_left(log)
 
     def expectation(self) -> Layout:
         """What the next ordinary run has to arrive at. To be asked before that run."""
@@ -349,8 +358,10 @@ class Trial:
         found = []
         for run in (self.first, self.run):
             self.reset()
-            report = run()  # type: ignore[operator]
+            passed: list[str] = []
+            report = run(before=lambda number, operation: passed.append(operation))  # type: ignore[operator]  # noqa: B023
             assert report.exit_code == 0, _story(report)
+            self.points = self.points or len(passed)
             self._settle()
             found.append(self.layout())
         return found[0], found[1]
@@ -485,6 +496,8 @@ def _without_patience() -> Iterator[None]:
         executor._PATIENCE, executor._BRIEF = before
 
 
-def verdict(found: Sequence[str]) -> None:
-    """Fail with the first few of what was found."""
+def verdict(trial: Trial, points: int, found: Sequence[str]) -> None:
+    """Fail with the first few of what was found, or if not every changing call was met."""
+    print(f"{points} points")
+    assert points == trial.points
     assert not found, f"{len(found)} faults:\n" + "\n".join(found[:6])
