@@ -7,10 +7,12 @@ import gc
 import gzip
 import os
 import re
+import select
 import shutil
 import signal
 import sqlite3
 import struct
+import threading
 import traceback
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, suppress
@@ -27,7 +29,7 @@ from logrotor.model import Config, Manager, ReopenTarget, Report, Status
 from tests.proof.door import Door, Fault, Moment, through
 from tests.proof.places import Places
 from tests.proof.scenarios import Company, Scenario
-from tests.support import oracle
+from tests.support import command, oracle
 
 WIDTH, WIDE = 24, 200  # bytes of a line, more or less: what is written meanwhile, and what is there before
 OLD_MODE, NEW_MODE = 0o640, 0o664
@@ -216,6 +218,31 @@ class Trial:
 
     def first_killed(self, nth: int) -> str | None:
         return self.killed(nth, force=self.company.empty)
+
+    @contextmanager
+    def served(self) -> Iterator[list[str]]:
+        """The argv of the real command for :meth:`first`; meanwhile the company hears what the command asks for."""
+        stop, stopped = os.pipe()
+        thread = threading.Thread(target=self._serve_command, args=(stop,))
+        thread.start()
+        force = ["--force"] if self.company.empty else []
+        try:
+            yield command.arguments("run", "--quiet", "-c", self.root / "logrotor.toml", *force)
+        finally:
+            os.close(stopped)
+            thread.join()
+            os.close(stop)
+
+    def _serve_command(self, stop: int) -> None:
+        ask, answer = (os.open(self.root / name, os.O_RDWR | os.O_CLOEXEC) for name in ("ask", "answer"))
+        try:
+            while stop not in select.select([ask, stop], [], [])[0]:
+                os.read(ask, 100)
+                self._serve(b"r")
+                os.write(answer, b"done\n")
+        finally:
+            os.close(ask)
+            os.close(answer)
 
     def in_fork(self, function: Callable[[], object]) -> int:
         """Wait status of a fork that plays the rotator in ``function``; the company stays with us."""
