@@ -13,9 +13,14 @@ from tests.proof.trial import Trial, verdict
 __all__ = ["places"]
 
 
-PAIRS = [(scenario, company) for scenario in SCENARIOS for company in COMPANIES]
+# Every scenario at every push, each in one of the companies by turns; all of them in the long run.
+PAIRS = [
+    pytest.param(scenario, company, marks=[] if number % len(COMPANIES) == turn else pytest.mark.long)
+    for number, scenario in enumerate(SCENARIOS)
+    for turn, company in enumerate(COMPANIES)
+]
 # Where no range can be collapsed, what is written in the middle of a run may be lost; nothing else, and never twice.
-PAIRS += [(LOSSY, NOBODY), (LOSSY, CALM)]
+PAIRS += [pytest.param(LOSSY, company, marks=pytest.mark.long) for company in (NOBODY, CALM)]
 
 
 @pytest.mark.parametrize(("scenario", "company"), PAIRS, ids=str)
