@@ -84,7 +84,9 @@ class Machine:
         place.chmod(0o755)
 
     def path(self, target: str) -> Path:
-        """Where we see the machine's ``target``."""
+        """Where we see the machine's ``target``. Never a path of this very machine."""
+        if os.path.samestat(os.stat(self.root), os.stat("/")):
+            raise RuntimeError(f"{self.root} is the root of this machine, not of the throwaway one")
         return self.root / target.lstrip("/")
 
 
