@@ -96,7 +96,8 @@ def machine(folder: Path, shared: Mapping[str, Path]) -> Iterator[Machine]:
     need(os.geteuid() == 0, "root, for a machine in a mount namespace")
     base = folder / "machine"
     base.mkdir()
-    needed = (CHECKOUT, Path(sys.prefix), Path(sys.base_prefix))
+    # /usr is there already, copied on write: bound, what is installed there would be installed on this very machine.
+    needed = [place for place in (CHECKOUT, Path(sys.prefix), Path(sys.base_prefix)) if place != Path("/usr")]
     binds = [_bind(target, source) for target, source in {**{str(path): path for path in needed}, **shared}.items()]
     doors = {str(door)[1:] for path in needed for door in path.parents if str(door) != "/"}  # strangers may pass there
     words = " ".join(shlex.quote(door) for door in sorted(doors))
