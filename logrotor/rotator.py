@@ -66,9 +66,12 @@ class Rotator:
         """
         run = _Run(self._config, now or local_now(), force, self._emit, self._clock)
         state.prepare(self._config.state_dir, self._config.state_dir_origin)
-        plan = self._plan(_recall(self._config.state_dir), run.now, force, only)
+        known = _recall(self._config.state_dir)
+        plan = self._plan(known, run.now, force, only)
         run.tell_start(plan)
-        if not plan.is_idle:
+        # A commit that was killed half-way leaves a history that only its next writer can read: without it, an
+        # idle plan is a guess, and would stay one until something is due.
+        if not plan.is_idle or (known is not None and known.note is not None):
             plan = self._locked_run(run, only)
         state.touch_last_run(self._config.state_dir)
         return run.report(plan, interrupted=self._stop())

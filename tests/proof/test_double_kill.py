@@ -13,9 +13,31 @@ from tests.proof.trial import Trial, verdict
 __all__ = ["places"]
 
 
+# Each way to take a log, to name and to place an archive; the strace sweep kills the others twice at random.
+BUSY = {
+    "numbered-nth-zstd-full", "numbered-hole", "dated-full-gzip", "numbered-to-dated", "link-nth-zstd-full",
+    "rename-dated-none", "collapse-nth-zstd-full", "collapse-link-none", "archive-other-zstd-full",
+    "archive-same-rename-none", "hook-zstd",
+}  # fmt: skip
+OTHERS = {"numbered-nth-gzip": NOBODY, "archive-other-dated-gzip": NOBODY, "numbered-nth-none": EMPTY_WRITER}
+CASES = [(scenario, WRITER) for scenario in SCENARIOS if scenario.name in BUSY]
+CASES += [(scenario, OTHERS[scenario.name]) for scenario in SCENARIOS if scenario.name in OTHERS]
+QUICK = {"numbered-first-none", "rename-dated-none"}  # here from one first point only
+
+
+@pytest.mark.parametrize("scenario", [scenario for scenario in SCENARIOS if scenario.name in QUICK], ids=str)
+def test_killed_again_after_one_kill(scenario: Scenario, places: Places) -> None:
+    """The first kill comes in the middle of the run, the second at each point of the recovery."""
+    found: list[str] = []
+    with Trial(scenario, WRITER, places) as trial:
+        points = _killed_again(trial, trial.points // 2, found)
+        assert points > 5
+        verdict(trial, trial.points, found)
+
+
 @pytest.mark.long
-@pytest.mark.parametrize("company", [NOBODY, WRITER, EMPTY_WRITER], ids=str)
-@pytest.mark.parametrize("scenario", SCENARIOS, ids=str)
+@pytest.mark.timeout(1800)
+@pytest.mark.parametrize(("scenario", "company"), CASES, ids=str)
 def test_killed_again_at_each_point_of_the_recovery(scenario: Scenario, company: Company, places: Places) -> None:
     """Both runs are killed at each point; first kills that leave the same state are continued once."""
     found: list[str] = []

@@ -12,19 +12,17 @@ import pytest
 
 from logrotor import cli
 from tests.proof.places import Places, places
-from tests.proof.scenarios import EMPTY_WRITER, NOBODY, SCENARIOS, WRITER, Company, Scenario
+from tests.proof.scenarios import EMPTY_WRITER, SCENARIOS, WRITER, Company, Scenario
 from tests.proof.trial import Trial, verdict
 
 __all__ = ["places"]
 
-QUICK = {
-    "numbered-nth-zstd-full", "link-dated-none", "rename-dated-none", "collapse-nth-zstd-full",
-    "archive-other-zstd-full", "two-logs-zstd",
-}  # fmt: skip
+QUICK = {"numbered-nth-zstd-full", "rename-dated-none", "collapse-first-none"}
 CASES = [
     pytest.param(scenario, company, marks=[] if scenario.name in QUICK and company is WRITER else pytest.mark.long)
     for scenario in SCENARIOS
-    for company in (NOBODY, WRITER, EMPTY_WRITER)
+    for company in (WRITER, EMPTY_WRITER)
+    if company is WRITER or scenario.name in QUICK
 ]
 each_case = pytest.mark.parametrize(("scenario", "company"), CASES, ids=str)
 

@@ -426,6 +426,8 @@ class Trial:
             found.append(f"generations {layout}, expected {expected}")
         found += self._wrong_hooks(expected)
         plan = Rotator(self.config).plan()
+        if plan.notes:
+            found.append(f"the history is not whole: {plan.notes}")
         if not plan.is_idle:
             found.append(f"the next run is not idle: {[(log.steps, log.reopen_reason) for log in plan.logs]}")
         return [f"{stage}: {what}" for what in found]
