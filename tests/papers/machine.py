@@ -96,9 +96,12 @@ def machine(folder: Path, shared: Mapping[str, Path]) -> Iterator[Machine]:
     need(os.geteuid() == 0, "root, for a machine in a mount namespace")
     base = folder / "machine"
     base.mkdir()
-    # /usr is there already, copied on write: bound, what is installed there would be installed on this very machine.
-    needed = [place for place in (CHECKOUT, Path(sys.prefix), Path(sys.base_prefix)) if place != Path("/usr")]
-    binds = [_bind(target, source) for target, source in {**{str(path): path for path in needed}, **shared}.items()]
+    # What lies on the file system of / is there already, copied on write. What does not is bound, and read-only: else
+    # whatever the examples install there would be installed on this very machine.
+    needed = (CHECKOUT, Path(sys.prefix), Path(sys.base_prefix))
+    missing = [place for place in needed if place.stat().st_dev != Path("/").stat().st_dev]
+    binds = [_bind(str(place), place, read_only=True) for place in missing]
+    binds += [_bind(target, source) for target, source in shared.items()]
     doors = {str(door)[1:] for path in needed for door in path.parents if str(door) != "/"}  # strangers may pass there
     words = " ".join(shlex.quote(door) for door in sorted(doors))
     script = _ROOT.format(base=shlex.quote(str(base)), shared="\n".join(binds), doors=words)
@@ -118,6 +121,7 @@ def machine(folder: Path, shared: Mapping[str, Path]) -> Iterator[Machine]:
         holder.stdout.close()
 
 
-def _bind(target: str, source: Path) -> str:
+def _bind(target: str, source: Path, *, read_only: bool = False) -> str:
     place = shlex.quote(target.lstrip("/"))
-    return f"mkdir -p {place}; mount --bind {shlex.quote(str(source))} {place}"
+    bound = f"mkdir -p {place}; mount --bind {shlex.quote(str(source))} {place}"
+    return f"{bound}; mount -o remount,bind,ro {place}" if read_only else bound

@@ -14,7 +14,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -173,7 +173,8 @@ def test_supervisor(deployment: Reader, path_of: None):
     finally:
         started.stop()
     _check_lines(app, *due)
-    assert (app / "storage/logs/logrotor.log").read_bytes() == b""
+    told = (app / "storage/logs/logrotor.log").read_text().splitlines()
+    assert all('"run.interrupted"' in line for line in told), told  # a run in which supervisord was stopped
 
 
 def test_scenario(deployment: Reader, path_of: None):
@@ -265,6 +266,18 @@ def site(world: Path) -> Iterator[Machine]:
     with machine(world, {"/srv": world / "srv"}) as made:
         made.install_logrotor()
         yield made
+
+
+def test_a_throwaway_machine_keeps_all_to_itself(world: Path):
+    """Nothing that is written on it comes to this machine, also not where its interpreter and the checkout lie."""
+    places = ("/usr/bin", "/usr/local/bin", "/usr/src", "/etc", "/opt", CHECKOUT, sys.prefix, sys.base_prefix)
+    with machine(world, {}) as made:
+        for place in places:
+            name = f"{place}/logrotor-probe-{os.getpid()}"
+            with suppress(OSError):  # read-only there: fine too
+                made.path(name).write_text("x")
+            assert not os.path.exists(name)
+        made.run(sys.executable, "-c", "import zstandard", user="www-data")
 
 
 def _give(folder: Path, name: str) -> None:
