@@ -35,7 +35,7 @@ def test_killed_again_after_one_kill(scenario: Scenario, places: Places) -> None
         verdict(trial, trial.points, found)
 
 
-@pytest.mark.long
+@pytest.mark.soak
 @pytest.mark.timeout(1800)
 @pytest.mark.parametrize(("scenario", "company"), CASES, ids=str)
 def test_killed_again_at_each_point_of_the_recovery(scenario: Scenario, company: Company, places: Places) -> None:

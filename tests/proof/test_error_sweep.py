@@ -38,7 +38,7 @@ def test_each_change_fails_once_and_for_good(scenario: Scenario, places: Places)
     _sweep(Trial(scenario, WRITER, places), lambda nth: (CODES[nth % len(CODES)],))
 
 
-@pytest.mark.long
+@pytest.mark.soak
 @pytest.mark.timeout(1800)
 @pytest.mark.parametrize("company", [NOBODY, WRITER, EMPTY_HOLDER], ids=str)
 @pytest.mark.parametrize("scenario", SCENARIOS, ids=str)

@@ -70,7 +70,7 @@ QUICK_SWAPS = {(Who.ROOT, "attacker's link"), (Who.USER, "trusted link"), (Who.R
 
 
 def quick(who: Who, swap: str) -> object:
-    return pytest.param(who, swap, marks=() if (who, swap) in QUICK_SWAPS else pytest.mark.long)
+    return pytest.param(who, swap, marks=() if (who, swap) in QUICK_SWAPS else pytest.mark.soak)
 
 
 @pytest.mark.parametrize(("who", "swap"), [quick(who, swap) for who in Who for swap in SWAPS])
@@ -83,7 +83,7 @@ def test_directory_swapped_at_each_change(who, swap, rule):
     assert point > 15
 
 
-@pytest.mark.long
+@pytest.mark.soak
 @pytest.mark.parametrize("swap", SWAPS)
 @pytest.mark.parametrize("who", [Who.ROOT, Who.USER])
 def test_directory_swapped_at_each_system_call(who, swap):
@@ -143,7 +143,7 @@ def test_file_swapped_during_a_run():
             file_swapped(who, victim, kind, point)
 
 
-@pytest.mark.long
+@pytest.mark.soak
 @pytest.mark.parametrize("victim", VICTIMS)
 @pytest.mark.parametrize("who", Who)
 def test_file_swapped_at_each_change(who, victim):

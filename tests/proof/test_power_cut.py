@@ -256,7 +256,7 @@ EVERYWHERE = [
 ]
 
 
-@pytest.mark.long
+@pytest.mark.soak
 @pytest.mark.timeout(900)
 @pytest.mark.parametrize(("fstype", "scene", "state"), EVERYWHERE)
 def test_power_cut_after_each_operation(tmp_path: Path, fstype: str, scene: Scene, state: str) -> None:
@@ -319,7 +319,7 @@ def test_the_record_of_a_collapse_outlives_a_power_cut(tmp_path: Path, fstype: s
             assert cut_after(world, last + 1, never)
 
 
-@pytest.mark.long
+@pytest.mark.soak
 @pytest.mark.timeout(900)
 @pytest.mark.parametrize("fstype", ["ext4", "xfs"])
 def test_power_cut_within_a_commit(tmp_path: Path, fstype: str) -> None:
