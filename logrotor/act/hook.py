@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 from collections.abc import Callable
 
 from logrotor.disk import programs
 from logrotor.errors import HookFailed, Interrupted
 from logrotor.model import RunHook
+
+_PLACE = re.compile(r"\{(?:archive|log)\}")
 
 
 def run_hook(step: RunHook, log: str, rule: str, *, stop: Callable[[], bool]) -> None:
@@ -17,7 +20,9 @@ def run_hook(step: RunHook, log: str, rule: str, *, stop: Callable[[], bool]) ->
     Environment: LOGROTOR_ARCHIVE, LOGROTOR_LOG, LOGROTOR_RULE besides our own. Raises HookFailed, Interrupted.
     """
     archive = os.path.join(step.directory, step.name)
-    argv = [part.replace("{archive}", archive).replace("{log}", log) for part in step.argv]
+    paths = {"{archive}": archive, "{log}": log}
+    # In one pass: a log may be named "{log}.log", and its own name is not to be replaced in turn.
+    argv = [_PLACE.sub(lambda found: paths[found[0]], part) for part in step.argv]
     variables = {"LOGROTOR_ARCHIVE": archive, "LOGROTOR_LOG": log, "LOGROTOR_RULE": rule}
     try:
         finished = programs.run(argv, timeout=step.timeout, stop=stop, variables=variables)

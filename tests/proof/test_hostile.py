@@ -9,10 +9,11 @@ import os
 import random
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
-from tests.proof.house import ATTACKER, House, Kind, Who, fingerprint, house, place, take_away
+from tests.proof.house import ATTACKER, RUNNER, Ended, House, Kind, Who, fingerprint, house, place, take_away
 from tests.support import oracle, users
 from tests.support.need import need
 
@@ -210,3 +211,172 @@ def test_odd_things_are_refused(who, where):
                 assert "bug" not in ended.said, ended
             after = {**fingerprint(built.outside), **fingerprint(built.logs), **fingerprint(path)}
             assert after == before, kind
+
+
+# ---------------------------------------------------------------- the way to the directory
+
+
+def world_writable(path: Path) -> None:
+    path.chmod(0o777)
+
+
+def linked_by_attacker(path: Path) -> None:
+    linked(path, users.user(ATTACKER).uid)
+
+
+def linked_by_root(path: Path) -> None:
+    linked(path, 0)
+
+
+def linked(path: Path, owner: int) -> None:
+    real = path.with_name(f"real-{path.name}")
+    path.rename(real)
+    path.symlink_to(real)
+    os.lchown(path, owner, owner)
+
+
+def no_directory(path: Path) -> None:
+    path.rename(path.with_name("moved"))
+    path.write_text("a file")
+
+
+WAYS = {
+    "the logs, open to all": ("var/logs", world_writable, "chmod o-w"),
+    "above the logs, open to all": ("var", world_writable, "chmod o-w"),
+    "the logs behind a stranger's link": ("var/logs", linked_by_attacker, "name the directory"),
+    "above the logs a stranger's link": ("var", linked_by_attacker, "name the directory"),
+    "a file instead of the logs": ("var/logs", no_directory, "Not a directory"),
+    "archives, open to all": ("var/logs/old", world_writable, "chmod o-w"),
+    "archives behind a stranger's link": ("var/logs/old", linked_by_attacker, "name the directory"),
+    "a file instead of the archives": ("var/logs/old", no_directory, "Not a directory"),
+    "the state, open to all": ("state", world_writable, "chmod"),
+    "the state behind a stranger's link": ("state", linked_by_attacker, "name the directory"),
+    "a file instead of the state": ("state", no_directory, "Not a directory"),
+}
+
+
+@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("who", Who)
+def test_unsafe_ways_are_refused(who, way):
+    """Where somebody else could lead us elsewhere nothing is done, and it is said why and what helps."""
+    where, spoil, advice = WAYS[way]
+    with house(who, archive_dir="old") as built:
+        spoil(built.root / where)
+        before = fingerprint(built.root)
+        ended = built.command("run", "--force")
+        assert ended.code in (1, 2), ended
+        assert advice in ended.said and "bug" not in ended.said, ended
+        after = fingerprint(built.root)
+        for made in (built.state, built.root / "real-state", built.root / "logrotor.json"):  # ours, and the test's
+            before = {path: seen for path, seen in before.items() if not path.startswith(str(made))}
+            after = {path: seen for path, seen in after.items() if not path.startswith(str(made))}
+        before.pop(str(built.root)), after.pop(str(built.root))
+        assert after == before
+
+
+@pytest.mark.parametrize("who", Who)
+def test_safe_ways_are_taken(who):
+    """A link of root's and a sticky directory that is open to all are no reason to refuse."""
+    with house(who, archive_dir="old") as built:
+        linked_by_root(built.logs)
+        linked_by_root(built.state)
+        built.logs.parent.chmod(0o1777)
+        ended = built.command("run")
+        assert ended == Ended(0), ended
+        tally = oracle.count([built.logs, built.logs / "old"], "app.log", expected={"w1": 250})
+        assert tally.clean, tally
+
+
+def test_root_in_the_directory_of_another():
+    """As root without run_as, a directory or a state of another user is refused, with the run_as to set."""
+    for where in ("var/logs", "state"):
+        with house(Who.ROOT) as built:
+            os.chown(built.root / where, users.user(RUNNER).uid, users.user(RUNNER).gid)
+            before = fingerprint(built.logs)
+            ended = built.command("run")
+            assert ended.code in (1, 2)
+            assert "run_as" in ended.said, ended
+            assert fingerprint(built.logs) == before
+
+
+# ---------------------------------------------------------------- names
+
+NAMES = [
+    b"new\nline.log", b"carriage\rreturn.log", b"sp ace .log", b" .log", b"'quote\".log", b"back\\slash.log",
+    b"\xff\xfe\x80.log", "tr\u00fcb\u202etxt.log".encode(), b"-rf.log", b"--force.log", b"*?[a-z]{x}.log", b"[.log",
+    b"$(touch made).log", b"`touch made`;#.log", b"%s%n{0}{log}{archive}.log", b"\x1b[31m.log", b"tab\t.log",
+    b"a.log.1.log", b"x.new.log", b".hidden.log", b"n" * 226 + b".log", b"n" * 232 + b".log",
+]  # fmt: skip
+TOO_LONG = [b"n" * 233 + b".log", b"n" * 251 + b".log", "ü".encode() * 125 + b".log"]
+
+
+def others(built: House, name: bytes) -> Path:
+    """The house with a log of that name alone."""
+    for path in (built.log, built.logs / "app.log.1", built.logs / "app.log.2.zst"):
+        path.unlink()
+    path = built.logs / os.fsdecode(name)
+    path.write_bytes(oracle.lines("w1", 1, 250))
+    os.chown(path, built.owner.uid, built.owner.gid)
+    return path
+
+
+@pytest.mark.parametrize("name", NAMES, ids=repr)
+@pytest.mark.parametrize("who", [Who.ROOT, Who.USER])
+def test_odd_names_are_names(who, name):
+    """Whatever bytes a log's name has, it is rotated, compressed and told of like any other."""
+    with house(who) as built:
+        hidden = ".*.log" if name.startswith(b".") else "*.log"
+        built.rule = {"paths": [str(built.logs / hidden)], "on_archive": ["test", "-f", "{archive}"]}
+        path = others(built, name)
+        before = fingerprint(built.outside)
+        shown = built.command("plan", "-v")
+        assert shown.code == 0, shown
+        ended = built.command("run", "-vv")
+        assert ended.code == 0, ended
+        assert "\x1b[31m" not in ended.said + shown.said, "a name reaches the terminal raw"
+        assert sorted(p.name for p in built.logs.iterdir()) == sorted([path.name, f"{path.name}.1.zst", "old"])
+        assert oracle.read(built.logs / f"{path.name}.1.zst")[0] == oracle.lines("w1", 1, 250)
+        assert fingerprint(built.outside) == before
+        assert built.command("run", "--json").code == 0
+
+
+@pytest.mark.parametrize("name", TOO_LONG, ids=len)
+@pytest.mark.parametrize("literal", [True, False])
+def test_too_long_names_are_refused(name, literal):
+    """A name that leaves no room for an archive's is refused, with the length that would do; the others go on."""
+    with house(Who.USER) as built:
+        path = others(built, name)
+        (built.logs / "fine.log").write_bytes(oracle.lines("w2", 1, 250))
+        os.chown(built.logs / "fine.log", built.owner.uid, built.owner.gid)
+        both = [str(path), str(built.logs / "fine.log")]
+        built.rule = {"paths": both if literal else [str(built.logs / "*.log")]}
+        ended = built.command("run")
+        assert ended.code == 1
+        assert "too long" in ended.said and "shorten" in ended.said, ended
+        assert sorted(p.name for p in built.logs.iterdir()) == sorted([path.name, "fine.log", "fine.log.1.zst", "old"])
+        assert path.read_bytes() == oracle.lines("w1", 1, 250)
+
+
+@pytest.mark.soak
+@pytest.mark.parametrize("who", [Who.ROOT, Who.USER])
+def test_directory_swapped_there_and_back(who):
+    """He may swap it back as well, between any two of the changes."""
+    dice = random.Random(str(who))
+    for _ in range(120):
+        there, back_again = sorted(dice.sample(range(3, 28), 2))
+        with house(who) as built:
+            back: list[Callable[[], None]] = []
+            before = fingerprint(built.outside)
+
+            def attack(number: int, name: str) -> None:
+                if number == there:  # noqa: B023
+                    back.append(swap_by_attacker(built))  # noqa: B023
+                elif number == back_again and back:  # noqa: B023
+                    back.pop()()  # noqa: B023
+
+            ended = built.run(attack)
+            assert ended.code in (0, 1, 2), ended
+            for undo in back:
+                undo()
+            assert fingerprint(built.outside) == before, (there, back_again, ended)
+            unharmed(built, there, back_again, ended)
