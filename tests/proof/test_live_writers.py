@@ -23,7 +23,7 @@ Rotate = Callable[[], object]
 NAMES = ("w1", "w2", "w3", "w4")
 BASE = "app.log"
 LEAST = 10
-MANY = (pytest.mark.long, pytest.mark.timeout(900))
+MANY = (pytest.mark.soak, pytest.mark.timeout(900))
 
 
 def times(few: int, many: int) -> list[Any]:
@@ -156,7 +156,7 @@ def test_logrotate_has_moments_without_a_log(live: Path) -> None:
     assert writer.missed() > 0
 
 
-@pytest.mark.long
+@pytest.mark.soak
 @pytest.mark.timeout(900)
 def test_logrotate_has_moments_without_a_log_counted(live: Path) -> None:
     """The same, as often as ours."""
@@ -260,7 +260,7 @@ def test_collapse_loses_nothing_at_full_speed(collapsible: Path, names: Sequence
     print(f"collapse: {rotations} rotations, {len(names)} writers, {tally.total} lines, 0 lost")
 
 
-@pytest.mark.long
+@pytest.mark.soak
 @pytest.mark.timeout(900)
 def test_logrotate_loses_lines_at_full_speed(collapsible: Path) -> None:
     """The rival, in the same harness."""
