@@ -6,6 +6,8 @@ Sizes are bytes, durations seconds, moments epoch seconds (UTC) unless a field s
 
 from __future__ import annotations
 
+from logrotor.model.checks import Check as Check
+from logrotor.model.checks import Finding as Finding
 from logrotor.model.convert import as_json as as_json
 from logrotor.model.files import Archive as Archive
 from logrotor.model.files import ArchiveName as ArchiveName

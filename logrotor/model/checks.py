@@ -1,0 +1,27 @@
+"""What a check is, and what it finds. The doctor runs checks of several rooms; each room knows its own."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Finding:
+    """Something that is wrong, why it matters, and what to do about it."""
+
+    subject: str  # what it is about: a path, a process, a queue
+    problem: str
+    why: str
+    advice: str
+    mend: Callable[[], str] | None = field(default=None, compare=False, repr=False)  # does it, says what was done
+    would: str = ""  # what ``mend`` would do, for the question: "remove /var/log/.app.log.new"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Check:
+    """One named check. ``look`` changes nothing; it raises LogrotorError or OSError if it cannot look."""
+
+    id: str  # "queue.timeouts"; ``doctor --only queue`` runs all that begin with "queue"
+    title: str  # what holds when nothing is found: "the worker's limits are above the job's"
+    look: Callable[[], Iterable[Finding]]
