@@ -14,6 +14,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from logrotor import events
+from logrotor.act.deadline import Deadline
 from logrotor.clock import local_now
 from logrotor.decide.facts import LogFacts
 from logrotor.decide.planner import plan_logs
@@ -58,13 +59,22 @@ class Rotator:
         """
         return self._plan(_recall(self._config.state_dir), now or local_now(), force, only)
 
-    def run(self, now: datetime | None = None, *, force: bool = False, only: Sequence[str] = ()) -> Report:
+    def run(
+        self,
+        now: datetime | None = None,
+        *,
+        force: bool = False,
+        only: Sequence[str] = (),
+        time_limit: float | None = None,
+    ) -> Report:
         """Carry out the plan for ``now``. One bad log or rule fails alone, in the report.
 
+        ``time_limit`` (seconds): logs are taken and writers asked in any case, but no compression is begun that
+        would not fit, and one under way is put off; both end ``deferred``.
         Raises Locked if another run holds the state directory, Interrupted if ``stop`` ended the wait for it,
         StateError, UnknownSelection.
         """
-        run = _Run(self._config, now or local_now(), force, self._emit, self._clock)
+        run = _Run(self._config, now or local_now(), force, self._emit, self._clock, Deadline.after(time_limit))
         state.prepare(self._config.state_dir, self._config.state_dir_origin)
         known = _recall(self._config.state_dir)
         plan = self._plan(known, run.now, force, only)
@@ -157,6 +167,7 @@ class Rotator:
             clock=self._clock,
             jobs=self._config.compress_jobs,
             progress=self._on_progress,
+            deadline=run.deadline,
             last=last,
         )
         results = executor.run()
@@ -177,6 +188,7 @@ class _Run:
     force: bool
     emit: Callable[..., None]
     clock: Callable[[], float]
+    deadline: Deadline
     started: float = 0.0
     outcomes: list[Outcome] = None  # type: ignore[assignment]
     problems: list[str] = None  # type: ignore[assignment]

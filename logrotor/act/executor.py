@@ -15,6 +15,7 @@ from logrotor import notify
 from logrotor.act import recover
 from logrotor.act.archives import Archives
 from logrotor.act.copytruncate import copytruncate
+from logrotor.act.deadline import Deadline
 from logrotor.act.guard import guarded
 from logrotor.act.take import take
 from logrotor.decide.naming import parse_replacement, parse_temp
@@ -67,12 +68,13 @@ class Executor:
         clock: Callable[[], float],
         jobs: int,
         progress: Callable[[int, int], object] | None = None,
+        deadline: Deadline = Deadline(),
         last: bool = False,
     ) -> None:
         """``last``: what is stale is not planned again, so it has failed."""
         self.plan, self.targets, self.memory = plan, targets, memory
         self.emit, self.stop, self.clock, self.jobs = emit, stop, clock, jobs
-        self.progress, self.last = progress, last
+        self.progress, self.deadline, self.last = progress, deadline, last
         self.results = Results()
         self._copies: dict[str, tuple[FileId, FileId]] = {}  # path -> the live log, its copy
         self.dirs = Directories(plan.directories)
@@ -200,7 +202,7 @@ class Executor:
             archives.retire(log)
         archives.compress([log for log in sound if self._is_sound(log)], self.jobs, self.progress)
         for log in sound:
-            if self._is_sound(log) and not self.stop():
+            if self._is_sound(log) and not self.stop() and not self.deadline.passed():
                 archives.run_hooks(log)
 
     def _is_sound(self, log: LogPlan) -> bool:
