@@ -68,7 +68,7 @@ class Executor:
         clock: Callable[[], float],
         jobs: int,
         progress: Callable[[int, int], object] | None = None,
-        deadline: Deadline = Deadline(),
+        deadline: Deadline,
         last: bool = False,
     ) -> None:
         """``last``: what is stale is not planned again, so it has failed."""
