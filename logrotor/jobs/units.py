@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import shlex
 import sys
@@ -21,7 +22,7 @@ def supervisor_program(site: Site, *, user: str, log: str | None = None) -> str:
     """A ``[program:...]`` section; ``log``: a file that logrotor rotates, so that supervisord must not."""
     job = site.settings.job
     lines = [
-        f"; Worker and schedule of {site.file}: tries {job.tries}, timeout {job.timeout:g} s, and {job.grace:g} s to end.",
+        f"; Worker and schedule of {site.file}",
         *_secret(site, ";", "the environment of supervisord, or environment=... in a file that only it may read"),
         f"[program:{site.settings.name}]",
         f"command = {_percent(shlex.join(command(site)))}",
@@ -37,7 +38,7 @@ def supervisor_program(site: Site, *, user: str, log: str | None = None) -> str:
         "exitcodes = 0",
         "stopsignal = TERM",
         f"; An attempt may take {job.timeout:g} s and {job.grace:g} s more.",
-        f"stopwaitsecs = {job.stop_wait:g}",
+        f"stopwaitsecs = {math.ceil(job.stop_wait)}",
         "; logrotor passes TERM on to its worker; a second TERM would end the job at work.",
         "stopasgroup = false",
         "killasgroup = true",
@@ -51,7 +52,7 @@ def systemd_unit(site: Site, *, user: str) -> str:
     """A service unit."""
     job = site.settings.job
     lines = [
-        f"# Worker and schedule of {site.file}: tries {job.tries}, timeout {job.timeout:g} s, and {job.grace:g} s to end.",
+        f"# Worker and schedule of {site.file}",
         *_secret(site, "#", "the file that EnvironmentFile= names, of mode 0600"),
         "[Unit]",
         f"Description=logrotor: rotation jobs on the queue {site.queue}",
@@ -68,7 +69,7 @@ def systemd_unit(site: Site, *, user: str) -> str:
         "# TERM to the first process only: it passes it on; then KILL to all.",
         "KillMode=mixed",
         "KillSignal=SIGTERM",
-        f"TimeoutStopSec={job.stop_wait:g}",
+        f"TimeoutStopSec={math.ceil(job.stop_wait)}",
         "NoNewPrivileges=true",
         "# Attempts are processes of their own, so the worker does not grow; this is for all of them.",
         "MemoryMax=512M",
