@@ -22,6 +22,7 @@ COMMANDS = {
     "run": ("logrotor.cli.run", "Rotate what is due, retire and compress archives."),
     "plan": ("logrotor.cli.plan", "Show what a run would do and why; changes nothing."),
     "check": ("logrotor.cli.check", "Check the configuration and show which one is used."),
+    "status": ("logrotor.cli.status", "Show how every log stands; --check for a monitoring system."),
     "history": ("logrotor.cli.history", "Show what past runs did, and why."),
     "doctor": ("logrotor.cli.doctor", "Find what is wrong, say what to do, and mend what is safe to mend."),
 }

@@ -7,9 +7,9 @@ from datetime import datetime
 from functools import cached_property
 
 from logrotor.decide.planner import plan_logs
-from logrotor.disk import state, writers
+from logrotor.disk import history, state, writers
 from logrotor.disk.memory import Recollection, recall
-from logrotor.model import Config, LogPlan
+from logrotor.model import Config, LogPlan, PastOutcome, PastRun
 from logrotor.survey import Survey, Surveyor
 
 
@@ -21,9 +21,19 @@ class Site:
 
     @cached_property
     def memory(self) -> Recollection:
-        """What the history knows of each log; nothing where there is none."""
+        """What the history knows of each log; nothing where there is none. Raises StateError."""
         state.refuse_odd(os.path.join(self.config.state_dir, state.HISTORY))
         return recall(self.config.state_dir)
+
+    @cached_property
+    def runs(self) -> list[PastRun]:
+        """Raises StateError."""
+        return history.past_runs(self.config.state_dir)
+
+    @cached_property
+    def outcomes(self) -> list[PastOutcome]:
+        """Raises StateError."""
+        return history.past_outcomes(self.config.state_dir)
 
     @cached_property
     def survey(self) -> Survey:
@@ -37,3 +47,28 @@ class Site:
     @cached_property
     def processes(self) -> writers.Processes:
         return writers.Processes.look()
+
+    @property
+    def last_run(self) -> float | None:
+        """When the last run ended, also one that had nothing to do; None: not known."""
+        try:
+            return os.stat(os.path.join(self.config.state_dir, state.LAST_RUN)).st_mtime
+        except OSError:
+            return None
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """Why something may not be known."""
+        where = self.config.state_dir
+        if os.path.isdir(where) and not os.access(where, os.R_OK | os.X_OK, effective_ids=True):
+            return (
+                f"{where}: not readable for this user, so nothing is known of past runs; ask as the user who runs it",
+            )
+        return (self.memory.note,) if self.memory.note else ()
+
+    def moment(self, when: float | None) -> datetime | None:
+        """Epoch seconds in the zone of ``now``."""
+        try:
+            return None if when is None else datetime.fromtimestamp(when, self.now.tzinfo)
+        except (OverflowError, ValueError, OSError):  # a file may have any time, of any year
+            return None
