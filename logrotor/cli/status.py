@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from logrotor.cli import streams, text
-from logrotor.cli.options import become, config_option, json_option, load
+from logrotor.cli.options import F, become, config_option, json_option, load
 from logrotor.cli.session import EXIT_CODES, Session
 
 if TYPE_CHECKING:
@@ -41,7 +41,7 @@ def _span(ctx: click.Context, param: click.Parameter, given: str) -> float:
         raise click.BadParameter(f'{given!r} {error}; accepted: "90s", "1h30m", "7d"') from None
 
 
-def _threshold(name: str, default: str, what: str) -> Any:
+def _threshold(name: str, default: str, what: str) -> Callable[[F], F]:
     told = f"With --check: {what}"
     return click.option(name, metavar="TIME", default=default, show_default=True, callback=_span, help=told)
 
@@ -81,7 +81,7 @@ def status(ctx: click.Context, /, config: str | None, check: bool, as_json: bool
     found = look(Site(loaded, local_now()))
     told = attention(found, _thresholds(Thresholds, limits))
     if as_json:
-        streams.write_json(_in_json(found, told))
+        streams.write_json(_in_json(found, told, 1 if check and told else 0))
     elif check:
         streams.write("\n".join(_checked(found, told)))
     else:
@@ -184,7 +184,7 @@ def _system(system: SystemStatus, now: datetime) -> tuple[str, str, str, str]:
 # ---------------------------------------------------------------- JSON
 
 
-def _in_json(found: Status, told: list[str]) -> dict[str, Any]:
+def _in_json(found: Status, told: list[str], code: int) -> dict[str, Any]:
     from logrotor.model import as_json
 
-    return {"exit_code": 1 if told else 0, "attention": told, **as_json(found)}
+    return {"exit_code": code, "attention": told, **as_json(found)}

@@ -61,9 +61,7 @@ class Site:
         """Why something may not be known."""
         where = self.config.state_dir
         if os.path.isdir(where) and not os.access(where, os.R_OK | os.X_OK, effective_ids=True):
-            return (
-                f"{where}: not readable for this user, so nothing is known of past runs; ask as the user who runs it",
-            )
+            return (f"{where}: not readable for this user, nothing is known of past runs; ask as its user",)
         return (self.memory.note,) if self.memory.note else ()
 
     def moment(self, when: float | None) -> datetime | None:

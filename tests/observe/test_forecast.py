@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -23,7 +25,7 @@ MB = float(1 << 20)
 def test_constant_growth_is_forecast_within_ten_percent(pace, period, late, rotations, part):
     """A log that grows steadily, seen by runs that come a little late: its next due time is off by less than 10 %."""
     times = [1e9 + n * period + (n % 2) * late * period for n in range(rotations + 1)]
-    points = [Point(b, int(pace * (b - a))) for a, b in zip(times, times[1:], strict=False)]
+    points = [Point(b, int(pace * (b - a))) for a, b in itertools.pairwise(times)]
     now = times[-1] + part * period
     size = int(pace * (now - times[-1]))
     limit = int(pace * period)
