@@ -62,7 +62,7 @@ def history(
 
     ctx.ensure_object(Session).verbosity = verbose
     now = local_now()
-    begin = None if since is None else moment_or_age(since, now)
+    begin = None if since is None else moment_or_age(since, now, "--since")
     loaded = load(ctx)
     become(loaded)
     runs = told(loaded.state_dir, since=begin, log=None if log is None else _key(log), failed=failed)
@@ -74,15 +74,15 @@ def history(
     return 0
 
 
-def moment_or_age(given: str, now: datetime) -> float:
-    """``--since`` as epoch seconds: a moment, or how long ago."""
+def moment_or_age(given: str, now: datetime, option: str) -> float:
+    """An option as epoch seconds: a moment, or how long ago."""
     from logrotor.cli.plan import moment
     from logrotor.config.quantities import duration
 
     try:
         return now.timestamp() - duration(given)
     except ValueError:
-        return moment(given, option="--since").timestamp()
+        return moment(given, option=option).timestamp()
 
 
 def _key(log: str) -> str:
