@@ -67,7 +67,7 @@ class Surveyor:
         self._looked: dict[str, Directory] = {}
         self._by_id: dict[FileId, Directory] = {}
         self._sources: dict[FileId, set[FileId | None]] = {}  # archive directory -> directories of its logs
-        self._mounted = _mount_points()
+        self._mounted = mount_points()
         self._processes: writers.Processes | None = None
         self.found = Survey()
         self._dirs = Directories(self.found.directories)
@@ -355,7 +355,7 @@ def _birth(path: str) -> float | None:
         os.close(fd)
 
 
-def _mount_points() -> frozenset[bytes]:
+def mount_points() -> frozenset[bytes]:
     """Every mount point: a file among them is bind-mounted (proc(5), mountinfo; octal escapes for odd characters)."""
     try:
         with open("/proc/self/mountinfo", "rb") as table:

@@ -7,6 +7,7 @@ an archive that somebody could still write is decided by a fresh proof, right be
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -106,7 +107,8 @@ class Executor:
         if isinstance(step, Take):
             protocol = take(self.dirs, step) if step.create else self._take_away(log, step)
             self.results.rotated.append(log.path)
-            return {"protocol": protocol, "guarantee": "lossless", "bytes": step.size, "why": step.reason}
+            record = {"bytes": step.size, "inode": step.id.inode}
+            return {"protocol": protocol, "guarantee": "lossless", "why": step.reason, **record}
         if isinstance(step, Copytruncate):
             copied = copytruncate(self.dirs, step, self.memory)
             if copied is None:
@@ -118,7 +120,8 @@ class Executor:
                 if copied.protocol == "collapse"
                 else "lines written meanwhile may be lost"
             )
-            return {"protocol": copied.protocol, "guarantee": guarantee, "bytes": copied.size, "why": step.reason}
+            record = {"bytes": copied.size, "inode": copied.archive.inode}
+            return {"protocol": copied.protocol, "guarantee": guarantee, "why": step.reason, **record}
         if isinstance(step, CreateLive):
             recover.carry_out(self.dirs, step, self.memory)
             return {"why": step.reason}
@@ -134,9 +137,9 @@ class Executor:
 
     def _attempt(self, log: LogPlan, step: Step, function: Callable[[], dict[str, Any]]) -> bool:
         """Run one step and note how it ended; False: this log is left alone for the rest of the run."""
-        action, name = action_of(step), _name(step)
+        action, name, began = action_of(step), _name(step), time.monotonic()
         try:
-            details = function()
+            details = {**function(), "seconds": round(time.monotonic() - began, 3)}
         except (Stale, FileNotFoundError) as error:  # what is gone is no longer what the plan saw
             self.note_stale(log, action, name, error)
         except Busy as error:
@@ -235,8 +238,11 @@ class Executor:
         self.results.outcomes.append(outcome)
         event = _EVENTS.get((action, status))
         if event is not None:
-            told = {"error": reason} if status is Status.FAILED else {"reason": reason} if reason else {}
-            self.emit(event, log=log.path, name=name, **told, **(details or {}))
+            told: dict[str, Any] = {}
+            if reason:
+                told["error" if status is Status.FAILED else "reason"] = reason
+            told |= {key: value for key, value in (details or {}).items() if key not in _RECORDED}
+            self.emit(event, log=log.path, name=name, **told)
 
     def _note_leftover(self, error: OSError) -> None:
         """A temp that could not be removed is debris for the next run, and no success."""
@@ -258,6 +264,8 @@ def _name(step: Step) -> str:
     return getattr(step, "name", None) or getattr(step, "base", "") or "slots"
 
 
+# By these the history recognizes a file again; they tell a reader nothing.
+_RECORDED = frozenset({"source", "inode", "mtime_ns", "lines"})
 _EVENTS = {
     ("take", Status.DONE): "rotation.completed",
     ("take", Status.FAILED): "rotation.failed",

@@ -136,3 +136,30 @@ def _mapped(pid: int) -> Iterator[FileId]:
             if len(fields) > 4 and fields[1][1] == "w" and fields[1][3] == "s":
                 major, minor = (int(part, 16) for part in fields[3].split(":"))
                 yield FileId(os.makedev(major, minor), int(fields[4]))
+
+
+@dataclass(frozen=True, slots=True)
+class Deleted:
+    """A process that writes a file whose last name was removed."""
+
+    pid: int
+    path: str  # the name that it had
+    size: int
+
+
+def writers_of_deleted(directories: frozenset[str]) -> Iterator[Deleted]:
+    """Who writes files that were removed from these directories? What may not be seen is left out."""
+    for pid in filter(str.isdigit, os.listdir("/proc")):
+        with contextlib.suppress(OSError):
+            for number in os.listdir(f"/proc/{pid}/fd"):
+                with contextlib.suppress(OSError):
+                    yield from _deleted(int(pid), number, directories)
+
+
+def _deleted(pid: int, number: str, directories: frozenset[str]) -> Iterator[Deleted]:
+    name, mark, rest = os.readlink(f"/proc/{pid}/fd/{number}").rpartition(" (deleted)")
+    if not mark or rest or os.path.dirname(name) not in directories:
+        return
+    status = os.stat(f"/proc/{pid}/fd/{number}")
+    if status.st_nlink == 0 and _flags(pid, number) & os.O_ACCMODE != os.O_RDONLY:
+        yield Deleted(pid, name, status.st_size)
