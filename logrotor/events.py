@@ -50,4 +50,5 @@ NAMES: Mapping[str, tuple[Level, str]] = {
     "state.replaced": (Level.WARNING, "a damaged state file was set aside and a new one begun"),
     "run.completed": (Level.INFO, "a run ended: counts, duration, exit code"),
     "run.interrupted": (Level.WARNING, "a run was asked to stop and stopped cleanly"),
+    "run.failed": (Level.ERROR, "nothing could run, and why; printed by the commands, the library raises instead"),
 }

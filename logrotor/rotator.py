@@ -59,7 +59,7 @@ class Rotator:
         return self._plan(_recall(self._config.state_dir), now or local_now(), force, only)
 
     def run(self, now: datetime | None = None, *, force: bool = False, only: Sequence[str] = ()) -> Report:
-        """Carry out the plan for ``now``. One bad log or rule fails alone, in the report.
+        """Carry out the plan for ``now``: by default the moment when the lock is ours. One bad log fails alone.
 
         Raises Locked if another run holds the state directory, Interrupted if ``stop`` ended the wait for it,
         StateError, UnknownSelection.
@@ -72,7 +72,7 @@ class Rotator:
         # A commit that was killed half-way leaves a history that only its next writer can read: without it, an
         # idle plan is a guess, and would stay one until something is due.
         if not plan.is_idle or (known is not None and known.note is not None):
-            plan = self._locked_run(run, only)
+            plan = self._locked_run(run, only, now)
         state.touch_last_run(self._config.state_dir)
         return run.report(plan, interrupted=self._stop())
 
@@ -115,11 +115,13 @@ class Rotator:
 
     # ------------------------------------------------------------ running
 
-    def _locked_run(self, run: _Run, only: Sequence[str]) -> Plan:
+    def _locked_run(self, run: _Run, only: Sequence[str], now: datetime | None) -> Plan:
         from logrotor.disk.memory import Memory
 
         config = self._config
         with state.locked(config.state_dir, config.lock_timeout, self._stop):
+            # What another run did while we waited must not lie in the future: it would count as none.
+            run.now = now or local_now()
             memory = Memory(config.state_dir)
             try:
                 if memory.replaced:

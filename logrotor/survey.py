@@ -69,6 +69,7 @@ class Surveyor:
         self._sources: dict[FileId, set[FileId | None]] = {}  # archive directory -> directories of its logs
         self._mounted = _mount_points()
         self._processes: writers.Processes | None = None
+        self._unusable: list[discover.Selector] = []  # globs in directories with a problem
         self.found = Survey()
         self._dirs = Directories(self.found.directories)
 
@@ -93,6 +94,7 @@ class Surveyor:
         for selector in selectors:
             directory = self._look(selector.directory)
             if directory.problem is not None and selector.name is None:
+                self._unusable.append(selector)
                 if directory.problem not in self.found.problems:
                     self.found.problems.append(directory.problem)
                 continue
@@ -146,11 +148,17 @@ class Surveyor:
         paths = {name: os.path.abspath(name) for name in self._only}
         chosen = [c for c in claims if c.spec.name in self._only or any(_same(c, path) for path in paths.values())]
         for name in self._only:
-            if name not in names and not any(_same(claim, paths[name]) for claim in claims):
+            if name not in names and not any(_same(c, paths[name]) for c in claims) and not self._is_lost(paths[name]):
                 raise UnknownSelection(
                     f"{name}: neither a rule nor a log of this configuration; rules: {', '.join(sorted(names))}"
                 )
         return chosen
+
+    def _is_lost(self, path: str) -> bool:
+        """Would it be a log, were its directory not refused? ``problems`` says why that is."""
+        directory, base = os.path.split(path)
+        place = os.path.realpath(directory)
+        return any(os.path.realpath(s.directory) == place and s.takes(base) for s in self._unusable)
 
     # ------------------------------------------------------------ facts
 
