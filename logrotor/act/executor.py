@@ -258,8 +258,8 @@ class Executor:
 
 
 def _directories(log: LogPlan) -> set[str]:
-    places = {os.path.dirname(log.path), *(step.directory for step in (*log.retire, *log.compress))}
-    return places | {step.to_directory for step in log.compress}
+    places = {os.path.dirname(log.path), *(step.directory for step in log.retire)}
+    return places.union(*((step.directory, step.to_directory) for step in log.compress))
 
 
 def _name(step: Step) -> str:

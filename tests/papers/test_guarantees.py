@@ -81,7 +81,7 @@ def test_rename_under_a_writer(world: Path, kind: str):
 
 
 def test_a_writer_behind_a_fuse_mount_is_reckoned_with(world: Path):
-    """Nobody sees it hold on to the archive: that stays as it is, until it was asked to reopen and quiet for an hour."""
+    """Nobody sees it hold on to the archive: that stays as it is until it was asked to reopen and quiet for an hour."""
     ask = ['min_size = "1GB"', 'reopen = "me"', "[reopen.me]", 'manager = "command"', 'command = ["true"]']
     behind = world / "behind"
     with file_system(world, "fuse") as logs, Writer(behind / "app.log", Kind.SIGNAL, on_order=True) as writer:

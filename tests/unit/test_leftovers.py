@@ -1,4 +1,4 @@
-"""A temp that could not be removed is told of the log that it belongs to."""
+"""What a step leaves when it fails on its way is told of the right log, and known again by the next run."""
 
 from __future__ import annotations
 
@@ -9,8 +9,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import zstandard
 
 from logrotor import Rotator, load_config
+from logrotor.decide.naming import stamp_of
 from logrotor.disk import calls
 from tests.support import oracle
 
@@ -45,3 +47,19 @@ def test_two_logs_of_one_name(
     report = Rotator(config).run()
     left = [outcome for outcome in report.failed if "the next run removes it" in outcome.reason]
     assert {outcome.log for outcome in left} == {str(tmp_path / where / "app.log")}
+
+
+@pytest.mark.parametrize("planned", [0, 1, 70])
+def test_a_date_that_was_planned_before_the_last_write(tmp_path: Path, planned: float) -> None:
+    """The archive has its name from the plan, its writer let go seconds later: still the two are one generation."""
+    log, lines, written = tmp_path / "logs" / "app.log", oracle.lines("w1", 1, 50), 1_100_000_000.5
+    log.parent.mkdir()
+    log.touch()
+    rule = {"name": "app", "paths": [str(log)], "max_size": 10_000, "naming": "dated"}
+    config = load_config({"state_dir": str(tmp_path / "state"), "log": [rule]}, environ={})
+    archive = f"app.log-{stamp_of(written - planned)}.zst"
+    for name, data in ((archive, zstandard.compress(lines)), ("app.log.1", lines)):
+        (log.parent / name).write_bytes(data)
+        os.utime(log.parent / name, (written, written))
+    report = Rotator(config).run()
+    assert (report.exit_code, sorted(os.listdir(log.parent))) == (0, ["app.log", archive])
