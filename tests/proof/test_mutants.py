@@ -24,7 +24,7 @@ def test_there_are_enough() -> None:
     assert len({mutant.name for mutant in MUTANTS}) == len(MUTANTS) >= 10
 
 
-@pytest.mark.soak
+@pytest.mark.long
 @pytest.mark.timeout(900)
 def test_without_a_mutant_the_tests_pass() -> None:
     """The tests that catch them see nothing in the tree as it is."""
@@ -32,7 +32,7 @@ def test_without_a_mutant_the_tests_pass() -> None:
         assert fails(tree, *dict.fromkeys(mutant.test for mutant in MUTANTS)) is None
 
 
-@pytest.mark.soak
+@pytest.mark.long
 @pytest.mark.timeout(900)
 @EACH
 def test_it_is_caught(mutant: Mutant) -> None:

@@ -71,7 +71,7 @@ def test_killed_at_some_system_calls(scenario: Scenario, places: Places) -> None
         verdict(trial, trial.points, swept(trial, points))
 
 
-@pytest.mark.soak
+@pytest.mark.long
 @pytest.mark.timeout(1800)
 @by_scenario
 def test_killed_at_each_system_call(scenario: Scenario, places: Places) -> None:
@@ -85,7 +85,7 @@ def test_killed_at_each_system_call(scenario: Scenario, places: Places) -> None:
         verdict(trial, trial.points, swept(trial, points))
 
 
-@pytest.mark.soak
+@pytest.mark.long
 @pytest.mark.timeout(1800)
 @pytest.mark.parametrize("scenario", SCENARIOS[:: len(SCENARIOS) // 20 or 1][:20], ids=str)
 def test_killed_twice(scenario: Scenario, places: Places) -> None:
@@ -129,7 +129,7 @@ def test_sigterm_at_some_system_calls(places: Places) -> None:
         verdict(trial, trial.points, terminated(trial, points))
 
 
-@pytest.mark.soak
+@pytest.mark.long
 @pytest.mark.timeout(1800)
 def test_sigterm_at_each_system_call(places: Places) -> None:
     """SIGTERM at every changing call of a full chain."""

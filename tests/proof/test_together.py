@@ -117,7 +117,7 @@ class Site:
 
 
 QUICK = ("exchange", "rename", "retention, link", "copytruncate, zstd")
-ALL = [name if name in QUICK else pytest.param(name, marks=pytest.mark.soak) for name in SCENES]
+ALL = [name if name in QUICK else pytest.param(name, marks=pytest.mark.long) for name in SCENES]
 
 
 def sites(folder: Path, scene: Scene) -> Iterator[Site]:
@@ -262,7 +262,7 @@ class Waiting:
 # ---------------------------------------------------------------- many rotators with one state directory
 
 
-@pytest.mark.parametrize("rounds", [4, pytest.param(100, marks=pytest.mark.soak)])
+@pytest.mark.parametrize("rounds", [4, pytest.param(100, marks=pytest.mark.long)])
 def test_eight_at_once(tmp_path, rounds):
     """Eight rotators at once, commands, threads and forks: the log is rotated once, the others wait or exit 3."""
     log, file = tmp_path / "app.log", tmp_path / "logrotor.toml"
