@@ -54,4 +54,5 @@ NAMES: Mapping[str, tuple[Level, str]] = {
     "job.failed": (Level.ERROR, "a job failed for good, why, and what to do"),
     "job.undelivered": (Level.ERROR, "a job could not be queued; the next tick tries again"),
     "run.interrupted": (Level.WARNING, "a run was asked to stop and stopped cleanly"),
+    "run.failed": (Level.ERROR, "nothing could run, and why; printed by the commands, the library raises instead"),
 }

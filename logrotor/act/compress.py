@@ -56,7 +56,8 @@ def _renamed(source: LogDir, target: LogDir, step: Compress) -> bool:
     try:
         source.move_this(step.name, step.to_name, step.id, target)
     except OSError as error:
-        if error.errno != errno.EXDEV:
+        arrived = target.stat(step.to_name)  # by a link, and it was the unlink that failed
+        if error.errno != errno.EXDEV or (arrived is not None and arrived.id == step.id):
             raise
         return False
     return True
