@@ -49,5 +49,10 @@ NAMES: Mapping[str, tuple[Level, str]] = {
     "problem.found": (Level.ERROR, "a rule, a directory or the state file is wrong; the others went on"),
     "state.replaced": (Level.WARNING, "a damaged state file was set aside and a new one begun"),
     "run.completed": (Level.INFO, "a run ended: counts, duration, exit code"),
+    "job.skipped": (Level.INFO, "a job had nothing to do: another run was at work, or it was too old"),
+    "job.retried": (Level.WARNING, "an attempt of a job failed; the next one comes after the backoff"),
+    "job.failed": (Level.ERROR, "a job failed for good, why, and what to do"),
+    "job.undelivered": (Level.ERROR, "a job could not be queued; the next tick tries again"),
     "run.interrupted": (Level.WARNING, "a run was asked to stop and stopped cleanly"),
+    "run.failed": (Level.ERROR, "nothing could run, and why; printed by the commands, the library raises instead"),
 }

@@ -14,6 +14,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from logrotor import events
+from logrotor.act.deadline import Deadline
 from logrotor.clock import local_now
 from logrotor.decide.facts import LogFacts
 from logrotor.decide.planner import plan_logs
@@ -58,13 +59,22 @@ class Rotator:
         """
         return self._plan(_recall(self._config.state_dir), now or local_now(), force, only)
 
-    def run(self, now: datetime | None = None, *, force: bool = False, only: Sequence[str] = ()) -> Report:
-        """Carry out the plan for ``now``. One bad log or rule fails alone, in the report.
+    def run(
+        self,
+        now: datetime | None = None,
+        *,
+        force: bool = False,
+        only: Sequence[str] = (),
+        time_limit: float | None = None,
+    ) -> Report:
+        """Carry out the plan for ``now``: by default the moment when the lock is ours. One bad log fails alone.
 
+        ``time_limit`` (seconds): logs are taken and writers asked in any case, but no compression is begun that
+        would not fit, and one under way is put off; both end ``deferred``.
         Raises Locked if another run holds the state directory, Interrupted if ``stop`` ended the wait for it,
         StateError, UnknownSelection.
         """
-        run = _Run(self._config, now or local_now(), force, self._emit, self._clock)
+        run = _Run(self._config, now or local_now(), force, self._emit, self._clock, Deadline.after(time_limit))
         state.prepare(self._config.state_dir, self._config.state_dir_origin)
         known = _recall(self._config.state_dir)
         plan = self._plan(known, run.now, force, only)
@@ -72,7 +82,7 @@ class Rotator:
         # A commit that was killed half-way leaves a history that only its next writer can read: without it, an
         # idle plan is a guess, and would stay one until something is due.
         if not plan.is_idle or (known is not None and known.note is not None):
-            plan = self._locked_run(run, only)
+            plan = self._locked_run(run, only, now)
         state.touch_last_run(self._config.state_dir)
         return run.report(plan, interrupted=self._stop())
 
@@ -115,11 +125,13 @@ class Rotator:
 
     # ------------------------------------------------------------ running
 
-    def _locked_run(self, run: _Run, only: Sequence[str]) -> Plan:
+    def _locked_run(self, run: _Run, only: Sequence[str], now: datetime | None) -> Plan:
         from logrotor.disk.memory import Memory
 
         config = self._config
         with state.locked(config.state_dir, config.lock_timeout, self._stop):
+            # What another run did while we waited must not lie in the future: it would count as none.
+            run.now = now or local_now()
             memory = Memory(config.state_dir)
             try:
                 if memory.replaced:
@@ -157,6 +169,7 @@ class Rotator:
             clock=self._clock,
             jobs=self._config.compress_jobs,
             progress=self._on_progress,
+            deadline=run.deadline,
             last=last,
         )
         results = executor.run()
@@ -177,6 +190,7 @@ class _Run:
     force: bool
     emit: Callable[..., None]
     clock: Callable[[], float]
+    deadline: Deadline
     started: float = 0.0
     outcomes: list[Outcome] = None  # type: ignore[assignment]
     problems: list[str] = None  # type: ignore[assignment]

@@ -137,16 +137,17 @@ class Archives:
         """Proved in one thread, before any is compressed."""
         if self.executor.stop():
             return False
-        if not step.plain:
-            return True
         try:
-            why_not = self._why_not(log, step, step.id)
+            why_not = self._why_not(log, step, step.id) if step.plain else None
         except (Stale, OSError) as error:
             self.executor.note_stale(log, "compress", step.name, error)
             return False
         if why_not is not None:
             self.executor.note(log, "compress", Status.DEFERRED, step.name, reason=why_not)
         return why_not is None
+
+    def _no_time(self) -> bool:
+        return self.executor.stop() or self.executor.deadline.passed()
 
     def _make_archive_dir(self, directory: str) -> None:
         try:
@@ -158,6 +159,10 @@ class Archives:
         """In any thread. Returns whether it was carried out."""
         if self.executor.stop():
             return False
+        late = self.executor.deadline.why_not(step.size)
+        if late is not None:
+            self.executor.note(log, "compress", Status.DEFERRED, step.name, reason=late)
+            return False
         made = False
 
         def work() -> dict[str, Any]:
@@ -166,7 +171,7 @@ class Archives:
             def guard() -> AbstractContextManager[None]:
                 return guarded(self.dirs, log.path)
 
-            found = compress(self.dirs, step, guard, stop=self.executor.stop, progress=told.add)
+            found = compress(self.dirs, step, guard, stop=self._no_time, progress=told.add)
             made = True
             record = {"source": step.id.inode, "inode": found.inode, "mtime_ns": found.mtime_ns, "lines": found.lines}
             to = os.path.join(step.to_directory, step.to_name)
@@ -198,7 +203,7 @@ class Archives:
         if entry is None or (step.id is not None and entry.id != step.id):
             return {"skipped": "not there in its final form yet"}
         self._wait_or_go(log, step, entry.id)
-        hook.run_hook(step, log.path, log.rule, stop=self.executor.stop)
+        hook.run_hook(step, log.path, log.rule, stop=self._no_time)
         self.memory.hooked(log.path, entry.id.inode, entry.stat.st_mtime_ns)
         return {}
 

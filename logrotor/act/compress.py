@@ -56,7 +56,8 @@ def _renamed(source: LogDir, target: LogDir, step: Compress) -> bool:
     try:
         source.move_this(step.name, step.to_name, step.id, target)
     except OSError as error:
-        if error.errno != errno.EXDEV:
+        arrived = target.stat(step.to_name)  # by a link, and it was the unlink that failed
+        if error.errno != errno.EXDEV or (arrived is not None and arrived.id == step.id):
             raise
         return False
     return True
@@ -78,7 +79,7 @@ def _rewritten(
         size, lines = _fill(fd, out, step, stop, progress)
         _dress(source, target, fd, out)
         files.sync_and_close_check(out)
-        _verify(fd, out, step)
+        _verify(fd, out, step, stop)
         with guard():
             source.expect(step.name, step.id)
             _publish(target, temp, step.to_name)
@@ -128,9 +129,9 @@ def _dress(source: LogDir, target: LogDir, fd: int, out: int) -> None:
     files.set_times(out, status)
 
 
-def _verify(fd: int, out: int, step: Compress) -> None:
+def _verify(fd: int, out: int, step: Compress, stop: Callable[[], bool]) -> None:
     try:
-        same = codecs.same_content((fd, Codec.NONE), (out, step.codec))
+        same = codecs.same_content((fd, Codec.NONE), (out, step.codec), stop=stop)
     except ValueError as error:
         raise VerifyFailed(f"{step.to_name}: {error}; the original stays") from None
     if not same:

@@ -16,6 +16,7 @@ from logrotor import notify
 from logrotor.act import recover
 from logrotor.act.archives import Archives
 from logrotor.act.copytruncate import copytruncate
+from logrotor.act.deadline import Deadline
 from logrotor.act.guard import guarded
 from logrotor.act.take import take
 from logrotor.decide.naming import parse_replacement, parse_temp
@@ -68,12 +69,13 @@ class Executor:
         clock: Callable[[], float],
         jobs: int,
         progress: Callable[[int, int], object] | None = None,
+        deadline: Deadline,
         last: bool = False,
     ) -> None:
         """``last``: what is stale is not planned again, so it has failed."""
         self.plan, self.targets, self.memory = plan, targets, memory
         self.emit, self.stop, self.clock, self.jobs = emit, stop, clock, jobs
-        self.progress, self.last = progress, last
+        self.progress, self.deadline, self.last = progress, deadline, last
         self.results = Results()
         self._copies: dict[str, tuple[FileId, FileId]] = {}  # path -> the live log, its copy
         self.dirs = Directories(plan.directories)
@@ -86,7 +88,7 @@ class Executor:
                 if self.stop():
                     break
                 self._rotate(log)
-            self.memory.rotated(self.results.rotated, self.clock())
+            self.memory.rotated(self.results.rotated, self.plan.now.timestamp())  # schedules are compared with that
             asked = self._reopen([log for log in work if self._is_sound(log)])
             if not self.stop():
                 self._settle(work, asked)
@@ -203,7 +205,7 @@ class Executor:
             archives.retire(log)
         archives.compress([log for log in sound if self._is_sound(log)], self.jobs, self.progress)
         for log in sound:
-            if self._is_sound(log) and not self.stop():
+            if self._is_sound(log) and not self.stop() and not self.deadline.passed():
                 archives.run_hooks(log)
 
     def _is_sound(self, log: LogPlan) -> bool:
@@ -247,15 +249,25 @@ class Executor:
         name = os.path.basename(error.filename)
         archive = parse_temp(name)
         base = archive.base if archive is not None else parse_replacement(name)
-        log = next(log for log in self.plan.logs if os.path.basename(log.path) == base)
+        log = self._log_of(os.path.dirname(error.filename), base)
         reason = f"{message(error, name)}; the next run removes it"
         self.note(log, "recover", Status.FAILED, name, reason=reason, errno=error.errno)
+
+    def _log_of(self, directory: str, base: str | None) -> LogPlan:
+        """The log with this name that works in ``directory``: its own, or where its archives lie or go."""
+        named = [log for log in self.plan.logs if os.path.basename(log.path) == base]
+        return next((log for log in named if directory in _directories(log)), named[0])
 
     def note_stale(self, log: LogPlan, action: str, name: str, error: BaseException) -> None:
         """The disk is not what the plan saw: the log is planned again, or if it was, the step has failed."""
         self.results.stale.add(log.path)
         if self.last:
             self.note(log, action, Status.FAILED, name, reason=f"{error}; the next run tries again")
+
+
+def _directories(log: LogPlan) -> set[str]:
+    places = {os.path.dirname(log.path), *(step.directory for step in log.retire)}
+    return places.union(*((step.directory, step.to_directory) for step in log.compress))
 
 
 def _name(step: Step) -> str:

@@ -21,6 +21,7 @@ from logrotor.cli.session import EXIT_CODES, Session
 COMMANDS = {
     "run": ("logrotor.cli.run", "Rotate what is due, retire and compress archives."),
     "plan": ("logrotor.cli.plan", "Show what a run would do and why; changes nothing."),
+    "queue": ("logrotor.cli.queue", "Rotate as a job on a queue: worker, status, failed jobs, units."),
     "check": ("logrotor.cli.check", "Check the configuration and show which one is used."),
     "status": ("logrotor.cli.status", "Show how every log stands; --check for a monitoring system."),
     "history": ("logrotor.cli.history", "Show what past runs did, and why."),

@@ -43,6 +43,20 @@ def only_option(command: F) -> F:
     )(command)
 
 
+class Duration(click.ParamType[float]):
+    """``90s``, ``1h30m``, ``7d`` or plain seconds, as in the configuration."""
+
+    name = "duration"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        from logrotor.config.quantities import positive_duration
+
+        try:
+            return positive_duration(value)
+        except ValueError as error:
+            self.fail(f'{value!r} {error}; accepted: "90s", "1h30m", "7d", "2w" or plain seconds', param, ctx)
+
+
 def config_path(ctx: click.Context) -> str | None:
     """What ``-c`` said, nearest to the end of the command line first."""
     at: click.Context | None = ctx

@@ -9,14 +9,23 @@ import click
 
 from logrotor.cli import streams
 from logrotor.cli.events import EventPrinter
-from logrotor.cli.options import become, config_option, force_option, json_option, load, only_option, selection
+from logrotor.cli.options import (
+    Duration,
+    become,
+    config_option,
+    force_option,
+    json_option,
+    load,
+    only_option,
+    selection,
+)
 from logrotor.cli.progress import Progress
 from logrotor.cli.session import EXIT_CODES, Session
 from logrotor.cli.signals import Stop
 from logrotor.errors import Interrupted, Locked
 
 if TYPE_CHECKING:
-    from logrotor.model import Config, Report
+    from logrotor.model import Report
 
 EPILOG = f"""\
 \b
@@ -35,6 +44,10 @@ Examples:
 @force_option
 @only_option
 @click.option("--dry-run", is_flag=True, help='Only show what would happen: the same as "logrotor plan".')
+@click.option(
+    "--time-limit", metavar="TIME", type=Duration(), help="Put off compressions that would end later, such as 50s."
+)
+@click.option("--attempt", metavar="PID", type=int, hidden=True, help="The attempt of a job: dies with PID, sums up.")
 @json_option("Print the report as JSON on stdout.")
 @click.option("-v", "--verbose", count=True, help="Tell more on stderr: -v start, requests, end; -vv each step.")
 @click.option("-q", "--quiet", count=True, help="Tell errors only.")
@@ -45,7 +58,9 @@ Examples:
     help="Messages on stderr; auto: for people on a terminal, else a JSON object a line.",
 )
 @click.pass_context
-def run(ctx: click.Context, /, dry_run: bool, verbose: int, quiet: int, log_format: str, **options: Any) -> int:
+def run(
+    ctx: click.Context, /, dry_run: bool, verbose: int, quiet: int, log_format: str, attempt: int | None, **options: Any
+) -> int:
     """Rotate what is due, retire and compress archives.
 
     Logs that are too large or whose time has come are moved aside, their writers are asked to reopen them, archives
@@ -55,27 +70,52 @@ def run(ctx: click.Context, /, dry_run: bool, verbose: int, quiet: int, log_form
     """
     session = ctx.ensure_object(Session)
     session.verbosity = verbose - quiet
+    if attempt is not None:
+        _tie_to(attempt)
     if dry_run:
         from logrotor.cli.plan import show
 
         return show(ctx, verbose=session.verbosity > 0, **_plan_options(options))
     session.json_messages = log_format == "json" or (log_format == "auto" and not streams.is_terminal(sys.stderr))
-    return _carry_out(ctx, session, **_plan_options(options))
+    return _carry_out(
+        ctx, session, sums_up=attempt is not None, time_limit=options["time_limit"], **_plan_options(options)
+    )
+
+
+def _tie_to(parent: int) -> None:
+    """A run for a worker ends with it: killed, as by any crash, and the next run finishes the work."""
+    import signal
+
+    from logrotor.disk.calls import die_with
+
+    die_with(parent, signal.SIGKILL)
 
 
 def _plan_options(options: dict[str, Any]) -> dict[str, Any]:
     return {key: options[key] for key in ("force", "only", "as_json")}
 
 
-def _carry_out(ctx: click.Context, session: Session, *, force: bool, only: tuple[str, ...], as_json: bool) -> int:
+def _carry_out(
+    ctx: click.Context,
+    session: Session,
+    *,
+    force: bool,
+    only: tuple[str, ...],
+    as_json: bool,
+    time_limit: float | None,
+    sums_up: bool,
+) -> int:
     progress = Progress()
     printer = EventPrinter(session, before=progress.clear)
     has_bar = streams.is_terminal(sys.stderr) and not as_json and session.verbosity >= 0
+    from logrotor.rotator import Rotator
+
     with Stop() as stop:
         config = load(ctx)
         become(config)
         try:
-            report = _rotate(config, printer, progress if has_bar else None, stop, force=force, only=only)
+            rotator = Rotator(config, on_event=printer, on_progress=progress if has_bar else None, stop=stop)
+            report = rotator.run(force=force, only=selection(config, only), time_limit=time_limit)
         except (KeyboardInterrupt, Interrupted, Locked):
             if not stop():  # a lock that we were told to stop waiting for is no failure to get it
                 raise
@@ -85,19 +125,19 @@ def _carry_out(ctx: click.Context, session: Session, *, force: bool, only: tuple
     code = stop.exit_code if report.interrupted else report.exit_code
     if as_json:
         streams.write_json(_report(report, code))
+    elif sums_up:
+        streams.write_json(_summary(report))
     return code
-
-
-def _rotate(
-    config: Config, printer: EventPrinter, progress: Progress | None, stop: Stop, *, force: bool, only: tuple[str, ...]
-) -> Report:
-    from logrotor.rotator import Rotator
-
-    rotator = Rotator(config, on_event=printer, on_progress=progress, stop=stop)
-    return rotator.run(force=force, only=selection(config, only))
 
 
 def _report(report: Report, code: int) -> dict[str, Any]:
     from logrotor.model import as_json
 
     return {**as_json(report), "exit_code": code}
+
+
+def _summary(report: Report) -> dict[str, Any]:
+    """What a job keeps of its attempt; the whole plan of many logs would be megabytes."""
+    errors = [*(f"{o.log}: {o.reason}" for o in report.failed), *report.problems]
+    deferred = sum(1 for o in report.outcomes if o.status == "deferred")
+    return {"rotated": report.rotated, "deferred": deferred, "errors": errors[:20], "more": max(0, len(errors) - 20)}

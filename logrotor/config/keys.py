@@ -260,5 +260,60 @@ FUNCTION = Key(
     required=_CALLABLE, allowed=_CALLABLE, doc="Called with the logs that were taken.",
 )  # fmt: skip
 
+QUEUE = _table(
+    Key(
+        name="engine", parse=values.name, accepts='"huey", "procrastinate", "rq", "celery" or one that a plugin adds',
+        default='"huey"', doc="Which queue. huey needs no server; each is an extra: `pip install logrotor[huey]`.",
+        aliases=("driver", "connection", "backend"),
+    ),
+    Key(
+        name="url", parse=values.text, aliases=("broker", "dsn", "broker_url"),
+        accepts='a URL, for huey the path of its file, or "env:NAME" for the variable that holds it',
+        default="huey: `queue.sqlite` in the state directory; others: required",
+        doc="Where the queue is. With `env:NAME` no password stands in a file.",
+    ),
+    Key(
+        name="name", parse=values.queue_name, accepts="letters, digits, _ and -", default='"log-rotation"',
+        doc="The queue is `NAME-HOST`: rotation is local to a host.", aliases=("queue",),
+    ),
+    Key(
+        name="host", parse=values.text, accepts="a name that stays the same", default="the machine's host name",
+        doc="In a container, whose host name changes at every recreate, set it.", aliases=("hostname",),
+    ),
+    Key(
+        name="schedule", parse=schedules.schedule, default='"* * * * *"', aliases=("every", "cron", "interval"),
+        accepts="hourly, daily, weekly, monthly, yearly or a 5-field cron expression",
+        doc="When `queue schedule` and `queue worker --schedule` dispatch a job.",
+    ),
+)  # fmt: skip
+
+JOB = _table(
+    Key(
+        name="tries", parse=values.whole(1, 100), accepts="a whole number from 1 to 100", default="3",
+        doc="How many attempts a job gets; each counts, also one whose worker died.", aliases=("retries", "max_tries"),
+    ),
+    Key(
+        name="max_exceptions", parse=values.whole(1, 100), accepts="a whole number from 1 to 100", default="3",
+        doc="How many of its attempts may fail by themselves.",
+    ),
+    Key(
+        name="timeout", parse=quantities.positive_duration, accepts=_DURATION, default="60s",
+        doc="An attempt that takes longer is ended. Compressions that would not fit are left to the next job.",
+    ),
+    Key(
+        name="backoff", parse=quantities.durations, accepts='a list such as ["10s", "30s", "60s"]',
+        default='["10s", "30s", "60s"]', doc="How long to wait before the next attempt; the last one repeats.",
+    ),
+    Key(
+        name="expires", parse=quantities.positive_duration, accepts=_DURATION,
+        default="nine tenths of the time to the next tick",
+        doc="A job that has waited longer for its first attempt is dropped: the next one does its work.",
+    ),
+    Key(
+        name="stuck_after", parse=quantities.positive_duration, accepts=_DURATION, default="10m",
+        doc="`queue status` calls a job stuck that has been at work for longer.",
+    ),
+)  # fmt: skip
+
 # The tables that stand at the top level beside its keys.
-TABLES = ("defaults", "log", "reopen")
+TABLES = ("defaults", "log", "reopen", "queue")

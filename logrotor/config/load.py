@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from typing import Any
 
 from logrotor.config.document import FROM_DICT, Document, Unreadable, read_document
@@ -12,6 +13,7 @@ from logrotor.config.hooks import refuse_foreign_hooks
 from logrotor.config.includes import read_included
 from logrotor.config.keys import DEFAULTS, TABLES, TOP
 from logrotor.config.place import Place, home_of
+from logrotor.config.queues import read_queue
 from logrotor.config.rules import Rule, create_conflict, level_conflict, read_rules, unknown_target
 from logrotor.config.tables import Problems, Read, Section, read_table
 from logrotor.config.targets import Targets, read_targets
@@ -42,9 +44,10 @@ def load_config(source: Source = None, *, environ: Mapping[str, str] | None = No
     logs = read_rules((main, *included), defaults, targets, problems)
     _refuse_no_rules((main, *included), problems)
     state = _state_dir(main, top, environ, euid, problems)
+    queue = read_queue(main, problems)
     if problems.fatal or not logs:
         raise ConfigError(tuple(problems.found))
-    return _config(top, logs, targets, problems, (main, *included), state)
+    return replace(_config(top, logs, targets, problems, (main, *included), state), queue=queue)
 
 
 def _config(

@@ -69,6 +69,15 @@ def positive_duration(value: object) -> float:
     return seconds
 
 
+def durations(value: object) -> tuple[float, ...]:
+    """A list of durations, in seconds."""
+    if not isinstance(value, (list, tuple)):
+        raise ValueError("is not a list; put it in [ ]")
+    if not value:
+        raise ValueError("is empty")
+    return tuple(duration(item) for item in value)
+
+
 def age(value: object) -> float:
     """A duration that removes archives, so it must say its unit: ``30`` is 30 days in logrotate, seconds elsewhere."""
     seconds = positive_duration(value)

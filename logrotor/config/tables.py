@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from logrotor.config.document import Document
-from logrotor.config.keys import DEFAULTS, LOG, NO_OFF, REOPEN, TABLES, TOP, Key
+from logrotor.config.keys import DEFAULTS, JOB, LOG, NO_OFF, QUEUE, REOPEN, TABLES, TOP, Key
 from logrotor.config.place import Place
 from logrotor.config.values import shown
 from logrotor.model import Problem
@@ -117,6 +117,13 @@ def closest(word: str, known: Iterable[str]) -> str | None:
 
 
 def _homes(name: str) -> str:
-    places = {"the top level": TOP, "[defaults]": DEFAULTS, "[[log]]": LOG, "[reopen.NAME]": REOPEN}
+    places = {
+        "the top level": TOP,
+        "[defaults]": DEFAULTS,
+        "[[log]]": LOG,
+        "[reopen.NAME]": REOPEN,
+        "[queue]": QUEUE,
+        "[queue.job]": JOB,
+    }
     homes = ["the top level"] if name in TABLES else [place for place, keys in places.items() if name in keys]
     return " or ".join(homes)

@@ -97,6 +97,14 @@ def unit(value: object) -> str:
     return word
 
 
+def queue_name(value: object) -> str:
+    """The name of a queue that every engine accepts."""
+    word = text(value)
+    if not re.fullmatch(r"[A-Za-z0-9_-]{1,60}", word):
+        raise ValueError("is no name of a queue")
+    return word
+
+
 def path(value: object) -> str:
     """A path as written; a path object is fine too."""
     return text(os.fsdecode(value) if isinstance(value, os.PathLike) else value)

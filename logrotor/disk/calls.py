@@ -99,6 +99,18 @@ def birth_time(fd: int) -> float | None:
     return seconds + nanoseconds / 1e9 if mask & btime else None
 
 
+def die_with(parent: int, signum: int) -> None:
+    """Get ``signum`` as soon as ``parent``, which started this process, is gone (prctl(2), PR_SET_PDEATHSIG).
+
+    It holds across exec, and for the thread of the parent that started us. Raises ProcessLookupError if it is
+    gone already.
+    """
+    pr_set_pdeathsig = 1
+    _checked(_libc().prctl(ctypes.c_int(pr_set_pdeathsig), ctypes.c_ulong(signum), 0, 0, 0))
+    if os.getppid() != parent:
+        raise ProcessLookupError(errno.ESRCH, f"process {parent} has ended")
+
+
 def take_read_lease(fd: int) -> None:
     """Take and drop a read lease: EAGAIN while any process has the file open for writing (fcntl(2), F_SETLEASE).
 

@@ -10,6 +10,7 @@ import zlib
 from collections.abc import Callable, Iterator
 from typing import Any, Protocol
 
+from logrotor.errors import Interrupted
 from logrotor.model import Codec
 
 CHUNK = 1 << 20
@@ -119,11 +120,13 @@ def _members(fd: int, make: Callable[[], Any]) -> Iterator[bytes]:
         raise ValueError("archive cut short")
 
 
-def same_content(one: tuple[int, Codec], other: tuple[int, Codec]) -> bool:
-    """Do two open archives hold the same bytes? Compared as streams, in constant memory."""
+def same_content(one: tuple[int, Codec], other: tuple[int, Codec], *, stop: Callable[[], bool] = lambda: False) -> bool:
+    """Do two open archives hold the same bytes? Compared as streams, in constant memory. Raises Interrupted."""
     first, second = decompressed(*one), decompressed(*other)
     left = right = memoryview(b"")
     while True:
+        if stop():
+            raise Interrupted("stopped while an archive was compared")
         left = left or memoryview(next(first, b""))
         right = right or memoryview(next(second, b""))
         length = min(len(left), len(right))

@@ -30,6 +30,10 @@ from logrotor.model.plan import Plan as Plan
 from logrotor.model.plan import Report as Report
 from logrotor.model.plan import Status as Status
 from logrotor.model.plan import Waiting as Waiting
+from logrotor.model.queue import Attempt as Attempt
+from logrotor.model.queue import Ending as Ending
+from logrotor.model.queue import JobSettings as JobSettings
+from logrotor.model.queue import QueueSettings as QueueSettings
 from logrotor.model.settings import Codec as Codec
 from logrotor.model.settings import Config as Config
 from logrotor.model.settings import FreeSpace as FreeSpace

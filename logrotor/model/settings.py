@@ -6,6 +6,8 @@ import enum
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
+from logrotor.model.queue import QueueSettings
+
 
 class Codec(enum.StrEnum):
     """How an archive is stored. The configuration accepts none, gzip and zstd; the others are read only."""
@@ -134,5 +136,6 @@ class Config:
     lock_timeout: float = 10.0
     compress_jobs: int = 4
     run_as: str | None = None
+    queue: QueueSettings | None = None  # None: no [queue] table
     files: tuple[str, ...] = ()  # every file read, the main one first
     problems: tuple[Problem, ...] = ()

@@ -1,0 +1,42 @@
+"""``logrotor queue``: the rotation as a job on a queue. Each command is a module, imported when it is called."""
+
+from __future__ import annotations
+
+import click
+
+from logrotor.cli.lazy import LazyGroup
+from logrotor.cli.options import config_option
+from logrotor.cli.session import EXIT_CODES
+
+COMMANDS = {
+    "dispatch": ("logrotor.cli.queue.dispatch", "Queue one job now."),
+    "worker": ("logrotor.cli.queue.worker", "Work on the jobs of this host; with --schedule a whole deployment."),
+    "schedule": ("logrotor.cli.queue.schedule", "Queue a job at each tick of [queue] schedule."),
+    "status": ("logrotor.cli.queue.status", "What is pending, at work, failed or stuck, for each host."),
+    "failed": ("logrotor.cli.queue.failed", "List the jobs that failed for good."),
+    "retry": ("logrotor.cli.queue.retry", "Queue failed jobs anew."),
+    "clear": ("logrotor.cli.queue.clear", "Remove failed, stale or old jobs."),
+    "unit": ("logrotor.cli.queue.unit", "Print the supervisor program or systemd unit that fits."),
+}
+
+EPILOG = f"""\
+\b
+Examples:
+  logrotor queue worker --schedule     everything in one process group
+  logrotor queue status                how is it going?
+  logrotor queue unit --supervisor     the program for supervisord
+  logrotor doctor --only queue         does all that runs agree with the configuration?
+
+{EXIT_CODES}
+"""
+
+
+@click.group(cls=LazyGroup, commands=COMMANDS, epilog=EPILOG, short_help="Rotate as a job on a queue.")
+@config_option
+def queue(config: str | None) -> None:
+    """Run the rotation as a job on the queue that you have: huey (no server), procrastinate, rq or celery.
+
+    [queue] in the configuration is the one source of truth: which engine, where, how often a job is tried and how
+    long an attempt may take. Each host has a queue of its own, because rotation is local. An attempt is a process of
+    its own with a hard timeout; jobs that find another run at work, or that waited too long, are dropped as a success.
+    """

@@ -1,0 +1,58 @@
+"""``logrotor queue clear``: what nobody needs any more."""
+
+from __future__ import annotations
+
+import time
+
+import click
+
+from logrotor.cli import streams, text
+from logrotor.cli.options import Duration, config_option, json_option
+from logrotor.cli.queue.site import engine_of, enter
+from logrotor.cli.session import EXIT_CODES
+
+EPILOG = f"""\
+\b
+Examples:
+  logrotor queue clear --failed               all failed jobs
+  logrotor queue clear --older-than 168h      failed jobs and attempts older than a week
+  logrotor queue clear --stale                waiting jobs whose time has passed
+
+{EXIT_CODES}
+"""
+
+
+@click.command(epilog=EPILOG, short_help="Remove failed, stale or old jobs.")
+@config_option
+@click.option("--failed", "all_failed", is_flag=True, help="Forget all failed jobs.")
+@click.option("--stale", is_flag=True, help="Remove jobs that waited too long for their first attempt.")
+@click.option("--older-than", metavar="TIME", type=Duration(), help="Forget failed jobs and attempts older than this.")
+@json_option("Print the numbers as JSON.")
+@click.pass_context
+def clear(
+    ctx: click.Context, config: str | None, all_failed: bool, stale: bool, older_than: float | None, as_json: bool
+) -> int:
+    """Remove jobs of this host that nobody needs any more. No log and no archive is touched."""
+    from logrotor.disk.attempts import Attempts
+    from logrotor.jobs import failures
+
+    if not (all_failed or stale or older_than is not None):
+        raise click.UsageError("say what to clear: --failed, --stale or --older-than TIME")
+    site = enter(ctx)
+    engine, now = engine_of(site), time.time()
+    gone = {"failed": 0, "stale": 0, "attempts": 0}
+    if all_failed or older_than is not None:
+        before = None if all_failed else now - (older_than or 0)
+        gone["failed"] = failures.clear_failed(site, engine, before=before)
+    if stale:
+        gone["stale"] = failures.clear_stale(site, engine, now)
+    if older_than is not None:
+        gone["attempts"] = Attempts(site.config.state_dir).prune(now - older_than)
+    if as_json:
+        streams.write_json({"queue": site.queue, "removed": gone})
+    else:
+        streams.write(", ".join(text.count(number, _WORDS[name]) for name, number in gone.items()) + " removed.")
+    return 0
+
+
+_WORDS = {"failed": "failed job", "stale": "stale job", "attempts": "old attempt"}

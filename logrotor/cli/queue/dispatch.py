@@ -1,0 +1,43 @@
+"""``logrotor queue dispatch``: one job, now."""
+
+from __future__ import annotations
+
+import click
+
+from logrotor.cli import streams
+from logrotor.cli.options import config_option, json_option, only_option, selection
+from logrotor.cli.queue.site import engine_of, enter
+from logrotor.cli.session import EXIT_CODES
+
+EPILOG = f"""\
+\b
+Examples:
+  logrotor queue dispatch                        a job for all logs
+  logrotor queue dispatch --only queue-workers   a job for one rule
+  * * * * *  logrotor queue dispatch             the schedule in cron, the work in the queue
+
+{EXIT_CODES}
+"""
+
+
+@click.command(epilog=EPILOG, short_help="Queue one job now.")
+@config_option
+@only_option
+@json_option("Print the job as JSON.")
+@click.pass_context
+def dispatch(ctx: click.Context, config: str | None, only: tuple[str, ...], as_json: bool) -> int:
+    """Queue one rotation job for this host, and print its id.
+
+    The job is dropped if it waits for its first attempt longer than [queue.job] expires; the next one does its work.
+    """
+    from logrotor.clock import local_now
+    from logrotor.jobs.dispatch import dispatch as queue_job
+
+    site = enter(ctx)
+    job = queue_job(site, engine_of(site), local_now(), logs=selection(site.config, only))
+    if as_json:
+        facts = {name: getattr(job, name) for name in type(job).__dataclass_fields__}
+        streams.write_json({"queue": site.queue, "engine": site.settings.engine, "job": facts})
+    else:
+        streams.write(job.id)
+    return 0

@@ -1,0 +1,58 @@
+"""Read ``[queue]`` and ``[queue.job]``. What is wrong there leaves the queue out, and the rules run."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from logrotor.config.document import Document
+from logrotor.config.keys import JOB, QUEUE
+from logrotor.config.tables import Problems, Read, Section, read_table
+from logrotor.config.values import shown
+from logrotor.model import JobSettings, QueueSettings
+
+
+def read_queue(document: Document, problems: Problems) -> QueueSettings | None:
+    """The queue's settings; None without a ``[queue]`` table, or with one that is wrong."""
+    if "queue" not in document.table:
+        return None
+    before = len(problems)
+    section = Section(document, "queue", problems)
+    table = document.table["queue"]
+    if not isinstance(table, Mapping):
+        section.wrong("", f"{shown(table)} is no table; accepted: [queue] with engine, url, name, host, schedule")
+        return None
+    read = read_table(section, {k: v for k, v in table.items() if k != "job"}, QUEUE, tables=("job",))
+    job = _read_job(document, problems, table.get("job", {}))
+    settings = QueueSettings(**_with_schedule_name(read, table), job=JobSettings(**job.values))
+    _refuse_missing_url(section, read, settings)
+    _refuse_short_stuck(document, problems, job, settings.job)
+    return settings if len(problems) == before else None
+
+
+def _read_job(document: Document, problems: Problems, table: object) -> Read:
+    section = Section(document, "queue.job", problems)
+    if not isinstance(table, Mapping):
+        section.wrong("", f"{shown(table)} is no table; accepted: [queue.job] with {', '.join(JOB)}")
+        return Read({})
+    return read_table(section, table, JOB)
+
+
+def _with_schedule_name(read: Read, table: Mapping[str, Any]) -> dict[str, Any]:
+    if "schedule" not in read.values:
+        return read.values
+    return {**read.values, "schedule_name": table["schedule"]}
+
+
+def _refuse_missing_url(section: Section, read: Read, settings: QueueSettings) -> None:
+    if settings.engine != "huey" and "url" not in read.values and "url" not in read.failed:
+        section.wrong("url", f"is required with engine = {settings.engine!r}; accepted: {QUEUE['url'].accepted}")
+
+
+def _refuse_short_stuck(document: Document, problems: Problems, read: Read, job: JobSettings) -> None:
+    if job.stuck_after <= job.reclaim_after:
+        Section(document, "queue.job", problems).wrong(
+            "stuck_after" if "stuck_after" in read.values else "timeout",
+            f"a job may be at work for {job.reclaim_after:g} s (timeout, grace and the engine's limits), and would "
+            f"count as stuck after {job.stuck_after:g} s; accepted: stuck_after above {job.reclaim_after:g}s",
+        )

@@ -1,0 +1,100 @@
+"""The rotation job on a queue: where it is queued, how often it is tried, what an attempt became."""
+
+from __future__ import annotations
+
+import enum
+from dataclasses import dataclass
+
+_GRACE = 10.0  # seconds at most between TERM and KILL
+_MARGIN = 15.0  # seconds between one limit and the next outer one
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JobSettings:
+    """``[queue.job]``: the one source of truth for tries and times (seconds)."""
+
+    tries: int = 3  # every attempt counts, also one whose worker was killed
+    max_exceptions: int = 3  # attempts that failed by themselves
+    timeout: float = 60.0
+    backoff: tuple[float, ...] = (10.0, 30.0, 60.0)  # before the second, third, ... attempt; the last one repeats
+    expires: float | None = None  # None: nine tenths of the time to the next tick
+    stuck_after: float = 600.0
+
+    @property
+    def grace(self) -> float:
+        """Between TERM and KILL, when an attempt has outlived its timeout."""
+        return min(_GRACE, self.timeout / 2)
+
+    @property
+    def time_limit(self) -> float:
+        """What the run is told: after this it begins nothing long, so that it ends before the timeout."""
+        return self.timeout - min(5.0, self.timeout / 5)
+
+    @property
+    def engine_timeout(self) -> float:
+        """The engine's own limit: so late that it only ends a job body that hangs."""
+        return self.timeout + self.grace + _MARGIN
+
+    @property
+    def reclaim_after(self) -> float:
+        """When the engine may give a job to another worker."""
+        return self.engine_timeout + _MARGIN
+
+    @property
+    def stop_wait(self) -> float:
+        """How long a process manager has to wait for a worker that was asked to stop."""
+        return self.timeout + self.grace + 2 * _MARGIN
+
+    def delay(self, attempt: int) -> float:
+        """Seconds to wait after attempt number ``attempt`` (the first is 1) before the next one."""
+        return self.backoff[min(attempt, len(self.backoff)) - 1] if self.backoff else 0.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class QueueSettings:
+    """``[queue]``: which engine, where, and for which host."""
+
+    engine: str = "huey"
+    url: str | None = None  # None: the engine's own default; "env:NAME": stands in the variable NAME
+    name: str = "log-rotation"
+    host: str | None = None  # None: the machine's host name
+    schedule: str = "* * * * *"
+    schedule_name: str = "* * * * *"  # what the user wrote
+    job: JobSettings = JobSettings()
+
+
+class Ending(enum.StrEnum):
+    """What became of an attempt."""
+
+    RUNNING = "running"
+    DONE = "done"
+    BUSY = "busy"  # another run held the lock: a success, it does the work
+    STALE = "stale"  # an old or expired job: dropped, a success
+    FAILED = "failed"  # it failed by itself
+    TIMEOUT = "timeout"
+    LOST = "lost"  # its worker died
+    REFUSED = "refused"  # never tried again: not for us, too new, or no usable configuration
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Attempt:
+    """One attempt of a job, as the history has it. Times are epoch seconds."""
+
+    id: int
+    job: str
+    number: int  # 1 is the first
+    engine: str
+    queue: str
+    host: str
+    started: float
+    ended: float | None
+    ending: Ending
+    final: bool  # no further attempt follows
+    detail: str  # why it ended so
+    pid: int
+    payload: str
+    settled: str = ""  # "retried" or "cleared" by the operator
+
+    @property
+    def seconds(self) -> float | None:
+        return None if self.ended is None else max(0.0, self.ended - self.started)

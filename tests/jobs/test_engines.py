@@ -1,0 +1,276 @@
+"""The same promises on every engine, with real servers and real workers."""
+
+from __future__ import annotations
+
+import json
+import signal
+import time
+from dataclasses import replace
+from datetime import UTC, datetime
+
+import pytest
+
+from logrotor.jobs import payload, scheduler
+from logrotor.jobs.dispatch import dispatch
+from logrotor.jobs.payload import Payload
+from tests.jobs.bench import Host, attempt_pids
+from tests.jobs.conftest import MakeHost
+
+ENGINES = [
+    pytest.param("huey"),
+    pytest.param("procrastinate", marks=pytest.mark.servers),
+    pytest.param("rq", marks=pytest.mark.servers),
+    pytest.param("celery", marks=pytest.mark.servers),
+]
+pytestmark = [pytest.mark.parametrize("engine", ENGINES), pytest.mark.timeout(180)]
+
+
+def queued(host: Host, /, **changes: object) -> Payload:
+    """Put a job with odd fields on the queue of this host."""
+    now = time.time()
+    job = Payload(
+        id=payload.new_id(), host=host.site.host, config=str(host.config), config_sha256=host.site.sha256,
+        enqueued=now, expires=now + 60,
+    )  # fmt: skip
+    job = replace(job, **changes)  # type: ignore[arg-type]
+    host.engine.dispatch(payload.encode(job))
+    return job
+
+
+def counts(host: Host) -> dict[str, int | None]:
+    (found,) = host.engine.counts(host.site.queue)
+    return {"pending": found.pending, "scheduled": found.scheduled, "reserved": found.reserved, "failed": found.failed}
+
+
+def test_a_job_rotates(host: Host) -> None:
+    """What is dispatched is done once: the log is rotated, the history has the attempt, the queue is empty."""
+    host.grow()
+    with host.working():
+        job = host.dispatch()
+        host.wait_for_endings("done")
+        (attempt,) = host.attempts()
+        assert (attempt.job, attempt.number, attempt.final) == (job, 1, True)
+        assert host.rotations() == 1
+        host.wait_for(lambda: counts(host)["reserved"] in (0, None))
+        assert (counts(host)["pending"], counts(host)["scheduled"]) == (0, 0)
+
+
+def test_success_says_what_the_scenario_names_and_no_more(host: Host) -> None:
+    """Started and completed at info; nothing of the engine's, nothing twice."""
+    host.grow()
+    with host.working():
+        host.dispatch()
+        host.wait_for_endings("done")
+    assert [event["event"] for event in host.events()] == ["run.started", "run.completed"]
+
+
+def test_every_tick_is_a_job(host: Host) -> None:
+    """The schedule's loop dispatches at each tick, and each job rotates what is due by then."""
+    with host.working():
+        for number in range(1, 4):
+            host.grow(str(number))
+            ticks = iter([datetime.now(UTC)])
+            scheduler.run(
+                host.site, lambda: host.engine, ticks=lambda _, ticks=ticks: next(ticks, None),
+                now=lambda: datetime.now(UTC), wait=lambda _: False,
+            )  # fmt: skip
+            host.wait_for_endings(*["done"] * number)
+    assert host.rotations() == 3
+
+
+def test_retries_keep_to_the_backoff_and_to_the_tries(host: Host) -> None:
+    """A job that fails is tried exactly `tries` times, each attempt after its backoff; then it is a failed one."""
+    with host.working():  # the log is missing, which the rule calls an error
+        job = host.dispatch()
+        host.wait_for_endings("failed", "failed", "failed")
+        host.wait_for(lambda: host.attempts()[-1].final)
+        first, second, third = host.attempts()
+        assert {attempt.job for attempt in host.attempts()} == {job}
+        assert [attempt.number for attempt in host.attempts()] == [1, 2, 3]
+        assert [attempt.final for attempt in host.attempts()] == [False, False, True]
+        assert first.ended is not None and second.ended is not None
+        assert second.started - first.ended >= 1.0 and third.started - second.ended >= 2.0
+        assert "app.log" in third.detail
+        failed = host.queue("failed", "--json").json["failed"]
+        assert [(entry["job"], entry["attempts"]) for entry in failed] == [(job, 3)]
+
+        host.grow()  # the operator mends it, and says so
+        host.queue("retry", job)
+        host.wait_for(lambda: len(host.endings()) == 4 and host.endings()[-1] == "done")
+    assert host.queue("failed", "--json").json["failed"] == []
+    assert host.rotations() == 1
+
+
+def test_a_job_waits_as_scheduled_for_its_next_attempt(host: Host) -> None:
+    """Between two attempts the queue shows it, and `queue clear` does not take it for stale."""
+    text = host.config.read_text().replace('backoff = ["1s", "2s"]', 'backoff = ["50s"]')
+    host.config.write_text(text)
+    with host.working():
+        host.dispatch()
+        host.wait_for_endings("failed")
+        host.wait_for(lambda: counts(host)["scheduled"] == 1)
+        host.queue("clear", "--stale")
+        assert counts(host)["scheduled"] == 1
+
+
+def test_a_job_that_ignores_sigterm_is_ended(host: Host) -> None:
+    """TERM, a grace, KILL: an attempt never outlives its timeout, and the lock is free afterwards."""
+    host.grow()
+    host.config.write_text(host.config.read_text().replace('timeout = "3s"', 'timeout = "1s"\ntries = 2'))
+    host.slow.write_text("ignore")
+    with host.working():
+        host.dispatch()
+        host.wait_for_endings("timeout", "timeout")
+        host.wait_for(lambda: not attempt_pids(host))
+        host.slow.unlink()
+        host.dispatch()
+        host.wait_for_endings("timeout", "timeout", "done")
+    assert host.rotations() == 1
+
+
+def test_a_killed_worker_leaves_nothing_behind_and_the_next_tick_rotates(host: Host) -> None:
+    """kill -9 in mid-job: its attempt dies with it, the lock is free, and the next job does the work."""
+    host.grow()
+    host.slow.write_text("600")
+    worker = host.start()
+    host.dispatch()
+    host.wait_for(lambda: attempt_pids(host))
+    host.kill(worker)
+    host.wait_for(lambda: not attempt_pids(host))
+    host.slow.unlink()
+    with host.working():
+        job = host.dispatch()
+        host.wait_for(lambda: any(a.job == job and a.ending == "done" for a in host.attempts()))
+    assert host.rotations() == 1
+    first = host.attempts()[0]
+    assert first.ending in ("running", "lost") and first.job != job
+
+
+def test_a_graceful_stop_waits_for_the_job(host: Host) -> None:
+    """SIGTERM lets the job at work end, and takes no further one."""
+    host.grow()
+    host.slow.write_text("1.5")
+    worker = host.start()
+    host.dispatch()
+    host.wait_for(lambda: attempt_pids(host))
+    host.dispatch()
+    host.stop(worker, signal.SIGTERM)
+    assert host.endings() == ["done"], host.said()
+    assert host.rotations() == 1
+    assert counts(host)["pending"] == 1
+
+
+@pytest.mark.parametrize(
+    ("change", "ending", "word"),
+    [
+        ({"v": 0}, "stale", "format 0"),
+        ({"v": 99}, "refused", "upgrade the worker"),
+        ({"enqueued": 1.0, "expires": 2.0}, "stale", "waited"),
+        ({"host": "elsewhere"}, "refused", "elsewhere"),
+        ({"config": "/etc/other.toml"}, "refused", "/etc/other.toml"),
+    ],
+    ids=["too-old", "newer", "expired", "foreign-host", "foreign-configuration"],
+)  # fmt: skip
+def test_a_job_that_is_not_for_this_worker(host: Host, change: dict[str, object], ending: str, word: str) -> None:
+    """Too old or expired: dropped. Too new, or for another host: a failure, which no retry makes right."""
+    host.grow()
+    queued(host, **change)
+    with host.working():
+        host.wait_for_endings(ending)
+        (attempt,) = host.attempts()
+        assert attempt.final and word in attempt.detail
+        assert host.rotations() == 0
+        assert counts(host)["scheduled"] == 0
+        failed = host.queue("failed", "--json").json["failed"]
+        assert len(failed) == (ending == "refused")
+
+
+def test_an_unreadable_job_is_refused(host: Host) -> None:
+    """What is no payload of ours is a failure with a message, and the worker goes on."""
+    host.grow()
+    host.engine.dispatch("gibberish")
+    with host.working():
+        host.wait_for_endings("refused")
+        host.dispatch()
+        host.wait_for_endings("refused", "done")
+
+
+def test_busy_is_a_success(host: Host) -> None:
+    """Another run holds the lock: it does the work, and the job is not tried again."""
+    from filelock import FileLock
+
+    host.grow()
+    (host.folder / "state").mkdir(mode=0o700)
+    with FileLock(str(host.folder / "state" / "lock")), host.working():
+        host.dispatch()
+        host.wait_for_endings("busy")
+        assert host.attempts()[0].final
+    assert host.rotations() == 0
+
+
+def test_a_changed_configuration_is_used(host: Host) -> None:
+    """The worker reads its configuration for each job: the new one holds, and the history says so."""
+    host.dispatch()
+    host.config.write_text(host.config.read_text().replace("1K", "1G"))
+    host.grow()
+    with host.working():
+        host.wait_for_endings("done")
+    assert host.rotations() == 0
+    assert "configuration has changed" in host.attempts()[0].detail
+
+
+def test_a_broken_configuration_is_no_reason_to_try_again(host: Host) -> None:
+    """Permanent errors are never retried: one attempt, and a message that says where."""
+    host.grow()
+    with host.working():
+        host.dispatch()
+        host.wait_for_endings("done")
+        text = host.config.read_text()
+        engine, site = host.engine, host.site
+        host.config.write_text(text.replace("max_size", "max_sise"))
+        dispatch(site, engine, datetime.now(UTC))
+        host.wait_for_endings("done", "refused")
+        assert "max_sise" in host.attempts()[-1].detail
+        host.config.write_text(text)
+
+
+def test_two_hosts_on_one_server_rotate_their_own_logs(make_host: MakeHost) -> None:
+    """Rotation is local: each host has its queue, and the status knows both."""
+    alpha, beta = make_host("alpha"), make_host("beta")
+    for host in (alpha, beta):
+        host.grow()
+    with alpha.working(), beta.working():
+        alpha.dispatch()
+        alpha.wait_for_endings("done")
+        assert (alpha.rotations(), beta.rotations()) == (1, 0)
+        beta.dispatch()
+        beta.wait_for_endings("done")
+    assert (alpha.rotations(), beta.rotations()) == (1, 1)
+    alpha.dispatch()
+    found = {count.queue: count.pending for count in beta.engine.counts(beta.site.settings.name)}
+    assert found[alpha.site.queue] == 1
+    assert found.get(beta.site.queue, 0) == 0
+
+
+def test_pending_jobs_are_counted_listed_and_forgotten(host: Host) -> None:
+    """What waits is JSON with our payload, and can be taken off the queue again."""
+    jobs = [host.dispatch() for _ in range(3)]
+    assert counts(host)["pending"] == 3
+    kept = host.engine.pending(host.site.queue)
+    assert [json.loads(job.payload)["id"] for job in kept] == jobs
+    (count,) = host.engine.counts(host.site.queue)
+    assert count.oldest == pytest.approx(json.loads(kept[0].payload)["enqueued"], abs=5)
+    assert host.engine.forget(host.site.queue, [job.key for job in kept[:2]]) == 2
+    assert counts(host)["pending"] == 1
+    assert [json.loads(job.payload)["id"] for job in host.engine.pending(host.site.queue)] == jobs[2:]
+
+
+def test_the_worker_survives_jobs_of_strangers(host: Host) -> None:
+    """A worker takes only what it is asked for: after a refused job it still works."""
+    host.grow()
+    queued(host, host="elsewhere")
+    queued(host, enqueued=1.0, expires=2.0)
+    with host.working():
+        host.wait_for_endings("refused", "stale")
+        host.dispatch()
+        host.wait_for_endings("refused", "stale", "done")
