@@ -46,6 +46,7 @@ stdout_logfile_maxbytes = 0
 # Two logs grow steadily and were rotated on each of three days.
 PAST = """\
 import os, random, sys, time
+from datetime import UTC, datetime
 sys.path.insert(0, sys.argv[1])
 from logrotor import Rotator, load_config
 dice = random.Random(1)
@@ -59,7 +60,8 @@ for name in sys.argv[2:]:
     write(name, 40_000)
 for days in (4, 3, 2):
     write("default-queue", 12_000_000), write("payments-queue", 11_000_000)
-    report = Rotator(load_config("logrotor.toml"), clock=lambda: time.time() - days * 86400 + 43200).run()
+    clock = lambda: time.time() - days * 86400 + 43200
+    report = Rotator(load_config("logrotor.toml"), clock=clock).run(now=datetime.fromtimestamp(clock(), UTC))
     assert report.exit_code == 0, report.outcomes
 write("default-queue", 12_911_000), write("payments-queue", 5_000_000)
 """
