@@ -134,6 +134,7 @@ def _carry_out(
 
 def _write_metrics(path: str, config: Config, report: Report, printer: EventPrinter) -> None:
     """Rotation comes first: metrics that cannot be written are told, and fail nothing."""
+    from logrotor.cli.rooms import queue_gauges
     from logrotor.clock import local_now
     from logrotor.disk.snapshot import message
     from logrotor.errors import LogrotorError
@@ -141,7 +142,8 @@ def _write_metrics(path: str, config: Config, report: Report, printer: EventPrin
     from logrotor.observe import metrics
 
     try:
-        metrics.write(path, config, report, local_now())
+        now = local_now()
+        metrics.write(path, config, report, now, more=queue_gauges(config, now.timestamp()))
     except (LogrotorError, OSError) as error:
         what = f"the metrics cannot be written: {message(error, path)}"
         printer(Event("problem.found", Level.ERROR, {"error": what}))

@@ -158,3 +158,12 @@ def test_a_wrong_table_leaves_the_rules_alone(here):
         here.configure(f"[metrics]\n{line}")
         config = load_config(here.file, environ={})
         assert config.metrics_textfile is None and said in str(config.problems[0]) and len(config.logs) == 1
+
+
+def test_the_queue_is_measured(here, logrotor):
+    """Its counts stand beside those of the run."""
+    pytest.importorskip("huey")
+    here.configure('[metrics]\ntextfile = "logrotor.prom"\n[queue]\nhost = "h1"')
+    logrotor("queue", "dispatch", code=0)
+    logrotor("run", code=0)
+    assert 'logrotor_queue_pending_jobs{queue="log-rotation-h1"} 1\n' in (here.folder / "logrotor.prom").read_text()
