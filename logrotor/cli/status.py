@@ -11,6 +11,7 @@ import click
 
 from logrotor.cli import streams, text
 from logrotor.cli.options import F, become, config_option, json_option, load
+from logrotor.cli.rooms import queue_troubles
 from logrotor.cli.session import EXIT_CODES, Session
 
 if TYPE_CHECKING:
@@ -79,7 +80,7 @@ def status(ctx: click.Context, /, config: str | None, check: bool, as_json: bool
     loaded = load(ctx)
     become(loaded)
     found = look(Site(loaded, local_now()))
-    told = attention(found, _thresholds(Thresholds, limits))
+    told = [*attention(found, _thresholds(Thresholds, limits)), *queue_troubles(loaded, found.now.timestamp())]
     if as_json:
         streams.write_json(_in_json(found, told, 1 if check and told else 0))
     elif check:

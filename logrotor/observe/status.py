@@ -109,6 +109,7 @@ def _log(site: Site, facts: LogFacts, done: Sequence[Rotation], outcomes: Sequen
     if spec.max_size is not None and plan.size is not None:
         by_size = forecast.due_by_size(plan.size, spec.max_size, pace, now)
     next_due, by = _next_due(site, plan, spec, by_size)
+    last = max((m for m in (facts.memory.last_rotation, *(r.time for r in taken)) if m), default=None)
     archives = archives_of(facts)
     return LogStatus(
         path=facts.path,
@@ -121,8 +122,8 @@ def _log(site: Site, facts: LogFacts, done: Sequence[Rotation], outcomes: Sequen
         next_due=next_due,
         next_due_by=by,
         pace=pace,
-        due_since=_due_since(site, plan, spec, by_size),
-        last_rotation=site.moment(max((m for m in (facts.memory.last_rotation, *_times(taken)) if m), default=None)),
+        due_since=_due_since(site, plan, spec, by_size, last),
+        last_rotation=site.moment(last),
         last_outcome=_outcome(done),
         failures=_failures(outcomes),
         archives=len(archives),
@@ -140,10 +141,6 @@ def archives_of(facts: LogFacts) -> list[Archive]:
     return [archive for family in families for archive in family.archives]
 
 
-def _times(taken: Iterable[Rotation]) -> list[float]:
-    return [rotation.time for rotation in taken]
-
-
 def _next_due(site: Site, plan: LogPlan, spec: LogSpec, by_size: float | None) -> tuple[datetime | None, str | None]:
     if isinstance(plan.due, Due) or plan.size is None:
         return None, None
@@ -154,11 +151,12 @@ def _next_due(site: Site, plan: LogPlan, spec: LogSpec, by_size: float | None) -
     return slot, "schedule" if slot is not None else None
 
 
-def _due_since(site: Site, plan: LogPlan, spec: LogSpec, by_size: float | None) -> datetime | None:
+def _due_since(site: Site, plan: LogPlan, spec: LogSpec, by_size: float | None, last: float | None) -> datetime | None:
+    """An estimate, for a log that grows past its limit between two runs; never before its last rotation."""
     if not isinstance(plan.due, Due):
         return None
     if spec.max_size is not None and plan.size is not None and plan.size > spec.max_size:
-        return site.moment(by_size)
+        return site.moment(None if by_size is None else max(by_size, last or 0.0))
     return schedule.latest_slot(spec.schedule, site.now) if spec.schedule is not None else None
 
 

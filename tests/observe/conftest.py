@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -53,8 +54,9 @@ class Deployment:
 
     def run(self, at: float | None = None, **more: Any) -> Report:
         """A run whose clock stands at ``at``."""
-        clock = {} if at is None else {"clock": lambda: at}
-        return Rotator(self.config, **clock).run(**more)
+        if at is None:
+            return Rotator(self.config).run(**more)
+        return Rotator(self.config, clock=lambda: at).run(now=datetime.fromtimestamp(at, UTC), **more)
 
 
 @pytest.fixture

@@ -174,3 +174,21 @@ def test_thresholds(change, said):
     """Each condition on its own, above its threshold and below."""
     told = attention(dataclasses.replace(WELL, **change), Thresholds())
     assert (len(told) == 1 and said in told[0]) if said else told == []
+
+
+# ---------------------------------------------------------------- the queue
+
+
+def test_the_queue_is_part_of_it(here, logrotor):
+    """Jobs that nobody takes, or an engine that cannot be asked; and looking changes nothing."""
+    pytest.importorskip("huey")
+    here.configure("[queue]")
+    here.run()
+    before = sorted(os.listdir(here.state))
+    logrotor("status", "--check", code=0)
+    assert sorted(os.listdir(here.state)) == before
+    for _ in range(12):
+        logrotor("queue", "dispatch", code=0)
+    assert "pending, more than 10" in logrotor("status", "--check", code=1).out
+    here.configure('[queue]\nengine = "rq"\nurl = "redis://127.0.0.1:1/0"')
+    assert "queue: " in logrotor("status", "--check", code=1).out

@@ -20,7 +20,9 @@ from logrotor.config.find import usual_places
 from tests.papers import sections
 from tests.papers.blocks import Block, alike, blocks, command, session
 from tests.papers.machine import machine
+from tests.papers.scenario import as_anywhere, scenario
 from tests.papers.story import Reader
+from tests.support import mounts
 from tests.support.command import CHECKOUT, environment
 from tests.support.need import need
 
@@ -33,6 +35,7 @@ STORY = [block for block in BLOCKS if block.kind in ("", "file", "cron")]
 def test_every_block_is_run_or_says_why_not():
     """At most three blocks are not run, each with its reason; the others are of a kind that is run."""
     kinds = {"": {"toml", "console", "python"}, "file": {"toml"}, "cron": {""}, "command": {"bash"}}
+    kinds["scenario"] = {"console"}
     not_run = [block for block in BLOCKS if block.kind == "not run"]
     assert len(not_run) <= 3 and all(len(block.value) > 10 for block in not_run)
     for block in BLOCKS:
@@ -48,6 +51,17 @@ def test_blocks_in_their_order(world: Path):
     reader.own()
     for block in STORY:
         _follow(reader, block)
+
+
+def test_blocks_of_the_scenario(world: Path):
+    """On the deployment of examples/scenario, in their order."""
+    (world / "probe").mkdir()
+    need(mounts.collapses(world / "probe"), "a file system that can collapse a range")
+    with scenario(world / "scenario") as reader:
+        for block in BLOCKS:
+            for shown in session(block) if block.kind == "scenario" else ():
+                output = as_anywhere(reader.shell(shown.command)[1])
+                assert alike(as_anywhere(shown.output), output), f"{block}: $ {shown.command}\n{output}"
 
 
 def _follow(reader: Reader, block: Block) -> None:
