@@ -25,7 +25,7 @@ from logrotor.jobs.engine import KeptJob, QueueCount, QueueUnreachable, WorkerCo
 from logrotor.jobs.log import tell
 from logrotor.jobs.payload import TASK
 from logrotor.jobs.site import CONFIG_VARIABLE, Site, open_site
-from logrotor.jobs.task import TryAgain, rotate
+from logrotor.jobs.task import JobFailed, TryAgain, rotate
 
 UPKEEP = "logrotor.upkeep"
 KEPT_DAYS = 30  # failed jobs that nobody has cleared
@@ -38,6 +38,8 @@ class Backoff(BaseRetryStrategy):
     """What the task has decided: the delay comes from the configuration as it is at run time."""
 
     def get_retry_decision(self, *, exception: BaseException, job: Job) -> RetryDecision | None:
+        if isinstance(exception, JobFailed):
+            exception.with_traceback(None)  # procrastinate logs it: in one line, not in thirty
         if not isinstance(exception, TryAgain):
             return None
         return RetryDecision(retry_at=datetime.now(UTC) + timedelta(seconds=exception.delay))
@@ -209,8 +211,9 @@ def _make_tables(connection: Connection) -> None:
 
 
 def _has_tables(connection: Connection) -> bool:
-    row = connection.execute("SELECT to_regclass('procrastinate_jobs') IS NOT NULL").fetchone()
-    return row is not None and bool(row[0])
+    # Not to_regclass: it remembers its answer from before the wait for the lock (seen: the second one failed).
+    named = "SELECT FROM pg_class WHERE relname = 'procrastinate_jobs' AND pg_table_is_visible(oid)"
+    return connection.execute(named).rowcount > 0
 
 
 def _advice(error: BaseException | None) -> str:
