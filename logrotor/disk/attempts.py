@@ -45,6 +45,8 @@ class Attempts:
                 "WHERE ending = ? AND (job = ? OR started < ?)",
                 (Ending.LOST, attempt.started, attempt.job, Ending.RUNNING, attempt.job, overdue),
             )
+            # What an engine gives to us after all was not lost for good.
+            connection.execute("UPDATE attempts SET final = 0 WHERE final AND job = ?", (attempt.job,))
             earlier = connection.execute("SELECT count(*) FROM attempts WHERE job = ?", (attempt.job,)).fetchone()[0]
             cursor = connection.execute(
                 "INSERT INTO attempts (job, number, engine, queue, host, started, ending, pid, payload) "
