@@ -62,12 +62,16 @@ def rotate(text: str, known: Site, *, run: Runner = child.attempt, clock: Clock 
 
 def _reread(known: Site) -> tuple[Site, Result | None]:
     """The configuration as it is now, or why it cannot be used."""
+    site, refused = known, None
     try:
         site = open_site(known.file, known.environ)
+    except ConfigError as error:
+        refused = Result(Ending.REFUSED, str(error))
+    try:
         state.prepare(site.config.state_dir, site.config.state_dir_origin)
-    except (ConfigError, StateError) as error:
-        return known, Result(Ending.REFUSED, str(error))
-    return site, None
+    except StateError as error:
+        refused = refused or Result(Ending.REFUSED, str(error))
+    return site, refused
 
 
 def _decoded(text: str) -> tuple[Payload | None, Result | None]:

@@ -25,6 +25,7 @@ from tests.support.command import CHECKOUT, environment
 from tests.support.need import need
 
 README = CHECKOUT / "README.md"
+NODE = re.compile(r"`(\w+/test_\w+\.py::test_\w+)`")
 BLOCKS = blocks(README)
 STORY = [block for block in BLOCKS if block.kind in ("", "file", "cron")]
 
@@ -126,6 +127,21 @@ def test_the_comparison_names_tests_that_exist():
         theirs, ours = (re.findall(r"`(test_\w+)`", cell) for cell in row.split(" | ")[1:])
         assert theirs and ours and {*theirs, *ours} <= known, row
         assert "logrotate" in theirs[0] and "logrotor" in ours[0], row
+
+
+def test_each_promise_names_tests_that_are_run():
+    """Every promise names the tests that keep it; pytest finds each of them, and CI runs them all."""
+    text = README.read_text().split("## Guarantees and limits")[1].split("\nNot promised")[0]
+    rows = [row.strip("| ").split(" | ") for row in text.splitlines() if row.startswith("| ")][2:]
+    assert len(rows) >= 20
+    for row in rows:
+        assert len(row) > 1 and NODE.search(row[1]), row
+        assert len(row) < 3 or NODE.search(row[2]), row
+    named = {f"tests/{node}" for node in NODE.findall(text)}
+    argv = [sys.executable, "-m", "pytest", "--collect-only", "-q", "-p", "no:cacheprovider", "-m", "", *sorted(named)]
+    done = subprocess.run(argv, cwd=CHECKOUT, env=environment(), capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert {line.partition("[")[0] for line in done.stdout.splitlines() if "::" in line} == named
 
 
 def test_links_lead_somewhere():

@@ -10,6 +10,7 @@ import random
 import pytest
 
 from tests.proof.places import Places, places
+from tests.proof.sampling import EXHAUSTIVE
 from tests.proof.scenarios import CALM, EMPTY_WRITER, NOBODY, SCENARIOS, Lacks, Scenario
 from tests.proof.trial import Trial, verdict
 from tests.support import strace
@@ -17,7 +18,7 @@ from tests.support import strace
 __all__ = ["places"]
 
 SEED = 20_261_122
-QUICK = 2  # points in each scenario
+QUICK, FEW = 2, 4  # points in each scenario
 ALL = {"dated-full-gzip", "collapse-nth-zstd-full", "archive-other-zstd-full"}
 DOUBLE = 10  # double kills in each of twenty scenarios
 CALLS = ("renameat2", "unlinkat", "openat", "pwrite64", "fdatasync", "unlink", "write", "fsync", "fchmod", "fallocate")
@@ -71,21 +72,21 @@ def test_killed_at_some_system_calls(scenario: Scenario, places: Places) -> None
         verdict(trial, trial.points, swept(trial, points))
 
 
-@pytest.mark.soak
+@pytest.mark.long
 @pytest.mark.timeout(1800)
 @by_scenario
 def test_killed_at_each_system_call(scenario: Scenario, places: Places) -> None:
-    """Some scenarios at every point, the others at eight of them."""
+    """Some scenarios at every point, the others at a few of them, chosen by a seed."""
     chance = random.Random(f"{SEED} more {scenario}")
     company = chance.choice([NOBODY, CALM, EMPTY_WRITER]) if not scenario.copytruncate else CALM
     with Trial(scenario, company, places) as trial:
         points = points_of(trial)
-        if scenario.name not in ALL:
-            points = chance.sample(points, min(8, len(points)))
+        if scenario.name not in ALL and not EXHAUSTIVE:
+            points = chance.sample(points, FEW)
         verdict(trial, trial.points, swept(trial, points))
 
 
-@pytest.mark.soak
+@pytest.mark.long
 @pytest.mark.timeout(1800)
 @pytest.mark.parametrize("scenario", SCENARIOS[:: len(SCENARIOS) // 20 or 1][:20], ids=str)
 def test_killed_twice(scenario: Scenario, places: Places) -> None:
@@ -129,7 +130,7 @@ def test_sigterm_at_some_system_calls(places: Places) -> None:
         verdict(trial, trial.points, terminated(trial, points))
 
 
-@pytest.mark.soak
+@pytest.mark.long
 @pytest.mark.timeout(1800)
 def test_sigterm_at_each_system_call(places: Places) -> None:
     """SIGTERM at every changing call of a full chain."""
