@@ -70,9 +70,13 @@ def problem_with(state_dir: str) -> str | None:
 
 def _select(state_dir: str, statement: str, values: tuple[Any, ...], make: Callable[[Any], T]) -> list[T]:
     path = os.path.join(state_dir, state.HISTORY)
-    state.refuse_odd(path)
-    if not os.path.exists(path):
+    try:
+        state.refuse_odd(path)
+        os.stat(path)
+    except (FileNotFoundError, NotADirectoryError):
         return []
+    except OSError as error:
+        raise StateError(f"{path}: cannot be read: {error.strerror}; ask as the user who runs logrotor") from error
     try:
         with closing(sqlite3.connect(f"file:{quoted(path)}?mode=ro", uri=True, timeout=5)) as connection:
             if connection.execute("PRAGMA user_version").fetchone()[0] == 0:

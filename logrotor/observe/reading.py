@@ -44,7 +44,8 @@ def find(site: Site, given: str) -> LogFacts:
     if named:
         paths = ", ".join(facts.path for facts in named)
         raise UnknownSelection(f"{given}: may be any of {paths}; give the whole path")
-    raise UnknownSelection(f"{given}: no log of this configuration, nor are there archives of one; see logrotor status")
+    why = "; ".join([*site.survey.problems, "see logrotor status"])
+    raise UnknownSelection(f"{given}: no log of this configuration, nor are there archives of one; {why}")
 
 
 def read(look: Callable[[], Site], given: str, *, since: float | None, until: float | None) -> Iterator[bytes]:
