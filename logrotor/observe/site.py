@@ -39,9 +39,9 @@ class Site:
 
     @cached_property
     def outcomes(self) -> list[PastOutcome]:
-        """Empty where the history cannot be read; ``notes`` says why."""
+        """Those that were done or failed; empty where the history cannot be read, ``notes`` says why."""
         try:
-            return history.past_outcomes(self.config.state_dir)
+            return history.settled_outcomes(self.config.state_dir)
         except StateError:
             return []
 

@@ -107,6 +107,17 @@ def test_a_run_at_the_same_time_changes_nothing(here, monkeypatch):
     assert b"".join(found) == written and len(opened) > 4
 
 
+def test_more_archives_than_files_may_be_open(here, monkeypatch):
+    """The oldest are opened one after the other, under the name that a rotation meanwhile gave them."""
+    monkeypatch.setattr(reading, "_AT_ONCE", 2)
+    written = generations(here, 5)
+    config = here.config
+    found = reading.read(lambda: reading.Site(config, Rotator(config).plan().now), "app.log", since=None, until=None)
+    begun = next(found)
+    here.run(force=True)  # every archive gets another name
+    assert begun + b"".join(found) == written
+
+
 def test_a_damaged_archive_is_told(here):
     """cat prints what comes before it, says which one it is, and exits with 1."""
     generations(here, 2)
