@@ -47,6 +47,8 @@ class Attempts:
                 "WHERE ending = ? AND (job = ? OR started < ?)",
                 (Ending.LOST, attempt.started, attempt.job, Ending.RUNNING, attempt.job, overdue),
             )
+            # What an engine gives to us after all was not lost for good.
+            connection.execute("UPDATE attempts SET final = 0 WHERE final AND job = ?", (attempt.job,))
             week, season = attempt.started - _KEEP_SUCCESSES, attempt.started - _KEEP_ALL
             connection.execute(
                 "DELETE FROM attempts WHERE started < ? AND (started < ? OR ending IN (?, ?, ?))",

@@ -6,7 +6,6 @@ successes; what no further attempt can make right is not tried again.
 
 from __future__ import annotations
 
-import hashlib
 import os
 import time
 from collections.abc import Callable, Iterable
@@ -50,7 +49,7 @@ def rotate(text: str, known: Site, *, run: Runner = child.attempt, clock: Clock 
     """
     site, refused = _reread(known)
     job, unreadable = _decoded(text)
-    attempt, earlier = _begin(site, text, job, clock())
+    attempt, earlier = _begin(site, text, clock())
     result = refused or unreadable
     if job is not None and result is None:
         result = _judged(job, site, attempt, earlier, clock()) or _tried(job, site, attempt, run, clock)
@@ -84,10 +83,10 @@ def _decoded(text: str) -> tuple[Payload | None, Result | None]:
         return None, Result(Ending.REFUSED, str(error))
 
 
-def _begin(site: Site, text: str, job: Payload | None, now: float) -> tuple[Attempt, list[Attempt]]:
+def _begin(site: Site, text: str, now: float) -> tuple[Attempt, list[Attempt]]:
     """The attempt as the history has it, and the earlier ones of this job."""
     attempt = Attempt(
-        id=0, job=job.id if job else hashlib.sha256(text.encode()).hexdigest()[:32], number=site.settings.job.tries,
+        id=0, job=payload.identify(text), number=site.settings.job.tries,
         engine=site.settings.engine, queue=site.queue, host=site.host, started=now, ended=None,
         ending=Ending.RUNNING, final=False, detail="", pid=os.getpid(), payload=text,
     )  # fmt: skip

@@ -185,6 +185,8 @@ USERS = {
     "ctypes": {"disk"},
     "subprocess": {"disk", "act", "notify", "jobs"},
     "huey": {"jobs"},
+    "procrastinate": {"jobs"},
+    "psycopg": {"jobs"},
     "logging": set(),
 }
 
