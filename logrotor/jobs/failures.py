@@ -3,7 +3,6 @@ has kept besides (a job whose worker died, a job of another host) is added."""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
@@ -36,7 +35,7 @@ def failed_jobs(site: Site, engine: Engine) -> list[FailedJob]:
     """Those of this host's queue, oldest first. Raises QueueUnreachable, OSError."""
     kept: dict[str, list[KeptJob]] = {}
     for entry in engine.failed(site.queue):
-        kept.setdefault(_id(entry), []).append(entry)
+        kept.setdefault(payload.identify(entry.payload), []).append(entry)
     known = [_of_attempt(attempt, kept.pop(attempt.job, ())) for attempt in Attempts(site.config.state_dir).failures()]
     settled = {job for job in kept if _is_known(site, job)}
     more = [_of_engine(job, entries) for job, entries in kept.items() if job not in settled]
@@ -121,13 +120,6 @@ def _of_engine(job: str, entries: list[KeptJob]) -> FailedJob:
         job=job, queue=last.queue, attempts=0, ending="failed", detail=last.error or "the engine does not say why",
         when=last.since, payload=last.payload, keys=tuple(entry.key for entry in entries),
     )  # fmt: skip
-
-
-def _id(entry: KeptJob) -> str:
-    try:
-        return str(json.loads(entry.payload)["id"])
-    except (ValueError, TypeError, KeyError):
-        return entry.key
 
 
 def _is_stale(entry: KeptJob, begun: Collection[str], now: float) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import uuid
 from collections.abc import Mapping
@@ -44,6 +45,14 @@ def encode(payload: Payload) -> str:
     """The JSON text that is queued."""
     fields = {name: getattr(payload, name) for name in Payload.__dataclass_fields__}
     return json.dumps({"task": TASK, **fields}, sort_keys=True)
+
+
+def identify(text: str) -> str:
+    """The id of a payload of any version; for anything else one made from its text."""
+    try:
+        return str(json.loads(text)["id"])
+    except (ValueError, TypeError, KeyError):
+        return hashlib.sha256(text.encode()).hexdigest()[:32]
 
 
 def enqueued(text: str) -> float | None:

@@ -6,7 +6,6 @@ successes; what no further attempt can make right is not tried again.
 
 from __future__ import annotations
 
-import hashlib
 import os
 import time
 from collections.abc import Callable, Iterable
@@ -83,7 +82,7 @@ def _decoded(text: str) -> tuple[Payload | None, Result | None]:
 def _begin(site: Site, text: str, job: Payload | None, now: float) -> tuple[Attempt, list[Attempt]]:
     """The attempt as the history has it, and the earlier ones of this job."""
     attempt = Attempt(
-        id=0, job=job.id if job else hashlib.sha256(text.encode()).hexdigest()[:32], number=site.settings.job.tries,
+        id=0, job=payload.identify(text), number=site.settings.job.tries,
         engine=site.settings.engine, queue=site.queue, host=site.host, started=now, ended=None,
         ending=Ending.RUNNING, final=False, detail="", pid=os.getpid(), payload=text,
     )  # fmt: skip
