@@ -10,42 +10,16 @@ import zlib
 from pathlib import Path
 
 import pytest
-from redis import Redis
 from rq.registry import FailedJobRegistry, StartedJobRegistry
 from rq.scheduler import RQScheduler
 
 from logrotor.jobs.engines import rq
 from logrotor.jobs.payload import TASK
 from tests.jobs.bench import Host, attempt_pids
-from tests.jobs.servers import PASSWORD, free_port
+from tests.jobs.redis_server import children, out_of_reach, server, values
+from tests.jobs.servers import PASSWORD
 
 pytestmark = [pytest.mark.servers, pytest.mark.parametrize("engine", ["rq"]), pytest.mark.timeout(180)]
-
-
-def server(host: Host) -> Redis:
-    return Redis.from_url(host.url)
-
-
-def values(redis: Redis) -> list[bytes]:
-    """Everything that is kept there, whatever its type."""
-    found: list[bytes] = []
-    for key in redis.scan_iter():
-        kind = redis.type(key)
-        if kind == b"string":
-            found.append(redis.get(key) or b"")
-        elif kind == b"hash":
-            found += redis.hgetall(key).values()
-        elif kind == b"stream":
-            found += [value for _, fields in redis.xrange(key) for value in fields.values()]
-        elif kind == b"list":
-            found += redis.lrange(key, 0, -1)
-        elif kind in (b"set", b"zset"):
-            found += redis.smembers(key) if kind == b"set" else redis.zrange(key, 0, -1)
-    return found
-
-
-def children(pid: int) -> list[int]:
-    return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
 
 
 def test_nothing_is_pickled(host: Host) -> None:
@@ -86,11 +60,7 @@ def test_the_password_is_nowhere_to_be_seen(host: Host) -> None:
 @pytest.mark.parametrize("change", ["down", "wrong password", "unreadable"])
 def test_a_server_out_of_reach_is_named_without_its_password(host: Host, change: str) -> None:
     """Exit code 2 at most, one line that says where and what to do, and no secret; the worker the same."""
-    host.url = {
-        "down": f"redis://:{PASSWORD}@127.0.0.1:{free_port()}/0",
-        "wrong password": host.url.replace(PASSWORD, f"not-{PASSWORD}"),
-        "unreadable": f"redis://:pass/{PASSWORD}@127.0.0.1:1/0",
-    }[change]
+    host.url = out_of_reach(host.url)[change]
     done = host.queue("dispatch", check=None)
     assert done.code in (1, 2), done
     assert "password" in done.stderr and PASSWORD not in done.stdout + done.stderr, done

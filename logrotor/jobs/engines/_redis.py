@@ -32,11 +32,11 @@ def connect(site: Site) -> Redis:
 
 
 @contextmanager
-def reaching(site: Site, *more: type[Exception]) -> Iterator[None]:
-    """Say where and why if the server fails us, or the engine with one of ``more``. Raises QueueUnreachable."""
+def reaching(site: Site, more: type[Exception] = RedisError) -> Iterator[None]:
+    """Say where and why if the server fails us, or the engine with ``more``. Raises QueueUnreachable."""
     try:
         yield
-    except (RedisError, OSError, *more) as error:
+    except (RedisError, OSError, more) as error:
         raise QueueUnreachable(f"{site.shown_url}: {error}; does the server run there, and is the password right? "
                                f"[queue] url in {site.file} has both") from error  # fmt: skip
 

@@ -19,7 +19,7 @@ from datetime import datetime
 from typing import Any
 
 import celery
-from kombu import Connection, Exchange, Queue
+from kombu.entity import Exchange, Queue
 from kombu.exceptions import KombuError
 
 from logrotor.disk.calls import die_with
@@ -40,13 +40,13 @@ class App(celery.Celery):  # type: ignore[misc]
 
     site: Site
 
-    def connection_for_read(self, url: str | None = None, **options: Any) -> Connection:
+    def connection_for_read(self, url: str | None = None, **options: Any) -> Any:
         return super().connection_for_read(self.site.url, **options)
 
-    def connection_for_write(self, url: str | None = None, **options: Any) -> Connection:
+    def connection_for_write(self, url: str | None = None, **options: Any) -> Any:
         return super().connection_for_write(self.site.url, **options)
 
-    def connection(self, hostname: str | None = None, **options: Any) -> Connection:
+    def connection(self, hostname: str | None = None, **options: Any) -> Any:
         return super().connection(self.site.url, **options)
 
 
@@ -70,9 +70,8 @@ def make(site: Site) -> App:
 
 def _settings(site: Site) -> dict[str, Any]:
     job = site.settings.job
-    exchange = Exchange(EXCHANGE, "direct")
     return {
-        "task_queues": [Queue(site.queue, exchange, routing_key=site.queue)],
+        "task_queues": [_queue(site.queue)],
         "task_default_queue": site.queue,
         "task_default_exchange": EXCHANGE,
         "task_default_routing_key": site.queue,
@@ -103,6 +102,10 @@ def _settings(site: Site) -> dict[str, Any]:
             "socket_connect_timeout": PATIENCE,
         },
     }
+
+
+def _queue(name: str) -> Queue:
+    return Queue(name, Exchange(EXCHANGE, "direct"), routing_key=name)  # type: ignore[no-untyped-call]
 
 
 def __getattr__(name: str) -> Any:
