@@ -67,7 +67,7 @@ class Rotator:
         only: Sequence[str] = (),
         time_limit: float | None = None,
     ) -> Report:
-        """Carry out the plan for ``now``. One bad log or rule fails alone, in the report.
+        """Carry out the plan for ``now``: by default the moment when the lock is ours. One bad log fails alone.
 
         ``time_limit`` (seconds): logs are taken and writers asked in any case, but no compression is begun that
         would not fit, and one under way is put off; both end ``deferred``.
@@ -82,7 +82,7 @@ class Rotator:
         # A commit that was killed half-way leaves a history that only its next writer can read: without it, an
         # idle plan is a guess, and would stay one until something is due.
         if not plan.is_idle or (known is not None and known.note is not None):
-            plan = self._locked_run(run, only)
+            plan = self._locked_run(run, only, now)
         state.touch_last_run(self._config.state_dir)
         return run.report(plan, interrupted=self._stop())
 
@@ -125,11 +125,13 @@ class Rotator:
 
     # ------------------------------------------------------------ running
 
-    def _locked_run(self, run: _Run, only: Sequence[str]) -> Plan:
+    def _locked_run(self, run: _Run, only: Sequence[str], now: datetime | None) -> Plan:
         from logrotor.disk.memory import Memory
 
         config = self._config
         with state.locked(config.state_dir, config.lock_timeout, self._stop):
+            # What another run did while we waited must not lie in the future: it would count as none.
+            run.now = now or local_now()
             memory = Memory(config.state_dir)
             try:
                 if memory.replaced:

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from logrotor.decide.facts import Directory, Family, LogFacts
-from logrotor.decide.naming import is_ours, stamp_of
+from logrotor.decide.naming import is_ours
 from logrotor.disk import discover, ownership, snapshot, writers
 from logrotor.disk.calls import birth_time
 from logrotor.disk.directories import Directories
@@ -67,8 +67,9 @@ class Surveyor:
         self._looked: dict[str, Directory] = {}
         self._by_id: dict[FileId, Directory] = {}
         self._sources: dict[FileId, set[FileId | None]] = {}  # archive directory -> directories of its logs
-        self._mounted = _mount_points()
+        self._mounted = mount_points()
         self._processes: writers.Processes | None = None
+        self._unusable: list[discover.Selector] = []  # globs in directories with a problem
         self.found = Survey()
         self._dirs = Directories(self.found.directories)
 
@@ -93,6 +94,7 @@ class Surveyor:
         for selector in selectors:
             directory = self._look(selector.directory)
             if directory.problem is not None and selector.name is None:
+                self._unusable.append(selector)
                 if directory.problem not in self.found.problems:
                     self.found.problems.append(directory.problem)
                 continue
@@ -146,11 +148,17 @@ class Surveyor:
         paths = {name: os.path.abspath(name) for name in self._only}
         chosen = [c for c in claims if c.spec.name in self._only or any(_same(c, path) for path in paths.values())]
         for name in self._only:
-            if name not in names and not any(_same(claim, paths[name]) for claim in claims):
+            if name not in names and not any(_same(c, paths[name]) for c in claims) and not self._is_lost(paths[name]):
                 raise UnknownSelection(
                     f"{name}: neither a rule nor a log of this configuration; rules: {', '.join(sorted(names))}"
                 )
         return chosen
+
+    def _is_lost(self, path: str) -> bool:
+        """Would it be a log, were its directory not refused? ``problems`` says why that is."""
+        directory, base = os.path.split(path)
+        place = os.path.realpath(directory)
+        return any(os.path.realpath(s.directory) == place and s.takes(base) for s in self._unusable)
 
     # ------------------------------------------------------------ facts
 
@@ -338,9 +346,9 @@ def _could_be_twins(one: Archive, twin: Archive, beside: str) -> bool:
     if one.entry.id == twin.entry.id or not (compressed or relocated):
         return False
     if one.name.slot is not None and twin.name.slot is None:
-        # The same second is not enough: two generations of a log that repeats itself could have the same bytes.
-        same_time = one.entry.stat.st_mtime_ns == twin.entry.stat.st_mtime_ns
-        return same_time and twin.name.stamp == stamp_of(one.entry.mtime)
+        # The same second is not enough: two generations of a log that repeats itself could have the same bytes. The
+        # stamp does not matter: its plan was made before the writer let go, perhaps a second later.
+        return one.entry.stat.st_mtime_ns == twin.entry.stat.st_mtime_ns
     return (one.name.slot, one.name.stamp, one.name.copy) == (twin.name.slot, twin.name.stamp, twin.name.copy)
 
 
@@ -355,7 +363,7 @@ def _birth(path: str) -> float | None:
         os.close(fd)
 
 
-def _mount_points() -> frozenset[bytes]:
+def mount_points() -> frozenset[bytes]:
     """Every mount point: a file among them is bind-mounted (proc(5), mountinfo; octal escapes for odd characters)."""
     try:
         with open("/proc/self/mountinfo", "rb") as table:

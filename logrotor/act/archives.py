@@ -171,9 +171,11 @@ class Archives:
             def guard() -> AbstractContextManager[None]:
                 return guarded(self.dirs, log.path)
 
-            size = compress(self.dirs, step, guard, stop=self._no_time, progress=told.add)
+            found = compress(self.dirs, step, guard, stop=self._no_time, progress=told.add)
             made = True
-            return {"to": os.path.join(step.to_directory, step.to_name), "bytes": step.size, "bytes_out": size}
+            record = {"source": step.id.inode, "inode": found.inode, "mtime_ns": found.mtime_ns, "lines": found.lines}
+            to = os.path.join(step.to_directory, step.to_name)
+            return {"to": to, "bytes": step.size, "bytes_out": found.size, **record}
 
         self._guarded(log, "compress", step, work)
         return made
@@ -211,9 +213,9 @@ class Archives:
         self, log: LogPlan, action: str, step: Remove | Compress | RunHook, work: Callable[[], dict[str, Any]]
     ) -> bool:
         """False: nothing more is done to this log's archives."""
-        note = self.executor.note
+        note, began = self.executor.note, time.monotonic()
         try:
-            details = work()
+            details = {**work(), "seconds": round(time.monotonic() - began, 3)}
         except (Stale, FileNotFoundError) as error:  # what is gone is no longer what the plan saw
             self.executor.note_stale(log, action, step.name, error)
             return False

@@ -6,6 +6,7 @@ import errno
 import os
 from collections.abc import Callable
 from contextlib import AbstractContextManager
+from dataclasses import dataclass
 
 from logrotor.decide.naming import temp_name
 from logrotor.disk import codecs, files
@@ -18,8 +19,18 @@ Guard = Callable[[], AbstractContextManager[None]]
 Progress = Callable[[int], None]  # bytes read since the last call
 
 
-def compress(dirs: Directories, step: Compress, guard: Guard, *, stop: Callable[[], bool], progress: Progress) -> int:
-    """Carry out one step; returns the bytes of the finished archive. Raises Stale, Busy, Interrupted or OSError.
+@dataclass(frozen=True, slots=True)
+class Made:
+    """The finished archive, so that it can be told again and compared later."""
+
+    size: int
+    inode: int
+    mtime_ns: int
+    lines: int | None  # of the original; None where its bytes were not read
+
+
+def compress(dirs: Directories, step: Compress, guard: Guard, *, stop: Callable[[], bool], progress: Progress) -> Made:
+    """Carry out one step. Raises Stale, Busy, Interrupted or OSError.
 
     ``guard`` keeps other runs away from the log while names change, not while bytes are compressed.
 
@@ -30,8 +41,9 @@ def compress(dirs: Directories, step: Compress, guard: Guard, *, stop: Callable[
     with dirs.use(step.directory) as source, dirs.use(step.to_directory) as target:
         if step.codec is Codec.NONE:
             with guard():
+                status = source.expect(step.name, step.id).stat
                 if _renamed(source, target, step):
-                    return step.size
+                    return Made(step.size, step.id.inode, status.st_mtime_ns, None)
         fd = source.open_file(step.name, step.id)
         try:
             return _rewritten(source, target, step, fd, guard, stop, progress)
@@ -44,7 +56,8 @@ def _renamed(source: LogDir, target: LogDir, step: Compress) -> bool:
     try:
         source.move_this(step.name, step.to_name, step.id, target)
     except OSError as error:
-        if error.errno != errno.EXDEV:
+        arrived = target.stat(step.to_name)  # by a link, and it was the unlink that failed
+        if error.errno != errno.EXDEV or (arrived is not None and arrived.id == step.id):
             raise
         return False
     return True
@@ -58,12 +71,12 @@ def _rewritten(
     guard: Guard,
     stop: Callable[[], bool],
     progress: Progress,
-) -> int:
+) -> Made:
     temp = temp_name(step.to_name)
     out = target.create_temp(temp)
     published = False
     try:
-        size = _fill(fd, out, step, stop, progress)
+        size, lines = _fill(fd, out, step, stop, progress)
         _dress(source, target, fd, out)
         files.sync_and_close_check(out)
         _verify(fd, out, step, stop)
@@ -75,7 +88,8 @@ def _rewritten(
             target.sync()
             # fsync before unlink: ext4 and XFS may commit the unlink first (a power cut left a 0-byte archive alone).
             source.remove(step.name, step.id)
-        return size
+        status = os.fstat(out)
+        return Made(size, status.st_ino, status.st_mtime_ns, lines if step.plain else None)
     except BaseException:
         if not published:
             target.clear_away(temp, out)
@@ -84,22 +98,23 @@ def _rewritten(
         os.close(out)
 
 
-def _fill(fd: int, out: int, step: Compress, stop: Callable[[], bool], progress: Progress) -> int:
-    """Stream the original through the codec; returns the bytes written."""
+def _fill(fd: int, out: int, step: Compress, stop: Callable[[], bool], progress: Progress) -> tuple[int, int]:
+    """Stream the original through the codec; returns the bytes written and the lines read."""
     size = os.fstat(fd).st_size
     machine = codecs.compressor(step.codec, step.level, size)
-    done = written = 0
+    done = written = lines = 0
     for data in codecs.read(fd):
         if stop():
             raise Interrupted(f"{step.name}: stopped while compressing")
         done += len(data)
         if done > size:
             break
+        lines += data.count(b"\n")
         written += _write(out, machine.compress(data))
         progress(len(data))
     if done != size or os.fstat(fd).st_size != size:
         raise Stale(f"{step.name}: grew while it was compressed")
-    return written + _write(out, machine.flush())
+    return written + _write(out, machine.flush()), lines
 
 
 def _write(out: int, data: bytes) -> int:

@@ -7,6 +7,7 @@ an archive that somebody could still write is decided by a fresh proof, right be
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -87,7 +88,7 @@ class Executor:
                 if self.stop():
                     break
                 self._rotate(log)
-            self.memory.rotated(self.results.rotated, self.clock())
+            self.memory.rotated(self.results.rotated, self.plan.now.timestamp())  # schedules are compared with that
             asked = self._reopen([log for log in work if self._is_sound(log)])
             if not self.stop():
                 self._settle(work, asked)
@@ -106,7 +107,8 @@ class Executor:
         if isinstance(step, Take):
             protocol = take(self.dirs, step) if step.create else self._take_away(log, step)
             self.results.rotated.append(log.path)
-            return {"protocol": protocol, "guarantee": "lossless", "bytes": step.size, "why": step.reason}
+            record = {"bytes": step.size, "inode": step.id.inode}
+            return {"protocol": protocol, "guarantee": "lossless", "why": step.reason, **record}
         if isinstance(step, Copytruncate):
             copied = copytruncate(self.dirs, step, self.memory)
             if copied is None:
@@ -118,7 +120,8 @@ class Executor:
                 if copied.protocol == "collapse"
                 else "lines written meanwhile may be lost"
             )
-            return {"protocol": copied.protocol, "guarantee": guarantee, "bytes": copied.size, "why": step.reason}
+            record = {"bytes": copied.size, "inode": copied.archive.inode}
+            return {"protocol": copied.protocol, "guarantee": guarantee, "why": step.reason, **record}
         if isinstance(step, CreateLive):
             recover.carry_out(self.dirs, step, self.memory)
             return {"why": step.reason}
@@ -134,9 +137,9 @@ class Executor:
 
     def _attempt(self, log: LogPlan, step: Step, function: Callable[[], dict[str, Any]]) -> bool:
         """Run one step and note how it ended; False: this log is left alone for the rest of the run."""
-        action, name = action_of(step), _name(step)
+        action, name, began = action_of(step), _name(step), time.monotonic()
         try:
-            details = function()
+            details = {**function(), "seconds": round(time.monotonic() - began, 3)}
         except (Stale, FileNotFoundError) as error:  # what is gone is no longer what the plan saw
             self.note_stale(log, action, name, error)
         except Busy as error:
@@ -235,17 +238,25 @@ class Executor:
         self.results.outcomes.append(outcome)
         event = _EVENTS.get((action, status))
         if event is not None:
-            told = {"error": reason} if status is Status.FAILED else {"reason": reason} if reason else {}
-            self.emit(event, log=log.path, name=name, **told, **(details or {}))
+            told: dict[str, Any] = {}
+            if reason:
+                told["error" if status is Status.FAILED else "reason"] = reason
+            told |= {key: value for key, value in (details or {}).items() if key not in _RECORDED}
+            self.emit(event, log=log.path, name=name, **told)
 
     def _note_leftover(self, error: OSError) -> None:
         """A temp that could not be removed is debris for the next run, and no success."""
         name = os.path.basename(error.filename)
         archive = parse_temp(name)
         base = archive.base if archive is not None else parse_replacement(name)
-        log = next(log for log in self.plan.logs if os.path.basename(log.path) == base)
+        log = self._log_of(os.path.dirname(error.filename), base)
         reason = f"{message(error, name)}; the next run removes it"
         self.note(log, "recover", Status.FAILED, name, reason=reason, errno=error.errno)
+
+    def _log_of(self, directory: str, base: str | None) -> LogPlan:
+        """The log with this name that works in ``directory``: its own, or where its archives lie or go."""
+        named = [log for log in self.plan.logs if os.path.basename(log.path) == base]
+        return next((log for log in named if directory in _directories(log)), named[0])
 
     def note_stale(self, log: LogPlan, action: str, name: str, error: BaseException) -> None:
         """The disk is not what the plan saw: the log is planned again, or if it was, the step has failed."""
@@ -254,10 +265,17 @@ class Executor:
             self.note(log, action, Status.FAILED, name, reason=f"{error}; the next run tries again")
 
 
+def _directories(log: LogPlan) -> set[str]:
+    places = {os.path.dirname(log.path), *(step.directory for step in log.retire)}
+    return places.union(*((step.directory, step.to_directory) for step in log.compress))
+
+
 def _name(step: Step) -> str:
     return getattr(step, "name", None) or getattr(step, "base", "") or "slots"
 
 
+# By these the history recognizes a file again; they tell a reader nothing.
+_RECORDED = frozenset({"source", "inode", "mtime_ns", "lines"})
 _EVENTS = {
     ("take", Status.DONE): "rotation.completed",
     ("take", Status.FAILED): "rotation.failed",

@@ -23,6 +23,12 @@ COMMANDS = {
     "plan": ("logrotor.cli.plan", "Show what a run would do and why; changes nothing."),
     "queue": ("logrotor.cli.queue", "Rotate as a job on a queue: worker, status, failed jobs, units."),
     "check": ("logrotor.cli.check", "Check the configuration and show which one is used."),
+    "status": ("logrotor.cli.status", "Show how every log stands; --check for a monitoring system."),
+    "history": ("logrotor.cli.history", "Show what past runs did, and why."),
+    "verify": ("logrotor.cli.verify", "Read every archive through, and report the damaged."),
+    "cat": ("logrotor.cli.cat", "Print a log across its archives, the oldest first."),
+    "grep": ("logrotor.cli.grep", "Search a log across its archives."),
+    "doctor": ("logrotor.cli.doctor", "Find what is wrong, say what to do, and mend what is safe to mend."),
 }
 
 GROUP_EPILOG = f"""\

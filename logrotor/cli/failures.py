@@ -38,8 +38,8 @@ def _messages(error: Exception) -> list[str]:
 def _print(message: str, session: Session) -> None:
     if session.json_messages:
         from logrotor.cli.events import EventPrinter
-        from logrotor.events import Event, Level
+        from logrotor.events import NAMES, Event
 
-        EventPrinter(session)(Event("run.failed", Level.ERROR, {"error": message}))
+        EventPrinter(session)(Event("run.failed", NAMES["run.failed"][0], {"error": message}))
     else:
         click.echo(f"logrotor: {lines(message)}", err=True)

@@ -104,13 +104,13 @@ def exit_code(config: Config, made: Plan) -> int:
     return 1 if config.problems or made.problems or any(log.refused for log in made.logs) else 0
 
 
-def moment(given: str) -> datetime:
-    """``--at``: ISO 8601; without an offset it is local time."""
+def moment(given: str, option: str = "--at") -> datetime:
+    """A moment in ISO 8601; without an offset it is local time."""
     try:
         parsed = datetime.fromisoformat(given)
     except ValueError:
         raise click.BadParameter(
-            f'{given!r} is no time; accepted: "2026-11-22 03:00", "2026-11-22T03:00:00+01:00"', param_hint="--at"
+            f'{given!r} is no time; accepted: "2026-11-22 03:00", "2026-11-22T03:00:00+01:00"', param_hint=option
         ) from None
     return parsed if parsed.tzinfo else _local(parsed)
 

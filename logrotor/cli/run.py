@@ -25,7 +25,7 @@ from logrotor.cli.signals import Stop
 from logrotor.errors import Interrupted, Locked
 
 if TYPE_CHECKING:
-    from logrotor.model import Report
+    from logrotor.model import Config, Report
 
 EPILOG = f"""\
 \b
@@ -122,12 +122,31 @@ def _carry_out(
             return stop.exit_code
         finally:
             progress.clear()
+    if config.metrics_textfile is not None:
+        _write_metrics(config.metrics_textfile, config, report, printer)
     code = stop.exit_code if report.interrupted else report.exit_code
     if as_json:
         streams.write_json(_report(report, code))
     elif sums_up:
         streams.write_json(_summary(report))
     return code
+
+
+def _write_metrics(path: str, config: Config, report: Report, printer: EventPrinter) -> None:
+    """Rotation comes first: metrics that cannot be written are told, and fail nothing."""
+    from logrotor.cli.rooms import queue_gauges
+    from logrotor.clock import local_now
+    from logrotor.disk.snapshot import message
+    from logrotor.errors import LogrotorError
+    from logrotor.events import Event, Level
+    from logrotor.observe import metrics
+
+    try:
+        now = local_now()
+        metrics.write(path, config, report, now, more=queue_gauges(config, now.timestamp()))
+    except (LogrotorError, OSError) as error:
+        what = f"the metrics cannot be written: {message(error, path)}"
+        printer(Event("problem.found", Level.ERROR, {"error": what}))
 
 
 def _report(report: Report, code: int) -> dict[str, Any]:

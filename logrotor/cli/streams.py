@@ -6,6 +6,7 @@ import errno
 import io
 import os
 import sys
+from collections.abc import Iterable
 from typing import Any
 
 import click
@@ -41,9 +42,29 @@ def write(text: str) -> None:
     try:
         click.echo(text)
     except OSError as error:
-        silence(1)
-        if error.errno != errno.EPIPE:
-            raise click.ClickException(f"cannot write to standard output: {error.strerror}") from error
+        _went_away(error)
+
+
+def pour(chunks: Iterable[bytes]) -> None:
+    """Print bytes on stdout as they come, unchanged. A reader that went away is no error; a full disk is one."""
+    out = sys.stdout.buffer
+    for chunk in chunks:
+        try:
+            out.write(chunk)
+        except OSError as error:
+            if _went_away(error):
+                return
+    try:
+        out.flush()
+    except OSError as error:
+        _went_away(error)
+
+
+def _went_away(error: OSError) -> bool:
+    silence(1)
+    if error.errno != errno.EPIPE:
+        raise click.ClickException(f"cannot write to standard output: {error.strerror}") from error
+    return True
 
 
 def write_json(value: Any) -> None:

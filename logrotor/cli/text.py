@@ -59,6 +59,11 @@ def _two(seconds: float, length: float, unit: str, smaller: Sequence[tuple[float
     return f"{whole} {unit}"
 
 
+def brief(seconds: float) -> str:
+    """``0.25`` -> ``0.25 s``; from a minute on as :func:`span`."""
+    return f"{seconds:.2f} s" if seconds < 60 else span(seconds)
+
+
 def moment(when: datetime, now: datetime) -> str:
     """``2026-11-22 00:00 +01:00 (in 3 h)``."""
     seconds = (when - now).total_seconds()

@@ -315,5 +315,13 @@ JOB = _table(
     ),
 )  # fmt: skip
 
+METRICS = _table(
+    Key(
+        name="textfile", parse=values.file_path, locate=_path, accepts=f"a file whose name ends in .prom, {_RELATIVE}",
+        default="no metrics", aliases=("file", "path"),
+        doc="Written after each `logrotor run`, for the textfile collector of Prometheus's node exporter.",
+    ),
+)  # fmt: skip
+
 # The tables that stand at the top level beside its keys.
-TABLES = ("defaults", "log", "reopen", "queue")
+TABLES = ("defaults", "log", "reopen", "queue", "metrics")

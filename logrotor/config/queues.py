@@ -24,7 +24,7 @@ def read_queue(document: Document, problems: Problems) -> QueueSettings | None:
         return None
     read = read_table(section, {k: v for k, v in table.items() if k != "job"}, QUEUE, tables=("job",))
     job = _read_job(document, problems, table.get("job", {}))
-    settings = QueueSettings(**_with_schedule_name(read, table), job=JobSettings(**job.values))
+    settings = QueueSettings(**_values(read), job=JobSettings(**job.values))
     _refuse_missing_url(section, read, settings)
     _refuse_short_stuck(document, problems, job, settings.job)
     return settings if len(problems) == before else None
@@ -38,10 +38,12 @@ def _read_job(document: Document, problems: Problems, table: object) -> Read:
     return read_table(section, table, JOB)
 
 
-def _with_schedule_name(read: Read, table: Mapping[str, Any]) -> dict[str, Any]:
-    if "schedule" not in read.values:
+def _values(read: Read) -> dict[str, Any]:
+    """A parsed schedule is its expression, and the name under which the user wrote it."""
+    schedule = read.values.get("schedule")
+    if schedule is None:
         return read.values
-    return {**read.values, "schedule_name": table["schedule"]}
+    return {**read.values, "schedule": schedule.expression, "schedule_name": schedule.name}
 
 
 def _refuse_missing_url(section: Section, read: Read, settings: QueueSettings) -> None:

@@ -26,6 +26,8 @@ CREATE INDEX IF NOT EXISTS attempts_by_time ON attempts (started);
 """
 _COLUMNS = "id, job, number, engine, queue, host, started, ended, ending, final, detail, pid, payload, settled"
 
+_KEEP_SUCCESSES, _KEEP_ALL = 7 * 86400.0, 90 * 86400.0  # a job a minute is half a million rows a year
+
 
 class Attempts:
     """The attempts of one state directory. Every method raises OSError if the history cannot be read or written."""
@@ -44,6 +46,13 @@ class Attempts:
                 "UPDATE attempts SET ending = ?, ended = ?, final = (job != ?) "
                 "WHERE ending = ? AND (job = ? OR started < ?)",
                 (Ending.LOST, attempt.started, attempt.job, Ending.RUNNING, attempt.job, overdue),
+            )
+            # What an engine gives to us after all was not lost for good.
+            connection.execute("UPDATE attempts SET final = 0 WHERE final AND job = ?", (attempt.job,))
+            week, season = attempt.started - _KEEP_SUCCESSES, attempt.started - _KEEP_ALL
+            connection.execute(
+                "DELETE FROM attempts WHERE started < ? AND (started < ? OR ending IN (?, ?, ?))",
+                (week, season, Ending.DONE, Ending.BUSY, Ending.STALE),
             )
             earlier = connection.execute("SELECT count(*) FROM attempts WHERE job = ?", (attempt.job,)).fetchone()[0]
             cursor = connection.execute(

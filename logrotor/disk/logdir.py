@@ -98,14 +98,21 @@ class LogDir:
                 raise Refused(f"{self._path(name)}: a symlink stands there") from None
             error.filename = self._path(name)
             raise
-        status = os.fstat(fd)
-        if file is not None and (status.st_dev, status.st_ino) != file:
+        try:
+            self._refuse_odd(name, os.fstat(fd), file, names)
+        except BaseException:
             os.close(fd)
-            raise Stale(f"{self._path(name)}: changed since the plan was made")
-        if not stat.S_ISREG(status.st_mode) or status.st_nlink > names:
-            os.close(fd)
-            raise Refused(f"{self._path(name)}: not a regular file with one name only")
+            raise
         return fd
+
+    def _refuse_odd(self, name: str, status: os.stat_result, file: FileId | None, names: int) -> None:
+        if file is not None and (status.st_dev, status.st_ino) != file:
+            raise Stale(f"{self._path(name)}: changed since the plan was made")
+        if not stat.S_ISREG(status.st_mode):
+            raise Refused(f"{self._path(name)}: not a regular file")
+        if status.st_nlink > names:  # planned with, it had one: another run may be in the middle of a link + unlink
+            error = Stale if file is not None else Refused
+            raise error(f"{self._path(name)}: has more than one name")
 
     def is_writable(self) -> bool:
         """May we create, rename and remove here? (faccessat(2); a read-only file system says no.)"""

@@ -14,8 +14,9 @@ import sqlite3
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from logrotor.disk import state
+from logrotor.disk import history, state
 from logrotor.disk.calls import change
+from logrotor.disk.history import quoted, text
 from logrotor.errors import StateError
 from logrotor.model import CopyInFlight, LogMemory, Outcome
 
@@ -52,7 +53,7 @@ def recall(state_dir: str) -> Recollection:
     if not os.path.exists(path):
         return Recollection({})
     try:
-        connection = sqlite3.connect(f"file:{_quoted(path)}?mode=ro", uri=True, timeout=5)
+        connection = sqlite3.connect(f"file:{quoted(path)}?mode=ro", uri=True, timeout=5)
         try:
             return _read(connection, path)
         finally:
@@ -141,19 +142,23 @@ class Memory:
         run = self._last_run()
         rows = [
             (
-                run, now, os.fsencode(o.log), o.action, o.status.value, os.fsencode(o.name), _text(o.reason), o.errno,
+                run, now, os.fsencode(o.log), o.action, o.status.value, os.fsencode(o.name), text(o.reason), o.errno,
                 json.dumps(dict(o.details)),
             )
             for o in outcomes
         ]  # fmt: skip
-        self._may(
-            "INSERT INTO outcomes (run, time, log, action, status, name, reason, errno, details) "
-            "VALUES (?,?,?,?,?,?,?,?,?)",
-            rows,
-        )
-        self._may(
-            "UPDATE runs SET ended = ?, exit = ?, rotated = ?, failed = ?, deferred = ?, removed = ? WHERE id = ?",
-            [(now, exit_code, *(counts[k] for k in ("rotated", "failed", "deferred", "removed")), run)],
+        ended = (now, exit_code, *(counts[k] for k in ("rotated", "failed", "deferred", "removed")), run)
+        self._together(
+            (
+                "INSERT INTO outcomes (run, time, log, action, status, name, reason, errno, details) "
+                "VALUES (?,?,?,?,?,?,?,?,?)",
+                rows,
+            ),
+            (
+                "UPDATE runs SET ended = ?, exit = ?, rotated = ?, failed = ?, deferred = ?, removed = ? WHERE id = ?",
+                [ended],
+            ),
+            *history.pruning(now),
         )
 
     # ------------------------------------------------------------ inside
@@ -231,11 +236,15 @@ class Memory:
             raise OSError(_errno(error), f"{error}", self.path) from error
 
     def _may(self, statement: str, rows: list[tuple[Any, ...]]) -> None:
-        if not rows:
-            return
+        if rows:
+            self._together((statement, rows))
+
+    def _together(self, *work: tuple[str, list[tuple[Any, ...]]]) -> None:
+        """All of it in one commit."""
         try:
             with self._connection:
-                self._connection.executemany(statement, rows)
+                for statement, rows in work:
+                    self._connection.executemany(statement, rows)
                 change("commit", self._connection.commit)
         except (sqlite3.Error, OSError) as error:
             problem = f"{self.path}: cannot be written: {error}; the run went on without it"
@@ -284,14 +293,3 @@ def _moment(value: object) -> float | None:
 def _errno(error: sqlite3.Error) -> int:
     full = getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_FULL
     return errno.ENOSPC if full else errno.EIO
-
-
-def _text(value: str) -> str:
-    """Text that SQLite accepts: undecodable bytes of a file name are shown as escapes."""
-    return value.encode("utf-8", "backslashreplace").decode("utf-8")
-
-
-def _quoted(path: str) -> str:
-    from urllib.parse import quote
-
-    return quote(os.fsencode(path))

@@ -58,6 +58,22 @@ def touch_last_run(path: str) -> None:
         files.touch(os.path.join(path, LAST_RUN))
 
 
+def refuse_unusable(path: str, origin: str) -> None:
+    """As :func:`prepare`, but nothing is created or changed. Raises FileNotFoundError, StateError."""
+    _refuse_insecure(path, origin)
+    if not os.access(path, os.W_OK | os.X_OK, effective_ids=True):
+        raise StateError(_unwritable(path, origin, "permission denied"))
+
+
+def refuse_uncreatable(path: str, origin: str) -> None:
+    """Could a missing state directory be created? Raises StateError."""
+    above = os.path.dirname(path)
+    while not os.path.lexists(above):
+        above = os.path.dirname(above)
+    if not os.access(above, os.W_OK | os.X_OK, effective_ids=True):
+        raise StateError(_unwritable(path, origin, f"{above} may not be written"))
+
+
 def _refuse_insecure(path: str, origin: str) -> None:
     """What lies in the state directory is trusted. Raises FileNotFoundError, StateError."""
     try:

@@ -17,7 +17,8 @@ from logrotor.model import FileId, Nobody, Unknown, Writers, Written
 
 _INITIAL_PID_NAMESPACE = "pid:[4026531836]"  # PROC_PID_INIT_INO: nobody can hide from /proc there
 _DEAD = frozenset({errno.EIO, errno.ESTALE, errno.ENOTCONN})  # a broken disk, a stale NFS handle, a FUSE daemon gone
-_REMOTE = frozenset({"nfs", "fuse", "9p", "cifs"})  # a writer may sit on another machine
+_REMOTE = frozenset({"nfs", "fuse", "9p", "cifs"})  # a writer may sit elsewhere, where our kernel does not see it
+_DELEGATING = frozenset({"nfs", "cifs"})  # EAGAIN says there that the server gave no delegation: nothing about writers
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,14 +75,18 @@ class Processes:
 
 def prove(fd: int, file_system: str, processes: Processes | None = None) -> Writers:
     """Does any process have the open file ``fd`` (read-only, ours) open for writing? Never waits, never guesses."""
-    why = ""
     try:
         calls.take_read_lease(fd)
-        return Nobody("lease")
-    except BlockingIOError:
-        return Written("lease")
+        why = "a lease speaks for this machine alone"
+    except BlockingIOError as error:
+        if file_system not in _DELEGATING:
+            return Written("lease")
+        why = _no_lease(error, fd)
     except OSError as error:
         why = _no_lease(error, fd)
+    else:
+        if file_system not in _REMOTE:
+            return Nobody("lease")
     if file_system in _REMOTE:
         return Unknown(f"{why}; a {file_system} file system may have writers elsewhere")
     return _by_proc(fd, why, processes or Processes.look())
@@ -107,7 +112,9 @@ def sees_every_process() -> bool:
 
 def expected_proof(owner: int, file_system: str) -> str:
     """The proof that an archive of this owner will get, for the plan: no call is made."""
-    if file_system not in _REMOTE and owner == os.geteuid():
+    if file_system in _REMOTE:
+        return f"unknown: a {file_system} file system may have writers elsewhere"
+    if owner == os.geteuid():
         return "lease"
     return "lease or /proc" if os.geteuid() == 0 else f"unknown: owned by uid {owner}, not by us"
 
@@ -136,3 +143,30 @@ def _mapped(pid: int) -> Iterator[FileId]:
             if len(fields) > 4 and fields[1][1] == "w" and fields[1][3] == "s":
                 major, minor = (int(part, 16) for part in fields[3].split(":"))
                 yield FileId(os.makedev(major, minor), int(fields[4]))
+
+
+@dataclass(frozen=True, slots=True)
+class Deleted:
+    """A process that writes a file whose last name was removed."""
+
+    pid: int
+    path: str  # the name that it had
+    size: int
+
+
+def writers_of_deleted(directories: frozenset[str]) -> Iterator[Deleted]:
+    """Who writes files that were removed from these directories? What may not be seen is left out."""
+    for pid in filter(str.isdigit, os.listdir("/proc")):
+        with contextlib.suppress(OSError):
+            for number in os.listdir(f"/proc/{pid}/fd"):
+                with contextlib.suppress(OSError):
+                    yield from _deleted(int(pid), number, directories)
+
+
+def _deleted(pid: int, number: str, directories: frozenset[str]) -> Iterator[Deleted]:
+    name, mark, rest = os.readlink(f"/proc/{pid}/fd/{number}").rpartition(" (deleted)")
+    if not mark or rest or os.path.dirname(name) not in directories:
+        return
+    status = os.stat(f"/proc/{pid}/fd/{number}")
+    if status.st_nlink == 0 and _flags(pid, number) & os.O_ACCMODE != os.O_RDONLY:
+        yield Deleted(pid, name, status.st_size)

@@ -48,7 +48,7 @@ def encode(payload: Payload) -> str:
 
 
 def identify(text: str) -> str:
-    """The id of a payload of any version; for anything else one made from its text."""
+    """The id of the job ``text``, of any version; what tells none gets a name that is always the same."""
     try:
         return str(json.loads(text)["id"])
     except (ValueError, TypeError, KeyError):

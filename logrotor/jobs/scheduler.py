@@ -38,4 +38,4 @@ def run(site: Site, connect: Callable[[], Engine], *, ticks: NextTick, now: Call
         try:
             dispatch(site, connect(), now())
         except QueueUnreachable as error:
-            tell("queue.unreachable", error=str(error), queue=site.queue)
+            tell("job.undelivered", error=str(error), queue=site.queue)

@@ -77,11 +77,13 @@ def open_site(file: str | None, environ: Mapping[str, str]) -> Site:
 
 
 def queue_of(name: str, host: str) -> str:
-    """``NAME-HOST`` in letters that every engine accepts; dots are illegal in names of rq."""
-    return f"{name}-{re.sub(r'[^A-Za-z0-9_-]', '_', host)}"
+    """``NAME-HOST`` as every engine accepts it: rq allows no dots, and procrastinate's channel has 40 characters."""
+    full = f"{name}-{re.sub(r'[^A-Za-z0-9_-]', '_', host)}"
+    return full if len(full) <= 40 else f"{full[:31]}-{hashlib.sha256(full.encode()).hexdigest()[:8]}"
 
 
 def mask(text: str) -> str:
     """``text`` with the passwords of its URLs as ***, those in a query or a key=value string included."""
-    text = re.sub(r"(?<=://)([^/?#\s:]*):([^/?#\s]*)@", r"\1:***@", text)
+    # Up to the last @: a password may hold, against the rules, a / or an @ of its own.
+    text = re.sub(r"(?<=://)([^/?#\s:]*):(\S*)@", r"\1:***@", text)
     return re.sub(r"(?i)\b(password|passwd|pwd|secret|token)=('[^']*'|[^&\s]+)", r"\1=***", text)

@@ -49,7 +49,7 @@ def rotate(text: str, known: Site, *, run: Runner = child.attempt, clock: Clock 
     """
     site, refused = _reread(known)
     job, unreadable = _decoded(text)
-    attempt, earlier = _begin(site, text, job, clock())
+    attempt, earlier = _begin(site, text, clock())
     result = refused or unreadable
     if job is not None and result is None:
         result = _judged(job, site, attempt, earlier, clock()) or _tried(job, site, attempt, run, clock)
@@ -62,12 +62,16 @@ def rotate(text: str, known: Site, *, run: Runner = child.attempt, clock: Clock 
 
 def _reread(known: Site) -> tuple[Site, Result | None]:
     """The configuration as it is now, or why it cannot be used."""
+    site, refused = known, None
     try:
         site = open_site(known.file, known.environ)
+    except ConfigError as error:
+        refused = Result(Ending.REFUSED, str(error))
+    try:
         state.prepare(site.config.state_dir, site.config.state_dir_origin)
-    except (ConfigError, StateError) as error:
-        return known, Result(Ending.REFUSED, str(error))
-    return site, None
+    except StateError as error:
+        refused = refused or Result(Ending.REFUSED, str(error))
+    return site, refused
 
 
 def _decoded(text: str) -> tuple[Payload | None, Result | None]:
@@ -79,7 +83,7 @@ def _decoded(text: str) -> tuple[Payload | None, Result | None]:
         return None, Result(Ending.REFUSED, str(error))
 
 
-def _begin(site: Site, text: str, job: Payload | None, now: float) -> tuple[Attempt, list[Attempt]]:
+def _begin(site: Site, text: str, now: float) -> tuple[Attempt, list[Attempt]]:
     """The attempt as the history has it, and the earlier ones of this job."""
     attempt = Attempt(
         id=0, job=payload.identify(text), number=site.settings.job.tries,

@@ -20,6 +20,8 @@ from logrotor.model.files import Writers as Writers
 from logrotor.model.files import Written as Written
 from logrotor.model.memory import CopyInFlight as CopyInFlight
 from logrotor.model.memory import LogMemory as LogMemory
+from logrotor.model.memory import PastOutcome as PastOutcome
+from logrotor.model.memory import PastRun as PastRun
 from logrotor.model.plan import Due as Due
 from logrotor.model.plan import LogPlan as LogPlan
 from logrotor.model.plan import NotDue as NotDue

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,3 +30,33 @@ class LogMemory:
     archive_dirs: tuple[str, ...] = ()  # directories that have held archives of it
     hooked: frozenset[tuple[int, int]] = frozenset()  # (inode, mtime_ns) of archives whose on_archive succeeded
     in_flight: CopyInFlight | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PastRun:
+    """A run that had something to do. ``ended``, ``exit``: None while it goes on, and for ever if it was killed."""
+
+    id: int
+    started: float
+    ended: float | None
+    pid: int
+    forced: bool
+    exit: int | None
+    rotated: int = 0
+    failed: int = 0
+    deferred: int = 0
+    removed: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PastOutcome:
+    """How one step of a run ended; as :class:`Outcome`, with the time of the end of its run."""
+
+    run: int
+    time: float
+    log: str
+    action: str
+    status: str
+    name: str = ""
+    reason: str = ""
+    details: Mapping[str, Any] = field(default_factory=dict)

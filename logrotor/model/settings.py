@@ -137,5 +137,6 @@ class Config:
     compress_jobs: int = 4
     run_as: str | None = None
     queue: QueueSettings | None = None  # None: no [queue] table
+    metrics_textfile: str | None = None  # absolute; None: no metrics are written
     files: tuple[str, ...] = ()  # every file read, the main one first
     problems: tuple[Problem, ...] = ()

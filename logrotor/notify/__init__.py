@@ -52,6 +52,15 @@ def request(target: ReopenTarget, paths: tuple[str, ...], *, stop: Stop = lambda
     return delivered
 
 
+def probe(target: ReopenTarget) -> None:
+    """Could ``target`` be asked: its process is there, the right one, and ours to signal? Asks nothing of it.
+
+    Raises ReopenFailed with what to do. A function cannot be probed.
+    """
+    if target.manager is not Manager.CALLABLE:
+        importlib.import_module(_WAYS[target.manager]).probe(target)
+
+
 def self_rotated(target: ReopenTarget) -> Mapping[str, str]:
     """Real paths of the logs which the manager rotates itself, each with the exact lines to change.
 

@@ -18,3 +18,10 @@ def request(target: ReopenTarget, paths: tuple[str, ...], *, stop: Stop) -> Deli
     with process.by_pidfile(target, EXPECTED) as found:
         process.send(target, found, number, EXPECTED)
         return Delivered(target, (found.process.pid,), f"{number.name} to process {found.process.pid}")
+
+
+def probe(target: ReopenTarget) -> None:
+    """Could it be asked? Raises ReopenFailed."""
+    number = process.number_of(target)
+    with process.by_pidfile(target, EXPECTED) as found:
+        process.check_permitted(target, found, number, EXPECTED)

@@ -91,6 +91,13 @@ def send(target: ReopenTarget, found: Found, number: signal.Signals, expected: E
         raise _not_permitted(target, process, number, expected) from None
 
 
+def check_permitted(target: ReopenTarget, found: Found, number: signal.Signals, expected: Expected) -> None:
+    """Everything that :func:`send` needs, without sending. Raises ReopenFailed."""
+    _check_handled(target, found.process, number, expected)
+    if os.geteuid() not in (0, found.process.uid):
+        raise _not_permitted(target, found.process, number, expected)
+
+
 def number_of(target: ReopenTarget) -> signal.Signals:
     """The target's signal by name, "USR1" or "SIGUSR1"."""
     if target.signal is None:

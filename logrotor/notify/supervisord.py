@@ -24,6 +24,12 @@ def request(target: ReopenTarget, paths: tuple[str, ...], *, stop: Stop) -> Deli
         return Delivered(target, (found.process.pid,), f"SIGUSR2 to supervisord, process {found.process.pid}")
 
 
+def probe(target: ReopenTarget) -> None:
+    """Could it be asked? Raises ReopenFailed."""
+    with process.by_pidfile(target, EXPECTED) as found:
+        process.check_permitted(target, found, signal.SIGUSR2, EXPECTED)
+
+
 def self_rotation(target: ReopenTarget) -> SelfRotation:
     """The log files that the running supervisord rotates itself, with what to change."""
     from logrotor.notify import supervisor_config

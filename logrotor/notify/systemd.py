@@ -24,6 +24,13 @@ def request(target: ReopenTarget, paths: tuple[str, ...], *, stop: Stop) -> Deli
         return Delivered(target, (pid,), f"{number.name} to {target.unit}, process {pid}")
 
 
+def probe(target: ReopenTarget) -> None:
+    """Could it be asked? Raises ReopenFailed."""
+    number, expected = process.number_of(target), _expected(target)
+    with process.opened(target, main_pid(target, lambda: False), expected) as found:
+        process.check_permitted(target, found, number, expected)
+
+
 def main_pid(target: ReopenTarget, stop: Stop) -> int:
     """``systemctl show -p MainPID --value UNIT``. Raises ReopenFailed if the unit does not run or cannot be asked."""
     if target.unit is None:

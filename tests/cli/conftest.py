@@ -33,8 +33,8 @@ def world(monkeypatch: pytest.MonkeyPatch) -> World:
             world.asked.update(now=now, force=force, only=only, command="plan")
             return world.plan
 
-        def run(self, now: Any = None, force: bool = False, only: Any = ()) -> Report:
-            world.asked.update(now=now, force=force, only=only, command="run")
+        def run(self, now: Any = None, force: bool = False, only: Any = (), time_limit: float | None = None) -> Report:
+            world.asked.update(now=now, force=force, only=only, command="run", time_limit=time_limit)
             return world.on_run(self) or world.report()
 
     def module(name: str, **names: Any) -> None:

@@ -8,7 +8,7 @@ import signal
 import subprocess
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -145,7 +145,8 @@ class Host:
 
     def kill(self, worker: subprocess.Popen[bytes]) -> None:
         """KILL the worker and the processes of the engine beside it, as the kernel's OOM killer might."""
-        os.killpg(worker.pid, signal.SIGKILL)
+        with suppress(ProcessLookupError):
+            os.killpg(worker.pid, signal.SIGKILL)
         worker.wait()
 
     def said(self) -> str:

@@ -16,13 +16,8 @@ from logrotor.jobs.payload import Payload
 from tests.jobs.bench import Host, attempt_pids
 from tests.jobs.conftest import MakeHost
 
-ENGINES = [
-    pytest.param("huey"),
-    pytest.param("procrastinate", marks=pytest.mark.servers),
-    pytest.param("rq", marks=pytest.mark.servers),
-    pytest.param("celery", marks=pytest.mark.servers),
-]
-pytestmark = [pytest.mark.parametrize("engine", ENGINES), pytest.mark.timeout(180)]
+ENGINES = ["huey", "procrastinate", "rq", "celery"]
+pytestmark = [pytest.mark.parametrize("engine", ENGINES), pytest.mark.servers, pytest.mark.timeout(180)]
 
 
 def queued(host: Host, /, **changes: object) -> Payload:

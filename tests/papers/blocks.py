@@ -68,6 +68,6 @@ def alike(shown: str, real: str) -> bool:
 
 
 def _skeleton(text: str) -> list[str]:
-    """Numbers and times become 0, runs of blanks one; of a line with a progress bar what stays is taken."""
-    shown = [line.rpartition("\r")[2] for line in text.strip().split("\n")]
+    """Numbers, times and ids become 0, runs of blanks one; of a line with a progress bar what stays is taken."""
+    shown = [re.sub(r"\b[0-9a-f]{32}\b", "0", line.rpartition("\r")[2]) for line in text.strip().split("\n")]
     return [re.sub(r"\d+(?:[.:]\d+)*", "0", " ".join(line.split())) for line in shown]

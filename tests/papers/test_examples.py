@@ -17,6 +17,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import pytest
 from cronsim import CronSim
@@ -200,6 +201,42 @@ def test_scenario(deployment: Reader, path_of: None):
         oracle.count_joined(logs, name, {f"history-{name}": 10_600}).check(strays=True)
     assert (logs / "default-queue.log").stat().st_mode & 0o777 == 0o664
     _check_lines(app, *due)
+
+
+@pytest.mark.servers
+def test_queue_embedded(deployment: Reader, path_of: None):
+    """Worker and schedule under a real supervisord: a log over its limit is rotated within a minute, and status tells.
+
+    Asked to stop, supervisord waits for the worker; the doctor has nothing to say of what runs.
+    """
+    app, name = deployment.app, "payments-queue.log"
+    _prepare(deployment, "queue-embedded", (name,))
+    started = _started((EXAMPLES / "queue-embedded/supervisord.conf").read_text(), app, deployment.user)
+    try:
+        supervisor.wait_for((app / f"storage/logs/{name}.1.zst").exists, patience=120)
+        supervisor.wait_for(lambda: _queue_status(deployment)["processing"]["endings"].get("done"))
+        status = _queue_status(deployment)
+        assert status["troubles"] == [] and status["processing"]["endings"].keys() == {"done"}
+        code, output = deployment.shell("logrotor doctor -c logrotor.toml --only queue", terminal=False)
+        assert (code, "nothing found" in output) == (0, True), output
+        (app / "storage/stop").touch()
+        supervisor.wait_for((app / "storage/payments.count").exists)
+        number = int((app / "storage/payments.count").read_text())
+        _await(app / "storage/logs" / name, oracle.line("payments", number))
+    finally:
+        started.stop()
+    expected = {f"history-{name}": 10_600, "payments": number, "payments-error": number}
+    oracle.count(app / "storage/logs", name, expected=expected).check()
+    events = [
+        json.loads(line)["event"] for line in (app / "storage/logs/log-rotation-queue.log").read_text().splitlines()
+    ]
+    assert events[:3] == ["run.started", "reopen.signalled", "run.completed"], events
+
+
+def _queue_status(reader: Reader) -> dict[str, Any]:
+    code, output = reader.shell("logrotor queue status -c logrotor.toml --json", terminal=False)
+    assert code == 0, output
+    return json.loads(output)
 
 
 def _prepare(reader: Reader, example: str, due: tuple[str, ...]) -> None:

@@ -20,11 +20,14 @@ from logrotor.config.find import usual_places
 from tests.papers import sections
 from tests.papers.blocks import Block, alike, blocks, command, session
 from tests.papers.machine import machine
+from tests.papers.scenario import as_anywhere, scenario
 from tests.papers.story import Reader
+from tests.support import mounts
 from tests.support.command import CHECKOUT, environment
 from tests.support.need import need
 
 README = CHECKOUT / "README.md"
+NODE = re.compile(r"`(\w+/test_\w+\.py::test_\w+)`")
 BLOCKS = blocks(README)
 STORY = [block for block in BLOCKS if block.kind in ("", "file", "cron")]
 
@@ -32,6 +35,7 @@ STORY = [block for block in BLOCKS if block.kind in ("", "file", "cron")]
 def test_every_block_is_run_or_says_why_not():
     """At most three blocks are not run, each with its reason; the others are of a kind that is run."""
     kinds = {"": {"toml", "console", "python"}, "file": {"toml"}, "cron": {""}, "command": {"bash"}}
+    kinds["scenario"] = {"console"}
     not_run = [block for block in BLOCKS if block.kind == "not run"]
     assert len(not_run) <= 3 and all(len(block.value) > 10 for block in not_run)
     for block in BLOCKS:
@@ -47,6 +51,17 @@ def test_blocks_in_their_order(world: Path):
     reader.own()
     for block in STORY:
         _follow(reader, block)
+
+
+def test_blocks_of_the_scenario(world: Path):
+    """On the deployment of examples/scenario, in their order."""
+    (world / "probe").mkdir()
+    need(mounts.collapses(world / "probe"), "a file system that can collapse a range")
+    with scenario(world / "scenario") as reader:
+        for block in BLOCKS:
+            for shown in session(block) if block.kind == "scenario" else ():
+                output = as_anywhere(reader.shell(shown.command)[1])
+                assert alike(as_anywhere(shown.output), output), f"{block}: $ {shown.command}\n{output}"
 
 
 def _follow(reader: Reader, block: Block) -> None:
@@ -126,6 +141,21 @@ def test_the_comparison_names_tests_that_exist():
         theirs, ours = (re.findall(r"`(test_\w+)`", cell) for cell in row.split(" | ")[1:])
         assert theirs and ours and {*theirs, *ours} <= known, row
         assert "logrotate" in theirs[0] and "logrotor" in ours[0], row
+
+
+def test_each_promise_names_tests_that_are_run():
+    """Every promise names the tests that keep it; pytest finds each of them, and CI runs them all."""
+    text = README.read_text().split("## Guarantees and limits")[1].split("\nNot promised")[0]
+    rows = [row.strip("| ").split(" | ") for row in text.splitlines() if row.startswith("| ")][2:]
+    assert len(rows) >= 20
+    for row in rows:
+        assert len(row) > 1 and NODE.search(row[1]), row
+        assert len(row) < 3 or NODE.search(row[2]), row
+    named = {f"tests/{node}" for node in NODE.findall(text)}
+    argv = [sys.executable, "-m", "pytest", "--collect-only", "-q", "-p", "no:cacheprovider", "-m", "", *sorted(named)]
+    done = subprocess.run(argv, cwd=CHECKOUT, env=environment(), capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert {line.partition("[")[0] for line in done.stdout.splitlines() if "::" in line} == named
 
 
 def test_links_lead_somewhere():

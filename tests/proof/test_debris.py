@@ -317,7 +317,7 @@ def test_any_debris(part, tmp_path):
     assert ended["ordered"] > 300
 
 
-@pytest.mark.soak
+@pytest.mark.long
 @pytest.mark.parametrize("part", range(8))
 def test_any_debris_at_length(part, tmp_path):
     """20,000 more."""

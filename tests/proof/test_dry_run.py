@@ -99,7 +99,7 @@ def test_plan_is_what_the_run_does(part, tmp_path):
     assert steps > 200
 
 
-@pytest.mark.soak
+@pytest.mark.long
 @pytest.mark.parametrize("part", range(2))
 def test_plan_is_what_the_run_does_at_length(part, tmp_path):
     """In thousands."""

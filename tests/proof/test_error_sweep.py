@@ -18,6 +18,7 @@ from logrotor.errors import LogrotorError
 from logrotor.model import Report
 from tests.proof.door import Door, Fault, failing, through
 from tests.proof.places import Places, places
+from tests.proof.sampling import EXHAUSTIVE
 from tests.proof.scenarios import EMPTY_HOLDER, NOBODY, SCENARIOS, WRITER, Company, Scenario
 from tests.proof.trial import Trial, verdict
 
@@ -35,17 +36,52 @@ QUICK = {
 @pytest.mark.parametrize("scenario", [scenario for scenario in SCENARIOS if scenario.name in QUICK], ids=str)
 def test_each_change_fails_once_and_for_good(scenario: Scenario, places: Places) -> None:
     """Each changing call with one of the errors, in turn."""
-    _sweep(Trial(scenario, WRITER, places), lambda nth: (CODES[nth % len(CODES)],))
+    _sweep(Trial(scenario, WRITER, places), lambda nth: (_turn(nth),))
 
 
-@pytest.mark.soak
+# Each way to take, name, compress and place: every errno at every changing call. The other scenarios meet two errnos
+# at each call, and one where nobody writes or somebody holds an empty log: the next ones at the next call.
+WHOLE = {
+    "numbered-nth-gzip", "numbered-nth-zstd-full", "dated-nth-zstd", "dated-full-gzip", "link-nth-zstd-full",
+    "link-dated-none", "rename-nth-zstd-full", "rename-dated-none", "collapse-first-none", "archive-same-zstd-full",
+    "archive-other-zstd-full", "archive-other-none",
+}  # fmt: skip
+ALONE = [
+    pytest.param(scenario, company, number)
+    for number, scenario in enumerate(SCENARIOS)
+    for turn, company in enumerate((NOBODY, EMPTY_HOLDER))
+    if EXHAUSTIVE or number % 2 == turn
+]
+
+
+@pytest.mark.long
 @pytest.mark.timeout(1800)
-@pytest.mark.parametrize("company", [NOBODY, WRITER, EMPTY_HOLDER], ids=str)
-@pytest.mark.parametrize("scenario", SCENARIOS, ids=str)
-def test_each_change_fails_with_each_error(scenario: Scenario, company: Company, places: Places) -> None:
-    """Each changing call with every error."""
-    codes = CODES if company is WRITER else (errno.ENOSPC,)
-    _sweep(Trial(scenario, company, places), lambda nth: codes)
+@pytest.mark.parametrize("scenario", [scenario for scenario in SCENARIOS if scenario.name in WHOLE], ids=str)
+def test_each_change_fails_with_each_error(scenario: Scenario, places: Places) -> None:
+    """Each changing call with every error, once and for good, under a writer."""
+    _sweep(Trial(scenario, WRITER, places), lambda nth: CODES)
+
+
+@pytest.mark.long
+@pytest.mark.timeout(1800)
+@pytest.mark.parametrize("scenario", [scenario for scenario in SCENARIOS if scenario.name not in WHOLE], ids=str)
+def test_each_change_fails_with_some_errors(scenario: Scenario, places: Places) -> None:
+    """Each changing call with two of the errors by turns, once and for good, under a writer."""
+    offset = SCENARIOS.index(scenario)
+    codes = CODES if EXHAUSTIVE else ()
+    _sweep(Trial(scenario, WRITER, places), lambda nth: codes or (_turn(nth + offset), _turn(nth + offset + 4)))
+
+
+@pytest.mark.long
+@pytest.mark.timeout(1800)
+@pytest.mark.parametrize(("scenario", "company", "number"), ALONE, ids=str)
+def test_each_change_fails_with_an_error(scenario: Scenario, company: Company, number: int, places: Places) -> None:
+    """Each changing call with one of the errors by turns, once and for good, without lines that come meanwhile."""
+    _sweep(Trial(scenario, company, places), lambda nth: CODES if EXHAUSTIVE else (_turn(nth + number),))
+
+
+def _turn(number: int) -> int:
+    return CODES[number % len(CODES)]
 
 
 Identity = tuple[int, float | None]

@@ -71,7 +71,7 @@ QUICK_SWAPS = {(Who.ROOT, "attacker's link"), (Who.USER, "trusted link"), (Who.R
 
 
 def quick(who: Who, swap: str) -> object:
-    return pytest.param(who, swap, marks=() if (who, swap) in QUICK_SWAPS else pytest.mark.soak)
+    return pytest.param(who, swap, marks=() if (who, swap) in QUICK_SWAPS else pytest.mark.long)
 
 
 @pytest.mark.parametrize(("who", "swap"), [quick(who, swap) for who in Who for swap in SWAPS])
@@ -84,7 +84,7 @@ def test_directory_swapped_at_each_change(who, swap, rule):
     assert point > 15
 
 
-@pytest.mark.soak
+@pytest.mark.long
 @pytest.mark.parametrize("swap", SWAPS)
 @pytest.mark.parametrize("who", [Who.ROOT, Who.USER])
 def test_directory_swapped_at_each_system_call(who, swap):
@@ -144,7 +144,7 @@ def test_file_swapped_during_a_run():
             file_swapped(who, victim, kind, point)
 
 
-@pytest.mark.soak
+@pytest.mark.long
 @pytest.mark.parametrize("victim", VICTIMS)
 @pytest.mark.parametrize("who", Who)
 def test_file_swapped_at_each_change(who, victim):
@@ -357,7 +357,7 @@ def test_too_long_names_are_refused(name, literal):
         assert path.read_bytes() == oracle.lines("w1", 1, 250)
 
 
-@pytest.mark.soak
+@pytest.mark.long
 @pytest.mark.parametrize("who", [Who.ROOT, Who.USER])
 def test_directory_swapped_there_and_back(who):
     """He may swap it back as well, between any two of the changes."""

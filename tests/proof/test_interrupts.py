@@ -19,7 +19,7 @@ __all__ = ["places"]
 
 QUICK = {"numbered-nth-zstd-full", "rename-dated-none", "collapse-first-none"}
 CASES = [
-    pytest.param(scenario, company, marks=[] if scenario.name in QUICK and company is WRITER else pytest.mark.soak)
+    pytest.param(scenario, company, marks=[] if scenario.name in QUICK and company is WRITER else pytest.mark.long)
     for scenario in SCENARIOS
     for company in (WRITER, EMPTY_WRITER)
     if company is WRITER or scenario.name in QUICK

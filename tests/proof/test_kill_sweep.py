@@ -13,14 +13,14 @@ from tests.proof.trial import Trial, verdict
 __all__ = ["places"]
 
 
-# Every scenario at every push, each in one of the companies by turns; all of them with -m soak.
+# Every scenario in the quick part, each in one of the companies by turns; all of them in the long one.
 PAIRS = [
-    pytest.param(scenario, company, marks=[] if number % len(COMPANIES) == turn else pytest.mark.soak)
+    pytest.param(scenario, company, marks=[] if number % len(COMPANIES) == turn else pytest.mark.long)
     for number, scenario in enumerate(SCENARIOS)
     for turn, company in enumerate(COMPANIES)
 ]
 # Where no range can be collapsed, what is written in the middle of a run may be lost; nothing else, and never twice.
-PAIRS += [pytest.param(LOSSY, company, marks=pytest.mark.soak) for company in (NOBODY, CALM)]
+PAIRS += [pytest.param(LOSSY, company, marks=pytest.mark.long) for company in (NOBODY, CALM)]
 
 
 @pytest.mark.parametrize(("scenario", "company"), PAIRS, ids=str)

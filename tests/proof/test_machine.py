@@ -233,7 +233,7 @@ def test_a_life():
     live(30, 20, same=True)
 
 
-@pytest.mark.soak
+@pytest.mark.long
 @pytest.mark.parametrize("part", range(2))
 def test_many_lives(part):
     """Many long ones, others each time."""

@@ -114,7 +114,7 @@ def guest(tmp_path: Path) -> Any:
         yield Guest(root)
 
 
-@pytest.mark.parametrize("rounds", [30, pytest.param(167, marks=pytest.mark.soak)])
+@pytest.mark.parametrize("rounds", [30, pytest.param(167, marks=pytest.mark.long)])
 def test_nothing_is_left_behind(guest, rounds):
     """After a thousand calls there is no descriptor, thread, handler, child, umask or directory of ours."""
     for call in guest.calls():  # what is imported or cached for good is so by now

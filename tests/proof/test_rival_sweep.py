@@ -114,7 +114,7 @@ def swept(rival: type[Rival], folder: Path, *, copytruncate: bool, step: int = 1
     return Sweep(each(rival, folder / "rival"), folder, copytruncate=copytruncate).run(step)
 
 
-@pytest.mark.soak
+@pytest.mark.long
 @pytest.mark.timeout(900)
 @pytest.mark.parametrize("copytruncate", [False, True], ids=["rename", "copytruncate"])
 def test_logrotate_is_harmed(tmp_path: Path, copytruncate: bool) -> None:
@@ -127,7 +127,7 @@ def test_logrotate_is_harmed(tmp_path: Path, copytruncate: bool) -> None:
     assert copytruncate or figures.kinds["no live log"] > 0
 
 
-@pytest.mark.soak
+@pytest.mark.long
 @pytest.mark.timeout(900)
 @pytest.mark.parametrize("copytruncate", [False, True], ids=["rename", "copytruncate"])
 def test_logrotor_is_not(tmp_path: Path, copytruncate: bool) -> None:

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from threading import Thread
 from typing import Any
@@ -20,6 +21,7 @@ import pytest
 import zstandard
 
 from logrotor.cli import call
+from logrotor.disk import state
 from logrotor.errors import Locked
 from logrotor.model import Report
 from logrotor.rotator import Rotator
@@ -115,7 +117,7 @@ class Site:
 
 
 QUICK = ("exchange", "rename", "retention, link", "copytruncate, zstd")
-ALL = [name if name in QUICK else pytest.param(name, marks=pytest.mark.soak) for name in SCENES]
+ALL = [name if name in QUICK else pytest.param(name, marks=pytest.mark.long) for name in SCENES]
 
 
 def sites(folder: Path, scene: Scene) -> Iterator[Site]:
@@ -260,7 +262,7 @@ class Waiting:
 # ---------------------------------------------------------------- many rotators with one state directory
 
 
-@pytest.mark.parametrize("rounds", [4, pytest.param(100, marks=pytest.mark.soak)])
+@pytest.mark.parametrize("rounds", [4, pytest.param(100, marks=pytest.mark.long)])
 def test_eight_at_once(tmp_path, rounds):
     """Eight rotators at once, commands, threads and forks: the log is rotated once, the others wait or exit 3."""
     log, file = tmp_path / "app.log", tmp_path / "logrotor.toml"
@@ -334,6 +336,41 @@ def test_once_in_each_period(tmp_path, monkeypatch):
     log.write_bytes(oracle.lines("w1", 21, 40))
     assert rotator.run().rotated == 0
     oracle.count_joined(tmp_path, "app.log", {"w1": 40}).check()
+
+
+def test_who_waited_for_the_lock_does_not_rotate_again(tmp_path, monkeypatch):
+    """A run that began before another one, and got the lock after it, takes that rotation for this period's."""
+    monkeypatch.setattr("logrotor.survey._birth", lambda path: time.time() - 3 * 86_400)
+    log = tmp_path / "app.log"
+    log.write_bytes(oracle.lines("w1", 1, 20))
+    rotator = interfere.rotator(tmp_path / "state", {"name": "app", "paths": [str(log)], "schedule": "daily"})
+    locked, others = state.locked, []
+
+    @contextmanager
+    def after_another(*arguments: Any) -> Iterator[None]:
+        monkeypatch.setattr(state, "locked", locked)
+        others.append(rotator.run())
+        log.write_bytes(oracle.lines("w1", 21, 40))
+        with locked(*arguments):
+            yield
+
+    monkeypatch.setattr(state, "locked", after_another)
+    assert rotator.run().rotated == 0
+    assert [report.rotated for report in others] == [1]
+    oracle.count_joined(tmp_path, "app.log", {"w1": 40}).check()
+
+
+def test_once_for_each_period_of_a_given_now(tmp_path):
+    """Whoever gives a ``now`` far from the clock gets one rotation for it, as for any other."""
+    log = tmp_path / "app.log"
+    rotator = interfere.rotator(tmp_path / "state", {"name": "app", "paths": [str(log)], "schedule": "daily"})
+    start = datetime(2037, 5, 1, 12, tzinfo=UTC)
+    for day in range(3):
+        for hour, rotated in ((0, 1), (3, 0)):
+            with open(log, "ab") as live:
+                live.write(oracle.lines("w1", 1, 20))
+            assert rotator.run(start + timedelta(days=day, hours=hour)).rotated == rotated
+    assert len(oracle.archives(tmp_path, "app.log")) == 3
 
 
 def test_lock_of_a_killed_process(tmp_path):

@@ -225,3 +225,15 @@ def test_only(tmp_path: Path, planned: Callable[..., Plan]) -> None:
     assert planned(*rules, only=(f"{tmp_path}/gone.log",)).missing == (f"{tmp_path}/gone.log",)
     with pytest.raises(UnknownSelection, match=r"nonsense: neither a rule nor a log .*; rules: rule1, rule2"):
         planned(*rules, only=("rule1", "nonsense"))
+
+
+def test_only_a_log_in_a_refused_directory(tmp_path: Path, planned: Callable[..., Plan]) -> None:
+    """The directory's refusal is the answer; what no glob would take there belongs to no rule, as ever."""
+    (tmp_path / "bad").mkdir()
+    (tmp_path / "bad" / "a.log").touch()
+    (tmp_path / "bad").chmod(0o777)
+    plan = planned({"paths": ["bad/*.log"]}, only=(f"{tmp_path}/bad/a.log",))
+    assert (plan.logs, len(plan.problems)) == ((), 1)
+    assert "chmod o-w" in plan.problems[0]
+    with pytest.raises(UnknownSelection, match="neither a rule nor a log"):
+        planned({"paths": ["bad/*.log"]}, only=(f"{tmp_path}/bad/a.txt",))

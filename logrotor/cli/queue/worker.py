@@ -4,9 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import subprocess
-import sys
-import time
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, NoReturn
 
@@ -67,25 +64,12 @@ def _become(argv: Sequence[str]) -> NoReturn:
 
 def _work_and_tick(site: Site) -> int:
     """The worker as a child, the schedule here. If the worker ends, so do we: who started us starts both again."""
-    argv = [sys.executable, "-P", "-m", "logrotor", "queue", "worker", "-c", site.file, "--tied-to", str(os.getpid())]
+    from logrotor.jobs.beside import worker_beside
+
     with Stop() as stop:
-        child = subprocess.Popen(argv, stdin=subprocess.DEVNULL)
-        try:
-            tick(site, lambda seconds: _over(child, stop, seconds))
-        finally:
-            if child.poll() is None:
-                child.send_signal(signal.SIGTERM)
-            child.wait()
-    return 0 if stop() else _failed(child.returncode)
-
-
-def _failed(code: int) -> int:
-    click.echo(f"logrotor: the worker ended with {code}; see its messages above", err=True)
+        with worker_beside(site.file) as is_over:
+            tick(site, lambda seconds: is_over(seconds, stop))
+        if stop():
+            return 0
+    click.echo("logrotor: the worker has ended; see its messages above", err=True)
     return 1
-
-
-def _over(child: subprocess.Popen[bytes], stop: Stop, seconds: float) -> bool:
-    until = time.monotonic() + seconds
-    while child.poll() is None and not stop() and (left := until - time.monotonic()) > 0:
-        time.sleep(min(left, 0.2))
-    return stop() or child.poll() is not None

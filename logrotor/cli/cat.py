@@ -1,0 +1,62 @@
+"""``logrotor cat`` and what it shares with ``logrotor grep``: a log across its archives."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import click
+
+from logrotor.cli import streams
+from logrotor.cli.options import F, become, complete_names, config_option, load
+from logrotor.cli.session import EXIT_CODES, Session
+
+EPILOG = f"""\
+\b
+Examples:
+  logrotor cat storage/logs/laravel.log | less
+  logrotor cat laravel.log --since 2d                    what was written in the last two days, and a bit more
+  logrotor cat laravel.log --until "2026-11-20 08:00"
+
+{EXIT_CODES}
+"""
+
+
+def reading_options(command: F) -> F:
+    """What cat and grep have in common."""
+    since = click.option("--since", metavar="TIME|AGE", help="Leave out archives rotated before this time or age (2d).")
+    until = click.option("--until", metavar="TIME|AGE", help="Leave out what was begun after this time or age.")
+    verbose = click.option("-v", "verbose", count=True, help="-vv: a traceback if logrotor fails.")
+    argument = click.argument("log", shell_complete=complete_names)
+    for decorate in (verbose, until, since, config_option, argument):
+        command = decorate(command)
+    return command
+
+
+def contents(ctx: click.Context, log: str, since: str | None, until: str | None) -> Iterator[bytes]:
+    """The bytes of the log, in order."""
+    from logrotor.cli.history import moment_or_age
+    from logrotor.clock import local_now
+    from logrotor.observe.reading import read
+    from logrotor.observe.site import Site
+
+    now = local_now()
+    first = None if since is None else moment_or_age(since, now, "--since")
+    last = None if until is None else moment_or_age(until, now, "--until")
+    loaded = load(ctx)
+    become(loaded)
+    return read(lambda: Site(loaded, now), log, since=first, until=last)
+
+
+@click.command(epilog=EPILOG, short_help="Print a log across its archives.")
+@reading_options
+@click.pass_context
+def cat(ctx: click.Context, /, log: str, since: str | None, until: str | None, verbose: int, **_: Any) -> int:
+    """Print LOG (its path or file name) with all its archives, the oldest first, byte for byte.
+
+    With --since and --until whole files are left out, by the times of their rotations: what is printed begins with the
+    archive that holds the first moment and ends with the one that holds the last.
+    """
+    ctx.ensure_object(Session).verbosity = verbose
+    streams.pour(contents(ctx, log, since, until))
+    return 0

@@ -1,0 +1,159 @@
+"""``logrotor history``: what past runs did."""
+
+from __future__ import annotations
+
+import os
+from datetime import datetime, tzinfo
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from logrotor.cli import streams, text
+from logrotor.cli.options import become, complete_names, config_option, json_option, load
+from logrotor.cli.session import EXIT_CODES, Session
+
+if TYPE_CHECKING:
+    from logrotor.model import PastOutcome, PastRun
+    from logrotor.observe.history import Rotation, Told
+
+EPILOG = f"""\
+\b
+Examples:
+  logrotor history                             the last 20 runs
+  logrotor history /var/log/app/app.log -n 0   all that is known of one log
+  logrotor history --since 2d --failed         what went wrong in two days
+  logrotor history --json -n 0 | jq '.runs[].rotations[] | [.log, .bytes, .archive_bytes]'
+
+{EXIT_CODES}
+
+Runs with nothing to do leave no trace but the time of the file last-run. What is older than 90 days is forgotten.
+"""
+
+
+@click.command(epilog=EPILOG, short_help="Show what past runs did.")
+@click.argument("log", required=False, metavar="[LOG]", shell_complete=complete_names)
+@config_option
+@click.option("--since", metavar="TIME|AGE", help='Only runs since "2026-11-20 08:00", or since an age such as 2d.')
+@click.option("--failed", is_flag=True, help="Only runs that failed, and what failed in them.")
+@click.option(
+    "-n", "--last", type=click.IntRange(0), default=20, show_default=True, help="Only the last so many runs; 0: all."
+)
+@json_option("Print the runs as JSON.")
+@click.option("-v", "--verbose", count=True, help="Every step; -vv: a traceback if logrotor fails.")
+@click.pass_context
+def history(
+    ctx: click.Context,
+    /,
+    config: str | None,
+    log: str | None,
+    since: str | None,
+    failed: bool,
+    last: int,
+    as_json: bool,
+    verbose: int,
+) -> int:
+    """Show what past runs did: each rotation with its reason, size before and after, duration and outcome.
+
+    The latest run comes last. With LOG (its path or name) only what concerns it. A rotation shows the size of the log,
+    of its archive, how many bytes of the log one byte of the archive holds, and the time that it took.
+    """
+    from logrotor.clock import local_now
+    from logrotor.observe.history import told
+
+    ctx.ensure_object(Session).verbosity = verbose
+    now = local_now()
+    begin = None if since is None else moment_or_age(since, now, "--since")
+    loaded = load(ctx)
+    become(loaded)
+    runs = told(loaded.state_dir, since=begin, log=None if log is None else _key(log), failed=failed)
+    shown = runs[-last:] if last else runs
+    if as_json:
+        streams.write_json(_in_json(shown, now.tzinfo))
+    else:
+        streams.write("\n".join(_lines(shown, len(runs), now.tzinfo, verbose=verbose > 0)))
+    return 0
+
+
+def moment_or_age(given: str, now: datetime, option: str) -> float:
+    """An option as epoch seconds: a moment, or how long ago."""
+    from logrotor.cli.plan import moment
+    from logrotor.config.quantities import duration
+
+    try:
+        return now.timestamp() - duration(given)
+    except ValueError:
+        return moment(given, option=option).timestamp()
+
+
+def _key(log: str) -> str:
+    """The path as the history has it, without symlinks on the way; a bare name that is no file here stays one."""
+    if "/" not in log and not os.path.lexists(log):
+        return log
+    directory, name = os.path.split(os.path.abspath(log))
+    return os.path.join(os.path.realpath(directory), name)
+
+
+# ---------------------------------------------------------------- text
+
+
+def _lines(shown: list[Told], known: int, zone: tzinfo | None, *, verbose: bool) -> list[str]:
+    if not shown:
+        return ["No such run in the history."]
+    hidden = known - len(shown)
+    lines = [f"({text.count(hidden, 'earlier run')}; -n 0 shows all)"] if hidden else []
+    for told in shown:
+        lines.append(_headline(told.run, zone))
+        lines += text.table(_rows(told, verbose=verbose), indent="    ")
+    return lines
+
+
+def _headline(run: PastRun, zone: tzinfo | None) -> str:
+    when = text.stamp(datetime.fromtimestamp(int(run.started), zone))
+    counts = ((run.rotated, "rotated"), (run.removed, "removed"), (run.deferred, "deferred"), (run.failed, "failed"))
+    what = ", ".join(f"{number} {word}" for number, word in counts if number) or "nothing rotated"
+    forced = " (forced)" if run.forced else ""
+    if run.ended is None:
+        return f"{when}  process {run.pid}: no end is recorded; it was killed, or goes on still{forced}"
+    return f"{when}  {what}; exit {run.exit}, {text.brief(run.ended - run.started)}{forced}"
+
+
+def _rows(told: Told, *, verbose: bool) -> list[tuple[str, str, str]]:
+    rows = [_rotation(rotation) for rotation in told.rotations]
+    others = [o for o in told.others if verbose or o.status == "failed"]
+    return rows + [_other(outcome) for outcome in others]
+
+
+def _rotation(rotation: Rotation) -> tuple[str, str, str]:
+    name = os.path.basename(rotation.log)
+    if rotation.status != "done":
+        return name, rotation.status, rotation.reason
+    sizes = text.size(rotation.bytes)
+    if rotation.archive_bytes is not None:
+        ratio = f" ({rotation.ratio:.1f}:1)" if rotation.ratio else ""
+        sizes += f" -> {text.size(rotation.archive_bytes)}{ratio}"
+    took = f" in {text.brief(rotation.seconds)}" if rotation.seconds is not None else ""
+    return name, "rotated", f"{sizes}{took}; {rotation.reason}"
+
+
+def _other(outcome: PastOutcome) -> tuple[str, str, str]:
+    why = outcome.reason or str(outcome.details.get("why", ""))
+    return os.path.basename(outcome.log), outcome.status, f"{outcome.action} {outcome.name}: {why}".rstrip(": ")
+
+
+# ---------------------------------------------------------------- JSON
+
+
+def _in_json(shown: list[Told], zone: tzinfo | None) -> dict[str, Any]:
+    from logrotor.model import as_json
+
+    def when(moment: float | None) -> str | None:
+        return None if moment is None else datetime.fromtimestamp(moment, zone).isoformat()
+
+    def run(told: Told) -> dict[str, Any]:
+        seconds = None if told.run.ended is None else round(told.run.ended - told.run.started, 3)
+        times = {"started": when(told.run.started), "ended": when(told.run.ended), "seconds": seconds}
+        rotations = [{**as_json(r), "ratio": r.ratio, "time": when(r.time)} for r in told.rotations]
+        others = [{**as_json(o), "time": when(o.time)} for o in told.others]
+        return {**as_json(told.run), **times, "rotations": rotations, "others": others}
+
+    return {"runs": [run(told) for told in shown]}

@@ -1,0 +1,173 @@
+"""The running workers and schedules, against the configuration."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from dataclasses import replace
+from functools import partial
+
+import logrotor
+from logrotor.clock import local_now
+from logrotor.disk.attempts import Attempts
+from logrotor.errors import LogrotorError
+from logrotor.jobs import running
+from logrotor.jobs.dispatch import period
+from logrotor.jobs.engine import open_engine
+from logrotor.jobs.running import Running
+from logrotor.jobs.site import Site, mask, open_site
+from logrotor.model import Check, Finding
+
+_RESTART = "restart it: it reads [queue] when it starts (--fix asks it to end, and its manager starts it anew)"
+
+
+def checks(site: Site) -> list[Check]:
+    return [
+        Check(id="queue.agreement", title="workers name the engine and the queue of the configuration",
+              look=lambda: agreement(site)),
+        Check(id="queue.arguments", title="workers run with the arguments that the configuration asks for",
+              look=lambda: arguments(site)),
+        Check(id="queue.single", title="one worker and one schedule", look=lambda: single(site)),
+        Check(id="queue.fresh", title="no worker is older than the configuration or the package",
+              look=lambda: fresh(site)),
+    ]  # fmt: skip
+
+
+def agreement(site: Site) -> Iterator[Finding]:
+    """The application queued to Redis while the worker read from the database: nobody saw it for days."""
+    for worker in running.look()[0]:
+        other = _site_of(worker)
+        if other is None:
+            if worker.config is None:
+                yield _hidden(worker)
+        elif other.queue == site.queue or _is_ours(worker, site):
+            yield from _differences(site, worker, other)
+
+
+def arguments(site: Site) -> Iterator[Finding]:
+    """Limits, queue, serializer and concurrency stand in the arguments; all are generated from the configuration."""
+    wanted = tuple(open_engine(site).worker().argv)
+    for worker in _ours(site)[0]:
+        found = worker.process.argv
+        if worker.engine != site.settings.engine or found[1:] == wanted[1:]:
+            continue
+        extra = [word for word in found[1:] if word not in wanted]
+        lacking = [word for word in wanted[1:] if word not in found]
+        yield Finding(
+            subject=worker.words,
+            problem=mask(f"its arguments differ; too many: {' '.join(extra) or 'none'}; "
+                         f"lacking: {' '.join(lacking) or 'none'}"),
+            why="a limit of the worker below that of the job ends it half-way, another serializer cannot read it, and "
+            "more tries than the job has are never made",
+            advice="start it with: logrotor queue worker; logrotor queue unit prints a program for it",
+            would=f"ask process {worker.pid} to end",
+            mend=partial(running.restart, worker, site.settings.job.stop_wait),
+        )  # fmt: skip
+
+
+def single(site: Site) -> Iterator[Finding]:
+    workers, schedules = _ours(site)
+    if not workers:
+        yield Finding(
+            subject=site.queue, problem="no worker of this queue runs on this host",
+            why="jobs are queued, and nobody does them", advice="logrotor queue unit --supervisor (or --systemd) "
+            "prints the program that runs one",
+        )  # fmt: skip
+    if len(workers) > 1:
+        yield Finding(
+            subject=site.queue, problem="several workers: " + ", ".join(worker.words for worker in workers),
+            why="one job is done at a time in any case; the others only find it busy", advice="stop all but one",
+        )  # fmt: skip
+    if len(schedules) > 1:
+        yield Finding(
+            subject=site.queue, problem="several schedules: " + ", ".join(each.words for each in schedules),
+            why="each tick is queued several times", advice="stop all but one",
+        )  # fmt: skip
+    if not schedules and not _has_ticked(site):
+        yield Finding(
+            subject=site.queue, problem="no schedule runs, and no job has come for two ticks",
+            why="nothing is rotated", advice="run the worker with --schedule, or logrotor queue schedule, or "
+            "logrotor queue dispatch from cron",
+        )  # fmt: skip
+
+
+def fresh(site: Site) -> Iterator[Finding]:
+    """Old code ran old jobs after a deploy."""
+    package = os.stat(logrotor.__file__).st_mtime
+    config = max((os.stat(file).st_mtime for file in site.config.files), default=0.0)
+    workers, schedules = _ours(site)
+    for each in (*workers, *schedules):
+        newer = "the package" if package > each.process.started + 1 else "the configuration"
+        if max(package, config) > each.process.started + 1:
+            yield Finding(
+                subject=each.words, problem=f"was started before {newer} changed",
+                why="a job runs with the code and the configuration of now, but the worker around it does not: "
+                "engine, URL, queue and limits are those of then", advice=_RESTART,
+                would=f"ask process {each.pid} to end",
+                mend=partial(running.restart, each, site.settings.job.stop_wait),
+            )  # fmt: skip
+
+
+# ---------------------------------------------------------------- whose they are
+
+
+def _ours(site: Site) -> tuple[list[Running], list[Running]]:
+    workers, schedules = running.look()
+    return [w for w in workers if _is_ours(w, site)], [s for s in schedules if _is_ours(s, site)]
+
+
+def _is_ours(process: Running, site: Site) -> bool:
+    return process.config is not None and os.path.realpath(process.config) == os.path.realpath(site.file)
+
+
+def _site_of(worker: Running) -> Site | None:
+    """The queue that it was started for, in its own environment."""
+    if worker.config is None or worker.environ is None:
+        return None
+    try:
+        return open_site(worker.config, worker.environ)
+    except (LogrotorError, OSError):
+        return None
+
+
+def _differences(site: Site, worker: Running, other: Site) -> Iterator[Finding]:
+    found = replace(other, settings=replace(other.settings, engine=worker.engine or other.settings.engine))
+    if found.settings.engine != site.settings.engine:
+        problem = f"works with {found.settings.engine}, and jobs are queued with {site.settings.engine}"
+    elif _url(other) != _url(site):
+        problem = f"works on {mask(_url(other))}, and jobs are queued to {site.shown_url}"
+    elif not _is_ours(worker, site):
+        problem = f"works on the queue {site.queue} with another configuration, {other.file}"
+    else:
+        return
+    yield Finding(
+        subject=worker.words,
+        problem=problem,
+        why="jobs that are queued here never reach it, or reach it and are refused",
+        advice=f"start it with the configuration {site.file} and the same environment as what dispatches",
+        would=f"ask process {worker.pid} to end",
+        mend=partial(running.restart, worker, site.settings.job.stop_wait),
+    )
+
+
+def _url(site: Site) -> str:
+    try:
+        return site.url
+    except LogrotorError as error:
+        return str(error)
+
+
+def _hidden(worker: Running) -> Finding:
+    return Finding(
+        subject=worker.words,
+        problem="its environment may not be seen, so it is unknown which configuration it has",
+        why="a worker on another queue would go unseen",
+        advice="run the doctor as its user, or as root",
+    )
+
+
+def _has_ticked(site: Site) -> bool:
+    """Whether a job has come lately: a schedule may run on another machine, or in cron."""
+    now = local_now()
+    horizon = 2 * period(site.settings.schedule, now) + site.settings.job.timeout
+    return bool(Attempts(site.config.state_dir).since(now.timestamp() - horizon))

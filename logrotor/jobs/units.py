@@ -1,0 +1,115 @@
+"""The supervisor program and the systemd unit that fit a configuration. Text only; nothing is installed."""
+
+from __future__ import annotations
+
+import math
+import os
+import shlex
+import sys
+from collections.abc import Sequence
+
+from logrotor.jobs.site import Site
+
+
+def command(site: Site) -> list[str]:
+    """What both of them start: worker and schedule in one."""
+    script = os.path.join(os.path.dirname(sys.executable), "logrotor")
+    start = [script] if os.access(script, os.X_OK) else [sys.executable, "-P", "-m", "logrotor"]
+    return [*start, "queue", "worker", "--schedule", "-c", site.file]
+
+
+def supervisor_program(site: Site, *, user: str, log: str | None = None) -> str:
+    """A ``[program:...]`` section; ``log``: a file that logrotor rotates, so that supervisord must not."""
+    job = site.settings.job
+    lines = [
+        f"; Worker and schedule of {site.file}",
+        *_secret(site, ";", "the environment of supervisord, or environment=... in a file that only it may read"),
+        f"[program:{site.settings.name}]",
+        f"command = {_percent(shlex.join(command(site)))}",
+        "process_name = %(program_name)s",
+        "numprocs = 1",
+        "directory = /",
+        f"user = {_percent(user)}",
+        "priority = 999",
+        "autostart = true",
+        "autorestart = true",
+        "startsecs = 5",
+        "startretries = 10",
+        "exitcodes = 0",
+        "stopsignal = TERM",
+        f"; An attempt may take {job.timeout:g} s and {job.grace:g} s more.",
+        f"stopwaitsecs = {math.ceil(job.stop_wait)}",
+        "; logrotor passes TERM on to its worker; a second TERM would end the job at work.",
+        "stopasgroup = false",
+        "killasgroup = true",
+        "redirect_stderr = true",
+        *_logfile(log),
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def systemd_unit(site: Site, *, user: str) -> str:
+    """A service unit."""
+    job = site.settings.job
+    lines = [
+        f"# Worker and schedule of {site.file}",
+        *_secret(site, "#", "the file that EnvironmentFile= names, of mode 0600"),
+        "[Unit]",
+        f"Description=logrotor: rotation jobs on the queue {site.queue}",
+        "After=network-online.target",
+        "Wants=network-online.target",
+        "",
+        "[Service]",
+        "Type=exec",
+        f"ExecStart={_quoted(command(site))}",
+        f"User={user}",
+        *(["EnvironmentFile=/etc/logrotor/queue.env"] if _variable(site) else []),
+        "Restart=always",
+        "RestartSec=5",
+        "# TERM to the first process only: it passes it on; then KILL to all.",
+        "KillMode=mixed",
+        "KillSignal=SIGTERM",
+        f"TimeoutStopSec={math.ceil(job.stop_wait)}",
+        "NoNewPrivileges=true",
+        "# Attempts are processes of their own, so the worker does not grow; this is for all of them.",
+        "MemoryMax=512M",
+        "",
+        "[Install]",
+        "WantedBy=multi-user.target",
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def _logfile(log: str | None) -> Sequence[str]:
+    if log is None:
+        return ("stdout_logfile = AUTO",)
+    return (
+        f"stdout_logfile = {_percent(os.path.abspath(log))}",
+        "; logrotor rotates it: supervisord must not.",
+        "stdout_logfile_maxbytes = 0",
+    )
+
+
+def _variable(site: Site) -> str | None:
+    written = site.settings.url or ""
+    return written.removeprefix("env:") if written.startswith("env:") else None
+
+
+def _secret(site: Site, mark: str, where: str) -> list[str]:
+    name = _variable(site)
+    return [f"{mark} {name} must be set in {where}."] if name else []
+
+
+def _percent(text: str) -> str:
+    """supervisord expands %(names)s."""
+    return text.replace("%", "%%")
+
+
+def _quoted(argv: Sequence[str]) -> str:
+    """systemd.service(5), COMMAND LINES: quotes and backslashes; % and $ are doubled."""
+    return " ".join(_systemd_word(word) for word in argv)
+
+
+def _systemd_word(word: str) -> str:
+    word = word.replace("%", "%%").replace("$", "$$").replace("\\", "\\\\")
+    return word if word and not set(word) & set(" \t'\";") else '"' + word.replace('"', '\\"') + '"'

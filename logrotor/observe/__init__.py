@@ -1,0 +1,1 @@
+"""To see what is: history, status, forecast, the doctor. Reads; what it mends, it mends through disk/."""

@@ -1,0 +1,68 @@
+"""What a monitoring system should be told: thresholds against a status. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from logrotor.observe.status import LogStatus, Status
+
+HOUR = 3600.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Thresholds:
+    """From when on something is told. Times in seconds."""
+
+    no_run: float = HOUR  # since the last run: the dead man's switch
+    overdue: float = HOUR  # a log that should have rotated and did not
+    failures: int = 3  # in a row, of the runs or of one log
+    pending: float = 24 * HOUR  # an archive whose writer does not let go, since its log's rotation
+    full_within: float = 24 * HOUR
+
+
+def attention(status: Status, limits: Thresholds) -> list[str]:
+    """Everything that passes a threshold, in words; empty: all is well."""
+    told = [*_runs(status, limits)]
+    for log in status.logs:
+        told += [f"{log.path}: {what}" for what in _log(log, status.now, limits)]
+    for system in status.file_systems:
+        if system.full_on is not None and system.full_on - status.now < timedelta(seconds=limits.full_within):
+            told.append(f"{system.mount}: full in {_span(status.now, system.full_on)} at the present pace")
+    return [*told, *status.problems]
+
+
+def _runs(status: Status, limits: Thresholds) -> Iterator[str]:
+    if status.last_run is None:
+        yield "no run is known: does a cron line, timer or worker start logrotor?"
+    elif _longer(status.last_run, status.now, limits.no_run):
+        yield f"no run for {_span(status.last_run, status.now)}: does a cron line, timer or worker start logrotor?"
+    if status.failed_runs >= limits.failures:
+        yield f"the last {status.failed_runs} runs with something to do failed"
+
+
+def _log(log: LogStatus, now: datetime, limits: Thresholds) -> Iterator[str]:
+    if log.refused is not None:
+        yield f"refused: {log.refused}"
+    if log.failures >= limits.failures:
+        yield f"failed in {log.failures} runs in a row: {log.last_outcome or 'see logrotor history'}"
+    if log.due and log.due_since is not None and _longer(log.due_since, now, limits.overdue):
+        yield f"should have been rotated {_span(log.due_since, now)} ago: {log.reason}"
+    elif log.due and log.due_since is None and log.max_size and (log.size or 0) > 2 * log.max_size:
+        yield f"twice as large as max_size and not rotated: {log.reason}"
+    if log.pending and log.last_rotation is not None and _longer(log.last_rotation, now, limits.pending):
+        waiting = log.pending[0]
+        yield f"{waiting.name} waits since {_span(log.last_rotation, now)}: {waiting.reason}"
+
+
+def _longer(begin: datetime, end: datetime, limit: float) -> bool:
+    return end.timestamp() - begin.timestamp() > limit
+
+
+def _span(begin: datetime, end: datetime) -> str:
+    seconds = end.timestamp() - begin.timestamp()
+    for length, unit in ((86400, "d"), (3600, "h"), (60, "min")):
+        if seconds >= 2 * length:
+            return f"{seconds / length:.0f} {unit}"
+    return f"{max(0.0, seconds):.0f} s"

@@ -1,0 +1,43 @@
+"""Is the clock right, as far as files and history can tell?"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import UTC, datetime
+
+from logrotor.model import Check, Finding
+from logrotor.observe.site import Site
+
+SLACK = 120.0  # seconds; network file systems have a clock of their own
+FIRST = datetime(2026, 1, 1, tzinfo=UTC)  # no logrotor is older
+
+
+def checks(site: Site) -> list[Check]:
+    return [Check(id="clock.time", title="the clock agrees with files and history", look=lambda: time(site))]
+
+
+def time(site: Site) -> Iterator[Finding]:
+    if site.now < FIRST:
+        yield _finding("clock", f"it is {site.now.date()}, before logrotor was written")
+        return
+    latest = max((run.started for run in site.runs), default=0.0)
+    if latest > site.now.timestamp() + SLACK:
+        yield _finding("history", f"its last run began on {_shown(site, latest)}, which is to come")
+    for facts in site.survey.logs:
+        live = facts.family.live
+        if live is not None and live.mtime > site.now.timestamp() + SLACK:
+            yield _finding(facts.path, f"was last written on {_shown(site, live.mtime)}, which is to come")
+
+
+def _shown(site: Site, when: float) -> str:
+    moment = site.moment(when)
+    return "a day beyond the calendar" if moment is None else moment.isoformat(" ", "seconds")
+
+
+def _finding(subject: str, problem: str) -> Finding:
+    return Finding(
+        subject=subject,
+        problem=problem,
+        why="schedules and max_age go by the clock: logs are rotated, and archives removed, too early or too late",
+        advice="is the clock synchronized (timedatectl)? If it is right now: touch the file, or wait",
+    )

@@ -1,0 +1,128 @@
+"""The logs and what lies beside them: refused ones, modes, leftovers, files that no rule claims."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections import defaultdict
+from collections.abc import Iterable, Iterator
+from functools import partial
+
+from logrotor.act import retire
+from logrotor.decide.facts import Directory, LogFacts
+from logrotor.disk import mend
+from logrotor.disk.directories import Directories
+from logrotor.disk.walk import user_name
+from logrotor.model import Check, DropTemp, Entry, Finding, Method
+from logrotor.observe.site import Site
+
+_DATE = re.compile(r"(?<![0-9])(?:19|20)[0-9]{2}-?[01][0-9]-?[0-3][0-9]")
+_PACKED = (".gz", ".bz2", ".xz", ".zst", ".Z", ".lz4")
+
+
+def checks(site: Site) -> list[Check]:
+    return [
+        Check(id="logs.refused", title="every log can be taken", look=lambda: refused(site)),
+        Check(id="logs.modes", title="live logs have the mode of their rule", look=lambda: modes(site)),
+        Check(id="logs.leftovers", title="no interrupted run left anything", look=lambda: leftovers(site)),
+        Check(id="logs.unclaimed", title="every dated file belongs to a rule", look=lambda: unclaimed(site)),
+    ]
+
+
+def refused(site: Site) -> Iterator[Finding]:
+    for facts in site.survey.logs:
+        why = site.plans[facts.path].refused
+        if why is None or facts.directory.problem is not None:  # a directory is told once, by its own check
+            continue
+        what, _, advice = why.removeprefix(f"{facts.path}: ").rpartition("; ")
+        yield Finding(
+            subject=facts.path,
+            problem=what or why,
+            why="it is not rotated, and grows until the disk is full; every run ends with exit 1",
+            advice=advice or "correct that",
+        )
+
+
+def modes(site: Site) -> Iterator[Finding]:
+    for facts in site.survey.logs:
+        live, wanted = facts.family.live, facts.spec.create_mode
+        if live is None or not live.is_regular or not facts.spec.create or facts.spec.method is Method.COPYTRUNCATE:
+            continue
+        if live.stat.st_mode & 0o7777 != wanted:
+            yield _mode(facts, live, wanted)
+
+
+def _mode(facts: LogFacts, live: Entry, wanted: int) -> Finding:
+    command = f"chmod {wanted:04o} {facts.path}"
+    ours = live.stat.st_uid == os.geteuid()
+    by = "" if ours else f" (as {user_name(live.stat.st_uid)})"
+    return Finding(
+        subject=facts.path,
+        problem=f"mode {live.stat.st_mode & 0o7777:04o}, but create_mode = {wanted:04o}",
+        why="the next rotation replaces it with one of create_mode: who writes or reads it now may be locked out then",
+        advice=f'{command}{by}, or create_mode = "{live.stat.st_mode & 0o777:04o}" in rule {facts.spec.name}',
+        would=command,
+        mend=partial(mend.set_mode, facts.path, wanted, live.id) if ours else None,
+    )
+
+
+# ---------------------------------------------------------------- what lies beside
+
+
+def leftovers(site: Site) -> Iterator[Finding]:
+    for facts in site.survey.logs:
+        plan = site.plans[facts.path]
+        for step in plan.recover:
+            name = getattr(step, "name", None) or f".{facts.base}.new"
+            yield Finding(
+                subject=os.path.join(facts.directory.resolved, name),
+                problem=f"left by an interrupted run: {getattr(step, 'reason', '') or 'to be finished'}",
+                why="it takes up room, and if it stays no run has come since, or none that could finish it",
+                advice="logrotor run finishes or drops it; is another run at work just now?",
+                would=f"remove {name}, unless a run works on it or it is no longer that file",
+                mend=partial(_drop, site, step) if isinstance(step, DropTemp) else None,
+            )
+
+
+def _drop(site: Site, step: DropTemp) -> str:
+    with Directories(site.survey.directories) as dirs:
+        retire.drop_temp(dirs, step)
+    return f"removed {os.path.join(step.directory, step.name)}"
+
+
+def unclaimed(site: Site) -> Iterator[Finding]:
+    """Files with a date in their name, archives and temps of logs, that nobody will ever remove."""
+    claimed = {(facts.directory.resolved, facts.base) for facts in site.survey.logs}
+    places = {facts.directory.resolved: facts.directory for facts in site.survey.logs}
+    archived = {d.resolved for facts in site.survey.logs for d in facts.elsewhere}
+    for place, directory in sorted(places.items()):
+        if place not in archived:
+            yield from _strays(place, _entries(directory, {base for where, base in claimed if where == place}))
+
+
+def _entries(directory: Directory, claimed: set[str]) -> Iterator[Entry]:
+    for base, family in directory.families.items():
+        if base not in claimed:
+            live = [family.live] if family.live is not None and _DATE.search(family.live.name) else []
+            rest = [archive.entry for archive in family.archives] + family.temps
+            yield from (entry for entry in (*live, *rest) if entry.is_regular)
+
+
+def _strays(place: str, entries: Iterable[Entry]) -> Iterator[Finding]:
+    """One finding for all files of one series."""
+    series: dict[str, list[Entry]] = defaultdict(list)
+    for entry in entries:
+        series[_DATE.sub("*", _unpacked(entry.name))].append(entry)
+    for pattern, members in sorted(series.items()):
+        count, total = len(members), sum(entry.size for entry in members)
+        yield Finding(
+            subject=os.path.join(place, pattern),
+            problem=f"{count} dated or archived {'file' if count == 1 else 'files'}, {total} bytes, of no rule",
+            why="logrotor never touches what no rule claims: if nothing else removes them they stay for ever",
+            advice="leave them if their program removes them; else remove them, or claim them by paths",
+        )
+
+
+def _unpacked(name: str) -> str:
+    stem, dot, suffix = name.rpartition(".")
+    return stem if f"{dot}{suffix}" in _PACKED else name

@@ -1,0 +1,62 @@
+"""Does anything run logrotor: a cron line, a timer, a supervised loop, a worker? The last run is the best witness."""
+
+from __future__ import annotations
+
+import glob
+import os
+import pwd
+from collections.abc import Iterator, Sequence
+
+from logrotor.disk.walk import user_name
+from logrotor.model import Check, Finding
+from logrotor.observe.site import Site
+
+HOUR = 3600.0
+LONGEST = 8 * 86400.0  # nobody runs it less often than once a week
+PLACES = (
+    "/etc/crontab", "/etc/cron.d/*", "/etc/cron.*ly/*", "/var/spool/cron/crontabs/{user}", "/var/spool/cron/{user}",
+    "/etc/systemd/system/*.service", "/usr/lib/systemd/system/*.service", "/etc/systemd/user/*.service",
+    "{home}/.config/systemd/user/*.service", "/etc/supervisor/conf.d/*.conf", "/etc/supervisord.conf",
+)  # fmt: skip
+
+
+def checks(site: Site) -> list[Check]:
+    return [Check(id="schedule.runs", title="logrotor is run", look=lambda: runs(site))]
+
+
+def runs(site: Site, places: Sequence[str] = PLACES) -> Iterator[Finding]:
+    age = None if site.last_run is None else site.now.timestamp() - site.last_run
+    if age is not None and age < HOUR:
+        return
+    found = named_in(places)
+    if age is not None and found and age < LONGEST:
+        return  # once a day or a week, it may be
+    seen = f"; named in {', '.join(found)}" if found else ", and no cron line, timer or supervised program names it"
+    yield Finding(
+        subject="logrotor",
+        problem=("no run is known" if age is None else f"the last run was {_span(age)} ago") + seen,
+        why="logs that nobody rotates grow until the disk is full",
+        advice="is cron, systemd or supervisord running, and as this user? see its log" if found else
+        "crontab -e: * * * * * logrotor run -c FILE (or a timer, or a queue); a line in place that may not be read "
+        "here shows by the next run",
+    )  # fmt: skip
+
+
+def named_in(places: Sequence[str]) -> list[str]:
+    """The files that name logrotor outside of a comment; those that may not be read are left out."""
+    user = user_name(os.geteuid())
+    home = next((entry.pw_dir for entry in pwd.getpwall() if entry.pw_uid == os.geteuid()), "/nonexistent")
+    paths = (path for place in places for path in sorted(glob.glob(place.format(user=user, home=home))))
+    return [path for path in paths if _names_it(path)]
+
+
+def _names_it(path: str) -> bool:
+    try:
+        with open(path, encoding="utf-8", errors="replace") as file:
+            return any("logrotor" in line and not line.lstrip().startswith(("#", ";")) for line in file)
+    except OSError:
+        return False
+
+
+def _span(seconds: float) -> str:
+    return f"{seconds / 86400:.0f} days" if seconds >= 2 * 86400 else f"{seconds / HOUR:.0f} hours"

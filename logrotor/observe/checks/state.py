@@ -1,0 +1,117 @@
+"""The state directory, its lock and its history: there, ours, private, whole."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from functools import partial
+
+from logrotor.disk import history, mend, state
+from logrotor.disk.walk import user_name
+from logrotor.errors import StateError
+from logrotor.model import Check, FileId, Finding
+from logrotor.observe.site import Site
+
+_PRIVATE = "what lies there is trusted: whoever may write it decides what is rotated, and may hold the lock for ever"
+
+
+def checks(site: Site) -> list[Check]:
+    return [
+        Check(id="state.directory", title="the state directory is ours alone", look=lambda: directory(site)),
+        Check(id="state.files", title="lock, history and last-run are ours alone", look=lambda: files(site)),
+        Check(id="state.history", title="the history is whole", look=lambda: whole(site)),
+    ]
+
+
+def directory(site: Site) -> Iterator[Finding]:
+    path, origin = site.config.state_dir, site.config.state_dir_origin
+    try:
+        if os.path.isdir(path) and os.stat(path).st_mode & 0o077:
+            yield too_open(path, 0o700)
+            return
+        state.refuse_unusable(path, origin)
+    except FileNotFoundError:
+        yield from _creatable(path, origin)
+    except StateError as error:
+        yield _unusable(path, str(error))
+
+
+def _creatable(path: str, origin: str) -> Iterator[Finding]:
+    try:
+        state.refuse_uncreatable(path, origin)
+    except StateError as error:
+        yield _unusable(path, str(error))
+
+
+def _unusable(path: str, problem: str) -> Finding:
+    what, _, advice = problem.rpartition("; ")
+    return Finding(
+        subject=path, problem=what or problem, why="no run can begin: every one ends with exit 2", advice=advice
+    )
+
+
+def files(site: Site) -> Iterator[Finding]:
+    for name in (state.LOCK, state.HISTORY, state.LAST_RUN):
+        path = os.path.join(site.config.state_dir, name)
+        try:
+            status = os.lstat(path)
+            state.refuse_odd(path)
+        except FileNotFoundError:
+            continue
+        except StateError as error:
+            yield _unusable(path, str(error))
+            continue
+        if status.st_uid not in (0, os.geteuid()):
+            yield _strangers(path, status.st_uid)
+        elif status.st_mode & 0o077 and name != state.LAST_RUN:
+            yield too_open(path, 0o600)
+
+
+def _strangers(path: str, owner: int) -> Finding:
+    us = user_name(os.geteuid())
+    return Finding(
+        subject=path,
+        problem=f"belongs to {user_name(owner)}, but logrotor runs as {us} now",
+        why="the one who owns it and the others lock each other out, and know nothing of each other's rotations",
+        advice=f"run logrotor always as one user; as root, give it back: chown {us} {path}",
+    )
+
+
+def too_open(path: str, mode: int) -> Finding:
+    """Others may do too much with it; we can mend it if it is ours."""
+    status = os.lstat(path)
+    command = f"chmod {mode:04o} {path}"
+    ours = status.st_uid == os.geteuid()
+    return Finding(
+        subject=path,
+        problem=f"mode {status.st_mode & 0o777:04o}: others may come in",
+        why=_PRIVATE,
+        advice=command,
+        would=command,
+        mend=partial(mend.set_mode, path, mode, FileId(status.st_dev, status.st_ino)) if ours else None,
+    )
+
+
+def whole(site: Site) -> Iterator[Finding]:
+    path = os.path.join(site.config.state_dir, state.HISTORY)
+    why = "without it the time of the last rotation is guessed, and what happened before is not known; no log is lost"
+    problem = site.memory.note
+    try:
+        problem = problem or history.problem_with(site.config.state_dir)
+    except StateError as error:
+        problem = str(error)
+    if problem is not None:
+        again = "nothing: the next run that has something to do sets it aside and begins a new one"
+        yield Finding(subject=path, problem=problem, why=why, advice=again)
+    for name in sorted(_names(site.config.state_dir)):
+        if name.startswith(f"{state.HISTORY}.damaged-"):
+            aside = os.path.join(site.config.state_dir, name)
+            advice = f"find out why (a full disk? a broken one?), then: rm {aside}"
+            yield Finding(subject=aside, problem="a damaged history that a run set aside", why=why, advice=advice)
+
+
+def _names(path: str) -> list[str]:
+    try:
+        return os.listdir(path)
+    except FileNotFoundError:
+        return []

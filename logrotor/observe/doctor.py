@@ -1,0 +1,71 @@
+"""Run checks, and mend what they find. Knows no single check, and prints nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+
+from logrotor.disk.snapshot import message
+from logrotor.errors import LogrotorError, UnknownSelection
+from logrotor.model import Check, Finding
+
+
+@dataclass(frozen=True, slots=True)
+class Examined:
+    """A check that was run, and what it found, in its order."""
+
+    check: Check
+    findings: tuple[Finding, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Mended:
+    """How mending ended: what was done, or why it could not be."""
+
+    done: bool
+    told: str
+
+
+def choose(checks: Iterable[Check], only: Sequence[str]) -> list[Check]:
+    """The checks whose id begins with one of ``only``; all without. Raises UnknownSelection for one that fits none."""
+    known = list(checks)
+    for wanted in only:
+        if not any(check.id.startswith(wanted) for check in known):
+            ids = ", ".join(check.id for check in known)
+            raise UnknownSelection(f"{wanted}: no check has an id that begins so; there are: {ids}")
+    return [check for check in known if not only or check.id.startswith(tuple(only))]
+
+
+def examine(checks: Iterable[Check]) -> Iterator[Examined]:
+    """Run one check after the other. One that cannot look is a finding itself, and the others go on."""
+    for check in checks:
+        yield Examined(check, _look(check))
+
+
+def _look(check: Check) -> tuple[Finding, ...]:
+    try:
+        return tuple(check.look())
+    except (LogrotorError, OSError) as error:
+        return (_blind(check, message(error, check.id), "make it readable for this user, then run this check again"),)
+    except Exception as error:  # a bug in one check must not hide what the others see
+        bug = f"unexpected {type(error).__name__}: {error}"
+        return (_blind(check, bug, "this is a bug, please report it"),)
+
+
+def _blind(check: Check, what: str, advice: str) -> Finding:
+    return Finding(
+        subject=check.id,
+        problem=f"could not be checked: {what}",
+        why=f'nobody knows whether "{check.title}" holds',
+        advice=advice,
+    )
+
+
+def mend(finding: Finding) -> Mended:
+    """Mend what can be mended. A failure is told, not raised: the next finding may be mended all the same."""
+    if finding.mend is None:
+        return Mended(False, "cannot be mended safely")
+    try:
+        return Mended(True, finding.mend())
+    except (LogrotorError, OSError) as error:
+        return Mended(False, message(error, finding.subject))

@@ -1,0 +1,80 @@
+"""When will a log be due, and a file system full? Pure: from past rotations, what is there now, and the time."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from logrotor.model import LogSpec
+
+_RECENT = 8  # rotations that are looked back on: a rate of last year says little
+_POINTS = 3  # fewer tell nothing
+_FAR = 10 * 365 * 86400.0  # a date beyond is no forecast
+
+
+@dataclass(frozen=True, slots=True)
+class Point:
+    """One past rotation: when, and how many bytes the log had."""
+
+    time: float
+    bytes: int
+
+
+def rate(rotations: Sequence[Point], size: int | None, now: float) -> float | None:
+    """Bytes a second that a log is written, from its rotations (oldest first) and its size now; None: unknown.
+
+    The first rotation only says when counting begins: what it holds was written at a pace nobody saw.
+    """
+    known = [point for point in rotations if point.time <= now][-_RECENT:]
+    points = len(known) + (size is not None)
+    if points < _POINTS or not known or now <= known[0].time:
+        return None
+    end = now if size is not None else known[-1].time
+    written = sum(point.bytes for point in known[1:]) + (size or 0)
+    return written / (end - known[0].time) if end > known[0].time else None
+
+
+def due_by_size(size: int, limit: int, pace: float | None, now: float) -> float | None:
+    """When the log will be larger than ``limit``; None: unknown, or never at this pace."""
+    if pace is None or pace <= 0:
+        return None
+    moment = now + (limit - size) / pace
+    return moment if moment - now < _FAR else None
+
+
+@dataclass(frozen=True, slots=True)
+class Growth:
+    """How a log with its archives grows: bytes a second on the disk, until retention holds it at ``room`` more."""
+
+    pace: float
+    room: float | None  # None: without a limit
+
+
+def growth(spec: LogSpec, *, pace: float, ratio: float, archives: Sequence[int], size: int) -> Growth:
+    """``pace``: of the log; ``ratio``: bytes of an archive per byte of log; ``archives``: their sizes."""
+    on_disk = pace * ratio
+    kept = sum(archives)
+    limits = [limit - kept for limit in _limits(spec, on_disk, ratio, archives) if limit is not None]
+    live = max(0.0, (spec.max_size or size) - size)
+    return Growth(on_disk, max(0.0, min(limits)) + live if limits else None)
+
+
+def _limits(spec: LogSpec, on_disk: float, ratio: float, archives: Sequence[int]) -> Iterable[float | None]:
+    """What the archives of a log come to at most, by each limit of its rule."""
+    usual = sum(archives) / len(archives) if archives else (spec.max_size or 0) * ratio
+    yield spec.backup_count * usual if spec.backup_count is not None and usual else None
+    yield spec.max_total_size
+    yield on_disk * spec.max_age if spec.max_age is not None else None
+
+
+def full_on(free: int, growths: Iterable[Growth], now: float) -> float | None:
+    """When the free bytes are used up by logs that grow so; None: retention stops them before."""
+    growing = [each for each in growths if each.pace > 0]
+    stops = sorted((each.room / each.pace, each.pace) for each in growing if each.room is not None)
+    left, at, pace = float(free), 0.0, sum(each.pace for each in growing)
+    for stop, slower in [*stops, (_FAR, 0.0)]:
+        used = pace * (stop - at)
+        if pace > 0 and used >= left:
+            return now + at + left / pace
+        left, at, pace = left - used, stop, pace - slower
+    return None

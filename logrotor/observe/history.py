@@ -1,0 +1,134 @@
+"""What past runs did: rotations put together from their steps, and runs with what belongs to them."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+
+from logrotor.disk import history
+from logrotor.model import PastOutcome, PastRun
+
+TAKES = frozenset({"take", "copytruncate"})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rotation:
+    """One rotation of one log, from the take to the finished archive, which may have come in a later run."""
+
+    run: int
+    time: float
+    log: str
+    status: str  # "done", "failed", "deferred"
+    reason: str  # why it was due, or why it failed
+    bytes: int | None = None  # of the log
+    archive_bytes: int | None = None  # None: not compressed (yet)
+    lines: int | None = None
+    seconds: float | None = None
+
+    @property
+    def ratio(self) -> float | None:
+        """How many bytes of the log one byte of the archive holds."""
+        return self.bytes / self.archive_bytes if self.bytes and self.archive_bytes else None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Told:
+    """One run with its rotations, and the other steps that it made."""
+
+    run: PastRun
+    rotations: tuple[Rotation, ...]
+    others: tuple[PastOutcome, ...]
+
+    @property
+    def failed(self) -> bool:
+        return self.run.exit not in (None, 0) or self.was_cut_off
+
+    @property
+    def was_cut_off(self) -> bool:
+        """It never said that it ended: it was killed, or goes on still."""
+        return self.run.ended is None
+
+
+def told(state_dir: str, *, since: float | None = None, log: str | None = None, failed: bool = False) -> list[Told]:
+    """The runs, the oldest first; of one log, or only those that failed. Raises StateError."""
+    runs = history.past_runs(state_dir, since)
+    outcomes = history.past_outcomes(state_dir, since)
+    if log is not None:
+        outcomes = [outcome for outcome in outcomes if concerns(outcome, log)]
+        touched = {outcome.run for outcome in outcomes}
+        runs = [run for run in runs if run.id in touched]
+    found = _joined(runs, outcomes)
+    return [_failures(each) for each in found if each.failed] if failed else found
+
+
+def concerns(outcome: PastOutcome, log: str) -> bool:
+    """Is the outcome about this log? ``log``: its path, or its bare name."""
+    logs = [outcome.log, *outcome.details.get("logs", ())]
+    return log in logs or log in map(os.path.basename, logs)
+
+
+def rotations(outcomes: Iterable[PastOutcome]) -> list[Rotation]:
+    """Takes, each joined with the compression of the very file that it moved aside; the oldest first."""
+    found: list[Rotation] = []
+    taken: dict[tuple[str, int], int] = {}
+    for outcome in outcomes:
+        if outcome.action in TAKES and outcome.status != "skipped":
+            inode = outcome.details.get("inode")
+            if isinstance(inode, int):
+                taken[outcome.log, inode] = len(found)
+            found.append(_taken(outcome))
+        elif outcome.action == "compress" and outcome.status == "done":
+            index = taken.pop((outcome.log, outcome.details.get("source", -1)), None)
+            if index is not None:
+                found[index] = _compressed(found[index], outcome)
+    return found
+
+
+def _taken(outcome: PastOutcome) -> Rotation:
+    details = outcome.details
+    return Rotation(
+        run=outcome.run,
+        time=outcome.time,
+        log=outcome.log,
+        status=outcome.status,
+        reason=outcome.reason or str(details.get("why", "")),
+        bytes=details.get("bytes"),
+        seconds=details.get("seconds"),
+    )
+
+
+def _compressed(rotation: Rotation, outcome: PastOutcome) -> Rotation:
+    details = outcome.details
+    # The log may have grown between the plan, which told its size, and the take.
+    return replace(
+        rotation,
+        bytes=details.get("bytes", rotation.bytes),
+        archive_bytes=details.get("bytes_out"),
+        lines=details.get("lines"),
+        seconds=round((rotation.seconds or 0.0) + (details.get("seconds") or 0.0), 3),
+    )
+
+
+def _joined(runs: Iterable[PastRun], outcomes: Iterable[PastOutcome]) -> list[Told]:
+    outcomes = list(outcomes)
+    by_run: dict[int, tuple[list[Rotation], list[PastOutcome]]] = {}
+    for rotation in rotations(outcomes):
+        by_run.setdefault(rotation.run, ([], []))[0].append(rotation)
+    for outcome in outcomes:
+        if outcome.action not in TAKES:
+            by_run.setdefault(outcome.run, ([], []))[1].append(outcome)
+    nothing: tuple[list[Rotation], list[PastOutcome]] = ([], [])
+    return [
+        Told(run=run, rotations=tuple(by_run.get(run.id, nothing)[0]), others=tuple(by_run.get(run.id, nothing)[1]))
+        for run in runs
+    ]
+
+
+def _failures(each: Told) -> Told:
+    """Only what failed of it."""
+    return Told(
+        run=each.run,
+        rotations=tuple(r for r in each.rotations if r.status == "failed"),
+        others=tuple(o for o in each.others if o.status == "failed"),
+    )

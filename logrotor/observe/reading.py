@@ -1,0 +1,139 @@
+"""Read a log across its archives, oldest first, byte for byte; and find the log that a name means."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass
+
+from logrotor.decide.facts import LogFacts
+from logrotor.decide.slots import newest_first, time_of
+from logrotor.disk import codecs
+from logrotor.disk.logdir import LogDir
+from logrotor.errors import Refused, Stale, UnknownSelection
+from logrotor.model import Codec, Entry, Method
+from logrotor.observe.site import Site
+from logrotor.observe.status import archives_of
+
+_TRIES = 5  # a run may rename everything while the files are opened
+
+
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """A file that holds a part of the log. ``rotated``: when it was set aside; None for the live log."""
+
+    directory: str
+    entry: Entry
+    codec: Codec
+    rotated: float | None
+
+    @property
+    def path(self) -> str:
+        return os.path.join(self.directory, self.entry.name)
+
+
+def find(site: Site, given: str) -> LogFacts:
+    """The log of that path or, if only one has it, that file name. Raises UnknownSelection."""
+    head, name = os.path.split(os.path.abspath(given))
+    path = os.path.join(os.path.realpath(head), name)
+    named = [facts for facts in site.survey.logs if facts.path == path]
+    named = named or [facts for facts in site.survey.logs if "/" not in given and facts.base == given]
+    if len(named) == 1:
+        return named[0]
+    if named:
+        paths = ", ".join(facts.path for facts in named)
+        raise UnknownSelection(f"{given}: may be any of {paths}; give the whole path")
+    raise UnknownSelection(f"{given}: no log of this configuration, nor are there archives of one; see logrotor status")
+
+
+def read(look: Callable[[], Site], given: str, *, since: float | None, until: float | None) -> Iterator[bytes]:
+    """The bytes of a log in the order in which they were written.
+
+    ``since``, ``until``: only files that can hold what was written then, by the times of their rotations.
+    Raises UnknownSelection, Refused, OSError, and ValueError for a damaged archive.
+    """
+    with ExitStack() as opened:
+        facts, files = _opened(look, given, opened, since, until)
+        for piece, fd in files:
+            yield from _contents(piece, fd)
+        if facts.spec.method is Method.COPYTRUNCATE:
+            after = find(look(), given)
+            if {a.entry.id for a in archives_of(after)} - {a.entry.id for a in archives_of(facts)}:
+                raise Refused(f"{facts.path}: was cut by a rotation while it was read; read it again")
+
+
+def _contents(piece: Piece, fd: int) -> Iterator[bytes]:
+    try:
+        yield from codecs.decompressed(fd, piece.codec)
+    except ValueError as error:
+        raise Refused(f"{piece.path}: {error}; what follows was not read (logrotor verify tells more)") from None
+
+
+def _opened(
+    look: Callable[[], Site], given: str, opened: ExitStack, since: float | None, until: float | None
+) -> tuple[LogFacts, list[tuple[Piece, int]]]:
+    """All files at once, so that no rotation can come between them."""
+    for _ in range(_TRIES):
+        facts = find(look(), given)
+        if facts.directory.problem is not None:
+            raise Refused(facts.directory.problem)
+        if facts.memory.in_flight is not None:
+            raise Refused(f"{facts.path}: a copytruncate is at work, or was interrupted: logrotor run, then again")
+        with ExitStack() as attempt:
+            try:
+                files = [(piece, _open(piece, attempt)) for piece in _chosen(pieces(facts), since, until)]
+            except (Stale, FileNotFoundError):
+                continue
+            opened.push(attempt.pop_all())
+            return facts, files
+    raise Refused(f"{given}: is rotated again and again while it is opened; try again")
+
+
+def _open(piece: Piece, opened: ExitStack) -> int:
+    with LogDir(piece.directory) as logdir:
+        fd = logdir.open_file(piece.entry.name, piece.entry.id, names=2)
+    opened.callback(os.close, fd)
+    return fd
+
+
+def pieces(facts: LogFacts) -> list[Piece]:
+    """The files that make up the log, oldest first, each of its bytes in one of them only."""
+    found: list[Piece] = []
+    for archive in reversed(newest_first(archives_of(facts))):
+        if archive.path not in facts.duplicates:
+            found.append(Piece(archive.directory, archive.entry, archive.name.codec, time_of(archive)))
+    beside, family = facts.directory.resolved, facts.family
+    if family.replacement is not None and family.replacement.size:  # a taken log that a crash left
+        found.append(Piece(beside, family.replacement, Codec.NONE, family.replacement.mtime))
+    if family.live is not None:
+        found.append(Piece(beside, family.live, Codec.NONE, None))
+    once = {piece.entry.id: piece for piece in reversed(found) if piece.entry.is_regular}
+    return [piece for piece in found if once.get(piece.entry.id) is piece]
+
+
+def _chosen(found: list[Piece], since: float | None, until: float | None) -> list[Piece]:
+    """Those between the rotation before ``since`` and the one after ``until``."""
+    chosen: list[Piece] = []
+    before: float | None = None
+    for piece in found:
+        too_old = since is not None and piece.rotated is not None and piece.rotated < since
+        too_new = until is not None and before is not None and before > until
+        if not too_old and not too_new:
+            chosen.append(piece)
+        before = piece.rotated
+    return chosen
+
+
+def lines(chunks: Iterator[bytes]) -> Iterator[bytes]:
+    """Whole lines, also where one begins in one file and ends in the next; each keeps its newline."""
+    rest: list[bytes] = []
+    for chunk in chunks:
+        *whole, last = chunk.split(b"\n")
+        for line in whole:
+            yield b"".join([*rest, line, b"\n"])
+            rest = []
+        if last:
+            rest.append(last)
+    if rest:
+        yield b"".join(rest)

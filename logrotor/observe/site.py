@@ -1,0 +1,72 @@
+"""What all checks and the status look at: one survey, one plan, one look at the processes, each made when asked for."""
+
+from __future__ import annotations
+
+import os
+from datetime import datetime
+from functools import cached_property
+
+from logrotor.decide.planner import plan_logs
+from logrotor.disk import history, state, writers
+from logrotor.disk.memory import Recollection, recall
+from logrotor.model import Config, LogPlan, PastOutcome, PastRun
+from logrotor.survey import Survey, Surveyor
+
+
+class Site:
+    """One deployment at one moment. Changes nothing; its properties may raise LogrotorError or OSError."""
+
+    def __init__(self, config: Config, now: datetime) -> None:
+        self.config, self.now = config, now
+
+    @cached_property
+    def memory(self) -> Recollection:
+        """What the history knows of each log; nothing where there is none. Raises StateError."""
+        state.refuse_odd(os.path.join(self.config.state_dir, state.HISTORY))
+        return recall(self.config.state_dir)
+
+    @cached_property
+    def runs(self) -> list[PastRun]:
+        """Raises StateError."""
+        return history.past_runs(self.config.state_dir)
+
+    @cached_property
+    def outcomes(self) -> list[PastOutcome]:
+        """Raises StateError."""
+        return history.past_outcomes(self.config.state_dir)
+
+    @cached_property
+    def survey(self) -> Survey:
+        return Surveyor(self.config, self.memory.of).survey()
+
+    @cached_property
+    def plans(self) -> dict[str, LogPlan]:
+        """What a run would do now, by the path of the log."""
+        return {plan.path: plan for plan in plan_logs(self.survey.logs, self.now)}
+
+    @cached_property
+    def processes(self) -> writers.Processes:
+        return writers.Processes.look()
+
+    @property
+    def last_run(self) -> float | None:
+        """When the last run ended, also one that had nothing to do; None: not known."""
+        try:
+            return os.stat(os.path.join(self.config.state_dir, state.LAST_RUN)).st_mtime
+        except OSError:
+            return None
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """Why something may not be known."""
+        where = self.config.state_dir
+        if os.path.isdir(where) and not os.access(where, os.R_OK | os.X_OK, effective_ids=True):
+            return (f"{where}: not readable for this user, nothing is known of past runs; ask as its user",)
+        return (self.memory.note,) if self.memory.note else ()
+
+    def moment(self, when: float | None) -> datetime | None:
+        """Epoch seconds in the zone of ``now``."""
+        try:
+            return None if when is None else datetime.fromtimestamp(when, self.now.tzinfo)
+        except (OverflowError, ValueError, OSError):  # a file may have any time, of any year
+            return None

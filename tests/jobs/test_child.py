@@ -1,0 +1,172 @@
+"""One attempt as a real process: what its ends become, and that nothing of it survives its worker."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from logrotor.jobs import child
+from logrotor.jobs.site import Site, open_site
+from logrotor.model import Ending
+from tests.support import command
+from tests.support.command import CHECKOUT
+
+CONFIG = """\
+state_dir = "state"
+lock_timeout = "0s"
+[[log]]
+name = "app"
+paths = ["app.log"]
+max_size = "1K"
+missing = "error"
+[[log]]
+name = "other"
+paths = ["other.log"]
+max_size = "1K"
+[queue]
+[queue.job]
+timeout = "{timeout}"
+"""
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(CHECKOUT), str(CHECKOUT / "tests" / "jobs" / "slow")]))
+    monkeypatch.setenv("LOGROTOR_TEST_SLOW", str(tmp_path / "slow"))
+    for name in ("app.log", "other.log"):
+        (tmp_path / name).write_text("x" * 5000)
+    return tmp_path
+
+
+def site(folder: Path, timeout: str = "30s") -> Site:
+    (folder / "logrotor.toml").write_text(CONFIG.format(timeout=timeout))
+    return open_site(str(folder / "logrotor.toml"), {"HOME": str(folder)})
+
+
+def rotated(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.glob("*.log.1*"))
+
+
+def test_done(folder: Path) -> None:
+    """Exit 0: the logs are rotated."""
+    assert child.attempt(site(folder), ("*",)) == child.Result(Ending.DONE)
+    assert rotated(folder) == ["app.log.1.zst", "other.log.1.zst"]
+
+
+def test_a_selection(folder: Path) -> None:
+    """A job for one rule leaves the others alone."""
+    assert child.attempt(site(folder), ("other",)).ending is Ending.DONE
+    assert rotated(folder) == ["other.log.1.zst"]
+
+
+def test_a_failure_says_which_log_and_why(folder: Path) -> None:
+    """Exit 1: some log failed, and the others were done."""
+    (folder / "app.log").unlink()
+    result = child.attempt(site(folder), ("*",))
+    assert result.ending is Ending.FAILED and "app.log" in result.detail
+    assert rotated(folder) == ["other.log.1.zst"]
+
+
+def test_busy(folder: Path) -> None:
+    """Exit 3: another run holds the lock."""
+    from filelock import FileLock
+
+    (folder / "state").mkdir(mode=0o700)
+    with FileLock(str(folder / "state" / "lock")):
+        assert child.attempt(site(folder), ("*",)).ending is Ending.BUSY
+    assert rotated(folder) == []
+
+
+def test_a_selection_that_names_nothing_is_refused(folder: Path) -> None:
+    """Exit 2: no further attempt makes it right."""
+    assert child.attempt(site(folder), ("nothing",)).ending is Ending.REFUSED
+
+
+@pytest.mark.parametrize("how", ["600", "ignore"])
+def test_an_attempt_that_takes_too_long_is_ended(folder: Path, how: str) -> None:
+    """TERM, and KILL for what ignores it; nothing runs on, and the lock is free."""
+    (folder / "slow").write_text(how)
+    result = child.attempt(site(folder, "1s"), ("*",))
+    assert result.ending is Ending.TIMEOUT and "1 s" in result.detail
+    (folder / "slow").unlink()
+    assert child.attempt(site(folder), ("*",)).ending is Ending.DONE
+
+
+def test_an_attempt_dies_with_its_worker(folder: Path) -> None:
+    """kill -9 of the worker ends the attempt at once: a crash like any other, and no orphan holds the lock."""
+    where = site(folder)
+    (folder / "slow").write_text("600")
+    code = (
+        "import os, sys; from logrotor.jobs import child; from logrotor.jobs.site import open_site;"
+        "child.attempt(open_site(sys.argv[1], os.environ), ('*',))"
+    )
+    worker = subprocess.Popen([sys.executable, "-c", code, where.file], env=dict(os.environ), cwd=CHECKOUT)
+    try:
+        pid = _wait_for_child(worker.pid)
+        worker.send_signal(signal.SIGKILL)
+        worker.wait()
+        _wait_until_gone(pid)
+    finally:
+        worker.kill()
+        worker.wait()
+    (folder / "slow").unlink()
+    assert child.attempt(where, ("*",)).ending is Ending.DONE
+
+
+def test_the_engine_may_interrupt_the_wait(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A limit of the engine that raises in the job's thread leaves no attempt running."""
+    (folder / "slow").write_text("600")
+    pids: list[int] = []
+
+    def interrupted(process: subprocess.Popen[bytes], patience: float) -> bool:
+        pids.append(process.pid)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(child, "_ended", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        child.attempt(site(folder), ("*",))
+    _wait_until_gone(pids[0])
+    assert rotated(folder) == []
+
+
+def test_a_folder_named_logrotor_is_not_ours(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever lies in the worker's directory is not run."""
+    (folder / "logrotor").mkdir()
+    (folder / "logrotor" / "__init__.py").write_text("raise SystemExit(77)")
+    monkeypatch.chdir(folder)
+    assert child.attempt(site(folder), ("*",)).ending is Ending.DONE
+
+
+def test_the_run_itself_sums_up(folder: Path) -> None:
+    """The hidden option of the child: a short JSON on stdout, and the exit codes of every run."""
+    where = site(folder)
+    code = "import os, subprocess, sys; sys.exit(subprocess.call([*sys.argv[1:], '--attempt', str(os.getpid())]))"
+    result = command.run([sys.executable, "-c", code, *command.arguments("run", "-c", where.file)])
+    assert result.code == 0 and result.json == {"rotated": 2, "deferred": 0, "errors": [], "more": 0}
+
+
+def _wait_for_child(pid: int) -> int:
+    for _ in range(600):
+        children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+        if children and b"--attempt" in Path(f"/proc/{children[0]}/cmdline").read_bytes():
+            return int(children[0])
+        time.sleep(0.05)
+    raise AssertionError("no attempt began")
+
+
+def _wait_until_gone(pid: int) -> None:
+    for _ in range(600):
+        try:
+            state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+        except FileNotFoundError:
+            return
+        if state == "Z":
+            return
+        time.sleep(0.05)
+    raise AssertionError(f"process {pid} still runs")

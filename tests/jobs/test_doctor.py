@@ -1,0 +1,233 @@
+"""``doctor --only queue``: each fault is planted with real processes, found, and mended where it can be."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from logrotor.jobs.checks import managers
+from tests.jobs.bench import Host
+from tests.support import command
+from tests.support.command import Result
+
+pytestmark = [pytest.mark.parametrize("engine", ["huey"]), pytest.mark.timeout(120)]
+
+
+def doctor(host: Host, *options: str, only: str = "queue", code: int | None = None) -> Result:
+    args = ("doctor", "-c", host.config, "--only", only, *options)
+    return command.logrotor(*args, env=host.environ, check=code)
+
+
+def findings(host: Host, check: str) -> list[dict[str, object]]:
+    """What this check finds, as JSON."""
+    (found,) = [c for c in doctor(host, "--json").json["checks"] if c["id"] == check]
+    return list(found["findings"])
+
+
+@contextmanager
+def started(argv: list[str], host: Host, **variables: str) -> Iterator[subprocess.Popen[bytes]]:
+    """A process of somebody who did not ask logrotor for the command."""
+    environ = command.environment({**host.environ, **variables})
+    process = subprocess.Popen(
+        argv, env=environ, cwd=host.folder, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL, start_new_session=True,
+    )  # fmt: skip
+    try:
+        yield process
+    finally:
+        host.kill(process)
+
+
+def consumer(*options: str) -> list[str]:
+    return [sys.executable, "-m", "huey.bin.huey_consumer", "logrotor.jobs.engines.huey.app", *options]
+
+
+def set_keys(host: Host, **keys: str) -> None:
+    """Keys of [queue.job], the last table."""
+    host.config.write_text(host.config.read_text() + "".join(f"{key} = {value}\n" for key, value in keys.items()))
+
+
+@pytest.mark.servers
+def test_all_is_well_with_one_worker_and_its_schedule(host: Host) -> None:
+    """What `queue worker --schedule` runs is what the configuration asks for: exit 0, nothing found."""
+    host.grow()
+    with host.working("--schedule"):
+        host.wait_for(lambda: not findings(host, "queue.single"))
+        assert "nothing found" in doctor(host, code=0).stdout
+
+
+def test_nobody_works(host: Host) -> None:
+    """No worker and no schedule: jobs would pile up unseen."""
+    problems = [str(f["problem"]) for f in findings(host, "queue.single")]
+    assert len(problems) == 2 and "no worker" in problems[0] and "no schedule" in problems[1]
+    doctor(host, code=1)
+
+
+@pytest.mark.servers
+def test_a_worker_that_reads_from_elsewhere(host: Host) -> None:
+    """The application queued to Redis while the worker read from the database."""
+    argv = command.arguments("queue", "worker", "-c", host.config)
+    with started(argv, host, LOGROTOR_TEST_URL=str(host.folder / "elsewhere.sqlite")):
+        host.wait_for(lambda: findings(host, "queue.agreement"))
+        (found,) = findings(host, "queue.agreement")
+        assert "elsewhere.sqlite" in str(found["problem"]) and "queue.sqlite" in str(found["problem"])
+
+
+@pytest.mark.servers
+def test_a_worker_with_arguments_of_its_own(host: Host) -> None:
+    """The job said 1 try, the worker 3: a worker that nobody generated is compared word by word, and can be ended."""
+    argv = consumer("-w", "4", "-k", "thread", "-g", "TERM")
+    with started(argv, host, LOGROTOR_CONFIG=str(host.config)) as worker:
+        host.wait_for(lambda: findings(host, "queue.arguments"))
+        (found,) = findings(host, "queue.arguments")
+        assert "thread" in str(found["problem"]) and "process" in str(found["problem"])
+        doctor(host, "--fix", "--yes", only="queue.arguments", code=0)
+        assert worker.wait(30) is not None
+
+
+@pytest.mark.servers
+def test_two_workers(host: Host) -> None:
+    """A second worker on a host's queue is one too many."""
+    with host.working(), host.working():
+        host.wait_for(lambda: any("several workers" in str(f["problem"]) for f in findings(host, "queue.single")))
+
+
+@pytest.mark.servers
+def test_two_schedules(host: Host) -> None:
+    """A second schedule queues each tick twice."""
+    argv = command.arguments("queue", "schedule", "-c", host.config)
+    with started(argv, host), started(argv, host):
+        host.wait_for(lambda: any("several schedules" in str(f["problem"]) for f in findings(host, "queue.single")))
+
+
+@pytest.mark.servers
+def test_a_worker_from_before_the_change(host: Host) -> None:
+    """A deploy changed the configuration, and the worker is still the old one: --fix asks it to end."""
+    worker = host.start()
+    host.wait_for(lambda: not any("no worker" in str(f["problem"]) for f in findings(host, "queue.single")))
+    assert findings(host, "queue.fresh") == []
+    later = time.time() + 60
+    os.utime(host.config, (later, later))
+    (found,) = findings(host, "queue.fresh")
+    assert "configuration" in str(found["problem"])
+    doctor(host, "--fix", "--yes", only="queue.fresh", code=0)
+    assert worker.wait(30) is not None
+
+
+def test_jobs_that_outlive_their_period(host: Host) -> None:
+    """Behind a worker that was away for the night, hundreds of old jobs would be carried out."""
+    assert findings(host, "queue.expiry") == []
+    set_keys(host, expires='"2h"')
+    assert "7200 s" in str(findings(host, "queue.expiry")[0]["problem"])
+
+
+def test_a_command_that_needs_longer_than_an_attempt(host: Host) -> None:
+    """It would be stopped each time, for ever."""
+    assert findings(host, "queue.limits") == []
+    text = host.config.read_text()
+    host.config.write_text(text.replace('missing = "error"', 'on_archive = ["/bin/true"]\non_archive_timeout = "5m"'))
+    assert "300 s" in str(findings(host, "queue.limits")[0]["problem"])
+
+
+def test_an_archive_that_no_attempt_can_compress(host: Host) -> None:
+    """Every attempt would put it off: raise the timeout."""
+    host.config.write_text(host.config.read_text().replace('"1K"', '"100GB"'))
+    (found,) = findings(host, "queue.limits")
+    assert "time limit" in str(found["problem"]) and "timeout" in str(found["advice"])
+
+
+def test_jobs_in_a_foreign_format(host: Host) -> None:
+    """Both sides must write the same: what cannot be read is told, and removed if asked."""
+    host.engine.dispatch("no payload")
+    host.dispatch()
+    (found,) = findings(host, "queue.format")
+    assert "1 of 2" in str(found["problem"])
+    doctor(host, "--fix", "--yes", only="queue.format", code=0)
+    assert findings(host, "queue.format") == []
+    assert len(host.engine.pending(host.site.queue)) == 1
+
+
+def test_a_queue_out_of_reach(host: Host) -> None:
+    """The server is away, or the folder of the file is: said once, and the other checks go on."""
+    host.url = str(host.folder / "gone" / "queue.sqlite")
+    (found,) = findings(host, "queue.reachable")
+    assert "gone" in str(found["subject"])
+    assert findings(host, "queue.format") == []
+
+
+def test_a_variable_that_is_not_set(host: Host) -> None:
+    """url = "env:NAME" without NAME: the check says which one, and where it has to be set."""
+    args = ("doctor", "-c", host.config, "--only", "queue", "--json")
+    (check,) = command.logrotor(*args, check=1).json["checks"]
+    assert check["id"] == "queue.configuration"
+    assert "LOGROTOR_TEST_URL" in check["findings"][0]["problem"]
+
+
+PROGRAM = """\
+[supervisord]
+[program:rotation]
+command = /opt/logrotor/bin/logrotor queue worker --schedule -c {config}
+{keys}
+[program:other]
+command = /bin/cat
+stopwaitsecs = 1
+"""
+
+
+@pytest.mark.parametrize(
+    ("keys", "word"),
+    [
+        ("stopwaitsecs = 4", "stopwaitsecs is 4, and an attempt may take 4.5 s"),
+        ("", ""),
+        ("stopsignal = QUIT", "stopsignal is QUIT"),
+        ("stopasgroup = true", "TERM twice"),
+        ("autorestart = false", "stays away"),
+    ],
+)
+def test_a_supervisor_program_that_does_not_wait(host: Host, tmp_path: Path, keys: str, word: str) -> None:
+    """stopwaitsecs below timeout and grace kills the worker in mid-job at each restart."""
+    path = tmp_path / "supervisord.conf"
+    path.write_text(PROGRAM.format(config=host.config, keys=keys))
+    target = f'\n[reopen.workers]\nmanager = "supervisord"\npidfile = "x.pid"\nsupervisor_config = "{path}"\n'
+    host.config.write_text(host.config.read_text() + target)
+    problems = [str(f["problem"]) for f in findings(host, "queue.stopping")]
+    assert problems == [] if not word else len(problems) == 1 and word in problems[0]
+
+
+UNIT = "[Service]\nExecStart=/opt/logrotor/bin/logrotor queue worker --schedule -c {config}\n{keys}\n"
+
+
+@pytest.mark.parametrize(
+    ("keys", "words"),
+    [
+        ("KillMode=mixed", []),
+        ("KillMode=mixed\nTimeoutStopSec=1min 30s", []),
+        ("KillMode=mixed\nTimeoutStopSec=4", ["TimeoutStopSec is 4"]),
+        ("TimeoutStopSec=infinity", ["SIGTERM twice"]),
+        ("KillMode=mixed\nKillSignal=SIGINT", ["KillSignal is SIGINT"]),
+    ],
+)
+def test_a_systemd_unit_that_does_not_wait(host: Host, tmp_path: Path, keys: str, words: list[str]) -> None:
+    """TimeoutStopSec, KillMode and KillSignal of the unit that runs the worker."""
+    unit = tmp_path / "rotation.service"
+    unit.write_text(UNIT.format(config=host.config, keys=keys))
+    found = list(managers.systemd(host.site, str(unit)))
+    assert len(found) == len(words)
+    assert all(word in finding.problem for word, finding in zip(words, found, strict=True))
+
+
+def test_the_generated_program_and_unit_fit(host: Host, tmp_path: Path) -> None:
+    """What `queue unit` prints is what the doctor has nothing to say of."""
+    program, unit = tmp_path / "program.conf", tmp_path / "unit.service"
+    program.write_text(host.queue("unit", "--supervisor").stdout)
+    unit.write_text(host.queue("unit", "--systemd").stdout)
+    assert "queue worker --schedule" in program.read_text() and "queue worker --schedule" in unit.read_text()
+    assert list(managers.supervisor(host.site, str(program))) == []
+    assert list(managers.systemd(host.site, str(unit))) == []

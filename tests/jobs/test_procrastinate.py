@@ -1,0 +1,240 @@
+"""What only procrastinate promises: its tables, its rows, its errors, and the jobs of killed workers."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit, urlunsplit
+from uuid import uuid4
+
+import pytest
+
+from logrotor.jobs.dispatch import dispatch
+from logrotor.jobs.engine import QueueUnreachable
+from tests.jobs.bench import Host, attempt_pids
+from tests.jobs.conftest import MakeHost
+from tests.jobs.servers import PASSWORD, free_port
+from tests.support import command
+
+pytestmark = [pytest.mark.servers, pytest.mark.timeout(180)]
+
+Sql = Callable[..., list[tuple[Any, ...]]]
+
+
+@pytest.fixture
+def engine() -> str:
+    return "procrastinate"
+
+
+@pytest.fixture
+def sql(urls: Callable[[str], str], engine: str) -> Iterator[Sql]:
+    """Statements as the superuser, in the database that all share."""
+    yield from _connected(urls(engine))
+
+
+def _connected(url: str) -> Iterator[Sql]:
+    import psycopg
+
+    with psycopg.connect(url, autocommit=True) as connection:
+
+        def run(statement: str, *values: object) -> list[tuple[Any, ...]]:
+            cursor = connection.execute(statement.encode(), values or None)
+            return cursor.fetchall() if cursor.description else []
+
+        yield run
+
+
+@pytest.fixture
+def fresh(sql: Sql, host: Host) -> Iterator[Sql]:
+    """A database without tables, which the host has for its queue from now on."""
+    name = f"fresh_{uuid4().hex}"
+    sql(f"CREATE DATABASE {name}")
+    host.url = at(host.url, path=f"/{name}")
+    yield from _connected(host.url)
+    sql(f"DROP DATABASE {name} WITH (FORCE)")
+
+
+def at(url: str, *, user: str | None = None, port: int | None = None, path: str | None = None) -> str:
+    """``url`` with another user, port or database."""
+    parts = urlsplit(url)
+    place = f"{user or parts.username}:{PASSWORD}@{parts.hostname}:{port or parts.port}"
+    return urlunsplit(parts._replace(netloc=place, path=parts.path if path is None else path))
+
+
+# ---------------------------------------------------------------- tables and rows
+
+
+def test_two_first_dispatches_make_the_tables_once(host: Host, fresh: Sql) -> None:
+    """Whoever comes second waits and finds them; both jobs are queued, and nobody sees an error."""
+    fresh("SELECT pg_advisory_lock(hashtext('procrastinate_jobs'))")
+    argv = command.arguments("queue", "dispatch", "-c", host.config)
+    both = [command.start(argv, env=host.environ) for _ in range(2)]
+    # Both have seen that there are no tables.
+    waiting = "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted"
+    host.wait_for(lambda: fresh(waiting) == [(2,)])
+    fresh("SELECT pg_advisory_unlock(hashtext('procrastinate_jobs'))")
+    for process in both:
+        output, errors = process.communicate(timeout=60)
+        assert process.returncode == 0 and errors == b"", (output, errors)
+    assert fresh("SELECT count(*) FROM procrastinate_jobs WHERE queue_name = %s", host.site.queue) == [(2,)]
+
+
+def test_rows_hold_json(host: Host, sql: Sql) -> None:
+    """One argument, the payload's text; anybody can read it, and nothing is pickled."""
+    job = host.dispatch()
+    ((task, text, kind),) = sql(
+        "SELECT task_name, args, pg_typeof(args)::text FROM procrastinate_jobs WHERE queue_name = %s", host.site.queue
+    )
+    assert (task, kind, list(text)) == ("logrotor.rotate", "jsonb", ["text"])
+    assert json.loads(text["text"])["id"] == job
+
+
+def test_an_old_database_is_to_be_migrated(host: Host, fresh: Sql) -> None:
+    """Tables of another version of procrastinate are left alone, and the message says what to do."""
+    fresh("CREATE TABLE procrastinate_jobs (id bigint)")
+    result = host.queue("dispatch", check=None)
+    assert result.code != 0 and "migrations.html" in result.stderr, result
+
+
+def test_a_user_who_may_not_make_tables_is_told_what_to_do(host: Host, fresh: Sql) -> None:
+    """PostgreSQL 15 lets nobody but the owner create tables in a database; the tables may also be made beforehand."""
+    name = f"guest_{uuid4().hex}"
+    owner = host.url
+    fresh(f"CREATE USER {name} PASSWORD '{PASSWORD}'")
+    host.url = at(owner, user=name)
+    result = host.queue("dispatch", check=None)
+    assert result.code != 0 and "GRANT CREATE ON SCHEMA public" in result.stderr, result
+    assert PASSWORD not in str(result)
+    fresh(f"GRANT CREATE ON SCHEMA public TO {name}")
+    host.dispatch()
+    fresh(f"DROP OWNED BY {name}")
+    fresh(f"DROP USER {name}")
+
+
+def test_counts_of_a_prefix_take_it_literally(make_host: MakeHost) -> None:
+    """% and _ stand for themselves."""
+    host = make_host("alpha")
+    host.dispatch()
+    assert host.engine.counts("%") == []
+    assert host.engine.counts(host.site.queue.replace("-", "_")) == []
+    assert [count.pending for count in host.engine.counts(host.site.queue[:-1])] == [1]
+
+
+def test_a_dispatch_leaves_no_thread_and_no_connection(host: Host, fresh: Sql) -> None:
+    """It is a call of a short-lived command, or of a loop that sleeps for an hour."""
+    before = threading.active_count()
+    dispatch(host.site, host.engine, datetime.now(UTC))
+    assert threading.active_count() == before
+    left = "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'logrotor' AND datname = current_database()"
+    host.wait_for(lambda: fresh(left) == [(0,)])
+
+
+# ---------------------------------------------------------------- the worker
+
+
+def test_a_job_of_a_killed_worker_is_given_to_the_next_one(host: Host, sql: Sql) -> None:
+    """Not before it may be: then it is tried again, and no longer counts as being worked on."""
+    host.grow()
+    host.slow.write_text("600")
+    worker = host.start()
+    job = host.dispatch()
+    host.wait_for(lambda: attempt_pids(host))
+    host.kill(worker)
+    host.slow.unlink()
+    with _upkeep(host, sql):
+        pass
+    assert [count.reserved for count in host.engine.counts(host.site.queue)] == [1]
+
+    sql("UPDATE procrastinate_workers SET last_heartbeat = now() - make_interval(secs => %s)",
+        host.site.settings.job.reclaim_after + 1)  # fmt: skip
+    with _upkeep(host, sql):
+        host.wait_for_endings("lost", "done")
+        host.wait_for(lambda: [count.reserved for count in host.engine.counts(host.site.queue)] == [0])
+    assert [(attempt.job, attempt.number) for attempt in host.attempts()] == [(job, 1), (job, 2)]
+    assert host.rotations() == 1
+    assert host.queue("failed", "--json").json["failed"] == []
+
+
+def test_failed_jobs_that_nobody_clears_go_after_a_month(host: Host, sql: Sql) -> None:
+    """A job that fails at each tick must not fill the database."""
+    host.engine.dispatch("gibberish")
+    host.engine.dispatch("gibberish of today")
+    with host.working():
+        host.wait_for(lambda: [count.failed for count in host.engine.counts(host.site.queue)] == [2])
+    old, young = host.engine.failed(host.site.queue)
+    sql("UPDATE procrastinate_events SET at = at - interval '31 days' WHERE job_id = %s", int(old.key))
+    with _upkeep(host, sql):
+        pass
+    assert host.engine.failed(host.site.queue) == [young]
+
+
+@contextmanager
+def _upkeep(host: Host, sql: Sql) -> Iterator[None]:
+    """A worker that has done its upkeep, as if the minute of the last one were over."""
+    mine = "FROM procrastinate_periodic_defers WHERE periodic_id = %s"
+    sql(f"DELETE {mine}", host.site.queue)
+    with host.working():
+        # A job that is done is gone from its row.
+        host.wait_for(lambda: sql(f"SELECT id {mine} AND job_id IS NULL", host.site.queue))
+        yield
+
+
+# ---------------------------------------------------------------- errors
+
+
+@pytest.mark.parametrize(
+    "args", [("dispatch",), ("failed",), ("clear", "--stale"), ("worker",)], ids=lambda args: args[0]
+)
+def test_a_server_that_is_down_is_told_without_the_password(host: Host, args: tuple[str, ...]) -> None:
+    """Where, why, and what to do."""
+    host.url = at(host.url, port=free_port())
+    result = host.queue(*args, check=None)
+    assert result.code in (1, 2), result
+    assert "logrotor:***@127.0.0.1" in result.stderr and "is the server running" in result.stderr, result
+    assert PASSWORD not in str(result)
+
+
+def test_a_wrong_password_is_not_shown(host: Host) -> None:
+    host.url = host.url.replace(PASSWORD, "wrong-fish")
+    result = host.queue("dispatch", check=None)
+    assert result.code != 0 and "password authentication failed" in result.stderr, result
+    assert "wrong-fish" not in str(result)
+
+
+@pytest.mark.parametrize("word", ["tuna/squid", "tuna@squid", "tuna%zzsquid"], ids=["slash", "at", "percent"])
+@pytest.mark.parametrize("args", [("dispatch",), ("worker",)], ids=lambda args: args[0])
+def test_a_password_that_breaks_the_url_is_not_shown(host: Host, args: tuple[str, ...], word: str) -> None:
+    """libpq's messages would tell the part that it cannot read; ours says how it is written."""
+    host.url = host.url.replace(PASSWORD, word)
+    result = host.queue(*args, check=None)
+    assert result.code in (1, 2) and "%2F" in result.stderr, result
+    assert "tuna" not in str(result) and "squid" not in str(result)
+
+
+def test_the_command_line_has_no_password(host: Host) -> None:
+    """Neither that of the worker, nor the variables that are written into units."""
+    said = host.engine.worker()
+    assert PASSWORD not in repr(said)
+    with host.working() as worker:
+        host.wait_for(lambda: "procrastinate" in _cmdline(worker))
+        assert PASSWORD not in _cmdline(worker)
+
+
+def _cmdline(process: subprocess.Popen[bytes]) -> str:
+    return Path(f"/proc/{process.pid}/cmdline").read_text()
+
+
+def test_unreachable_errors_pickle(host: Host) -> None:
+    """As all errors of logrotor."""
+    import pickle
+
+    host.url = at(host.url, port=free_port())
+    with pytest.raises(QueueUnreachable) as caught:
+        host.engine.dispatch("x")
+    assert str(pickle.loads(pickle.dumps(caught.value))) == str(caught.value)

@@ -1,0 +1,195 @@
+"""The commands of ``logrotor queue`` as a user sees them, on the embedded queue."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import time
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+from logrotor.disk.attempts import Attempts
+from logrotor.jobs import scheduler, status
+from logrotor.jobs.dispatch import lifetime, period
+from logrotor.jobs.engine import QueueCount, QueueUnreachable
+from logrotor.model import Attempt, Ending
+from tests.jobs.bench import Host
+from tests.support import command
+
+pytestmark = pytest.mark.parametrize("engine", ["huey"])
+
+
+def attempt(host: Host, ending: Ending, *, job: str = "job", ago: float = 60, seconds: float = 2.0) -> None:
+    """Put an attempt into the history of the host."""
+    started = time.time() - ago
+    (host.folder / "state").mkdir(mode=0o700, exist_ok=True)
+    history = Attempts(str(host.folder / "state"))
+    begun = history.begin(
+        Attempt(
+            id=0, job=job, number=1, engine="huey", queue=host.site.queue, host=host.name, started=started, ended=None,
+            ending=Ending.RUNNING, final=False, detail="", pid=os.getpid(), payload="{}",
+        ),
+        overdue=0,
+    )  # fmt: skip
+    if ending is not Ending.RUNNING:
+        from dataclasses import replace
+
+        history.end(replace(begun, ended=started + seconds, ending=ending, final=True, detail="it broke"))
+
+
+def test_status_is_one_look(host: Host) -> None:
+    """Pending from the queue; reserved, failed, stuck and times from the history."""
+    host.dispatch()
+    attempt(host, Ending.DONE, job="a")
+    attempt(host, Ending.FAILED, job="b", seconds=4)
+    attempt(host, Ending.RUNNING, job="c", ago=500)
+    found = host.queue("status", "--json").json
+    (queue,) = found["queues"]
+    assert {key: queue[key] for key in ("pending", "reserved", "scheduled", "failed", "stuck", "is_ours")} == {
+        "pending": 1, "reserved": 1, "scheduled": 0, "failed": 1, "stuck": 1, "is_ours": True,
+    }  # fmt: skip
+    assert found["processing"]["mean"] == pytest.approx(3, abs=0.1)
+    assert found["processing"]["endings"] == {"done": 1, "failed": 1}
+    shown = host.queue("status").stdout
+    assert "pending" in shown and "2 attempts (1 done, 1 failed)" in shown
+
+
+def test_status_for_monitoring(host: Host) -> None:
+    """Exit 1 and one line for each thing that is wrong; 0 and one line when nothing is."""
+    assert host.queue("status", "--check").stdout == "All well.\n"
+    for _ in range(3):
+        host.dispatch()
+    assert host.queue("status", "--check").stdout == "All well.\n"
+    assert "3 pending, more than 2" in host.queue("status", "--check", "--max-pending", "2", check=1).stdout
+    time.sleep(1.1)
+    assert "the oldest job waits" in host.queue("status", "--check", "--max-age", "1s", check=1).stdout
+    attempt(host, Ending.TIMEOUT)
+    assert "1 failed" in host.queue("status", "--check", check=1).stdout
+
+
+def test_a_hundred_hosts_are_shown_by_what_matters(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
+    """This host first, then those with something to see to; the others are a number."""
+    site, engine = host.site, host.engine
+    prefix = site.settings.name
+    known = [
+        QueueCount(queue=f"{prefix}-h{n}", pending=n % 3 // 2 * n, reserved=0, scheduled=0, failed=0) for n in range(9)
+    ]
+    monkeypatch.setattr(engine, "counts", lambda prefix: known)
+    found = status.look(site, engine, time.time())
+    assert [queue.host for queue in found.queues][:4] == [host.name, "h8", "h5", "h2"]
+    assert status.troubles(found, max_pending=4, max_age=60) == [
+        f"{prefix}-h8: 8 pending, more than 4; does a worker run there?",
+        f"{prefix}-h5: 5 pending, more than 4; does a worker run there?",
+    ]
+
+
+def test_failed_jobs_are_listed_retried_and_cleared(host: Host) -> None:
+    """The first letters of an id are enough; what was retried or cleared is gone from the list."""
+    attempt(host, Ending.FAILED, job="abc1")
+    attempt(host, Ending.TIMEOUT, job="abd2", ago=3600)
+    assert "it broke" in host.queue("failed").stdout
+    assert "several failed jobs begin so" in host.queue("retry", "ab", check=1).stderr
+    assert "no failed job has this id" in host.queue("retry", "zzz", check=1).stderr
+    assert host.queue("retry", "abc").stdout == "1 job queued anew.\n"
+    assert len(host.engine.pending(host.site.queue)) == 1
+    assert [f["job"] for f in host.queue("failed", "--json").json["failed"]] == ["abd2"]
+    assert host.queue("clear", "--older-than", "2h", "--json").json["removed"]["failed"] == 0
+    assert host.queue("clear", "--older-than", "30m", "--json").json["removed"]["failed"] == 1
+    assert host.queue("failed").stdout == "No failed job.\n"
+
+
+def test_stale_jobs_are_cleared_and_others_stay(host: Host) -> None:
+    """Jobs that would be dropped at their first attempt anyway."""
+    host.config.write_text(host.config.read_text() + 'expires = "1s"\n')
+    host.dispatch()
+    time.sleep(1.2)
+    host.config.write_text(host.config.read_text().replace('expires = "1s"', 'expires = "1h"'))
+    fresh = host.dispatch()
+    assert host.queue("clear", "--stale", "--json").json["removed"]["stale"] == 1
+    assert [json.loads(entry.payload)["id"] for entry in host.engine.pending(host.site.queue)] == [fresh]
+
+
+def test_what_to_clear_and_for_whom_must_be_said(host: Host) -> None:
+    """Usage errors are exit 2, with what is accepted."""
+    assert "--failed, --stale or --older-than" in host.queue("clear", check=2).stderr
+    assert "--supervisor or --systemd" in host.queue("unit", check=2).stderr
+    assert "is for --supervisor" in host.queue("unit", "--systemd", "--log", "x", check=2).stderr
+    assert "is no duration" in host.queue("clear", "--older-than", "soon", check=2).stderr
+
+
+def test_a_job_for_one_rule(host: Host) -> None:
+    """--only goes into the payload, paths made absolute."""
+    host.queue("dispatch", "--only", "app")
+    (entry,) = host.engine.pending(host.site.queue)
+    assert json.loads(entry.payload)["logs"] == ["app"]
+
+
+def test_without_a_queue_each_command_says_what_to_add(host: Host) -> None:
+    """A configuration for cron has no [queue]."""
+    host.config.write_text(host.config.read_text().partition("[queue]")[0])
+    for name in ("dispatch", "status", "failed", "worker", "schedule"):
+        assert "there is no [queue] table" in host.queue(name, check=2).stderr
+
+
+def test_an_engine_that_is_not_there(host: Host) -> None:
+    """Unknown: the known ones. Not installed: the very command."""
+    text = host.config.read_text()
+    host.config.write_text(text.replace('"huey"', '"hueey"'))
+    assert "'hueey' is not known; installed: celery, huey, procrastinate, rq" in host.queue("dispatch", check=2).stderr
+    host.config.write_text(text)
+    hidden = host.folder / "hidden" / "huey"
+    hidden.mkdir(parents=True)
+    (hidden / "__init__.py").write_text("raise ImportError('no huey here')")
+    environ = {**host.environ, "PYTHONPATH": f"{hidden.parent}:{host.environ['PYTHONPATH']}"}
+    result = command.logrotor("queue", "dispatch", "-c", host.config, env=environ, check=2)
+    assert "pip install 'logrotor[huey]'" in result.stderr
+
+
+def test_ticks(host: Host) -> None:
+    """One job per tick; a queue out of reach is told, and the next tick tries again; the end is prompt."""
+    now = [datetime(2026, 1, 1, 12, 0, 30, tzinfo=UTC)]
+    told: list[int] = []
+
+    def wait(seconds: float) -> bool:
+        now[0] += timedelta(seconds=seconds)
+        return now[0] > datetime(2026, 1, 1, 12, 4, tzinfo=UTC)
+
+    class Queue:
+        def dispatch(self, text: str) -> None:
+            told.append(now[0].minute)
+            if now[0].minute == 2:
+                raise QueueUnreachable("gone")
+
+    site = host.site
+    scheduler.run(site, Queue, ticks=scheduler.by_schedule(site), now=lambda: now[0], wait=wait)  # type: ignore[arg-type]
+    assert told == [1, 2, 3, 4]
+
+
+@pytest.mark.parametrize(("schedule", "gap"), [("* * * * *", 60), ("0 * * * *", 3600), ("30 2 * * 1", 7 * 86400)])
+def test_a_job_lives_for_less_than_a_period(host: Host, schedule: str, gap: float) -> None:
+    """Behind a worker that was away there is never more than one job worth its attempt."""
+    now = datetime(2026, 1, 7, 12, 0, 30, tzinfo=UTC)
+    assert period(schedule, now) == gap
+    host.config.write_text(host.config.read_text().replace("[queue.job]", f'schedule = "{schedule}"\n[queue.job]'))
+    assert lifetime(host.site, now) == pytest.approx(0.9 * gap)
+
+
+def test_the_unit_is_one_that_systemd_accepts(host: Host, tmp_path: Path) -> None:
+    """systemd-analyze verify has nothing to say of it."""
+    from tests.support.need import need
+
+    need(os.path.exists("/usr/bin/systemd-analyze"), "systemd-analyze")
+    unit = tmp_path / "rotation.service"
+    unit.write_text(host.queue("unit", "--systemd", "--user", "root").stdout)
+    done = subprocess.run(["systemd-analyze", "verify", unit], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_the_units_hold_names_and_no_secrets(host: Host) -> None:
+    """url = "env:NAME": the unit says which variable is needed, not what is in it."""
+    for kind in ("--supervisor", "--systemd"):
+        text = host.queue("unit", kind).stdout
+        assert "LOGROTOR_TEST_URL must be set" in text and host.url not in text

@@ -1,0 +1,296 @@
+"""The body of the job, with attempts that end as the test says: what counts, what is tried again, what is told."""
+
+from __future__ import annotations
+
+import json
+import os
+import sqlite3
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from logrotor.disk.attempts import Attempts
+from logrotor.jobs import payload
+from logrotor.jobs.child import Result
+from logrotor.jobs.payload import Payload, Stale, Unacceptable
+from logrotor.jobs.site import Site, mask, open_site, queue_of
+from logrotor.jobs.task import JobFailed, TryAgain, rotate
+from logrotor.model import Attempt, Ending
+
+CONFIG = """\
+state_dir = "state"
+[[log]]
+name = "app"
+paths = ["app.log"]
+max_size = "1K"
+[queue]
+host = "alpha"
+[queue.job]
+tries = 3
+max_exceptions = 3
+backoff = ["10s", "30s"]
+"""
+
+
+class World:
+    """A configuration, a clock, and what the next attempts become."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder, self.now = folder, 1_000_000.0
+        self.ends: list[Result | BaseException] = []
+        self.ran: list[tuple[str, ...]] = []
+        self.write(CONFIG)
+        self.site = self.open()
+
+    def write(self, text: str) -> None:
+        (self.folder / "logrotor.toml").write_text(text)
+
+    def open(self) -> Site:
+        return open_site(str(self.folder / "logrotor.toml"), {"HOME": str(self.folder)})
+
+    def job(self, **changes: Any) -> str:
+        job = Payload(
+            id="job-1", host="alpha", config=self.site.file, config_sha256=self.site.sha256, enqueued=self.now,
+            expires=self.now + 50,
+        )  # fmt: skip
+        return payload.encode(replace(job, **changes))
+
+    def run(self, text: str) -> str:
+        return rotate(text, self.site, run=self._attempt, clock=lambda: self.now)
+
+    def _attempt(self, site: Site, logs: tuple[str, ...]) -> Result:
+        self.ran.append(logs)
+        end = self.ends.pop(0) if self.ends else Result(Ending.DONE)
+        if isinstance(end, BaseException):
+            raise end
+        return end
+
+    @property
+    def history(self) -> Attempts:
+        return Attempts(self.site.config.state_dir)
+
+    def attempts(self) -> list[Attempt]:
+        return self.history.since(0)
+
+    def endings(self) -> list[str]:
+        return [attempt.ending.value for attempt in self.attempts()]
+
+
+@pytest.fixture
+def world(tmp_path: Path) -> World:
+    return World(tmp_path)
+
+
+FAILED = Result(Ending.FAILED, "app.log: Permission denied")
+TIMEOUT = Result(Ending.TIMEOUT, "did not end within 60 s")
+
+
+def test_tries_and_backoff(world: World) -> None:
+    """Attempt one, ten seconds, attempt two, thirty seconds, attempt three, and then it has failed."""
+    world.ends = [FAILED, TIMEOUT, FAILED]
+    delays = []
+    for _ in range(2):
+        with pytest.raises(TryAgain) as again:
+            world.run(world.job())
+        delays.append(again.value.delay)
+    with pytest.raises(JobFailed, match=r"attempt 3 of 3: app\.log: Permission denied"):
+        world.run(world.job())
+    assert delays == [10.0, 30.0]
+    assert world.endings() == ["failed", "timeout", "failed"]
+    assert [a.final for a in world.attempts()] == [False, False, True]
+    assert [f.job for f in world.history.failures()] == ["job-1"]
+
+
+def test_a_job_that_is_delivered_once_too_often_is_not_run(world: World) -> None:
+    """Three attempts began, whatever became of them: a fourth delivery does nothing but say so."""
+    world.ends = [FAILED, FAILED, FAILED]
+    for _ in range(3):
+        with pytest.raises((TryAgain, JobFailed)):
+            world.run(world.job())
+    with pytest.raises(JobFailed, match="was tried 3 times"):
+        world.run(world.job())
+    assert len(world.ran) == 3
+
+
+def test_max_exceptions_counts_failures_and_tries_count_all(world: World) -> None:
+    """One failure is allowed here: a timeout may be followed by another attempt, a failure may not."""
+    world.write(CONFIG.replace("max_exceptions = 3", "max_exceptions = 1"))
+    world.ends = [TIMEOUT, FAILED]
+    with pytest.raises(TryAgain):
+        world.run(world.job())
+    with pytest.raises(JobFailed):
+        world.run(world.job())
+    assert len(world.ran) == 2
+
+
+def test_an_attempt_whose_worker_died_counts(world: World) -> None:
+    """The history had the attempt before it began; the next delivery finds it, and goes on counting."""
+    world.ends = [SystemExit()]
+    with pytest.raises(SystemExit):
+        world.run(world.job())
+    world.run(world.job())
+    assert world.endings() == ["lost", "done"]
+    assert [a.number for a in world.attempts()] == [1, 2]
+
+
+def test_a_job_whose_worker_was_killed_is_lost_in_the_end(world: World) -> None:
+    """No engine has given it to anybody for longer than any of them waits: it is a failed job."""
+    begun = Attempt(
+        id=0, job="gone", number=1, engine="huey", queue=world.site.queue, host="alpha", started=world.now, ended=None,
+        ending=Ending.RUNNING, final=False, detail="", pid=1, payload=world.job(id="gone"),
+    )  # fmt: skip
+    os.makedirs(world.site.config.state_dir, mode=0o700)
+    world.history.begin(begun, overdue=0)
+    world.run(world.job())
+    assert world.endings() == ["running", "done"]
+    world.now += 1000
+    world.run(world.job(id="job-2"))
+    assert world.endings() == ["lost", "done", "done"]
+    assert [f.job for f in world.history.failures()] == ["gone"]
+
+
+@pytest.mark.parametrize("ending", [Ending.DONE, Ending.BUSY])
+def test_success_and_busy_are_over(world: World, ending: Ending) -> None:
+    """Another run at work is a success: it does what is due."""
+    world.ends = [Result(ending)]
+    assert world.run(world.job()) == ending.value
+    assert world.attempts()[0].final and world.history.failures() == []
+
+
+def test_expiry_is_for_the_first_attempt_only(world: World) -> None:
+    """A tick that waited too long is dropped; a retry that comes late is not."""
+    text = world.job()
+    world.ends = [FAILED]
+    with pytest.raises(TryAgain):
+        world.run(text)
+    world.now += 3600
+    assert world.run(text) == "done"
+    assert world.run(world.job(id="job-2", expires=world.now - 1)) == "stale"
+    assert len(world.ran) == 2
+
+
+@pytest.mark.parametrize(
+    ("changes", "word"),
+    [
+        ({"host": "beta"}, "for host 'beta', and this is 'alpha'"),
+        ({"config": "/etc/x.toml"}, "/etc/x.toml"),
+        ({"v": 7}, "upgrade the worker"),
+    ],
+)
+def test_refused_at_once(world: World, changes: dict[str, Any], word: str) -> None:
+    """What no attempt can make right is tried once, and not run at all."""
+    with pytest.raises(JobFailed, match=word):
+        world.run(world.job(**changes))
+    assert world.ran == [] and world.endings() == ["refused"]
+
+
+def test_a_configuration_that_broke_after_the_start(world: World) -> None:
+    """The worker goes on with its own for the history, and the job says where the mistake is."""
+    text = world.job()
+    world.write(CONFIG.replace("max_size", "max_sise"))
+    with pytest.raises(JobFailed, match="max_sise"):
+        world.run(text)
+    assert world.endings() == ["refused"]
+
+
+def test_the_selection_goes_to_the_run(world: World) -> None:
+    """A job for one rule rotates that rule only."""
+    world.run(world.job(logs=("app",)))
+    assert world.ran == [("app",)]
+
+
+def test_a_history_that_cannot_be_written_does_not_stop_the_rotation(world: World) -> None:
+    """A full disk must not stop what would empty it; but what is not counted is not tried again."""
+    world.run(world.job())
+    (world.folder / "state" / "history.sqlite").write_bytes(b"no database" * 1000)
+    world.ends = [Result(Ending.DONE), FAILED]
+    assert world.run(world.job(id="job-2")) == "done"
+    with pytest.raises(JobFailed):
+        world.run(world.job(id="job-3"))
+    assert len(world.ran) == 3
+
+
+def test_old_successes_are_forgotten(world: World) -> None:
+    """A job a minute is half a million a year: successes go after a week, failures after three months."""
+    world.ends = [Result(Ending.DONE), Result(Ending.REFUSED, "no")]
+    world.run(world.job())
+    with pytest.raises(JobFailed):
+        world.run(world.job(id="job-2"))
+    world.now += 8 * 86400
+    world.run(world.job(id="job-3"))
+    assert [a.job for a in world.attempts()] == ["job-2", "job-3"]
+    world.now += 90 * 86400
+    world.run(world.job(id="job-4"))
+    assert [a.job for a in world.attempts()] == ["job-4"]
+
+
+def test_attempts_and_runs_share_a_history(world: World) -> None:
+    """The table of attempts is one more in the history's file; the run's own tables are untouched."""
+    world.run(world.job())
+    with sqlite3.connect(world.folder / "state" / "history.sqlite") as connection:
+        assert connection.execute("SELECT count(*) FROM attempts").fetchone() == (1,)
+        assert connection.execute("PRAGMA user_version").fetchone() == (0,)
+    from logrotor import Rotator
+
+    (world.folder / "app.log").write_text("x" * 5000)
+    assert Rotator(world.site.config).run().exit_code == 0
+    world.run(world.job(id="job-2"))
+    assert world.endings() == ["done", "done"]
+
+
+# ---------------------------------------------------------------- the payload
+
+
+def test_a_payload_comes_back_as_it_was(world: World) -> None:
+    """Every field goes through the queue."""
+    job = payload.decode(world.job(logs=("a", "b"), app="1.2"))
+    assert payload.decode(payload.encode(job)) == job
+
+
+def test_unknown_fields_are_ignored(world: World) -> None:
+    """A newer logrotor may add fields without a new format."""
+    text = json.dumps({**json.loads(world.job()), "colour": "blue"})
+    assert payload.decode(text).id == "job-1"
+
+
+@pytest.mark.parametrize(
+    "text", ["", "[]", "null", '{"v": "1"}', '{"v": true}', '{"v": 1}', "\x80\x04pickle", "{" * 9999]
+)
+def test_what_is_no_payload(text: str) -> None:
+    """Whatever stands on the queue, the worker says what it is, and goes on."""
+    with pytest.raises(Unacceptable):
+        payload.decode(text)
+
+
+def test_versions(world: World) -> None:
+    """Older than understood: stale. Newer: a failure that says to upgrade."""
+    with pytest.raises(Stale):
+        payload.decode(world.job(v=0))
+    with pytest.raises(Unacceptable, match="upgrade the worker"):
+        payload.decode(world.job(v=2))
+
+
+# ---------------------------------------------------------------- names and secrets
+
+
+@pytest.mark.parametrize(
+    ("host", "queue"), [("web-1.example.org", "q-web-1_example_org"), ("a b/c", "q-a_b_c"), ("ü", "q-_")]
+)
+def test_every_engine_accepts_the_name(host: str, queue: str) -> None:
+    """Letters, digits, _ and -: dots are illegal in names of rq."""
+    assert queue_of("q", host) == queue
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "postgresql://app:s3cret@db/x", "redis://:s3cret@h:6379/0", "postgresql://app:s3:cr@h@db/x?a=b",
+        "host=db password=s3cret user=x", "postgresql://db/x?user=a&password=s3cret", "amqp://u:s3cret@h//",
+    ],
+)  # fmt: skip
+def test_no_password_is_shown(url: str) -> None:
+    """A URL in a message has *** where its password was."""
+    shown = mask(f"cannot connect to {url}: refused")
+    assert "s3" not in shown and "***" in shown and "cannot connect to" in shown

@@ -1,0 +1,440 @@
+"""Each check finds the fault that is planted in a real tree, names it, and mends it where that is safe."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+from logrotor.disk import writers as disk_writers
+from logrotor.model import Finding
+from logrotor.observe.checks import checks, rivals, schedule
+from logrotor.observe.doctor import choose, examine, mend
+from logrotor.observe.site import Site
+from tests.observe.conftest import Deployment
+from tests.support import mounts, supervisor, users
+from tests.support.need import need
+from tests.support.writers import Kind, Writer
+
+Look = Callable[..., list[Finding]]
+
+
+@pytest.fixture
+def look(here: Deployment) -> Look:
+    """The findings of one check, looked at now or ``later``."""
+
+    def run(check: str, later: timedelta = timedelta()) -> list[Finding]:
+        (only,) = choose(checks(here.config, datetime.now(UTC) + later), [check])
+        ((examined,)) = examine([only])
+        assert all(f.subject and f.problem and f.why and f.advice for f in examined.findings)
+        assert not any("could not be checked" in f.problem for f in examined.findings), examined.findings
+        return list(examined.findings)
+
+    return run
+
+
+def only(findings: list[Finding]) -> Finding:
+    (found,) = findings
+    return found
+
+
+def test_a_sound_deployment_has_no_finding(here, logrotor):
+    """After a run of a usual configuration nothing is found."""
+    here.log()
+    here.run()
+    assert logrotor("doctor", code=0).out.endswith(" checks, nothing found.\n")
+
+
+def test_every_check_has_a_name_of_its_own(here):
+    """Ids are unique, lower case, and of the shape theme.thing."""
+    ids = [check.id for check in checks(here.config, datetime.now(UTC))]
+    assert len({*ids}) == len(ids) and all(i.islower() and i.count(".") == 1 for i in ids)
+
+
+def test_nothing_is_changed_without_fix(here, logrotor):
+    """All checks together leave every file as it is."""
+    here.log(mode=0o600)
+    (here.logs / ".app.log.1.zst.tmp").write_text("x")
+    here.state.mkdir(mode=0o755)
+    before = sorted((str(p), p.lstat().st_ctime_ns) for p in here.folder.rglob("*"))
+    logrotor("doctor", code=1)
+    assert sorted((str(p), p.lstat().st_ctime_ns) for p in here.folder.rglob("*")) == before
+
+
+# ---------------------------------------------------------------- state
+
+
+def test_a_state_directory_that_others_may_enter(here, look):
+    """Found and mended: it is ours alone afterwards."""
+    here.state.mkdir()
+    here.state.chmod(0o775)
+    found = only(look("state.directory"))
+    assert found.subject == str(here.state) and "mode 0775" in found.problem
+    assert mend(found).done and here.state.stat().st_mode & 0o777 == 0o700
+    assert look("state.directory") == []
+
+
+def test_a_state_directory_that_cannot_be_made(here, look):
+    """A file stands in its way."""
+    (here.folder / "file").touch()
+    here.state = here.folder / "file" / "state"
+    here.configure()
+    assert "no run can begin" in only(look("state.directory")).why
+
+
+def test_a_lock_that_others_could_take(here, look):
+    """Whoever may open it could hold it for ever (CVE-2022-1348): closed by --fix."""
+    here.run(force=True)
+    (here.state / "lock").touch()
+    (here.state / "lock").chmod(0o644)
+    found = only(look("state.files"))
+    assert found.subject.endswith("/lock") and mend(found).done
+    assert (here.state / "lock").stat().st_mode & 0o777 == 0o600 and look("state.files") == []
+
+
+def test_a_planted_history(here, look):
+    """A symlink in the place of the history is told, and left alone."""
+    here.state.mkdir(mode=0o700)
+    (here.state / "history.sqlite").symlink_to("/dev/null")
+    assert only(look("state.files")).mend is None
+
+
+def test_files_of_another_user(here, look):
+    """A run as another user left them; who should run logrotor is told."""
+    need(os.geteuid() == 0, "root, to give a file away")
+    here.state.mkdir(mode=0o700)
+    (here.state / "last-run").touch()
+    os.chown(here.state / "last-run", 65534, -1)
+    assert "belongs to nobody" in only(look("state.files")).problem
+
+
+@pytest.mark.parametrize("damage", ["rubbish", "page", "values"])
+def test_a_damaged_history(here, look, damage):
+    """No database, a database with a spoilt page, one with odd values: each is found."""
+    for name in ("a.log", "b.log", "c.log"):
+        here.log(name)
+    here.run()
+    file = here.state / "history.sqlite"
+    if damage == "rubbish":
+        file.write_bytes(b"rubbish" * 1000)
+    elif damage == "page":
+        data = bytearray(file.read_bytes())
+        data[4096 + 8 : 8192] = b"\xff" * (4096 - 8)
+        file.write_bytes(data)
+    else:
+        connection = sqlite3.connect(file)
+        connection.execute("UPDATE logs SET last_rotation = 'yesterday'")
+        connection.commit()
+    assert "history.sqlite" in only(look("state.history")).subject
+
+
+def test_a_history_that_was_set_aside(here, look):
+    """It is mentioned until somebody has looked at it."""
+    here.state.mkdir(mode=0o700)
+    (here.state / "history.sqlite.damaged-1").touch()
+    assert "set aside" in only(look("state.history")).problem
+
+
+# ---------------------------------------------------------------- directories
+
+
+def test_a_directory_that_does_not_exist(here, look):
+    """A misspelt path looks like that."""
+    here.configure(paths='["lgos/*.log"]')
+    assert only(look("directories.logs")).subject == str(here.folder / "lgos")
+
+
+def test_a_directory_that_is_refused(here, look):
+    """Anyone may write there: with what to do."""
+    here.log()
+    here.logs.chmod(0o777)
+    found = only(look("directories.logs"))
+    assert "anyone may write there" in found.problem and "chmod o-w" in found.advice
+
+
+def test_a_directory_that_is_not_ours_to_change(here):
+    """An ordinary user in a directory of root."""
+    here.log()
+
+    def looked() -> str:
+        (found,) = examine(choose(checks(here.config, datetime.now(UTC)), ["directories.logs"]))
+        return only(list(found.findings)).problem
+
+    assert "www-data may not create" in users.as_user("www-data", looked)
+
+
+def test_an_archive_directory_that_is_refused(here, look):
+    """The same checks for where archives go."""
+    here.configure('archive_dir = "old"')
+    (here.logs / "old").mkdir()
+    (here.logs / "old").chmod(0o777)
+    assert only(look("directories.archives")).subject == str(here.logs / "old")
+
+
+def test_a_file_system_without_collapse(here, look):
+    """copytruncate on tmpfs is refused, and said before."""
+    here.configure('method = "copytruncate"')
+    with mounts.tmpfs(here.folder) as mount:
+        here.configure('method = "copytruncate"', paths=f'["{mount}/*.log"]')
+        assert "tmpfs cannot collapse a range" in only(look("directories.calls")).problem
+
+
+def test_a_bind_mounted_log(here, look):
+    """A single mounted file cannot be renamed."""
+    here.log()
+    here.log("real")
+    with mounts.bind_file(here.logs / "real", here.logs / "app.log"):
+        assert only(look("directories.mounts")).subject == str(here.logs / "app.log")
+        assert only(look("logs.refused")).subject == str(here.logs / "app.log")
+
+
+# ---------------------------------------------------------------- logs
+
+
+def test_a_log_that_cannot_be_taken(here, look):
+    """A second hard link: refused, with what to do."""
+    os.link(here.log(), here.folder / "second")
+    found = only(look("logs.refused"))
+    assert "2 hard links" in found.problem and "remove the other names" in found.advice
+
+
+def test_a_log_whose_writer_would_be_locked_out(here, look):
+    """Its owner could not write a replacement of ours."""
+    need(os.geteuid() == 0, "root, to give a file away")
+    os.chown(here.log(), users.user("www-data").uid, -1)
+    assert "www-data, who could not write a replacement" in only(look("logs.refused")).problem
+
+
+def test_a_mode_that_the_next_rotation_would_change(here, look):
+    """Found and mended; a link that took the log's place meanwhile is not followed."""
+    log = here.log(mode=0o640)
+    first = only(look("logs.modes"))
+    assert "mode 0640, but create_mode = 0664" in first.problem and mend(first).told == f"chmod 0664 {log}"
+    assert log.stat().st_mode & 0o777 == 0o664 and look("logs.modes") == []
+    log.chmod(0o640)
+    second = only(look("logs.modes"))
+    log.unlink()
+    log.symlink_to(here.file)
+    before = here.file.stat().st_mode
+    assert not mend(second).done and here.file.stat().st_mode == before
+
+
+def test_what_an_interrupted_run_left(here, look):
+    """A temp is found and removed; one that a run works on is left alone."""
+    here.log()
+    temp = here.logs / ".app.log.1.zst.tmp"
+    temp.write_text("half an archive")
+    found = only(look("logs.leftovers"))
+    assert found.subject == str(temp) and mend(found).done and not temp.exists()
+    temp.write_text("half an archive")
+    busy = only(look("logs.leftovers"))
+    import fcntl
+
+    with temp.open() as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        assert not mend(busy).done and temp.exists()
+
+
+def test_dated_files_of_no_rule(here, look):
+    """One finding for each series, archives of logs that no rule names as well; what a rule claims is none."""
+    here.configure(paths='["logs/app.log", "logs/daily-*.log"]')
+    here.log()
+    for name in ("laravel-2025-10-09.log", "laravel-2025-10-10.log", "laravel-2025-10-08.log.gz", "other.log.1.gz",
+                 "daily-2025-10-09.log", "app.log.1", "plain.txt"):  # fmt: skip
+        here.log(name, size=320)
+    found = look("logs.unclaimed")
+    assert [f.subject for f in found] == [str(here.logs / "laravel-*.log"), str(here.logs / "other.log.1")]
+    assert found[0].problem.startswith("3 dated or archived files, 960 bytes")
+
+
+# ---------------------------------------------------------------- writers
+
+
+def test_a_writer_on_an_old_inode(here, look):
+    """The archive, the process, and what could make it reopen."""
+    with Writer(here.logs / "app.log", Kind.HOLD, on_order=True) as writer:
+        writer.write(400)
+        assert look("writers.old") == []
+        here.run(force=True)
+        found = only(look("writers.old"))
+    assert found.subject == str(here.logs / "app.log.1") and f"process {writer.pid} (python" in found.problem
+
+
+def test_a_writer_on_a_removed_file(here, look):
+    """Its lines would be lost with it."""
+    with Writer(here.logs / "app.log", Kind.HOLD, on_order=True) as writer:
+        writer.write(10)
+        (here.logs / "app.log").unlink()
+        here.log()
+        found = look("writers.deleted")
+    assert found and found[0].subject == str(here.logs / "app.log") and f"/proc/{writer.pid}/fd" in found[0].advice
+
+
+def test_a_writer_without_append_under_copytruncate(here, look):
+    """It would leave NUL bytes; one that appends is fine, and so is rotation by rename."""
+    here.configure('method = "copytruncate"\naccept_loss = true')
+    for kind, expected in ((Kind.NO_APPEND, 1), (Kind.HOLD, 0)):
+        with Writer(here.logs / "app.log", kind, on_order=True) as writer:
+            writer.write(10)
+            found = look("writers.append")
+            assert len(found) == expected and all(f"process {writer.pid}" in f.problem for f in found)
+
+
+def test_processes_that_hide_are_left_out(here, look, monkeypatch):
+    """A process that ended or may not be looked at stops no check."""
+    monkeypatch.setattr(disk_writers.os, "readlink", lambda *a, **k: (_ for _ in ()).throw(PermissionError(13, "no")))
+    here.log()
+    assert look("writers.deleted") == []
+
+
+# ---------------------------------------------------------------- reopen
+
+
+def target(manager: str, **keys: str) -> str:
+    lines = [f'{key} = "{value}"' if not value.startswith("[") else f"{key} = {value}" for key, value in keys.items()]
+    return "\n".join(['reopen = "them"', "[reopen.them]", f'manager = "{manager}"', *lines])
+
+
+def test_a_target_that_is_not_there(here, look):
+    """No pidfile, a stale one, a program that does not exist; a rule that uses it gives it its meaning."""
+    here.configure(target("pidfile", pidfile="gone.pid", signal="USR1"))
+    assert "no such pidfile" in only(look("reopen.targets")).problem
+    (here.folder / "gone.pid").write_text("4194304\n")
+    assert "there is no process 4194304" in only(look("reopen.targets")).problem
+    here.configure(target("command", command='["/no/such/program"]'))
+    assert "no such program" in only(look("reopen.targets")).problem
+    here.configure(target("command", command='["true"]'))
+    assert look("reopen.targets") == []
+
+
+def test_a_target_that_is_well(here, look):
+    """It is looked at and not signalled."""
+    with Writer(here.logs / "app.log", Kind.SIGNAL, on_order=True) as writer:
+        writer.write(1)
+        (here.folder / "it.pid").write_text(f"{writer.pid}\n")
+        here.configure(target("pidfile", pidfile="it.pid", signal="USR1"))
+        assert look("reopen.targets") == [] and writer.reopened() == 0
+        here.configure(target("pidfile", pidfile="it.pid", signal="USR2"))
+        assert "does not handle SIGUSR2" in only(look("reopen.targets")).problem
+
+
+def test_a_target_that_is_not_ours_to_signal(here):
+    """An ordinary user cannot signal a process of root."""
+    with Writer(here.logs / "app.log", Kind.SIGNAL, on_order=True) as writer:
+        writer.write(1)
+        (here.folder / "it.pid").write_text(f"{writer.pid}\n")
+        here.configure(target("pidfile", pidfile="it.pid", signal="USR1"))
+
+        def looked() -> str:
+            (found,) = examine(choose(checks(here.config, datetime.now(UTC)), ["reopen.targets"]))
+            return only(list(found.findings)).problem
+
+        assert "www-data may not send SIGUSR1" in users.as_user("www-data", looked)
+
+
+def test_supervisord_that_rotates_the_same_file(here, look):
+    """A real supervisord with its default of 50MB, also where no rule names it as a target."""
+    here.log()
+    conf = f"[program:app]\ncommand = /bin/true\nautostart = false\nstdout_logfile = {here.logs}/app.log\n"
+    with supervisor.running(conf, here.folder):
+        found = only(look("reopen.supervisord"))
+    assert found.subject == str(here.logs / "app.log") and "stdout_logfile_maxbytes = 0" in found.advice
+
+
+# ---------------------------------------------------------------- rivals, space, clock, schedule
+
+
+def test_a_rule_of_logrotate(here):
+    """Found by path and by glob; scripts, comments and other paths are not taken for it."""
+    log = here.log()
+    rules = here.folder / "logrotate.d"
+    rules.mkdir()
+    (rules / "app").write_text(f"""\
+# {here.logs}/commented.log {{
+/var/log/other.log {{ weekly }}
+"{here.logs}/*.log" /x/y.log
+{{
+    daily
+    postrotate
+        test -f {here.logs}/z {{ && true
+    endscript
+}}
+""")
+    (rules / "broken").write_text("{ } ' {")
+    found = only(list(rivals.logrotate(Site(here.config, datetime.now(UTC)), (f"{rules}/*",))))
+    assert found.subject == str(log) and f"{here.logs}/*.log in {rules}/app" in found.problem
+
+
+def test_a_disk_that_will_be_full(here, look):
+    """The forecast of the history against the free bytes of a small file system."""
+    with mounts.tmpfs(here.folder, size="300k") as mount:
+        logs = mount / "logs"
+        logs.mkdir()
+        here.configure('compress = "none"\nmax_total_size = "100MB"', paths=f'["{logs}/app.log"]')
+        now = time.time()
+        for hours in (3, 2, 1):
+            (logs / "app.log").write_bytes(os.urandom(50_000))
+            here.run(now - hours * 3600)
+        (logs / "app.log").write_bytes(os.urandom(50_000))
+        found = only(look("space.forecast"))
+        assert found.subject == str(mount) and "full on 20" in found.problem
+
+
+def test_no_room_to_compress(here, look):
+    """The largest log is larger than what is free."""
+    with mounts.tmpfs(here.folder, size="1m") as mount:
+        here.configure(paths=f'["{mount}/app.log"]')
+        (mount / "app.log").write_bytes(b"x" * 700_000)
+        assert "the largest log has 700000" in only(look("space.bytes")).problem
+
+
+def test_no_inodes(here, look):
+    """A file system with few inodes."""
+    with mounts.tmpfs(here.folder, inodes=50) as mount:
+        here.configure(paths=f'["{mount}/app.log"]')
+        (mount / "app.log").touch()
+        assert "inodes are free" in only(look("space.inodes")).problem
+
+
+def test_a_log_from_the_future(here, look):
+    """A clock that was set back is noticed by the files."""
+    os.utime(here.log(), (time.time() + 86400,) * 2)
+    assert "which is to come" in only(look("clock.time")).problem
+    assert look("clock.time", later=timedelta(days=2)) == []
+
+
+def test_runs_from_the_future(here, look):
+    """And by the history."""
+    here.log()
+    here.run(time.time() + 86400)
+    os.utime(here.logs / "app.log")
+    assert only(look("clock.time")).subject == "history"
+
+
+def test_nobody_runs_it(here):
+    """Without a run: whether a cron line or the like names it is told; a fresh run is proof enough."""
+    crontab = here.folder / "crontab"
+
+    def looked(days: float = 0) -> list[Finding]:
+        moment = datetime.now(UTC) + timedelta(days=days)
+        return list(schedule.runs(Site(here.config, moment), [str(crontab)]))
+
+    crontab.write_text("# logrotor was here\n")
+    assert "no run is known, and no cron line" in only(looked()).problem
+    crontab.write_text("0 3 * * 0 logrotor run\n")
+    assert f"no run is known; named in {crontab}" in only(looked()).problem
+    here.run()
+    assert looked() == [] and looked(days=2) == [], "once a week is often enough"
+    assert "9 days ago; named in" in only(looked(days=9)).problem
+    crontab.unlink()
+    assert "2 hours ago, and no cron line" in only(looked(days=0.09)).problem
+
+
+def test_files_that_may_not_be_read_are_left_out(tmp_path: Path):
+    """A crontab of root is nobody else's business."""
+    assert schedule.named_in([str(tmp_path / "nothing"), str(tmp_path)]) == []

@@ -1,0 +1,152 @@
+"""history tells what runs did; the tables behind it do not grow without an end."""
+
+from __future__ import annotations
+
+import sqlite3
+
+import pytest
+
+from logrotor.disk import history as stored
+from logrotor.disk.memory import Memory
+from logrotor.model import Outcome, PastOutcome, Status
+from logrotor.observe.history import rotations
+
+DAY = 86400.0
+COUNTS = {"rotated": 0, "failed": 0, "deferred": 0, "removed": 0}
+
+
+def past(action: str, time: float, log: str = "/logs/a", **details) -> PastOutcome:
+    return PastOutcome(run=int(time), time=time, log=log, action=action, status="done", details=details)
+
+
+def test_a_rotation_is_its_take_and_its_compression():
+    """Also when the archive was compressed in a later run; each compression belongs to the file that was taken."""
+    found = rotations([
+        past("take", 1, bytes=100, inode=11, seconds=0.1, why="larger"),
+        past("take", 1, log="/logs/b", bytes=70, inode=11),
+        past("take", 2, bytes=200, inode=12),
+        past("compress", 3, bytes=110, bytes_out=11, source=11, lines=5, seconds=0.2),
+    ])  # fmt: skip
+    assert [(r.log, r.bytes, r.archive_bytes, r.lines) for r in found] == [
+        ("/logs/a", 110, 11, 5), ("/logs/b", 70, None, None), ("/logs/a", 200, None, None)
+    ]  # fmt: skip
+    assert (found[0].ratio, found[0].seconds, found[0].reason) == (10.0, 0.3, "larger")
+
+
+def test_what_a_run_did(here, logrotor):
+    """Each rotation with reason, bytes before and after, ratio, duration; the record has its lines too."""
+    log = here.log(size=32_000)
+    here.run()
+    text = logrotor("history", code=0).out
+    assert "1 rotated; exit 0" in text and "app.log  rotated  31.2 KiB -> " in text and ":1) in " in text
+    assert "larger than max_size: 32000 > 10240 bytes" in text
+    (run,) = logrotor("history", "--json", code=0).json["runs"]
+    (rotation,) = run["rotations"]
+    assert rotation["log"] == str(log) and (rotation["bytes"], rotation["lines"]) == (32_000, 1000)
+    assert rotation["archive_bytes"] == (here.logs / "app.log.1.zst").stat().st_size
+    assert rotation["seconds"] >= 0 and run["exit"] == 0 and run["ended"] >= run["started"]
+
+
+def test_idle_runs_leave_no_trace(here, logrotor):
+    """What happened stays in sight."""
+    here.log(size=32)
+    here.run()
+    assert logrotor("history", code=0).out == "No such run in the history.\n"
+
+
+def test_one_log(here, logrotor):
+    """A log is named by its path, or by its bare name; other logs are left out."""
+    here.log("a.log"), here.log("b.log")
+    here.run()
+    for name in (here.logs / "a.log", here.logs / "../logs/a.log", "a.log"):
+        told = logrotor("history", name, code=0).out
+        assert "a.log" in told and "b.log" not in told
+    assert logrotor("history", "c.log", code=0).out == "No such run in the history.\n"
+
+
+def test_failures_only(here, logrotor):
+    """--failed shows runs that failed and what failed in them, also one that never came to its end."""
+    here.log("a.log")
+    here.run()
+    here.configure('reopen = "gone"\n[reopen.gone]\nmanager = "pidfile"\npidfile = "gone.pid"\nsignal = "USR1"')
+    here.log("b.log")
+    here.run()
+    memory = Memory(str(here.state))
+    memory.run_started(5e9, False)
+    memory.close()
+    told = logrotor("history", "--failed", code=0).out
+    assert "a.log" not in told and "reopen gone: reopen target 'gone'" in told and "exit 1" in told
+    assert "no end is recorded" in told
+
+
+def test_since(here, logrotor):
+    """--since takes a moment or an age."""
+    here.log("a.log")
+    here.run()
+    assert "a.log" in logrotor("history", "--since", "1h", code=0).out
+    assert "a.log" in logrotor("history", "--since", "2001-01-01 10:00", code=0).out
+    assert "a.log" not in logrotor("history", "--since", "2200-01-01", code=0).out
+    assert "--since" in logrotor("history", "--since", "yesterday", code=2).err
+
+
+def test_the_last_runs(here, logrotor):
+    """-n shows the last so many and says that there are more."""
+    for _ in range(3):
+        here.log("a.log")
+        here.run()
+    assert logrotor("history", "-n", "1", code=0).out.startswith("(2 earlier runs; -n 0 shows all)\n")
+    assert logrotor("history", "-n", "0", code=0).out.count("a.log") == 3
+
+
+def test_a_name_that_acts_on_a_terminal(here, logrotor):
+    """It is shown as text, whole in JSON."""
+    here.log("\x1b[31m.log")
+    here.run()
+    assert "\\x1b[31m.log" in logrotor("history", code=0).out
+    assert logrotor("history", "--json", code=0).json["runs"][0]["rotations"][0]["log"].endswith("\x1b[31m.log")
+
+
+# ---------------------------------------------------------------- pruning
+
+
+def times(folder) -> list[float]:
+    rows = sqlite3.connect(folder / "history.sqlite").execute("SELECT time FROM outcomes ORDER BY id").fetchall()
+    return [row[0] for row in rows]
+
+
+@pytest.fixture
+def remember(tmp_path):
+    def run(at: float, number: int = 1) -> None:
+        memory = Memory(str(tmp_path))
+        memory.run_started(at, False)
+        outcome = Outcome(log="/a", action="take", status=Status.DONE)
+        memory.run_completed(at, [outcome] * number, COUNTS, 0)
+        assert memory.problems == []
+        memory.close()
+
+    return run
+
+
+def test_old_rows_are_pruned(remember, tmp_path):
+    """What is older than 90 days goes in a run that has something to do."""
+    for day in (0, 1, 90, 90.5, 91.5):
+        remember(day * DAY)
+    assert times(tmp_path) == [90 * DAY, 90.5 * DAY, 91.5 * DAY]
+    assert [run.started for run in stored.past_runs(str(tmp_path))] == [90 * DAY, 90.5 * DAY, 91.5 * DAY]
+
+
+def test_too_many_rows_are_pruned(remember, tmp_path, monkeypatch):
+    """However many outcomes a run has, the newest stay and the file does not grow for ever."""
+    monkeypatch.setattr(stored, "MOST", 10)
+    for at in range(20):
+        remember(float(at), 3)
+    assert times(tmp_path) == sorted(times(tmp_path)) and 10 <= len(times(tmp_path)) <= 13
+    assert times(tmp_path)[-1] == 19.0
+
+
+def test_a_damaged_history_is_told(here, logrotor):
+    """Exit 2 with what happens next, and no traceback."""
+    here.log()
+    here.run()
+    (here.state / "history.sqlite").write_bytes(b"no database" * 1000)
+    assert "history.sqlite: cannot be read" in logrotor("history", code=2).err

@@ -1,0 +1,256 @@
+"""verify, cat and grep: archives are read as they are, in their order."""
+
+from __future__ import annotations
+
+import gzip
+import os
+import subprocess
+import time
+from pathlib import Path
+
+import pytest
+import zstandard
+
+from logrotor import Rotator
+from logrotor.model import Codec
+from logrotor.observe import reading
+from logrotor.observe.reading import Piece, _chosen, lines
+from tests.support import command, mounts, oracle
+from tests.support.facts import entry, facts
+from tests.support.need import need
+
+
+def generations(here, number: int = 3, **more) -> bytes:
+    """A log with so many archives; returns all that was written."""
+    written = b""
+    for n in range(number + 1):
+        data = b"".join(b"generation %d line %04d\n" % (n, i) for i in range(700))
+        (here.logs / "app.log").write_bytes(data)
+        written += data
+        if n < number:
+            here.run(force=True)
+    return written
+
+
+def cat(here, *args) -> subprocess.CompletedProcess[bytes]:
+    argv = command.arguments("cat", *args, "-c", here.file)
+    return subprocess.run(argv, capture_output=True, env=command.environment(), check=False)
+
+
+@pytest.mark.parametrize("more", ['compress = "zstd"', 'compress = "gzip"', 'compress = "none"', 'naming = "dated"',
+                                  'archive_dir = "old"', "keep_uncompressed = 1"])  # fmt: skip
+def test_cat_prints_the_log_as_it_was_written(here, more):
+    """Whatever the codec, the names and the place of the archives: oldest first, byte for byte."""
+    here.configure(more)
+    written = generations(here)
+    done = cat(here, here.logs / "app.log")
+    assert (done.returncode, done.stderr) == (0, b"") and done.stdout == written
+
+
+def test_cat_of_any_bytes(here):
+    """Bytes that are no text, no newline at the end, NULs: unchanged."""
+    written = b""
+    for data in (b"\xff\xfe\x00" * 5000, b"no newline", b"\r\n\n"):
+        (here.logs / "app.log").write_bytes(data)
+        written += data
+        here.run(force=True)
+    assert cat(here, "app.log").stdout == written
+
+
+def test_cat_of_a_log_that_was_copied(here):
+    """Lines at the seam of a copytruncate come out whole."""
+    need(mounts.collapses(here.logs), "a file system that can collapse a range")
+    here.configure('method = "copytruncate"', size="8K")
+    with (here.logs / "app.log").open("ab") as log:
+        for n in range(3):
+            log.write(oracle.lines("w1", n * 1000 + 1, n * 1000 + 1000))
+            log.flush()
+            here.run()
+    done = cat(here, "app.log")
+    assert done.stdout == oracle.lines("w1", 1, 3000)
+
+
+def test_debris_is_read_once(here):
+    """An archive that a crash left plain and compressed, or under two names, is printed once."""
+    written = generations(here, 2)
+    packed = here.logs / "app.log.1.zst"
+    plain = here.logs / "app.log.1"
+    plain.write_bytes(zstandard.ZstdDecompressor().decompressobj().decompress(packed.read_bytes()))
+    assert cat(here, "app.log").stdout == written
+    plain.unlink()
+    os.link(here.logs / "app.log", here.logs / ".app.log.new")  # taken by link, killed before the rename
+    assert cat(here, "app.log").stdout == written
+
+
+def test_a_taken_log_that_a_crash_left(here):
+    """.app.log.new with data comes between the archives and the live log."""
+    written = generations(here, 1)
+    (here.logs / "app.log").rename(here.logs / ".app.log.new")
+    (here.logs / "app.log").write_bytes(b"new\n")
+    assert cat(here, "app.log").stdout == written + b"new\n"
+
+
+def test_a_run_at_the_same_time_changes_nothing(here, monkeypatch):
+    """All files are opened at once; if a rotation comes between, they are looked for again."""
+    written = generations(here, 2)
+    opened, real = [], reading._open
+
+    def open_slowly(piece, stack):
+        opened.append(piece)
+        if len(opened) == 2:
+            here.run(force=True)
+        return real(piece, stack)
+
+    monkeypatch.setattr(reading, "_open", open_slowly)
+    config = here.config
+    found = reading.read(lambda: reading.Site(config, Rotator(config).plan().now), "app.log", since=None, until=None)
+    assert b"".join(found) == written and len(opened) > 4
+
+
+def test_a_damaged_archive_is_told(here):
+    """cat prints what comes before it, says which one it is, and exits with 1."""
+    generations(here, 2)
+    damaged = here.logs / "app.log.1.zst"
+    damaged.write_bytes(damaged.read_bytes()[:-3])
+    done = cat(here, "app.log")
+    assert done.returncode == 1 and b"app.log.1.zst: archive cut short" in done.stderr
+    assert done.stdout.startswith(b"generation 0 line 0000\n") and b"generation 2" not in done.stdout
+
+
+def test_a_reader_that_goes_away(here):
+    """``| head`` is no error."""
+    generations(here, 3)
+    shell = " ".join([*command.arguments("cat", "app.log", "-c", here.file), "| head -n 1; exit ${PIPESTATUS[0]}"])
+    done = subprocess.run(["bash", "-c", shell], capture_output=True, env=command.environment(), check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (0, b"generation 0 line 0000\n", b"")
+
+
+def test_an_unknown_log(here):
+    """Exit 2 and what to do."""
+    done = cat(here, "nothing.log")
+    assert done.returncode == 2 and b"nothing.log: no log of this configuration" in done.stderr
+
+
+def test_archives_of_a_log_that_is_gone(here):
+    """They are found all the same."""
+    written = generations(here, 2)
+    last = (here.logs / "app.log").read_bytes()
+    (here.logs / "app.log").unlink()
+    assert cat(here, "app.log").stdout == written.removesuffix(last)
+
+
+# ---------------------------------------------------------------- which files
+
+
+@pytest.mark.parametrize(
+    ("since", "until", "chosen"),
+    [
+        (None, None, "abcd"), (25, None, "cd"), (30, None, "cd"), (31, None, "d"), (99, None, "d"),
+        (None, 5, "a"), (None, 10, "ab"), (None, 15, "ab"), (None, 31, "abcd"), (15, 25, "bc"), (12, 13, "b"),
+    ],
+)  # fmt: skip
+def test_since_and_until_choose_by_rotation_time(since, until, chosen):
+    """a to c were rotated at 10, 20, 30; d is live. A file holds what was written up to its rotation."""
+    moments = {"a": 10.0, "b": 20.0, "c": 30.0, "d": None}
+    found = [Piece("/logs", entry(name), Codec.NONE, moment) for name, moment in moments.items()]
+    assert "".join(piece.entry.name for piece in _chosen(found, since, until)) == chosen
+
+
+def test_pieces_are_in_order():
+    """Numbered and dated, plain and compressed, beside and elsewhere: the oldest first, the live log last."""
+    found = facts(
+        entry("app.log", age=0),
+        *(entry(name, age=age) for name, age in (("app.log.1", 10), ("app.log.2.zst", 20), ("app.log.10.gz", 100))),
+    )
+    assert [p.entry.name for p in reading.pieces(found)] == ["app.log.10.gz", "app.log.2.zst", "app.log.1", "app.log"]
+
+
+def test_cat_since(here, logrotor):
+    """On the command line: a moment or an age."""
+    here.configure('compress = "none"')
+    generations(here, 2)
+    for name, age in (("app.log.2", 7200), ("app.log.1", 3600)):
+        os.utime(here.logs / name, (time.time() - age,) * 2)
+    assert logrotor("cat", "app.log", "--since", "30m", code=0).out.startswith("generation 2")
+    assert logrotor("cat", "app.log", "--since", "90m", code=0).out.startswith("generation 1")
+    assert "generation 1" not in logrotor("cat", "app.log", "--until", "3h", code=0).out
+
+
+# ---------------------------------------------------------------- grep
+
+
+def test_grep_across_archives(here, logrotor):
+    """Lines in their order; exit codes as those of grep."""
+    generations(here, 2)
+    assert logrotor("grep", "line 0042$", "app.log", code=0).out == "".join(
+        f"generation {n} line 0042\n" for n in range(3)
+    )
+    assert logrotor("grep", "--count", "line", here.logs / "app.log", code=0).out == "2100\n"
+    assert logrotor("grep", "-F", "line 004.", "app.log", code=1).out == ""
+    assert logrotor("grep", "-i", "--count", "LINE 0001", "app.log", code=0).out == "3\n"
+    assert logrotor("grep", "--invert", "--count", "line 0001", "app.log", code=0).out == "2097\n"
+    assert "nothing.log" in logrotor("grep", "x", "nothing.log", code=2).err
+    assert "PATTERN" in logrotor("grep", "(", "app.log", code=2).err
+
+
+def test_lines_across_files():
+    """A line that is cut by any number of chunks is one line."""
+    text = b"one\ntwo\n\nthree"
+    for size in range(1, len(text) + 1):
+        chunks = [text[i : i + size] for i in range(0, len(text), size)]
+        assert list(lines(iter(chunks))) == [b"one\n", b"two\n", b"\n", b"three"]
+
+
+# ---------------------------------------------------------------- verify
+
+
+@pytest.mark.parametrize("codec", ["zstd", "gzip"])
+def test_sound_archives(here, logrotor, codec):
+    """Each is read through and compared with its record, also after it moved to a higher slot."""
+    here.configure(f'compress = "{codec}"')
+    generations(here, 3)
+    told = logrotor("verify", "--json", code=0).json["archives"]
+    assert [(a["bytes"], a["lines"], a["recorded"], a["problem"]) for a in told] == [(16_100, 700, True, None)] * 3
+    assert logrotor("verify", code=0).out == "3 archives sound, 3 of them compared with the record.\n"
+    assert logrotor("verify", "-v", "app.log", code=0).out.count("sound: 15.7 KiB in 700 lines, as recorded") == 3
+
+
+def flip(path: Path) -> None:
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 0xFF
+    path.write_bytes(data)
+
+
+@pytest.mark.parametrize("codec", ["zstd", "gzip"])
+@pytest.mark.parametrize("damage", ["flip", "cut", "empty"])
+def test_damaged_archives(here, logrotor, codec, damage):
+    """A flipped byte, a missing end, an empty file: reported by name, exit 1; the others are sound."""
+    here.configure(f'compress = "{codec}"')
+    generations(here, 2)
+    path = here.logs / f"app.log.2.{'zst' if codec == 'zstd' else 'gz'}"
+    if damage == "flip":
+        flip(path)
+    else:
+        path.write_bytes(path.read_bytes()[:-2] if damage == "cut" else b"")
+    said = logrotor("verify", code=1).out.splitlines()
+    assert said[0].startswith(f"{path}: ") and said[1:] == ["1 of 2 archives not sound."]
+
+
+def test_an_archive_that_holds_something_else(here, logrotor):
+    """Sound by its checksum, but not what went into it: the record tells."""
+    generations(here, 1)
+    path = here.logs / "app.log.1.zst"
+    status = path.stat()
+    path.write_bytes(zstandard.ZstdCompressor(write_checksum=True).compress(b"something else\n"))
+    os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
+    assert "holds 15 bytes in 1 lines, but 16100 bytes in 700 lines went into it" in logrotor("verify", code=1).out
+
+
+def test_an_archive_without_a_record(here, logrotor):
+    """One that logrotate or a human made is read through all the same."""
+    here.log(size=320)
+    (here.logs / "app.log.1.gz").write_bytes(gzip.compress(b"old\n"))
+    assert logrotor("verify", "-v", code=0).out.splitlines() == [
+        f"{here.logs}/app.log.1.gz: sound: 4 B in 1 line, no record of it",
+        "1 archive sound, 0 of them compared with the record.",
+    ]

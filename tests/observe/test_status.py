@@ -1,0 +1,194 @@
+"""status tells how each log stands, what needs attention first; --check tells a monitoring system."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import time
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from logrotor.observe.attention import Thresholds, attention
+from logrotor.observe.site import Site
+from logrotor.observe.status import LogStatus, Status, SystemStatus, status
+from tests.support.writers import Kind, Writer
+
+NOW = datetime(2026, 11, 21, 22, 30, tzinfo=UTC)
+HOUR = timedelta(hours=1)
+
+
+def grown(here, hours: int, *, size: int = 12_800) -> float:
+    """A log that was rotated every hour, ``size`` bytes each, the last time ``hours`` ago; returns that time."""
+    last = time.time() - hours * 3600
+    for n in (3, 2, 1, 0):
+        here.log(size=size)
+        here.run(last - n * 3600)
+    return last
+
+
+def test_a_steady_log_is_forecast(here, logrotor):
+    """From its rotations and its growth since: when it will be larger than max_size, within 10 %."""
+    here.configure(size="12.5KB")
+    last = grown(here, 0, size=12_832)
+    (here.logs / "app.log").write_bytes(b"x" * 6416)
+    found = status(Site(here.config, datetime.fromtimestamp(last + 1800, UTC))).logs[0]
+    assert found.next_due is not None and found.next_due_by == "size"
+    assert abs(found.next_due.timestamp() - (last + 3600)) < 360
+    assert found.pace == pytest.approx(12_832 / 3600, rel=0.1)
+
+
+def test_two_points_are_no_forecast(here, logrotor):
+    """Said as "unknown"; a schedule is known all the same."""
+    here.log(size=12_800)
+    here.run()
+    here.log(size=320)
+    assert "unknown" in logrotor("status", code=0).out
+    here.configure('schedule = "daily"')
+    (log,) = logrotor("status", "--json", code=0).json["logs"]
+    assert log["next_due_by"] == "schedule" and log["pace"] is None
+
+
+def test_all_facts(here, logrotor):
+    """Size, limit, last rotation and its outcome, archives with bytes and ratio, file system."""
+    here.log(size=32_000)
+    here.run()
+    here.log(size=320)
+    archive = here.logs / "app.log.1.zst"
+    (log,) = (found := logrotor("status", "--json", code=0).json)["logs"]
+    assert (log["size"], log["max_size"], log["archives"], log["archive_bytes"]) == (
+        320, 10240, 1, archive.stat().st_size
+    )  # fmt: skip
+    assert log["ratio"] == pytest.approx(32_000 / archive.stat().st_size) and log["last_outcome"] == "done"
+    assert found["last_run"] and found["file_systems"][0]["free"] > 0 and not log["due"]
+    text = logrotor("status", code=0).out
+    assert "app.log  320 B  10.0 KiB" in text and ":1)" in text and "1 log, 0 due; last run " in text
+
+
+def test_a_writer_that_does_not_let_go_is_named(here, logrotor):
+    """The archive, the reason, and the process that holds it."""
+    with Writer(here.logs / "app.log", Kind.HOLD, on_order=True) as writer:
+        writer.write(400)
+        here.run(force=True)
+        (log,) = logrotor("status", "--json", code=0).json["logs"]
+        assert log["pending"] == [
+            {"name": "app.log.1", "reason": f"process {writer.pid} still writes it", "pids": [writer.pid]}
+        ]
+        assert f"app.log.1: process {writer.pid} still writes it" in logrotor("status").out
+
+
+def test_what_needs_attention_comes_first(here, logrotor):
+    """Refused, failing, due, then the others by when they are due."""
+    here.configure(size="5KB")
+    for name in ("a.log", "b.log", "c.log"):
+        here.log(name, size=640)
+    here.log("c.log", size=20_000)
+    os.link(here.logs / "b.log", here.folder / "second-name")
+    told = logrotor("status", "--json").json["logs"]
+    assert [os.path.basename(log["path"]) for log in told] == ["b.log", "c.log", "a.log"]
+    assert "hard links" in logrotor("status").out
+
+
+def test_odd_names_are_shown_as_text(here, logrotor):
+    """A name cannot act on the terminal."""
+    here.log("\x1b[31m\n.log")
+    assert "\\x1b[31m\\n.log" in logrotor("status", code=0).out
+
+
+def test_nothing_is_changed(here, logrotor):
+    """No state directory is made, no time is touched."""
+    here.log()
+    before = sorted((str(p), p.lstat().st_ctime_ns) for p in here.folder.rglob("*"))
+    logrotor("status", code=0)
+    assert sorted((str(p), p.lstat().st_ctime_ns) for p in here.folder.rglob("*")) == before
+
+
+# ---------------------------------------------------------------- --check
+
+
+def test_check_without_a_run(here, logrotor):
+    """Nobody runs it: exit 1; after a run, and also an idle one: OK."""
+    here.log(size=320)
+    assert "no run is known" in logrotor("status", "--check", code=1).out
+    here.run()
+    assert logrotor("status", "--check", code=0).out.startswith("OK: 1 log, last run ")
+
+
+def test_check_after_the_last_run_has_become_old(here, logrotor):
+    """The dead man's switch; its threshold can be set."""
+    here.run()
+    os.utime(here.state / "last-run", (time.time() - 2 * 3600,) * 2)
+    assert "ATTENTION: 1 thing\nno run for 2 h" in logrotor("status", "--check", code=1).out
+    logrotor("status", "--check", "--no-run", "1d", code=0)
+    assert logrotor("status", "--check", "--no-run", "soon", code=2).err
+
+
+def test_check_failures_in_a_row(here, logrotor):
+    """One failure is retried by the next run; three in a row are told."""
+    here.configure('reopen = "gone"\n[reopen.gone]\nmanager = "pidfile"\npidfile = "gone.pid"\nsignal = "USR1"')
+    for n in range(3):
+        here.log()
+        assert here.run().exit_code == 1
+        logrotor("status", "--check", code=1 if n == 2 else 0)
+    told = logrotor("status", "--check", code=1).out
+    assert "the last 3 runs with something to do failed" in told
+
+
+def a_log(**more) -> LogStatus:
+    return LogStatus(**{
+        "path": "/logs/a", "rule": "a", "size": 5, "max_size": 10, "schedule": None, "due": False, "reason": "",
+        "next_due": None, "next_due_by": None, "pace": None, "due_since": None, "last_rotation": None,
+        "last_outcome": None, "failures": 0, "archives": 0, "archive_bytes": 0, "ratio": None, "pending": (),
+        "request_failed": False, "refused": None, **more,
+    })  # fmt: skip
+
+
+def a_system(full_on: datetime) -> SystemStatus:
+    return SystemStatus(
+        mount="/", type="ext4", total=9, free=1, free_inodes=1, full_on=full_on, forecast="known"
+    )  # fmt: skip
+
+
+WELL = Status(now=NOW, last_run=NOW, failed_runs=0, logs=(a_log(),), file_systems=(), missing=(), problems=())
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"last_run": NOW - 2 * HOUR}, "no run for 2 h"),
+        ({"last_run": NOW - HOUR}, ""),
+        ({"failed_runs": 3}, "last 3 runs"),
+        ({"failed_runs": 2}, ""),
+        ({"logs": (a_log(due=True, due_since=NOW - 3 * HOUR),)}, "/logs/a: should have been rotated 3 h ago"),
+        ({"logs": (a_log(due=True, due_since=NOW - HOUR / 2),)}, ""),
+        ({"logs": (a_log(due=True, size=21),)}, "twice as large"),
+        ({"logs": (a_log(due=True, size=19),)}, ""),
+        ({"logs": (a_log(failures=3, last_outcome="failed: full"),)}, "failed in 3 runs in a row: failed: full"),
+        ({"logs": (a_log(refused="odd"),)}, "refused: odd"),
+        ({"file_systems": (a_system(NOW + 5 * HOUR),)}, "/: full in 5 h"),
+        ({"file_systems": (a_system(NOW + 25 * HOUR),)}, ""),
+        ({"problems": ("rule left out",)}, "rule left out"),
+    ],
+)
+def test_thresholds(change, said):
+    """Each condition on its own, above its threshold and below."""
+    told = attention(dataclasses.replace(WELL, **change), Thresholds())
+    assert (len(told) == 1 and said in told[0]) if said else told == []
+
+
+# ---------------------------------------------------------------- the queue
+
+
+def test_the_queue_is_part_of_it(here, logrotor):
+    """Jobs that nobody takes, or an engine that cannot be asked; and looking changes nothing."""
+    pytest.importorskip("huey")
+    here.configure("[queue]")
+    here.run()
+    before = sorted(os.listdir(here.state))
+    logrotor("status", "--check", code=0)
+    assert sorted(os.listdir(here.state)) == before
+    for _ in range(12):
+        logrotor("queue", "dispatch", code=0)
+    assert "pending, more than 10" in logrotor("status", "--check", code=1).out
+    here.configure('[queue]\nengine = "rq"\nurl = "redis://127.0.0.1:1/0"')
+    assert "queue: " in logrotor("status", "--check", code=1).out

@@ -1,0 +1,65 @@
+"""What a step leaves when it fails on its way is told of the right log, and known again by the next run."""
+
+from __future__ import annotations
+
+import errno
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import zstandard
+
+from logrotor import Rotator, load_config
+from logrotor.decide.naming import stamp_of
+from logrotor.disk import calls
+from tests.support import oracle
+
+
+def refuse(monkeypatch: pytest.MonkeyPatch, folder: Path) -> None:
+    """No temp in ``folder`` can be removed, and no archive be written, which leaves temps to remove."""
+    real, kept = calls.invoke, folder.stat().st_ino
+
+    def invoke(operation: str, function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+        temp = operation == "unlink" and args[0].startswith(".") and os.fstat(kwargs["dir_fd"]).st_ino == kept
+        if temp or operation == "write":
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+        return real(operation, function, *args, **kwargs)
+
+    monkeypatch.setattr(calls, "invoke", invoke)
+
+
+@pytest.mark.parametrize("where", ["one", "two"])
+@pytest.mark.parametrize("archive_dir", [None, "old"])
+def test_two_logs_of_one_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, where: str, archive_dir: str | None
+) -> None:
+    """Two directories have an app.log each, and each its own archives: the right one fails."""
+    logs = [tmp_path / name / "app.log" for name in ("one", "two")]
+    for log in logs:
+        (log.parent / "old").mkdir(parents=True)
+        log.write_bytes(oracle.lines("w1", 1, 50))
+    rule = {"name": "app", "paths": list(map(str, logs)), "max_size": 100}
+    rule |= {"archive_dir": archive_dir} if archive_dir else {}
+    config = load_config({"state_dir": str(tmp_path / "state"), "log": [rule]}, environ={})
+    refuse(monkeypatch, tmp_path / where / (archive_dir or ""))
+    report = Rotator(config).run()
+    left = [outcome for outcome in report.failed if "the next run removes it" in outcome.reason]
+    assert {outcome.log for outcome in left} == {str(tmp_path / where / "app.log")}
+
+
+@pytest.mark.parametrize("planned", [0, 1, 70])
+def test_a_date_that_was_planned_before_the_last_write(tmp_path: Path, planned: float) -> None:
+    """The archive has its name from the plan, its writer let go seconds later: still the two are one generation."""
+    log, lines, written = tmp_path / "logs" / "app.log", oracle.lines("w1", 1, 50), 1_100_000_000.5
+    log.parent.mkdir()
+    log.touch()
+    rule = {"name": "app", "paths": [str(log)], "max_size": 10_000, "naming": "dated"}
+    config = load_config({"state_dir": str(tmp_path / "state"), "log": [rule]}, environ={})
+    archive = f"app.log-{stamp_of(written - planned)}.zst"
+    for name, data in ((archive, zstandard.compress(lines)), ("app.log.1", lines)):
+        (log.parent / name).write_bytes(data)
+        os.utime(log.parent / name, (written, written))
+    report = Rotator(config).run()
+    assert (report.exit_code, sorted(os.listdir(log.parent))) == (0, ["app.log", archive])
