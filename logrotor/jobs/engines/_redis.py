@@ -37,7 +37,8 @@ def reaching(site: Site, more: type[Exception] = RedisError) -> Iterator[None]:
     try:
         yield
     except (RedisError, OSError, more) as error:
-        raise QueueUnreachable(f"{site.shown_url}: {error}; does the server run there, and is the password right? "
+        why = str(error).rstrip(".")
+        raise QueueUnreachable(f"{site.shown_url}: {why}; does the server run there, and is the password right? "
                                f"[queue] url in {site.file} has both") from error  # fmt: skip
 
 
