@@ -197,13 +197,13 @@ def _reaching(site: Site) -> Iterator[Connection]:
 def _conninfo(site: Site) -> str:
     """What to connect with; the URL's own parameters have precedence over ours."""
     try:
-        if re.match(r"\w+://[^@]*/[^@]*@|.*@.*@", site.url):
-            raise psycopg.ProgrammingError
+        if re.match(r"\w+://([^@]*/[^@]*@|.*@.*@)", site.url):
+            raise psycopg.ProgrammingError  # libpq would take the wrong part for the host, and tell it
         ours: dict[str, Any] = {"connect_timeout": 10, "application_name": "logrotor"}
         return conninfo.make_conninfo(**{**ours, **conninfo.conninfo_to_dict(site.url)})
     except psycopg.ProgrammingError:  # its message may show a part of the password: so it goes no further
-        raise QueueUnreachable("[queue] url is none of PostgreSQL; accepted: postgresql://USER:PASSWORD@HOST:PORT/"
-                               "DATABASE, with / @ % in a password as %2F %40 %25") from None  # fmt: skip
+        raise QueueUnreachable("[queue] url names no database of PostgreSQL; accepted: postgresql://USER:PASSWORD@"
+                               "HOST:PORT/DATABASE, with / @ % in a password as %2F %40 %25") from None  # fmt: skip
 
 
 def _make_tables(connection: Connection) -> None:
