@@ -18,6 +18,7 @@ from logrotor.jobs.payload import TASK
 from tests.jobs.bench import Host, attempt_pids
 from tests.jobs.redis_server import children, out_of_reach, server, values
 from tests.jobs.servers import PASSWORD
+from tests.support import command
 
 pytestmark = [pytest.mark.servers, pytest.mark.parametrize("engine", ["rq"]), pytest.mark.timeout(180)]
 
@@ -150,3 +151,13 @@ def test_failed_jobs_leave_after_a_day(host: Host) -> None:
         host.wait_for_endings("refused", "done")
         host.wait_for(lambda: set(redis.scan_iter("rq:job:*")) == before)
     assert "Traceback" not in host.said()
+
+
+def test_doctor_finds_nothing(host: Host) -> None:
+    """The worker that `queue worker --schedule` runs is known for what it is, and it is what the configuration asks."""
+    with host.working("--schedule"):
+        host.wait_for(lambda: "nothing found" in doctor(host))
+
+
+def doctor(host: Host) -> str:
+    return command.logrotor("doctor", "-c", host.config, "--only", "queue", env=host.environ).stdout
