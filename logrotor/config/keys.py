@@ -273,7 +273,7 @@ QUEUE = _table(
         doc="Where the queue is. With `env:NAME` no password stands in a file.",
     ),
     Key(
-        name="name", parse=values.queue_name, accepts="letters, digits, _ and -", default='"log-rotation"',
+        name="name", parse=values.queue_name, accepts="up to 30 letters, digits, _ and -", default='"log-rotation"',
         doc="The queue is `NAME-HOST`: rotation is local to a host.", aliases=("queue",),
     ),
     Key(

@@ -100,7 +100,7 @@ def unit(value: object) -> str:
 def queue_name(value: object) -> str:
     """The name of a queue that every engine accepts."""
     word = text(value)
-    if not re.fullmatch(r"[A-Za-z0-9_-]{1,60}", word):
+    if not re.fullmatch(r"[A-Za-z0-9_-]{1,30}", word):
         raise ValueError("is no name of a queue")
     return word
 

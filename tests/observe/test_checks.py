@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import sqlite3
 import time
@@ -233,11 +234,10 @@ def test_what_an_interrupted_run_left(here, look):
     assert found.subject == str(temp) and mend(found).done and not temp.exists()
     temp.write_text("half an archive")
     busy = only(look("logs.leftovers"))
-    import fcntl
-
     with temp.open() as held:
         fcntl.flock(held, fcntl.LOCK_EX)
         assert not mend(busy).done and temp.exists()
+        assert look("logs.leftovers") == [], "a run is at work"
 
 
 def test_dated_files_of_no_rule(here, look):
@@ -250,6 +250,8 @@ def test_dated_files_of_no_rule(here, look):
     found = look("logs.unclaimed")
     assert [f.subject for f in found] == [str(here.logs / "laravel-*.log"), str(here.logs / "other.log.1")]
     assert found[0].problem.startswith("3 dated or archived files, 960 bytes")
+    here.configure('exclude = ["laravel-*", "other.*"]', paths='["logs/app.log", "logs/daily-*.log"]')
+    assert look("logs.unclaimed") == [], "who excludes them knows them"
 
 
 # ---------------------------------------------------------------- writers

@@ -79,7 +79,7 @@ def __getattr__(name: str) -> Any:
         with _reaching(site):
             return make(site)
     except QueueUnreachable as error:
-        tell("queue.unreachable", error=str(error), queue=site.queue)
+        tell("problem.found", error=str(error))
         raise SystemExit(1) from None
 
 
