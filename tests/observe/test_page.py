@@ -9,24 +9,32 @@ import re
 import shutil
 import subprocess
 import time
+from collections.abc import Iterator
 from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
 
+from logrotor.cli import call
+from tests.observe.conftest import Deployment
+from tests.support.fixtures import world_tree
 from tests.support.need import need
 
-# Measures the page in a frame of a given width, and what it asked for; the answer stands in its own DOM.
-FRAME = """<!doctype html><iframe id="f" src="page.html" width="WIDTH" height="900" style="border:0"></iframe>
-<pre id="answer"></pre><script>
-document.getElementById("f").onload = event => {
+# Measures the page in frames of two widths, and what it asked for; the answers stand in its own DOM.
+FRAME = """<!doctype html><body><script>
+function measure(event) {
   const page = event.target.contentWindow, root = page.document.documentElement;
-  document.getElementById("answer").textContent = JSON.stringify({
+  document.body.appendChild(document.createElement("pre")).textContent = JSON.stringify({
     inner: page.innerWidth, scroll: root.scrollWidth, text: page.document.body.innerText,
     requests: page.performance.getEntriesByType("resource").map(entry => entry.name),
     scripts: page.document.scripts.length,
   });
-};
+}
+for (const width of [390, 1440]) {
+  const frame = document.createElement("iframe");
+  Object.assign(frame, {src: "page.html", width, height: 900, onload: measure, style: "border:0"});
+  document.body.appendChild(frame);
+}
 </script>"""
 
 
@@ -46,9 +54,22 @@ class Text(HTMLParser):
         self.loads += [value for key, value in attributes if key in ("src", "href", "data", "action")]
 
 
-@pytest.fixture
-def page(here, logrotor):
-    """A deployment with a past and with something to see to, as a page."""
+@pytest.fixture(scope="module")
+def here() -> Iterator[Deployment]:
+    """A deployment with a past and with something to see to; made once, for the tests only look at it."""
+    with world_tree() as folder:
+        made = Deployment(folder)
+        _fill(made)
+        yield made
+
+
+@pytest.fixture(scope="module")
+def page(here: Deployment) -> Path:
+    assert call(["-c", str(here.file), "page", "-o", str(here.folder / "page.html")]) == 0
+    return here.folder / "page.html"
+
+
+def _fill(here: Deployment) -> None:
     for hours in (3, 2, 1):
         here.log(size=32_000)
         here.run(time.time() - hours * 3600)
@@ -56,9 +77,7 @@ def page(here, logrotor):
     os.link(here.log("x" * 120 + ".log", size=320), here.folder / "second-name")
     here.log(size=20_000)
     here.configure('[queue]\nhost = "h1"', paths='["logs/*.log", "logs/gone.log"]')
-    logrotor("queue", "dispatch", code=0)
-    logrotor("page", "-o", here.folder / "page.html", code=0)
-    return here.folder / "page.html"
+    assert call(["-c", str(here.file), "queue", "dispatch"]) == 0
 
 
 def test_every_fact_is_in_it_as_text(page: Path, here):
@@ -105,18 +124,19 @@ def test_to_stdout(here, logrotor):
     assert logrotor("page", "-o", "-", code=0).out.startswith("<!doctype html>")
 
 
-@pytest.mark.parametrize("width", [390, 1440])
-def test_in_a_browser(page: Path, width: int):
+def test_in_a_browser(page: Path):
     """In headless Chromium: no wider than the window, no request, no message on the console, the name as text."""
     browser = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
     need(browser, "chromium")
     frame = page.parent / "frame.html"
-    frame.write_text(FRAME.replace("WIDTH", str(width)))
+    frame.write_text(FRAME)
     argv = [browser, "--headless", "--no-sandbox", "--disable-gpu", "--allow-file-access-from-files", "--dump-dom",
             f"--user-data-dir={page.parent}/profile", "--enable-logging=stderr", "--window-size=1500,1000",
             "--virtual-time-budget=2000", frame.as_uri()]  # fmt: skip
     done = subprocess.run(argv, capture_output=True, text=True, timeout=120, check=True)
-    answer = json.loads(html.unescape(re.findall(r'<pre id="answer">(.*?)</pre>', done.stdout, re.DOTALL)[0]))
-    assert answer["inner"] == width and answer["scroll"] <= width
-    assert answer["requests"] == [] and answer["scripts"] == 0
-    assert "CONSOLE" not in done.stderr and "<script>alert(1)" in answer["text"]
+    answers = [json.loads(html.unescape(a)) for a in re.findall(r"<pre>(.*?)</pre>", done.stdout, re.DOTALL)]
+    assert sorted(answer["inner"] for answer in answers) == [390, 1440]
+    for answer in answers:
+        assert answer["scroll"] <= answer["inner"] and answer["requests"] == [] and answer["scripts"] == 0
+        assert "<script>alert(1)" in answer["text"]
+    assert "CONSOLE" not in done.stderr
