@@ -13,7 +13,7 @@ from logrotor.errors import LogrotorError
 from logrotor.jobs.site import CONFIG_VARIABLE
 from logrotor.notify import procfs
 
-_MODULE = re.compile(r"logrotor\.jobs\.engines\.([a-z_]+)")
+_MODULE = re.compile(r"logrotor\.jobs\.engines\.([a-z]+)")  # of rq it is rq_settings
 
 
 @dataclass(frozen=True)

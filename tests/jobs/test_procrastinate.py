@@ -185,6 +185,17 @@ def _upkeep(host: Host, sql: Sql) -> Iterator[None]:
         yield
 
 
+def test_a_worker_has_two_connections(host: Host, fresh: Sql) -> None:
+    """One that works and one that listens: so many hosts may share a server."""
+    host.grow()
+    others = "FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()"
+    with host.working():
+        host.dispatch()
+        host.wait_for_endings("done")
+        host.wait_for(lambda: fresh(f"SELECT count(*) {others} AND query LIKE 'LISTEN%'") == [(1,)])
+        host.wait_for(lambda: fresh(f"SELECT count(*) {others}") == [(2,)])
+
+
 # ---------------------------------------------------------------- errors
 
 

@@ -187,6 +187,10 @@ USERS = {
     "huey": {"jobs"},
     "procrastinate": {"jobs"},
     "psycopg": {"jobs"},
+    "rq": {"jobs"},
+    "redis": {"jobs"},
+    "celery": {"jobs"},
+    "kombu": {"jobs"},
     "logging": set(),
 }
 
