@@ -60,14 +60,13 @@ def doctor(
 
     ask = None if not fix else (lambda _: True) if yes else _ask
     shown = _Shown(as_json=as_json, verbose=verbose > 0)
-    for examined in examine(choose(all_checks(loaded), only)):
+    for examined in examine(choose(_checks(loaded), only)):
         shown.add(examined, [_mend(finding, ask) for finding in examined.findings])
     return shown.end()
 
 
 # THE LIST OF ROOMS THAT HAVE CHECKS: each gives a list, and the report has them in this order.
-def all_checks(config: Config) -> list[Check]:
-    """Every check that applies to the configuration."""
+def _checks(config: Config) -> list[Check]:
     from logrotor.clock import local_now
 
     found: list[Check] = import_module("logrotor.observe.checks").checks(config, local_now())

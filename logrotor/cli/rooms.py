@@ -42,16 +42,6 @@ def queue_troubles(config: Config, now: float) -> list[str]:
     return troubles(found, max_pending=MAX_PENDING, max_age=MAX_AGE)
 
 
-def queue_rows(config: Config, now: float) -> list[dict[str, object]]:
-    """The counts of each queue as rows of a table; none where the engine cannot be asked."""
-    try:
-        found = queue_status(config, now)
-    except (LogrotorError, OSError):
-        return []
-    keys = ("queue", "pending", "reserved", "scheduled", "failed", "stuck")
-    return [{key: getattr(queue, key) for key in keys} for queue in (found.queues if found is not None else ())]
-
-
 def queue_gauges(config: Config, now: float) -> list[Gauge]:
     """The counts of each queue, as metrics; an engine that cannot be asked is told by their absence."""
     from logrotor.observe.metrics import Gauge
