@@ -1,18 +1,29 @@
-"""What the commands that oversee everything take from the queue's room, where the configuration has a queue."""
+"""What the commands that oversee everything take from several rooms: checks, and the queue where there is one."""
 
 from __future__ import annotations
 
 import os
+from datetime import datetime
+from importlib import import_module
 from typing import TYPE_CHECKING
 
 from logrotor.errors import LogrotorError
 
 if TYPE_CHECKING:
     from logrotor.jobs.status import Status
-    from logrotor.model import Config
+    from logrotor.model import Check, Config
     from logrotor.observe.metrics import Gauge
 
 MAX_PENDING, MAX_AGE = 10, 600.0  # as in "logrotor queue status --check"
+
+
+# THE LIST OF ROOMS THAT HAVE CHECKS: each gives a list, and the report has them in this order.
+def all_checks(config: Config, now: datetime) -> list[Check]:
+    """The doctor's, of all rooms."""
+    found: list[Check] = import_module("logrotor.observe.checks").checks(config, now)
+    if config.queue is not None:
+        found += import_module("logrotor.jobs.checks").checks(config, os.environ)
+    return found
 
 
 def queue_status(config: Config, now: float) -> Status | None:

@@ -1,4 +1,4 @@
-"""Read ``[metrics]`` and ``[page]``: what each run writes for others. What is wrong there is left out, and the rules run."""
+"""Read ``[metrics]`` and ``[page]``: what each run writes for others. What is wrong there leaves that out alone."""
 
 from __future__ import annotations
 
