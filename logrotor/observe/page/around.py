@@ -18,11 +18,13 @@ _TIGHT, _LOW = 0.05, 0.15  # shares of a file system that are free
 
 def attention(facts: Facts) -> Html:
     """What passes a threshold; said also if nothing does."""
-    if not facts.told:
-        nothing = "Nothing: runs come, no log is overdue, no failure repeats itself, no file system fills up."
-        return section("Needs attention", tag("p", nothing))
-    return section("Needs attention", tag("ul", [tag("li", paragraphs(each), class_="bad") for each in facts.told],
-                                          class_="list"))  # fmt: skip
+    nothing = "Nothing: runs come, no log is overdue, no failure repeats itself, no file system fills up."
+    told = [tag("li", paragraphs(each), class_="bad") for each in facts.told]
+    findings = sum(len(each.findings) for each in facts.examined)
+    if findings:
+        link = tag("a", f"The doctor has {text.count(findings, 'finding')}", href="#doctor")
+        told.append(tag("li", link, " that may become a trouble.", class_="warn"))
+    return section("Needs attention", tag("ul", told, class_="list") if told else tag("p", nothing, class_="good"))
 
 
 # ---------------------------------------------------------------- queues
@@ -88,7 +90,9 @@ def doctor(facts: Facts) -> Html:
         return section("Doctor", tag("p", "Its checks were not made for this page."))
     if not items:
         return section("Doctor", tag("p", "Nothing found.", class_="good"), hint=hint)
-    return section(f"Doctor: {text.count(len(items), 'finding')}", tag("ul", items, class_="list"), hint=hint)
+    return section(
+        f"Doctor: {text.count(len(items), 'finding')}", tag("ul", items, class_="list"), hint=hint, id="doctor"
+    )
 
 
 def _finding(check: str, finding: Finding) -> Html:

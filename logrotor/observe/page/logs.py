@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from logrotor import text
 from logrotor.observe import words
@@ -11,7 +11,7 @@ from logrotor.observe.history import Rotation
 from logrotor.observe.page import plots
 from logrotor.observe.page.facts import Facts
 from logrotor.observe.page.html import Child, Html, tag
-from logrotor.observe.page.parts import Column, section, soft, table, when, when_epoch
+from logrotor.observe.page.parts import NOTHING, Column, section, soft, table, when, when_epoch
 from logrotor.observe.status import LogStatus
 
 MOST = 500  # logs, those first that need attention: a page of thousands is no page
@@ -27,8 +27,9 @@ def logs(facts: Facts) -> Html:
         return section("Logs", tag("p", "No log exists now that the configuration names."))
     columns = [Column("Log", "lead"), Column("Size"), Column("Due"), Column("Over time"), Column("Last rotation"),
                Column("Archives")]  # fmt: skip
-    rows = [_row(log, done.get(log.path, []), facts) for log in found[:MOST]]
-    hint = "What needs attention first. Plot: size over time; dot: a rotation, cross: a failed one, dashes: max_size."
+    top = common(os.path.dirname(log.path) for log in found)
+    rows = [_row(log, top, done.get(log.path, []), facts) for log in found[:MOST]]
+    hint = ("In ", tag("code", top), ". Plot: size over time; dot: a rotation, cross: a failed one, dashes: max_size.")
     return section("Logs", table(columns, rows), _rest(len(found)), hint=hint)
 
 
@@ -37,16 +38,21 @@ def _rest(number: int) -> Html | None:
     return soft(f"{text.count(more, 'more log')} that need it less: logrotor status") if more > 0 else None
 
 
-def _row(log: LogStatus, done: Sequence[Rotation], facts: Facts) -> list[Child]:
-    now, name = facts.status.now, os.path.basename(log.path)
+def common(directories: Iterable[str]) -> str:
+    """The directory that all are in."""
+    return os.path.commonpath(list(directories))
+
+
+def _row(log: LogStatus, top: str, done: Sequence[Rotation], facts: Facts) -> list[Child]:
+    now, name = facts.status.now, os.path.relpath(log.path, top)
     plot = plots.sparkline(name, done, log.size, log.max_size, now.timestamp())
     return [
-        [tag("div", name, class_="name"), soft(f"{os.path.dirname(log.path)} · rule {log.rule}"), _notes(log)],
+        [tag("div", name, class_="name"), soft(f"rule {log.rule}"), _notes(log)],
         _size(log),
         [tag("div", words.due(log, now), class_="warn" if log.due or log.refused else None), _moment(log)],
-        plot or tag("span", "no rotation is known", class_="soft small"),
+        plot or NOTHING,
         _last(log, facts),
-        words.archives(log),
+        words.archives(log) if log.archives else NOTHING,
     ]
 
 
@@ -73,7 +79,7 @@ def _moment(log: LogStatus) -> Html | None:
 
 def _last(log: LogStatus, facts: Facts) -> Child:
     if log.last_rotation is None:
-        return "never"
+        return tag("span", "never", class_="soft")
     failed = log.last_outcome if log.last_outcome not in (None, "done") else None
     ago = words.ago(log.last_rotation, facts.status.now)
     return [tag("span", ago, class_="number"), soft(when(log.last_rotation)),
@@ -133,13 +139,17 @@ def archives(facts: Facts) -> Html:
     if not found:
         return section("Archives", tag("p", "None yet."))
     shown, rest = found[:_ARCHIVES], found[_ARCHIVES:]
+    top = common(os.path.dirname(each.path) for each in found)
     columns = [Column("Archive", "lead"), Column("Size"), Column("Rotated")]
     rows: list[list[Child]] = [
-        [[tag("div", os.path.basename(each.path), class_="name"), soft(os.path.dirname(each.path))],
+        [tag("div", os.path.relpath(each.path, top), class_="name"),
          [tag("span", text.size(each.size), class_="number"), plots.bar(each.size / max(1, found[0].size))],
          when_epoch(each.time, facts.status.now)]
         for each in shown
     ]  # fmt: skip
-    hint = f"{text.count(len(found), 'archive')}, {text.size(sum(each.size for each in found))}; the largest first."
+    total = (
+        f"{text.count(len(found), 'archive')}, {text.size(sum(each.size for each in found))}, the largest first; in "
+    )
+    hint = (total, tag("code", top))
     more = f"{text.count(len(rest), 'smaller one')}, {text.size(sum(each.size for each in rest))}"
     return section("Archives by size", table(columns, rows), soft(more) if rest else None, hint=hint)

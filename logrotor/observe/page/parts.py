@@ -18,10 +18,14 @@ class Column:
     kind: str | None = None
 
 
-def section(title: str, *children: Child, hint: Child = None) -> Html:
+# A cell without anything to say; a card leaves it out.
+NOTHING = tag("span", "-", class_="soft nothing")
+
+
+def section(title: str, *children: Child, hint: Child = None, id: str | None = None) -> Html:
     """A box with a heading; ``hint``: what one must know to read it."""
     said = tag("p", hint, class_="soft small") if hint is not None else None
-    return tag("section", tag("div", tag("h2", title), said, class_="title"), children)
+    return tag("section", tag("div", tag("h2", title), said, class_="title"), children, id=id)
 
 
 def table(columns: Sequence[Column], rows: Iterable[Sequence[Child]]) -> Html:

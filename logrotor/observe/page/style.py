@@ -28,6 +28,8 @@ h1 { font-size: 24px; line-height: 1.25; margin: 0; letter-spacing: -.01em; }
 h2 { font-size: 16px; margin: 0; letter-spacing: -.005em; }
 p { margin: 0; }
 code { font: 13px/1.5 ui-monospace, SFMono-Regular, Menlo, Consolas, "DejaVu Sans Mono", monospace; }
+a { color: var(--accent); text-underline-offset: 2px; }
+.list a { color: inherit; font-weight: 600; }
 .soft { color: var(--soft); }
 .small { font-size: 13px; }
 .line { display: block; }
@@ -57,8 +59,9 @@ section > .title { display: flex; flex-wrap: wrap; gap: 2px 12px; align-items: b
 """
 _TABLES = """
 table { width: 100%; border-collapse: collapse; }
-th { text-align: left; font-weight: 500; font-size: 13px; color: var(--soft); padding: 0 12px 6px 0; }
-td { padding: 10px 12px 10px 0; border-top: 1px solid var(--rule); vertical-align: top; }
+.ends + table { margin-top: 14px; }
+th { text-align: left; font-weight: 500; font-size: 13px; color: var(--soft); padding: 0 16px 6px 0; }
+td { padding: 8px 16px 8px 0; border-top: 1px solid var(--rule); vertical-align: top; }
 th:last-child, td:last-child { padding-right: 0; }
 .right { text-align: right; }
 .name { font-weight: 600; }
@@ -67,6 +70,7 @@ th:last-child, td:last-child { padding-right: 0; }
 _PLOTS = """
 svg { display: block; }
 .spark { width: 240px; max-width: 100%; height: auto; }
+@media (min-width: 861px) { .spark { min-width: 200px; } }
 .area { fill: var(--wash); } .mark { fill: var(--accent); }
 .growth { fill: none; stroke: var(--accent); stroke-width: 1.5; stroke-linejoin: round; }
 .limit { stroke: var(--soft); stroke-width: 1; stroke-dasharray: 3 3; }
@@ -92,6 +96,7 @@ _NARROW = """
   td, td.right { border: 0; padding: 2px 0; text-align: left; display: grid; grid-template-columns: 7.5em 1fr; }
   td::before { content: attr(data-label); color: var(--soft); font-size: 13px; line-height: 23px; }
   td.lead { display: block; } td.lead::before { content: none; }
+  td:has(.nothing) { display: none; }
   .spark { width: 100%; }
 }
 @media print { body { background: none; } section, .tile { break-inside: avoid; } }
