@@ -22,7 +22,7 @@ PACKAGE = CHECKOUT / "logrotor"
 
 # What a room may import: itself, and every room that stands below it.
 RANKS = {
-    "model": 0, "errors": 0, "events": 0,
+    "model": 0, "errors": 0, "events": 0, "text": 0,
     "config": 1, "clock": 1,
     "decide": 2,
     "disk": 3,
