@@ -25,10 +25,10 @@ COMMANDS = {
     "check": ("logrotor.cli.check", "Check the configuration and show which one is used."),
     "status": ("logrotor.cli.status", "Show how every log stands; --check for a monitoring system."),
     "history": ("logrotor.cli.history", "Show what past runs did, and why."),
-    "page": ("logrotor.cli.page", "Write everything at a glance as one HTML file."),
     "verify": ("logrotor.cli.verify", "Read every archive through, and report the damaged."),
     "cat": ("logrotor.cli.cat", "Print a log across its archives, the oldest first."),
     "grep": ("logrotor.cli.grep", "Search a log across its archives."),
+    "page": ("logrotor.cli.page", "Write a page that shows how everything stands."),
     "doctor": ("logrotor.cli.doctor", "Find what is wrong, say what to do, and mend what is safe to mend."),
 }
 

@@ -92,14 +92,6 @@ def rotations(outcomes: Iterable[PastOutcome]) -> list[Rotation]:
     return found
 
 
-def rotations_by_log(outcomes: Iterable[PastOutcome]) -> dict[str, list[Rotation]]:
-    """:func:`rotations`, sorted by log."""
-    found: dict[str, list[Rotation]] = {}
-    for rotation in rotations(outcomes):
-        found.setdefault(rotation.log, []).append(rotation)
-    return found
-
-
 def _taken(outcome: PastOutcome) -> Rotation:
     details = outcome.details
     return Rotation(
