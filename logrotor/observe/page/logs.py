@@ -50,7 +50,7 @@ def _row(log: LogStatus, top: str, done: Sequence[Rotation], facts: Facts) -> li
         [tag("div", name, class_="name"), soft(f"rule {log.rule}"), _notes(log)],
         _size(log),
         [tag("div", words.due(log, now), class_="warn" if log.due or log.refused else None), _moment(log)],
-        plot or NOTHING,
+        [plot, soft(plots.caption(done, now.timestamp()))] if plot else NOTHING,
         _last(log, facts),
         words.archives(log) if log.archives else NOTHING,
     ]

@@ -70,7 +70,10 @@ th:last-child, td:last-child { padding-right: 0; }
 _PLOTS = """
 svg { display: block; }
 .spark { width: 240px; max-width: 100%; height: auto; }
-@media (min-width: 861px) { .spark { min-width: 200px; } }
+@media (min-width: 861px) {
+  .spark { min-width: 190px; }
+  .lead { width: 25%; } td:has(> div > .bar) { min-width: 11em; }
+}
 .area { fill: var(--wash); } .mark { fill: var(--accent); }
 .growth { fill: none; stroke: var(--accent); stroke-width: 1.5; stroke-linejoin: round; }
 .limit { stroke: var(--soft); stroke-width: 1; stroke-dasharray: 3 3; }
@@ -87,13 +90,14 @@ _NARROW = """
   main, header, footer { padding-left: 14px; padding-right: 14px; }
   header { padding-top: 18px; }
   section { padding: 14px; }
-  .tiles { grid-template-columns: 1fr 1fr; gap: 10px; }
+  .tiles { grid-template-columns: repeat(2, minmax(0, 1fr)); gap: 10px; }
   .tile { padding: 10px 12px; } .tile .big { font-size: 19px; }
   table, tbody, tr, td { display: block; }
   thead { position: absolute; width: 1px; height: 1px; overflow: hidden; clip-path: inset(50%); }
   tr { border-top: 1px solid var(--rule); padding: 10px 0; }
   tbody tr:first-child { border-top: 0; padding-top: 0; }
-  td, td.right { border: 0; padding: 2px 0; text-align: left; display: grid; grid-template-columns: 7.5em 1fr; }
+  td, td.right { border: 0; padding: 2px 0; text-align: left; display: grid;
+    grid-template-columns: 7.5em minmax(0, 1fr); }
   td::before { content: attr(data-label); color: var(--soft); font-size: 13px; line-height: 23px; }
   td.lead { display: block; } td.lead::before { content: none; }
   td:has(.nothing) { display: none; }
