@@ -47,7 +47,7 @@ section > .title { display: flex; flex-wrap: wrap; gap: 2px 12px; align-items: b
 .tiles { display: grid; grid-template-columns: repeat(4, 1fr); gap: 16px; margin-top: 20px; }
 .tile { background: var(--card); border: 1px solid var(--rule); border-radius: 10px; padding: 14px 18px; }
 .tile dt { color: var(--soft); font-size: 13px; }
-.tile dd { margin: 0; }
+.tile dd { margin: 0; } .tile .number { white-space: normal; }
 .tile .big { font-size: 22px; font-weight: 600; line-height: 1.3; letter-spacing: -.01em; }
 .list { list-style: none; margin: 0; padding: 0; display: grid; gap: 8px; }
 .list > li { border-left: 3px solid var(--rule); padding: 6px 12px; border-radius: 4px; }
@@ -63,7 +63,7 @@ table { width: 100%; border-collapse: collapse; }
 th { text-align: left; font-weight: 500; font-size: 13px; color: var(--soft); padding: 0 16px 6px 0; }
 td { padding: 8px 16px 8px 0; border-top: 1px solid var(--rule); vertical-align: top; }
 th:last-child, td:last-child { padding-right: 0; }
-.right { text-align: right; }
+.right { text-align: right; white-space: nowrap; } .wide { min-width: 15em; }
 .name { font-weight: 600; }
 .note { color: var(--bad); font-size: 13px; }
 """
@@ -101,7 +101,7 @@ _NARROW = """
   td::before { content: attr(data-label); color: var(--soft); font-size: 13px; line-height: 23px; }
   td.lead { display: block; } td.lead::before { content: none; }
   td:has(.nothing) { display: none; }
-  .spark { width: 100%; }
+  .spark { width: 100%; } .wide { min-width: 0; } td.right { white-space: normal; }
 }
 @media print { body { background: none; } section, .tile { break-inside: avoid; } }
 """
