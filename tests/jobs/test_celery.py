@@ -16,6 +16,7 @@ from logrotor.jobs.payload import TASK
 from tests.jobs.bench import Host, attempt_pids
 from tests.jobs.redis_server import children, out_of_reach, server, values
 from tests.jobs.servers import PASSWORD, free_port
+from tests.support import command
 
 pytestmark = [pytest.mark.servers, pytest.mark.parametrize("engine", ["celery"]), pytest.mark.timeout(180)]
 
@@ -171,3 +172,13 @@ def test_its_limits_are_those_of_the_configuration(host: Host) -> None:
     host.config.write_text(host.config.read_text().replace('backoff = ["1s", "2s"]', 'backoff = ["1s", "40m"]'))
     assert make(host.site).conf.broker_transport_options["visibility_timeout"] > 2400
     assert isinstance(host.engine, Celery) and host.engine.failed(host.site.queue) == []
+
+
+def test_doctor_finds_nothing(host: Host) -> None:
+    """The worker that `queue worker --schedule` runs is known for what it is, and it is what the configuration asks."""
+    with host.working("--schedule"):
+        host.wait_for(lambda: "nothing found" in doctor(host))
+
+
+def doctor(host: Host) -> str:
+    return command.logrotor("doctor", "-c", host.config, "--only", "queue", env=host.environ).stdout

@@ -17,7 +17,8 @@ from logrotor.jobs.engines import rq
 from logrotor.jobs.payload import TASK
 from tests.jobs.bench import Host, attempt_pids
 from tests.jobs.redis_server import children, out_of_reach, server, values
-from tests.jobs.servers import PASSWORD
+from tests.jobs.servers import PASSWORD, free_port
+from tests.support import command
 
 pytestmark = [pytest.mark.servers, pytest.mark.parametrize("engine", ["rq"]), pytest.mark.timeout(180)]
 
@@ -129,8 +130,19 @@ def test_one_scheduler_for_each_queue(host: Host) -> None:
             host.wait_for(lambda: server(host).exists(key))
             host.dispatch()
             host.wait_for_endings("failed", "failed", "failed")
-            assert len(children(first.pid)) + len(children(second.pid)) == 1
+            host.wait_for(lambda: len(children(first.pid)) + len(children(second.pid)) == 1)  # the last horse has gone
     assert not server(host).exists(key)
+
+
+def test_no_variable_wins_over_the_configuration(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
+    """rq prefers the server and the classes in its environment, silently; logrotor's dispatch and worker do not."""
+    elsewhere = {name: f"redis://127.0.0.1:{free_port()}/0" for name in ("RQ_REDIS_URL", "REDIS_URL")}
+    elsewhere |= {f"RQ_{name}_CLASS": "nowhere.Nothing" for name in ("WORKER", "JOB", "QUEUE", "CONNECTION")}
+    elsewhere |= {"RQ_CONFIG": "nowhere"}
+    monkeypatch.setattr(Host, "environ", property(lambda self, old=Host.environ.fget: {**old(self), **elsewhere}))
+    host.dispatch()
+    with host.working():
+        host.wait_for_endings("failed", "failed", "failed")
 
 
 def test_failed_jobs_leave_after_a_day(host: Host) -> None:
@@ -150,3 +162,13 @@ def test_failed_jobs_leave_after_a_day(host: Host) -> None:
         host.wait_for_endings("refused", "done")
         host.wait_for(lambda: set(redis.scan_iter("rq:job:*")) == before)
     assert "Traceback" not in host.said()
+
+
+def test_doctor_finds_nothing(host: Host) -> None:
+    """The worker that `queue worker --schedule` runs is known for what it is, and it is what the configuration asks."""
+    with host.working("--schedule"):
+        host.wait_for(lambda: "nothing found" in doctor(host))
+
+
+def doctor(host: Host) -> str:
+    return command.logrotor("doctor", "-c", host.config, "--only", "queue", env=host.environ).stdout

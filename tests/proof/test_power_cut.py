@@ -263,11 +263,11 @@ EVERYWHERE = [
 def test_power_cut_after_each_operation(tmp_path: Path, fstype: str, scene: Scene, state: str) -> None:
     """Whenever the power fails, one run afterwards leaves every durable line once.
 
-    The stranger who syncs does so never, after each operation, and (the state beside the log) now and then.
+    The stranger who syncs does so never, after each operation, and (if exhaustive) now and then.
     """
     points = 0
     with built(tmp_path, fstype, scene, state) as world:
-        for moments in (never, always, None) if EXHAUSTIVE or state == "beside" else (never, always):
+        for moments in (never, always, None) if EXHAUSTIVE else (never, always):
             last = 1
             while cut_after(world, last, moments or now_and_then((scene.name, state, last))):
                 last += 1

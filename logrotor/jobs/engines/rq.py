@@ -3,7 +3,8 @@
 It keeps failed jobs, for a day. A job whose work horse was killed fails at once. One whose worker was killed stays
 reserved for 60 to 90 s; the next worker then files it as failed (AbandonedJobError) and does not run it again: the next
 tick makes up for it. A worker stopped in the instant between taking a job and beginning it leaves that job aside; it
-is filed as failed after a minute.
+is filed as failed after a minute. After the server was away for over 10 s retries are up to a minute late, for rq's
+scheduler ends; or the worker does, if it was at work. $RQ_KEY_PREFIX must be the same for workers and dispatchers.
 """
 
 from __future__ import annotations
@@ -64,11 +65,14 @@ class RQ:
             queue.enqueue(FUNCTION, text, description=TASK, job_timeout=limit, result_ttl=0, failure_ttl=KEEP_FAILED)
 
     def worker(self) -> WorkerCommand:
-        # --path, because rq puts the working directory into sys.path; the scheduler, because it delivers retries.
+        # --path, because rq puts the working directory into sys.path; the classes, because rq takes others from its
+        # environment; the scheduler, because it delivers retries.
         # Maintenance, which files abandoned jobs and restarts the scheduler, waits for at most --worker-ttl less 15 s.
         argv = [sys.executable, "-P", "-m", "rq.cli", "worker", self._site.queue, "-c", f"{__name__}_settings"]
+        argv += ["--connection-class", f"{__name__}_settings.Connection", "--worker-class", "rq.Worker"]
+        argv += ["--queue-class", "rq.Queue", "--job-class", "rq.job.Job"]
         argv += ["--path", os.devnull, "--serializer", "json", "--with-scheduler", "--results-ttl", "0", "--quiet"]
-        argv += ["--disable-job-desc-logging", "--worker-ttl", "75", "--maintenance-interval", "30"]
+        argv += ["--disable-job-desc-logging", "--worker-ttl", "45", "--maintenance-interval", "30"]
         return WorkerCommand(argv=argv, variables={CONFIG_VARIABLE: self._site.file})
 
     def counts(self, prefix: str) -> list[QueueCount]:

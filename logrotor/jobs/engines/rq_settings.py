@@ -10,11 +10,26 @@ import signal
 import sys
 from typing import Any
 
+from redis import Redis
+from redis.backoff import ConstantBackoff
+from redis.retry import Retry
+
 from logrotor.disk.calls import die_with
 from logrotor.jobs.engines.rq import known
 from logrotor.jobs.task import JobFailed
 
 REDIS_URL = known().url
+
+
+class Connection(Redis):
+    """To the server of the configuration, also if $RQ_REDIS_URL names another one, which rq would prefer."""
+
+    @classmethod
+    def from_url(cls, url: str, **options: Any) -> Redis:
+        # A server that restarts: rq waits for it where it waits for a job, elsewhere the worker would end.
+        return super().from_url(REDIS_URL, retry=Retry(ConstantBackoff(1), 10), **options)
+
+
 # The traceback of a job that failed is left out: job.failed has told it.
 DICT_CONFIG: dict[str, Any] = {
     "version": 1,
