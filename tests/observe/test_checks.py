@@ -437,6 +437,20 @@ def test_nobody_runs_it(here):
     assert "2 hours ago, and no cron line" in only(looked(days=0.09)).problem
 
 
+def test_metrics_that_nobody_finds(here, look, logrotor):
+    """A name that the exporter passes over, a missing directory, a file that is older than the last run."""
+    here.configure('[metrics]\ntextfile = "logrotor.txt"')
+    assert "does not end in .prom" in only(look("metrics")).problem
+    here.configure('[metrics]\ntextfile = "nowhere/logrotor.prom"')
+    assert "nowhere does not exist" in only(look("metrics")).problem
+    here.configure('[metrics]\ntextfile = "logrotor.prom"')
+    assert look("metrics") == []
+    here.run()  # by the library, which writes none
+    assert "the last run did not write it" in only(look("metrics")).problem
+    logrotor("run", code=0)
+    assert look("metrics") == []
+
+
 def test_files_that_may_not_be_read_are_left_out(tmp_path: Path):
     """A crontab of root is nobody else's business."""
     assert schedule.named_in([str(tmp_path / "nothing"), str(tmp_path)]) == []
