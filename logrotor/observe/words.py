@@ -37,7 +37,8 @@ def notes(log: LogStatus) -> Iterator[str]:
     if log.refused:
         yield log.refused
     if log.failures:
-        yield f"failed in {text.count(log.failures, 'run')} in a row: {log.last_outcome}"
+        why = f": {log.last_outcome}" if log.last_outcome not in (None, "done") else "; see logrotor history --failed"
+        yield f"failed in {text.count(log.failures, 'run')} in a row{why}"
     if log.request_failed:
         yield "its writers were asked to reopen it, and the request failed; see logrotor history --failed"
     for each in log.pending:

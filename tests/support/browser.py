@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import fcntl
 import itertools
 import json
 import os
@@ -101,10 +102,9 @@ def chromium(folder: Path, *, env: Mapping[str, str]) -> Iterator[Browser]:
     profile.mkdir(mode=0o700)
     sandbox = ["--no-sandbox"] if os.geteuid() == 0 else []
     argv = [program, *_FLAGS, *sandbox, f"--user-data-dir={profile}", "about:blank"]
-    told_read, told_write = os.pipe()
-    asked_read, asked_write = os.pipe()
-    # Chromium reads its descriptor 3 and writes 4.
-    shell = ["sh", "-c", f'exec "$@" 3<&{asked_read} 4>&{told_write}', "sh", *argv]
+    (told_read, told_write), (asked_read, asked_write) = _pipe(), _pipe()
+    # Chromium reads its descriptor 3 and writes 4; dash takes no number of two digits.
+    shell = ["bash", "-c", f'exec "$@" 3<&{asked_read} 4>&{told_write}', "bash", *argv]
     with open(profile / "stderr", "wb") as log:
         process = subprocess.Popen(
             shell, pass_fds=(asked_read, told_write), stdin=subprocess.DEVNULL, stdout=log, stderr=log,
@@ -119,6 +119,15 @@ def chromium(folder: Path, *, env: Mapping[str, str]) -> Iterator[Browser]:
             with suppress(OSError):
                 os.killpg(process.pid, 9)
             process.wait()
+
+
+def _pipe() -> tuple[int, int]:
+    """Both ends far from the numbers that Chromium expects them at."""
+    ends = os.pipe()
+    found = [fcntl.fcntl(end, fcntl.F_DUPFD_CLOEXEC, 10) for end in ends]
+    for end in ends:
+        os.close(end)
+    return found[0], found[1]
 
 
 def _tab(browser: Browser) -> Browser:

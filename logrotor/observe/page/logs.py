@@ -50,7 +50,7 @@ def _row(log: LogStatus, top: str, done: Sequence[Rotation], facts: Facts) -> li
         [tag("div", name, class_="name"), soft(f"rule {log.rule}"), _notes(log)],
         _size(log),
         [tag("div", words.due(log, now), class_="warn" if log.due or log.refused else None), _moment(log)],
-        plot or NOTHING,
+        [plot, soft(plots.caption(done, now.timestamp()))] if plot else NOTHING,
         _last(log, facts),
         words.archives(log) if log.archives else NOTHING,
     ]
@@ -74,7 +74,7 @@ def _size(log: LogStatus) -> Child:
 def _moment(log: LogStatus) -> Html | None:
     if log.due:
         return soft(log.reason)
-    return soft(when(log.next_due)) if log.next_due is not None else None
+    return soft(when(log.next_due)) if log.next_due is not None and not log.refused else None
 
 
 def _last(log: LogStatus, facts: Facts) -> Child:
@@ -102,7 +102,13 @@ def _latest(facts: Facts) -> Child:
     latest = list(reversed(facts.rotations[-_ROTATIONS:]))
     if not latest:
         return tag("p", "No rotation is known yet.")
-    columns = [Column("When", "lead"), Column("Log"), Column("Outcome"), Column("Size"), Column("Took", "right")]
+    columns = [
+        Column("When", "lead"),
+        Column("Log"),
+        Column("Outcome", "wide"),
+        Column("Size"),
+        Column("Took", "right"),
+    ]
     return table(columns, [_rotation(each, facts) for each in latest])
 
 
@@ -112,7 +118,7 @@ def _rotation(each: Rotation, facts: Facts) -> list[Child]:
         when_epoch(each.time, facts.status.now),
         os.path.basename(each.log),
         [outcome, soft(each.reason)],
-        _sizes(each),
+        tag("span", _sizes(each), class_="number"),
         text.brief(each.seconds) if each.seconds is not None else "-",
     ]
 
@@ -121,7 +127,7 @@ def _tone(each: Rotation) -> str:
     return {"done": "good", "failed": "bad"}.get(each.status, "warn")
 
 
-def _sizes(each: Rotation) -> Child:
+def _sizes(each: Rotation) -> str:
     if each.status != "done":
         return "-"
     if each.archive_bytes is None:
@@ -140,7 +146,7 @@ def archives(facts: Facts) -> Html:
         return section("Archives", tag("p", "None yet."))
     shown, rest = found[:_ARCHIVES], found[_ARCHIVES:]
     top = common(os.path.dirname(each.path) for each in found)
-    columns = [Column("Archive", "lead"), Column("Size"), Column("Rotated")]
+    columns = [Column("Archive", "lead"), Column("Size"), Column("Last written")]
     rows: list[list[Child]] = [
         [tag("div", os.path.relpath(each.path, top), class_="name"),
          [tag("span", text.size(each.size), class_="number"), plots.bar(each.size / max(1, found[0].size))],

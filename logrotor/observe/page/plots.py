@@ -40,7 +40,7 @@ def sparkline(name: str, done: Sequence[Rotation], live: int | None, limit: int 
 
     What the first rotation held was written at a pace nobody saw: it is a mark only. None: nothing is known.
     """
-    taken = [(r.time, r.bytes) for r in done if r.status == "done" and r.bytes is not None and r.time <= now][-TEETH:]
+    taken = _taken(done, now)
     if not taken:
         return None
     begin = taken[0][0]
@@ -57,6 +57,17 @@ def sparkline(name: str, done: Sequence[Rotation], live: int | None, limit: int 
     )  # fmt: skip
 
 
+def caption(done: Sequence[Rotation], now: float) -> str:
+    """What the plot spans: ``3 rotations in 4 d``."""
+    taken = _taken(done, now)
+    return f"{count(len(taken), 'rotation')} in {span(now - taken[0][0])}" if taken else ""
+
+
+def _taken(done: Sequence[Rotation], now: float) -> list[tuple[float, int]]:
+    """When, and how many bytes: the latest rotations of which that is known."""
+    return [(r.time, r.bytes) for r in done if r.status == "done" and r.bytes is not None and r.time <= now][-TEETH:]
+
+
 def _told(
     name: str,
     taken: Sequence[tuple[float, int]],
@@ -68,7 +79,7 @@ def _told(
     """The plot for those who cannot see it."""
     least, most = min(amount for _, amount in taken), max(amount for _, amount in taken)
     sizes = f"{size(most)} each" if size(least) == size(most) else f"of {size(least)} to {size(most)}"
-    parts = [f"{name}: {count(len(taken), 'rotation')} {sizes} in {span(now - taken[0][0])}"]
+    parts = [f"{name}: {count(len(taken), 'rotation')} {sizes}, the first {span(now - taken[0][0])} ago"]
     parts += [f"{len(failed)} failed"] if failed else []
     parts += [f"{size(live)} since"] if live is not None else []
     parts += [f"limit {size(limit)}"] if limit else []

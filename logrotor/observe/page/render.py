@@ -92,7 +92,7 @@ def _tiles(facts: Facts) -> Html:
     failed = sum(r.status == "failed" for r in week)
     stored = sum(each.size for each in facts.archives)
     before, after = (sum(getattr(r, key) for r in done if r.ratio) for key in ("bytes", "archive_bytes"))
-    ratio = f"{before / after:.1f} bytes of log in each" if after else "nothing compressed yet"
+    ratio = f"compressed {before / after:.1f}:1" if after else "nothing compressed yet"
     last = when(status.last_run) if status.last_run is not None else "no run is known"
     return tag("dl", [
         _tile("Last run", words.ago(status.last_run, status.now), last),

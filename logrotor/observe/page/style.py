@@ -47,7 +47,7 @@ section > .title { display: flex; flex-wrap: wrap; gap: 2px 12px; align-items: b
 .tiles { display: grid; grid-template-columns: repeat(4, 1fr); gap: 16px; margin-top: 20px; }
 .tile { background: var(--card); border: 1px solid var(--rule); border-radius: 10px; padding: 14px 18px; }
 .tile dt { color: var(--soft); font-size: 13px; }
-.tile dd { margin: 0; }
+.tile dd { margin: 0; } .tile .number { white-space: normal; }
 .tile .big { font-size: 22px; font-weight: 600; line-height: 1.3; letter-spacing: -.01em; }
 .list { list-style: none; margin: 0; padding: 0; display: grid; gap: 8px; }
 .list > li { border-left: 3px solid var(--rule); padding: 6px 12px; border-radius: 4px; }
@@ -63,14 +63,17 @@ table { width: 100%; border-collapse: collapse; }
 th { text-align: left; font-weight: 500; font-size: 13px; color: var(--soft); padding: 0 16px 6px 0; }
 td { padding: 8px 16px 8px 0; border-top: 1px solid var(--rule); vertical-align: top; }
 th:last-child, td:last-child { padding-right: 0; }
-.right { text-align: right; }
+.right { text-align: right; white-space: nowrap; } .wide { min-width: 15em; }
 .name { font-weight: 600; }
 .note { color: var(--bad); font-size: 13px; }
 """
 _PLOTS = """
 svg { display: block; }
 .spark { width: 240px; max-width: 100%; height: auto; }
-@media (min-width: 861px) { .spark { min-width: 200px; } }
+@media (min-width: 861px) {
+  .spark { min-width: 190px; }
+  .lead { width: 25%; } td:has(> div > .bar) { min-width: 11em; }
+}
 .area { fill: var(--wash); } .mark { fill: var(--accent); }
 .growth { fill: none; stroke: var(--accent); stroke-width: 1.5; stroke-linejoin: round; }
 .limit { stroke: var(--soft); stroke-width: 1; stroke-dasharray: 3 3; }
@@ -87,17 +90,18 @@ _NARROW = """
   main, header, footer { padding-left: 14px; padding-right: 14px; }
   header { padding-top: 18px; }
   section { padding: 14px; }
-  .tiles { grid-template-columns: 1fr 1fr; gap: 10px; }
+  .tiles { grid-template-columns: repeat(2, minmax(0, 1fr)); gap: 10px; }
   .tile { padding: 10px 12px; } .tile .big { font-size: 19px; }
   table, tbody, tr, td { display: block; }
   thead { position: absolute; width: 1px; height: 1px; overflow: hidden; clip-path: inset(50%); }
   tr { border-top: 1px solid var(--rule); padding: 10px 0; }
   tbody tr:first-child { border-top: 0; padding-top: 0; }
-  td, td.right { border: 0; padding: 2px 0; text-align: left; display: grid; grid-template-columns: 7.5em 1fr; }
+  td, td.right { border: 0; padding: 2px 0; text-align: left; display: grid;
+    grid-template-columns: 7.5em minmax(0, 1fr); }
   td::before { content: attr(data-label); color: var(--soft); font-size: 13px; line-height: 23px; }
   td.lead { display: block; } td.lead::before { content: none; }
   td:has(.nothing) { display: none; }
-  .spark { width: 100%; }
+  .spark { width: 100%; } .wide { min-width: 0; } td.right { white-space: normal; }
 }
 @media print { body { background: none; } section, .tile { break-inside: avoid; } }
 """
