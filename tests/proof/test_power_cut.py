@@ -263,8 +263,8 @@ EVERYWHERE = [
 def test_power_cut_after_each_operation(tmp_path: Path, fstype: str, scene: Scene, state: str) -> None:
     """Whenever the power fails, one run afterwards leaves every durable line once.
 
-    The stranger who syncs does so after each operation if the state lies beside the log, else never; if exhaustive both,
-    and now and then as well.
+    The stranger who syncs does so after each operation if the state lies beside the log, else never; if exhaustive
+    both, and now and then as well.
     """
     points = 0
     with built(tmp_path, fstype, scene, state) as world:
