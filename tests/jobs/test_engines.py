@@ -112,7 +112,7 @@ def test_a_job_that_ignores_sigterm_is_ended(host: Host) -> None:
     """TERM, a grace, KILL: an attempt never outlives its timeout, and the lock is free afterwards."""
     host.grow()
     usual = host.config.read_text()
-    host.config.write_text(usual.replace('timeout = "3s"', 'timeout = "1s"\ntries = 2'))
+    host.config.write_text(usual.replace('timeout = "20s"', 'timeout = "1s"\ntries = 2'))
     host.slow.write_text("ignore")
     with host.working():
         host.dispatch()
