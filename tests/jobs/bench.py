@@ -171,6 +171,20 @@ class Host:
         assert self.endings() == list(endings), self.said()
 
 
+def worker_pids(host: Host) -> Sequence[int]:
+    """The processes of the engine that work for this host's configuration right now."""
+    found = []
+    for pid in filter(str.isdigit, os.listdir("/proc")):
+        try:
+            argv = Path(f"/proc/{pid}/cmdline").read_bytes()
+            environ = Path(f"/proc/{pid}/environ").read_bytes().split(b"\0")
+        except OSError:
+            continue
+        if b"logrotor.jobs.engines." in argv and b"LOGROTOR_CONFIG=" + os.fsencode(host.config) in environ:
+            found.append(int(pid))
+    return found
+
+
 def attempt_pids(host: Host) -> Sequence[int]:
     """The processes of attempts that run on this host's configuration right now."""
     found = []
