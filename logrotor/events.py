@@ -52,6 +52,7 @@ NAMES: Mapping[str, tuple[Level, str]] = {
     "job.skipped": (Level.INFO, "a job had nothing to do: another run was at work, or it was too old"),
     "job.retried": (Level.WARNING, "an attempt of a job failed; the next one comes after the backoff"),
     "job.failed": (Level.ERROR, "a job failed for good, why, and what to do"),
+    "worker.waiting": (Level.ERROR, "a worker cannot reach its queue, why, and what to do; it tries again"),
     "job.undelivered": (Level.ERROR, "a job could not be queued; the next tick tries again"),
     "run.interrupted": (Level.WARNING, "a run was asked to stop and stopped cleanly"),
     "run.failed": (Level.ERROR, "nothing could run, and why; printed by the commands, the library raises instead"),

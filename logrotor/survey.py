@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from logrotor.decide.facts import Directory, Family, LogFacts
-from logrotor.decide.naming import is_ours
+from logrotor.decide.naming import is_ours, stamp_of
 from logrotor.disk import discover, ownership, snapshot, writers
 from logrotor.disk.calls import birth_time
 from logrotor.disk.directories import Directories
@@ -404,9 +404,9 @@ def _could_be_twins(one: Archive, twin: Archive, beside: str) -> bool:
     if one.entry.id == twin.entry.id or not (compressed or relocated):
         return False
     if one.name.slot is not None and twin.name.slot is None:
-        # The same second is not enough: two generations of a log that repeats itself could have the same bytes. The
-        # stamp does not matter: its plan was made before the writer let go, perhaps a second later.
-        return one.entry.stat.st_mtime_ns == twin.entry.stat.st_mtime_ns
+        # The same second is not enough: two generations of a log that repeats itself could have the same bytes.
+        same_time = one.entry.stat.st_mtime_ns == twin.entry.stat.st_mtime_ns
+        return same_time and twin.name.stamp == stamp_of(one.entry.mtime)
     return (one.name.slot, one.name.stamp, one.name.copy) == (twin.name.slot, twin.name.stamp, twin.name.copy)
 
 

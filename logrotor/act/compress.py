@@ -8,7 +8,7 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 
-from logrotor.decide.naming import temp_name
+from logrotor.decide.naming import parse_archive, stamp_of, temp_name
 from logrotor.disk import codecs, files
 from logrotor.disk.directories import Directories
 from logrotor.disk.logdir import LogDir
@@ -39,6 +39,7 @@ def compress(dirs: Directories, step: Compress, guard: Guard, *, stop: Callable[
     remove the original | app.log.1.zst, and app.log.1 as well  | equal: the plain one goes
     """
     with dirs.use(step.directory) as source, dirs.use(step.to_directory) as target:
+        _check_date(source, step)
         if step.codec is Codec.NONE:
             with guard():
                 status = source.expect(step.name, step.id).stat
@@ -49,6 +50,14 @@ def compress(dirs: Directories, step: Compress, guard: Guard, *, stop: Callable[
             return _rewritten(source, target, step, fd, guard, stop, progress)
         finally:
             os.close(fd)
+
+
+def _check_date(source: LogDir, step: Compress) -> None:
+    """A date tells the last write, by which the next run knows the archive again: the writer may have gone on since."""
+    old, new = parse_archive(step.name), parse_archive(step.to_name)
+    written = stamp_of(source.expect(step.name, step.id).mtime)
+    if old is not None and old.slot is not None and new is not None and new.stamp not in (None, written):
+        raise Stale(f"{step.name}: was written since the plan was made")
 
 
 def _renamed(source: LogDir, target: LogDir, step: Compress) -> bool:

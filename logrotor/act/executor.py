@@ -129,6 +129,7 @@ class Executor:
             finished = recover.carry_out(self.dirs, step, self.memory)
         if isinstance(step, (FinishTake, FinishCopytruncate)) and finished:
             self.results.rotated.append(log.path)
+            return {"why": step.reason, **recover.record(step)}
         return {"why": getattr(step, "reason", "")}
 
     def _take_away(self, log: LogPlan, step: Take) -> str:

@@ -41,6 +41,13 @@ def carry_out(dirs: Directories, step: Step, memory: Memory) -> bool:
     return True
 
 
+def record(step: FinishTake | FinishCopytruncate) -> dict[str, int]:
+    """By this the history knows it for a rotation."""
+    if isinstance(step, FinishTake):
+        return {"inode": step.id.inode}
+    return {"inode": step.record.archive_inode, "bytes": step.record.length}
+
+
 def _create(dirs: Directories, step: CreateLive) -> bool:
     if step.parents:
         dirs.make(step.directory)

@@ -28,6 +28,7 @@ COMMANDS = {
     "verify": ("logrotor.cli.verify", "Read every archive through, and report the damaged."),
     "cat": ("logrotor.cli.cat", "Print a log across its archives, the oldest first."),
     "grep": ("logrotor.cli.grep", "Search a log across its archives."),
+    "page": ("logrotor.cli.page", "Write a page that shows how everything stands."),
     "doctor": ("logrotor.cli.doctor", "Find what is wrong, say what to do, and mend what is safe to mend."),
 }
 

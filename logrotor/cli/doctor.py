@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from collections.abc import Iterator
-from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from logrotor.cli import streams, text
 from logrotor.cli.options import become, config_option, json_option, load
+from logrotor.cli.rooms import all_checks
 from logrotor.cli.session import EXIT_CODES, Session
 
 if TYPE_CHECKING:
-    from logrotor.model import Check, Config, Finding
+    from logrotor.model import Finding
     from logrotor.observe.doctor import Examined, Mended
 
 EPILOG = f"""\
@@ -56,23 +55,14 @@ def doctor(
         raise click.UsageError("--fix asks before it mends, which needs a terminal; without one give --yes too")
     loaded = load(ctx)
     become(loaded)
+    from logrotor.clock import local_now
     from logrotor.observe.doctor import choose, examine
 
     ask = None if not fix else (lambda _: True) if yes else _ask
     shown = _Shown(as_json=as_json, verbose=verbose > 0)
-    for examined in examine(choose(_checks(loaded), only)):
+    for examined in examine(choose(all_checks(loaded, local_now()), only)):
         shown.add(examined, [_mend(finding, ask) for finding in examined.findings])
     return shown.end()
-
-
-# THE LIST OF ROOMS THAT HAVE CHECKS: each gives a list, and the report has them in this order.
-def _checks(config: Config) -> list[Check]:
-    from logrotor.clock import local_now
-
-    found: list[Check] = import_module("logrotor.observe.checks").checks(config, local_now())
-    if getattr(config, "queue", None) is not None:
-        found += import_module("logrotor.jobs.checks").checks(config, os.environ)
-    return found
 
 
 def _ask(finding: Finding) -> bool:

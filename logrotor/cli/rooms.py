@@ -1,18 +1,31 @@
-"""What the commands that oversee everything take from the queue's room, where the configuration has a queue."""
+"""What the commands that oversee everything take from several rooms: checks, and the queue where there is one."""
 
 from __future__ import annotations
 
 import os
+from datetime import datetime
+from importlib import import_module
 from typing import TYPE_CHECKING
 
 from logrotor.errors import LogrotorError
 
 if TYPE_CHECKING:
     from logrotor.jobs.status import Status
-    from logrotor.model import Config
+    from logrotor.model import Check, Config
     from logrotor.observe.metrics import Gauge
+    from logrotor.observe.page.age import Age
+    from logrotor.observe.page.facts import Facts, Queue, Queues
 
 MAX_PENDING, MAX_AGE = 10, 600.0  # as in "logrotor queue status --check"
+
+
+# THE LIST OF ROOMS THAT HAVE CHECKS: each gives a list, and the report has them in this order.
+def all_checks(config: Config, now: datetime) -> list[Check]:
+    """The doctor's, of all rooms."""
+    found: list[Check] = import_module("logrotor.observe.checks").checks(config, now)
+    if config.queue is not None:
+        found += import_module("logrotor.jobs.checks").checks(config, os.environ)
+    return found
 
 
 def queue_status(config: Config, now: float) -> Status | None:
@@ -62,3 +75,80 @@ def queue_gauges(config: Config, now: float) -> list[Gauge]:
         Gauge(f"logrotor_queue_{key}_jobs", text, tuple(({"queue": q.queue}, getattr(q, key)) for q in queues))
         for key, text in told.items()
     ]
+
+
+# ---------------------------------------------------------------- the page
+
+
+def render_page(config: Config, now: datetime) -> bytes:
+    """The page for standard output. Raises LogrotorError or OSError."""
+    from logrotor.observe.page.age import Age
+    from logrotor.observe.page.render import render
+
+    return render(_facts(config, Age(now, once=True))).encode()
+
+
+def write_page(path: str, config: Config, now: datetime) -> None:
+    """The page, in place of the one that is there. Raises LogrotorError or OSError."""
+    from logrotor.observe.page.age import Age, earlier
+    from logrotor.observe.page.render import write
+
+    place = os.path.abspath(path)
+    before = earlier(place, now.timestamp())
+    ticks = config.queue.schedule if config.queue is not None and place == config.page_file else None
+    write(place, _facts(config, Age(now, before, ticks)))
+
+
+def _facts(config: Config, age: Age) -> Facts:
+    import logrotor
+    from logrotor.observe.doctor import examine
+    from logrotor.observe.page.facts import Origin, gather
+    from logrotor.observe.site import Site
+
+    now = age.now
+    configuration = config.files[0] if config.files else "given as a dict"
+    return gather(
+        Site(config, now),
+        age,
+        Origin(os.uname().nodename, configuration, config.state_dir, logrotor.__version__),
+        queues=_queues(config, now.timestamp()),
+        troubles=queue_troubles(config, now.timestamp()),
+        examined=list(examine(all_checks(config, now))),
+    )
+
+
+def _queues(config: Config, now: float) -> Queues | None:
+    from logrotor.observe.page.facts import Queues
+
+    if config.queue is None:
+        return None
+    try:
+        found = queue_status(config, now)
+    except (LogrotorError, OSError) as error:
+        return Queues(config.queue.engine, problem=str(error))
+    if found is None:
+        return Queues(config.queue.engine)
+    return Queues(f"{found.engine}, {found.url}", _rows(found), _processing(found))
+
+
+def _rows(found: Status) -> list[Queue]:
+    from logrotor.observe.page.facts import Queue
+
+    return [
+        Queue(
+            name=q.queue, host=q.host, is_ours=q.is_ours, pending=q.pending, reserved=q.reserved,
+            scheduled=q.scheduled, failed=q.failed, stuck=q.stuck, oldest=q.oldest_age,
+        )
+        for q in found.queues
+    ]  # fmt: skip
+
+
+def _processing(found: Status) -> str:
+    from logrotor import text
+
+    done = found.processing
+    if not done.attempts:
+        return "No attempt on this host in 24 hours."
+    endings = ", ".join(f"{number} {ending}" for ending, number in done.endings.items())
+    times = "" if done.mean is None else f", mean {text.brief(done.mean)}, longest {text.brief(done.longest or 0.0)}"
+    return f"Last 24 hours on this host: {text.count(done.attempts, 'attempt')} ({endings}){times}"

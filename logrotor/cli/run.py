@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import gc
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -126,8 +126,7 @@ def _carry_out(
             return stop.exit_code
         finally:
             progress.clear()
-    if config.metrics_textfile is not None:
-        _write_metrics(config.metrics_textfile, config, report, printer)
+    _tell_others(config, report, printer)
     code = stop.exit_code if report.interrupted else report.exit_code
     if as_json:
         streams.write_json(_report(report, code))
@@ -146,21 +145,47 @@ def _no_search_for_garbage() -> Iterator[None]:
         gc.enable()
 
 
-def _write_metrics(path: str, config: Config, report: Report, printer: EventPrinter) -> None:
-    """Rotation comes first: metrics that cannot be written are told, and fail nothing."""
-    from logrotor.cli.rooms import queue_gauges
-    from logrotor.clock import local_now
+def _tell_others(config: Config, report: Report, printer: EventPrinter) -> None:
+    """Metrics and page, where the configuration has them; the page not where we were asked to stop."""
+    if config.metrics_textfile is not None:
+        path = config.metrics_textfile
+        _attempt("metrics", path, lambda: _write_metrics(path, config, report), printer)
+    if config.page_file is not None and not report.interrupted:
+        place = config.page_file
+        _attempt("page", place, lambda: _write_page(place, config), printer)
+
+
+def _attempt(what: str, path: str, write: Callable[[], None], printer: EventPrinter) -> None:
+    """Rotation comes first: what cannot be written is told, and fails nothing."""
     from logrotor.disk.snapshot import message
     from logrotor.errors import LogrotorError
     from logrotor.events import Event, Level
-    from logrotor.observe import metrics
 
     try:
-        now = local_now()
-        metrics.write(path, config, report, now, more=queue_gauges(config, now.timestamp()))
+        write()
     except (LogrotorError, OSError) as error:
-        what = f"the metrics cannot be written: {message(error, path)}"
-        printer(Event("problem.found", Level.ERROR, {"error": what}))
+        why = message(error, path)
+    except Exception as error:
+        why = f"unexpected {type(error).__name__}: {error}: this is a bug, please report it"
+    else:
+        return
+    printer(Event("problem.found", Level.ERROR, {"error": f"the {what} cannot be written: {why}"}))
+
+
+def _write_metrics(path: str, config: Config, report: Report) -> None:
+    from logrotor.cli.rooms import queue_gauges
+    from logrotor.clock import local_now
+    from logrotor.observe import metrics
+
+    now = local_now()
+    metrics.write(path, config, report, now, more=queue_gauges(config, now.timestamp()))
+
+
+def _write_page(path: str, config: Config) -> None:
+    from logrotor.cli.rooms import write_page
+    from logrotor.clock import local_now
+
+    write_page(path, config, local_now())
 
 
 def _report(report: Report, code: int) -> dict[str, Any]:

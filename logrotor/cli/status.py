@@ -13,6 +13,7 @@ from logrotor.cli import streams, text
 from logrotor.cli.options import F, become, config_option, json_option, load
 from logrotor.cli.rooms import queue_troubles
 from logrotor.cli.session import EXIT_CODES, Session
+from logrotor.observe import words
 
 if TYPE_CHECKING:
     from logrotor.observe.attention import Thresholds
@@ -100,13 +101,13 @@ def _thresholds(kind: type[Thresholds], limits: dict[str, Any]) -> Thresholds:
 def _checked(found: Status, told: list[str]) -> list[str]:
     """First line: the verdict, as monitoring systems show it."""
     if not told:
-        return [f"OK: {text.count(len(found.logs), 'log')}, last run {_ago(found.last_run, found.now)}"]
+        return [f"OK: {text.count(len(found.logs), 'log')}, last run {words.ago(found.last_run, found.now)}"]
     return [f"ATTENTION: {text.count(len(told), 'thing')}", *map(text.lines, told)]
 
 
 def _lines(found: Status, told: list[str], *, verbose: bool) -> list[str]:
     due = sum(log.due for log in found.logs)
-    head = f"{text.count(len(found.logs), 'log')}, {due} due; last run {_ago(found.last_run, found.now)}."
+    head = f"{text.count(len(found.logs), 'log')}, {due} due; last run {words.ago(found.last_run, found.now)}."
     lines = [f"Status at {text.stamp(found.now.replace(microsecond=0))}: {head}"]
     lines += [f"attention: {text.lines(each)}" for each in told]
     lines += _logs(found)
@@ -119,10 +120,6 @@ def _lines(found: Status, told: list[str], *, verbose: bool) -> list[str]:
     return lines
 
 
-def _ago(moment: datetime | None, now: datetime) -> str:
-    return "never" if moment is None else text.moment(moment, now).rpartition("(")[2].rstrip(")")
-
-
 def _logs(found: Status) -> Iterator[str]:
     if not found.logs:
         return
@@ -133,53 +130,19 @@ def _logs(found: Status) -> Iterator[str]:
     yield from ("", f"Logs in {text.printable(top)}", next(lines))
     for log, line in zip(found.logs, lines, strict=True):
         yield line
-        yield from (f"      {text.printable(each)}" for each in _notes(log))
+        yield from (f"      {text.printable(each)}" for each in words.notes(log))
 
 
 def _row(log: LogStatus, name: str, now: datetime) -> tuple[str, str, str, str, str, str]:
     limit = text.size(log.max_size) if log.max_size else log.schedule or "-"
-    last = _ago(log.last_rotation, now)
+    last = words.ago(log.last_rotation, now)
     if log.last_outcome and log.last_outcome != "done":
         last += f", then {log.last_outcome.partition(':')[0]}"
-    return name, text.size(log.size), limit, _due(log, now), last, _archives(log)
-
-
-def _due(log: LogStatus, now: datetime) -> str:
-    if log.refused:
-        return "refused"
-    if log.due:
-        return "now"
-    if log.size is None:
-        return "missing"
-    if log.next_due is None:
-        return "unknown" if log.size else "when written"
-    return f"in {text.span((log.next_due - now).total_seconds())} ({log.next_due_by})"
-
-
-def _archives(log: LogStatus) -> str:
-    if not log.archives:
-        return "-"
-    return f"{log.archives}, {text.size(log.archive_bytes)}" + (f" ({log.ratio:.1f}:1)" if log.ratio else "")
-
-
-def _notes(log: LogStatus) -> Iterator[str]:
-    if log.refused:
-        yield log.refused
-    if log.failures:
-        yield f"failed in {text.count(log.failures, 'run')} in a row: {log.last_outcome}"
-    if log.request_failed:
-        yield "its writers were asked to reopen it, and the request failed; see logrotor history --failed"
-    for each in log.pending:
-        yield f"{each.name}: {each.reason}"
+    return name, text.size(log.size), limit, words.due(log, now), last, words.archives(log)
 
 
 def _system(system: SystemStatus, now: datetime) -> tuple[str, str, str, str]:
-    share = f"{100 * system.free // system.total} %" if system.total else "-"
-    inodes = "" if system.free_inodes is None else f", {system.free_inodes} inodes"
-    free = f"{text.size(system.free)} of {text.size(system.total)} free ({share}){inodes}"
-    words = {"unknown": "full: unknown", "never": "full: not by these logs"}
-    full = f"full {text.moment(system.full_on, now)}" if system.full_on else words[system.forecast]
-    return system.mount, system.type, free, full
+    return system.mount, system.type, words.free(system), words.full(system, now)
 
 
 # ---------------------------------------------------------------- JSON

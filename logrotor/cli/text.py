@@ -1,85 +1,12 @@
-"""How sizes, times, names and tables look to a human. Exact numbers are for JSON."""
+"""How tables look on a terminal; how words and numbers look is in ``logrotor.text``, and at hand here."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from datetime import datetime
 
-_NAMED = {"\n": "\\n", "\r": "\\r", "\t": "\\t", "\\": "\\\\"}
+from logrotor.text import brief, count, lines, moment, printable, size, span, stamp
 
-
-def printable(text: str) -> str:
-    """``text`` with everything escaped that could act on a terminal: control characters, ANSI codes, undecodable bytes,
-    direction marks. Text without any of these is returned as it is."""
-    return text if text.isprintable() else "".join(map(_escaped, text))
-
-
-def _escaped(char: str) -> str:
-    code = ord(char)
-    if char in _NAMED:
-        return _NAMED[char]
-    if char.isprintable():
-        return char
-    if 0xDC80 <= code <= 0xDCFF:  # a byte that is no UTF-8, as os.fsdecode gives it
-        return f"\\x{code - 0xDC00:02x}"
-    return f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}"
-
-
-def lines(text: str) -> str:
-    """A message of ours that may have several lines: each printable, the later ones indented, so none can pose as
-    a message of its own."""
-    return "\n    ".join(map(printable, text.split("\n")))
-
-
-def size(count: int | None) -> str:
-    """``12911000`` -> ``12.3 MiB``."""
-    if count is None:
-        return "-"
-    value = float(count)
-    for unit in ("B", "KiB", "MiB", "GiB"):
-        if value < 1023.95:
-            return f"{count} B" if unit == "B" else f"{value:.1f} {unit}"
-        value /= 1024
-    return f"{value:.1f} TiB"
-
-
-def span(seconds: float) -> str:
-    """``11000`` -> ``3 h``; the largest unit that fits, two of them below 10."""
-    units = ((86400.0, "d"), (3600.0, "h"), (60.0, "min"), (1.0, "s"))
-    for index, (length, unit) in enumerate(units):
-        if seconds >= length:
-            return _two(seconds, length, unit, units[index + 1 : index + 2])
-    return "0 s"
-
-
-def _two(seconds: float, length: float, unit: str, smaller: Sequence[tuple[float, str]]) -> str:
-    whole, rest = divmod(int(seconds), int(length))
-    if whole < 10 and smaller and rest >= smaller[0][0]:
-        return f"{whole} {unit} {int(rest // smaller[0][0])} {smaller[0][1]}"
-    return f"{whole} {unit}"
-
-
-def brief(seconds: float) -> str:
-    """``0.25`` -> ``0.25 s``; from a minute on as :func:`span`."""
-    return f"{seconds:.2f} s" if seconds < 60 else span(seconds)
-
-
-def moment(when: datetime, now: datetime) -> str:
-    """``2026-11-22 00:00 +01:00 (in 3 h)``."""
-    seconds = (when - now).total_seconds()
-    distance = f"in {span(seconds)}" if seconds >= 0 else f"{span(-seconds)} ago"
-    return f"{stamp(when)} ({distance})"
-
-
-def stamp(when: datetime) -> str:
-    """Local time to the second, with its offset; seconds only where there are some."""
-    shown = when.isoformat(sep=" ", timespec="seconds" if when.second else "minutes")
-    return shown[:-6] + " " + shown[-6:] if when.tzinfo else shown
-
-
-def count(number: int, noun: str) -> str:
-    """``1 log``, ``2 logs``."""
-    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+__all__ = ["brief", "count", "lines", "moment", "printable", "size", "span", "stamp", "table"]
 
 
 def table(rows: Iterable[Sequence[str]], *, indent: str = "", right: frozenset[int] = frozenset()) -> list[str]:

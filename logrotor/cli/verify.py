@@ -74,4 +74,4 @@ def _total(found: list[Verdict]) -> str:
     recorded = sum(1 for verdict in found if verdict.recorded and not verdict.problem)
     if not damaged:
         return f"{text.count(len(found), 'archive')} sound, {recorded} of them compared with the record."
-    return f"{damaged} of {text.count(len(found), 'archive')} not sound."
+    return f"{damaged} not sound, {len(found) - damaged} sound."

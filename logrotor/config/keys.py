@@ -323,5 +323,13 @@ METRICS = _table(
     ),
 )  # fmt: skip
 
+PAGE = _table(
+    Key(
+        name="file", parse=values.file_path, locate=_path, accepts=f"a file, {_RELATIVE}", default="no page",
+        aliases=("html", "path", "output"),
+        doc="Written after each `logrotor run`, as `logrotor page` does: how everything stands, for a browser.",
+    ),
+)  # fmt: skip
+
 # The tables that stand at the top level beside its keys.
-TABLES = ("defaults", "log", "reopen", "queue", "metrics")
+TABLES = ("defaults", "log", "reopen", "queue", "metrics", "page")

@@ -12,7 +12,7 @@ from logrotor.config.find import default_state_dir, find_config
 from logrotor.config.hooks import refuse_foreign_hooks
 from logrotor.config.includes import read_included
 from logrotor.config.keys import DEFAULTS, TABLES, TOP
-from logrotor.config.metrics import read_metrics
+from logrotor.config.outputs import read_metrics, read_page
 from logrotor.config.place import Place, home_of
 from logrotor.config.queues import read_queue
 from logrotor.config.rules import Rule, create_conflict, level_conflict, read_rules, unknown_target
@@ -45,12 +45,12 @@ def load_config(source: Source = None, *, environ: Mapping[str, str] | None = No
     logs = read_rules((main, *included), defaults, targets, problems)
     _refuse_no_rules((main, *included), problems)
     state = _state_dir(main, top, environ, euid, problems)
-    queue, metrics = read_queue(main, problems), read_metrics(main, problems)
+    queue = read_queue(main, problems)
+    metrics, page = read_metrics(main, problems), read_page(main, problems)
     if problems.fatal or not logs:
         raise ConfigError(tuple(problems.found))
-    return replace(
-        _config(top, logs, targets, problems, (main, *included), state), queue=queue, metrics_textfile=metrics
-    )
+    config = _config(top, logs, targets, problems, (main, *included), state)
+    return replace(config, queue=queue, metrics_textfile=metrics, page_file=page)
 
 
 def _config(

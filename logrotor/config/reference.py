@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
-from logrotor.config.keys import JOB, LOG, METRICS, QUEUE, REOPEN, TOP, Key
+from logrotor.config.keys import JOB, LOG, METRICS, PAGE, QUEUE, REOPEN, TOP, Key
 from logrotor.model import Manager
 
 _MANAGERS = (Manager.SUPERVISORD, Manager.SYSTEMD, Manager.PIDFILE, Manager.COMMAND)
@@ -30,6 +30,7 @@ def reference() -> str:
             _section("`[queue]`", QUEUE, "The rotation as a job on a queue; see [On a queue](#on-a-queue)."),
             _section("`[queue.job]`", JOB, "How often and how long a job is tried: the same on every engine."),
             _section("`[metrics]`", METRICS, "For Prometheus; see [See what is](#see-what-is)."),
+            _section("`[page]`", PAGE, "For a browser; see [A page](#a-page)."),
         ]
     )
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from logrotor.config.document import Document
-from logrotor.config.keys import DEFAULTS, JOB, LOG, METRICS, NO_OFF, QUEUE, REOPEN, TABLES, TOP, Key
+from logrotor.config.keys import DEFAULTS, JOB, LOG, METRICS, NO_OFF, PAGE, QUEUE, REOPEN, TABLES, TOP, Key
 from logrotor.config.place import Place
 from logrotor.config.values import shown
 from logrotor.model import Problem
@@ -125,6 +125,7 @@ def _homes(name: str) -> str:
         "[queue]": QUEUE,
         "[queue.job]": JOB,
         "[metrics]": METRICS,
+        "[page]": PAGE,
     }
     homes = ["the top level"] if name in TABLES else [place for place, keys in places.items() if name in keys]
     return " or ".join(homes)

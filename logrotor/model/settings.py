@@ -138,5 +138,6 @@ class Config:
     run_as: str | None = None
     queue: QueueSettings | None = None  # None: no [queue] table
     metrics_textfile: str | None = None  # absolute; None: no metrics are written
+    page_file: str | None = None  # absolute; None: no page is written after a run
     files: tuple[str, ...] = ()  # every file read, the main one first
     problems: tuple[Problem, ...] = ()

@@ -46,7 +46,8 @@ def _log(log: LogStatus, now: datetime, limits: Thresholds) -> Iterator[str]:
     if log.refused is not None:
         yield f"refused: {log.refused}"
     if log.failures >= limits.failures:
-        yield f"failed in {log.failures} runs in a row: {log.last_outcome or 'see logrotor history'}"
+        why = log.last_outcome if log.last_outcome not in (None, "done") else "see logrotor history --failed"
+        yield f"failed in {log.failures} runs in a row: {why}"
     if log.due and log.due_since is not None and _longer(log.due_since, now, limits.overdue):
         yield f"should have been rotated {_span(log.due_since, now)} ago: {log.reason}"
     elif log.due and log.due_since is None and log.max_size and (log.size or 0) > 2 * log.max_size:

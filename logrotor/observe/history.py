@@ -68,12 +68,19 @@ def concerns(outcome: PastOutcome, log: str) -> bool:
     return log in logs or log in map(os.path.basename, logs)
 
 
+def is_take(outcome: PastOutcome) -> bool:
+    """Was a log moved aside, or a take finished that an interrupted run had begun?"""
+    if outcome.action in TAKES:
+        return outcome.status != "skipped"
+    return outcome.action == "recover" and outcome.status == "done" and "inode" in outcome.details
+
+
 def rotations(outcomes: Iterable[PastOutcome]) -> list[Rotation]:
     """Takes, each joined with the compression of the very file that it moved aside; the oldest first."""
     found: list[Rotation] = []
     taken: dict[tuple[str, int], int] = {}
     for outcome in outcomes:
-        if outcome.action in TAKES and outcome.status != "skipped":
+        if is_take(outcome):
             inode = outcome.details.get("inode")
             if isinstance(inode, int):
                 taken[outcome.log, inode] = len(found)
@@ -116,7 +123,7 @@ def _joined(runs: Iterable[PastRun], outcomes: Iterable[PastOutcome]) -> list[To
     for rotation in rotations(outcomes):
         by_run.setdefault(rotation.run, ([], []))[0].append(rotation)
     for outcome in outcomes:
-        if outcome.action not in TAKES:
+        if not is_take(outcome):
             by_run.setdefault(outcome.run, ([], []))[1].append(outcome)
     nothing: tuple[list[Rotation], list[PastOutcome]] = ([], [])
     return [

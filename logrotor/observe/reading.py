@@ -17,6 +17,7 @@ from logrotor.observe.site import Site
 from logrotor.observe.status import archives_of
 
 _TRIES = 5  # a run may rename everything while the files are opened
+_AT_ONCE = 200  # files that are held open: a process may have 1024, and a log thousands of archives
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +45,8 @@ def find(site: Site, given: str) -> LogFacts:
     if named:
         paths = ", ".join(facts.path for facts in named)
         raise UnknownSelection(f"{given}: may be any of {paths}; give the whole path")
-    raise UnknownSelection(f"{given}: no log of this configuration, nor are there archives of one; see logrotor status")
+    why = "; ".join([*site.survey.problems, "see logrotor status"])
+    raise UnknownSelection(f"{given}: no log of this configuration, nor are there archives of one; {why}")
 
 
 def read(look: Callable[[], Site], given: str, *, since: float | None, until: float | None) -> Iterator[bytes]:
@@ -54,7 +56,10 @@ def read(look: Callable[[], Site], given: str, *, since: float | None, until: fl
     Raises UnknownSelection, Refused, OSError, and ValueError for a damaged archive.
     """
     with ExitStack() as opened:
-        facts, files = _opened(look, given, opened, since, until)
+        facts, old, files = _opened(look, given, opened, since, until)
+        for piece in old:
+            with ExitStack() as alone:
+                yield from _contents(piece, _open_moved(piece, alone))
         for piece, fd in files:
             yield from _contents(piece, fd)
         if facts.spec.method is Method.COPYTRUNCATE:
@@ -72,21 +77,22 @@ def _contents(piece: Piece, fd: int) -> Iterator[bytes]:
 
 def _opened(
     look: Callable[[], Site], given: str, opened: ExitStack, since: float | None, until: float | None
-) -> tuple[LogFacts, list[tuple[Piece, int]]]:
-    """All files at once, so that no rotation can come between them."""
+) -> tuple[LogFacts, list[Piece], list[tuple[Piece, int]]]:
+    """The newest files at once, so that no rotation can come between them; the old ones only change their names."""
     for _ in range(_TRIES):
         facts = find(look(), given)
         if facts.directory.problem is not None:
             raise Refused(facts.directory.problem)
         if facts.memory.in_flight is not None:
             raise Refused(f"{facts.path}: a copytruncate is at work, or was interrupted: logrotor run, then again")
+        chosen = _chosen(pieces(facts), since, until)
         with ExitStack() as attempt:
             try:
-                files = [(piece, _open(piece, attempt)) for piece in _chosen(pieces(facts), since, until)]
+                files = [(piece, _open(piece, attempt)) for piece in chosen[-_AT_ONCE:]]
             except (Stale, FileNotFoundError):
                 continue
             opened.push(attempt.pop_all())
-            return facts, files
+            return facts, chosen[:-_AT_ONCE], files
     raise Refused(f"{given}: is rotated again and again while it is opened; try again")
 
 
@@ -95,6 +101,18 @@ def _open(piece: Piece, opened: ExitStack) -> int:
         fd = logdir.open_file(piece.entry.name, piece.entry.id, names=2)
     opened.callback(os.close, fd)
     return fd
+
+
+def _open_moved(piece: Piece, opened: ExitStack) -> int:
+    """An old archive, which may have a higher slot by now."""
+    try:
+        return _open(piece, opened)
+    except (Stale, FileNotFoundError):
+        with LogDir(piece.directory) as logdir:
+            moved = next((entry for entry in logdir.scan() if entry.id == piece.entry.id), None)
+        if moved is None:
+            raise Refused(f"{piece.path}: was removed while the log was read; read it again") from None
+        return _open(Piece(piece.directory, moved, piece.codec, piece.rotated), opened)
 
 
 def pieces(facts: LogFacts) -> list[Piece]:

@@ -10,6 +10,7 @@ from functools import cached_property
 from logrotor.decide.planner import plan_logs
 from logrotor.disk import history, state, writers
 from logrotor.disk.memory import Recollection, recall
+from logrotor.errors import StateError
 from logrotor.model import Config, LogPlan, PastOutcome, PastRun
 from logrotor.survey import Survey, Surveyor
 
@@ -23,18 +24,27 @@ class Site:
     @cached_property
     def memory(self) -> Recollection:
         """What the history knows of each log; nothing where there is none. Raises StateError."""
-        state.refuse_odd(os.path.join(self.config.state_dir, state.HISTORY))
+        try:
+            state.refuse_odd(os.path.join(self.config.state_dir, state.HISTORY))
+        except OSError as error:
+            return Recollection({}, f"{self.config.state_dir}: {error.strerror}: nothing is known of past runs")
         return recall(self.config.state_dir)
 
     @cached_property
     def runs(self) -> list[PastRun]:
-        """Raises StateError."""
-        return history.past_runs(self.config.state_dir)
+        """Empty where the history cannot be read; ``notes`` says why."""
+        try:
+            return history.past_runs(self.config.state_dir)
+        except StateError:
+            return []
 
     @cached_property
     def outcomes(self) -> list[PastOutcome]:
-        """Raises StateError."""
-        return history.past_outcomes(self.config.state_dir)
+        """Those that were done or failed; empty where the history cannot be read, ``notes`` says why."""
+        try:
+            return history.settled_outcomes(self.config.state_dir)
+        except StateError:
+            return []
 
     @cached_property
     def survey(self) -> Survey:
@@ -60,12 +70,9 @@ class Site:
         except OSError:
             return None
 
-    @property
+    @cached_property
     def notes(self) -> tuple[str, ...]:
         """Why something may not be known."""
-        where = self.config.state_dir
-        if os.path.isdir(where) and not os.access(where, os.R_OK | os.X_OK, effective_ids=True):
-            return (f"{where}: not readable for this user, nothing is known of past runs; ask as its user",)
         return (self.memory.note,) if self.memory.note else ()
 
     def moment(self, when: float | None) -> datetime | None:

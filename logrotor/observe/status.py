@@ -80,7 +80,7 @@ class Status:
 
 
 def status(site: Site) -> Status:
-    """Look at everything once. Raises StateError where the history cannot be read."""
+    """Look at everything once. What the history does not tell is unknown, and ``problems`` says why."""
     outcomes: dict[str, list[PastOutcome]] = defaultdict(list)
     for outcome in site.outcomes:
         outcomes[outcome.log].append(outcome)

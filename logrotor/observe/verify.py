@@ -27,7 +27,7 @@ class Record:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Verdict:
-    """One archive. ``problem`` None: it can be read, and holds what was recorded, if ``recorded``."""
+    """One archive, or a place where none can be read. ``problem`` None: it holds what was recorded, if ``recorded``."""
 
     path: str
     log: str
@@ -40,7 +40,12 @@ class Verdict:
 def verify(site: Site, given: str | None = None) -> Iterator[Verdict]:
     """Every archive of every log, or of one. Raises UnknownSelection, StateError."""
     records = records_of(site.outcomes)
+    if given is None:
+        for problem in site.survey.problems:
+            yield Verdict(path=problem.partition(": ")[0], log="", problem=problem)
     for facts in site.survey.logs if given is None else [find(site, given)]:
+        if facts.directory.problem is not None:
+            yield Verdict(path=facts.path, log=facts.path, problem=facts.directory.problem)
         for archive in newest_first(archives_of(facts)):
             if archive.entry.is_regular:
                 entry = archive.entry

@@ -37,7 +37,7 @@ def redis() -> Iterator[str]:
         conf.write_text(f'bind 127.0.0.1\nport {port}\nrequirepass {PASSWORD}\ndir {folder}\nsave ""\nappendonly no\n')
         process = subprocess.Popen([str(program), str(conf)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         try:
-            _await_port(port, process)
+            await_port(port, process)
             yield f"redis://:{PASSWORD}@127.0.0.1:{port}/0"
         finally:
             process.kill()
@@ -81,7 +81,8 @@ def _as(who: users.User | None, argv: list[str]) -> None:
         assert done.returncode == 0, output.read().decode()
 
 
-def _await_port(port: int, process: subprocess.Popen[bytes]) -> None:
+def await_port(port: int, process: subprocess.Popen[bytes]) -> None:
+    """Until somebody listens there."""
     until = time.monotonic() + 30
     while time.monotonic() < until:
         assert process.poll() is None, "the server ended at once"

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from logrotor.jobs import child
+from logrotor.jobs.log import VERBOSITY
 from logrotor.jobs.site import Site, open_site
 from logrotor.model import Ending
 from tests.support import command
@@ -57,6 +60,27 @@ def test_done(folder: Path) -> None:
     """Exit 0: the logs are rotated."""
     assert child.attempt(site(folder), ("*",)) == child.Result(Ending.DONE)
     assert rotated(folder) == ["app.log.1.zst", "other.log.1.zst"]
+
+
+def test_what_a_job_tells(folder: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    """In this order: starting at info, one debug line per missing file, "reopen signalled", "completed" at info."""
+    where = site(folder)
+    text = (
+        CONFIG.format(timeout="30s")
+        .replace('missing = "error"', 'reopen = "workers"')
+        .replace('paths = ["other.log"]', 'paths = ["other.log", "mpesa_raw.log", "mpesa_raw_callback.log"]')
+    )
+    text += '[reopen.workers]\nmanager = "command"\ncommand = ["/bin/true"]\n'
+    (folder / "logrotor.toml").write_text(text)
+    assert child.attempt(replace(where, environ={VERBOSITY: "2"}), ("*",)).ending is Ending.DONE
+    told = [json.loads(line) for line in capfd.readouterr().err.splitlines()]
+    assert [event["event"] for event in told if event["level"] == "info"] == [
+        "run.started", "reopen.signalled", "run.completed",
+    ]  # fmt: skip
+    missing = [event["log"] for event in told if event["event"] == "log.missing"]
+    assert [os.path.basename(path) for path in missing] == ["mpesa_raw.log", "mpesa_raw_callback.log"]
+    assert [event["event"] for event in told][:3] == ["run.started", "log.missing", "log.missing"]
+    assert {event["level"] for event in told} == {"info", "debug"}
 
 
 def test_a_selection(folder: Path) -> None:

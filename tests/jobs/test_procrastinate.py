@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import subprocess
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -185,11 +186,22 @@ def _upkeep(host: Host, sql: Sql) -> Iterator[None]:
         yield
 
 
+def test_a_worker_has_two_connections(host: Host, fresh: Sql) -> None:
+    """One that works and one that listens: so many hosts may share a server."""
+    host.grow()
+    others = "FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()"
+    with host.working():
+        host.dispatch()
+        host.wait_for_endings("done")
+        host.wait_for(lambda: fresh(f"SELECT count(*) {others} AND query LIKE 'LISTEN%'") == [(1,)])
+        host.wait_for(lambda: fresh(f"SELECT count(*) {others}") == [(2,)])
+
+
 # ---------------------------------------------------------------- errors
 
 
 @pytest.mark.parametrize(
-    "args", [("dispatch",), ("failed",), ("clear", "--stale"), ("worker",)], ids=lambda args: args[0]
+    "args", [("dispatch",), ("failed",), ("clear", "--stale"), ("status",)], ids=lambda args: args[0]
 )
 def test_a_server_that_is_down_is_told_without_the_password(host: Host, args: tuple[str, ...]) -> None:
     """Where, why, and what to do."""
@@ -198,6 +210,43 @@ def test_a_server_that_is_down_is_told_without_the_password(host: Host, args: tu
     assert result.code in (1, 2), result
     assert "logrotor:***@127.0.0.1" in result.stderr and "is the server running" in result.stderr, result
     assert PASSWORD not in str(result)
+
+
+def test_a_worker_waits_for_its_server(host: Host, urls: Callable[[str], str]) -> None:
+    """A process manager would give up on one that ends again and again. It says so, and works once the server runs."""
+    host.grow()
+    host.dispatch()
+    port = free_port()
+    host.url = at(urls("procrastinate"), port=port)
+    with host.working():
+        host.wait_for(lambda: [event["event"] for event in host.events()] == ["worker.waiting"])
+        with _forwarded(port, int(urlsplit(urls("procrastinate")).port or 0)):
+            host.wait_for_endings("done")
+    assert "logrotor:***@127.0.0.1" in host.said() and PASSWORD not in host.said()
+
+
+@contextmanager
+def _forwarded(port: int, server: int) -> Iterator[None]:
+    """``port`` is where ``server`` answers, as if it were that one that has been started."""
+    code = """
+import asyncio, sys
+async def pump(reader, writer):
+    while data := await reader.read(65536):
+        writer.write(data)
+    writer.close()
+async def serve(reader, writer):
+    there = await asyncio.open_connection("127.0.0.1", int(sys.argv[2]))
+    await asyncio.gather(pump(reader, there[1]), pump(there[0], writer), return_exceptions=True)
+async def main():
+    async with await asyncio.start_server(serve, "127.0.0.1", int(sys.argv[1])) as server:
+        await server.serve_forever()
+asyncio.run(main())
+"""
+    with subprocess.Popen([sys.executable, "-c", code, str(port), str(server)]) as process:
+        try:
+            yield
+        finally:
+            process.kill()
 
 
 def test_a_wrong_password_is_not_shown(host: Host) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import sqlite3
 import time
@@ -233,11 +234,10 @@ def test_what_an_interrupted_run_left(here, look):
     assert found.subject == str(temp) and mend(found).done and not temp.exists()
     temp.write_text("half an archive")
     busy = only(look("logs.leftovers"))
-    import fcntl
-
     with temp.open() as held:
         fcntl.flock(held, fcntl.LOCK_EX)
         assert not mend(busy).done and temp.exists()
+        assert look("logs.leftovers") == [], "a run is at work"
 
 
 def test_dated_files_of_no_rule(here, look):
@@ -250,6 +250,8 @@ def test_dated_files_of_no_rule(here, look):
     found = look("logs.unclaimed")
     assert [f.subject for f in found] == [str(here.logs / "laravel-*.log"), str(here.logs / "other.log.1")]
     assert found[0].problem.startswith("3 dated or archived files, 960 bytes")
+    here.configure('exclude = ["laravel-*", "other.*"]', paths='["logs/app.log", "logs/daily-*.log"]')
+    assert look("logs.unclaimed") == [], "who excludes them knows them"
 
 
 # ---------------------------------------------------------------- writers
@@ -433,6 +435,20 @@ def test_nobody_runs_it(here):
     assert "9 days ago; named in" in only(looked(days=9)).problem
     crontab.unlink()
     assert "2 hours ago, and no cron line" in only(looked(days=0.09)).problem
+
+
+def test_metrics_that_nobody_finds(here, look, logrotor):
+    """A name that the exporter passes over, a missing directory, a file that is older than the last run."""
+    here.configure('[metrics]\ntextfile = "logrotor.txt"')
+    assert "does not end in .prom" in only(look("metrics")).problem
+    here.configure('[metrics]\ntextfile = "nowhere/logrotor.prom"')
+    assert "nowhere does not exist" in only(look("metrics")).problem
+    here.configure('[metrics]\ntextfile = "logrotor.prom"')
+    assert look("metrics") == []
+    here.run()  # by the library, which writes none
+    assert "the last run did not write it" in only(look("metrics")).problem
+    logrotor("run", code=0)
+    assert look("metrics") == []
 
 
 def test_files_that_may_not_be_read_are_left_out(tmp_path: Path):

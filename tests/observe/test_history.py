@@ -47,6 +47,16 @@ def test_what_a_run_did(here, logrotor):
     assert rotation["seconds"] >= 0 and run["exit"] == 0 and run["ended"] >= run["started"]
 
 
+def test_a_rotation_that_the_next_run_finished(here, logrotor):
+    """A run was killed between the exchange and the move: the rotation is told by the run that finished it."""
+    here.log(size=32_000).rename(here.logs / ".app.log.new")
+    here.log(size=320)
+    here.run()
+    (run,) = logrotor("history", "--json", code=0).json["runs"]
+    (rotation,) = run["rotations"]
+    assert (rotation["bytes"], rotation["lines"], rotation["status"]) == (32_000, 1000, "done")
+
+
 def test_idle_runs_leave_no_trace(here, logrotor):
     """What happened stays in sight."""
     here.log(size=32)

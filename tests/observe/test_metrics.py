@@ -3,19 +3,27 @@
 from __future__ import annotations
 
 import fcntl
+import json
 import os
 import re
 import time
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from logrotor import load_config
+from logrotor.cli import COMMANDS
 from logrotor.disk.publish import publish
 from logrotor.errors import Busy, Refused
-from logrotor.observe.metrics import Gauge, render
+from logrotor.observe.checks import checks
+from logrotor.observe.metrics import Gauge, of_run, of_status, render
+from logrotor.observe.site import Site
+from logrotor.observe.status import status
 from tests.support import command
+
+EXAMPLES = command.CHECKOUT / "examples/prometheus"
 
 
 @pytest.fixture
@@ -167,3 +175,44 @@ def test_the_queue_is_measured(here, logrotor):
     logrotor("queue", "dispatch", code=0)
     logrotor("run", code=0)
     assert 'logrotor_queue_pending_jobs{queue="log-rotation-h1"} 1\n' in (here.folder / "logrotor.prom").read_text()
+
+
+# ---------------------------------------------------------------- examples
+
+
+def known_names(here) -> set[str]:
+    """Every metric that may be written."""
+    config, now = here.config, datetime.now(UTC)
+    report = here.run()
+    found = status(Site(config, now))
+    return {gauge.name for gauge in (*of_run(report, now, None), *of_status(found))} | {
+        f"logrotor_queue_{key}_jobs" for key in ("pending", "reserved", "scheduled", "failed", "stuck")
+    }
+
+
+def expressions(folder: Path) -> list[str]:
+    alerts = re.findall(r"^ +expr: (.*)$", (folder / "alerts.yml").read_text(), re.MULTILINE)
+    board = json.loads((folder / "dashboard.json").read_text())
+    targets = [target["expr"] for panel in board["panels"] for target in panel["targets"]]
+    return alerts + targets + [variable["query"] for variable in board["templating"]["list"]]
+
+
+def test_alerts_and_dashboard_ask_for_metrics_that_exist(here):
+    """A misspelt name in a rule would never fire, and nobody would know."""
+    here.log()
+    known = known_names(here)
+    asked = {name for each in expressions(EXAMPLES) for name in re.findall(r"\blogrotor_\w+", each)}
+    assert asked <= known and len(asked) >= 12
+
+
+def test_alerts_say_what_to_do(here):
+    """Each has a severity, a summary, and a description with a command of logrotor or a question."""
+    blocks = (EXAMPLES / "alerts.yml").read_text().split("- alert: ")[1:]
+    commands = set(COMMANDS)
+    ids = [check.id for check in checks(here.config, datetime.now(UTC))]
+    assert len(blocks) >= 8
+    for block in blocks:
+        assert "severity: " in block and "summary: " in block
+        described = re.search(r'description: "(.*)"', block)
+        assert described and (described[1].endswith("?") or set(re.findall(r"logrotor (\w+)", described[1])) & commands)
+        assert all(any(i.startswith(only) for i in ids) for only in re.findall(r"--only (\w+)", described[1]))

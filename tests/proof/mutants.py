@@ -77,7 +77,7 @@ MUTANTS = (
     Mutant(
         "the archive is not verified",
         "logrotor/act/compress.py",
-        (("_verify(fd, out, step)\n", "pass\n"),),
+        (("_verify(fd, out, step, stop)\n", "pass\n"),),
         ORDER + "test_an_archive_that_does_not_hold_the_bytes_is_not_published",
     ),
     Mutant(

@@ -7,24 +7,30 @@ import itertools
 import os
 import signal
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 
 from logrotor import cli
 from tests.proof.places import Places, places
+from tests.proof.sampling import is_chosen
 from tests.proof.scenarios import EMPTY_WRITER, SCENARIOS, WRITER, Company, Scenario
 from tests.proof.trial import Trial, verdict
 
 __all__ = ["places"]
 
 QUICK = {"numbered-nth-zstd-full", "rename-dated-none", "collapse-first-none"}
-CASES = [
-    pytest.param(scenario, company, marks=[] if scenario.name in QUICK and company is WRITER else pytest.mark.long)
-    for scenario in SCENARIOS
-    for company in (WRITER, EMPTY_WRITER)
-    if company is WRITER or scenario.name in QUICK
-]
-each_case = pytest.mark.parametrize(("scenario", "company"), CASES, ids=str)
+
+
+def cases(turn: int, *more: str) -> list[Any]:
+    """The quick scenarios, and by turns one half of the others, each followed by ``more``."""
+    return [
+        pytest.param(scenario, company, *more, marks=[] if quick and company is WRITER else pytest.mark.long)
+        for number, scenario in enumerate(SCENARIOS)
+        for quick in (scenario.name in QUICK,)
+        for company in ((WRITER, EMPTY_WRITER) if quick else (WRITER,))
+        if quick or is_chosen(number, 2, turn)
+    ]
 
 
 class _Interrupt:
@@ -49,8 +55,7 @@ class _Interrupt:
             raise KeyboardInterrupt
 
 
-@pytest.mark.parametrize("when", ["before", "after"])
-@each_case
+@pytest.mark.parametrize(("scenario", "company", "when"), [*cases(0, "before"), *cases(1, "after")], ids=str)
 def test_keyboard_interrupt_at_each_change(scenario: Scenario, company: Company, when: str, places: Places) -> None:
     """It is not swallowed, leaves no descriptor open, and the next ordinary run finishes the work."""
     found: list[str] = []
@@ -68,7 +73,7 @@ def test_keyboard_interrupt_at_each_change(scenario: Scenario, company: Company,
     verdict(trial, nth - 1, found)
 
 
-@each_case
+@pytest.mark.parametrize(("scenario", "company"), cases(0), ids=str)
 def test_stopped_at_each_change(scenario: Scenario, company: Company, places: Places) -> None:
     """``stop`` says so from some call on: the run ends in order, having announced what it took."""
     found: list[str] = []
@@ -88,7 +93,7 @@ def test_stopped_at_each_change(scenario: Scenario, company: Company, places: Pl
     verdict(trial, nth - 1, found)
 
 
-@each_case
+@pytest.mark.parametrize(("scenario", "company"), cases(1), ids=str)
 def test_sigterm_at_each_change(
     scenario: Scenario, company: Company, places: Places, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -29,6 +29,7 @@ from hypothesis.stateful import (
 
 from logrotor.rotator import Rotator
 from tests.proof import interfere
+from tests.proof.sampling import EXHAUSTIVE
 from tests.proof.test_debris import unpacked
 from tests.support import oracle
 
@@ -237,4 +238,4 @@ def test_a_life():
 @pytest.mark.parametrize("part", range(2))
 def test_many_lives(part):
     """Many long ones, others each time."""
-    live(150, 50, same=False)
+    live(600 if EXHAUSTIVE else 50, 50, same=False)

@@ -33,6 +33,7 @@ from tests.support import command, oracle
 
 WIDTH, WIDE = 24, 200  # bytes of a line, more or less: what is written meanwhile, and what is there before
 OLD_MODE, NEW_MODE = 0o640, 0o664
+WRITTEN = 1_100_000_000_000_000_000  # when a log was last written, in nanoseconds
 _ACL = struct.pack("<I", 2) + b"".join(
     struct.pack("<HHI", tag, bits, who)
     for tag, bits, who in ((1, 6, 2**32 - 1), (2, 6, 12345), (4, 4, 2**32 - 1), (16, 6, 2**32 - 1), (32, 4, 2**32 - 1))
@@ -54,6 +55,8 @@ class Holder:
     def write(self, lines: int = 1) -> None:
         os.write(self.fd, oracle.lines(self.writer, self.number + 1, self.number + lines, WIDTH))
         self.number += lines
+        # A date that is out by the time of the rename is planned anew: all in one second, each run has the same calls.
+        os.utime(self.fd, ns=(WRITTEN + self.number, WRITTEN + self.number))
 
     def reopen(self) -> None:
         """By name, and never creating it: a log that is not there when we are asked to reopen it is a fault."""
@@ -127,7 +130,7 @@ class Trial:
         live.chmod(OLD_MODE)
         if self.scenario.acl:
             os.setxattr(live, "system.posix_acl_access", _ACL)
-        os.utime(live, (1.1e9, 1.1e9))
+        os.utime(live, ns=(WRITTEN, WRITTEN))
         self.originals[log] = live.stat().st_ino
 
     def _tools(self) -> None:

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import zstandard
 
 from logrotor import Rotator, load_config
 from logrotor.decide.naming import stamp_of
@@ -49,17 +48,31 @@ def test_two_logs_of_one_name(
     assert {outcome.log for outcome in left} == {str(tmp_path / where / "app.log")}
 
 
-@pytest.mark.parametrize("planned", [0, 1, 70])
-def test_a_date_that_was_planned_before_the_last_write(tmp_path: Path, planned: float) -> None:
-    """The archive has its name from the plan, its writer let go seconds later: still the two are one generation."""
-    log, lines, written = tmp_path / "logs" / "app.log", oracle.lines("w1", 1, 50), 1_100_000_000.5
+@pytest.mark.parametrize("compress", ["zstd", "none"])
+def test_a_date_is_that_of_the_last_write(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, compress: str) -> None:
+    """The writer went on after the plan was made: the name tells its last write, though a failed sync leaves both."""
+    log, written = tmp_path / "logs" / "app.log", 1_100_000_000.5
     log.parent.mkdir()
-    log.touch()
-    rule = {"name": "app", "paths": [str(log)], "max_size": 10_000, "naming": "dated"}
-    config = load_config({"state_dir": str(tmp_path / "state"), "log": [rule]}, environ={})
-    archive = f"app.log-{stamp_of(written - planned)}.zst"
-    for name, data in ((archive, zstandard.compress(lines)), ("app.log.1", lines)):
-        (log.parent / name).write_bytes(data)
-        os.utime(log.parent / name, (written, written))
-    report = Rotator(config).run()
-    assert (report.exit_code, sorted(os.listdir(log.parent))) == (0, ["app.log", archive])
+    log.write_bytes(oracle.lines("w1", 1, 50))
+    reopen = {"manager": "callable", "function": lambda paths: os.utime(f"{log}.1", (written, written))}
+    rule = {
+        "name": "app",
+        "paths": [str(log)],
+        "max_size": 100,
+        "naming": "dated",
+        "compress": compress,
+        "reopen": "me",
+    }
+    config = load_config({"state_dir": str(tmp_path / "s"), "log": [rule], "reopen": {"me": reopen}}, environ={})
+    real, suffix = calls.invoke, {"zstd": ".zst", "none": ""}[compress]
+
+    def invoke(operation: str, function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+        if operation == "sync" and any(name.startswith("app.log-") for name in os.listdir(log.parent)):
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+        return real(operation, function, *args, **kwargs)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(calls, "invoke", invoke)
+        assert Rotator(config).run().exit_code == (1 if compress == "zstd" else 0)
+    assert Rotator(config).run().exit_code == 0
+    assert sorted(os.listdir(log.parent)) == ["app.log", f"app.log-{stamp_of(written)}{suffix}"]

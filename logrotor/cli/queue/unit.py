@@ -7,7 +7,7 @@ import os
 import click
 
 from logrotor.cli import streams
-from logrotor.cli.options import config_option, config_path
+from logrotor.cli.options import config_option, config_path, json_option
 from logrotor.cli.session import EXIT_CODES
 
 EPILOG = f"""\
@@ -26,9 +26,12 @@ Examples:
 @click.option("--supervisor", "kind", flag_value="supervisor", help="A program for supervisord.")
 @click.option("--systemd", "kind", flag_value="systemd", help="A service for systemd.")
 @click.option("--user", help="Who runs it; without it run_as, else the owner of the configuration.")
+@json_option("Print the text as JSON.")
 @click.option("--log", metavar="FILE", type=click.Path(), help="With --supervisor: its log, if logrotor rotates it.")
 @click.pass_context
-def unit(ctx: click.Context, config: str | None, kind: str | None, user: str | None, log: str | None) -> int:
+def unit(
+    ctx: click.Context, config: str | None, kind: str | None, user: str | None, log: str | None, as_json: bool
+) -> int:
     """Print what starts worker and schedule together, with the limits of the configuration.
 
     Printed, not installed. No password stands in it. "logrotor doctor --only queue" tells when it no longer fits.

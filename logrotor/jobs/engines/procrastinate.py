@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import re
 import sys
+import time
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -29,6 +30,7 @@ from logrotor.jobs.task import JobFailed, TryAgain, rotate
 
 UPKEEP = "logrotor.upkeep"
 KEPT_DAYS = 30  # failed jobs that nobody has cleared
+_PAUSE = 10.0  # seconds between two looks for a server that does not answer
 
 Rows = list[tuple[Any, ...]]
 Connection = psycopg.Connection[tuple[Any, ...]]
@@ -48,8 +50,9 @@ class Backoff(BaseRetryStrategy):
 def make(site: Site) -> App:
     """The app of the worker on this host's queue: the rotation, and what a killed worker leaves to be done."""
     after = site.settings.job.reclaim_after
-    # One connection for jobs and heartbeats; procrastinate adds one of its own that listens.
-    connector = PsycopgConnector(conninfo=_conninfo(site), min_size=1, max_size=1)
+    # One connection for jobs and heartbeats; procrastinate adds one of its own that listens. The timeout, because
+    # a worker whose server is gone took over a minute to stop.
+    connector = PsycopgConnector(conninfo=_conninfo(site), min_size=1, max_size=1, timeout=5)
     # Not before the jobs may be given away: the default, 30 s, would do it while one is still at work.
     app = App(connector=connector, worker_defaults={"stalled_worker_timeout": after})
 
@@ -75,12 +78,15 @@ def __getattr__(name: str) -> Any:
     if name != "app":
         raise AttributeError(name)
     site = open_site(None, os.environ)
-    try:
-        with _reaching(site):
-            return make(site)
-    except QueueUnreachable as error:
-        tell("problem.found", error=str(error))
-        raise SystemExit(1) from None
+    while True:
+        try:
+            with _reaching(site):
+                return make(site)
+        except QueueUnreachable as error:
+            if not isinstance(error.__cause__, psycopg.OperationalError):
+                raise SystemExit(f"logrotor: {error}") from None
+            tell("worker.waiting", error=str(error), queue=site.queue)
+        time.sleep(_PAUSE)  # supervisord gives up on what ends ten times; a server may be away for longer
 
 
 class Procrastinate:
@@ -191,13 +197,13 @@ def _reaching(site: Site) -> Iterator[Connection]:
 def _conninfo(site: Site) -> str:
     """What to connect with; the URL's own parameters have precedence over ours."""
     try:
-        if re.match(r"\w+://[^@]*/[^@]*@|.*@.*@", site.url):
-            raise psycopg.ProgrammingError
+        if re.match(r"\w+://([^@]*/[^@]*@|.*@.*@)", site.url):
+            raise psycopg.ProgrammingError  # libpq would take the wrong part for the host, and tell it
         ours: dict[str, Any] = {"connect_timeout": 10, "application_name": "logrotor"}
         return conninfo.make_conninfo(**{**ours, **conninfo.conninfo_to_dict(site.url)})
     except psycopg.ProgrammingError:  # its message may show a part of the password: so it goes no further
-        raise QueueUnreachable("[queue] url is none of PostgreSQL; accepted: postgresql://USER:PASSWORD@HOST:PORT/"
-                               "DATABASE, with / @ % in a password as %2F %40 %25") from None  # fmt: skip
+        raise QueueUnreachable("[queue] url names no database of PostgreSQL; accepted: postgresql://USER:PASSWORD@"
+                               "HOST:PORT/DATABASE, with / @ % in a password as %2F %40 %25") from None  # fmt: skip
 
 
 def _make_tables(connection: Connection) -> None:

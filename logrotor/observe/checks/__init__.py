@@ -10,6 +10,7 @@ from logrotor.observe.checks import (
     configuration,
     directories,
     logs,
+    metrics,
     reopen,
     rivals,
     schedule,
@@ -19,7 +20,7 @@ from logrotor.observe.checks import (
 )
 from logrotor.observe.site import Site
 
-THEMES = (configuration, state, directories, logs, writers, reopen, rivals, space, clock, schedule)
+THEMES = (configuration, state, directories, logs, writers, reopen, rivals, space, clock, schedule, metrics)
 
 
 def checks(config: Config, now: datetime) -> list[Check]:

@@ -12,7 +12,9 @@ from logrotor.act import retire
 from logrotor.decide.facts import Directory, LogFacts
 from logrotor.disk import mend
 from logrotor.disk.directories import Directories
+from logrotor.disk.discover import is_excluded
 from logrotor.disk.walk import user_name
+from logrotor.errors import Busy, LogrotorError, Stale
 from logrotor.model import Check, DropTemp, Entry, Finding, Method
 from logrotor.observe.site import Site
 
@@ -74,14 +76,32 @@ def leftovers(site: Site) -> Iterator[Finding]:
         plan = site.plans[facts.path]
         for step in plan.recover:
             name = getattr(step, "name", None) or f".{facts.base}.new"
+            if isinstance(step, DropTemp) and _is_worked_on(site, step):
+                continue
             yield Finding(
                 subject=os.path.join(facts.directory.resolved, name),
                 problem=f"left by an interrupted run: {getattr(step, 'reason', '') or 'to be finished'}",
                 why="it takes up room, and if it stays no run has come since, or none that could finish it",
-                advice="logrotor run finishes or drops it; is another run at work just now?",
+                advice="logrotor run finishes or drops it",
                 would=f"remove {name}, unless a run works on it or it is no longer that file",
                 mend=partial(_drop, site, step) if isinstance(step, DropTemp) else None,
             )
+
+
+def _is_worked_on(site: Site, step: DropTemp) -> bool:
+    """Its maker holds it locked as long as it lives."""
+    try:
+        with Directories(site.survey.directories) as dirs, dirs.use(step.directory) as logdir:
+            fd = logdir.open_file(step.name, step.id, names=2)
+            try:
+                logdir.hold(fd, step.name)
+            finally:
+                os.close(fd)
+    except (Busy, Stale, FileNotFoundError):
+        return True
+    except (LogrotorError, OSError):
+        return False
+    return False
 
 
 def _drop(site: Site, step: DropTemp) -> str:
@@ -97,7 +117,13 @@ def unclaimed(site: Site) -> Iterator[Finding]:
     archived = {d.resolved for facts in site.survey.logs for d in facts.elsewhere}
     for place, directory in sorted(places.items()):
         if place not in archived:
-            yield from _strays(place, _entries(directory, {base for where, base in claimed if where == place}))
+            entries = _entries(directory, {base for where, base in claimed if where == place})
+            yield from _strays(place, [entry for entry in entries if not _is_known(site, place, entry)])
+
+
+def _is_known(site: Site, place: str, entry: Entry) -> bool:
+    """Whoever excludes a file from a rule has seen it."""
+    return any(is_excluded(spec, os.path.join(place, entry.name)) for spec in site.config.logs)
 
 
 def _entries(directory: Directory, claimed: set[str]) -> Iterator[Entry]:
@@ -119,7 +145,7 @@ def _strays(place: str, entries: Iterable[Entry]) -> Iterator[Finding]:
             subject=os.path.join(place, pattern),
             problem=f"{count} dated or archived {'file' if count == 1 else 'files'}, {total} bytes, of no rule",
             why="logrotor never touches what no rule claims: if nothing else removes them they stay for ever",
-            advice="leave them if their program removes them; else remove them, or claim them by paths",
+            advice="name them in exclude if their program removes them; else remove them, or claim them by paths",
         )
 
 

@@ -1,0 +1,49 @@
+"""``logrotor page``: how everything stands, as one file for a browser."""
+
+from __future__ import annotations
+
+import click
+
+from logrotor.cli import streams
+from logrotor.cli.options import become, config_option, load
+from logrotor.cli.rooms import render_page, write_page
+from logrotor.cli.session import EXIT_CODES, Session
+
+EPILOG = f"""\
+\b
+Examples:
+  logrotor page -o /var/www/html/logrotor.html
+  logrotor page                          to the file of [page] in the configuration
+  logrotor page -o - | ssh web "cat > logrotor.html"
+
+{EXIT_CODES}
+
+With "[page] file = PATH" in the configuration each "logrotor run" writes it too. It needs no script and no server, and
+asks for nothing else. A file that is no such page is not replaced.
+"""
+
+
+@click.command(epilog=EPILOG, short_help="Write a page that shows how everything stands.")
+@config_option
+@click.option("-o", "--output", metavar="FILE", help="Where to; - is standard output. Default: [page] file.")
+@click.option("-v", "--verbose", count=True, help="-vv: a traceback if logrotor fails.")
+@click.pass_context
+def page(ctx: click.Context, /, config: str | None, output: str | None, verbose: int) -> int:
+    """Write one HTML file that shows how everything stands: what needs attention first, each log's growth and rotations
+    as small plots, archives by size, queues, file systems, and what the doctor finds.
+
+    It says when it was written, and when the next one is to be expected. It is replaced at once, and all may read it.
+    """
+    from logrotor.clock import local_now
+
+    ctx.ensure_object(Session).verbosity = verbose
+    loaded = load(ctx)
+    target = output or loaded.page_file
+    if target is None:
+        raise click.UsageError("where to? give -o FILE (- is standard output), or [page] file in the configuration")
+    become(loaded)
+    if target == "-":
+        streams.pour([render_page(loaded, local_now())])
+    else:
+        write_page(target, loaded, local_now())
+    return 0

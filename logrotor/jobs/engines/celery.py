@@ -1,0 +1,218 @@
+"""celery with a Redis as its broker. https://docs.celeryq.dev
+
+It keeps no failed jobs. A job whose process was killed is delivered again at once; one whose whole worker was killed
+when the visibility timeout is over, within 10 s, if a worker runs: either counts as one of its tries. A job that waits
+for its next attempt is held by the worker ("scheduled"); it cannot be forgotten, and without a worker it is pending.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import os
+import signal
+import sys
+import time
+from collections import Counter
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from datetime import datetime
+from typing import Any
+
+import celery
+from kombu.entity import Exchange, Queue
+from kombu.exceptions import KombuError
+
+from logrotor.disk.calls import die_with
+from logrotor.jobs.engine import KeptJob, QueueCount, WorkerCommand
+from logrotor.jobs.engines._redis import PATIENCE, connect, reaching, string
+from logrotor.jobs.payload import TASK, enqueued
+from logrotor.jobs.site import CONFIG_VARIABLE, Site, open_site
+from logrotor.jobs.task import JobFailed, TryAgain, rotate
+
+EXCHANGE = "logrotor"
+BINDINGS = f"_kombu.binding.{EXCHANGE}"  # the set of our queues, which kombu keeps
+UNACKED = "logrotor.unacked"  # not the site's own, whose jobs would be delivered twice after our visibility timeout
+_SWEEP = 10  # seconds between two looks for jobs to deliver again
+
+
+class App(celery.Celery):  # type: ignore[misc]
+    """A celery whose broker is that of the configuration, also if $CELERY_BROKER_URL names another one."""
+
+    site: Site
+
+    def connection_for_read(self, url: str | None = None, **options: Any) -> Any:
+        return super().connection_for_read(self.site.url, **options)
+
+    def connection_for_write(self, url: str | None = None, **options: Any) -> Any:
+        return super().connection_for_write(self.site.url, **options)
+
+    def connection(self, hostname: str | None = None, **options: Any) -> Any:
+        return super().connection(self.site.url, **options)
+
+
+def make(site: Site) -> App:
+    """The celery of this host's queue, with its one task."""
+    app = App("logrotor", backend="disabled://", loader="app", set_as_current=False)
+    app.site = site
+    app.conf.update(_settings(site))
+
+    @app.task(name=TASK, bind=True, throws=(JobFailed,), max_retries=None)  # type: ignore[untyped-decorator]
+    def task(self: Any, text: str) -> None:
+        die_with(os.getppid(), signal.SIGKILL)  # of a killed worker nothing is left, and the lock is free
+        try:
+            rotate(text, site)
+        except TryAgain as error:
+            raise self.retry(countdown=error.delay) from None
+
+    app.rotate = task
+    return app
+
+
+def _settings(site: Site) -> dict[str, Any]:
+    job = site.settings.job
+    return {
+        "task_queues": [_queue(site.queue)],
+        "task_default_queue": site.queue,
+        "task_default_exchange": EXCHANGE,
+        "task_default_routing_key": site.queue,
+        "accept_content": ["json"],
+        "task_serializer": "json",
+        "result_serializer": "json",
+        "event_serializer": "json",
+        "task_ignore_result": True,
+        "task_acks_late": True,
+        "task_reject_on_worker_lost": True,
+        "task_time_limit": job.engine_timeout,
+        "worker_prefetch_multiplier": 1,
+        "worker_redirect_stdouts": False,
+        "worker_enable_remote_control": False,  # nobody who reaches the server needs to stop a worker
+        "worker_proc_alive_timeout": 60.0,  # 4 s are too few on a loaded machine
+        "broker_connection_retry_on_startup": True,
+        "broker_connection_max_retries": None,
+        "broker_connection_timeout": PATIENCE,
+        "broker_transport_options": {
+            # A job that waits for its next attempt must not be delivered a second time meanwhile.
+            "visibility_timeout": max(job.reclaim_after, *(delay + 2 * _SWEEP for delay in job.backoff), 0),
+            "unacked_restore_interval": _SWEEP,
+            "unacked_restore_throttle": 1,
+            "unacked_key": UNACKED,
+            "unacked_index_key": f"{UNACKED}_index",
+            "unacked_mutex_key": f"{UNACKED}_mutex",
+            "socket_timeout": PATIENCE,
+            "socket_connect_timeout": PATIENCE,
+        },
+    }
+
+
+def _queue(name: str) -> Queue:
+    return Queue(name, Exchange(EXCHANGE, "direct"), routing_key=name)  # type: ignore[no-untyped-call]
+
+
+def __getattr__(name: str) -> Any:
+    """``app``, for celery's worker."""
+    if name != "app":
+        raise AttributeError(name)
+    return make(open_site(None, os.environ))
+
+
+class Celery:
+    """A Redis with the queues of all hosts."""
+
+    def __init__(self, site: Site) -> None:
+        self._site = site
+        self._redis = connect(site)
+        self._app = make(site)
+
+    def dispatch(self, text: str) -> None:
+        with reaching(self._site, KombuError):
+            self._app.rotate.apply_async((text,), retry=False)
+
+    def worker(self) -> WorkerCommand:
+        # --workdir, because celery puts the working directory before all others in sys.path to import its app.
+        argv = [sys.executable, "-P", "-m", "celery", "-A", f"{__name__}:app", "--workdir", "/", "-q", "worker"]
+        argv += ["-Q", self._site.queue, "-n", f"{self._site.queue}@%h", "-P", "prefork", "-c", "1", "-l", "WARNING"]
+        argv += ["--without-gossip", "--without-mingle", "--without-heartbeat"]
+        return WorkerCommand(argv=argv, variables={CONFIG_VARIABLE: self._site.file})
+
+    def counts(self, prefix: str) -> list[QueueCount]:
+        with reaching(self._site):
+            pipe = self._redis.pipeline(transaction=False)
+            pipe.smembers(BINDINGS)
+            pipe.hvals(UNACKED)
+            bindings, held = pipe.execute()
+            names = {self._site.queue, *(string(binding).rpartition("\x06\x16")[2] for binding in bindings)}
+            queues = sorted(name for name in names if name.startswith(prefix))
+            for queue in queues:
+                pipe.llen(queue)
+                pipe.lindex(queue, -1)
+            found = iter(pipe.execute())
+        now = time.time()
+        states = Counter((queue, _is_later(message, now)) for message, queue in _held(held))
+        return [
+            QueueCount(queue=queue, pending=pending, reserved=states[queue, False], failed=None,
+                       scheduled=states[queue, True], oldest=enqueued(_payload(_read(first))) if first else None)
+            for queue, pending, first in zip(queues, found, found, strict=True)
+        ]  # fmt: skip
+
+    def pending(self, queue: str) -> list[KeptJob]:
+        with reaching(self._site):
+            pipe = self._redis.pipeline(transaction=False)
+            pipe.lrange(queue, 0, -1)
+            pipe.hvals(UNACKED)
+            waiting, held = pipe.execute()
+        later = (message for message, owner in _held(held) if owner == queue and _is_later(message, time.time()))
+        return [_kept(message, queue) for message in (*map(_read, reversed(waiting)), *later)]
+
+    def failed(self, queue: str) -> list[KeptJob]:
+        return []
+
+    def forget(self, queue: str, keys: Collection[str]) -> int:
+        wanted = set(keys)
+        with reaching(self._site):
+            pipe = self._redis.pipeline(transaction=False)
+            for raw in reversed(self._redis.lrange(queue, 0, -1)):  # oldest first: LREM finds each at its end
+                if _key(_read(raw)) in wanted:
+                    pipe.lrem(queue, -1, string(raw))
+            return sum(pipe.execute())
+
+
+Message = Mapping[str, Any]
+
+
+def _read(raw: bytes | str) -> Message:
+    """A message of kombu; empty if it is none."""
+    try:
+        message = json.loads(raw)
+    except ValueError:
+        return {}
+    return message if isinstance(message, dict) else {}
+
+
+def _held(values: Iterable[bytes | str]) -> Iterator[tuple[Message, str]]:
+    """What workers have taken, and from which queue: kombu keeps [message, exchange, routing key]."""
+    for value in values:
+        message, _, queue = json.loads(value)
+        yield message, queue
+
+
+def _is_later(message: Message, now: float) -> bool:
+    """Whether it waits in the worker for its next attempt."""
+    eta = message["headers"].get("eta")
+    return eta is not None and datetime.fromisoformat(eta).timestamp() > now
+
+
+def _key(message: Message) -> str:
+    return str(message.get("headers", {}).get("id", ""))
+
+
+def _payload(message: Message) -> str:
+    """The payload's text; nothing if somebody else has put the message there in a form of his own."""
+    try:
+        return str(json.loads(base64.b64decode(message["body"]))[0][0])
+    except (ValueError, LookupError, TypeError):
+        return ""
+
+
+def _kept(message: Message, queue: str) -> KeptJob:
+    text = _payload(message)
+    return KeptJob(key=_key(message), queue=queue, payload=text, since=enqueued(text))

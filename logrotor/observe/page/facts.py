@@ -1,0 +1,113 @@
+"""Everything that a page tells, gathered once. Knows no markup."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from logrotor.decide.slots import time_of
+from logrotor.observe.attention import Thresholds, attention
+from logrotor.observe.doctor import Examined
+from logrotor.observe.history import Rotation, rotations
+from logrotor.observe.page.age import Age
+from logrotor.observe.site import Site
+from logrotor.observe.status import Status, archives_of, status
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """An archive: where, of which log, how large, and of when (epoch seconds)."""
+
+    path: str
+    log: str
+    size: int
+    time: float
+
+
+@dataclass(frozen=True, slots=True)
+class Queue:
+    """One queue; None: not known. ``oldest``: seconds that its oldest job waits."""
+
+    name: str
+    host: str
+    is_ours: bool
+    pending: int
+    reserved: int | None
+    scheduled: int
+    failed: int | None
+    stuck: int | None
+    oldest: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Queues:
+    """What the queue's room tells; ``problem``: why it cannot."""
+
+    engine: str
+    rows: Sequence[Queue] = ()
+    attempts: str = ""  # what became of them lately, in words
+    problem: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """Where the page comes from."""
+
+    host: str
+    configuration: str
+    state_dir: str
+    version: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Facts:
+    """What a page tells."""
+
+    origin: Origin
+    age: Age
+    status: Status
+    told: tuple[str, ...]  # what passes a threshold
+    rotations: tuple[Rotation, ...]  # the oldest first
+    archives: tuple[Stored, ...]  # the largest first
+    queues: Queues | None
+    examined: tuple[Examined, ...]
+
+    @property
+    def by_log(self) -> dict[str, list[Rotation]]:
+        """The rotations of each log, by its path."""
+        found: dict[str, list[Rotation]] = defaultdict(list)
+        for rotation in self.rotations:
+            found[rotation.log].append(rotation)
+        return found
+
+
+def gather(
+    site: Site,
+    age: Age,
+    origin: Origin,
+    *,
+    queues: Queues | None,
+    troubles: Sequence[str],
+    examined: Sequence[Examined],
+) -> Facts:
+    """Look at everything; ``troubles`` are those of other rooms. Raises LogrotorError or OSError."""
+    found = status(site)
+    return Facts(
+        origin=origin,
+        age=age,
+        status=found,
+        told=(*attention(found, Thresholds()), *troubles),
+        rotations=tuple(rotations(site.outcomes)),
+        archives=tuple(sorted(_archives(site), key=lambda each: (-each.size, each.path))),
+        queues=queues,
+        examined=tuple(examined),
+    )
+
+
+def _archives(site: Site) -> list[Stored]:
+    return [
+        Stored(archive.path, facts.path, archive.entry.size, time_of(archive))
+        for facts in site.survey.logs
+        for archive in archives_of(facts)
+    ]

@@ -1,0 +1,114 @@
+"""How the page looks: calm, light and dark, on a phone and on a wide screen. A test holds its contrasts (WCAG AA)."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+
+LIGHT = """
+  --ground: #f4f5f7; --card: #ffffff; --ink: #1c2126; --soft: #57606a; --rule: #dfe3e8; --track: #e8ebef;
+  --accent: #2463a6; --wash: #dbe7f4; --good: #1a7040; --good-wash: #e3f3e9; --warn: #855400; --warn-wash: #fbf0d9;
+  --bad: #b42318; --bad-wash: #fdecea;
+"""
+DARK = """
+  --ground: #101418; --card: #181d23; --ink: #e4e8ec; --soft: #9ba6b2; --rule: #2a323b; --track: #272e36;
+  --accent: #74ade6; --wash: #1f3a56; --good: #63c389; --good-wash: #173325; --warn: #e3b45c; --warn-wash: #372b14;
+  --bad: #ff9488; --bad-wash: #40201d;
+"""
+
+_BASE = """
+* { box-sizing: border-box; }
+html { color-scheme: light dark; -webkit-text-size-adjust: 100%; }
+body { margin: 0; background: var(--ground); color: var(--ink); overflow-wrap: anywhere;
+  font: 15px/1.5 system-ui, -apple-system, "Segoe UI", Roboto, "Noto Sans", "DejaVu Sans", sans-serif;
+  font-variant-numeric: tabular-nums; }
+main, header, footer { max-width: 1280px; margin: 0 auto; padding: 0 24px; }
+header { padding-top: 28px; }
+h1 { font-size: 24px; line-height: 1.25; margin: 0; letter-spacing: -.01em; }
+h2 { font-size: 16px; margin: 0; letter-spacing: -.005em; }
+p { margin: 0; }
+code { font: 13px/1.5 ui-monospace, SFMono-Regular, Menlo, Consolas, "DejaVu Sans Mono", monospace; }
+a { color: var(--accent); text-underline-offset: 2px; }
+.list a { color: inherit; font-weight: 600; }
+.soft { color: var(--soft); }
+.small { font-size: 13px; }
+.line { display: block; }
+.number { white-space: nowrap; }
+.head { display: flex; flex-wrap: wrap; gap: 8px 16px; align-items: center; }
+.age { margin-top: 10px; color: var(--soft); }
+.age strong { color: var(--ink); font-weight: 600; }
+.verdict { border-radius: 999px; padding: 3px 12px; font-weight: 600; font-size: 14px; }
+.good { color: var(--good); } .warn { color: var(--warn); } .bad { color: var(--bad); }
+.verdict.good { background: var(--good-wash); } .verdict.warn { background: var(--warn-wash); }
+.verdict.bad { background: var(--bad-wash); }
+section { background: var(--card); border: 1px solid var(--rule); border-radius: 10px; margin-top: 16px;
+  padding: 18px 20px; }
+section > .title { display: flex; flex-wrap: wrap; gap: 2px 12px; align-items: baseline; margin-bottom: 12px; }
+.tiles { display: grid; grid-template-columns: repeat(4, 1fr); gap: 16px; margin-top: 20px; }
+.tile { background: var(--card); border: 1px solid var(--rule); border-radius: 10px; padding: 14px 18px; }
+.tile dt { color: var(--soft); font-size: 13px; }
+.tile dd { margin: 0; } .tile .number { white-space: normal; }
+.tile .big { font-size: 22px; font-weight: 600; line-height: 1.3; letter-spacing: -.01em; }
+.list { list-style: none; margin: 0; padding: 0; display: grid; gap: 8px; }
+.list > li { border-left: 3px solid var(--rule); padding: 6px 12px; border-radius: 4px; }
+.list > li.bad { border-color: var(--bad); background: var(--bad-wash); color: var(--ink); }
+.list > li.warn { border-color: var(--warn); background: var(--warn-wash); color: var(--ink); }
+.finding dl { display: grid; grid-template-columns: max-content 1fr; gap: 2px 12px; margin: 4px 0 0; }
+.finding dt { color: var(--soft); } .finding dd { margin: 0; }
+.warn > .finding dt, .warn .soft { color: var(--ink); }
+"""
+_TABLES = """
+table { width: 100%; border-collapse: collapse; }
+.ends + table { margin-top: 14px; }
+th { text-align: left; font-weight: 500; font-size: 13px; color: var(--soft); padding: 0 16px 6px 0; }
+td { padding: 8px 16px 8px 0; border-top: 1px solid var(--rule); vertical-align: top; }
+th:last-child, td:last-child { padding-right: 0; }
+.right { text-align: right; white-space: nowrap; } .wide { min-width: 15em; }
+.name { font-weight: 600; }
+.note { color: var(--bad); font-size: 13px; }
+"""
+_PLOTS = """
+svg { display: block; }
+.spark { width: 240px; max-width: 100%; height: auto; }
+@media (min-width: 861px) {
+  .spark { min-width: 190px; }
+  .lead { width: 25%; } td:has(> div > .bar) { min-width: 11em; }
+}
+.area { fill: var(--wash); } .mark { fill: var(--accent); }
+.growth { fill: none; stroke: var(--accent); stroke-width: 1.5; stroke-linejoin: round; }
+.limit { stroke: var(--soft); stroke-width: 1; stroke-dasharray: 3 3; }
+.cross { stroke: var(--bad); stroke-width: 2; fill: none; }
+.bar { width: 100%; height: 6px; margin-top: 6px; border-radius: 3px; overflow: hidden; }
+.ground { fill: var(--track); } .fill, .column { fill: var(--accent); }
+.fill.warn { fill: var(--warn); } .fill.bad, .foot.bad { fill: var(--bad); } .foot { fill: var(--rule); }
+.columns { width: 100%; height: 96px; } .columns .ground { opacity: .45; }
+.ends { display: flex; justify-content: space-between; margin-top: 4px; }
+footer { padding-top: 20px; padding-bottom: 36px; color: var(--soft); font-size: 13px; }
+"""
+_NARROW = """
+@media (max-width: 860px) {
+  main, header, footer { padding-left: 14px; padding-right: 14px; }
+  header { padding-top: 18px; }
+  section { padding: 14px; }
+  .tiles { grid-template-columns: repeat(2, minmax(0, 1fr)); gap: 10px; }
+  .tile { padding: 10px 12px; } .tile .big { font-size: 19px; }
+  table, tbody, tr, td { display: block; }
+  thead { position: absolute; width: 1px; height: 1px; overflow: hidden; clip-path: inset(50%); }
+  tr { border-top: 1px solid var(--rule); padding: 10px 0; }
+  tbody tr:first-child { border-top: 0; padding-top: 0; }
+  td, td.right { border: 0; padding: 2px 0; text-align: left; display: grid;
+    grid-template-columns: 7.5em minmax(0, 1fr); }
+  td::before { content: attr(data-label); color: var(--soft); font-size: 13px; line-height: 23px; }
+  td.lead { display: block; } td.lead::before { content: none; }
+  td:has(.nothing) { display: none; }
+  .spark { width: 100%; } .wide { min-width: 0; } td.right { white-space: normal; }
+}
+@media print { body { background: none; } section, .tile { break-inside: avoid; } }
+"""
+
+CSS = (
+    f":root {{{LIGHT}}}\n@media (prefers-color-scheme: dark) {{ :root {{{DARK}}} }}\n{_BASE}{_TABLES}{_PLOTS}{_NARROW}"
+)
+# What is written into the style element and nothing else; scripts, requests and styles of any other origin are refused.
+DIGEST = base64.b64encode(hashlib.sha256(CSS.encode()).digest()).decode()
+POLICY = f"default-src 'none'; style-src 'sha256-{DIGEST}'; img-src data:; base-uri 'none'; form-action 'none'"

@@ -1,0 +1,45 @@
+"""What lies in a Redis, and what runs beside a worker."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from redis import Redis
+
+from tests.jobs.bench import Host
+from tests.jobs.servers import PASSWORD, free_port
+
+
+def server(host: Host) -> Redis:
+    return Redis.from_url(host.url)
+
+
+def values(redis: Redis) -> list[bytes]:
+    """Everything that is kept there, whatever its type."""
+    found: list[bytes] = []
+    for key in redis.scan_iter():
+        kind = redis.type(key)
+        if kind == b"string":
+            found.append(redis.get(key) or b"")
+        elif kind == b"hash":
+            found += redis.hgetall(key).values()
+        elif kind == b"stream":
+            found += [value for _, fields in redis.xrange(key) for value in fields.values()]
+        elif kind == b"list":
+            found += redis.lrange(key, 0, -1)
+        elif kind in (b"set", b"zset"):
+            found += redis.smembers(key) if kind == b"set" else redis.zrange(key, 0, -1)
+    return found
+
+
+def children(pid: int) -> list[int]:
+    return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+
+
+def out_of_reach(url: str) -> dict[str, str]:
+    """URLs that do not work, each with the password, and the kind of each."""
+    return {
+        "down": f"redis://:{PASSWORD}@127.0.0.1:{free_port()}/0",
+        "wrong password": url.replace(PASSWORD, f"not-{PASSWORD}"),
+        "unreadable": f"redis://:pass/{PASSWORD}@127.0.0.1:1/0",
+    }

@@ -1,0 +1,184 @@
+"""celery: what only it promises, on a real server."""
+
+from __future__ import annotations
+
+import base64
+import json
+import os
+import signal
+import time
+from pathlib import Path
+
+import pytest
+
+from logrotor.jobs.engines.celery import UNACKED, Celery, make
+from logrotor.jobs.payload import TASK
+from tests.jobs.bench import Host, attempt_pids
+from tests.jobs.redis_server import children, out_of_reach, server, values
+from tests.jobs.servers import PASSWORD, free_port
+from tests.support import command
+
+pytestmark = [pytest.mark.servers, pytest.mark.parametrize("engine", ["celery"]), pytest.mark.timeout(180)]
+
+
+def held(host: Host) -> list[dict[str, object]]:
+    """The messages that workers have taken from the queue of this host."""
+    kept = (json.loads(value) for value in server(host).hvals(UNACKED))
+    return [message for message, _, queue in kept if queue == host.site.queue]
+
+
+def test_nothing_is_pickled(host: Host) -> None:
+    """A waiting, a running and a retried job: all that lies in the server is JSON, under the frozen name."""
+    host.config.write_text(host.config.read_text().replace('backoff = ["1s", "2s"]', 'backoff = ["60s"]'))
+    with host.working():
+        host.dispatch()
+        host.wait_for(lambda: host.endings() == ["failed"])
+        host.wait_for(lambda: len(held(host)) == 1)
+        between = values(server(host))
+    host.dispatch()
+    for raw in server(host).lrange(host.site.queue, 0, -1):
+        message = json.loads(raw)
+        assert (message["content-type"], message["headers"]["task"]) == ("application/json", TASK)
+        (text,), kwargs, _ = json.loads(base64.b64decode(message["body"]))
+        assert (json.loads(text)["task"], kwargs) == (TASK, {})
+    for value in (*between, *values(server(host))):
+        value.decode()  # text
+        assert not value.startswith(b"\x80") and b'"gASV' not in value  # pickle, and the same in base64
+    conf = make(host.site).conf
+    assert (conf.accept_content, conf.task_serializer, conf.result_serializer) == (["json"], "json", "json")
+
+
+def test_the_password_is_nowhere_to_be_seen(host: Host) -> None:
+    """Not on a command line, not in what the worker says, not in the queue."""
+    host.grow()
+    with host.working() as worker:
+        host.dispatch()
+        host.wait_for_endings("done")
+        for pid in (worker.pid, *children(worker.pid)):
+            assert PASSWORD.encode() not in Path(f"/proc/{pid}/cmdline").read_bytes()
+    assert PASSWORD not in host.said()
+    assert not any(PASSWORD.encode() in value for value in values(server(host)))
+
+
+@pytest.mark.parametrize("change", ["down", "wrong password", "unreadable"])
+def test_a_server_out_of_reach_is_named_without_its_password(host: Host, change: str) -> None:
+    """One line that says where and what to do, and no secret; the worker waits for the server, and says so."""
+    host.url = out_of_reach(host.url)[change]
+    done = host.queue("dispatch", check=None)
+    assert done.code in (1, 2), done
+    assert "password" in done.stderr and PASSWORD not in done.stdout + done.stderr, done
+    assert (":***@127.0.0.1" in done.stderr) == (change != "unreadable"), done
+    with host.working() as worker:
+        host.wait_for(lambda: worker.poll() is not None or "Cannot connect to redis://" in host.said())
+    assert PASSWORD not in host.said(), host.said()
+
+
+@pytest.mark.parametrize(
+    "name", ["CELERY_BROKER_URL", "CELERY_BROKER_READ_URL", "CELERY_BROKER_WRITE_URL", "BROKER_URL"]
+)
+def test_no_variable_wins_over_the_configuration(host: Host, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """celery prefers the broker in its environment, silently; logrotor's dispatch and worker do not."""
+    elsewhere = {name: f"redis://127.0.0.1:{free_port()}/0", "CELERY_RESULT_BACKEND": "redis://127.0.0.1:1/0"}
+    for variable, value in elsewhere.items():
+        monkeypatch.setenv(variable, value)
+    monkeypatch.setattr(Host, "environ", property(lambda self, old=Host.environ.fget: {**old(self), **elsewhere}))
+    host.grow()
+    host.dispatch()
+    host.engine.dispatch("gibberish")
+    (count,) = host.engine.counts(host.site.queue)
+    assert count.pending == 2
+    with host.working():
+        host.wait_for_endings("done", "refused")
+    assert "Cannot connect" not in host.said()
+
+
+def test_the_program_that_dispatches_keeps_its_own_celery(host: Host) -> None:
+    """An application that has a celery of its own may dispatch: the current app stays its own."""
+    from celery import Celery as Own
+    from celery import current_app
+
+    with Own("own", broker="memory://") as own:
+        host.engine.dispatch("gibberish")
+        assert current_app._get_current_object() is own
+
+
+def test_a_killed_process_is_a_try_and_the_job_is_delivered_again(host: Host) -> None:
+    """The pool's process dies, and the attempt with it; the job comes back at once, as the second of its tries."""
+    host.grow()
+    host.slow.write_text("600")
+    with host.working() as worker:
+        job = host.dispatch()
+        host.wait_for(lambda: attempt_pids(host))
+        (first,) = attempt_pids(host)
+        host.slow.unlink()
+        for pid in children(worker.pid):
+            os.kill(pid, signal.SIGKILL)
+        host.wait_for(lambda: first not in attempt_pids(host))
+        host.wait_for(lambda: host.endings()[-1:] == ["done"])
+    assert {attempt.job for attempt in host.attempts()} == {job}
+    assert [attempt.number for attempt in host.attempts()] == [1, 2]
+    assert host.rotations() == 1
+
+
+def test_a_killed_workers_job_is_delivered_again_when_its_time_is_up(host: Host) -> None:
+    """kill -9 of the worker alone: its processes die with it; the next worker gets the job when its time is up."""
+    host.grow()
+    host.slow.write_text("600")
+    worker = host.start()
+    job = host.dispatch()
+    host.wait_for(lambda: attempt_pids(host))
+    helpers = children(worker.pid)
+    os.kill(worker.pid, signal.SIGKILL)
+    worker.wait()
+    host.wait_for(lambda: not attempt_pids(host) and not any(os.path.exists(f"/proc/{pid}") for pid in helpers))
+    host.slow.unlink()
+    (count,) = host.engine.counts(host.site.queue)
+    assert (count.pending, count.reserved) == (0, 1)
+
+    redis, index = server(host), f"{UNACKED}_index"
+    timeout = make(host.site).conf.broker_transport_options["visibility_timeout"]
+    assert timeout >= host.site.settings.job.reclaim_after
+    for tag in redis.hkeys(UNACKED):  # that time later
+        redis.zadd(index, {tag: time.time() - timeout - 1})
+    with host.working():
+        host.wait_for(lambda: host.endings()[-1:] == ["done"])
+    assert {attempt.job for attempt in host.attempts()} == {job}
+    assert [attempt.number for attempt in host.attempts()] == [1, 2]
+    assert host.rotations() == 1
+
+
+def test_a_job_that_waits_for_its_next_attempt_outlives_its_worker(host: Host) -> None:
+    """A stopped worker gives it back, and the next one holds it until its time has come."""
+    host.config.write_text(host.config.read_text().replace('backoff = ["1s", "2s"]', 'backoff = ["8s"]\ntries = 2'))
+    with host.working():
+        job = host.dispatch()
+        host.wait_for_endings("failed")
+        host.wait_for(lambda: host.engine.counts(host.site.queue)[0].scheduled == 1)
+    (count,) = host.engine.counts(host.site.queue)
+    assert (count.pending, count.scheduled, count.reserved) == (1, 0, 0)
+    with host.working():
+        host.wait_for_endings("failed", "failed")
+    first, second = host.attempts()
+    assert first.job == second.job == job
+    assert first.ended is not None and second.started - first.ended >= 8.0
+
+
+def test_its_limits_are_those_of_the_configuration(host: Host) -> None:
+    """celery's hard limit comes after ours; what it gives to another worker is over by then, and a backoff as well."""
+    site = host.site
+    conf = make(site).conf
+    assert conf.task_time_limit == site.settings.job.engine_timeout
+    assert conf.broker_transport_options["visibility_timeout"] == site.settings.job.reclaim_after
+    host.config.write_text(host.config.read_text().replace('backoff = ["1s", "2s"]', 'backoff = ["1s", "40m"]'))
+    assert make(host.site).conf.broker_transport_options["visibility_timeout"] > 2400
+    assert isinstance(host.engine, Celery) and host.engine.failed(host.site.queue) == []
+
+
+def test_doctor_finds_nothing(host: Host) -> None:
+    """The worker that `queue worker --schedule` runs is known for what it is, and it is what the configuration asks."""
+    with host.working("--schedule"):
+        host.wait_for(lambda: "nothing found" in doctor(host))
+
+
+def doctor(host: Host) -> str:
+    return command.logrotor("doctor", "-c", host.config, "--only", "queue", env=host.environ).stdout

@@ -1,0 +1,174 @@
+"""rq: what only it promises, on a real server."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import time
+import zlib
+from pathlib import Path
+
+import pytest
+from rq.registry import FailedJobRegistry, StartedJobRegistry
+from rq.scheduler import RQScheduler
+
+from logrotor.jobs.engines import rq
+from logrotor.jobs.payload import TASK
+from tests.jobs.bench import Host, attempt_pids
+from tests.jobs.redis_server import children, out_of_reach, server, values
+from tests.jobs.servers import PASSWORD, free_port
+from tests.support import command
+
+pytestmark = [pytest.mark.servers, pytest.mark.parametrize("engine", ["rq"]), pytest.mark.timeout(180)]
+
+
+def test_nothing_is_pickled(host: Host) -> None:
+    """A pending, a retried and a failed job: all of it is text and JSON, and the task's path is the frozen one."""
+    redis = server(host)
+    assert rq.FUNCTION == "logrotor.jobs.engines.rq.perform"
+    host.config.write_text(host.config.read_text().replace('backoff = ["1s", "2s"]', 'tries = 2\nbackoff = ["1s"]'))
+    with host.working():
+        host.dispatch()
+        host.wait_for(lambda: host.endings() == ["failed"])
+        between = values(redis)
+        host.wait_for_endings("failed", "failed")
+    host.dispatch()
+    (job,) = (redis.hgetall(f"rq:job:{kept.key}") for kept in host.engine.pending(host.site.queue))
+    function, instance, args, kwargs = json.loads(zlib.decompress(job[b"data"]))
+    assert (function, instance, kwargs) == (rq.FUNCTION, None, {})
+    assert job[b"description"].decode() == TASK
+    (text,) = args
+    assert json.loads(text)["task"] == TASK
+    for value in (*between, *values(redis)):
+        plain = zlib.decompress(value) if value.startswith(b"x\x9c") else value
+        plain.decode()  # text
+        assert not plain.startswith(b"\x80") and b"gASV" not in plain  # pickle, and the same in base64
+
+
+def test_the_password_is_nowhere_to_be_seen(host: Host) -> None:
+    """Not on a command line, not in what the worker says, not in the queue."""
+    host.grow()
+    with host.working() as worker:
+        host.dispatch()
+        host.wait_for_endings("done")
+        for pid in (worker.pid, *children(worker.pid)):
+            assert PASSWORD.encode() not in Path(f"/proc/{pid}/cmdline").read_bytes()
+    assert PASSWORD not in host.said()
+    assert not any(PASSWORD.encode() in value for value in values(server(host)))
+
+
+@pytest.mark.parametrize("change", ["down", "wrong password", "unreadable"])
+def test_a_server_out_of_reach_is_named_without_its_password(host: Host, change: str) -> None:
+    """Exit code 2 at most, one line that says where and what to do, and no secret; the worker the same."""
+    host.url = out_of_reach(host.url)[change]
+    done = host.queue("dispatch", check=None)
+    assert done.code in (1, 2), done
+    assert "password" in done.stderr and PASSWORD not in done.stdout + done.stderr, done
+    assert (":***@127.0.0.1" in done.stderr) == (change != "unreadable"), done
+    worker = host.start()
+    host.wait_for(lambda: worker.poll() is not None)
+    assert worker.returncode != 0
+    assert host.said() and PASSWORD not in host.said(), host.said()
+
+
+def test_a_killed_work_horse_makes_a_failed_job(host: Host) -> None:
+    """Its attempt dies with it, rq files the job at once, and it is not run again."""
+    host.grow()
+    host.slow.write_text("600")
+    with host.working() as worker:
+        job = host.dispatch()
+        host.wait_for(lambda: attempt_pids(host))
+        (horse,) = (pid for pid in children(worker.pid) if os.getpgid(pid) == pid)
+        os.kill(horse, signal.SIGKILL)
+        host.wait_for(lambda: not attempt_pids(host))
+        host.wait_for(lambda: host.engine.failed(host.site.queue))
+    (kept,) = host.engine.failed(host.site.queue)
+    assert json.loads(kept.payload)["id"] == job
+    assert "Work-horse terminated" in kept.error
+    assert len(host.attempts()) == 1
+
+
+def test_a_killed_workers_job_is_filed_as_failed_by_the_next_worker(host: Host) -> None:
+    """kill -9 of the worker alone: all its processes die with it; the job is reserved until its time is up."""
+    host.grow()
+    host.slow.write_text("600")
+    worker, redis, queue = host.start(), server(host), host.site.queue
+    job = host.dispatch()
+    host.wait_for(lambda: attempt_pids(host))
+    helpers = children(worker.pid)
+    assert len(helpers) == 2  # the work horse and rq's scheduler
+    os.kill(worker.pid, signal.SIGKILL)
+    worker.wait()
+    host.wait_for(lambda: not attempt_pids(host) and not any(os.path.exists(f"/proc/{pid}") for pid in helpers))
+    assert not redis.exists(RQScheduler.get_locking_key(queue))
+    (count,) = host.engine.counts(queue)
+    assert (count.pending, count.reserved, count.failed) == (0, 1, 0)
+
+    registry = StartedJobRegistry(queue, redis, serializer=rq.JSONSerializer)
+    ((execution, until),) = redis.zrange(registry.key, 0, -1, withscores=True)
+    assert 30 < until - time.time() <= 90
+    redis.zadd(registry.key, {execution: time.time() - 1})  # that time later
+    host.slow.unlink()
+    with host.working():
+        host.wait_for(lambda: host.engine.failed(queue))
+        (kept,) = host.engine.failed(queue)
+        assert json.loads(kept.payload)["id"] == job and "AbandonedJobError" in kept.error
+        assert len(host.attempts()) == 1
+        host.dispatch()
+        host.wait_for(lambda: host.endings()[-1] == "done")
+    (count,) = host.engine.counts(queue)
+    assert (count.pending, count.reserved, count.failed) == (0, 0, 1)
+
+
+def test_one_scheduler_for_each_queue(host: Host) -> None:
+    """A second worker of the same host finds the lock taken, and a retry is delivered once."""
+    with host.working() as first:
+        host.wait_for(lambda: len(children(first.pid)) == 1)
+        with host.working() as second:
+            key = RQScheduler.get_locking_key(host.site.queue)
+            host.wait_for(lambda: server(host).exists(key))
+            host.dispatch()
+            host.wait_for_endings("failed", "failed", "failed")
+            host.wait_for(lambda: len(children(first.pid)) + len(children(second.pid)) == 1)  # the last horse has gone
+    assert not server(host).exists(key)
+
+
+def test_no_variable_wins_over_the_configuration(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
+    """rq prefers the server and the classes in its environment, silently; logrotor's dispatch and worker do not."""
+    elsewhere = {name: f"redis://127.0.0.1:{free_port()}/0" for name in ("RQ_REDIS_URL", "REDIS_URL")}
+    elsewhere |= {f"RQ_{name}_CLASS": "nowhere.Nothing" for name in ("WORKER", "JOB", "QUEUE", "CONNECTION")}
+    elsewhere |= {"RQ_CONFIG": "nowhere"}
+    monkeypatch.setattr(Host, "environ", property(lambda self, old=Host.environ.fget: {**old(self), **elsewhere}))
+    host.dispatch()
+    with host.working():
+        host.wait_for_endings("failed", "failed", "failed")
+
+
+def test_failed_jobs_leave_after_a_day(host: Host) -> None:
+    """What the history has anyway does not fill the server's memory; a job that went well leaves nothing at all."""
+    redis = server(host)
+    with host.working():
+        host.engine.dispatch("gibberish")
+        host.wait_for_endings("refused")
+        host.wait_for(lambda: host.engine.failed(host.site.queue))
+        (kept,) = host.engine.failed(host.site.queue)
+        assert 86000 < redis.ttl(f"rq:job:{kept.key}") <= rq.KEEP_FAILED
+        registry = FailedJobRegistry(host.site.queue, redis, serializer=rq.JSONSerializer)
+        assert 86000 < registry.connection.zscore(registry.key, kept.key) - time.time() <= rq.KEEP_FAILED
+        before = set(redis.scan_iter("rq:job:*"))
+        host.grow()
+        host.dispatch()
+        host.wait_for_endings("refused", "done")
+        host.wait_for(lambda: set(redis.scan_iter("rq:job:*")) == before)
+    assert "Traceback" not in host.said()
+
+
+def test_doctor_finds_nothing(host: Host) -> None:
+    """The worker that `queue worker --schedule` runs is known for what it is, and it is what the configuration asks."""
+    with host.working("--schedule"):
+        host.wait_for(lambda: "nothing found" in doctor(host))
+
+
+def doctor(host: Host) -> str:
+    return command.logrotor("doctor", "-c", host.config, "--only", "queue", env=host.environ).stdout

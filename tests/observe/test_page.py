@@ -1,0 +1,401 @@
+"""The page: all facts in it, everything else of the world as text, its age, and how it gets into its place."""
+
+from __future__ import annotations
+
+import os
+import re
+import time
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+from logrotor import load_config, text
+from logrotor.errors import Refused
+from logrotor.observe.history import Rotation
+from logrotor.observe.page import plots, style
+from logrotor.observe.page.age import Age, earlier
+from logrotor.observe.page.html import Html, escaped, tag
+from tests.support import command
+from tests.support.markup import Markup
+
+NOW = datetime(2026, 11, 22, 3, 0, tzinfo=UTC)
+EPOCH = NOW.timestamp()
+
+
+@pytest.fixture
+def page(here, logrotor):
+    """Write the page and read it."""
+
+    def read(*more: str) -> Markup:
+        file = here.folder / "page.html"
+        assert logrotor("page", "-o", file, *more, code=0).out == ""
+        return Markup(file.read_text())
+
+    return read
+
+
+def rotated(here, size: int = 20_000, *, times: int = 3) -> None:
+    """One log with a past of so many hours."""
+    for hours in range(times, 0, -1):
+        here.log(size=size)
+        here.run(time.time() - hours * 3600)
+
+
+# ---------------------------------------------------------------- what it tells
+
+
+def test_all_facts_are_in_it(here, page, logrotor):
+    """Each log with its sizes, rotations and archives; file systems; the doctor's findings; where it comes from."""
+    rotated(here)
+    here.log(size=3200, mode=0o600)
+    found = page()
+    status = logrotor("status", "--json").json
+    (log,) = status["logs"]
+    row = next(each for each in found.all("tr") if "app.log" in each.text and "rule app" in each.text)
+    for fact in (text.size(log["size"]), "10.0 KiB", f"3, {text.size(log['archive_bytes'])}", "(size)"):
+        assert fact in row.text, row.text
+    assert "app.log.3.zst" in found.text and text.size(status["file_systems"][0]["total"]) in found.text
+    assert "logs.modes" in found.text and "chmod 0664" in found.text
+    assert str(here.file) in found.text and str(here.state) in found.text
+
+
+def test_each_rotation_is_in_it(here, page, logrotor):
+    """When, why, bytes before and after."""
+    rotated(here)
+    (rotation,) = logrotor("history", "--json", "-n1").json["runs"][0]["rotations"]
+    rows = [each for each in page().all("tr") if rotation["reason"] in each.text]
+    assert len(rows) == 3
+    assert f"{text.size(rotation['bytes'])} → {text.size(rotation['archive_bytes'])}" in rows[0].text
+    moment = datetime.fromisoformat(rotation["time"]).replace(microsecond=0)
+    assert text.stamp(moment) in rows[0].text
+
+
+def test_attention_comes_first(here, page):
+    """What passes a threshold stands above all else, and in the title; a quiet page says that it is quiet."""
+    here.log(size=640)
+    here.run()
+    calm = page()
+    assert "Nothing: runs come" in calm.all("section")[0].text
+    os.utime(here.state / "last-run", (time.time() - 7200,) * 2)
+    loud = page()
+    assert "no run for 2 h" in loud.all("section")[0].text
+    assert loud.all("title")[0].text.startswith("1 thing to see to") and loud.all("span", class_="bad")
+
+
+def test_a_refused_log_says_why(here, page):
+    """Where the log stands, and above."""
+    os.link(here.log(), here.folder / "second-name")
+    found = page()
+    assert "hard links" in found.all("div", class_="note")[0].text and "hard links" in found.all("section")[0].text
+
+
+def test_nothing_yet(here, page):
+    """A page before the first run, without a log: every section says so."""
+    said = page().text
+    for words in ("no run is known", "No log exists now", "No rotation is known yet", "None yet"):
+        assert words in said
+
+
+def test_the_largest_archives_first(here, page):
+    """Those that are not listed are counted."""
+    for number in range(1, 18):
+        (here.logs / f"app.log.{number}").write_bytes(b"x" * (number * 100))
+    found = page()
+    table = next(each for each in found.all("section") if each.text.startswith("Archives by size"))
+    named = re.findall(r"app\.log\.(?:1\d|\d)", table.text)
+    assert named[:2] == ["app.log.17", "app.log.16"] and len(named) == 15 and "2 smaller ones, 300 B" in table.text
+
+
+def test_the_queue_is_in_it(here, page, logrotor):
+    """Its jobs by their state; a queue that cannot be asked is told, and the page is there."""
+    pytest.importorskip("huey")
+    here.configure('[queue]\nhost = "h1"')
+    assert "No job was ever queued" in page().text
+    logrotor("queue", "dispatch", code=0)
+    (row,) = [each for each in page().all("tr") if "log-rotation-h1" in each.text]
+    assert "host h1, this one" in row.text
+    here.configure('[queue]\nurl = "env:NOT_SET"')
+    assert "the variable NOT_SET is not set here" in page().text
+
+
+def test_writing_it_changes_nothing_else(here, page):
+    """No log directory, no state directory is touched."""
+    here.log()
+    before = sorted((str(p), p.lstat().st_ctime_ns) for p in here.folder.rglob("*"))
+    page()
+    (here.folder / "page.html").unlink()
+    assert sorted((str(p), p.lstat().st_ctime_ns) for p in here.folder.rglob("*")) == before
+
+
+# ---------------------------------------------------------------- what it is made of
+
+
+ODD = [
+    "<script>alert(1)<",
+    "a \"b\" 'c' & d",
+    "new\nline",
+    os.fsdecode(b"\xff\xfe"),
+    "&lt;b&gt;",
+    "\u202egol",
+    "\x1b[31m",
+]
+
+
+def test_odd_names_are_text(here, page):
+    """No name makes an element, an attribute or a second line."""
+    here.configure(paths='["logs/*.log", "logs/*/*.log"]')
+    here.log("plain.log", size=640)
+    elements = sorted({each.name for each in page().elements})
+    script = here.logs / "<script>alert(1)<"
+    script.mkdir()
+    (script / "script>.log").write_text("x")  # its path has the whole of <script>alert(1)</script>.log
+    for name in ODD:
+        here.log(f"{name}.log", size=20_000)
+    here.run()
+    found = page()
+    assert sorted({each.name for each in found.elements}) == sorted(
+        {*elements, "circle", "polygon", "polyline", "line"}
+    )
+    assert "<script>alert(1)</script>.log" in found.text and "<script" not in found.page
+    shown = [text.printable(name) for name in ODD]
+    assert all(f"{name}.log" in found.text for name in shown) and "\\xff\\xfe.log" in found.text
+    assert not set("\x1b\u202e") & set(found.page) and found.page.encode()
+
+
+def test_it_asks_for_nothing(here, page):
+    """No script, no handler, no address outside of the page; its own policy forbids what we might have overlooked."""
+    rotated(here)
+    found = page()
+    assert {each.name for each in found.elements} & {"script", "img", "iframe", "object", "embed", "base"} == set()
+    for each in found.elements:
+        assert not any(key.startswith("on") or key in ("src", "style", "srcset") for key in each.attributes), each
+        assert each.attributes.get("href", "#")[0] == "#" or each.attributes["href"] == "data:,"
+    policy = found.elements[[e.attributes.get("http-equiv") for e in found.elements].index("Content-Security-Policy")]
+    assert policy.attributes["content"].startswith("default-src 'none'; style-src 'sha256-")
+    assert "url(" not in style.CSS and "@import" not in style.CSS
+
+
+def test_ids_and_links_fit(here, page):
+    """A link within the page leads to the one element of that id."""
+    here.log(mode=0o600)
+    found = page()
+    ids = [each.attributes["id"] for each in found.elements if "id" in each.attributes]
+    links = [each.attributes["href"][1:] for each in found.all("a")]
+    assert len(ids) == len(set(ids)) and links == ["doctor"] and set(links) <= set(ids)
+
+
+def test_markup_is_made_by_tags_only():
+    """A string is text wherever it stands; only what a tag made is markup."""
+    assert tag("p", "<b>", [tag("b", "&"), None], title='"<') == '<p title="&quot;&lt;">&lt;b&gt;<b>&amp;</b></p>'
+    assert tag("meta", http_equiv="x") == '<meta http-equiv="x">' and isinstance(tag("p"), Html)
+    assert escaped("a\nb\udcff") == "a\\nb\\xff"
+
+
+def _luminance(colour: str) -> float:
+    parts = [int(colour[place : place + 2], 16) / 255 for place in (1, 3, 5)]
+    red, green, blue = (part / 12.92 if part <= 0.03928 else ((part + 0.055) / 1.055) ** 2.4 for part in parts)
+    return 0.2126 * red + 0.7152 * green + 0.0722 * blue
+
+
+def _contrast(one: str, other: str) -> float:
+    low, high = sorted((_luminance(one), _luminance(other)))
+    return (high + 0.05) / (low + 0.05)
+
+
+@pytest.mark.parametrize("theme", [style.LIGHT, style.DARK], ids=["light", "dark"])
+def test_contrast(theme: str):
+    """WCAG 2.1 AA: text 4.5 to 1, what a plot shows 3 to 1, on each ground that it stands on."""
+    colours = dict(re.findall(r"--([\w-]+): (#[0-9a-f]{6});", theme))
+    assert len(colours) == theme.count("--")
+    texts = [(ink, ground) for ink in ("ink", "soft", "good", "warn", "bad", "accent") for ground in ("ground", "card")]
+    texts += [(kind, f"{kind}-wash") for kind in ("good", "warn", "bad")]
+    texts += [("ink", "warn-wash"), ("ink", "bad-wash")]
+    assert {pair: _contrast(colours[pair[0]], colours[pair[1]]) for pair in texts if
+            _contrast(colours[pair[0]], colours[pair[1]]) < 4.5} == {}  # fmt: skip
+    plots = [("accent", "track"), ("accent", "wash"), ("warn", "track"), ("bad", "track"), ("soft", "wash")]
+    assert [pair for pair in plots if _contrast(colours[pair[0]], colours[pair[1]]) < 3] == []
+
+
+# ---------------------------------------------------------------- plots
+
+
+def past(*points: tuple[float, int | None], status: str = "done") -> list[Rotation]:
+    return [Rotation(run=1, time=EPOCH - ago, log="/l", status=status, reason="", bytes=size) for ago, size in points]
+
+
+def test_a_plot_is_told_in_words():
+    """For those who cannot see it: how many rotations, how large, since when, and what failed."""
+    done = past((300, 1024), (200, 2048), (100, 2048)) + past((50, None), status="failed")
+    plot = plots.sparkline("app.log", done, 512, 4096, EPOCH)
+    assert plot is not None
+    (title,) = Markup(plot).all("title")
+    assert title.text == (
+        "app.log: 3 rotations of 1.0 KiB to 2.0 KiB, the first 5 min ago, 1 failed, 512 B since, limit 4.0 KiB"
+    )
+    assert len(Markup(plot).all("circle")) == 3 and len(Markup(plot).all("path", class_="cross")) == 1
+
+
+def test_a_plot_goes_up_and_falls_at_each_rotation():
+    """Nothing is claimed of the time before the first one."""
+    plot = plots.sparkline("a", past((200, 100), (100, 100)), 50, 100, EPOCH)
+    assert plot is not None
+    (line,) = Markup(plot).all("polyline")
+    (x0, y0), (x1, y1), (x2, y2), (x3, y3) = [map(float, p.split(",")) for p in line.attributes["points"].split()]
+    assert x0 < x1 == x2 < x3 and y0 == y2 > y3 > y1
+    assert x1 - x0 == pytest.approx(x3 - x2, abs=0.2)
+
+
+def test_no_rotation_no_plot():
+    """Nor one for rotations that all failed, or that the clock has put into the future."""
+    for done in ([], past((5, None), status="failed"), past((-100, 5))):
+        assert plots.sparkline("a", done, 5, 10, EPOCH) is None and plots.caption(done, EPOCH) == ""
+
+
+@pytest.mark.parametrize("done", [past((0, 0)), past((1, 10**15), (1, 0)), past(*((n, n) for n in range(99, 0, -1)))])
+@pytest.mark.parametrize(("live", "limit"), [(None, None), (0, 0), (10**15, 1)])
+def test_a_plot_stays_within_its_frame(done, live, limit):
+    """Whatever the numbers are."""
+    plot = plots.sparkline("a", done, live, limit, EPOCH)
+    assert plot is not None
+    for each in Markup(plot).all("polyline") + Markup(plot).all("polygon"):
+        points = [tuple(map(float, point.split(","))) for point in each.attributes["points"].split()]
+        assert all(0 <= x <= plots.WIDTH and 0 <= y <= plots.HEIGHT for x, y in points)
+    assert len(Markup(plot).all("circle")) <= plots.TEETH
+
+
+def test_days_are_those_of_the_page():
+    """A rotation belongs to the day that it had in the zone of the page; older ones are not shown."""
+    found = past((3600, 5), (3600 * 4, 7), (86400 * 40, 9)) + past((60, None), status="failed")
+    days = plots.by_day(found, NOW, 30)
+    assert len(days) == 30 and days[0].date == "2026-10-24"
+    assert days[-1] == plots.Day("2026-11-22", 1, 1, 5) and days[-2] == plots.Day("2026-11-21", 1, 0, 7)
+    titles = [each.text for each in Markup(plots.columns(days)).all("title")]
+    assert titles[0].startswith("2 rotations in 30 days, 12 B") and titles[-1] == "2026-11-22: 1 rotated, 5 B, 1 failed"
+
+
+# ---------------------------------------------------------------- its age
+
+
+def test_it_says_when_it_was_written(here, page):
+    """And when the next one should be there: from the third on, as the last ones came."""
+    before = int(time.time())
+    found = page()
+    written = datetime.fromisoformat(found.all("time")[0].attributes["datetime"]).timestamp()
+    assert before <= written <= time.time() and "not known yet" in found.text
+    file = here.folder / "page.html"
+    times = " ".join(str(before - ago) for ago in (180, 120, 60))
+    file.write_text(re.sub(r'(name="written" content=")[^"]*', rf"\g<1>{times}", file.read_text()))
+    again = page()
+    expected = datetime.fromisoformat(again.all("time")[1].attributes["datetime"]).timestamp()
+    assert expected - time.time() == pytest.approx(60, abs=20) and "as the last ones came" in again.text
+
+
+def test_its_age_is_pure():
+    """The middle of the last gaps; a schedule of the queue knows better; on standard output there is no next one."""
+    stamps = tuple(EPOCH - ago for ago in (4000, 300, 240, 180, 120, 60))
+    assert Age(NOW, stamps).next == NOW + timedelta(seconds=60)
+    assert Age(NOW, stamps[-1:]).next is None and Age(NOW, stamps, once=True).next is None
+    assert Age(NOW, (), "*/5 * * * *").next == NOW + timedelta(minutes=5)
+    assert len(Age(NOW, stamps * 3).times) == 10
+
+
+def test_pages_of_a_clock_that_went_back_do_not_count(here, page):
+    """What was written later than now, or is no time, is not believed."""
+    page()
+    file = here.folder / "page.html"
+    for written, kept in (("99999999999 1000", (1000.0,)), ("1.2.3", ())):
+        file.write_text(re.sub(r'(name="written" content=")[^"]*', rf"\g<1>{written}", file.read_text()))
+        assert earlier(str(file), EPOCH) == kept
+
+
+# ---------------------------------------------------------------- its place
+
+
+def test_anyone_may_read_it(here):
+    """Under any umask; nothing is left beside it."""
+    argv = ["sh", "-c", 'umask 077; exec "$@"', "sh", *command.arguments("page", "-c", here.file, "-o", "page.html")]
+    command.run(argv, check=0, cwd=here.folder)
+    assert (here.folder / "page.html").stat().st_mode & 0o777 == 0o644
+    assert [name for name in os.listdir(here.folder) if name.endswith(".tmp")] == []
+
+
+def test_standard_output(here, logrotor):
+    """``-o -`` gives the same page, in UTF-8 whatever the locale is, and writes no file."""
+    rotated(here, times=1)
+    done = command.logrotor("page", "-c", here.file, "-o", "-", check=0, env={"PYTHONIOENCODING": "ascii"})
+    found = Markup(done.stdout)
+    assert "→" in found.text and "Nothing renews it" in found.text and not list(here.folder.glob("*.html"))
+
+
+def test_what_is_no_page_is_not_replaced(here, logrotor):
+    """A slip of the pen destroys no log, no device and no link."""
+    log = here.log()
+    data = log.read_bytes()
+    link, fifo = here.folder / "link.html", here.folder / "fifo"
+    link.symlink_to(log)
+    os.mkfifo(fifo)
+    for place in (log, link, fifo, here.logs, "/dev/null"):
+        assert "is not replaced" in logrotor("page", "-o", place, code=1).err, place
+    assert log.read_bytes() == data and link.is_symlink() and fifo.is_fifo()
+    (here.folder / "empty.html").touch()
+    logrotor("page", "-o", here.folder / "empty.html", code=0)
+    with pytest.raises(Refused):
+        earlier(str(log), EPOCH)
+
+
+def test_where_to(here, logrotor):
+    """Without -o it goes where [page] says; without that it is a question."""
+    assert "where to?" in logrotor("page", code=2).err
+    here.configure('[page]\nfile = "web/page.html"')
+    assert "web" in logrotor("page", code=1).err
+    (here.folder / "web").mkdir()
+    logrotor("page", code=0)
+    assert Markup((here.folder / "web/page.html").read_text()).all("h1")
+
+
+# ---------------------------------------------------------------- after each run
+
+
+def test_each_run_writes_it(here, logrotor):
+    """Also an idle one, silently."""
+    here.configure('[page]\nfile = "page.html"')
+    here.log()
+    for archives in (1, 1):
+        said = logrotor("run", code=0)
+        assert (said.out, said.err) == ("", "")
+        found = Markup((here.folder / "page.html").read_text())
+        assert len(re.findall(r"app\.log\.1\.zst", found.text)) == archives
+    assert len(earlier(str(here.folder / "page.html"), time.time() + 60)) == 2
+
+
+@pytest.mark.parametrize("fault", ["nowhere", "a bug"])
+def test_a_page_that_cannot_be_written_fails_nothing(here, logrotor, monkeypatch, fault):
+    """It is told, and the log is rotated."""
+    here.configure(f'[page]\nfile = "{"nowhere/" if fault == "nowhere" else ""}page.html"')
+    if fault == "a bug":
+        monkeypatch.setattr("logrotor.observe.page.render.render", lambda facts: 1 / 0)
+    here.log()
+    said = logrotor("run", code=0)
+    assert "the page cannot be written" in said.err and (here.logs / "app.log.1.zst").exists()
+    assert ("this is a bug" in said.err) == (fault == "a bug")
+
+
+def test_a_wrong_table_leaves_the_rules_alone(here):
+    """What is wrong in [page] is told, and the logs are rotated."""
+    for line, said in (
+        ("[page]\nfil = 'x'", "did you mean 'file'"),
+        ("[page]\nfile = 1", "accepted"),
+    ):
+        here.configure(line)
+        config = load_config(here.file, environ={})
+        assert config.page_file is None and said in str(config.problems[0]) and len(config.logs) == 1
+    here.configure(head="page = 5")
+    assert "no table; accepted: [page] with file" in str(load_config(here.file, environ={}).problems[0])
+
+
+def test_a_run_in_another_directory_finds_its_place(here, tmp_path: Path, monkeypatch):
+    """A relative path starts at the configuration."""
+    here.configure('[page]\nfile = "page.html"')
+    monkeypatch.chdir(tmp_path)
+    assert here.config.page_file == str(here.folder / "page.html")

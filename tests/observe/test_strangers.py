@@ -1,0 +1,48 @@
+"""Looked at by the wrong user: what is not known is said, nothing is made up, and no traceback."""
+
+from __future__ import annotations
+
+import os
+
+import pytest
+
+from tests.support import command, users
+
+
+@pytest.fixture
+def ask(here):
+    def run(user: str, *words: str) -> command.Result:
+        return command.logrotor(*words, "-c", here.file, user=user)
+
+    return run
+
+
+def test_an_ordinary_user_in_roots_deployment(here, ask):
+    """The state directory is root's alone: status and doctor tell the rest, history says whom to ask."""
+    here.log()
+    here.run()
+    told = ask("www-data", "status")
+    assert told.code == 0 and "Permission denied: nothing is known of past runs" in told.stdout
+    assert "app.log" in told.stdout and told.stderr == ""
+    assert "ask as the user who runs logrotor" in (history := ask("www-data", "history")).stderr and history.code == 2
+    doctor = ask("www-data", "doctor")
+    assert doctor.code == 1 and "state.directory: " in doctor.stdout and "unexpected" not in doctor.stdout
+    assert ask("www-data", "verify").stdout == "1 archive sound, 0 of them compared with the record.\n"
+    assert ask("www-data", "cat", "app.log").stdout.count("\n") == 20_000 // 32
+
+
+def test_root_in_the_deployment_of_a_user(here, ask):
+    """Root is told which run_as to set; refused directories are no sound archives."""
+    here.log()
+    owner = users.user("www-data")
+    for path in (here.folder, here.logs, *here.logs.iterdir()):
+        os.chown(path, owner.uid, owner.gid)
+    for words in (("status",), ("doctor",), ("verify",)):
+        told = ask("root", *words)
+        assert 'run_as = "www-data"' in told.stdout and "unexpected" not in told.stdout + told.stderr, words
+    assert ask("root", "verify").code == 1
+    assert 'run_as = "www-data"' in (cat := ask("root", "cat", "app.log")).stderr and cat.code == 2
+    here.configure(head='run_as = "www-data"')
+    here.state.mkdir(mode=0o700)
+    os.chown(here.state, owner.uid, owner.gid)
+    assert ask("root", "cat", "app.log").code == 0 and ask("root", "verify").code == 0
