@@ -17,7 +17,7 @@ from logrotor import events
 from logrotor.act.deadline import Deadline
 from logrotor.clock import local_now
 from logrotor.decide.facts import LogFacts
-from logrotor.decide.planner import plan_logs
+from logrotor.decide.planner import has_work, plan_logs
 from logrotor.disk import state
 from logrotor.model import Config, LogPlan, Manager, Outcome, Plan, Report, Status
 from logrotor.survey import Survey, Surveyor
@@ -77,24 +77,40 @@ class Rotator:
         run = _Run(self._config, now or local_now(), force, self._emit, self._clock, Deadline.after(time_limit))
         state.prepare(self._config.state_dir, self._config.state_dir_origin)
         known = _recall(self._config.state_dir)
-        plan = self._plan(known, run.now, force, only)
-        run.tell_start(plan)
+        plan = self._idle_plan(known, run.now, force, only)
         # A commit that was killed half-way leaves a history that only its next writer can read: without it, an
         # idle plan is a guess, and would stay one until something is due.
-        if not plan.is_idle or (known is not None and known.note is not None):
+        if plan is None or (known is not None and known.note is not None):
             plan = self._locked_run(run, only, now)
+        else:
+            run.tell_start(plan)
         state.touch_last_run(self._config.state_dir)
         return run.report(plan, interrupted=self._stop())
 
     # ------------------------------------------------------------ planning
 
     def _plan(self, known: Recollection | None, now: datetime, force: bool, only: Sequence[str]) -> Plan:
+        with self._surveyor(known, only) as surveyor:
+            return self._plan_for(surveyor.survey(), known, now, force)
+
+    def _idle_plan(self, known: Recollection | None, now: datetime, force: bool, only: Sequence[str]) -> Plan | None:
+        """The plan, if there is nothing to do; None as soon as there is: it has to be planned under the lock anyway."""
+        with self._surveyor(known, only) as surveyor:
+            survey = surveyor.survey()
+            if has_work(survey.logs, now, force=force, surely=lambda log: not self._may_be_supervisords(log)):
+                return None
+            plan = self._plan_for(survey, known, now, force)
+            return plan if plan.is_idle else None
+
+    def _surveyor(self, known: Recollection | None, only: Sequence[str]) -> Surveyor:
         from logrotor.model import LogMemory
 
-        with Surveyor(self._config, known.of if known else lambda _: LogMemory(), only) as surveyor:
-            survey = surveyor.survey()
-            logs = plan_logs(survey.logs, now, force=force)
-            logs, notes = self._leave_to_supervisord(survey, logs, now, force)
+        nothing = LogMemory()
+        return Surveyor(self._config, known.of if known else lambda _: nothing, only)
+
+    def _plan_for(self, survey: Survey, known: Recollection | None, now: datetime, force: bool) -> Plan:
+        logs = plan_logs(survey.logs, now, force=force)
+        logs, notes = self._leave_to_supervisord(survey, logs, now, force)
         return Plan(
             now=now,
             logs=logs,
@@ -106,20 +122,22 @@ class Rotator:
             directories=survey.directories,
         )
 
+    def _may_be_supervisords(self, log: LogPlan) -> bool:
+        return log.reopen is not None and self._config.targets[log.reopen].manager is Manager.SUPERVISORD
+
     def _leave_to_supervisord(
         self, survey: Survey, logs: tuple[LogPlan, ...], now: datetime, force: bool
     ) -> tuple[tuple[LogPlan, ...], tuple[str, ...]]:
         """Refuse logs that supervisord rotates itself. Asked only if one of its logs is about to be taken."""
-        taken = {log.reopen for log in logs if log.reopen is not None and _is_taken(log)}
+        taken = {log.reopen for log in logs if log.reopen and self._may_be_supervisords(log) and _is_taken(log)}
         refusals: dict[str, str] = {}
         notes: list[str] = []
         for name in sorted(taken):
-            if self._config.targets[name].manager is Manager.SUPERVISORD:
-                from logrotor import notify
+            from logrotor import notify
 
-                found = notify.self_rotation(self._config.targets[name])
-                refusals.update(found.files)
-                notes += found.notes
+            found = notify.self_rotation(self._config.targets[name])
+            refusals.update(found.files)
+            notes += found.notes
         if not refusals:
             return logs, tuple(notes)
         return plan_logs([_refused(facts, refusals) for facts in survey.logs], now, force=force), tuple(notes)
@@ -138,6 +156,7 @@ class Rotator:
                 if memory.replaced:
                     self._emit("state.replaced", detail=memory.replaced)
                 plan = self._plan(memory.recall(), run.now, run.force, only)
+                run.tell_start(plan)
                 if plan.is_idle:
                     return plan
                 memory.run_started(run.started, run.force)

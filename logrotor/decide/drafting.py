@@ -6,20 +6,22 @@ import os
 from collections.abc import Sequence
 from datetime import datetime
 
-from logrotor.decide import proof, retention
+from logrotor.decide import idle, proof, retention
 from logrotor.decide.draft import Draft
 from logrotor.decide.facts import LogFacts
 from logrotor.decide.finish import finish
 from logrotor.decide.planner import due_or_not, shown
-from logrotor.decide.recovery import recover, renamed_entry
+from logrotor.decide.recovery import Recovery, recover
 from logrotor.decide.refusal import refusal
 from logrotor.decide.slots import make_way, moved, newest_first, time_of
 from logrotor.model import (
     Archive,
+    ArchiveName,
     Codec,
     Copytruncate,
     CreateLive,
     Due,
+    Entry,
     LogPlan,
     Method,
     Nobody,
@@ -33,16 +35,21 @@ from logrotor.model import (
 
 def draft_plans(known: Sequence[LogFacts], now: datetime, force: bool) -> list[LogPlan]:
     """The plans of these logs, in the given order."""
+    if all(facts.spec.keep_free is None for facts in known):  # else one log's archives depend on those of others
+        return [_whole(_draft(facts, now, force)) for facts in known]
     found = [_draft(facts, now, force) for facts in known]
     _keep_free([draft for draft in found if isinstance(draft, Draft)])
-    return [_finished(draft) if isinstance(draft, Draft) else draft for draft in found]
+    return [_whole(draft) for draft in found]
 
 
 def _draft(facts: LogFacts, now: datetime, force: bool) -> Draft | LogPlan:
-    refused = refusal(facts)
-    if refused is not None:
-        return shown(facts, NotDue("refused"), refused=refused)
-    recovery = recover(facts)
+    if idle.kept(facts, now) is not None:  # then nothing is odd, and there is nothing to recover
+        recovery = Recovery(archives=list(facts.family.archives))
+    else:
+        refused = refusal(facts)
+        if refused is not None:
+            return shown(facts, NotDue("refused"), refused=refused)
+        recovery = recover(facts)
     if recovery.took:
         due: Due | NotDue = NotDue("an interrupted rotation is finished first")
     else:
@@ -55,7 +62,9 @@ def _draft(facts: LogFacts, now: datetime, force: bool) -> Draft | LogPlan:
     return draft
 
 
-def _finished(draft: Draft) -> LogPlan:
+def _whole(draft: Draft | LogPlan) -> LogPlan:
+    if isinstance(draft, LogPlan):
+        return draft
     finish(draft)
     draft.retire.reverse()  # the oldest goes first
     return _answer(draft)
@@ -78,7 +87,7 @@ def _take(draft: Draft) -> None:
         draft.take.append(Copytruncate(where, facts.base, live.id, live.size, steps, collapse, loss, reason))
     else:
         draft.take.append(Take(where, facts.base, live.id, live.size, steps, spec.create, spec.create_mode, reason))
-    draft.taken = renamed_entry(live, where, f"{facts.base}.1")
+    draft.taken = Archive(ArchiveName(facts.base, slot=1), Entry(f"{facts.base}.1", live.stat), where)
     draft.archives = newest_first([*moved(draft.archives, moves), draft.taken])
 
 

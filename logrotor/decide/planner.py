@@ -6,7 +6,7 @@ imported only if there is such a log.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -26,6 +26,20 @@ def plan_logs(known: Iterable[LogFacts], now: datetime, *, force: bool = False) 
         drafted = iter(draft_plans(rest, now, force))
         return tuple([plan if plan is not None else next(drafted) for _, plan in found])
     return tuple([plan for _, plan in found if plan is not None])
+
+
+def has_work(
+    known: Iterable[LogFacts], now: datetime, *, force: bool = False, surely: Callable[[LogPlan], bool]
+) -> bool:
+    """Is there a log with something to do, by itself and ``surely``? False: the whole plan has to be looked at."""
+    for facts in known:
+        if _at_a_glance(facts, now, force) is None:
+            from logrotor.decide.drafting import draft_plans
+
+            (plan,) = draft_plans([facts], now, force)
+            if not plan.is_idle and surely(plan):
+                return True
+    return False
 
 
 def _at_a_glance(facts: LogFacts, now: datetime, force: bool) -> LogPlan | None:

@@ -12,7 +12,6 @@ import errno
 import fcntl
 import functools
 import os
-import platform
 import struct
 from collections.abc import Callable
 from typing import Any, ParamSpec, TypeVar
@@ -52,7 +51,7 @@ def invoke(operation: str, function: Callable[..., T], *args: Any, **kwargs: Any
 
 def renameat2(directory: int, source: str, to_directory: int, target: str, flags: int) -> None:
     """renameat2(2). Raises OSError; ENOSYS where the kernel or the machine type is unknown."""
-    number = _RENAMEAT2.get(platform.machine())
+    number = _renameat2_number()
     if number is None:
         raise OSError(errno.ENOSYS, os.strerror(errno.ENOSYS))
     _checked(
@@ -67,6 +66,13 @@ def renameat2(directory: int, source: str, to_directory: int, target: str, flags
         source,
         target,
     )
+
+
+@functools.cache
+def _renameat2_number() -> int | None:
+    import platform
+
+    return _RENAMEAT2.get(platform.machine())
 
 
 def fallocate(fd: int, mode: int, offset: int, length: int) -> None:

@@ -143,7 +143,7 @@ class LogDir:
 
     def dress(self, fd: int, mode: int, like: int | None) -> None:
         """Give a new file its mode, and the POSIX ACL and security label of ``like``."""
-        for attribute in _CARRIED if like is not None else ():
+        for attribute in _carried(like):
             value = _attribute(like, attribute)
             if value is None:
                 continue
@@ -352,6 +352,14 @@ class LogDir:
 
     def _path(self, name: str) -> str:
         return os.path.join(self.path, name)
+
+
+def _carried(fd: int | None) -> tuple[str, ...]:
+    """Which of the attributes to carry over may be set: most files have none at all."""
+    try:
+        return _CARRIED if fd is not None and os.listxattr(fd) else ()
+    except OSError:  # not known to this file system
+        return _CARRIED
 
 
 def _attribute(fd: int | None, name: str) -> bytes | None:

@@ -140,13 +140,13 @@ class Memory:
 
     def run_completed(self, now: float, outcomes: Iterable[Outcome], counts: Mapping[str, int], exit_code: int) -> None:
         run = self._last_run()
-        rows = [
+        rows = (
             (
                 run, now, os.fsencode(o.log), o.action, o.status.value, os.fsencode(o.name), text(o.reason), o.errno,
                 json.dumps(dict(o.details)),
             )
             for o in outcomes
-        ]  # fmt: skip
+        )  # fmt: skip
         ended = (now, exit_code, *(counts[k] for k in ("rotated", "failed", "deferred", "removed")), run)
         self._together(
             (
@@ -239,7 +239,7 @@ class Memory:
         if rows:
             self._together((statement, rows))
 
-    def _together(self, *work: tuple[str, list[tuple[Any, ...]]]) -> None:
+    def _together(self, *work: tuple[str, Iterable[tuple[Any, ...]]]) -> None:
         """All of it in one commit."""
         try:
             with self._connection:

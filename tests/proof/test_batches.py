@@ -1,0 +1,170 @@
+"""Archives that are compressed together, their fsyncs in several threads: a kill, an error or a power cut at any point.
+
+The other sweeps compress one at a time, in one thread, so that the n-th operation is always the same. Here it is not:
+what is judged is that each line is there once, whenever it strikes.
+"""
+
+from __future__ import annotations
+
+import errno
+import gc
+import os
+import random
+import signal
+import subprocess
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from logrotor import Rotator, load_config
+from logrotor.act import compressing
+from logrotor.disk import calls
+from logrotor.model import Report
+from tests.support import mounts, oracle
+from tests.support.need import need
+
+LOGS = 7
+LINES = 40
+BATCH = 3  # so that several are under way
+
+
+def names(path: Path) -> list[Path]:
+    return [path / f"app{number}.log" for number in range(LOGS)]
+
+
+def build(path: Path) -> None:
+    path.mkdir()
+    for number, log in enumerate(names(path)):
+        log.write_bytes(oracle.lines(f"w{number}", 1, LINES))
+
+
+def run(logs: Path, state: Path, codec: str = "zstd") -> Report:
+    rule = {"name": "app", "paths": [f"{logs}/*.log"], "max_size": 1000, "compress": codec, "backup_count": 5}
+    return Rotator(load_config({"state_dir": str(state), "compress_jobs": 4, "log": [rule]})).run()
+
+
+def judge(logs: Path, state: Path) -> None:
+    """One ordinary run later each line is there once, each archive compressed, and nothing else."""
+    report = run(logs, state)
+    assert report.exit_code == 0, (report.failed, report.problems)
+    bases = [log.name for log in names(logs)]
+    oracle.count(logs, *bases, expected={f"w{number}": LINES for number in range(LOGS)}).check()
+    wanted = {*bases, *(f"{base}.1.zst" for base in bases)}
+    assert set(os.listdir(logs)) == wanted
+
+
+def in_a_child(work: Callable[[], object]) -> int:
+    """Run it in a process of its own; its exit code, or minus the signal that ended it."""
+    pid = os.fork()
+    if pid == 0:
+        try:
+            work()
+        finally:
+            os._exit(99)
+    return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+
+
+def run_until(logs: Path, state: Path, last: int) -> bool:
+    """A run that is killed after ``last`` operations, in whatever thread; False: it was over before."""
+
+    def work() -> None:
+        done, turn = 0, threading.Lock()
+
+        def invoke(operation: str, function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+            nonlocal done
+            result = function(*args, **kwargs)
+            with turn:
+                done += 1
+                if done == last:
+                    os.kill(os.getpid(), signal.SIGKILL)
+            return result
+
+        calls.invoke = invoke  # type: ignore[assignment]
+        os._exit(run(logs, state).exit_code)
+
+    code = in_a_child(work)
+    assert code in (0, -signal.SIGKILL)
+    return code != 0
+
+
+@pytest.fixture(autouse=True)
+def small_batches(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(compressing, "_BATCH", BATCH)
+
+
+def sweep(root: Path, points: range, after: Callable[[], None] = lambda: None) -> int:
+    """Kill after each of ``points`` operations, each time on fresh logs; how many points there were."""
+    struck = 0
+    for last in points:
+        logs, state = root / f"logs-{last}", root / f"state-{last}"
+        build(logs)
+        subprocess.run(["sync", "--file-system", root], check=True)
+        if not run_until(logs, state, last):
+            return struck
+        after()
+        judge(logs, state)
+        struck += 1
+    return struck
+
+
+def test_killed_here_and_there(tmp_path: Path) -> None:
+    """A sample of the sweep."""
+    assert sweep(tmp_path, range(5, 200, 19)) >= 6
+
+
+@pytest.mark.long
+def test_killed_after_each_operation(tmp_path: Path) -> None:
+    """Whatever is half done of however many archives is finished by the next run."""
+    assert sweep(tmp_path, range(1, 1000)) > 100
+
+
+@pytest.mark.parametrize("fstype", ["ext4", "xfs"])
+def test_power_cut_here_and_there(tmp_path: Path, fstype: str) -> None:
+    """A sample of the sweep."""
+    with mounts.loop_mount(tmp_path, fstype) as mount:
+        assert sweep(mount.path, range(40, 170, 21), mount.power_cut) >= 4
+
+
+@pytest.mark.long
+@pytest.mark.timeout(900)
+@pytest.mark.parametrize("fstype", ["ext4", "xfs"])
+def test_power_cut_after_each_operation(tmp_path: Path, fstype: str) -> None:
+    """One fsync of the directory is enough for all names that were published in it before."""
+    with mounts.loop_mount(tmp_path, fstype) as mount:
+        assert sweep(mount.path, range(1, 1000), mount.power_cut) > 100
+
+
+@pytest.mark.parametrize("operation", ["sync", "rename", "create", "write", "unlink", "close", "utime"])
+@pytest.mark.parametrize("seed", range(4))
+def test_an_error_here_and_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, operation: str, seed: int) -> None:
+    """Some of the archives fail, in whatever thread: the others are done, everything is closed, no line is missing."""
+    need(os.path.isdir("/proc/self/fd"), "/proc")
+    logs, state = tmp_path / "logs", tmp_path / "state"
+    build(logs)
+    chance = random.Random(f"{operation} {seed}")
+    struck: list[str] = []
+    real = compressing.Compressing.carry_out
+
+    def invoke(each: str, function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+        if each == operation and chance.random() < 0.4:
+            struck.append(each)
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+        return function(*args, **kwargs)
+
+    def carry_out(self: compressing.Compressing, ready: Any) -> Any:
+        with monkeypatch.context() as patch:
+            patch.setattr(calls, "invoke", invoke)
+            return real(self, ready)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(compressing.Compressing, "carry_out", carry_out)
+        gc.collect()
+        before = set(os.listdir("/proc/self/fd"))
+        report = run(logs, state)
+        assert operation == "close" or set(os.listdir("/proc/self/fd")) == before
+    assert report.exit_code == (1 if struck else 0)
+    assert report.count("compress") + len({o.log for o in report.failed}) >= LOGS
+    judge(logs, state)
