@@ -383,9 +383,9 @@ class _Names:
 
 def _duplicates(archives: Sequence[Archive], beside: str, names: _Names) -> dict[str, str]:
     """Archives whose finished form is published already: what a crash between the two steps leaves."""
-    if (
-        len({(a.directory, a.name.codec is Codec.NONE) for a in archives}) < 2
-    ):  # then none is another one's finished form
+    if len(archives) < 2:
+        return {}
+    if len({(a.directory, a.name.codec is Codec.NONE) for a in archives}) < 2:  # none is another one's finished form
         return {}
     known = [a for a in archives if a.entry.is_regular and a.entry.stat.st_nlink <= names.of(a.entry.id)]
     found: dict[str, str] = {}

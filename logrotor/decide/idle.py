@@ -6,14 +6,13 @@ archives, each a file of one name in its final form, within the limits. Of anyth
 
 from __future__ import annotations
 
-import os
 import stat
 from collections.abc import Sequence
 from datetime import datetime
 
 from logrotor.decide import retention
 from logrotor.decide.facts import LogFacts
-from logrotor.decide.naming import is_ours, is_unfinished, longest_base
+from logrotor.decide.naming import is_too_long, is_unfinished
 from logrotor.decide.refusal import HIGHEST_SLOT
 from logrotor.model import Archive, Codec, Entry, LogSpec, Method, Naming, Waiting
 
@@ -25,8 +24,8 @@ def kept(facts: LogFacts, now: datetime) -> tuple[Waiting, ...] | None:
         return None
     if family.replacement or family.temps or not _is_sound(live) or is_unfinished(live.stat.st_mode):
         return None
-    if facts.directory.problem or is_ours(facts.base) or len(os.fsencode(facts.base)) > longest_base(spec.naming):
-        return None
+    if facts.directory.problem or is_too_long(facts.base, spec.naming):
+        return None  # that it has no name of ours is known: no such file is taken for a live log
     if not family.archives:
         return ()
     if spec.on_archive or spec.keep_free or spec.naming is Naming.DATED:

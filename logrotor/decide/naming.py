@@ -8,6 +8,7 @@ Nothing else is ever created, moved or removed.
 from __future__ import annotations
 
 import math
+import os
 import re
 from datetime import UTC, datetime
 
@@ -106,3 +107,9 @@ def is_unfinished(mode: int) -> bool:
 def longest_base(naming: Naming) -> int:
     """Bytes that the name of a log may have, so that every archive and temp beside it has a name too."""
     return _NAME_MAX - max(len(_LONGEST[Naming.NUMBERED]), len(_LONGEST[naming]))
+
+
+def is_too_long(base: str, naming: Naming) -> bool:
+    """Is there an archive or temp of this log that would have no name?"""
+    # No character has more than 4 bytes: of nearly all names the length in characters tells enough.
+    return 4 * len(base) > 200 and len(os.fsencode(base)) > longest_base(naming)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 
 from logrotor.decide.facts import Family, LogFacts
-from logrotor.decide.naming import is_ours, longest_base, parse_archive
+from logrotor.decide.naming import is_ours, is_too_long, longest_base, parse_archive
 from logrotor.model import Entry
 
 HIGHEST_SLOT = 999_000_000  # of nine digits; nobody rotates that often
@@ -17,8 +17,8 @@ def refusal(facts: LogFacts) -> str | None:
         return facts.directory.problem
     if is_ours(facts.base):
         return f"{facts.path}: has the name of an archive or temp; rename the log"
-    room = longest_base(facts.spec.naming)
-    if len(os.fsencode(facts.base)) > room:
+    if is_too_long(facts.base, facts.spec.naming):
+        room = longest_base(facts.spec.naming)
         return f"{facts.path}: the name is too long for archives beside it; shorten it to {room} bytes"
     return _odd_live(facts) or _odd_member(facts) or facts.refusal
 

@@ -12,6 +12,7 @@ import json
 import os
 import sqlite3
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from typing import Any
 
 from logrotor.disk import history, state
@@ -268,10 +269,13 @@ def _read(connection: sqlite3.Connection, path: str) -> Recollection:
 
 
 def _logs(connection: sqlite3.Connection) -> dict[str, LogMemory]:
+    plain = {
+        os.fsdecode(path): LogMemory(_moment(rotated), _moment(delivered), _moment(failed))
+        for path, rotated, delivered, failed in connection.execute(
+            "SELECT path, last_rotation, request_delivered, request_failed FROM logs"
+        )
+    }
     logs: dict[str, dict[str, Any]] = {}
-    for row in connection.execute("SELECT path, last_rotation, request_delivered, request_failed FROM logs"):
-        known = logs[os.fsdecode(row[0])] = {}
-        known["last_rotation"], known["request_delivered"], known["request_failed"] = map(_moment, row[1:])
     for blob, directory in connection.execute("SELECT path, directory FROM archive_dirs ORDER BY rowid"):
         known = logs.setdefault(os.fsdecode(blob), {})
         known["archive_dirs"] = (*known.get("archive_dirs", ()), os.fsdecode(directory))
@@ -281,7 +285,7 @@ def _logs(connection: sqlite3.Connection) -> dict[str, LogMemory]:
     for row in connection.execute("SELECT * FROM in_flight"):
         record = CopyInFlight(os.fsdecode(row[0]), *row[1:])
         logs.setdefault(record.path, {})["in_flight"] = record
-    return {key: LogMemory(**known) for key, known in logs.items()}
+    return {**plain, **{key: replace(plain.get(key, _NOTHING), **known) for key, known in logs.items()}}
 
 
 def _moment(value: object) -> float | None:
