@@ -454,3 +454,16 @@ def test_metrics_that_nobody_finds(here, look, logrotor):
 def test_files_that_may_not_be_read_are_left_out(tmp_path: Path):
     """A crontab of root is nobody else's business."""
     assert schedule.named_in([str(tmp_path / "nothing"), str(tmp_path)]) == []
+
+
+def test_a_page_that_has_no_place(here, look, logrotor):
+    """A missing directory, or a file there that is something else."""
+    here.configure('[page]\nfile = "nowhere/page.html"')
+    assert "nowhere does not exist" in only(look("page")).problem
+    here.configure('[page]\nfile = "logs/app.log"')
+    here.log()
+    assert "is no page of logrotor's" in only(look("page")).problem
+    here.configure('[page]\nfile = "page.html"')
+    assert look("page") == []
+    logrotor("run", code=0)
+    assert look("page") == []

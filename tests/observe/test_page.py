@@ -119,6 +119,24 @@ def test_the_queue_is_in_it(here, page, logrotor):
     assert "the variable NOT_SET is not set here" in page().text
 
 
+def test_a_password_stays_where_it_is(here, page):
+    """Neither the queue's address nor the message of an engine that cannot be reached shows it."""
+    pytest.importorskip("rq")
+    here.configure('[queue]\nengine = "rq"\nurl = "redis://:s3cret@127.0.0.1:9/0"')
+    found = page()
+    assert "127.0.0.1" in found.text and "s3cret" not in found.page
+
+
+def test_a_page_of_thousands_of_logs(here, page):
+    """Those that need attention least are counted; the archives of all are."""
+    for number in range(510):
+        (here.logs / f"{number}.log").write_bytes(b"x" * number)
+    (here.logs / "509.log").write_bytes(b"x" * 20_000)
+    found = page()
+    assert len(found.all("div", class_="name")) == 500 and "10 more logs that need it less" in found.text
+    assert found.all("div", class_="name")[0].text == "509.log"
+
+
 def test_writing_it_changes_nothing_else(here, page):
     """No log directory, no state directory is touched."""
     here.log()

@@ -16,7 +16,7 @@ from tests.support.fixtures import world_tree
 from tests.support.markup import Markup
 
 pytestmark = pytest.mark.servers
-WIDTHS = (390, 1440)
+WIDTHS = (320, 390, 900, 1440)
 TOLD = ("Log.entryAdded", "Runtime.consoleAPICalled", "Runtime.exceptionThrown", "Page.javascriptDialogOpening")
 LONG = "a-name-without-any-place-to-break-" * 6
 

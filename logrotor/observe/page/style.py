@@ -103,6 +103,7 @@ _NARROW = """
   td:has(.nothing) { display: none; }
   .spark { width: 100%; } .wide { min-width: 0; } td.right { white-space: normal; }
 }
+@media (max-width: 379px) { .number { white-space: normal; } }
 @media print { body { background: none; } section, .tile { break-inside: avoid; } }
 """
 
