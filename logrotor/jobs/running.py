@@ -51,8 +51,10 @@ def look() -> tuple[list[Running], list[Running]]:
     for process in _processes():
         engine = _engine(process.argv)
         if engine is not None:
-            workers[process.pid] = Running(process, engine, procfs.environ(process.pid))
-            parents[process.pid] = _parent(process.pid)
+            parent = _parent(process.pid)
+            if parent is not None:  # a work horse that has just ended would look like a second worker
+                workers[process.pid] = Running(process, engine, procfs.environ(process.pid))
+                parents[process.pid] = parent
         elif _is_schedule(process.argv):
             schedules.append(Running(process, None, procfs.environ(process.pid)))
     return [w for pid, w in sorted(workers.items()) if parents[pid] not in workers], schedules
@@ -105,12 +107,13 @@ def _is_schedule(argv: tuple[str, ...]) -> bool:
     return "schedule" in after or ("worker" in after and "--schedule" in after)
 
 
-def _parent(pid: int) -> int:
+def _parent(pid: int) -> int | None:
+    """None: it has ended."""
     try:
         with open(f"/proc/{pid}/stat", "rb") as file:
             stat = file.read()
     except OSError:
-        return 0
+        return None
     return int(stat[stat.rindex(b")") + 1 :].split()[1])
 
 

@@ -23,7 +23,7 @@ from tests.support.command import CHECKOUT, Result
 
 SLOW = CHECKOUT / "tests" / "jobs" / "slow"
 URL_VARIABLE = "LOGROTOR_TEST_URL"
-PATIENCE = 60.0  # a bound for what should take a second, so that nothing hangs; no test measures it
+PATIENCE = 120.0  # a bound for what should take a second, so that nothing hangs; no test measures it
 
 CONFIG = """\
 state_dir = "state"
@@ -42,7 +42,7 @@ url = "{url}"
 host = "{host}"
 
 [queue.job]
-timeout = "3s"
+timeout = "20s"
 backoff = ["1s", "2s"]
 stuck_after = "2m"
 """
@@ -169,6 +169,20 @@ class Host:
         """Until the attempts have ended just so, in this order."""
         self.wait_for(lambda: len(self.endings()) >= len(endings) and "running" not in self.endings())
         assert self.endings() == list(endings), self.said()
+
+
+def worker_pids(host: Host) -> Sequence[int]:
+    """The processes of the engine that work for this host's configuration right now."""
+    found = []
+    for pid in filter(str.isdigit, os.listdir("/proc")):
+        try:
+            argv = Path(f"/proc/{pid}/cmdline").read_bytes()
+            environ = Path(f"/proc/{pid}/environ").read_bytes().split(b"\0")
+        except OSError:
+            continue
+        if b"logrotor.jobs.engines." in argv and b"LOGROTOR_CONFIG=" + os.fsencode(host.config) in environ:
+            found.append(int(pid))
+    return found
 
 
 def attempt_pids(host: Host) -> Sequence[int]:

@@ -184,11 +184,12 @@ stopwaitsecs = 1
 @pytest.mark.parametrize(
     ("keys", "word"),
     [
-        ("stopwaitsecs = 4", "stopwaitsecs is 4, and an attempt may take 4.5 s"),
-        ("", ""),
-        ("stopsignal = QUIT", "stopsignal is QUIT"),
-        ("stopasgroup = true", "TERM twice"),
-        ("autorestart = false", "stays away"),
+        ("stopwaitsecs = 29", "stopwaitsecs is 29, and an attempt may take 30 s"),
+        ("", "stopwaitsecs is 10, and an attempt may take 30 s"),
+        ("stopwaitsecs = 31", ""),
+        ("stopwaitsecs = 60\nstopsignal = QUIT", "stopsignal is QUIT"),
+        ("stopwaitsecs = 60\nstopasgroup = true", "TERM twice"),
+        ("stopwaitsecs = 60\nautorestart = false", "stays away"),
     ],
 )
 def test_a_supervisor_program_that_does_not_wait(host: Host, tmp_path: Path, keys: str, word: str) -> None:
@@ -209,7 +210,7 @@ UNIT = "[Service]\nExecStart=/opt/logrotor/bin/logrotor queue worker --schedule 
     [
         ("KillMode=mixed", []),
         ("KillMode=mixed\nTimeoutStopSec=1min 30s", []),
-        ("KillMode=mixed\nTimeoutStopSec=4", ["TimeoutStopSec is 4"]),
+        ("KillMode=mixed\nTimeoutStopSec=29", ["TimeoutStopSec is 29"]),
         ("TimeoutStopSec=infinity", ["SIGTERM twice"]),
         ("KillMode=mixed\nKillSignal=SIGINT", ["KillSignal is SIGINT"]),
     ],

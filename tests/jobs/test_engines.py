@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import time
 from dataclasses import replace
@@ -13,7 +14,7 @@ import pytest
 from logrotor.jobs import payload, scheduler
 from logrotor.jobs.dispatch import dispatch
 from logrotor.jobs.payload import Payload
-from tests.jobs.bench import Host, attempt_pids
+from tests.jobs.bench import Host, attempt_pids, worker_pids
 from tests.jobs.conftest import MakeHost
 
 ENGINES = ["huey", "procrastinate", "rq", "celery"]
@@ -112,7 +113,7 @@ def test_a_job_that_ignores_sigterm_is_ended(host: Host) -> None:
     """TERM, a grace, KILL: an attempt never outlives its timeout, and the lock is free afterwards."""
     host.grow()
     usual = host.config.read_text()
-    host.config.write_text(usual.replace('timeout = "3s"', 'timeout = "1s"\ntries = 2'))
+    host.config.write_text(usual.replace('timeout = "20s"', 'timeout = "1s"\ntries = 2'))
     host.slow.write_text("ignore")
     with host.working():
         host.dispatch()
@@ -141,6 +142,21 @@ def test_a_killed_worker_leaves_nothing_behind_and_the_next_tick_rotates(host: H
     assert host.rotations() == 1
     first = host.attempts()[0]
     assert first.ending in ("running", "lost") and first.job != job
+
+
+def test_a_killed_worker_takes_its_own_processes_with_it(host: Host) -> None:
+    """kill -9 of the one process that a manager knows: neither its attempt nor a process of the engine works on."""
+    host.grow()
+    host.slow.write_text("600")
+    worker = host.start()
+    try:
+        host.dispatch()
+        host.wait_for(lambda: attempt_pids(host))
+        os.kill(worker.pid, signal.SIGKILL)
+        worker.wait()
+        host.wait_for(lambda: not attempt_pids(host) and not worker_pids(host))
+    finally:
+        host.kill(worker)
 
 
 def test_a_graceful_stop_waits_for_the_job(host: Host) -> None:

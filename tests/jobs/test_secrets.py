@@ -53,7 +53,8 @@ def test_the_password_is_shown_nowhere(host: Host) -> None:
         said.append(_doctor(host))
     host.url = host.url.replace("127.0.0.1", "127.0.0.254").replace(PASSWORD, f"{PASSWORD}-wrong")
     for args in (("dispatch",), ("status",), ("failed",)):
-        said.append(host.queue(*args, check=1))
+        # celery keeps no failed jobs: the history tells of them, whatever became of the server.
+        said.append(host.queue(*args, check=0 if (host.engine_name, *args) == ("celery", "failed") else 1))
     said.append(_doctor(host))
     leaks = [f"{result.argv}\n{result}" for result in said if PASSWORD in result.stdout + result.stderr]
     assert leaks == []

@@ -320,7 +320,7 @@ def test_any_debris(part, tmp_path):
 @pytest.mark.long
 @pytest.mark.parametrize("part", range(8))
 def test_any_debris_at_length(part, tmp_path):
-    """20,000 more."""
+    """20,000 in all."""
     with interfere.memory_folder(lambda: tmp_path) as root:
-        ended = sweep(range(10_000 + part, 30_000, 8), root)
+        ended = sweep(range(10_000 + part, 28_500, 8), root)
     assert ended["ordered"] > 2000

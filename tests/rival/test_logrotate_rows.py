@@ -417,8 +417,8 @@ def test_6_logrotate_doubles_and_deletes_after_a_kill(logrotate: Logrotate, worl
 
 def test_6_logrotor_recovers_after_a_kill(logrotor: Logrotor, world: Path) -> None:
     """A sample (the full sweep is elsewhere): one ordinary run afterwards leaves what an undisturbed one leaves."""
-    harms = killed_everywhere(logrotor, world, sample=10)
-    assert len(harms) >= 8
+    harms = killed_everywhere(logrotor, world, sample=4)
+    assert len(harms) >= 3
     assert not any(harms.values()), harms
 
 

@@ -38,7 +38,8 @@ def agreement(site: Site) -> Iterator[Finding]:
     for worker in running.look()[0]:
         other = _site_of(worker)
         if other is None:
-            if worker.config is None:
+            # Another user's is another deployment: it could not even read this one's state directory.
+            if worker.config is None and worker.process.uid == os.geteuid():
                 yield _hidden(worker)
         elif other.queue == site.queue or _is_ours(worker, site):
             yield from _differences(site, worker, other)

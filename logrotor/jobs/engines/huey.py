@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import sqlite3
 import sys
 from collections.abc import Collection, Iterator
@@ -20,6 +21,7 @@ from huey.registry import Message
 from huey.serializer import Serializer
 
 from logrotor.disk import state
+from logrotor.disk.calls import die_with
 from logrotor.jobs.engine import KeptJob, QueueCount, QueueUnreachable, WorkerCommand
 from logrotor.jobs.payload import TASK, enqueued
 from logrotor.jobs.site import CONFIG_VARIABLE, Site, open_site
@@ -63,6 +65,8 @@ def __getattr__(name: str) -> Any:
     """``app``, for huey's consumer."""
     if name != "app":
         raise AttributeError(name)
+    # The process that does the jobs would outlive a killed consumer, and work on beside the next one.
+    os.register_at_fork(after_in_child=lambda: die_with(os.getppid(), signal.SIGKILL))
     return make(open_site(None, os.environ))
 
 

@@ -71,7 +71,8 @@ class RQ:
         argv = [sys.executable, "-P", "-m", "rq.cli", "worker", self._site.queue, "-c", f"{__name__}_settings"]
         argv += ["--connection-class", f"{__name__}_settings.Connection", "--worker-class", "rq.Worker"]
         argv += ["--queue-class", "rq.Queue", "--job-class", "rq.job.Job"]
-        argv += ["--path", os.devnull, "--serializer", "json", "--with-scheduler", "--results-ttl", "0", "--quiet"]
+        argv += ["--path", os.devnull, "--serializer", "rq.serializers.JSONSerializer", "--results-ttl", "0"]
+        argv += ["--with-scheduler", "--quiet"]
         argv += ["--disable-job-desc-logging", "--worker-ttl", "45", "--maintenance-interval", "30"]
         return WorkerCommand(argv=argv, variables={CONFIG_VARIABLE: self._site.file})
 
@@ -112,16 +113,17 @@ class RQ:
     def forget(self, queue: str, keys: Collection[str]) -> int:
         pending, scheduled, failed, _ = _keys(queue)
         with reaching(self._site):
-            wanted = dict.fromkeys(keys)
+            wanted = set(keys)
             # In the order of the list: LREM then finds each at its head, and 5,000 jobs take 5,000 steps.
-            waiting = [id for id in self._ids(queue)[0] if wanted.pop(id, self) is None]
+            waiting = [id for id in self._ids(queue)[0] if id in wanted]
+            others = wanted.difference(waiting)
             pipe = self._redis.pipeline(transaction=False)
             for id in waiting:
                 pipe.lrem(pending, 1, id)
             for registry in (scheduled, failed):
-                for id in wanted:
+                for id in others:
                     pipe.zrem(registry, id)
-            tried = (*waiting, *wanted, *wanted)
+            tried = (*waiting, *others, *others)
             gone = [id for id, number in zip(tried, pipe.execute(), strict=True) if number]
             if gone:  # a job that a worker has taken meanwhile keeps its data
                 self._redis.unlink(*map(Job.key_for, gone), *map(_result, gone))
