@@ -9,6 +9,8 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from logrotor import load_config, text
 from logrotor.errors import Refused
@@ -208,6 +210,13 @@ def test_markup_is_made_by_tags_only():
     assert tag("p", "<b>", [tag("b", "&"), None], title='"<') == '<p title="&quot;&lt;">&lt;b&gt;<b>&amp;</b></p>'
     assert tag("meta", http_equiv="x") == '<meta http-equiv="x">' and isinstance(tag("p"), Html)
     assert escaped("a\nb\udcff") == "a\\nb\\xff"
+
+
+@given(st.one_of(st.text(), st.binary().map(os.fsdecode)))
+def test_any_text_is_text(name: str):
+    """As an element and as an attribute it comes out as it is printed, in one element."""
+    (found,) = Markup(tag("p", name, title=name)).elements
+    assert found.text == found.attributes["title"] == text.printable(name) and tag("p", name).encode()
 
 
 def _luminance(colour: str) -> float:
