@@ -91,9 +91,10 @@ class Rotator:
     def _plan(self, known: Recollection | None, now: datetime, force: bool, only: Sequence[str]) -> Plan:
         from logrotor.model import LogMemory
 
-        survey = Surveyor(self._config, known.of if known else lambda _: LogMemory(), only).survey()
-        logs = plan_logs(survey.logs, now, force=force)
-        logs, notes = self._leave_to_supervisord(survey, logs, now, force)
+        with Surveyor(self._config, known.of if known else lambda _: LogMemory(), only) as surveyor:
+            survey = surveyor.survey()
+            logs = plan_logs(survey.logs, now, force=force)
+            logs, notes = self._leave_to_supervisord(survey, logs, now, force)
         return Plan(
             now=now,
             logs=logs,

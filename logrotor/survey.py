@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import os
 import re
+import stat
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from logrotor.decide.facts import Directory, Family, LogFacts
@@ -52,15 +53,12 @@ class _Claim:
     spec: LogSpec
     directory: Directory
     base: str
+    path: str
     literal: bool
-
-    @property
-    def path(self) -> str:
-        return os.path.join(self.directory.resolved or self.directory.path, self.base)
 
 
 class Surveyor:
-    """One survey of one configuration. Directories are looked at once each."""
+    """One survey of one configuration, used as a context manager. Directories are looked at once each."""
 
     def __init__(self, config: Config, remember: Remember, only: Sequence[str] = ()) -> None:
         self._config, self._remember, self._only = config, remember, tuple(only)
@@ -73,16 +71,22 @@ class Surveyor:
         self.found = Survey()
         self._dirs = Directories(self.found.directories)
 
+    def __enter__(self) -> Surveyor:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._dirs.__exit__()
+
     def survey(self) -> Survey:
+        """What there is. Who writes an archive is found out when it is asked, as long as the surveyor is open."""
         claims = self._selected(list(self._claims()))
-        places: dict[tuple[object, str], str] = {
-            (claim.directory.id or claim.path, claim.base): claim.path for claim in claims
-        }
-        with self._dirs:
-            for claim in claims:
-                facts = self._facts(claim, places)
-                if facts is not None:
-                    self.found.logs.append(facts)
+        places: dict[tuple[object, str], str] = {}
+        if any(spec.archive_dir is not None for spec in self._config.logs):
+            places = {(claim.directory.id or claim.path, claim.base): claim.path for claim in claims}
+        for claim in claims:
+            facts = self._facts(claim, places)
+            if facts is not None:
+                self.found.logs.append(facts)
         return self.found
 
     # ------------------------------------------------------------ claims
@@ -98,10 +102,11 @@ class Surveyor:
                 if directory.problem not in self.found.problems:
                     self.found.problems.append(directory.problem)
                 continue
+            excludes, place = selector.spec.exclude, os.path.join(directory.resolved or directory.path, "")
             for base in self._bases(selector, directory):
-                if discover.is_excluded(selector.spec, os.path.join(selector.directory, base)):
+                if excludes and discover.is_excluded(selector.spec, os.path.join(selector.directory, base)):
                     continue
-                claim = _Claim(selector.spec, directory, base, selector.name is not None)
+                claim = _Claim(selector.spec, directory, base, place + base, selector.name is not None)
                 key = (directory.id or directory.path, base)
                 if key not in claimed:
                     claimed[key] = selector.spec
@@ -114,11 +119,14 @@ class Surveyor:
         """Names of logs: those that are there, and those of which only archives or temps are left."""
         if selector.name is not None:
             return [selector.name]
-        families = {**self._archived(selector.spec, directory), **directory.families}
+        families: Mapping[str, Family] = directory.families
+        if archived := self._archived(selector.spec, directory):
+            families = {**archived, **families}
+        # The name of a live log that is there was taken for no archive: only of others it has to be asked.
         return sorted(
             base
             for base, family in families.items()
-            if selector.takes(base) and not is_ours(base) and not _is_directory(family)
+            if selector.takes(base) and not (_is_directory(family) if family.live is not None else is_ours(base))
         )
 
     def _note_archive_dirs(self, selectors: Iterable[discover.Selector]) -> None:
@@ -164,7 +172,7 @@ class Surveyor:
 
     def _facts(self, claim: _Claim, places: dict[tuple[object, str], str]) -> LogFacts | None:
         spec, directory = claim.spec, claim.directory
-        family = directory.families.get(claim.base, Family())
+        family = directory.families.get(claim.base) or Family()
         if self._is_none_of_ours(claim, family):
             return None
         memory = self._remember(claim.path)
@@ -172,8 +180,10 @@ class Surveyor:
         elsewhere = self._elsewhere(directory, archive_dir, memory)
         if self._is_missing(claim, family) and not any(claim.base in d.families for d in (directory, *elsewhere)):
             return None
-        archives = [a for d in (directory, *elsewhere) for a in _archives(d, claim.base)]
-        names = _names(claim.base, (directory, *elsewhere))
+        archives = family.archives
+        if elsewhere:
+            archives = [*archives, *(a for d in elsewhere for a in _archives(d, claim.base))]
+        names = _Names(claim.base, (directory, *elsewhere))
         return LogFacts(
             spec=spec,
             path=claim.path,
@@ -183,7 +193,7 @@ class Surveyor:
             elsewhere=elsewhere,
             archive_dir=archive_dir,
             memory=memory,
-            writers=self._writers(claim, family, archives, names),
+            writers=_Proofs(self, directory.resolved, family, archives, names),
             duplicates=_duplicates(archives, directory.resolved, names),
             birth=lambda: _birth(claim.path),
             literal=claim.literal,
@@ -193,7 +203,8 @@ class Surveyor:
 
     def _is_none_of_ours(self, claim: _Claim, family: Family) -> bool:
         """A link to /dev/stdout, as in many containers, is no file to rotate; a stranger's link is an error."""
-        if family.live is None or family.live.kind != "symlink" or family.live.stat.st_uid not in (0, os.geteuid()):
+        live = family.live
+        if live is None or not stat.S_ISLNK(live.stat.st_mode) or live.stat.st_uid not in (0, os.geteuid()):
             return False
         try:
             target = os.readlink(claim.path)
@@ -230,29 +241,16 @@ class Surveyor:
         return path, None
 
     def _elsewhere(self, beside: Directory, archive_dir: str | None, memory: LogMemory) -> tuple[Directory, ...]:
+        if not archive_dir and not memory.archive_dirs:
+            return ()
         paths = dict.fromkeys(([archive_dir] if archive_dir else []) + list(memory.archive_dirs))
         found = [self._look(path) for path in paths if path is not None]
         return tuple(d for d in found if not d.missing and (d.id is None or d.id != beside.id))
 
-    def _writers(
-        self, claim: _Claim, family: Family, archives: Iterable[Archive], names: Mapping[FileId, int]
-    ) -> Mapping[FileId, Writers]:
-        """Of the replacement and of each plain archive: everything that somebody could still write."""
-        wanted: list[tuple[str, Entry]] = [
-            (a.directory, a.entry) for a in archives if a.name.codec is Codec.NONE and a.entry.is_regular
-        ]
-        if family.replacement is not None and family.replacement.is_regular:
-            wanted.append((claim.directory.resolved, family.replacement))
-        found: dict[FileId, Writers] = {}
-        for directory, entry in wanted:
-            known = self._look(directory)
-            kind = known.file_system.type if known.file_system is not None else "unknown"
-            proven = self._prove(directory, entry, kind, names[entry.id])
-            if proven is not None:
-                found[entry.id] = proven
-        return found
-
-    def _prove(self, directory: str, entry: Entry, kind: str, names: int) -> Writers | None:
+    def prove(self, directory: str, entry: Entry, names: int) -> Writers | None:
+        """Who writes this file; None where it cannot be opened."""
+        known = self._look(directory)
+        kind = known.file_system.type if known.file_system is not None else "unknown"
         processes = self._look_at_processes() if entry.stat.st_uid != os.geteuid() else None
         try:
             with self._dirs.use(directory) as logdir:
@@ -316,23 +314,83 @@ def _archives(directory: Directory, base: str) -> list[Archive]:
     return family.archives if family is not None else []
 
 
-def _names(base: str, directories: Iterable[Directory]) -> Mapping[FileId, int]:
-    """How many names of ours each file has: two, where a crash came between a link and an unlink."""
-    found: Counter[FileId] = Counter()
-    for directory in directories:
-        family = directory.families.get(base, Family())
-        entries = [family.live, family.replacement, *family.temps, *(a.entry for a in family.archives)]
-        found.update(entry.id for entry in entries if entry is not None)
-    return found
+class _Proofs(Mapping[FileId, Writers]):
+    """Who writes the replacement and each plain archive of a log: everything that somebody could still write.
+
+    Each is proved when it is asked for: of most logs nobody asks, and a proof takes six system calls.
+    """
+
+    __slots__ = ("_archives", "_beside", "_family", "_found", "_names", "_surveyor")
+
+    def __init__(
+        self, surveyor: Surveyor, beside: str, family: Family, archives: Sequence[Archive], names: _Names
+    ) -> None:
+        self._surveyor, self._beside, self._family = surveyor, beside, family
+        self._archives, self._names = archives, names
+        self._found: dict[FileId, Writers | None] | None = None
+
+    def __getitem__(self, file: FileId) -> Writers:
+        if self._found is None:
+            self._found = {}
+        if file not in self._found:
+            self._found[file] = self._prove(file)
+        found = self._found[file]
+        if found is None:
+            raise KeyError(file)
+        return found
+
+    def __iter__(self) -> Iterator[FileId]:
+        return (file for file in dict.fromkeys(entry.id for _, entry in self._wanted()) if self.get(file) is not None)
+
+    def __len__(self) -> int:
+        return sum(1 for _ in self)
+
+    def _wanted(self) -> Iterator[tuple[str, Entry]]:
+        for archive in self._archives:
+            if archive.name.codec is Codec.NONE and archive.entry.is_regular:
+                yield archive.directory, archive.entry
+        if self._family.replacement is not None and self._family.replacement.is_regular:
+            yield self._beside, self._family.replacement
+
+    def _prove(self, file: FileId) -> Writers | None:
+        """A file with two names of ours is proved by the last of them that opens."""
+        found = None
+        for directory, entry in self._wanted():
+            if entry.id == file:
+                found = self._surveyor.prove(directory, entry, self._names.of(file)) or found
+        return found
 
 
-def _duplicates(archives: Iterable[Archive], beside: str, names: Mapping[FileId, int]) -> dict[str, str]:
+class _Names:
+    """How many names of ours each file of a log has: two, where a crash came between a link and an unlink."""
+
+    __slots__ = ("_base", "_directories", "_found")
+
+    def __init__(self, base: str, directories: tuple[Directory, ...]) -> None:
+        self._base, self._directories = base, directories
+        self._found: Counter[FileId] | None = None
+
+    def of(self, file: FileId) -> int:
+        if self._found is None:
+            self._found = Counter()
+            for directory in self._directories:
+                family = directory.families.get(self._base) or Family()
+                entries = [family.live, family.replacement, *family.temps, *(a.entry for a in family.archives)]
+                self._found.update(entry.id for entry in entries if entry is not None)
+        return self._found[file]
+
+
+def _duplicates(archives: Sequence[Archive], beside: str, names: _Names) -> dict[str, str]:
     """Archives whose finished form is published already: what a crash between the two steps leaves."""
-    known = [a for a in archives if a.entry.is_regular and a.entry.stat.st_nlink <= names[a.entry.id]]
+    if (
+        len({(a.directory, a.name.codec is Codec.NONE) for a in archives}) < 2
+    ):  # then none is another one's finished form
+        return {}
+    known = [a for a in archives if a.entry.is_regular and a.entry.stat.st_nlink <= names.of(a.entry.id)]
     found: dict[str, str] = {}
     for one in known if len(known) > 1 else ():
         for twin in known:
-            most = max(names[one.entry.id], names[twin.entry.id])
+            most = max(names.of(one.entry.id), names.of(twin.entry.id))
             if _could_be_twins(one, twin, beside) and snapshot.are_equal(one, twin, most):
                 found[one.path] = twin.path
                 break

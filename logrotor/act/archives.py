@@ -7,19 +7,18 @@ import os
 import threading
 import time
 from collections.abc import Callable, Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any
 
 from logrotor.act import hook, retire
-from logrotor.act.compress import compress
+from logrotor.act.compressing import Compressing
+from logrotor.act.endings import ArchiveStep, note_done, note_failure
 from logrotor.act.guard import guarded
 from logrotor.decide import proof
 from logrotor.disk import writers
 from logrotor.disk.directories import Directories
 from logrotor.disk.memory import Memory
-from logrotor.disk.snapshot import file_system, message
-from logrotor.errors import Busy, Interrupted, LogrotorError, Refused, Stale
+from logrotor.disk.snapshot import file_system
+from logrotor.errors import Busy, LogrotorError, Stale
 from logrotor.model import (
     Codec,
     Compress,
@@ -74,7 +73,7 @@ class Archives:
             finally:
                 os.close(fd)
 
-    def _why_not(self, log: LogPlan, step: Remove | Compress | RunHook, file: FileId) -> str | None:
+    def _why_not(self, log: LogPlan, step: ArchiveStep, file: FileId) -> str | None:
         """Why this plain archive has to wait."""
         if log.path in self.executor.results.unasked:
             return _UNASKED
@@ -109,7 +108,7 @@ class Archives:
         self.memory.forget_hooks(log.path, step.id.inode)
         return {"bytes": step.size, "why": step.reason}
 
-    def _wait_or_go(self, log: LogPlan, step: Remove | Compress | RunHook, file: FileId) -> None:
+    def _wait_or_go(self, log: LogPlan, step: ArchiveStep, file: FileId) -> None:
         why_not = self._why_not(log, step, file)
         if why_not is not None:
             raise Busy(why_not)
@@ -124,14 +123,8 @@ class Archives:
         self.memory.archives_in({(log.path, s.to_directory) for log, s in ready if s.to_directory != s.directory})
         for directory in {s.to_directory for _, s in ready if s.to_directory != s.directory}:
             self._make_archive_dir(directory)
-        if jobs <= 1 or len(ready) <= 1:
-            done = [self._compress(log, step, told) for log, step in ready]
-        else:
-            with ThreadPoolExecutor(min(jobs, len(ready)), thread_name_prefix="logrotor") as pool:
-                done = list(pool.map(lambda job: self._compress(job[0], job[1], told), ready))
-        for (log, step), is_done in zip(ready, done, strict=True):
-            if is_done:
-                self._keep_hooked(log, step)
+        for log, step in Compressing(self.dirs, self.executor, jobs, told.add).carry_out(ready):
+            self._keep_hooked(log, step)
 
     def _may_compress(self, log: LogPlan, step: Compress) -> bool:
         """Proved in one thread, before any is compressed."""
@@ -154,31 +147,6 @@ class Archives:
             self.dirs.make(directory)
         except (LogrotorError, OSError):
             return  # each archive that should go there says what is wrong
-
-    def _compress(self, log: LogPlan, step: Compress, told: _Progress) -> bool:
-        """In any thread. Returns whether it was carried out."""
-        if self.executor.stop():
-            return False
-        late = self.executor.deadline.why_not(step.size)
-        if late is not None:
-            self.executor.note(log, "compress", Status.DEFERRED, step.name, reason=late)
-            return False
-        made = False
-
-        def work() -> dict[str, Any]:
-            nonlocal made
-
-            def guard() -> AbstractContextManager[None]:
-                return guarded(self.dirs, log.path)
-
-            found = compress(self.dirs, step, guard, stop=self._no_time, progress=told.add)
-            made = True
-            record = {"source": step.id.inode, "inode": found.inode, "mtime_ns": found.mtime_ns, "lines": found.lines}
-            to = os.path.join(step.to_directory, step.to_name)
-            return {"to": to, "bytes": step.size, "bytes_out": found.size, **record}
-
-        self._guarded(log, "compress", step, work)
-        return made
 
     def _keep_hooked(self, log: LogPlan, step: Compress) -> None:
         """What on_archive has had is not handed to it again because a changed setting made a new file of it."""
@@ -209,28 +177,14 @@ class Archives:
 
     # ------------------------------------------------------------ how a step ends
 
-    def _guarded(
-        self, log: LogPlan, action: str, step: Remove | Compress | RunHook, work: Callable[[], dict[str, Any]]
-    ) -> bool:
+    def _guarded(self, log: LogPlan, action: str, step: ArchiveStep, work: Callable[[], dict[str, Any]]) -> bool:
         """False: nothing more is done to this log's archives."""
-        note, began = self.executor.note, time.monotonic()
+        began = time.monotonic()
         try:
             details = {**work(), "seconds": round(time.monotonic() - began, 3)}
-        except (Stale, FileNotFoundError) as error:  # what is gone is no longer what the plan saw
-            self.executor.note_stale(log, action, step.name, error)
-            return False
-        except (Busy, Interrupted) as error:
-            note(log, action, Status.DEFERRED, step.name, reason=str(error))
-            return True
-        except (Refused, LogrotorError, OSError) as error:
-            self.executor.results.broken.add(log.path)
-            where = os.path.join(step.directory, step.name)
-            note(
-                log, action, Status.FAILED, step.name, reason=message(error, where), errno=getattr(error, "errno", None)
-            )
-            return False
-        status = Status.SKIPPED if "skipped" in details else Status.DONE
-        note(log, action, status, step.name, reason=details.pop("skipped", ""), details=details)
+        except Exception as error:
+            return note_failure(self.executor, log, action, step, error)
+        note_done(self.executor, log, action, step, details)
         return True
 
 

@@ -5,8 +5,10 @@ from __future__ import annotations
 import errno
 import os
 from collections.abc import Callable
-from contextlib import AbstractContextManager
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass
+from typing import cast
 
 from logrotor.decide.naming import parse_archive, stamp_of, temp_name
 from logrotor.disk import codecs, files
@@ -15,6 +17,7 @@ from logrotor.disk.logdir import LogDir
 from logrotor.errors import Interrupted, Stale, VerifyFailed
 from logrotor.model import Codec, Compress
 
+_LARGE = 8 << 20  # bytes; below, a thread that verifies costs more than it gains
 Guard = Callable[[], AbstractContextManager[None]]
 Progress = Callable[[int], None]  # bytes read since the last call
 
@@ -29,27 +32,76 @@ class Made:
     lines: int | None  # of the original; None where its bytes were not read
 
 
-def compress(dirs: Directories, step: Compress, guard: Guard, *, stop: Callable[[], bool], progress: Progress) -> Made:
-    """Carry out one step. Raises Stale, Busy, Interrupted or OSError.
+class Rewriting:
+    """One archive on its way to its final form and place, in stages, so that several can share the waits for the disk.
 
-    ``guard`` keeps other runs away from the log while names change, not while bytes are compressed.
+    In this order: ``fill``, ``sync``, ``publish``, ``settle`` and ``remove``; ``close`` in any case. Each raises Stale,
+    Busy, Interrupted, VerifyFailed or OSError. ``guard`` keeps other runs away from the log while names change, that is
+    from ``publish`` to ``close``, not while bytes are compressed.
 
     killed before ...   | directory shows                       | next plan
     publish             | .app.log.1.zst.tmp                    | drop it, compress anew
     remove the original | app.log.1.zst, and app.log.1 as well  | equal: the plain one goes
     """
-    with dirs.use(step.directory) as source, dirs.use(step.to_directory) as target:
-        _check_date(source, step)
+
+    def __init__(self, dirs: Directories, step: Compress, guard: Guard) -> None:
+        self.step, self.made = step, cast("Made | None", None)  # made: there is nothing more to do
+        self._dirs, self._guard = dirs, guard
+        self._opened = ExitStack()
+        self._temp: str | None = None  # until it is published
+        self._size, self._lines = 0, 0
+
+    def fill(self, stop: Callable[[], bool], progress: Progress, threads: int = 1) -> None:
+        """Make the archive as a temp, and compare it. Where a new name is enough, that is all."""
+        step, use = self.step, self._opened.enter_context
+        self.source, self.target = use(self._dirs.use(step.directory)), use(self._dirs.use(step.to_directory))
+        _check_date(self.source, step)
         if step.codec is Codec.NONE:
-            with guard():
-                status = source.expect(step.name, step.id).stat
-                if _renamed(source, target, step):
-                    return Made(step.size, step.id.inode, status.st_mtime_ns, None)
-        fd = source.open_file(step.name, step.id)
-        try:
-            return _rewritten(source, target, step, fd, guard, stop, progress)
-        finally:
-            os.close(fd)
+            with self._guard():
+                status = self.source.expect(step.name, step.id).stat
+                if _renamed(self.source, self.target, step):
+                    self.made = Made(step.size, step.id.inode, status.st_mtime_ns, None)
+                    return
+        self._fd = self.source.open_file(step.name, step.id)
+        self._opened.callback(os.close, self._fd)
+        temp = temp_name(step.to_name)
+        self._out = self.target.create_temp(temp)
+        self._opened.callback(os.close, self._out)
+        self._temp = temp
+        self._size, self._lines = _filled_and_verified(self._fd, self._out, step, stop, progress, threads)
+        _dress(self.source, self.target, self._fd, self._out)
+
+    def sync(self) -> None:
+        """Make its bytes durable. In any thread."""
+        files.sync_and_close_check(self._out)
+
+    def publish(self) -> None:
+        """Give it its name, if the original still is what the plan saw."""
+        assert self._temp is not None
+        self._opened.enter_context(self._guard())
+        self.source.expect(self.step.name, self.step.id)
+        _publish(self.target, self._temp, self.step.to_name)
+        self._temp = None
+        _check_original(self.source, self.target, self.step, self._out)
+
+    def settle(self) -> None:
+        """Make its name durable, and that of every other archive that was published in this directory."""
+        # fsync before unlink: ext4 and XFS may commit the unlink first (a power cut left a 0-byte archive alone).
+        self.target.sync()
+
+    def remove(self) -> None:
+        """Remove the original: its archive is verified and durable."""
+        self.source.remove(self.step.name, self.step.id)
+        status = os.fstat(self._out)
+        lines = self._lines if self.step.plain else None
+        self.made = Made(self._size, status.st_ino, status.st_mtime_ns, lines)
+
+    def close(self) -> None:
+        """Let go of everything; a temp that was not published goes."""
+        with self._opened:
+            if self._temp is not None:
+                self.target.clear_away(self._temp, self._out)
+                self._temp = None
 
 
 def _check_date(source: LogDir, step: Compress) -> None:
@@ -72,45 +124,37 @@ def _renamed(source: LogDir, target: LogDir, step: Compress) -> bool:
     return True
 
 
-def _rewritten(
-    source: LogDir,
-    target: LogDir,
-    step: Compress,
+def _filled_and_verified(
+    fd: int, out: int, step: Compress, stop: Callable[[], bool], progress: Progress, threads: int
+) -> tuple[int, int]:
+    """Fill the archive and read it back; a large one while it grows. Returns the bytes written and the lines read."""
+    if step.size < _LARGE:
+        found = _fill(fd, out, step, stop, progress)
+        _verify(fd, out, step, stop)
+        return found
+    growing = codecs.Growing()
+    with ThreadPoolExecutor(1, thread_name_prefix="logrotor-verify") as pool:
+        verified = pool.submit(_verify, fd, out, step, stop, growing)
+        try:
+            found = _fill(fd, out, step, stop, progress, threads, growing)
+        finally:
+            growing.end()
+    verified.result()
+    return found
+
+
+def _fill(
     fd: int,
-    guard: Guard,
+    out: int,
+    step: Compress,
     stop: Callable[[], bool],
     progress: Progress,
-) -> Made:
-    temp = temp_name(step.to_name)
-    out = target.create_temp(temp)
-    published = False
-    try:
-        size, lines = _fill(fd, out, step, stop, progress)
-        _dress(source, target, fd, out)
-        files.sync_and_close_check(out)
-        _verify(fd, out, step, stop)
-        with guard():
-            source.expect(step.name, step.id)
-            _publish(target, temp, step.to_name)
-            published = True
-            _check_original(source, target, step, out)
-            target.sync()
-            # fsync before unlink: ext4 and XFS may commit the unlink first (a power cut left a 0-byte archive alone).
-            source.remove(step.name, step.id)
-        status = os.fstat(out)
-        return Made(size, status.st_ino, status.st_mtime_ns, lines if step.plain else None)
-    except BaseException:
-        if not published:
-            target.clear_away(temp, out)
-        raise
-    finally:
-        os.close(out)
-
-
-def _fill(fd: int, out: int, step: Compress, stop: Callable[[], bool], progress: Progress) -> tuple[int, int]:
+    threads: int = 1,
+    growing: codecs.Growing | None = None,
+) -> tuple[int, int]:
     """Stream the original through the codec; returns the bytes written and the lines read."""
     size = os.fstat(fd).st_size
-    machine = codecs.compressor(step.codec, step.level, size)
+    machine = codecs.compressor(step.codec, step.level, size, threads)
     done = written = lines = 0
     for data in codecs.read(fd):
         if stop():
@@ -118,16 +162,18 @@ def _fill(fd: int, out: int, step: Compress, stop: Callable[[], bool], progress:
         done += len(data)
         if done > size:
             break
+        written += _write(out, machine.compress(data), growing)
         lines += data.count(b"\n")
-        written += _write(out, machine.compress(data))
         progress(len(data))
     if done != size or os.fstat(fd).st_size != size:
         raise Stale(f"{step.name}: grew while it was compressed")
-    return written + _write(out, machine.flush()), lines
+    return written + _write(out, machine.flush(), growing), lines
 
 
-def _write(out: int, data: bytes) -> int:
+def _write(out: int, data: bytes, growing: codecs.Growing | None) -> int:
     files.write_all(out, data)
+    if growing is not None:
+        growing.add(len(data))
     return len(data)
 
 
@@ -138,9 +184,10 @@ def _dress(source: LogDir, target: LogDir, fd: int, out: int) -> None:
     files.set_times(out, status)
 
 
-def _verify(fd: int, out: int, step: Compress, stop: Callable[[], bool]) -> None:
+def _verify(fd: int, out: int, step: Compress, stop: Callable[[], bool], growing: codecs.Growing | None = None) -> None:
+    """Read the archive back and compare it with the original."""
     try:
-        same = codecs.same_content((fd, Codec.NONE), (out, step.codec), stop=stop)
+        same = codecs.same_content((fd, Codec.NONE), (out, step.codec), stop=stop, growing=growing)
     except ValueError as error:
         raise VerifyFailed(f"{step.to_name}: {error}; the original stays") from None
     if not same:

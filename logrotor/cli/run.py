@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import gc
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -116,7 +118,8 @@ def _carry_out(
         become(config)
         try:
             rotator = Rotator(config, on_event=printer, on_progress=progress if has_bar else None, stop=stop)
-            report = rotator.run(force=force, only=selection(config, only), time_limit=time_limit)
+            with _no_search_for_garbage():
+                report = rotator.run(force=force, only=selection(config, only), time_limit=time_limit)
         except (KeyboardInterrupt, Interrupted, Locked):
             if not stop():  # a lock that we were told to stop waiting for is no failure to get it
                 raise
@@ -130,6 +133,16 @@ def _carry_out(
     elif sums_up:
         streams.write_json(_summary(report))
     return code
+
+
+@contextmanager
+def _no_search_for_garbage() -> Iterator[None]:
+    """A run keeps what it makes: to search it for garbage took half of an idle pass over 10,000 logs."""
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.enable()
 
 
 def _tell_others(config: Config, report: Report, printer: EventPrinter) -> None:

@@ -25,7 +25,7 @@ _STAMP = "%Y%m%dT%H%M%SZ"
 _FIRST = datetime(1000, 1, 1, tzinfo=UTC).timestamp()
 _LAST = datetime(9999, 12, 31, 23, 59, 59, tzinfo=UTC).timestamp()
 _ARCHIVE = re.compile(
-    r"(?P<base>.+?)"
+    r"(?P<base>.+)"
     r"(?:\.(?P<slot>[1-9][0-9]{0,8})|-(?P<stamp>[0-9]{8}T[0-9]{6}Z)(?:-(?P<copy>[1-9][0-9]{0,8}))?)"
     r"(?P<suffix>\.gz|\.bz2|\.xz|\.zst)?",
     re.DOTALL,
@@ -33,13 +33,14 @@ _ARCHIVE = re.compile(
 # A file that we create under its final name has this mode until it is what it shall be: an empty one of it keeps
 # the name of an archive free, and a log of it still lacks its mode. The sticky bit means nothing on a file.
 UNFINISHED_MODE = 0o1600
+_LAST_CHARACTERS = frozenset("0123456789Zz2t")  # of a slot, a stamp, a copy, .gz .bz2 .xz .zst
 _NAME_MAX = 255  # bytes; every file system that we know
 _LONGEST = {Naming.NUMBERED: "..999999999.zst.tmp", Naming.DATED: ".-20261121T070000Z-999999999.zst.tmp"}
 
 
 def parse_archive(name: str) -> ArchiveName | None:
     """Take an archive's name apart; None if it is not of our grammar (an impossible date is not)."""
-    match = _ARCHIVE.fullmatch(name)
+    match = _ARCHIVE.fullmatch(name) if name[-1:] in _LAST_CHARACTERS else None
     if match is None:
         return None
     base, slot, stamp, copy, suffix = match.group("base", "slot", "stamp", "copy", "suffix")

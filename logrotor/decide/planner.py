@@ -7,12 +7,12 @@ from collections.abc import Iterable
 from datetime import datetime
 from typing import Any
 
-from logrotor.decide import proof, retention
+from logrotor.decide import idle, proof, retention
 from logrotor.decide.draft import Draft
 from logrotor.decide.due import is_due, last_rotation
 from logrotor.decide.facts import LogFacts
 from logrotor.decide.finish import finish
-from logrotor.decide.recovery import Recovery, recover, renamed_entry
+from logrotor.decide.recovery import recover, renamed_entry
 from logrotor.decide.refusal import refusal
 from logrotor.decide.slots import make_way, moved, newest_first, time_of
 from logrotor.model import (
@@ -34,9 +34,17 @@ from logrotor.model import (
 
 def plan_logs(known: Iterable[LogFacts], now: datetime, *, force: bool = False) -> tuple[LogPlan, ...]:
     """The plans of all logs, in the given order. One that must not be touched gets a plan with ``refused``."""
-    found: list[LogPlan | Draft] = [_draft(facts, now, force) for facts in known]
+    found = [_at_a_glance(facts, now, force) or _draft(facts, now, force) for facts in known]
     _keep_free([draft for draft in found if isinstance(draft, Draft)])
     return tuple(_finished(draft) if isinstance(draft, Draft) else draft for draft in found)
+
+
+def _at_a_glance(facts: LogFacts, now: datetime, force: bool) -> LogPlan | None:
+    kept = idle.kept(facts, now)
+    if kept is None:
+        return None
+    due = _due(facts, facts.family.archives, now, force)
+    return _shown(facts, due, kept=kept) if isinstance(due, NotDue) else None
 
 
 def _draft(facts: LogFacts, now: datetime, force: bool) -> Draft | LogPlan:
@@ -44,7 +52,10 @@ def _draft(facts: LogFacts, now: datetime, force: bool) -> Draft | LogPlan:
     if refused is not None:
         return _shown(facts, NotDue("refused"), refused=refused)
     recovery = recover(facts)
-    due = _due(facts, recovery, now, force)
+    if recovery.took:
+        due: Due | NotDue = NotDue("an interrupted rotation is finished first")
+    else:
+        due = _due(facts, recovery.archives, now, force)
     draft = Draft(facts, now, due, recovery, newest_first(recovery.archives))
     _take(draft)
     _create_missing(draft)
@@ -62,9 +73,7 @@ def _finished(draft: Draft) -> LogPlan:
 # ---------------------------------------------------------------- take
 
 
-def _due(facts: LogFacts, recovery: Recovery, now: datetime, force: bool) -> Due | NotDue:
-    if recovery.took:
-        return NotDue("an interrupted rotation is finished first")
+def _due(facts: LogFacts, archives: Iterable[Archive], now: datetime, force: bool) -> Due | NotDue:
     live = facts.family.live
     if live is not None and facts.spec.method is Method.COPYTRUNCATE and not _can_cut(facts):
         return NotDue("within one block of the file system: nothing to cut off")
@@ -73,7 +82,7 @@ def _due(facts: LogFacts, recovery: Recovery, now: datetime, force: bool) -> Due
         remembered = facts.memory.last_rotation
         guesses = [remembered, facts.birth()]
         if remembered is None:
-            guesses += [time_of(archive) for archive in recovery.archives]
+            guesses += [time_of(archive) for archive in archives]
         return last_rotation(guesses, now)
 
     return is_due(facts.spec, live, now, last=last, force=force)

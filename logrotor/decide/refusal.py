@@ -8,7 +8,7 @@ from logrotor.decide.facts import Family, LogFacts
 from logrotor.decide.naming import is_ours, longest_base, parse_archive
 from logrotor.model import Entry
 
-_HIGHEST_SLOT = 999_000_000  # of nine digits; nobody rotates that often
+HIGHEST_SLOT = 999_000_000  # of nine digits; nobody rotates that often
 
 
 def refusal(facts: LogFacts) -> str | None:
@@ -51,7 +51,7 @@ def _odd_member(facts: LogFacts) -> str | None:
         if not entry.is_regular:
             return f"{where}: is a {entry.kind} with the name of an archive or temp of ours; move it away"
         name = parse_archive(entry.name)
-        if name is not None and (name.slot or 0) > _HIGHEST_SLOT:
+        if name is not None and (name.slot or 0) > HIGHEST_SLOT:
             return f"{where}: leaves no higher slot for the archives to move to; rename or remove it"
         if entry.stat.st_nlink > names[entry.id]:
             return f"{where}: has a hard link elsewhere, so it may be somebody else's file; remove the other name"

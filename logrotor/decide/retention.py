@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 from logrotor.model import LogSpec
 
@@ -41,10 +42,15 @@ def _reason(spec: LogSpec, index: int, generation: Generation, total: int) -> st
 
 def why_kept(spec: LogSpec, index: int) -> str:
     """Why a generation stays: which limits it is within."""
+    return _within(spec.backup_count, spec.max_age, spec.max_total_size, index)
+
+
+@lru_cache(maxsize=256)
+def _within(backup_count: int | None, max_age: float | None, max_total_size: int | None, index: int) -> str:
     limits = [
-        f"{index + 1} of backup_count = {spec.backup_count}" if spec.backup_count is not None else "",
-        f"within max_age = {duration(spec.max_age)}" if spec.max_age is not None else "",
-        "within max_total_size" if spec.max_total_size is not None else "",
+        f"{index + 1} of backup_count = {backup_count}" if backup_count is not None else "",
+        f"within max_age = {duration(max_age)}" if max_age is not None else "",
+        "within max_total_size" if max_total_size is not None else "",
     ]
     return ", ".join(filter(None, limits)) or "no count, age or size limit: everything is kept"
 

@@ -6,8 +6,9 @@ The one module that changes when the standard library's ``compression.zstd`` (Py
 from __future__ import annotations
 
 import os
+import threading
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any, Protocol
 
 from logrotor.errors import Interrupted
@@ -25,13 +26,19 @@ class Compressor(Protocol):
     def flush(self) -> bytes: ...
 
 
-def compressor(codec: Codec, level: int | None, size: int) -> Compressor:
-    """A stream compressor; ``size``: the bytes that will come (zstd writes it into the frame, with a checksum)."""
+def compressor(codec: Codec, level: int | None, size: int, threads: int = 1) -> Compressor:
+    """A stream compressor; ``size``: the bytes that will come (zstd writes it into the frame, with a checksum).
+
+    ``threads``: how many processors zstd may use; the others know only one.
+    """
     if codec is Codec.ZSTD:
         import zstandard
 
         made: Compressor = zstandard.ZstdCompressor(
-            level=3 if level is None else level, write_checksum=True, write_content_size=True
+            level=3 if level is None else level,
+            write_checksum=True,
+            write_content_size=True,
+            threads=threads if threads > 1 else 0,
         ).compressobj(size=size)
         return made
     if codec is Codec.GZIP:
@@ -59,20 +66,47 @@ class _Plain:
         return b""
 
 
-def read(fd: int, chunk: int = CHUNK) -> Iterator[bytes]:
+class Growing:
+    """How much of a file is written, told by its writer to a reader in another thread."""
+
+    def __init__(self) -> None:
+        self._size, self._ended = 0, False
+        self._changed = threading.Condition()
+
+    def add(self, count: int) -> None:
+        with self._changed:
+            self._size += count
+            self._changed.notify_all()
+
+    def end(self) -> None:
+        with self._changed:
+            self._ended = True
+            self._changed.notify_all()
+
+    def beyond(self, offset: int) -> int:
+        """How many bytes can be read from ``offset`` on; waits for the first one, and 0 is the end."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._size > offset or self._ended)
+            return self._size - offset
+
+
+def read(fd: int, chunk: int = CHUNK, growing: Growing | None = None) -> Iterator[bytes]:
     """The bytes of an open file from its start, whatever its offset is (pread)."""
     offset = 0
-    while data := os.pread(fd, chunk, offset):
+    while data := os.pread(fd, chunk if growing is None else min(chunk, growing.beyond(offset)), offset):
         yield data
         offset += len(data)
 
 
-def decompressed(fd: int, codec: Codec) -> Iterator[bytes]:
-    """The contents of an archive, checksums verified. Raises ValueError if it is damaged or cut short."""
+def decompressed(fd: int, codec: Codec, growing: Growing | None = None) -> Iterator[bytes]:
+    """The contents of an archive, checksums verified. Raises ValueError if it is damaged or cut short.
+
+    ``growing``: it is still being written, and read as far as it says.
+    """
     if codec is Codec.NONE:
-        return read(fd)
+        return read(fd, CHUNK, growing)
     makers = {Codec.ZSTD: _unzstd, Codec.GZIP: _gunzip, Codec.BZIP2: _bunzip, Codec.XZ: _unxz}
-    return _members(fd, makers[codec])
+    return _members(read(fd, _SIP, growing), makers[codec])
 
 
 def _unzstd() -> Any:
@@ -101,11 +135,11 @@ def _unxz() -> Any:
     return lzma.LZMADecompressor()
 
 
-def _members(fd: int, make: Callable[[], Any]) -> Iterator[bytes]:
+def _members(pieces: Iterable[bytes], make: Callable[[], Any]) -> Iterator[bytes]:
     """One member after the other, each to its end."""
     current, fed = make(), False
     try:
-        for data in read(fd, _SIP):
+        for data in pieces:
             while data:
                 plain = current.decompress(data)
                 fed = True
@@ -120,18 +154,30 @@ def _members(fd: int, make: Callable[[], Any]) -> Iterator[bytes]:
         raise ValueError("archive cut short")
 
 
-def same_content(one: tuple[int, Codec], other: tuple[int, Codec], *, stop: Callable[[], bool] = lambda: False) -> bool:
-    """Do two open archives hold the same bytes? Compared as streams, in constant memory. Raises Interrupted."""
-    first, second = decompressed(*one), decompressed(*other)
-    left = right = memoryview(b"")
+def same_content(
+    one: tuple[int, Codec],
+    other: tuple[int, Codec],
+    *,
+    stop: Callable[[], bool] = lambda: False,
+    growing: Growing | None = None,
+) -> bool:
+    """Do two open archives hold the same bytes? Compared as streams, in constant memory. Raises Interrupted.
+
+    ``growing``: the other one is still being written.
+    """
+    first, second = decompressed(*one), decompressed(*other, growing)
+    left = right = b""
+    at = there = 0  # what is compared of each
     while True:
         if stop():
             raise Interrupted("stopped while an archive was compared")
-        left = left or memoryview(next(first, b""))
-        right = right or memoryview(next(second, b""))
-        length = min(len(left), len(right))
+        if at == len(left):
+            left, at = next(first, b""), 0
+        if there == len(right):
+            right, there = next(second, b""), 0
+        length = min(len(left) - at, len(right) - there)
         if length == 0:
             return not left and not right
-        if left[:length] != right[:length]:
+        if left[at : at + length] != right[there : there + length]:
             return False
-        left, right = left[length:], right[length:]
+        at, there = at + length, there + length

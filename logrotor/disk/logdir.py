@@ -70,8 +70,10 @@ class LogDir:
         """Every entry but ``.`` and ``..``, with its lstat; one that vanishes meanwhile is left out."""
         with os.scandir(self.fd) as found:
             for item in found:
-                with contextlib.suppress(FileNotFoundError):
+                try:
                     yield Entry(item.name, item.stat(follow_symlinks=False))
+                except FileNotFoundError:
+                    continue
 
     def stat(self, name: str) -> Entry | None:
         try:

@@ -17,6 +17,17 @@ class FileId(NamedTuple):
     inode: int
 
 
+_KINDS = {
+    stat_module.S_IFREG: "regular file",
+    stat_module.S_IFDIR: "directory",
+    stat_module.S_IFLNK: "symlink",
+    stat_module.S_IFIFO: "FIFO",
+    stat_module.S_IFSOCK: "socket",
+    stat_module.S_IFCHR: "character device",
+    stat_module.S_IFBLK: "block device",
+}
+
+
 @dataclass(frozen=True, slots=True)
 class Entry:
     """A directory entry with its ``lstat``."""
@@ -52,16 +63,7 @@ class Entry:
     @property
     def kind(self) -> str:
         """The kind of file in words, for messages."""
-        names = {
-            stat_module.S_IFREG: "regular file",
-            stat_module.S_IFDIR: "directory",
-            stat_module.S_IFLNK: "symlink",
-            stat_module.S_IFIFO: "FIFO",
-            stat_module.S_IFSOCK: "socket",
-            stat_module.S_IFCHR: "character device",
-            stat_module.S_IFBLK: "block device",
-        }
-        return names.get(stat_module.S_IFMT(self.stat.st_mode), "unknown kind of file")
+        return _KINDS.get(stat_module.S_IFMT(self.stat.st_mode), "unknown kind of file")
 
 
 @dataclass(frozen=True, slots=True)

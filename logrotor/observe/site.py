@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from datetime import datetime
 from functools import cached_property
 
@@ -47,7 +48,10 @@ class Site:
 
     @cached_property
     def survey(self) -> Survey:
-        return Surveyor(self.config, self.memory.of).survey()
+        with Surveyor(self.config, self.memory.of) as surveyor:
+            found = surveyor.survey()
+            found.logs = [replace(facts, writers=dict(facts.writers)) for facts in found.logs]  # proved now, or never
+        return found
 
     @cached_property
     def plans(self) -> dict[str, LogPlan]:

@@ -55,29 +55,35 @@ MUTANTS = (
     Mutant(
         "the archive is not synced",
         "logrotor/act/compress.py",
-        (("files.sync_and_close_check(out)\n", "pass\n"),),
+        (("files.sync_and_close_check(self._out)\n", "pass\n"),),
         ORDER + "test_the_original_goes_last[zstd]",
     ),
     Mutant(
         "the directory is not synced before the original goes",
         "logrotor/act/compress.py",
-        (("target.sync()\n", "pass\n"),),
+        (("self.target.sync()\n", "pass\n"),),
         ORDER + "test_the_archive_directory_is_durable_before_the_original_goes",
     ),
     Mutant(
         "the original goes before its archive has a name",
         "logrotor/act/compress.py",
         (
-            ("_publish(target, temp, step.to_name)\n", "source.remove(step.name, step.id)\n"),
-            ("_check_original(source, target, step, out)\n", "_publish(target, temp, step.to_name)\n"),
-            ("source.remove(step.name, step.id)\n", "pass\n"),
+            (
+                "_publish(self.target, self._temp, self.step.to_name)\n",
+                "self.source.remove(self.step.name, self.step.id)\n",
+            ),
+            (
+                "_check_original(self.source, self.target, self.step, self._out)\n",
+                "_publish(self.target, temp_name(self.step.to_name), self.step.to_name)\n",
+            ),
+            ("        self.source.remove(self.step.name, self.step.id)\n        status", "        status"),
         ),
         ORDER + "test_the_original_goes_last[gzip]",
     ),
     Mutant(
         "the archive is not verified",
         "logrotor/act/compress.py",
-        (("_verify(fd, out, step, stop)\n", "pass\n"),),
+        (("        _verify(fd, out, step, stop)\n", ""),),
         ORDER + "test_an_archive_that_does_not_hold_the_bytes_is_not_published",
     ),
     Mutant(

@@ -9,10 +9,10 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, event, given, settings
 from hypothesis import strategies as st
 
-from logrotor.decide import proof
+from logrotor.decide import idle, proof
 from logrotor.decide.facts import LogFacts
 from logrotor.decide.naming import parse_archive, parse_replacement, parse_temp, stamp_of
 from logrotor.decide.planner import plan_logs
@@ -545,6 +545,50 @@ def test_a_plan_loses_and_overwrites_nothing(paper: Paper, rule: Any, place: str
     if not found.retire:
         assert paper.generations() == before
     assert not [name for _, name in paper.files if name.startswith(".")], "no temp is left"
+
+
+@settings(max_examples=400, deadline=None, suppress_health_check=list(HealthCheck))
+@given(papers(), RULES, st.sampled_from([None, None, STORE]), st.sampled_from([0, 0, 1, 3]), st.data())
+def test_a_glance_tells_what_a_closer_look_tells(
+    paper: Paper, rule: Any, place: str | None, carried_out: int, data: st.DataObject
+) -> None:
+    """Most idle logs are planned by a shortcut: its answer is the planner's own, whatever lies there."""
+    for _ in range(carried_out):
+        paper.carry_out(plan(paper.facts(rule=rule, archive_dir=place)))
+    reopen = data.draw(st.sampled_from([None, "workers"]))
+    rule = replace(rule, reopen=reopen, method=data.draw(st.sampled_from(list(Method))), accept_loss=True)
+    writers = {name: data.draw(st.sampled_from([Nobody("lease"), Written("lease"), Unknown("?")]))
+               for _, name in paper.files if rule.reopen or data.draw(st.booleans())}  # fmt: skip
+    known = paper.facts(rule=rule, archive_dir=place, writers=writers)
+    if data.draw(st.booleans()):
+        known = replace(known, elsewhere=())
+    found = plan(known)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("logrotor.decide.idle.kept", lambda *_: None)
+        assert plan(known) == found
+    if carried_out == 3 and place is None and found.is_idle:
+        event("all is settled: at a glance" if idle.kept(known, NOW) is not None else "all is settled: a closer look")
+
+
+@pytest.mark.parametrize(
+    ("change", "glance"),
+    [
+        ({}, True),
+        ({"compress": Codec.NONE}, True),
+        ({"backup_count": 1}, False),
+        ({"max_age": 9 * DAY}, True),
+        ({"max_age": DAY / 2}, False),
+        ({"max_total_size": 150}, False),
+        ({"naming": Naming.DATED}, False),
+        ({"on_archive": ("true",)}, False),
+        ({"keep_free": FreeSpace(percent=1.0)}, False),
+        ({"reopen": "workers"}, True),
+    ],
+)
+def test_a_glance_is_enough_for_a_log_within_its_limits(change: dict[str, Any], glance: bool) -> None:
+    """The shortcut is taken where it shall be, and only there."""
+    known = facts(entry("app.log"), entry("app.log.1.zst"), entry("app.log.2.zst"), rule=spec(**change))
+    assert (idle.kept(known, NOW) is not None) == glance
 
 
 @settings(max_examples=200, deadline=None, suppress_health_check=list(HealthCheck))
