@@ -367,6 +367,8 @@ def test_what_is_no_page_is_not_replaced(here, logrotor):
     assert log.read_bytes() == data and link.is_symlink() and fifo.is_fifo()
     (here.folder / "empty.html").touch()
     logrotor("page", "-o", here.folder / "empty.html", code=0)
+    (here.folder / "second.html").symlink_to("empty.html")
+    assert "is no regular file" in logrotor("page", "-o", here.folder / "second.html", code=1).err
     with pytest.raises(Refused):
         earlier(str(log), EPOCH)
 
