@@ -104,7 +104,7 @@ _NARROW = """
   td::before { content: attr(data-label); color: var(--soft); font-size: 13px; line-height: 23px; }
   td.lead { display: block; padding-bottom: 4px; } td.lead::before { content: none; }
   td:has(.nothing) { display: none; }
-  .spark { width: 100%; } .wide { min-width: 0; } td.right { white-space: normal; }
+  .spark { width: 100%; max-width: 320px; } .wide { min-width: 0; } td.right { white-space: normal; }
 }
 @media (max-width: 379px) { .number { white-space: normal; } }
 @media print { body { background: none; } section, .tile { break-inside: avoid; } }
