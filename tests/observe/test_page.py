@@ -9,6 +9,8 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from logrotor import load_config, text
 from logrotor.errors import Refused
@@ -210,6 +212,13 @@ def test_markup_is_made_by_tags_only():
     assert escaped("a\nb\udcff") == "a\\nb\\xff"
 
 
+@given(st.one_of(st.text(), st.binary().map(os.fsdecode)))
+def test_any_text_is_text(name: str):
+    """As an element and as an attribute it comes out as it is printed, in one element."""
+    (found,) = Markup(tag("p", name, title=name)).elements
+    assert found.text == found.attributes["title"] == text.printable(name) and tag("p", name).encode()
+
+
 def _luminance(colour: str) -> float:
     parts = [int(colour[place : place + 2], 16) / 255 for place in (1, 3, 5)]
     red, green, blue = (part / 12.92 if part <= 0.03928 else ((part + 0.055) / 1.055) ** 2.4 for part in parts)
@@ -358,6 +367,8 @@ def test_what_is_no_page_is_not_replaced(here, logrotor):
     assert log.read_bytes() == data and link.is_symlink() and fifo.is_fifo()
     (here.folder / "empty.html").touch()
     logrotor("page", "-o", here.folder / "empty.html", code=0)
+    (here.folder / "second.html").symlink_to("empty.html")
+    assert "is no regular file" in logrotor("page", "-o", here.folder / "second.html", code=1).err
     with pytest.raises(Refused):
         earlier(str(log), EPOCH)
 
