@@ -199,7 +199,7 @@ def _payload(job: Job) -> str:
     """The payload's text; nothing if somebody else has put the job there in a form of his own."""
     try:
         return str(job.args[0])
-    except (DeserializationError, LookupError, TypeError, ValueError):
+    except (DeserializationError, LookupError, TypeError, ValueError, RecursionError):
         return ""
 
 
