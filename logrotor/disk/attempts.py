@@ -68,10 +68,12 @@ class Attempts:
 
     def end(self, attempt: Attempt) -> None:
         """Remember what became of it."""
+        # A file name in it may have bytes that are no UTF-8, which SQLite refuses.
+        detail = attempt.detail.encode(errors="backslashreplace").decode()
         with self._writing() as connection:
             connection.execute(
                 "UPDATE attempts SET ended = ?, ending = ?, final = ?, detail = ? WHERE id = ?",
-                (attempt.ended, attempt.ending, attempt.final, attempt.detail, attempt.id),
+                (attempt.ended, attempt.ending, attempt.final, detail, attempt.id),
             )
 
     def of_job(self, job: str) -> list[Attempt]:

@@ -183,33 +183,44 @@ def _read(raw: bytes | str) -> Message:
     """A message of kombu; empty if it is none."""
     try:
         message = json.loads(raw)
-    except ValueError:
+    except (ValueError, RecursionError):
         return {}
     return message if isinstance(message, dict) else {}
+
+
+def _headers(message: Message) -> Mapping[str, Any]:
+    headers = message.get("headers")
+    return headers if isinstance(headers, dict) else {}
 
 
 def _held(values: Iterable[bytes | str]) -> Iterator[tuple[Message, str]]:
     """What workers have taken, and from which queue: kombu keeps [message, exchange, routing key]."""
     for value in values:
-        message, _, queue = json.loads(value)
-        yield message, queue
+        try:
+            message, _, queue = json.loads(value)
+        except (ValueError, TypeError, RecursionError):
+            continue
+        if isinstance(message, dict) and isinstance(queue, str):
+            yield message, queue
 
 
 def _is_later(message: Message, now: float) -> bool:
     """Whether it waits in the worker for its next attempt."""
-    eta = message["headers"].get("eta")
-    return eta is not None and datetime.fromisoformat(eta).timestamp() > now
+    try:
+        return datetime.fromisoformat(_headers(message).get("eta") or "").timestamp() > now
+    except (ValueError, TypeError, OverflowError):
+        return False
 
 
 def _key(message: Message) -> str:
-    return str(message.get("headers", {}).get("id", ""))
+    return str(_headers(message).get("id", ""))
 
 
 def _payload(message: Message) -> str:
     """The payload's text; nothing if somebody else has put the message there in a form of his own."""
     try:
         return str(json.loads(base64.b64decode(message["body"]))[0][0])
-    except (ValueError, LookupError, TypeError):
+    except (ValueError, LookupError, TypeError, RecursionError):
         return ""
 
 

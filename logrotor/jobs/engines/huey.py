@@ -112,7 +112,11 @@ class Huey:
         return enqueued(self._text(rows[0][0])) if rows else None
 
     def _text(self, data: bytes) -> str:
-        return str(self._app.serializer.deserialize(data).args[0])
+        """The payload's text; nothing if somebody else has put the row there in a form of his own."""
+        try:
+            return str(self._app.serializer.deserialize(data).args[0])
+        except (ValueError, LookupError, TypeError, AttributeError, RecursionError):
+            return ""
 
     def pending(self, queue: str) -> list[KeptJob]:
         with _reaching(self._site):
