@@ -175,7 +175,7 @@ class Archives:
             made = True
             record = {"source": step.id.inode, "inode": found.inode, "mtime_ns": found.mtime_ns, "lines": found.lines}
             to = os.path.join(step.to_directory, step.to_name)
-            return {"to": to, "bytes": step.size, "bytes_out": found.size, **record}
+            return {"to": to, "bytes": found.taken, "bytes_out": found.size, **record}
 
         self._guarded(log, "compress", step, work)
         return made

@@ -27,6 +27,7 @@ class Made:
     inode: int
     mtime_ns: int
     lines: int | None  # of the original; None where its bytes were not read
+    taken: int  # bytes of the original, of which the plan may have had to guess
 
 
 def compress(dirs: Directories, step: Compress, guard: Guard, *, stop: Callable[[], bool], progress: Progress) -> Made:
@@ -44,7 +45,7 @@ def compress(dirs: Directories, step: Compress, guard: Guard, *, stop: Callable[
             with guard():
                 status = source.expect(step.name, step.id).stat
                 if _renamed(source, target, step):
-                    return Made(step.size, step.id.inode, status.st_mtime_ns, None)
+                    return Made(step.size, step.id.inode, status.st_mtime_ns, None, status.st_size)
         fd = source.open_file(step.name, step.id)
         try:
             return _rewritten(source, target, step, fd, guard, stop, progress)
@@ -98,7 +99,8 @@ def _rewritten(
             # fsync before unlink: ext4 and XFS may commit the unlink first (a power cut left a 0-byte archive alone).
             source.remove(step.name, step.id)
         status = os.fstat(out)
-        return Made(size, status.st_ino, status.st_mtime_ns, lines if step.plain else None)
+        taken = os.fstat(fd).st_size
+        return Made(size, status.st_ino, status.st_mtime_ns, lines if step.plain else None, taken)
     except BaseException:
         if not published:
             target.clear_away(temp, out)

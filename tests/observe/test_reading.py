@@ -226,6 +226,18 @@ def test_sound_archives(here, logrotor, codec):
     assert logrotor("verify", "-v", "app.log", code=0).out.count("sound: 15.7 KiB in 700 lines, as recorded") == 3
 
 
+def test_sound_archives_of_a_log_that_was_copied(here, logrotor):
+    """A copytruncate cuts at a block, and the plan does not know where: the record has what the archive got."""
+    here.configure('method = "copytruncate"')
+    need(mounts.collapses(here.logs), "a file system that can collapse a range")
+    with open(here.logs / "app.log", "ab") as log:
+        for n in range(3):
+            log.write(oracle.lines("w1", n * 1000 + 1, n * 1000 + 1001))
+            log.flush()
+            here.run(force=True)
+    assert logrotor("verify", code=0).out == "3 archives sound, 3 of them compared with the record.\n"
+
+
 def flip(path: Path) -> None:
     data = bytearray(path.read_bytes())
     data[len(data) // 2] ^= 0xFF
