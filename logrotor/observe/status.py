@@ -10,8 +10,8 @@ from datetime import datetime
 
 from logrotor.decide import proof, schedule
 from logrotor.decide.facts import Directory, LogFacts
-from logrotor.model import Archive, Codec, Due, FileSystem, LogPlan, LogSpec, PastOutcome, PastRun, Written
-from logrotor.observe import forecast
+from logrotor.model import Archive, Codec, Due, FileSystem, LogPlan, LogSpec, PastOutcome, Written
+from logrotor.observe import failures, forecast
 from logrotor.observe.history import Rotation, rotations
 from logrotor.observe.site import Site
 
@@ -89,12 +89,18 @@ def status(site: Site) -> Status:
     return Status(
         now=site.now,
         last_run=site.moment(site.last_run),
-        failed_runs=_failed_runs(site.runs),
+        failed_runs=failures.of_runs(site),
         logs=tuple(sorted(logs, key=_urgency)),
         file_systems=tuple(_file_systems(site, {log.path: log for log in logs})),
         missing=tuple(site.survey.missing),
-        problems=(*map(str, site.config.problems), *site.survey.problems, *site.notes),
+        problems=(*map(str, site.config.problems), *site.survey.problems, *_vanished(site), *site.notes),
     )
+
+
+def _vanished(site: Site) -> Iterable[str]:
+    """Without a log there is nothing to tell of, which must not look as if all were well."""
+    if not site.survey.logs and not site.survey.problems and site.outcomes:
+        yield "no log is found, though there were some: is a file system not mounted, or paths misspelt?"
 
 
 # ---------------------------------------------------------------- a log
@@ -125,7 +131,7 @@ def _log(site: Site, facts: LogFacts, done: Sequence[Rotation], outcomes: Sequen
         due_since=_due_since(site, plan, spec, by_size, last),
         last_rotation=site.moment(last),
         last_outcome=_outcome(done),
-        failures=_failures(outcomes),
+        failures=failures.of_log(site, outcomes),
         archives=len(archives),
         archive_bytes=sum(archive.entry.size for archive in archives),
         ratio=_ratio(taken),
@@ -165,28 +171,6 @@ def _outcome(done: Sequence[Rotation]) -> str | None:
         return None
     last = done[-1]
     return last.status if last.status == "done" else f"{last.status}: {last.reason}"
-
-
-def _failures(outcomes: Sequence[PastOutcome]) -> int:
-    """Runs in a row, up to the last one that had to do with the log."""
-    failed: dict[int, bool] = {}
-    for outcome in outcomes:
-        if outcome.status in ("done", "failed"):
-            failed[outcome.run] = failed.get(outcome.run, False) or outcome.status == "failed"
-    return _in_a_row(list(failed.values()))
-
-
-def _failed_runs(runs: Sequence[PastRun]) -> int:
-    return _in_a_row([run.exit != 0 for run in runs if run.ended is not None])
-
-
-def _in_a_row(failed: Sequence[bool]) -> int:
-    count = 0
-    for each in reversed(failed):
-        if not each:
-            break
-        count += 1
-    return count
 
 
 def _ratio(taken: Iterable[Rotation]) -> float | None:
@@ -247,13 +231,15 @@ def _home_of_archives(facts: LogFacts, places: Sequence[Directory]) -> int | Non
 
 def _system(site: Site, path: str, system: FileSystem, growths: Sequence[forecast.Growth]) -> SystemStatus:
     space = os.statvfs(path)
-    moment = forecast.full_on(system.free, growths, site.now.timestamp())
+    inodes = space.f_favail if space.f_files else None
+    is_full = system.total > 0 and (system.free <= 0 or inodes == 0)
+    moment = site.now.timestamp() if is_full else forecast.full_on(system.free, growths, site.now.timestamp())
     return SystemStatus(
         mount=mount_of(path),
         type=system.type,
         total=system.total,
         free=system.free,
-        free_inodes=space.f_favail if space.f_files else None,
+        free_inodes=inodes,
         full_on=site.moment(moment),
         forecast="known" if moment is not None else "never" if growths else "unknown",
     )
