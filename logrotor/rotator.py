@@ -19,7 +19,7 @@ from logrotor.clock import local_now
 from logrotor.decide.facts import LogFacts
 from logrotor.decide.planner import plan_logs
 from logrotor.disk import state
-from logrotor.model import Config, LogPlan, Manager, Outcome, Plan, Report, Status, Take
+from logrotor.model import Config, LogPlan, Manager, Outcome, Plan, Report, Status
 from logrotor.survey import Survey, Surveyor
 
 if TYPE_CHECKING:
@@ -110,10 +110,10 @@ class Rotator:
         self, survey: Survey, logs: tuple[LogPlan, ...], now: datetime, force: bool
     ) -> tuple[tuple[LogPlan, ...], tuple[str, ...]]:
         """Refuse logs that supervisord rotates itself. Asked only if one of its logs is about to be taken."""
-        taken = {log.reopen for log in logs if any(isinstance(step, Take) for step in log.take)}
+        taken = {log.reopen for log in logs if log.reopen is not None and _is_taken(log)}
         refusals: dict[str, str] = {}
         notes: list[str] = []
-        for name in sorted(name for name in taken if name is not None):
+        for name in sorted(taken):
             if self._config.targets[name].manager is Manager.SUPERVISORD:
                 from logrotor import notify
 
@@ -261,6 +261,12 @@ class _Run:
             problems=(*plan.problems, *self.problems),
             interrupted=interrupted,
         )
+
+
+def _is_taken(log: LogPlan) -> bool:
+    from logrotor.model import Take
+
+    return any(isinstance(step, Take) for step in log.take)
 
 
 def _refusals(plan: Plan) -> Iterator[Outcome]:

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from logrotor.config.document import Document
 from logrotor.config.keys import JOB, QUEUE
 from logrotor.config.tables import Problems, Read, Section, read_table
 from logrotor.config.values import shown
-from logrotor.model import JobSettings, QueueSettings
+
+if TYPE_CHECKING:
+    from logrotor.model import JobSettings, QueueSettings
 
 
 def read_queue(document: Document, problems: Problems) -> QueueSettings | None:
@@ -24,6 +26,8 @@ def read_queue(document: Document, problems: Problems) -> QueueSettings | None:
         return None
     read = read_table(section, {k: v for k, v in table.items() if k != "job"}, QUEUE, tables=("job",))
     job = _read_job(document, problems, table.get("job", {}))
+    from logrotor.model import JobSettings, QueueSettings
+
     settings = QueueSettings(**_values(read), job=JobSettings(**job.values))
     _refuse_missing_url(section, read, settings)
     _refuse_short_stuck(document, problems, job, settings.job)

@@ -15,7 +15,6 @@ from logrotor.decide import retention
 from logrotor.decide.facts import LogFacts
 from logrotor.decide.naming import is_ours, is_unfinished, longest_base
 from logrotor.decide.refusal import HIGHEST_SLOT
-from logrotor.decide.slots import time_of
 from logrotor.model import Archive, Codec, Entry, LogSpec, Method, Naming, Waiting
 
 
@@ -71,6 +70,8 @@ def _are_within(spec: LogSpec, archives: Sequence[Archive], now: datetime) -> bo
         return False
     if spec.max_age is None and spec.max_total_size is None:
         return True
+    from logrotor.decide.slots import time_of
+
     moment = now.timestamp()
     generations = [retention.Generation(moment - time_of(a), a.entry.size) for a in archives]
     return not any(retention.decide(spec, generations))

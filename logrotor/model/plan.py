@@ -6,10 +6,11 @@ import enum
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from logrotor.model.files import FileId
-from logrotor.model.steps import Compress, Remove, RunHook, Step
+if TYPE_CHECKING:
+    from logrotor.model.files import FileId
+    from logrotor.model.steps import Compress, Remove, RunHook, Step
 
 
 @dataclass(frozen=True, slots=True)

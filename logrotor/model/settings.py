@@ -5,8 +5,10 @@ from __future__ import annotations
 import enum
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
-from logrotor.model.queue import QueueSettings
+if TYPE_CHECKING:
+    from logrotor.model.queue import QueueSettings
 
 
 class Codec(enum.StrEnum):
