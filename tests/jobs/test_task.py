@@ -291,7 +291,9 @@ def test_a_crafted_field_is_refused(world: World, changes: dict[str, Any]) -> No
     assert world.ran == [] and world.endings() == ["refused"]
 
 
-@pytest.mark.parametrize("id", ["\x1b[2J", "a\0b", "\ud800", "-rf", "a'; DROP TABLE attempts; --", "x" * 9999, "", 7, [1]])
+@pytest.mark.parametrize(
+    "id", ["\x1b[2J", "a\0b", "\ud800", "-rf", "a'; DROP TABLE attempts; --", "x" * 9999, "", 7, [1]]
+)
 def test_an_id_that_cannot_be_shown_gets_a_name(world: World, id: Any) -> None:
     """Always the same one, so its attempts are counted; and it can be typed after "queue retry"."""
     text = json.dumps({**json.loads(world.job()), "id": id})
