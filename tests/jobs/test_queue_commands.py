@@ -5,10 +5,12 @@ from __future__ import annotations
 import getpass
 import json
 import os
+import pty
 import shlex
 import sqlite3
 import subprocess
 import time
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -21,7 +23,7 @@ from logrotor.jobs.dispatch import lifetime, period
 from logrotor.jobs.engine import QueueCount, QueueUnreachable
 from logrotor.jobs.site import Site, open_site
 from logrotor.model import Attempt, Ending
-from tests.jobs.bench import Host
+from tests.jobs.bench import Host, attempt_pids, worker_pids
 from tests.support import command
 
 pytestmark = pytest.mark.parametrize("engine", ["huey"])
@@ -97,7 +99,8 @@ def test_failed_jobs_are_listed_retried_and_cleared(host: Host) -> None:
     attempt(host, Ending.TIMEOUT, job="abd2", ago=3600)
     assert "it broke" in host.queue("failed").stdout
     assert "several failed jobs begin so" in host.queue("retry", "ab", check=1).stderr
-    assert "no failed job has this id" in host.queue("retry", "zzz", check=1).stderr
+    for unknown in ("zzz", ""):  # as from a variable of a script that is not set
+        assert "no failed job has this id" in host.queue("retry", unknown, check=1).stderr
     assert host.queue("retry", "abc").stdout == "1 job queued anew.\n"
     assert len(host.engine.pending(host.site.queue)) == 1
     assert [f["job"] for f in host.queue("failed", "--json").json["failed"]] == ["abd2"]
@@ -168,6 +171,38 @@ def test_rows_that_are_no_jobs(host: Host) -> None:
     result = command.logrotor("doctor", "-c", host.config, "--only", "queue.format", "--fix", "--yes", env=host.environ)
     assert f"{len(hostile)} removed" in result.stdout
     assert len(host.engine.pending(host.site.queue)) == 1
+
+
+@pytest.mark.parametrize("name", ["status", "failed"])
+def test_a_history_that_cannot_be_read_is_named(host: Host, name: str) -> None:
+    """Where, why, and what helps: no bug to report."""
+    attempt(host, Ending.DONE)
+    (host.folder / "state" / "history.sqlite").write_bytes(b"no database" * 1000)
+    said = host.queue(name, check=1).stderr
+    assert "history.sqlite: cannot be read" in said and "doctor" in said and "bug" not in said
+
+
+def test_ctrl_c_on_a_terminal_lets_the_job_end(host: Host) -> None:
+    """It reaches the whole group, and engines end their job at once: here it is what SIGTERM is."""
+    host.grow()
+    host.slow.write_text("3")
+    argv = command.arguments("queue", "worker", "-c", host.config, "--schedule")
+    pid, terminal = pty.fork()
+    if pid == 0:
+        os.execvpe(argv[0], argv, command.environment(host.environ))
+    try:
+        host.wait_for(lambda: worker_pids(host))
+        host.dispatch()
+        host.wait_for(lambda: attempt_pids(host))
+        os.write(terminal, b"\x03")
+        with suppress(OSError):  # what a terminal gives when nobody holds its other end any more
+            while os.read(terminal, 4096):
+                pass
+        assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
+    finally:
+        os.close(terminal)
+    host.wait_for_endings("done")
+    assert host.rotations() == 1
 
 
 def test_ticks(host: Host) -> None:

@@ -16,15 +16,18 @@ import time
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from datetime import datetime
+from queue import Empty
 from typing import Any
 
 import celery
 from kombu.entity import Exchange, Queue
 from kombu.exceptions import KombuError
+from kombu.transport import redis
 
 from logrotor.disk.calls import die_with
 from logrotor.jobs.engine import KeptJob, QueueCount, WorkerCommand
 from logrotor.jobs.engines._redis import PATIENCE, connect, reaching, string
+from logrotor.jobs.log import tell
 from logrotor.jobs.payload import TASK, enqueued
 from logrotor.jobs.site import CONFIG_VARIABLE, Site, open_site
 from logrotor.jobs.task import JobFailed, TryAgain, rotate
@@ -112,7 +115,19 @@ def __getattr__(name: str) -> Any:
     """``app``, for celery's worker."""
     if name != "app":
         raise AttributeError(name)
+    redis.Transport.Channel = Channel
     return make(open_site(None, os.environ))
+
+
+class Channel(redis.Channel):  # type: ignore[misc]
+    """Drops what is no message. A worker of kombu ends at it, and a process manager gives up after ten such ends."""
+
+    def _brpop_read(self, **options: Any) -> Any:
+        try:
+            return super()._brpop_read(**options)
+        except (ValueError, TypeError, LookupError, AttributeError, RecursionError) as error:
+            tell("problem.found", error=f"what stood on the queue is no message of celery: {type(error).__name__}")
+            raise Empty from None
 
 
 class Celery:
