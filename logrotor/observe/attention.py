@@ -62,9 +62,15 @@ def _log(log: LogStatus, now: datetime, limits: Thresholds) -> Iterator[str]:
         yield f"should have been rotated {_span(log.due_since, now)} ago: {log.reason}"
     elif log.due and log.due_since is None and log.max_size and (log.size or 0) > 2 * log.max_size:
         yield f"twice as large as max_size and not rotated: {log.reason}"
-    if log.pending and log.last_rotation is not None and _longer(log.last_rotation, now, limits.pending):
-        waiting = log.pending[0]
-        yield f"{waiting.name} waits since {_span(log.last_rotation, now)}: {waiting.reason}"
+    yield from _waiting(log, now, limits.pending)
+
+
+def _waiting(log: LogStatus, now: datetime, limit: float) -> Iterator[str]:
+    """The archive that has waited longest."""
+    begun = [(since, each) for each in log.pending if (since := each.since or log.last_rotation) is not None]
+    since, oldest = min(begun, key=lambda pair: pair[0], default=(now, None))
+    if oldest is not None and _longer(since, now, limit):
+        yield f"{oldest.name} has waited for {_span(since, now)}: {oldest.reason}"
 
 
 def _longer(begin: datetime, end: datetime, limit: float) -> bool:

@@ -10,6 +10,7 @@ from datetime import datetime
 
 from logrotor.decide import proof, schedule
 from logrotor.decide.facts import Directory, LogFacts
+from logrotor.decide.slots import newest_first
 from logrotor.model import Archive, Codec, Due, FileSystem, LogPlan, LogSpec, PastOutcome, Written
 from logrotor.observe import failures, forecast
 from logrotor.observe.history import Rotation, rotations
@@ -25,6 +26,7 @@ class Pending:
     name: str
     reason: str
     pids: tuple[int, ...] = ()
+    since: datetime | None = None  # its rotation
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -135,7 +137,7 @@ def _log(site: Site, facts: LogFacts, done: Sequence[Rotation], outcomes: Sequen
         archives=len(archives),
         archive_bytes=sum(archive.entry.size for archive in archives),
         ratio=_ratio(taken),
-        pending=tuple(_pending(site, facts, archives)),
+        pending=tuple(_pending(site, facts, archives, [r.time for r in taken])),
         request_failed=facts.memory.request_failed is not None,
         refused=plan.refused,
     )
@@ -178,16 +180,18 @@ def _ratio(taken: Iterable[Rotation]) -> float | None:
     return sum(b for b, _ in known) / sum(a for _, a in known) if known else None
 
 
-def _pending(site: Site, facts: LogFacts, archives: Iterable[Archive]) -> Iterable[Pending]:
+def _pending(site: Site, facts: LogFacts, archives: Iterable[Archive], rotated: Sequence[float]) -> Iterable[Pending]:
+    """``rotated``: the times of the log's rotations, of which each archive but the removed ones has one."""
     delivered, now = facts.memory.request_delivered, site.now.timestamp()
-    for archive in archives:
+    for rank, archive in enumerate(newest_first(archives)):
         if archive.name.codec is not Codec.NONE:
             continue
         found = facts.writers.get(archive.entry.id)
         reason = proof.why_not(found, archive.entry, delivered, now)
         if reason is not None:
             pids = found.pids if isinstance(found, Written) else ()
-            yield Pending(name=archive.entry.name, reason=reason, pids=pids)
+            since = site.moment(rotated[-min(rank + 1, len(rotated))] if rotated else None)
+            yield Pending(name=archive.entry.name, reason=reason, pids=pids, since=since)
 
 
 def _urgency(log: LogStatus) -> tuple[object, ...]:

@@ -14,7 +14,7 @@ import pytest
 
 from logrotor.observe.attention import Thresholds, attention
 from logrotor.observe.site import Site
-from logrotor.observe.status import LogStatus, Status, SystemStatus, status
+from logrotor.observe.status import LogStatus, Pending, Status, SystemStatus, status
 from tests.support import mounts
 from tests.support.writers import Kind, Writer
 
@@ -75,8 +75,8 @@ def test_a_writer_that_does_not_let_go_is_named(here, logrotor):
         writer.write(400)
         here.run(force=True)
         (log,) = logrotor("status", "--json", code=0).json["logs"]
-        assert log["pending"] == [
-            {"name": "app.log.1", "reason": f"process {writer.pid} still writes it", "pids": [writer.pid]}
+        assert [(p["name"], p["reason"], p["pids"]) for p in log["pending"]] == [
+            ("app.log.1", f"process {writer.pid} still writes it", [writer.pid])
         ]
         assert f"app.log.1: process {writer.pid} still writes it" in logrotor("status").out
 
@@ -172,6 +172,11 @@ WELL = Status(now=NOW, last_run=NOW, failed_runs=0, logs=(a_log(),), file_system
         ({"file_systems": (a_system(NOW + 5 * HOUR),)}, "/: full in 5 h"),
         ({"file_systems": (a_system(NOW + 25 * HOUR),)}, ""),
         ({"file_systems": (a_system(NOW),)}, "/: full: 1 bytes are free"),
+        (
+            {"logs": (a_log(last_rotation=NOW, pending=(Pending(name="a.2", reason="busy", since=NOW - 25 * HOUR),)),)},
+            "/logs/a: a.2 has waited for 25 h: busy",
+        ),
+        ({"logs": (a_log(last_rotation=NOW, pending=(Pending(name="a.1", reason="busy", since=NOW - HOUR),)),)}, ""),
         ({"last_run": NOW + HOUR}, "the last run is 60 min in the future"),
         ({"last_run": NOW + HOUR / 60}, ""),
         ({"problems": ("rule left out",)}, "rule left out"),
@@ -181,6 +186,17 @@ def test_thresholds(change, said):
     """Each condition on its own, above its threshold and below."""
     told = attention(dataclasses.replace(WELL, **change), Thresholds())
     assert (len(told) == 1 and said in told[0]) if said else told == []
+
+
+def test_an_old_archive_that_waits_is_told_though_its_log_is_rotated_often(here, logrotor):
+    """One of two writers reopens: the log goes on being rotated, and the archive of two days ago is still written."""
+    now = time.time()
+    with (here.log()).open("ab"):
+        here.run(now - 2 * 86400)
+        here.log()
+        here.run(now - 3600)
+        told = logrotor("status", "--check", code=1).out
+    assert "app.log.2 has waited for 2 d: " in told and "app.log.1" not in told
 
 
 def test_check_is_one_line_for_a_monitoring_system(here, logrotor):
