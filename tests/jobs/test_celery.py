@@ -187,7 +187,8 @@ def doctor(host: Host) -> str:
 HOSTILE = [
     b"\x80\x04junk", b"7", b"{}", b'{"headers": 5, "body": 5}', b'{"headers": {"id": 1}, "body": "!"}', b"[" * 100_000,
     b'{"headers": {"task": "os.mkdir", "id": "a"}, "body": "W10=", "content-type": "application/x-python-serialize", '
-    b'"content-encoding": "binary", "properties": {"delivery_tag": "a", "delivery_info": {}, "body_encoding": "base64"}}',
+    b'"content-encoding": "binary", "properties": {"delivery_tag": "a", "delivery_info": {}, '
+    b'"body_encoding": "base64"}}',
 ]  # fmt: skip
 
 

@@ -227,7 +227,7 @@ def test_ticks(host: Host) -> None:
 
 @pytest.mark.parametrize("jump", [timedelta(days=-1), timedelta(minutes=-1), timedelta(days=1)])
 def test_a_clock_that_is_set_delays_no_tick(host: Host, jump: timedelta) -> None:
-    """Set back by a day, the next tick comes at the next minute, and not after a day; forward, one job comes at once."""
+    """Set back by a day, the next tick comes at the next minute, not after a day; forward, one job comes at once."""
     now, passed, ticked = [datetime(2026, 1, 1, 12, 0, 30, tzinfo=UTC)], [0.0], []
 
     def wait(seconds: float) -> bool:
