@@ -22,7 +22,7 @@ def worker_beside(config: str) -> Iterator[IsOver]:
     It is tied to this process: killed -9 in our place, it still ends its job and stops.
     """
     argv = [sys.executable, "-P", "-m", "logrotor", "queue", "worker", "-c", config, "--tied-to", str(os.getpid())]
-    child = _without_interrupt(lambda: subprocess.Popen(argv, stdin=subprocess.DEVNULL))
+    child = subprocess.Popen(argv, stdin=subprocess.DEVNULL)
 
     def is_over(seconds: float, stop: Callable[[], bool]) -> bool:
         until = time.monotonic() + seconds
@@ -36,12 +36,3 @@ def worker_beside(config: str) -> Iterator[IsOver]:
         if child.poll() is None:
             child.send_signal(signal.SIGTERM)
         child.wait()
-
-
-def _without_interrupt(start: Callable[[], subprocess.Popen[bytes]]) -> subprocess.Popen[bytes]:
-    """Ctrl-C goes to the whole group: engines would end the job at once. We get it, and ask the worker to stop."""
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})  # inherited; a handler would be replaced
-    try:
-        return start()
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)

@@ -1,6 +1,7 @@
 """huey on SQLite: the embedded engine, which needs no server. https://huey.readthedocs.io
 
 It keeps no failed jobs, and loses a job whose worker is killed; the history and the next tick make up for both.
+On a full disk SQLite gives no job away, so nothing is rotated until there is room; ``logrotor run`` from cron goes on.
 """
 
 from __future__ import annotations
@@ -147,4 +148,5 @@ def _reaching(site: Site) -> Iterator[None]:
     try:
         yield
     except (sqlite3.Error, HueyException, OSError) as error:
-        raise QueueUnreachable(f"{_file(site)}: {error}; it must lie in a folder that this user may write") from error
+        advice = "it must lie in a folder that this user may write, on a disk with room"
+        raise QueueUnreachable(f"{_file(site)}: {error}; {advice}") from error
