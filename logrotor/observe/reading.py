@@ -78,6 +78,8 @@ def read(
 
 def _contents(piece: Piece, fd: int, damaged: Callable[[str], None]) -> Iterator[bytes]:
     try:
+        if piece.codec is not Codec.NONE and piece.entry.size == 0:
+            raise ValueError("damaged archive: it is empty")
         yield from codecs.decompressed(fd, piece.codec)
     except ValueError as error:
         damaged(f"{piece.path}: {error}; the rest of it is left out, and what follows is from the next file")

@@ -130,6 +130,8 @@ def test_a_damaged_archive_is_told(here):
     done = cat(here, "app.log")
     assert done.returncode == 1 and b"app.log.1.zst: archive cut short" in done.stderr
     assert done.stdout.startswith(b"generation 0 line 0000\n") and done.stdout.endswith(b"generation 2 line 0699\n")
+    (here.logs / "app.log.3.gz").touch()
+    assert b"app.log.3.gz: damaged archive: it is empty" in cat(here, "app.log").stderr
     found = command.logrotor("grep", "--count", "generation [02] line 0699$", "app.log", "-c", here.file)
     assert found.code == 2 and found.stdout == "2\n" and "app.log.1.zst: archive cut short" in found.stderr
 
@@ -206,6 +208,7 @@ def test_grep_across_archives(here, logrotor):
     assert logrotor("grep", "-F", "line 004.", "app.log", code=1).out == ""
     assert logrotor("grep", "-i", "--count", "LINE 0001", "app.log", code=0).out == "3\n"
     assert logrotor("grep", "--invert", "--count", "line 0001", "app.log", code=0).out == "2097\n"
+    assert logrotor("grep", "-v", "--count", "line 0001", "app.log", code=0).out == "2097\n", "-v is that of grep"
     assert "nothing.log" in logrotor("grep", "x", "nothing.log", code=2).err
     assert "PATTERN" in logrotor("grep", "(", "app.log", code=2).err
 
@@ -219,6 +222,15 @@ def test_grep_numbers_lines_and_ends_the_last_one(here, logrotor):
         "700:generation 0 line 0699", "1400:generation 1 line 0699", "1401:and no newline"
     ]  # fmt: skip
     assert logrotor("grep", "newline", "app.log", code=0).out == "and no newline\n"
+
+
+def test_grep_that_cannot_print(here):
+    """Exit 2: 1 would say that nothing was found."""
+    generations(here, 1)
+    argv = command.arguments("grep", "line", "app.log", "-c", here.file)
+    with open("/dev/full", "wb") as full:
+        done = subprocess.run(argv, stdout=full, stderr=subprocess.PIPE, env=command.environment(), check=False)
+    assert done.returncode == 2 and b"No space left on device" in done.stderr
 
 
 def test_lines_across_files():
