@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import gzip
 import os
 import subprocess
@@ -134,6 +135,23 @@ def test_a_damaged_archive_is_told(here):
     assert b"app.log.3.gz: damaged archive: it is empty" in cat(here, "app.log").stderr
     found = command.logrotor("grep", "--count", "generation [02] line 0699$", "app.log", "-c", here.file)
     assert found.code == 2 and found.stdout == "2\n" and "app.log.1.zst: archive cut short" in found.stderr
+
+
+def test_a_disk_that_cannot_be_read(here, monkeypatch):
+    """An archive on a bad block is told as a damaged one is; the live log comes all the same."""
+    written = generations(here, 1)
+    real = reading.codecs.decompressed
+
+    def broken(fd, codec):
+        if codec is Codec.ZSTD:
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+        return real(fd, codec)
+
+    monkeypatch.setattr(reading.codecs, "decompressed", broken)
+    config, told = here.config, []
+    site = reading.Site(config, Rotator(config).plan().now)
+    found = b"".join(reading.read(lambda: site, "app.log", since=None, until=None, damaged=told.append))
+    assert found == written[len(written) // 2 :] and "app.log.1.zst: Input/output error; the rest" in told[0]
 
 
 def test_a_reader_that_goes_away(here):
