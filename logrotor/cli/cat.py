@@ -26,9 +26,8 @@ def reading_options(command: F) -> F:
     """What cat and grep have in common."""
     since = click.option("--since", metavar="TIME|AGE", help="Leave out archives rotated before this time or age (2d).")
     until = click.option("--until", metavar="TIME|AGE", help="Leave out what was begun after this time or age.")
-    verbose = click.option("-v", "verbose", count=True, help="-vv: a traceback if logrotor fails.")
     argument = click.argument("log", shell_complete=complete_names)
-    for decorate in (verbose, until, since, config_option, argument):
+    for decorate in (until, since, config_option, argument):
         command = decorate(command)
     return command
 
@@ -63,6 +62,7 @@ def contents(
 
 @click.command(epilog=EPILOG, short_help="Print a log across its archives.")
 @reading_options
+@click.option("-v", "verbose", count=True, help="-vv: a traceback if logrotor fails.")
 @click.pass_context
 def cat(ctx: click.Context, /, log: str, since: str | None, until: str | None, verbose: int, **_: Any) -> int:
     """Print LOG (its path or file name) with all its archives, the oldest first, byte for byte.

@@ -35,8 +35,9 @@ Exit codes, as those of grep:
 @click.option("-i", "--ignore-case", is_flag=True, help="Upper and lower case are the same (ASCII).")
 @click.option("-F", "--fixed", is_flag=True, help="PATTERN is text, not an expression.")
 @click.option("-n", "--line-number", "numbered", is_flag=True, help="The number of each line, from 1, in all of LOG.")
-@click.option("--invert", is_flag=True, help="Lines that do not match (grep -v).")
-@click.option("--count", is_flag=True, help="Print only how many (grep -c).")
+@click.option("-v", "--invert", is_flag=True, help="Lines that do not match.")
+@click.option("--count", is_flag=True, help="Print only how many (-c is the configuration, here as everywhere).")
+@click.option("--verbose", count=True, help="Twice: a traceback if logrotor fails.")
 @click.pass_context
 def grep(
     ctx: click.Context,
@@ -67,8 +68,11 @@ def grep(
             streams.write(str(sum(1 for _ in matching)))
         else:
             streams.pour(matching)
-    except click.ClickException:
+    except click.UsageError:
         raise
+    except click.ClickException as error:  # 1 would say that nothing was found
+        error.show()
+        return 2
     except Exception as error:
         from logrotor.cli.failures import tell
 

@@ -78,9 +78,12 @@ def read(
 
 def _contents(piece: Piece, fd: int, damaged: Callable[[str], None]) -> Iterator[bytes]:
     try:
+        if piece.codec is not Codec.NONE and piece.entry.size == 0:
+            raise ValueError("damaged archive: it is empty")
         yield from codecs.decompressed(fd, piece.codec)
-    except ValueError as error:
-        damaged(f"{piece.path}: {error}; the rest of it is left out, and what follows is from the next file")
+    except (ValueError, OSError) as error:  # EIO: the disk itself is damaged
+        why = getattr(error, "strerror", None) or error
+        damaged(f"{piece.path}: {why}; the rest of it is left out, and what follows is from the next file")
 
 
 def _opened(
@@ -105,8 +108,13 @@ def _opened(
 
 
 def _open(piece: Piece, opened: ExitStack) -> int:
-    with LogDir(piece.directory) as logdir:
-        fd = logdir.open_file(piece.entry.name, piece.entry.id, names=2)
+    try:
+        with LogDir(piece.directory) as logdir:
+            fd = logdir.open_file(piece.entry.name, piece.entry.id, names=2)
+    except FileNotFoundError:
+        raise
+    except OSError as error:
+        raise Refused(f"{piece.path}: {error.strerror}; ask as the user who runs logrotor") from error
     opened.callback(os.close, fd)
     return fd
 

@@ -9,9 +9,10 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from logrotor.decide import proof, schedule
+from logrotor.decide.due import last_rotation
 from logrotor.decide.facts import Directory, LogFacts
 from logrotor.decide.slots import newest_first
-from logrotor.model import Archive, Codec, Due, FileSystem, LogPlan, LogSpec, PastOutcome, Written
+from logrotor.model import Archive, Codec, Due, Entry, FileSystem, LogPlan, LogSpec, PastOutcome, Written
 from logrotor.observe import failures, forecast
 from logrotor.observe.history import Rotation, rotations
 from logrotor.observe.site import Site
@@ -130,7 +131,7 @@ def _log(site: Site, facts: LogFacts, done: Sequence[Rotation], outcomes: Sequen
         next_due=next_due,
         next_due_by=by,
         pace=pace,
-        due_since=_due_since(site, plan, spec, by_size, last),
+        due_since=_due_since(site, facts, pace, by_size, last),
         last_rotation=site.moment(last),
         last_outcome=_outcome(done),
         failures=failures.of_log(site, outcomes),
@@ -159,13 +160,33 @@ def _next_due(site: Site, plan: LogPlan, spec: LogSpec, by_size: float | None) -
     return slot, "schedule" if slot is not None else None
 
 
-def _due_since(site: Site, plan: LogPlan, spec: LogSpec, by_size: float | None, last: float | None) -> datetime | None:
+def _due_since(
+    site: Site, facts: LogFacts, pace: float | None, by_size: float | None, last: float | None
+) -> datetime | None:
     """An estimate, for a log that grows past its limit between two runs; never before its last rotation."""
-    if not isinstance(plan.due, Due):
+    spec, live, plan = facts.spec, facts.family.live, site.plans[facts.path]
+    if not isinstance(plan.due, Due) or live is None:
         return None
-    if spec.max_size is not None and plan.size is not None and plan.size > spec.max_size:
+    if spec.max_size is not None and live.size > spec.max_size:
         return site.moment(None if by_size is None else max(by_size, last or 0.0))
-    return schedule.latest_slot(spec.schedule, site.now) if spec.schedule is not None else None
+    if spec.schedule is None:
+        return None
+    first = _first_missed_slot(site, spec.schedule, last_rotation([last, facts.birth()], site.now))
+    had_lines = first is not None and _had_lines(site, live, pace, first.timestamp())
+    return first if had_lines else schedule.latest_slot(spec.schedule, site.now)
+
+
+def _first_missed_slot(site: Site, expression: str, last: float | None) -> datetime | None:
+    begin = site.moment(last)
+    slot = schedule.next_slot(expression, begin) if begin is not None else None
+    return slot if slot is not None and slot.timestamp() <= site.now.timestamp() else None
+
+
+def _had_lines(site: Site, live: Entry, pace: float | None, moment: float) -> bool:
+    """An empty log is not rotated: was there something in it when it should have been, as far as one can tell?"""
+    if site.last_run is not None and live.mtime <= site.last_run:
+        return True
+    return bool(pace) and live.size / (pace or 1.0) >= site.now.timestamp() - moment
 
 
 def _outcome(done: Sequence[Rotation]) -> str | None:

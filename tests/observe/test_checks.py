@@ -362,13 +362,14 @@ def test_supervisord_that_rotates_the_same_file(here, look):
 
 
 def test_a_rule_of_logrotate(here):
-    """Found by path and by glob; scripts, comments and other paths are not taken for it."""
+    """Found by path and by glob; scripts, comments and other paths are not taken for it, nor a folder above."""
     log = here.log()
     rules = here.folder / "logrotate.d"
     rules.mkdir()
     (rules / "app").write_text(f"""\
 # {here.logs}/commented.log {{
 /var/log/other.log {{ weekly }}
+{here.folder}/*.log {{ weekly }}
 "{here.logs}/*.log" /x/y.log
 {{
     daily

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import gzip
 import os
 import subprocess
@@ -130,8 +131,27 @@ def test_a_damaged_archive_is_told(here):
     done = cat(here, "app.log")
     assert done.returncode == 1 and b"app.log.1.zst: archive cut short" in done.stderr
     assert done.stdout.startswith(b"generation 0 line 0000\n") and done.stdout.endswith(b"generation 2 line 0699\n")
+    (here.logs / "app.log.3.gz").touch()
+    assert b"app.log.3.gz: damaged archive: it is empty" in cat(here, "app.log").stderr
     found = command.logrotor("grep", "--count", "generation [02] line 0699$", "app.log", "-c", here.file)
     assert found.code == 2 and found.stdout == "2\n" and "app.log.1.zst: archive cut short" in found.stderr
+
+
+def test_a_disk_that_cannot_be_read(here, monkeypatch):
+    """An archive on a bad block is told as a damaged one is; the live log comes all the same."""
+    written = generations(here, 1)
+    real = reading.codecs.decompressed
+
+    def broken(fd, codec):
+        if codec is Codec.ZSTD:
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+        return real(fd, codec)
+
+    monkeypatch.setattr(reading.codecs, "decompressed", broken)
+    config, told = here.config, []
+    site = reading.Site(config, Rotator(config).plan().now)
+    found = b"".join(reading.read(lambda: site, "app.log", since=None, until=None, damaged=told.append))
+    assert found == written[len(written) // 2 :] and "app.log.1.zst: Input/output error; the rest" in told[0]
 
 
 def test_a_reader_that_goes_away(here):
@@ -206,6 +226,7 @@ def test_grep_across_archives(here, logrotor):
     assert logrotor("grep", "-F", "line 004.", "app.log", code=1).out == ""
     assert logrotor("grep", "-i", "--count", "LINE 0001", "app.log", code=0).out == "3\n"
     assert logrotor("grep", "--invert", "--count", "line 0001", "app.log", code=0).out == "2097\n"
+    assert logrotor("grep", "-v", "--count", "line 0001", "app.log", code=0).out == "2097\n", "-v is that of grep"
     assert "nothing.log" in logrotor("grep", "x", "nothing.log", code=2).err
     assert "PATTERN" in logrotor("grep", "(", "app.log", code=2).err
 
@@ -219,6 +240,15 @@ def test_grep_numbers_lines_and_ends_the_last_one(here, logrotor):
         "700:generation 0 line 0699", "1400:generation 1 line 0699", "1401:and no newline"
     ]  # fmt: skip
     assert logrotor("grep", "newline", "app.log", code=0).out == "and no newline\n"
+
+
+def test_grep_that_cannot_print(here):
+    """Exit 2: 1 would say that nothing was found."""
+    generations(here, 1)
+    argv = command.arguments("grep", "line", "app.log", "-c", here.file)
+    with open("/dev/full", "wb") as full:
+        done = subprocess.run(argv, stdout=full, stderr=subprocess.PIPE, env=command.environment(), check=False)
+    assert done.returncode == 2 and b"No space left on device" in done.stderr
 
 
 def test_lines_across_files():

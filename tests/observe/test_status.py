@@ -188,6 +188,29 @@ def test_thresholds(change, said):
     assert (len(told) == 1 and said in told[0]) if said else told == []
 
 
+def test_every_missed_slot_counts(here, logrotor):
+    """A log of each hour that nobody has rotated for six: not since the latest slot, which is never an hour ago."""
+    here.configure('schedule = "hourly"', size="10MB")
+    grown(here, hours=0, size=3200)
+    here.log(size=19_200)
+    now = datetime.now(UTC)
+    (log,) = status(Site(here.config, now + timedelta(hours=6))).logs
+    assert log.due and timedelta() < log.due_since - now <= timedelta(hours=1)
+
+
+def test_an_empty_log_misses_nothing(here, logrotor):
+    """It was empty at each slot and has its first line now: the next run takes it, and nobody is woken."""
+    here.configure('schedule = "*/10 * * * *"', size="10MB")
+    grown(here, hours=0, size=320)
+    now = datetime.now(UTC) + timedelta(hours=6)
+    log = here.logs / "app.log"
+    log.write_bytes(b"a line\n")
+    for path, age in ((log, 1), (here.state / "last-run", 60)):
+        os.utime(path, (now.timestamp() - age,) * 2)
+    found = status(Site(here.config, now))
+    assert found.logs[0].due and attention(found, Thresholds()) == []
+
+
 def test_an_old_archive_that_waits_is_told_though_its_log_is_rotated_often(here, logrotor):
     """One of two writers reopens: the log goes on being rotated, and the archive of two days ago is still written."""
     now = time.time()
