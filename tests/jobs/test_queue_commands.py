@@ -266,6 +266,17 @@ def test_the_unit_is_one_that_systemd_accepts(host: Host, tmp_path: Path) -> Non
     assert (done.returncode, done.stderr) == (0, "")
 
 
+def test_the_program_has_every_key_of_the_deployment(host: Host) -> None:
+    """Every key that supervisord needs to know of a worker, with the limits of this configuration."""
+    lines = host.queue("unit", "--supervisor", "--user", "www-data").stdout.splitlines()
+    keys = dict(line.split(" = ", 1) for line in lines if " = " in line)
+    assert {name: keys[name] for name in keys if name not in ("command", "process_name", "stdout_logfile")} == {
+        "numprocs": "1", "directory": "/", "user": "www-data", "priority": "999", "autostart": "true",
+        "autorestart": "true", "startsecs": "5", "startretries": "10", "exitcodes": "0", "stopsignal": "TERM",
+        "stopwaitsecs": "60", "stopasgroup": "false", "killasgroup": "true", "redirect_stderr": "true",
+    }  # fmt: skip
+
+
 def test_the_units_hold_names_and_no_secrets(host: Host) -> None:
     """url = "env:NAME": the unit says which variable is needed, not what is in it."""
     for kind in ("--supervisor", "--systemd"):
