@@ -30,6 +30,7 @@ class Made:
     inode: int
     mtime_ns: int
     lines: int | None  # of the original; None where its bytes were not read
+    taken: int  # bytes of the original, of which the plan may have had to guess
 
 
 class Rewriting:
@@ -60,7 +61,7 @@ class Rewriting:
             with self._guard():
                 status = self.source.expect(step.name, step.id).stat
                 if _renamed(self.source, self.target, step):
-                    self.made = Made(step.size, step.id.inode, status.st_mtime_ns, None)
+                    self.made = Made(step.size, step.id.inode, status.st_mtime_ns, None, status.st_size)
                     return
         self._fd = self.source.open_file(step.name, step.id)
         self._opened.callback(os.close, self._fd)
@@ -94,7 +95,7 @@ class Rewriting:
         self.source.remove(self.step.name, self.step.id)
         status = os.fstat(self._out)
         lines = self._lines if self.step.plain else None
-        self.made = Made(self._size, status.st_ino, status.st_mtime_ns, lines)
+        self.made = Made(self._size, status.st_ino, status.st_mtime_ns, lines, os.fstat(self._fd).st_size)
 
     def close(self) -> None:
         """Let go of everything; a temp that was not published goes."""

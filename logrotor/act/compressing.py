@@ -184,7 +184,7 @@ def _details(work: _Work) -> dict[str, Any]:
     step, made = work.step, work.rewriting.made
     assert made is not None
     return {
-        "to": os.path.join(step.to_directory, step.to_name), "bytes": step.size, "bytes_out": made.size,
+        "to": os.path.join(step.to_directory, step.to_name), "bytes": made.taken, "bytes_out": made.size,
         "source": step.id.inode, "inode": made.inode, "mtime_ns": made.mtime_ns, "lines": made.lines,
         "seconds": round(work.seconds, 3),
     }  # fmt: skip

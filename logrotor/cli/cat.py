@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import click
 
-from logrotor.cli import streams
+from logrotor.cli import streams, text
 from logrotor.cli.options import F, become, complete_names, config_option, load
 from logrotor.cli.session import EXIT_CODES, Session
 
@@ -26,15 +26,27 @@ def reading_options(command: F) -> F:
     """What cat and grep have in common."""
     since = click.option("--since", metavar="TIME|AGE", help="Leave out archives rotated before this time or age (2d).")
     until = click.option("--until", metavar="TIME|AGE", help="Leave out what was begun after this time or age.")
-    verbose = click.option("-v", "verbose", count=True, help="-vv: a traceback if logrotor fails.")
     argument = click.argument("log", shell_complete=complete_names)
-    for decorate in (verbose, until, since, config_option, argument):
+    for decorate in (until, since, config_option, argument):
         command = decorate(command)
     return command
 
 
-def contents(ctx: click.Context, log: str, since: str | None, until: str | None) -> Iterator[bytes]:
-    """The bytes of the log, in order."""
+class Damaged:
+    """Tells of each damaged archive at once, and counts them."""
+
+    def __init__(self) -> None:
+        self.number = 0
+
+    def __call__(self, what: str) -> None:
+        self.number += 1
+        click.echo(f"logrotor: {text.lines(what)}", err=True)
+
+
+def contents(
+    ctx: click.Context, log: str, since: str | None, until: str | None, damaged: Callable[[str], None]
+) -> Iterator[bytes]:
+    """The bytes of the log, in order; ``damaged`` is told of archives that cannot be read to their end."""
     from logrotor.cli.history import moment_or_age
     from logrotor.clock import local_now
     from logrotor.observe.reading import read
@@ -45,18 +57,21 @@ def contents(ctx: click.Context, log: str, since: str | None, until: str | None)
     last = None if until is None else moment_or_age(until, now, "--until")
     loaded = load(ctx)
     become(loaded)
-    return read(lambda: Site(loaded, now), log, since=first, until=last)
+    return read(lambda: Site(loaded, now), log, since=first, until=last, damaged=damaged)
 
 
 @click.command(epilog=EPILOG, short_help="Print a log across its archives.")
 @reading_options
+@click.option("-v", "verbose", count=True, help="-vv: a traceback if logrotor fails.")
 @click.pass_context
 def cat(ctx: click.Context, /, log: str, since: str | None, until: str | None, verbose: int, **_: Any) -> int:
     """Print LOG (its path or file name) with all its archives, the oldest first, byte for byte.
 
     With --since and --until whole files are left out, by the times of their rotations: what is printed begins with the
-    archive that holds the first moment and ends with the one that holds the last.
+    archive that holds the first moment and ends with the one that holds the last. A damaged archive is told, printed as
+    far as it can be read, and the next one follows; the exit code is 1 then.
     """
     ctx.ensure_object(Session).verbosity = verbose
-    streams.pour(contents(ctx, log, since, until))
-    return 0
+    damaged = Damaged()
+    streams.pour(contents(ctx, log, since, until, damaged))
+    return 1 if damaged.number else 0

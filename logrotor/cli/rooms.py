@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from dataclasses import dataclass
 from datetime import datetime
 from importlib import import_module
 from typing import TYPE_CHECKING
@@ -42,17 +43,34 @@ def queue_status(config: Config, now: float) -> Status | None:
     return look(site, open_engine(site), now)
 
 
-def queue_troubles(config: Config, now: float) -> list[str]:
-    """Failed and stuck jobs, jobs that nobody takes, or that the engine cannot be asked."""
-    try:
-        found = queue_status(config, now)
-    except (LogrotorError, OSError) as error:
-        return [f"queue: {error}"]
-    if found is None:
-        return []
-    from logrotor.jobs.status import troubles
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What the engine answered, or why it did not; both None where there is nothing to ask."""
 
-    return troubles(found, max_pending=MAX_PENDING, max_age=MAX_AGE)
+    status: Status | None = None
+    problem: str | None = None
+
+    @property
+    def troubles(self) -> list[str]:
+        """Failed and stuck jobs, jobs that nobody takes, or that the engine cannot be asked."""
+        from logrotor.jobs.status import troubles
+
+        if self.problem is not None:
+            return [f"queue: {self.problem}"]
+        return troubles(self.status, max_pending=MAX_PENDING, max_age=MAX_AGE) if self.status is not None else []
+
+
+def ask_queue(config: Config, now: float) -> Asked:
+    """Ask the engine, once: one that is not there takes its time to say so."""
+    try:
+        return Asked(status=queue_status(config, now))
+    except (LogrotorError, OSError) as error:
+        return Asked(problem=str(error))
+
+
+def queue_troubles(config: Config, now: float) -> list[str]:
+    """What a monitoring system should be told of the queue."""
+    return ask_queue(config, now).troubles if config.queue is not None else []
 
 
 def queue_gauges(config: Config, now: float) -> list[Gauge]:
@@ -105,29 +123,24 @@ def _facts(config: Config, age: Age) -> Facts:
     from logrotor.observe.page.facts import Origin, gather
     from logrotor.observe.site import Site
 
-    now = age.now
+    now, asked = age.now, ask_queue(config, age.now.timestamp())
     configuration = config.files[0] if config.files else "given as a dict"
     return gather(
         Site(config, now),
         age,
         Origin(os.uname().nodename, configuration, config.state_dir, logrotor.__version__),
-        queues=_queues(config, now.timestamp()),
-        troubles=queue_troubles(config, now.timestamp()),
+        queues=_queues(config.queue.engine, asked) if config.queue is not None else None,
+        troubles=asked.troubles if config.queue is not None else [],
         examined=list(examine(all_checks(config, now))),
     )
 
 
-def _queues(config: Config, now: float) -> Queues | None:
+def _queues(engine: str, asked: Asked) -> Queues:
     from logrotor.observe.page.facts import Queues
 
-    if config.queue is None:
-        return None
-    try:
-        found = queue_status(config, now)
-    except (LogrotorError, OSError) as error:
-        return Queues(config.queue.engine, problem=str(error))
+    found = asked.status
     if found is None:
-        return Queues(config.queue.engine)
+        return Queues(engine, problem=asked.problem)
     return Queues(f"{found.engine}, {found.url}", _rows(found), _processing(found))
 
 

@@ -102,7 +102,8 @@ def _checked(found: Status, told: list[str]) -> list[str]:
     """First line: the verdict, as monitoring systems show it."""
     if not told:
         return [f"OK: {text.count(len(found.logs), 'log')}, last run {words.ago(found.last_run, found.now)}"]
-    return [f"ATTENTION: {text.count(len(told), 'thing')}", *map(text.lines, told)]
+    more = f" (and {len(told) - 1} more)" if told[1:] else ""
+    return [f"ATTENTION: {text.printable(told[0])}{more}", *map(text.lines, told[1:])]
 
 
 def _lines(found: Status, told: list[str], *, verbose: bool) -> list[str]:

@@ -25,6 +25,11 @@ Examples:
 1 means here: some archive is damaged, cannot be read, or does not hold what went into it.
 """
 
+_ADVICE = (
+    "What is damaged stays as it is: put back a copy of it, or save with logrotor cat what can be read; "
+    "is the disk sound (dmesg, smartctl)?"
+)
+
 
 @click.command(epilog=EPILOG, short_help="Read every archive through.")
 @click.argument("log", required=False, metavar="[LOG]", shell_complete=complete_names)
@@ -74,4 +79,4 @@ def _total(found: list[Verdict]) -> str:
     recorded = sum(1 for verdict in found if verdict.recorded and not verdict.problem)
     if not damaged:
         return f"{text.count(len(found), 'archive')} sound, {recorded} of them compared with the record."
-    return f"{damaged} not sound, {len(found) - damaged} sound."
+    return f"{damaged} not sound, {len(found) - damaged} sound. {_ADVICE}"

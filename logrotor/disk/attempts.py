@@ -14,6 +14,7 @@ from urllib.parse import quote
 
 from logrotor.disk import state
 from logrotor.disk.calls import change
+from logrotor.errors import LogrotorError
 from logrotor.model import Attempt, Ending
 
 _TABLE = """
@@ -26,7 +27,12 @@ CREATE INDEX IF NOT EXISTS attempts_by_time ON attempts (started);
 """
 _COLUMNS = "id, job, number, engine, queue, host, started, ended, ending, final, detail, pid, payload, settled"
 
+_ADVICE = "logrotor doctor tells what helps; rotation goes on without it"
 _KEEP_SUCCESSES, _KEEP_ALL = 7 * 86400.0, 90 * 86400.0  # a job a minute is half a million rows a year
+
+
+class HistoryUnusable(LogrotorError, OSError):
+    """The history is locked for long, damaged, or on a full disk; the message says where."""
 
 
 class Attempts:
@@ -68,10 +74,12 @@ class Attempts:
 
     def end(self, attempt: Attempt) -> None:
         """Remember what became of it."""
+        # A file name in it may have bytes that are no UTF-8, which SQLite refuses.
+        detail = attempt.detail.encode(errors="backslashreplace").decode()
         with self._writing() as connection:
             connection.execute(
                 "UPDATE attempts SET ended = ?, ending = ?, final = ?, detail = ? WHERE id = ?",
-                (attempt.ended, attempt.ending, attempt.final, attempt.detail, attempt.id),
+                (attempt.ended, attempt.ending, attempt.final, detail, attempt.id),
             )
 
     def of_job(self, job: str) -> list[Attempt]:
@@ -110,7 +118,7 @@ class Attempts:
             finally:
                 connection.close()
         except (sqlite3.Error, ValueError) as error:
-            raise OSError(f"{self.path}: cannot be read: {error}") from error
+            raise HistoryUnusable(f"{self.path}: cannot be read: {error}; {_ADVICE}") from error
 
     @contextmanager
     def _writing(self) -> Iterator[sqlite3.Connection]:
@@ -128,7 +136,7 @@ class Attempts:
             finally:
                 connection.close()
         except sqlite3.Error as error:
-            raise OSError(f"{self.path}: cannot be written: {error}") from error
+            raise HistoryUnusable(f"{self.path}: cannot be written: {error}; {_ADVICE}") from error
 
 
 def _attempt(row: tuple[object, ...]) -> Attempt:

@@ -202,7 +202,7 @@ class Memory:
             os.close(change("create", os.open, self.path, flags, 0o600))
         except FileExistsError:
             pass
-        connection = sqlite3.connect(self.path, timeout=30)
+        connection = sqlite3.connect(self.path, timeout=10)
         try:
             connection.execute("PRAGMA journal_mode = DELETE")
             connection.execute("PRAGMA synchronous = EXTRA")

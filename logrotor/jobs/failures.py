@@ -80,7 +80,7 @@ def _chosen(found: list[FailedJob], jobs: Collection[str]) -> Iterator[FailedJob
         yield from found
         return
     for wanted in jobs:
-        hits = [failed for failed in found if failed.job.startswith(wanted)]
+        hits = [failed for failed in found if wanted and failed.job.startswith(wanted)]
         if len(hits) != 1:
             why = "several failed jobs begin so" if hits else "no failed job has this id"
             raise UnknownJob(f"{wanted}: {why}; logrotor queue failed lists them")

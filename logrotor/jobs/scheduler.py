@@ -13,6 +13,7 @@ from logrotor.jobs.site import Site
 
 Wait = Callable[[float], bool]  # seconds -> whether the loop is to end
 NextTick = Callable[[datetime], datetime | None]
+_STEP = 10.0  # seconds
 
 
 def by_schedule(site: Site) -> NextTick:
@@ -25,17 +26,22 @@ def run(site: Site, connect: Callable[[], Engine], *, ticks: NextTick, now: Call
 
     ``connect`` is called at each tick: a connection kept for an hour between two may be dead.
     """
-    while True:
-        tick = ticks(now())
-        if tick is None:
-            return
-        # In steps: a clock that is set, or a machine that slept, must not delay a tick for long.
-        while (left := tick.timestamp() - now().timestamp()) > 0:
-            if wait(min(left, 10.0)):
-                return
-        if wait(0):
-            return
+    while _awaited(ticks, now, wait):
         try:
             dispatch(site, connect(), now())
         except QueueUnreachable as error:
             tell("job.undelivered", error=str(error), queue=site.queue)
+
+
+def _awaited(ticks: NextTick, now: Callable[[], datetime], wait: Wait) -> bool:
+    """Whether the next tick has come; False: there is none, or the loop is to end."""
+    tick = ticks(now())
+    # In steps, and asked anew in each: a machine that slept, or a clock that was set back by a day, must not delay
+    # a tick for long.
+    while tick is not None and (left := tick.timestamp() - now().timestamp()) > 0:
+        if wait(min(left, _STEP)):
+            return False
+        earlier = ticks(now())
+        if earlier is not None and earlier.timestamp() < tick.timestamp():
+            tick = earlier
+    return tick is not None and not wait(0)

@@ -88,7 +88,7 @@ def _begin(site: Site, text: str, now: float) -> tuple[Attempt, list[Attempt]]:
     attempt = Attempt(
         id=0, job=payload.identify(text), number=site.settings.job.tries,
         engine=site.settings.engine, queue=site.queue, host=site.host, started=now, ended=None,
-        ending=Ending.RUNNING, final=False, detail="", pid=os.getpid(), payload=text,
+        ending=Ending.RUNNING, final=False, detail="", pid=os.getpid(), payload=payload.excerpt(text),
     )  # fmt: skip
     history = Attempts(site.config.state_dir)
     try:

@@ -4,11 +4,19 @@ from __future__ import annotations
 
 import math
 import os
+import re
 import shlex
 import sys
 from collections.abc import Sequence
 
+from logrotor.errors import LogrotorError
 from logrotor.jobs.site import Site
+
+_COMMENT = re.compile(r"\s[;#]")  # supervisord takes it for one, also within quotes
+
+
+class NoUnit(LogrotorError):
+    """A name in the unit cannot be written there so that it is read as it is."""
 
 
 def command(site: Site) -> list[str]:
@@ -19,13 +27,18 @@ def command(site: Site) -> list[str]:
 
 
 def supervisor_program(site: Site, *, user: str, log: str | None = None) -> str:
-    """A ``[program:...]`` section; ``log``: a file that logrotor rotates, so that supervisord must not."""
+    """A ``[program:...]`` section; ``log``: a file that logrotor rotates, so that supervisord must not.
+
+    Raises NoUnit.
+    """
     job = site.settings.job
+    _refuse(user, log or "", comment=_COMMENT)
+    _refuse(site.file)
     lines = [
         f"; Worker and schedule of {site.file}",
         *_secret(site, ";", "the environment of supervisord, or environment=... in a file that only it may read"),
         f"[program:{site.settings.name}]",
-        f"command = {_percent(shlex.join(command(site)))}",
+        f"command = {_percent(' '.join(map(_supervisor_word, command(site))))}",
         "process_name = %(program_name)s",
         "numprocs = 1",
         "directory = /",
@@ -49,8 +62,9 @@ def supervisor_program(site: Site, *, user: str, log: str | None = None) -> str:
 
 
 def systemd_unit(site: Site, *, user: str) -> str:
-    """A service unit."""
+    """A service unit. Raises NoUnit."""
     job = site.settings.job
+    _refuse(user, site.file)
     lines = [
         f"# Worker and schedule of {site.file}",
         *_secret(site, "#", "the file that EnvironmentFile= names, of mode 0600"),
@@ -62,7 +76,7 @@ def systemd_unit(site: Site, *, user: str) -> str:
         "[Service]",
         "Type=exec",
         f"ExecStart={_quoted(command(site))}",
-        f"User={user}",
+        f"User={_percent(user)}",
         *(["EnvironmentFile=/etc/logrotor/queue.env"] if _variable(site) else []),
         "Restart=always",
         "RestartSec=5",
@@ -100,8 +114,20 @@ def _secret(site: Site, mark: str, where: str) -> list[str]:
     return [f"{mark} {name} must be set in {where}."] if name else []
 
 
+def _refuse(*values: str, comment: re.Pattern[str] | None = None) -> None:
+    for value in values:
+        if not value.isprintable() or (comment is not None and comment.search(value)):
+            raise NoUnit(f"{value!r} cannot stand in a unit; give it a name without control characters, and without "
+                         "; or # after a blank")  # fmt: skip
+
+
+def _supervisor_word(word: str) -> str:
+    """Quoted as for a shell; a ; or # after a blank outside of the quotes, with a backslash before it."""
+    return _COMMENT.sub(lambda found: f"{found[0][0]}'\\{found[0][1]}'", shlex.quote(word))
+
+
 def _percent(text: str) -> str:
-    """supervisord expands %(names)s."""
+    """supervisord expands %(names)s, and systemd %n and the like."""
     return text.replace("%", "%%")
 
 

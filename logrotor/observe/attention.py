@@ -6,9 +6,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from logrotor.observe.status import LogStatus, Status
+from logrotor.observe.status import LogStatus, Status, SystemStatus
 
 HOUR = 3600.0
+_AHEAD = 120.0  # seconds; the state directory may be on a network file system with a clock of its own
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,8 +30,14 @@ def attention(status: Status, limits: Thresholds) -> list[str]:
         told += [f"{log.path}: {what}" for what in _log(log, status.now, limits)]
     for system in status.file_systems:
         if system.full_on is not None and system.full_on - status.now < timedelta(seconds=limits.full_within):
-            told.append(f"{system.mount}: full in {_span(status.now, system.full_on)} at the present pace")
+            told.append(f"{system.mount}: {_full(system, status.now)}")
     return [*told, *status.problems]
+
+
+def _full(system: SystemStatus, now: datetime) -> str:
+    if system.full_on is None or system.full_on <= now:
+        return f"full: {system.free} bytes are free" + (", and no inode" if system.free_inodes == 0 else "")
+    return f"full in {_span(now, system.full_on)} at the present pace"
 
 
 def _runs(status: Status, limits: Thresholds) -> Iterator[str]:
@@ -38,13 +45,16 @@ def _runs(status: Status, limits: Thresholds) -> Iterator[str]:
         yield "no run is known: does a cron line, timer or worker start logrotor?"
     elif _longer(status.last_run, status.now, limits.no_run):
         yield f"no run for {_span(status.last_run, status.now)}: does a cron line, timer or worker start logrotor?"
+    elif _longer(status.now, status.last_run, _AHEAD):
+        ahead = _span(status.now, status.last_run)
+        yield f"the last run is {ahead} in the future: was the clock set back? Until then nobody sees whether it is run"
     if status.failed_runs >= limits.failures:
         yield f"the last {status.failed_runs} runs with something to do failed"
 
 
 def _log(log: LogStatus, now: datetime, limits: Thresholds) -> Iterator[str]:
     if log.refused is not None:
-        yield f"refused: {log.refused}"
+        yield f"refused: {log.refused.removeprefix(log.path + ': ')}"
     if log.failures >= limits.failures:
         why = log.last_outcome if log.last_outcome not in (None, "done") else "see logrotor history --failed"
         yield f"failed in {log.failures} runs in a row: {why}"
@@ -52,9 +62,15 @@ def _log(log: LogStatus, now: datetime, limits: Thresholds) -> Iterator[str]:
         yield f"should have been rotated {_span(log.due_since, now)} ago: {log.reason}"
     elif log.due and log.due_since is None and log.max_size and (log.size or 0) > 2 * log.max_size:
         yield f"twice as large as max_size and not rotated: {log.reason}"
-    if log.pending and log.last_rotation is not None and _longer(log.last_rotation, now, limits.pending):
-        waiting = log.pending[0]
-        yield f"{waiting.name} waits since {_span(log.last_rotation, now)}: {waiting.reason}"
+    yield from _waiting(log, now, limits.pending)
+
+
+def _waiting(log: LogStatus, now: datetime, limit: float) -> Iterator[str]:
+    """The archive that has waited longest."""
+    begun = [(since, each) for each in log.pending if (since := each.since or log.last_rotation) is not None]
+    since, oldest = min(begun, key=lambda pair: pair[0], default=(now, None))
+    if oldest is not None and _longer(since, now, limit):
+        yield f"{oldest.name} has waited for {_span(since, now)}: {oldest.reason}"
 
 
 def _longer(begin: datetime, end: datetime, limit: float) -> bool:

@@ -49,30 +49,41 @@ def find(site: Site, given: str) -> LogFacts:
     raise UnknownSelection(f"{given}: no log of this configuration, nor are there archives of one; {why}")
 
 
-def read(look: Callable[[], Site], given: str, *, since: float | None, until: float | None) -> Iterator[bytes]:
+def read(
+    look: Callable[[], Site],
+    given: str,
+    *,
+    since: float | None,
+    until: float | None,
+    damaged: Callable[[str], None],
+) -> Iterator[bytes]:
     """The bytes of a log in the order in which they were written.
 
     ``since``, ``until``: only files that can hold what was written then, by the times of their rotations.
-    Raises UnknownSelection, Refused, OSError, and ValueError for a damaged archive.
+    ``damaged`` is told of an archive that cannot be read to its end, as soon as that is known; the others follow.
+    Raises UnknownSelection, Refused, OSError.
     """
     with ExitStack() as opened:
         facts, old, files = _opened(look, given, opened, since, until)
         for piece in old:
             with ExitStack() as alone:
-                yield from _contents(piece, _open_moved(piece, alone))
+                yield from _contents(piece, _open_moved(piece, alone), damaged)
         for piece, fd in files:
-            yield from _contents(piece, fd)
+            yield from _contents(piece, fd, damaged)
         if facts.spec.method is Method.COPYTRUNCATE:
             after = find(look(), given)
             if {a.entry.id for a in archives_of(after)} - {a.entry.id for a in archives_of(facts)}:
                 raise Refused(f"{facts.path}: was cut by a rotation while it was read; read it again")
 
 
-def _contents(piece: Piece, fd: int) -> Iterator[bytes]:
+def _contents(piece: Piece, fd: int, damaged: Callable[[str], None]) -> Iterator[bytes]:
     try:
+        if piece.codec is not Codec.NONE and piece.entry.size == 0:
+            raise ValueError("damaged archive: it is empty")
         yield from codecs.decompressed(fd, piece.codec)
-    except ValueError as error:
-        raise Refused(f"{piece.path}: {error}; what follows was not read (logrotor verify tells more)") from None
+    except (ValueError, OSError) as error:  # EIO: the disk itself is damaged
+        why = getattr(error, "strerror", None) or error
+        damaged(f"{piece.path}: {why}; the rest of it is left out, and what follows is from the next file")
 
 
 def _opened(
@@ -97,8 +108,13 @@ def _opened(
 
 
 def _open(piece: Piece, opened: ExitStack) -> int:
-    with LogDir(piece.directory) as logdir:
-        fd = logdir.open_file(piece.entry.name, piece.entry.id, names=2)
+    try:
+        with LogDir(piece.directory) as logdir:
+            fd = logdir.open_file(piece.entry.name, piece.entry.id, names=2)
+    except FileNotFoundError:
+        raise
+    except OSError as error:
+        raise Refused(f"{piece.path}: {error.strerror}; ask as the user who runs logrotor") from error
     opened.callback(os.close, fd)
     return fd
 

@@ -23,12 +23,14 @@ class Site:
 
     @cached_property
     def memory(self) -> Recollection:
-        """What the history knows of each log; nothing where there is none. Raises StateError."""
+        """What the history knows of each log; nothing where it cannot be read, and ``notes`` says why."""
         try:
             state.refuse_odd(os.path.join(self.config.state_dir, state.HISTORY))
+            return recall(self.config.state_dir)
         except OSError as error:
             return Recollection({}, f"{self.config.state_dir}: {error.strerror}: nothing is known of past runs")
-        return recall(self.config.state_dir)
+        except StateError as error:  # no run can begin, and all the more one wants to look
+            return Recollection({}, str(error))
 
     @cached_property
     def runs(self) -> list[PastRun]:
@@ -69,6 +71,11 @@ class Site:
             return os.stat(os.path.join(self.config.state_dir, state.LAST_RUN)).st_mtime
         except OSError:
             return None
+
+    @cached_property
+    def last_recorded(self) -> float:
+        """When the last run that had something to do began or ended; 0: none is known."""
+        return max((run.ended or run.started for run in self.runs[-1:]), default=0.0)
 
     @cached_property
     def notes(self) -> tuple[str, ...]:

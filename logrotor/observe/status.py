@@ -9,9 +9,11 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from logrotor.decide import proof, schedule
+from logrotor.decide.due import last_rotation
 from logrotor.decide.facts import Directory, LogFacts
-from logrotor.model import Archive, Codec, Due, FileSystem, LogPlan, LogSpec, PastOutcome, PastRun, Written
-from logrotor.observe import forecast
+from logrotor.decide.slots import newest_first
+from logrotor.model import Archive, Codec, Due, Entry, FileSystem, LogPlan, LogSpec, PastOutcome, Written
+from logrotor.observe import failures, forecast
 from logrotor.observe.history import Rotation, rotations
 from logrotor.observe.site import Site
 
@@ -25,6 +27,7 @@ class Pending:
     name: str
     reason: str
     pids: tuple[int, ...] = ()
+    since: datetime | None = None  # its rotation
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -89,12 +92,18 @@ def status(site: Site) -> Status:
     return Status(
         now=site.now,
         last_run=site.moment(site.last_run),
-        failed_runs=_failed_runs(site.runs),
+        failed_runs=failures.of_runs(site),
         logs=tuple(sorted(logs, key=_urgency)),
         file_systems=tuple(_file_systems(site, {log.path: log for log in logs})),
         missing=tuple(site.survey.missing),
-        problems=(*map(str, site.config.problems), *site.survey.problems, *site.notes),
+        problems=(*map(str, site.config.problems), *site.survey.problems, *_vanished(site), *site.notes),
     )
+
+
+def _vanished(site: Site) -> Iterable[str]:
+    """Without a log there is nothing to tell of, which must not look as if all were well."""
+    if not site.survey.logs and not site.survey.problems and site.outcomes:
+        yield "no log is found, though there were some: is a file system not mounted, or paths misspelt?"
 
 
 # ---------------------------------------------------------------- a log
@@ -122,14 +131,14 @@ def _log(site: Site, facts: LogFacts, done: Sequence[Rotation], outcomes: Sequen
         next_due=next_due,
         next_due_by=by,
         pace=pace,
-        due_since=_due_since(site, plan, spec, by_size, last),
+        due_since=_due_since(site, facts, pace, by_size, last),
         last_rotation=site.moment(last),
         last_outcome=_outcome(done),
-        failures=_failures(outcomes),
+        failures=failures.of_log(site, outcomes),
         archives=len(archives),
         archive_bytes=sum(archive.entry.size for archive in archives),
         ratio=_ratio(taken),
-        pending=tuple(_pending(site, facts, archives)),
+        pending=tuple(_pending(site, facts, archives, [r.time for r in taken])),
         request_failed=facts.memory.request_failed is not None,
         refused=plan.refused,
     )
@@ -151,13 +160,33 @@ def _next_due(site: Site, plan: LogPlan, spec: LogSpec, by_size: float | None) -
     return slot, "schedule" if slot is not None else None
 
 
-def _due_since(site: Site, plan: LogPlan, spec: LogSpec, by_size: float | None, last: float | None) -> datetime | None:
+def _due_since(
+    site: Site, facts: LogFacts, pace: float | None, by_size: float | None, last: float | None
+) -> datetime | None:
     """An estimate, for a log that grows past its limit between two runs; never before its last rotation."""
-    if not isinstance(plan.due, Due):
+    spec, live, plan = facts.spec, facts.family.live, site.plans[facts.path]
+    if not isinstance(plan.due, Due) or live is None:
         return None
-    if spec.max_size is not None and plan.size is not None and plan.size > spec.max_size:
+    if spec.max_size is not None and live.size > spec.max_size:
         return site.moment(None if by_size is None else max(by_size, last or 0.0))
-    return schedule.latest_slot(spec.schedule, site.now) if spec.schedule is not None else None
+    if spec.schedule is None:
+        return None
+    first = _first_missed_slot(site, spec.schedule, last_rotation([last, facts.birth()], site.now))
+    had_lines = first is not None and _had_lines(site, live, pace, first.timestamp())
+    return first if had_lines else schedule.latest_slot(spec.schedule, site.now)
+
+
+def _first_missed_slot(site: Site, expression: str, last: float | None) -> datetime | None:
+    begin = site.moment(last)
+    slot = schedule.next_slot(expression, begin) if begin is not None else None
+    return slot if slot is not None and slot.timestamp() <= site.now.timestamp() else None
+
+
+def _had_lines(site: Site, live: Entry, pace: float | None, moment: float) -> bool:
+    """An empty log is not rotated: was there something in it when it should have been, as far as one can tell?"""
+    if site.last_run is not None and live.mtime <= site.last_run:
+        return True
+    return bool(pace) and live.size / (pace or 1.0) >= site.now.timestamp() - moment
 
 
 def _outcome(done: Sequence[Rotation]) -> str | None:
@@ -167,43 +196,23 @@ def _outcome(done: Sequence[Rotation]) -> str | None:
     return last.status if last.status == "done" else f"{last.status}: {last.reason}"
 
 
-def _failures(outcomes: Sequence[PastOutcome]) -> int:
-    """Runs in a row, up to the last one that had to do with the log."""
-    failed: dict[int, bool] = {}
-    for outcome in outcomes:
-        if outcome.status in ("done", "failed"):
-            failed[outcome.run] = failed.get(outcome.run, False) or outcome.status == "failed"
-    return _in_a_row(list(failed.values()))
-
-
-def _failed_runs(runs: Sequence[PastRun]) -> int:
-    return _in_a_row([run.exit != 0 for run in runs if run.ended is not None])
-
-
-def _in_a_row(failed: Sequence[bool]) -> int:
-    count = 0
-    for each in reversed(failed):
-        if not each:
-            break
-        count += 1
-    return count
-
-
 def _ratio(taken: Iterable[Rotation]) -> float | None:
     known = [(r.bytes, r.archive_bytes) for r in taken if r.bytes and r.archive_bytes]
     return sum(b for b, _ in known) / sum(a for _, a in known) if known else None
 
 
-def _pending(site: Site, facts: LogFacts, archives: Iterable[Archive]) -> Iterable[Pending]:
+def _pending(site: Site, facts: LogFacts, archives: Iterable[Archive], rotated: Sequence[float]) -> Iterable[Pending]:
+    """``rotated``: the times of the log's rotations, of which each archive but the removed ones has one."""
     delivered, now = facts.memory.request_delivered, site.now.timestamp()
-    for archive in archives:
+    for rank, archive in enumerate(newest_first(archives)):
         if archive.name.codec is not Codec.NONE:
             continue
         found = facts.writers.get(archive.entry.id)
         reason = proof.why_not(found, archive.entry, delivered, now)
         if reason is not None:
             pids = found.pids if isinstance(found, Written) else ()
-            yield Pending(name=archive.entry.name, reason=reason, pids=pids)
+            since = site.moment(rotated[-min(rank + 1, len(rotated))] if rotated else None)
+            yield Pending(name=archive.entry.name, reason=reason, pids=pids, since=since)
 
 
 def _urgency(log: LogStatus) -> tuple[object, ...]:
@@ -247,13 +256,15 @@ def _home_of_archives(facts: LogFacts, places: Sequence[Directory]) -> int | Non
 
 def _system(site: Site, path: str, system: FileSystem, growths: Sequence[forecast.Growth]) -> SystemStatus:
     space = os.statvfs(path)
-    moment = forecast.full_on(system.free, growths, site.now.timestamp())
+    inodes = space.f_favail if space.f_files else None
+    is_full = system.total > 0 and (system.free <= 0 or inodes == 0)
+    moment = site.now.timestamp() if is_full else forecast.full_on(system.free, growths, site.now.timestamp())
     return SystemStatus(
         mount=mount_of(path),
         type=system.type,
         total=system.total,
         free=system.free,
-        free_inodes=space.f_favail if space.f_files else None,
+        free_inodes=inodes,
         full_on=site.moment(moment),
         forecast="known" if moment is not None else "never" if growths else "unknown",
     )

@@ -35,7 +35,7 @@ def archives(log: LogStatus) -> str:
 def notes(log: LogStatus) -> Iterator[str]:
     """What is not as it should be."""
     if log.refused:
-        yield log.refused
+        yield log.refused.removeprefix(f"{log.path}: ")
     if log.failures:
         why = f": {log.last_outcome}" if log.last_outcome not in (None, "done") else "; see logrotor history --failed"
         yield f"failed in {text.count(log.failures, 'run')} in a row{why}"
@@ -59,5 +59,7 @@ def free(system: SystemStatus) -> str:
 
 def full(system: SystemStatus, now: datetime) -> str:
     """When the logs will have filled it."""
+    if system.full_on is not None and system.full_on <= now:
+        return "full"
     words = {"unknown": "full: unknown", "never": "full: not by these logs"}
     return f"full {text.moment(system.full_on, now)}" if system.full_on else words[system.forecast]

@@ -182,3 +182,39 @@ def test_doctor_finds_nothing(host: Host) -> None:
 
 def doctor(host: Host) -> str:
     return command.logrotor("doctor", "-c", host.config, "--only", "queue", env=host.environ).stdout
+
+
+HOSTILE = [
+    b"\x80\x04junk", b"7", b"{}", b'{"headers": 5, "body": 5}', b'{"headers": {"id": 1}, "body": "!"}', b"[" * 100_000,
+    b'{"headers": {"task": "os.mkdir", "id": "a"}, "body": "W10=", "content-type": "application/x-python-serialize", '
+    b'"content-encoding": "binary", "properties": {"delivery_tag": "a", "delivery_info": {}, '
+    b'"body_encoding": "base64"}}',
+]  # fmt: skip
+
+
+def test_what_is_no_message_ends_no_command(host: Host) -> None:
+    """Whoever may write to the server: what stands there in another form is counted, and the rest is shown."""
+    redis = server(host)
+    host.dispatch()
+    for place, value in enumerate(HOSTILE):
+        redis.rpush(host.site.queue, value)
+        redis.hset(UNACKED, f"hostile-{place}", value)
+    redis.hset(UNACKED, "eta", json.dumps([{"headers": {"eta": "soon"}}, "", host.site.queue]))
+    try:
+        (found,) = [q for q in host.queue("status", "--json").json["queues"] if q["queue"] == host.site.queue]
+        assert found["pending"] == len(HOSTILE) + 1 and found["scheduled"] == 0
+        host.queue("clear", "--stale")
+        host.queue("failed")
+    finally:
+        redis.delete(UNACKED)
+
+
+def test_what_is_no_message_ends_no_worker(host: Host) -> None:
+    """A job that comes after them is done."""
+    redis = server(host)
+    for value in HOSTILE:
+        redis.lpush(host.site.queue, value)
+    host.grow()
+    with host.working():
+        job = host.dispatch()
+        host.wait_for(lambda: [a.ending.value for a in host.attempts() if a.job == job] == ["done"])

@@ -287,3 +287,23 @@ def test_unreachable_errors_pickle(host: Host) -> None:
     with pytest.raises(QueueUnreachable) as caught:
         host.engine.dispatch("x")
     assert str(pickle.loads(pickle.dumps(caught.value))) == str(caught.value)
+
+
+def test_rows_that_are_no_jobs(host: Host, sql: Sql) -> None:
+    """Whoever may write to the database: the worker files them as failed and goes on, and every command shows them."""
+    args = ["{}", '{"text": null}', '{"text": 5}', '{"text": ["a"]}', '{"text": "\\ud7ff"}', '{"text": "x", "more": 1}']
+    host.engine.counts(host.site.queue)  # makes the tables
+    for one in args:
+        sql(
+            "INSERT INTO procrastinate_jobs (queue_name, task_name, args) VALUES (%s, 'logrotor.rotate', %s::jsonb)",
+            host.site.queue, one,
+        )  # fmt: skip
+    host.queue("status", "--json")
+    assert host.queue("clear", "--stale", "--json").json["removed"]["stale"] == 0
+    host.grow()
+    with host.working():
+        job = host.dispatch()
+        host.wait_for(lambda: [a.ending.value for a in host.attempts() if a.job == job] == ["done"])
+    assert host.queue("failed").stdout.count("\n    ") >= len(args) - 1
+    host.queue("clear", "--failed")
+    assert host.engine.failed(host.site.queue) == []

@@ -2,21 +2,28 @@
 
 from __future__ import annotations
 
+import getpass
 import json
 import os
+import pty
+import shlex
+import sqlite3
 import subprocess
 import time
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 
 from logrotor.disk.attempts import Attempts
-from logrotor.jobs import scheduler, status
+from logrotor.jobs import scheduler, status, units
+from logrotor.jobs.checks import managers
 from logrotor.jobs.dispatch import lifetime, period
 from logrotor.jobs.engine import QueueCount, QueueUnreachable
+from logrotor.jobs.site import Site, open_site
 from logrotor.model import Attempt, Ending
-from tests.jobs.bench import Host
+from tests.jobs.bench import Host, attempt_pids, worker_pids
 from tests.support import command
 
 pytestmark = pytest.mark.parametrize("engine", ["huey"])
@@ -92,7 +99,8 @@ def test_failed_jobs_are_listed_retried_and_cleared(host: Host) -> None:
     attempt(host, Ending.TIMEOUT, job="abd2", ago=3600)
     assert "it broke" in host.queue("failed").stdout
     assert "several failed jobs begin so" in host.queue("retry", "ab", check=1).stderr
-    assert "no failed job has this id" in host.queue("retry", "zzz", check=1).stderr
+    for unknown in ("zzz", ""):  # as from a variable of a script that is not set
+        assert "no failed job has this id" in host.queue("retry", unknown, check=1).stderr
     assert host.queue("retry", "abc").stdout == "1 job queued anew.\n"
     assert len(host.engine.pending(host.site.queue)) == 1
     assert [f["job"] for f in host.queue("failed", "--json").json["failed"]] == ["abd2"]
@@ -148,6 +156,55 @@ def test_an_engine_that_is_not_there(host: Host) -> None:
     assert "pip install 'logrotor[huey]'" in result.stderr
 
 
+def test_rows_that_are_no_jobs(host: Host) -> None:
+    """Whoever may write to the file: every command says what it can, and the doctor removes them."""
+    host.dispatch()
+    hostile = [b"\x80\x04junk", b"[]", b"[" * 100_000, b"{}", b"7", "text", 7, b'["a", "b", "c", 1, 1, 1, {"a": 1}, 1]']
+    with sqlite3.connect(host.url) as queue:
+        for data in hostile:
+            queue.execute("INSERT INTO task (queue, data, priority) VALUES (?, ?, 9)", (host.site.queue, data))
+        other = f"{host.site.settings.name}-\x1b[2J"
+        queue.execute("INSERT INTO task (queue, data) VALUES (?, ?)", (other, b"x"))
+    assert "\x1b" not in host.queue("status").stdout
+    assert {queue["pending"] for queue in host.queue("status", "--json").json["queues"]} == {len(hostile) + 1, 1}
+    assert host.queue("clear", "--stale", "--json").json["removed"]["stale"] == 0
+    result = command.logrotor("doctor", "-c", host.config, "--only", "queue.format", "--fix", "--yes", env=host.environ)
+    assert f"{len(hostile)} removed" in result.stdout
+    assert len(host.engine.pending(host.site.queue)) == 1
+
+
+@pytest.mark.parametrize("name", ["status", "failed"])
+def test_a_history_that_cannot_be_read_is_named(host: Host, name: str) -> None:
+    """Where, why, and what helps: no bug to report."""
+    attempt(host, Ending.DONE)
+    (host.folder / "state" / "history.sqlite").write_bytes(b"no database" * 1000)
+    said = host.queue(name, check=1).stderr
+    assert "history.sqlite: cannot be read" in said and "doctor" in said and "bug" not in said
+
+
+def test_ctrl_c_on_a_terminal_lets_the_job_end(host: Host) -> None:
+    """It reaches the whole group, and engines end their job at once: here it is what SIGTERM is."""
+    host.grow()
+    host.slow.write_text("3")
+    argv = command.arguments("queue", "worker", "-c", host.config, "--schedule")
+    pid, terminal = pty.fork()
+    if pid == 0:
+        os.execvpe(argv[0], argv, command.environment(host.environ))
+    try:
+        host.wait_for(lambda: worker_pids(host))
+        host.dispatch()
+        host.wait_for(lambda: attempt_pids(host))
+        os.write(terminal, b"\x03")
+        with suppress(OSError):  # what a terminal gives when nobody holds its other end any more
+            while os.read(terminal, 4096):
+                pass
+        assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
+    finally:
+        os.close(terminal)
+    host.wait_for_endings("done")
+    assert host.rotations() == 1
+
+
 def test_ticks(host: Host) -> None:
     """One job per tick; a queue out of reach is told, and the next tick tries again; the end is prompt."""
     now = [datetime(2026, 1, 1, 12, 0, 30, tzinfo=UTC)]
@@ -166,6 +223,27 @@ def test_ticks(host: Host) -> None:
     site = host.site
     scheduler.run(site, Queue, ticks=scheduler.by_schedule(site), now=lambda: now[0], wait=wait)  # type: ignore[arg-type]
     assert told == [1, 2, 3, 4]
+
+
+@pytest.mark.parametrize("jump", [timedelta(days=-1), timedelta(minutes=-1), timedelta(days=1)])
+def test_a_clock_that_is_set_delays_no_tick(host: Host, jump: timedelta) -> None:
+    """Set back by a day, the next tick comes at the next minute, not after a day; forward, one job comes at once."""
+    now, passed, ticked = [datetime(2026, 1, 1, 12, 0, 30, tzinfo=UTC)], [0.0], []
+
+    def wait(seconds: float) -> bool:
+        before = passed[0]
+        passed[0] += seconds
+        now[0] += timedelta(seconds=seconds) + (jump if before < 15 <= passed[0] else timedelta())
+        return passed[0] > 200
+
+    class Queue:
+        def dispatch(self, text: str) -> None:
+            ticked.append(passed[0])
+
+    site = host.site
+    scheduler.run(site, Queue, ticks=scheduler.by_schedule(site), now=lambda: now[0], wait=wait)  # type: ignore[arg-type]
+    assert len(ticked) >= 3
+    assert max(b - a for a, b in zip([0.0, *ticked], ticked, strict=False)) < 75, ticked
 
 
 @pytest.mark.parametrize(("schedule", "gap"), [("* * * * *", 60), ("0 * * * *", 3600), ("30 2 * * 1", 7 * 86400)])
@@ -188,8 +266,81 @@ def test_the_unit_is_one_that_systemd_accepts(host: Host, tmp_path: Path) -> Non
     assert (done.returncode, done.stderr) == (0, "")
 
 
+def test_the_program_has_every_key_of_the_deployment(host: Host) -> None:
+    """Every key that supervisord needs to know of a worker, with the limits of this configuration."""
+    lines = host.queue("unit", "--supervisor", "--user", "www-data").stdout.splitlines()
+    keys = dict(line.split(" = ", 1) for line in lines if " = " in line)
+    assert {name: keys[name] for name in keys if name not in ("command", "process_name", "stdout_logfile")} == {
+        "numprocs": "1", "directory": "/", "user": "www-data", "priority": "999", "autostart": "true",
+        "autorestart": "true", "startsecs": "5", "startretries": "10", "exitcodes": "0", "stopsignal": "TERM",
+        "stopwaitsecs": "60", "stopasgroup": "false", "killasgroup": "true", "redirect_stderr": "true",
+    }  # fmt: skip
+
+
 def test_the_units_hold_names_and_no_secrets(host: Host) -> None:
     """url = "env:NAME": the unit says which variable is needed, not what is in it."""
     for kind in ("--supervisor", "--systemd"):
         text = host.queue("unit", kind).stdout
         assert "LOGROTOR_TEST_URL must be set" in text and host.url not in text
+
+
+def test_a_unit_as_json(host: Host) -> None:
+    """The same text, and what it is for."""
+    for kind in ("supervisor", "systemd"):
+        told = host.queue("unit", f"--{kind}", "--user", "me", "--json").json
+        assert told["text"] == host.queue("unit", f"--{kind}", "--user", "me").stdout
+        assert (told["manager"], told["queue"], told["user"]) == (kind, host.site.queue, "me")
+
+
+ODD = ["a b", "100%", "it's", 'a "b"', "a ;b", "a #b", "$HOME", "back\\slash", "%(here)s", "a  ; # b"]
+
+
+@pytest.mark.parametrize("name", ODD)
+def test_supervisord_starts_what_the_unit_says(host: Host, tmp_path: Path, name: str) -> None:
+    """Its own reader makes the very argument list of it, whatever stands in the path; and the doctor knows it."""
+    from supervisor.options import ServerOptions
+
+    site = moved(host, tmp_path / name)
+    file = tmp_path / "supervisord.conf"
+    file.write_text("[supervisord]\n" + units.supervisor_program(site, user=getpass.getuser()))
+    options = ServerOptions()
+    options.realize(["-c", str(file), "-n"])
+    (group,) = options.process_group_configs
+    assert shlex.split(group.process_configs[0].command) == units.command(site)
+    file.write_text(file.read_text().replace("stopwaitsecs = 60", "stopwaitsecs = 7"))
+    assert ["stopwaitsecs is 7" in finding.problem for finding in managers.supervisor(site, str(file))] == [True]
+
+
+@pytest.mark.parametrize("name", ODD)
+def test_systemd_starts_what_the_unit_says(host: Host, tmp_path: Path, name: str) -> None:
+    """It finds nothing to say, and the doctor knows it."""
+    site = moved(host, tmp_path / name)
+    file = tmp_path / "rotation.service"
+    file.write_text(units.systemd_unit(site, user="root"))
+    if os.path.exists("/usr/bin/systemd-analyze"):
+        done = subprocess.run(["systemd-analyze", "verify", file], capture_output=True, text=True, check=False)
+        assert (done.returncode, done.stderr) == (0, "")
+    file.write_text(file.read_text().replace("TimeoutStopSec=60", "TimeoutStopSec=7"))
+    assert ["TimeoutStopSec is 7" in finding.problem for finding in managers.systemd(site, str(file))] == [True]
+
+
+def test_a_name_that_no_unit_can_hold(host: Host, tmp_path: Path) -> None:
+    """A line break would begin a key of its own: it is refused, in one line."""
+    for kind in ("--supervisor", "--systemd"):
+        assert "cannot stand in a unit" in host.queue("unit", kind, "--user", "me\nnumprocs=9", check=1).stderr
+    assert "cannot stand in a unit" in host.queue("unit", "--supervisor", "--log", "a ;b", check=1).stderr
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"), [("90", 90), ("1min 30s", 90), ("5m", 300), ("2 hours", 7200), ("1d", 86400), ("500ms", 0.5)]
+)
+def test_a_time_of_systemd(host: Host, text: str, seconds: float) -> None:
+    """As systemd.time(7) has them."""
+    assert managers._seconds(text) == seconds
+
+
+def moved(host: Host, folder: Path) -> Site:
+    """The same configuration in another folder."""
+    folder.mkdir()
+    (folder / "logrotor.toml").write_text(host.config.read_text())
+    return open_site(str(folder / "logrotor.toml"), {**command.environment(), **host.environ})

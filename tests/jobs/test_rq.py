@@ -172,3 +172,42 @@ def test_doctor_finds_nothing(host: Host) -> None:
 
 def doctor(host: Host) -> str:
     return command.logrotor("doctor", "-c", host.config, "--only", "queue", env=host.environ).stdout
+
+
+def crafted(host: Host, name: str, data: object = None, **fields: str) -> None:
+    """A job as somebody with access to the server would write it, without rq."""
+    redis, data = server(host), [rq.FUNCTION, None, ["{}"], {}] if data is None else data
+    redis.hset(f"rq:job:{name}", mapping={"data": json.dumps(data), "origin": host.site.queue, **fields})
+    redis.sadd("rq:queues", f"rq:queue:{host.site.queue}")
+    redis.rpush(f"rq:queue:{host.site.queue}", name)
+
+
+def test_whoever_writes_to_the_server_cannot_make_the_worker_call_anything(host: Host) -> None:
+    """rq calls what a job names; here nothing is called but the rotation, and the worker goes on."""
+    here = [str(host.folder / name) for name in ("function", "callback")]
+    crafted(host, "function", ["os.mkdir", None, [here[0]], {}])
+    crafted(host, "method", ["upper", "text", [], {}])
+    for callback in ("success", "failure"):
+        crafted(host, callback, **{f"{callback}_callback_name": "os.abort"})
+    with host.working():
+        job = host.dispatch()
+        host.wait_for(lambda: [a.ending.value for a in host.attempts() if a.job == job] == ["failed"])
+    assert not any(map(os.path.exists, here))
+    errors = {kept.key: kept.error for kept in host.engine.failed(host.site.queue)}
+    assert "none of logrotor's" in errors["function"] and "none of logrotor's" in errors["method"]
+
+
+def test_what_rq_cannot_read_ends_no_worker_and_no_command(host: Host) -> None:
+    """A hash that is no job of rq, and one whose arguments are of another kind."""
+    crafted(host, "status", status="on fire")
+    crafted(host, "date", created_at="yesterday")
+    crafted(host, "number", timeout="soon")
+    crafted(host, "shape", {"args": "none"})
+    crafted(host, "empty", [rq.FUNCTION, None, {}, {}])
+    host.queue("status", "--json")
+    host.queue("clear", "--stale")
+    host.grow()
+    with host.working():
+        job = host.dispatch()
+        host.wait_for(lambda: [a.ending.value for a in host.attempts() if a.job == job] == ["done"])
+    host.queue("failed", "--json")

@@ -256,12 +256,62 @@ def test_unknown_fields_are_ignored(world: World) -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["", "[]", "null", '{"v": "1"}', '{"v": true}', '{"v": 1}', "\x80\x04pickle", "{" * 9999]
-)
-def test_what_is_no_payload(text: str) -> None:
-    """Whatever stands on the queue, the worker says what it is, and goes on."""
+    "text",
+    [
+        "", "[]", "null", '{"v": "1"}', '{"v": true}', '{"v": 1}', "\x80\x04pickle", "{" * 9999, "[" * 50000,
+        '{"a":' * 9999, "[" * 10**6, "\ud800", "9" * 5000, 5, None, ["*"],
+    ],
+)  # fmt: skip
+def test_what_is_no_payload(world: World, text: Any) -> None:
+    """Whatever stands on the queue, the worker says what it is, keeps little of it, and goes on."""
     with pytest.raises(Unacceptable):
         payload.decode(text)
+    assert payload.enqueued(text) is None
+    with pytest.raises(JobFailed, match="cannot be read"):
+        world.run(text)
+    (failed,) = world.history.failures()
+    assert len(failed.job) == 32 and len(failed.payload) <= payload.LONGEST
+
+
+HOSTILE = [
+    {"expires": 10**400}, {"expires": float("nan")}, {"enqueued": float("-inf")}, {"expires": -5}, {"expires": "1"},
+    {"enqueued": True}, {"logs": ["a\0b"]}, {"logs": "--force"}, {"logs": {"--force": 1}}, {"logs": ["\ud800"]},
+    {"logs": [["a"]]}, {"logs": ["a" * 5000]}, {"config": "/a\0b"}, {"config": "/\ud800"}, {"config": "/a" * 5000},
+    {"config": 3}, {"host": "\ud800\x1b[2J"}, {"host": None}, {"v": 10**4000}, {"v": 2, "app": "\ud800" * 5000},
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("changes", HOSTILE)
+def test_a_crafted_field_is_refused(world: World, changes: dict[str, Any]) -> None:
+    """Whoever may write to the queue cannot make the worker run, look at, or stumble over anything else."""
+    text = json.dumps({**json.loads(world.job()), **changes})
+    with pytest.raises(JobFailed) as failed:
+        world.run(text)
+    assert len(str(failed.value)) < 1000
+    assert world.ran == [] and world.endings() == ["refused"]
+
+
+@pytest.mark.parametrize(
+    "id", ["\x1b[2J", "a\0b", "\ud800", "-rf", "a'; DROP TABLE attempts; --", "x" * 9999, "", 7, [1]]
+)
+def test_an_id_that_cannot_be_shown_gets_a_name(world: World, id: Any) -> None:
+    """Always the same one, so its attempts are counted; and it can be typed after "queue retry"."""
+    text = json.dumps({**json.loads(world.job()), "id": id})
+    assert payload.decode(text).id == payload.identify(text)
+    world.ends = [FAILED]
+    with pytest.raises(TryAgain):
+        world.run(text)
+    assert world.run(text) == "done"
+    first, second = world.attempts()
+    assert first.job == second.job and first.job.isalnum() and len(first.job) == 32
+
+
+def test_an_error_with_a_name_that_is_no_utf8(world: World) -> None:
+    """A log may be named with any bytes; the history has them escaped."""
+    world.ends = [Result(Ending.REFUSED, "/srv/\udcff.log: Permission denied")]
+    with pytest.raises(JobFailed):
+        world.run(world.job())
+    assert world.attempts()[0].detail == "/srv/\\udcff.log: Permission denied"
 
 
 def test_versions(world: World) -> None:

@@ -213,16 +213,26 @@ def test_a_log_whose_writer_would_be_locked_out(here, look):
 
 def test_a_mode_that_the_next_rotation_would_change(here, look):
     """Found and mended; a link that took the log's place meanwhile is not followed."""
-    log = here.log(mode=0o640)
+    log = here.log(mode=0o644)
     first = only(look("logs.modes"))
-    assert "mode 0640, but create_mode = 0664" in first.problem and mend(first).told == f"chmod 0664 {log}"
+    assert "mode 0644, but create_mode = 0664" in first.problem and mend(first).told == f"chmod 0664 {log}"
     assert log.stat().st_mode & 0o777 == 0o664 and look("logs.modes") == []
-    log.chmod(0o640)
+    log.chmod(0o644)
     second = only(look("logs.modes"))
     log.unlink()
     log.symlink_to(here.file)
     before = here.file.stat().st_mode
     assert not mend(second).done and here.file.stat().st_mode == before
+
+
+def test_a_private_log_is_not_opened_to_everybody(here, look):
+    """What it holds was written for a few: --fix leaves it, and says what the next rotation does."""
+    log = here.log(mode=0o640)
+    found = only(look("logs.modes"))
+    assert 'create_mode = "0640"' in found.advice and "more may read or write it then" in found.why
+    assert not mend(found).done and log.stat().st_mode & 0o777 == 0o640
+    log.chmod(0o666)
+    assert "locked out" in (found := only(look("logs.modes"))).why and mend(found).done
 
 
 def test_what_an_interrupted_run_left(here, look):
@@ -352,13 +362,14 @@ def test_supervisord_that_rotates_the_same_file(here, look):
 
 
 def test_a_rule_of_logrotate(here):
-    """Found by path and by glob; scripts, comments and other paths are not taken for it."""
+    """Found by path and by glob; scripts, comments and other paths are not taken for it, nor a folder above."""
     log = here.log()
     rules = here.folder / "logrotate.d"
     rules.mkdir()
     (rules / "app").write_text(f"""\
 # {here.logs}/commented.log {{
 /var/log/other.log {{ weekly }}
+{here.folder}/*.log {{ weekly }}
 "{here.logs}/*.log" /x/y.log
 {{
     daily
@@ -408,6 +419,9 @@ def test_a_log_from_the_future(here, look):
     os.utime(here.log(), (time.time() + 86400,) * 2)
     assert "which is to come" in only(look("clock.time")).problem
     assert look("clock.time", later=timedelta(days=2)) == []
+    os.utime(here.log("other.log"), (time.time() + 99_999,) * 2)
+    found = only(look("clock.time"))
+    assert found.subject.endswith("other.log") and "and 1 more log" in found.problem, "one finding, however many logs"
 
 
 def test_runs_from_the_future(here, look):
@@ -433,6 +447,13 @@ def test_nobody_runs_it(here):
     here.run()
     assert looked() == [] and looked(days=2) == [], "once a week is often enough"
     assert "9 days ago; named in" in only(looked(days=9)).problem
+    for line in ("* * * * * logrotor run\n", "*/5 * * * * me logrotor run\n", "@hourly logrotor run\n"):
+        crontab.write_text(line)
+        assert looked(days=0.06) == [] and "3 hours ago; named in" in only(looked(days=0.11)).problem, line
+    crontab.write_text(f"* * * * * logrotor run -c {here.folder}/another.toml\n")
+    assert "2 hours ago, and no cron line" in only(looked(days=0.09)).problem, "that is another deployment"
+    crontab.write_text(f"0 3 * * 0 logrotor run -c {here.file}\n")
+    assert looked(days=2) == []
     crontab.unlink()
     assert "2 hours ago, and no cron line" in only(looked(days=0.09)).problem
 
@@ -454,3 +475,16 @@ def test_metrics_that_nobody_finds(here, look, logrotor):
 def test_files_that_may_not_be_read_are_left_out(tmp_path: Path):
     """A crontab of root is nobody else's business."""
     assert schedule.named_in([str(tmp_path / "nothing"), str(tmp_path)]) == []
+
+
+def test_a_page_that_has_no_place(here, look, logrotor):
+    """A missing directory, or a file there that is something else."""
+    here.configure('[page]\nfile = "nowhere/page.html"')
+    assert "nowhere does not exist" in only(look("page")).problem
+    here.configure('[page]\nfile = "logs/app.log"')
+    here.log()
+    assert "is no page of logrotor's" in only(look("page")).problem
+    here.configure('[page]\nfile = "page.html"')
+    assert look("page") == []
+    logrotor("run", code=0)
+    assert look("page") == []

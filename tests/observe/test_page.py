@@ -9,6 +9,8 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from logrotor import load_config, text
 from logrotor.errors import Refused
@@ -119,6 +121,24 @@ def test_the_queue_is_in_it(here, page, logrotor):
     assert "the variable NOT_SET is not set here" in page().text
 
 
+def test_a_password_stays_where_it_is(here, page):
+    """Neither the queue's address nor the message of an engine that cannot be reached shows it."""
+    pytest.importorskip("rq")
+    here.configure('[queue]\nengine = "rq"\nurl = "redis://:s3cret@127.0.0.1:9/0"')
+    found = page()
+    assert "127.0.0.1" in found.text and "s3cret" not in found.page
+
+
+def test_a_page_of_thousands_of_logs(here, page):
+    """Those that need attention least are counted; the archives of all are."""
+    for number in range(510):
+        (here.logs / f"{number}.log").write_bytes(b"x" * number)
+    (here.logs / "509.log").write_bytes(b"x" * 20_000)
+    found = page()
+    assert len(found.all("div", class_="name")) == 500 and "10 more logs that need it less" in found.text
+    assert found.all("div", class_="name")[0].text == "509.log"
+
+
 def test_writing_it_changes_nothing_else(here, page):
     """No log directory, no state directory is touched."""
     here.log()
@@ -190,6 +210,13 @@ def test_markup_is_made_by_tags_only():
     assert tag("p", "<b>", [tag("b", "&"), None], title='"<') == '<p title="&quot;&lt;">&lt;b&gt;<b>&amp;</b></p>'
     assert tag("meta", http_equiv="x") == '<meta http-equiv="x">' and isinstance(tag("p"), Html)
     assert escaped("a\nb\udcff") == "a\\nb\\xff"
+
+
+@given(st.one_of(st.text(), st.binary().map(os.fsdecode)))
+def test_any_text_is_text(name: str):
+    """As an element and as an attribute it comes out as it is printed, in one element."""
+    (found,) = Markup(tag("p", name, title=name)).elements
+    assert found.text == found.attributes["title"] == text.printable(name) and tag("p", name).encode()
 
 
 def _luminance(colour: str) -> float:
@@ -340,6 +367,8 @@ def test_what_is_no_page_is_not_replaced(here, logrotor):
     assert log.read_bytes() == data and link.is_symlink() and fifo.is_fifo()
     (here.folder / "empty.html").touch()
     logrotor("page", "-o", here.folder / "empty.html", code=0)
+    (here.folder / "second.html").symlink_to("empty.html")
+    assert "is no regular file" in logrotor("page", "-o", here.folder / "second.html", code=1).err
     with pytest.raises(Refused):
         earlier(str(log), EPOCH)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import gzip
 import os
 import subprocess
@@ -103,7 +104,9 @@ def test_a_run_at_the_same_time_changes_nothing(here, monkeypatch):
 
     monkeypatch.setattr(reading, "_open", open_slowly)
     config = here.config
-    found = reading.read(lambda: reading.Site(config, Rotator(config).plan().now), "app.log", since=None, until=None)
+    found = reading.read(
+        lambda: reading.Site(config, Rotator(config).plan().now), "app.log", since=None, until=None, damaged=print
+    )
     assert b"".join(found) == written and len(opened) > 4
 
 
@@ -112,20 +115,43 @@ def test_more_archives_than_files_may_be_open(here, monkeypatch):
     monkeypatch.setattr(reading, "_AT_ONCE", 2)
     written = generations(here, 5)
     config = here.config
-    found = reading.read(lambda: reading.Site(config, Rotator(config).plan().now), "app.log", since=None, until=None)
+    found = reading.read(
+        lambda: reading.Site(config, Rotator(config).plan().now), "app.log", since=None, until=None, damaged=print
+    )
     begun = next(found)
     here.run(force=True)  # every archive gets another name
     assert begun + b"".join(found) == written
 
 
 def test_a_damaged_archive_is_told(here):
-    """cat prints what comes before it, says which one it is, and exits with 1."""
+    """cat says which one it is, goes on with the next file, and exits with 1; grep exits with 2 then, as grep does."""
     generations(here, 2)
     damaged = here.logs / "app.log.1.zst"
     damaged.write_bytes(damaged.read_bytes()[:-3])
     done = cat(here, "app.log")
     assert done.returncode == 1 and b"app.log.1.zst: archive cut short" in done.stderr
-    assert done.stdout.startswith(b"generation 0 line 0000\n") and b"generation 2" not in done.stdout
+    assert done.stdout.startswith(b"generation 0 line 0000\n") and done.stdout.endswith(b"generation 2 line 0699\n")
+    (here.logs / "app.log.3.gz").touch()
+    assert b"app.log.3.gz: damaged archive: it is empty" in cat(here, "app.log").stderr
+    found = command.logrotor("grep", "--count", "generation [02] line 0699$", "app.log", "-c", here.file)
+    assert found.code == 2 and found.stdout == "2\n" and "app.log.1.zst: archive cut short" in found.stderr
+
+
+def test_a_disk_that_cannot_be_read(here, monkeypatch):
+    """An archive on a bad block is told as a damaged one is; the live log comes all the same."""
+    written = generations(here, 1)
+    real = reading.codecs.decompressed
+
+    def broken(fd, codec):
+        if codec is Codec.ZSTD:
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+        return real(fd, codec)
+
+    monkeypatch.setattr(reading.codecs, "decompressed", broken)
+    config, told = here.config, []
+    site = reading.Site(config, Rotator(config).plan().now)
+    found = b"".join(reading.read(lambda: site, "app.log", since=None, until=None, damaged=told.append))
+    assert found == written[len(written) // 2 :] and "app.log.1.zst: Input/output error; the rest" in told[0]
 
 
 def test_a_reader_that_goes_away(here):
@@ -200,8 +226,29 @@ def test_grep_across_archives(here, logrotor):
     assert logrotor("grep", "-F", "line 004.", "app.log", code=1).out == ""
     assert logrotor("grep", "-i", "--count", "LINE 0001", "app.log", code=0).out == "3\n"
     assert logrotor("grep", "--invert", "--count", "line 0001", "app.log", code=0).out == "2097\n"
+    assert logrotor("grep", "-v", "--count", "line 0001", "app.log", code=0).out == "2097\n", "-v is that of grep"
     assert "nothing.log" in logrotor("grep", "x", "nothing.log", code=2).err
     assert "PATTERN" in logrotor("grep", "(", "app.log", code=2).err
+
+
+def test_grep_numbers_lines_and_ends_the_last_one(here, logrotor):
+    """The number is that of the line in the whole log; a last line without a newline gets one, as from grep."""
+    generations(here, 1)
+    with (here.logs / "app.log").open("ab") as log:
+        log.write(b"and no newline")
+    assert logrotor("grep", "-n", "line 0699|newline", "app.log", code=0).out.splitlines() == [
+        "700:generation 0 line 0699", "1400:generation 1 line 0699", "1401:and no newline"
+    ]  # fmt: skip
+    assert logrotor("grep", "newline", "app.log", code=0).out == "and no newline\n"
+
+
+def test_grep_that_cannot_print(here):
+    """Exit 2: 1 would say that nothing was found."""
+    generations(here, 1)
+    argv = command.arguments("grep", "line", "app.log", "-c", here.file)
+    with open("/dev/full", "wb") as full:
+        done = subprocess.run(argv, stdout=full, stderr=subprocess.PIPE, env=command.environment(), check=False)
+    assert done.returncode == 2 and b"No space left on device" in done.stderr
 
 
 def test_lines_across_files():
@@ -226,6 +273,18 @@ def test_sound_archives(here, logrotor, codec):
     assert logrotor("verify", "-v", "app.log", code=0).out.count("sound: 15.7 KiB in 700 lines, as recorded") == 3
 
 
+def test_sound_archives_of_a_log_that_was_copied(here, logrotor):
+    """A copytruncate cuts at a block, and the plan does not know where: the record has what the archive got."""
+    here.configure('method = "copytruncate"')
+    need(mounts.collapses(here.logs), "a file system that can collapse a range")
+    with open(here.logs / "app.log", "ab") as log:
+        for n in range(3):
+            log.write(oracle.lines("w1", n * 1000 + 1, n * 1000 + 1001))
+            log.flush()
+            here.run(force=True)
+    assert logrotor("verify", code=0).out == "3 archives sound, 3 of them compared with the record.\n"
+
+
 def flip(path: Path) -> None:
     data = bytearray(path.read_bytes())
     data[len(data) // 2] ^= 0xFF
@@ -244,7 +303,11 @@ def test_damaged_archives(here, logrotor, codec, damage):
     else:
         path.write_bytes(path.read_bytes()[:-2] if damage == "cut" else b"")
     said = logrotor("verify", code=1).out.splitlines()
-    assert said[0].startswith(f"{path}: ") and said[1:] == ["1 not sound, 1 sound."]
+    assert (
+        said[0].startswith(f"{path}: ")
+        and said[1].startswith("1 not sound, 1 sound. What is damaged stays")
+        and not said[2:]
+    )
 
 
 def test_an_archive_that_holds_something_else(here, logrotor):

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import os
+import sqlite3
 import time
+from contextlib import closing
 from datetime import UTC, datetime, timedelta
 
 import pytest
 
 from logrotor.observe.attention import Thresholds, attention
 from logrotor.observe.site import Site
-from logrotor.observe.status import LogStatus, Status, SystemStatus, status
+from logrotor.observe.status import LogStatus, Pending, Status, SystemStatus, status
+from tests.support import mounts
 from tests.support.writers import Kind, Writer
 
 NOW = datetime(2026, 11, 21, 22, 30, tzinfo=UTC)
@@ -71,8 +75,8 @@ def test_a_writer_that_does_not_let_go_is_named(here, logrotor):
         writer.write(400)
         here.run(force=True)
         (log,) = logrotor("status", "--json", code=0).json["logs"]
-        assert log["pending"] == [
-            {"name": "app.log.1", "reason": f"process {writer.pid} still writes it", "pids": [writer.pid]}
+        assert [(p["name"], p["reason"], p["pids"]) for p in log["pending"]] == [
+            ("app.log.1", f"process {writer.pid} still writes it", [writer.pid])
         ]
         assert f"app.log.1: process {writer.pid} still writes it" in logrotor("status").out
 
@@ -118,7 +122,7 @@ def test_check_after_the_last_run_has_become_old(here, logrotor):
     """The dead man's switch; its threshold can be set."""
     here.run()
     os.utime(here.state / "last-run", (time.time() - 2 * 3600,) * 2)
-    assert "ATTENTION: 1 thing\nno run for 2 h" in logrotor("status", "--check", code=1).out
+    assert "ATTENTION: no run for 2 h" in logrotor("status", "--check", code=1).out
     logrotor("status", "--check", "--no-run", "1d", code=0)
     assert logrotor("status", "--check", "--no-run", "soon", code=2).err
 
@@ -167,6 +171,14 @@ WELL = Status(now=NOW, last_run=NOW, failed_runs=0, logs=(a_log(),), file_system
         ({"logs": (a_log(refused="odd"),)}, "refused: odd"),
         ({"file_systems": (a_system(NOW + 5 * HOUR),)}, "/: full in 5 h"),
         ({"file_systems": (a_system(NOW + 25 * HOUR),)}, ""),
+        ({"file_systems": (a_system(NOW),)}, "/: full: 1 bytes are free"),
+        (
+            {"logs": (a_log(last_rotation=NOW, pending=(Pending(name="a.2", reason="busy", since=NOW - 25 * HOUR),)),)},
+            "/logs/a: a.2 has waited for 25 h: busy",
+        ),
+        ({"logs": (a_log(last_rotation=NOW, pending=(Pending(name="a.1", reason="busy", since=NOW - HOUR),)),)}, ""),
+        ({"last_run": NOW + HOUR}, "the last run is 60 min in the future"),
+        ({"last_run": NOW + HOUR / 60}, ""),
         ({"problems": ("rule left out",)}, "rule left out"),
     ],
 )
@@ -174,6 +186,108 @@ def test_thresholds(change, said):
     """Each condition on its own, above its threshold and below."""
     told = attention(dataclasses.replace(WELL, **change), Thresholds())
     assert (len(told) == 1 and said in told[0]) if said else told == []
+
+
+def test_every_missed_slot_counts(here, logrotor):
+    """A log of each hour that nobody has rotated for six: not since the latest slot, which is never an hour ago."""
+    here.configure('schedule = "hourly"', size="10MB")
+    grown(here, hours=0, size=3200)
+    here.log(size=19_200)
+    now = datetime.now(UTC)
+    (log,) = status(Site(here.config, now + timedelta(hours=6))).logs
+    assert log.due and timedelta() < log.due_since - now <= timedelta(hours=1)
+
+
+def test_an_empty_log_misses_nothing(here, logrotor):
+    """It was empty at each slot and has its first line now: the next run takes it, and nobody is woken."""
+    here.configure('schedule = "*/10 * * * *"', size="10MB")
+    grown(here, hours=0, size=320)
+    now = datetime.now(UTC) + timedelta(hours=6)
+    log = here.logs / "app.log"
+    log.write_bytes(b"a line\n")
+    for path, age in ((log, 1), (here.state / "last-run", 60)):
+        os.utime(path, (now.timestamp() - age,) * 2)
+    found = status(Site(here.config, now))
+    assert found.logs[0].due and attention(found, Thresholds()) == []
+
+
+def test_an_old_archive_that_waits_is_told_though_its_log_is_rotated_often(here, logrotor):
+    """One of two writers reopens: the log goes on being rotated, and the archive of two days ago is still written."""
+    now = time.time()
+    with (here.log()).open("ab"):
+        here.run(now - 2 * 86400)
+        here.log()
+        here.run(now - 3600)
+        told = logrotor("status", "--check", code=1).out
+    assert "app.log.2 has waited for 2 d: " in told and "app.log.1" not in told
+
+
+def test_check_is_one_line_for_a_monitoring_system(here, logrotor):
+    """Most show the first line only: it says what is wrong, and how much more there is."""
+    here.log(size=30_000)
+    told = logrotor("status", "--check", code=1).out.splitlines()
+    assert told[0].startswith("ATTENTION: no run is known") and told[0].endswith("(and 1 more)") and len(told) == 2
+
+
+def test_failures_that_are_mended_are_told_no_longer(here, logrotor):
+    """A run that had nothing to do any more came after them: what fails is tried again by each run."""
+    hook = here.folder / "hook"
+    hook.write_text("#!/bin/sh\nexit 1\n")
+    hook.chmod(0o755)
+    here.configure(f'on_archive = ["{hook}"]')
+    here.log()
+    for _ in range(3):
+        assert here.run().exit_code == 1
+    assert "failed in 3 runs in a row" in logrotor("status", "--check", code=1).out
+    (here.logs / "app.log.1.zst").unlink()
+    assert here.run().exit_code == 0
+    os.utime(here.state / "last-run", (time.time() + 60,) * 2)
+    logrotor("status", "--check", code=0)
+
+
+def test_requests_that_failed_are_told_though_nothing_is_to_do(here, logrotor):
+    """A reopen request is not tried again: that the run after it was idle says nothing."""
+    here.configure('reopen = "gone"\n[reopen.gone]\nmanager = "pidfile"\npidfile = "gone.pid"\nsignal = "USR1"')
+    for _ in range(3):
+        here.log()
+        here.run()
+    os.utime(here.state / "last-run", (time.time() + 60,) * 2)
+    assert "failed in 3 runs in a row" in logrotor("status", "--check", code=1).out
+
+
+def test_a_history_of_a_newer_format_hides_nothing_else(here, logrotor):
+    """No run can begin, and status, cat and verify tell all that does not need it; doctor has one finding for it."""
+    here.log()
+    here.run()
+    with closing(sqlite3.connect(here.state / "history.sqlite")) as connection:
+        connection.execute("PRAGMA user_version = 99")
+    told = logrotor("status", "--check", code=1).out
+    assert told.startswith("ATTENTION: ") and "written by a newer logrotor" in told
+    assert "app.log" in logrotor("status", code=0).out and logrotor("cat", "app.log", code=0)
+    found = logrotor("doctor", "--only", "state", "--only", "logs", code=1).out
+    assert found.count("upgrade logrotor") == 1 and "could not be checked" not in found
+
+
+def test_logs_that_have_gone(here, logrotor):
+    """A file system that is not mounted must not look as if all were well."""
+    here.log()
+    here.run()
+    here.logs.rename(here.folder / "elsewhere")
+    assert "no log is found, though there were some" in logrotor("status", "--check", code=1).out
+
+
+def test_a_disk_that_is_full_now(here, logrotor):
+    """Without any forecast: nothing is free. The doctor says so, too."""
+    with mounts.tmpfs(here.folder, size="100k") as mount:
+        here.configure(paths=f'["{mount}/app.log"]')
+        (mount / "app.log").touch()
+        here.run()
+        logrotor("status", "--check", code=0)
+        with contextlib.suppress(OSError), open(mount / "other", "wb", buffering=0) as other:
+            while True:
+                other.write(b"x" * 4096)
+        assert f"ATTENTION: {mount}: full: 0 bytes are free" in logrotor("status", "--check", code=1).out
+        assert "full: 0 bytes are free" in logrotor("doctor", "--only", "space.forecast", code=1).out
 
 
 # ---------------------------------------------------------------- the queue

@@ -46,3 +46,29 @@ def test_root_in_the_deployment_of_a_user(here, ask):
     here.state.mkdir(mode=0o700)
     os.chown(here.state, owner.uid, owner.gid)
     assert ask("root", "cat", "app.log").code == 0 and ask("root", "verify").code == 0
+
+
+def test_an_ordinary_user_with_a_healthy_deployment(here, ask):
+    """Its doctor finds nothing and changes nothing; a folder or an archive that may not be read is told by each."""
+    owner = users.user("www-data")
+    here.log()
+    for path in (here.folder, here.logs, *here.logs.iterdir()):
+        os.chown(path, owner.uid, owner.gid)
+    assert ask("www-data", "run").code == 0
+    before = _snapshot(here.folder)
+    told = ask("www-data", "doctor", "--fix", "--yes")
+    assert told.code == 0 and told.stdout == "24 checks, nothing found.\n" and _snapshot(here.folder) == before
+    (here.logs / "app.log.1.zst").chmod(0)
+    for words, code in ((("verify",), 1), (("cat", "app.log"), 1), (("grep", "line", "app.log"), 2)):
+        told = ask("www-data", *words)
+        assert told.code == code and "app.log.1.zst: Permission denied" in told.stdout + told.stderr, words
+    here.logs.chmod(0)
+    for words in (("verify",), ("status", "--check"), ("doctor",)):
+        told = ask("www-data", *words)
+        assert told.code == 1 and "Permission denied" in told.stdout and "unexpected" not in told.stdout, words
+    here.logs.chmod(0o755)
+
+
+def _snapshot(folder):
+    found = [folder, *sorted(folder.rglob("*"))]
+    return [(path, (s := path.lstat()).st_mode, s.st_uid, s.st_ino, s.st_size, s.st_mtime_ns) for path in found]

@@ -83,7 +83,7 @@ def scenario(folder: Path) -> Iterator[Reader]:
         past = _started(reader, "-c", PAST, str(CHECKOUT), *NAMES)
         assert past.wait(60) == 0
         (reader.app / "storage/logs/laravel-2026-10-09.log").write_bytes(b"a line\n" * 1000)
-        (reader.app / "storage/logs/hotspot-sms-queue.log").chmod(0o600)
+        (reader.app / "storage/logs/hotspot-sms-queue.log").chmod(0o644)
         reader.own()
         yield reader
     finally:

@@ -32,7 +32,14 @@ Examples:
 @click.command(epilog=EPILOG, short_help="What is pending, at work, failed or stuck.")
 @config_option
 @click.option("--check", is_flag=True, help="For monitoring: print only what is wrong, and exit 1 if something is.")
-@click.option("--max-pending", metavar="N", type=int, default=10, show_default=True, help="With --check, per queue.")
+@click.option(
+    "--max-pending",
+    metavar="N",
+    type=click.IntRange(min=0),
+    default=10,
+    show_default=True,
+    help="With --check, per queue.",
+)
 @click.option("--max-age", metavar="TIME", type=Duration(), default="10m", show_default=True, help="With --check.")
 @click.option("-v", "--verbose", is_flag=True, help="List also hosts with nothing to see to.")
 @json_option("Print everything as JSON.")

@@ -50,7 +50,10 @@ def unit(
         if kind == "supervisor"
         else units.systemd_unit(site, user=who)
     )
-    streams.write(text.rstrip("\n"))
+    if as_json:
+        streams.write_json({"manager": kind, "queue": site.queue, "user": who, "text": text})
+    else:
+        streams.write(text.rstrip("\n"))
     return 0
 
 

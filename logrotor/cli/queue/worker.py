@@ -50,6 +50,8 @@ def worker(
         from logrotor.disk.calls import die_with
 
         die_with(tied_to, signal.SIGTERM)
+        # Ctrl-C goes to the whole group, and engines end their job at once: the schedule gets it, and sends us TERM.
+        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})  # exec keeps it; a handler would be replaced
     if with_schedule:
         return _work_and_tick(site)
     command = engine_of(site).worker()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import glob
 import os
 import re
+import shlex
 from collections.abc import Iterator, Mapping, Sequence
 
 from logrotor.jobs.site import Site
@@ -16,8 +17,8 @@ UNITS = (
     "~/.config/systemd/user/*.service",
 )  # fmt: skip
 _OURS = re.compile(r"\blogrotor\b.*\bqueue\s+worker\b|logrotor\.jobs\.engines\.")
-_SPAN = re.compile(r"(\d+(?:\.\d+)?)\s*(min|ms|s|h|$)")
-_SECONDS = {"ms": 0.001, "s": 1.0, "": 1.0, "min": 60.0, "h": 3600.0}
+_SPAN = re.compile(r"(\d+(?:\.\d+)?)\s*(us|ms|s|m|h|d|w|$)")
+_SECONDS = {"us": 1e-6, "ms": 0.001, "s": 1.0, "": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0, "w": 604800.0}
 _WHY = "a worker that is stopped or restarted is killed in mid-job; no line is lost, but the job is"
 
 
@@ -71,7 +72,9 @@ _KEYS = {
 def _wrong_keys(site: Site, values: Mapping[str, str]) -> Iterator[tuple[str, str]]:
     job = site.settings.job
     needed = job.timeout + job.grace
-    if float(values["stopwaitsecs"]) <= needed:
+    if not _is_number(values["stopwaitsecs"]):
+        yield "stopwaitsecs", f"stopwaitsecs is {values['stopwaitsecs']}, which is no number"
+    elif float(values["stopwaitsecs"]) <= needed:
         yield "stopwaitsecs", f"stopwaitsecs is {values['stopwaitsecs']}, and an attempt may take {needed:g} s"
     if values["stopsignal"].upper().removeprefix("SIG") != "TERM":
         yield "stopsignal", f"stopsignal is {values['stopsignal']}, and a worker stops gracefully on TERM"
@@ -81,6 +84,10 @@ def _wrong_keys(site: Site, values: Mapping[str, str]) -> Iterator[tuple[str, st
         yield "autorestart", "autorestart is false: a worker that ends stays away"
 
 
+def _is_number(text: str) -> bool:
+    return re.fullmatch(r"\s*\d+\s*", text) is not None
+
+
 def systemd(site: Site, path: str) -> Iterator[Finding]:
     """A unit file whose service runs a worker of this queue. Defaults are those of systemd.service(5)."""
     try:
@@ -88,7 +95,7 @@ def systemd(site: Site, path: str) -> Iterator[Finding]:
             keys = dict(re.findall(r"^\s*(\w+)\s*=\s*(.*?)\s*$", file.read(), re.MULTILINE))
     except OSError:
         return
-    if not _is_ours(keys.get("ExecStart", ""), site):
+    if not _is_ours(keys.get("ExecStart", "").replace("%%", "%").replace("$$", "$"), site):
         return
     job = site.settings.job
     needed, given = job.timeout + job.grace, keys.get("TimeoutStopSec", "90")
@@ -116,5 +123,18 @@ def _seconds(text: str) -> float:
 def _is_ours(command: str, site: Site) -> bool:
     if not _OURS.search(command):
         return False
-    named = re.search(r"(?:-c|--config)[ =](\S+)", command)
-    return named is None or os.path.realpath(named[1].strip("'\"")) == os.path.realpath(site.file)
+    named = _named(command)
+    return named is None or os.path.realpath(named) == os.path.realpath(site.file)
+
+
+def _named(command: str) -> str | None:
+    """The configuration that a command line names."""
+    try:
+        words = shlex.split(command)
+    except ValueError:  # a quote that nobody closes
+        words = command.split()
+    for place, word in enumerate(words):
+        name, equals, value = word.partition("=")
+        if name in ("-c", "--config"):
+            return value if equals else next(iter(words[place + 1 : place + 2]), None)
+    return None

@@ -16,15 +16,18 @@ import time
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from datetime import datetime
+from queue import Empty
 from typing import Any
 
 import celery
 from kombu.entity import Exchange, Queue
 from kombu.exceptions import KombuError
+from kombu.transport import redis
 
 from logrotor.disk.calls import die_with
 from logrotor.jobs.engine import KeptJob, QueueCount, WorkerCommand
 from logrotor.jobs.engines._redis import PATIENCE, connect, reaching, string
+from logrotor.jobs.log import tell
 from logrotor.jobs.payload import TASK, enqueued
 from logrotor.jobs.site import CONFIG_VARIABLE, Site, open_site
 from logrotor.jobs.task import JobFailed, TryAgain, rotate
@@ -112,7 +115,19 @@ def __getattr__(name: str) -> Any:
     """``app``, for celery's worker."""
     if name != "app":
         raise AttributeError(name)
+    redis.Transport.Channel = Channel
     return make(open_site(None, os.environ))
+
+
+class Channel(redis.Channel):
+    """Drops what is no message. A worker of kombu ends at it, and a process manager gives up after ten such ends."""
+
+    def _brpop_read(self, **options: Any) -> Any:
+        try:
+            return super()._brpop_read(**options)  # type: ignore[no-untyped-call]
+        except (ValueError, TypeError, LookupError, AttributeError, RecursionError) as error:
+            tell("problem.found", error=f"what stood on the queue is no message of celery: {type(error).__name__}")
+            raise Empty from None
 
 
 class Celery:
@@ -183,33 +198,44 @@ def _read(raw: bytes | str) -> Message:
     """A message of kombu; empty if it is none."""
     try:
         message = json.loads(raw)
-    except ValueError:
+    except (ValueError, RecursionError):
         return {}
     return message if isinstance(message, dict) else {}
+
+
+def _headers(message: Message) -> Mapping[str, Any]:
+    headers = message.get("headers")
+    return headers if isinstance(headers, dict) else {}
 
 
 def _held(values: Iterable[bytes | str]) -> Iterator[tuple[Message, str]]:
     """What workers have taken, and from which queue: kombu keeps [message, exchange, routing key]."""
     for value in values:
-        message, _, queue = json.loads(value)
-        yield message, queue
+        try:
+            message, _, queue = json.loads(value)
+        except (ValueError, TypeError, RecursionError):
+            continue
+        if isinstance(message, dict) and isinstance(queue, str):
+            yield message, queue
 
 
 def _is_later(message: Message, now: float) -> bool:
     """Whether it waits in the worker for its next attempt."""
-    eta = message["headers"].get("eta")
-    return eta is not None and datetime.fromisoformat(eta).timestamp() > now
+    try:
+        return datetime.fromisoformat(_headers(message).get("eta") or "").timestamp() > now
+    except (ValueError, TypeError, OverflowError):
+        return False
 
 
 def _key(message: Message) -> str:
-    return str(message.get("headers", {}).get("id", ""))
+    return str(_headers(message).get("id", ""))
 
 
 def _payload(message: Message) -> str:
     """The payload's text; nothing if somebody else has put the message there in a form of his own."""
     try:
         return str(json.loads(base64.b64decode(message["body"]))[0][0])
-    except (ValueError, LookupError, TypeError):
+    except (ValueError, LookupError, TypeError, RecursionError):
         return ""
 
 

@@ -1,6 +1,7 @@
 """huey on SQLite: the embedded engine, which needs no server. https://huey.readthedocs.io
 
 It keeps no failed jobs, and loses a job whose worker is killed; the history and the next tick make up for both.
+On a full disk SQLite gives no job away, so nothing is rotated until there is room; ``logrotor run`` from cron goes on.
 """
 
 from __future__ import annotations
@@ -112,7 +113,11 @@ class Huey:
         return enqueued(self._text(rows[0][0])) if rows else None
 
     def _text(self, data: bytes) -> str:
-        return str(self._app.serializer.deserialize(data).args[0])
+        """The payload's text; nothing if somebody else has put the row there in a form of his own."""
+        try:
+            return str(self._app.serializer.deserialize(data).args[0])
+        except (ValueError, LookupError, TypeError, AttributeError, RecursionError):
+            return ""
 
     def pending(self, queue: str) -> list[KeptJob]:
         with _reaching(self._site):
@@ -143,4 +148,5 @@ def _reaching(site: Site) -> Iterator[None]:
     try:
         yield
     except (sqlite3.Error, HueyException, OSError) as error:
-        raise QueueUnreachable(f"{_file(site)}: {error}; it must lie in a folder that this user may write") from error
+        advice = "it must lie in a folder that this user may write, on a disk with room"
+        raise QueueUnreachable(f"{_file(site)}: {error}; {advice}") from error

@@ -125,7 +125,7 @@ class Procrastinate:
 
     def _kept(self, queue: str, status: str) -> list[KeptJob]:
         rows = self._sql(_KEPT, queue=queue, status=status, task=TASK)
-        return [KeptJob(key=str(key), queue=queue, payload=text, since=since) for key, text, since in rows]
+        return [KeptJob(key=str(key), queue=queue, payload=text or "", since=since) for key, text, since in rows]
 
     def forget(self, queue: str, keys: Collection[str]) -> int:
         return len(self._sql(_FORGET, queue=queue, keys=[int(key) for key in keys]))

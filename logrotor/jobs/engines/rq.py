@@ -17,7 +17,7 @@ from functools import cache
 from typing import Any
 
 from rq import Queue, Retry
-from rq.exceptions import DeserializationError
+from rq.exceptions import DeserializationError, NoSuchJobError
 from rq.job import Job
 from rq.registry import FailedJobRegistry, ScheduledJobRegistry, StartedJobRegistry
 from rq.results import Result
@@ -51,6 +51,27 @@ def perform(text: str) -> Retry | None:
     return None
 
 
+class Rotation(Job):
+    """A job that can do nothing but rotate. rq imports and calls any function that a job names, ``os.system`` too."""
+
+    @property
+    def func(self) -> Any:
+        if self.func_name != FUNCTION or self.instance is not None:
+            raise LookupError("the job is none of logrotor's, and is not run")
+        return perform
+
+    def restore(self, raw_data: Any) -> None:
+        """What cannot be read is no job: rq then takes the next one, instead of ending."""
+        try:
+            super().restore(raw_data)
+        except NoSuchJobError:
+            raise
+        except Exception as error:
+            raise NoSuchJobError(f"{self.id!r} cannot be read: {type(error).__name__}") from None
+        # They are functions that are imported and called, too.
+        self._success_callback_name = self._failure_callback_name = self._stopped_callback_name = None
+
+
 class RQ:
     """A Redis with the queues of all hosts."""
 
@@ -70,7 +91,7 @@ class RQ:
         # Maintenance, which files abandoned jobs and restarts the scheduler, waits for at most --worker-ttl less 15 s.
         argv = [sys.executable, "-P", "-m", "rq.cli", "worker", self._site.queue, "-c", f"{__name__}_settings"]
         argv += ["--connection-class", f"{__name__}_settings.Connection", "--worker-class", "rq.Worker"]
-        argv += ["--queue-class", "rq.Queue", "--job-class", "rq.job.Job"]
+        argv += ["--queue-class", "rq.Queue", "--job-class", f"{__name__}.Rotation"]
         argv += ["--path", os.devnull, "--serializer", "rq.serializers.JSONSerializer", "--results-ttl", "0"]
         argv += ["--with-scheduler", "--quiet"]
         argv += ["--disable-job-desc-logging", "--worker-ttl", "45", "--maintenance-interval", "30"]
@@ -140,9 +161,21 @@ class RQ:
         return waiting, later, gone
 
     def _jobs(self, ids: Iterable[bytes | str]) -> list[Job]:
-        """Those that still exist, in one round trip."""
-        found = Job.fetch_many([string(id) for id in ids], self._redis, JSONSerializer)
+        """Those that still exist and can be read, in one round trip."""
+        names = [string(id) for id in ids]
+        pipe = self._redis.pipeline(transaction=False)
+        for name in names:
+            pipe.hgetall(Job.key_for(name))
+        found = (self._job(name, raw) for name, raw in zip(names, pipe.execute(), strict=True) if raw)
         return [job for job in found if job is not None]
+
+    def _job(self, name: str, raw: Any) -> Job | None:
+        try:
+            job = Rotation(name, connection=self._redis, serializer=JSONSerializer)
+            job.restore(raw)
+        except (NoSuchJobError, ValueError):  # rq refuses names with a colon by ValueError
+            return None
+        return job
 
 
 def _keys(queue: str) -> tuple[str, str, str, str]:
@@ -166,7 +199,7 @@ def _payload(job: Job) -> str:
     """The payload's text; nothing if somebody else has put the job there in a form of his own."""
     try:
         return str(job.args[0])
-    except (DeserializationError, IndexError):
+    except (DeserializationError, LookupError, TypeError, ValueError, RecursionError):
         return ""
 
 

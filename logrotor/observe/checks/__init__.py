@@ -11,6 +11,7 @@ from logrotor.observe.checks import (
     directories,
     logs,
     metrics,
+    page,
     reopen,
     rivals,
     schedule,
@@ -20,7 +21,7 @@ from logrotor.observe.checks import (
 )
 from logrotor.observe.site import Site
 
-THEMES = (configuration, state, directories, logs, writers, reopen, rivals, space, clock, schedule, metrics)
+THEMES = (configuration, state, directories, logs, writers, reopen, rivals, space, clock, schedule, metrics, page)
 
 
 def checks(config: Config, now: datetime) -> list[Check]:

@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 
 from logrotor.model import Check, Finding
 from logrotor.observe.site import Site
+from logrotor.text import count
 
 SLACK = 120.0  # seconds; network file systems have a clock of their own
 FIRST = datetime(2026, 1, 1, tzinfo=UTC)  # no logrotor is older
@@ -23,10 +24,12 @@ def time(site: Site) -> Iterator[Finding]:
     latest = max((run.started for run in site.runs), default=0.0)
     if latest > site.now.timestamp() + SLACK:
         yield _finding("history", f"its last run began on {_shown(site, latest)}, which is to come")
-    for facts in site.survey.logs:
-        live = facts.family.live
-        if live is not None and live.mtime > site.now.timestamp() + SLACK:
-            yield _finding(facts.path, f"was last written on {_shown(site, live.mtime)}, which is to come")
+    written = [(f.family.live.mtime, f.path) for f in site.survey.logs if f.family.live is not None]
+    ahead = sorted(each for each in written if each[0] > site.now.timestamp() + SLACK)
+    if ahead:
+        when, path = ahead[-1]
+        more = f" (and {count(len(ahead) - 1, 'more log')})" if ahead[1:] else ""
+        yield _finding(path, f"was last written on {_shown(site, when)}, which is to come{more}")
 
 
 def _shown(site: Site, when: float) -> str:

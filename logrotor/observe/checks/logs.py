@@ -55,17 +55,28 @@ def modes(site: Site) -> Iterator[Finding]:
 
 
 def _mode(facts: LogFacts, live: Entry, wanted: int) -> Finding:
-    command = f"chmod {wanted:04o} {facts.path}"
+    mode = live.stat.st_mode & 0o7777
+    command, setting = (
+        f"chmod {wanted:04o} {facts.path}",
+        f'create_mode = "{mode & 0o777:04o}" in rule {facts.spec.name}',
+    )
     ours = live.stat.st_uid == os.geteuid()
     by = "" if ours else f" (as {user_name(live.stat.st_uid)})"
+    exposes = wanted & ~mode & 0o007  # what was written in private stays so, unless a human says otherwise
     return Finding(
         subject=facts.path,
-        problem=f"mode {live.stat.st_mode & 0o7777:04o}, but create_mode = {wanted:04o}",
-        why="the next rotation replaces it with one of create_mode: who writes or reads it now may be locked out then",
-        advice=f'{command}{by}, or create_mode = "{live.stat.st_mode & 0o777:04o}" in rule {facts.spec.name}',
+        problem=f"mode {mode:04o}, but create_mode = {wanted:04o}",
+        why=f"the next rotation replaces it with one of create_mode: {_change(mode, wanted)}",
+        advice=f"{setting}; or, if anyone may: {command}{by}" if exposes else f"{command}{by}, or {setting}",
         would=command,
-        mend=partial(mend.set_mode, facts.path, wanted, live.id) if ours else None,
+        mend=partial(mend.set_mode, facts.path, wanted, live.id) if ours and not exposes else None,
     )
+
+
+def _change(mode: int, wanted: int) -> str:
+    if mode & ~wanted:
+        return "who writes or reads it now may be locked out then"
+    return "more may read or write it then than now"
 
 
 # ---------------------------------------------------------------- what lies beside

@@ -29,9 +29,15 @@ def logrotate(site: Site, files: tuple[str, ...] = FILES) -> Iterator[Finding]:
         except PermissionError:  # root's own rules; others are not meant to read them
             continue
         for facts in site.survey.logs:
-            hit = next((p for p in patterns if fnmatch.fnmatchcase(facts.path, p)), None)
+            hit = next((p for p in patterns if _matches(facts.path, p)), None)
             if hit is not None:
                 yield _finding(facts.path, file, hit)
+
+
+def _matches(path: str, pattern: str) -> bool:
+    """As glob(7): no wildcard stands for a slash."""
+    parts, wanted = path.split("/"), os.path.normpath(pattern).split("/")
+    return len(parts) == len(wanted) and all(map(fnmatch.fnmatchcase, parts, wanted))
 
 
 def patterns_of(text: str) -> Iterator[str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import glob
 import os
 import pwd
+import re
 from collections.abc import Iterator, Sequence
 
 from logrotor.disk.walk import user_name
@@ -13,6 +14,10 @@ from logrotor.observe.site import Site
 
 HOUR = 3600.0
 LONGEST = 8 * 86400.0  # nobody runs it less often than once a week
+_OFTEN = re.compile(r"\s*(?:[0-9*/,-]+(?:\s+\*){4}\s|@hourly\s)")  # crontab(5): at least once an hour
+_CONFIG = re.compile(
+    r"\s(?:-c|--config)[ =]?[\"']?(/[^\s\"'%;]+)(?![^\s\"';])"
+)  # %: a specifier of systemd or supervisord
 PLACES = (
     "/etc/crontab", "/etc/cron.d/*", "/etc/cron.*ly/*", "/var/spool/cron/crontabs/{user}", "/var/spool/cron/{user}",
     "/etc/systemd/system/*.service", "/usr/lib/systemd/system/*.service", "/etc/systemd/user/*.service",
@@ -28,8 +33,10 @@ def runs(site: Site, places: Sequence[str] = PLACES) -> Iterator[Finding]:
     age = None if site.last_run is None else site.now.timestamp() - site.last_run
     if age is not None and age < HOUR:
         return
-    found = named_in(places)
-    if age is not None and found and age < LONGEST:
+    lines = named_in(places, site.config.files)
+    found = list(dict.fromkeys(path for path, _ in lines))
+    often = any(_OFTEN.match(line) for _, line in lines)
+    if age is not None and found and age < (2 * HOUR if often else LONGEST):
         return  # once a day or a week, it may be
     seen = f"; named in {', '.join(found)}" if found else ", and no cron line, timer or supervised program names it"
     yield Finding(
@@ -42,20 +49,28 @@ def runs(site: Site, places: Sequence[str] = PLACES) -> Iterator[Finding]:
     )  # fmt: skip
 
 
-def named_in(places: Sequence[str]) -> list[str]:
-    """The files that name logrotor outside of a comment; those that may not be read are left out."""
+def named_in(places: Sequence[str], configs: Sequence[str] = ()) -> list[tuple[str, str]]:
+    """The files that name logrotor outside of a comment, with the line; those that may not be read are left out."""
     user = user_name(os.geteuid())
     home = next((entry.pw_dir for entry in pwd.getpwall() if entry.pw_uid == os.geteuid()), "/nonexistent")
     paths = (path for place in places for path in sorted(glob.glob(place.format(user=user, home=home))))
-    return [path for path in paths if _names_it(path)]
+    return [(path, line) for path in paths for line in _naming_it(path) if _is_meant(line, configs)]
 
 
-def _names_it(path: str) -> bool:
+def _naming_it(path: str) -> list[str]:
     try:
         with open(path, encoding="utf-8", errors="replace") as file:
-            return any("logrotor" in line and not line.lstrip().startswith(("#", ";")) for line in file)
+            return [line for line in file if "logrotor" in line and not line.lstrip().startswith(("#", ";"))]
     except OSError:
-        return False
+        return []
+
+
+def _is_meant(line: str, configs: Sequence[str]) -> bool:
+    """A line with the configuration of another deployment says nothing of this one."""
+    given = _CONFIG.search(line)
+    if given is None or not configs:
+        return True
+    return os.path.realpath(given[1]) in map(os.path.realpath, configs)
 
 
 def _span(seconds: float) -> str:

@@ -26,9 +26,11 @@ def full_soon(site: Site) -> Iterator[Finding]:
     for system in status(site).file_systems:
         if system.full_on is not None and system.full_on - site.now < SOON:
             when = system.full_on.isoformat(" ", "minutes")
+            left = f"{system.free} bytes are free"
+            soon = f"full on {when} if the logs go on growing as they do ({left})"
             yield Finding(
                 subject=system.mount,
-                problem=f"full on {when} if the logs go on growing as they do ({system.free} bytes are free)",
+                problem=soon if system.full_on > site.now else f"full: {left}",
                 why="writers fail, and so does every rotation that has to create a file",
                 advice="lower backup_count or max_age, set max_total_size or keep_free, or move archives: archive_dir",
             )

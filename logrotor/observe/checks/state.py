@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from functools import partial
 
 from logrotor.disk import history, mend, state
+from logrotor.disk.memory import recall
 from logrotor.disk.walk import user_name
 from logrotor.errors import StateError
 from logrotor.model import Check, FileId, Finding
@@ -95,19 +96,34 @@ def too_open(path: str, mode: int) -> Finding:
 def whole(site: Site) -> Iterator[Finding]:
     path = os.path.join(site.config.state_dir, state.HISTORY)
     why = "without it the time of the last rotation is guessed, and what happened before is not known; no log is lost"
-    problem = site.memory.note
     try:
-        problem = problem or history.problem_with(site.config.state_dir)
-    except StateError as error:
-        problem = str(error)
-    if problem is not None:
+        state.refuse_odd(path)
+    except (StateError, OSError):
+        return  # told by state.files
+    problem, advice = _problem(site)
+    if advice is not None:
+        yield Finding(subject=path, problem=problem, why="no run can begin: every one ends with exit 2", advice=advice)
+    elif problem:
         again = "nothing: the next run that has something to do sets it aside and begins a new one"
-        yield Finding(subject=path, problem=problem, why=why, advice=again)
+        yield Finding(subject=path, problem=problem.removeprefix(f"{path}: "), why=why, advice=again)
     for name in sorted(_names(site.config.state_dir)):
         if name.startswith(f"{state.HISTORY}.damaged-"):
             aside = os.path.join(site.config.state_dir, name)
             advice = f"find out why (a full disk? a broken one?), then: rm {aside}"
             yield Finding(subject=aside, problem="a damaged history that a run set aside", why=why, advice=advice)
+
+
+def _problem(site: Site) -> tuple[str, str | None]:
+    """What is wrong with the history, or nothing; and what to do, if no run can mend it."""
+    try:
+        recall(site.config.state_dir)
+    except StateError as error:
+        what, _, advice = str(error).rpartition("; ")
+        return what, advice
+    try:
+        return site.memory.note or history.problem_with(site.config.state_dir) or "", None
+    except StateError as error:
+        return str(error), None
 
 
 def _names(path: str) -> list[str]:

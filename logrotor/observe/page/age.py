@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 import stat
@@ -64,18 +65,28 @@ def earlier(path: str, now: float) -> tuple[float, ...]:
 def _head(path: str) -> str | None:
     """How the file begins; None: there is none, or an empty one."""
     try:
-        kind = os.lstat(path).st_mode
+        fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)  # a FIFO must not hold us
     except FileNotFoundError:
         return None
-    if not stat.S_ISREG(kind):
-        raise Refused(f"{path}: is no regular file, so it is not replaced; give another name (- is standard output)")
-    with open(path, "rb") as file:
-        return file.read(_HEAD).decode(errors="replace") or None
+    except OSError as error:
+        if error.errno == errno.ELOOP:
+            raise _odd(path) from None
+        raise
+    try:
+        if not stat.S_ISREG(os.fstat(fd).st_mode):
+            raise _odd(path)
+        return os.read(fd, _HEAD).decode(errors="replace") or None
+    finally:
+        os.close(fd)
+
+
+def _odd(path: str) -> Refused:
+    return Refused(f"{path}: is no regular file, so it is not replaced; give another name (- is standard output)")
 
 
 def _times(written: Sequence[str], now: float) -> tuple[float, ...]:
     """Those that can be: the clock may have been set back."""
     try:
-        return tuple(sorted(moment for moment in map(float, written) if moment < now))[-KEPT:]
+        return tuple(sorted(moment for moment in map(float, written) if moment <= now))[-KEPT:]
     except ValueError:
         return ()

@@ -98,7 +98,7 @@ def doctor(facts: Facts) -> Html:
 def _finding(check: str, finding: Finding) -> Html:
     rows = [("why", finding.why), ("do", finding.advice)]
     said = [(tag("dt", key), tag("dd", paragraphs(value))) for key, value in rows]
-    head = [tag("span", finding.subject, class_="name"), ": ", paragraphs(finding.problem)]
+    head = [tag("span", finding.subject, class_="name"), paragraphs(finding.problem)]
     return tag("li", tag("div", tag("div", head), soft(tag("code", check)), tag("dl", said), class_="finding"),
                class_="warn")  # fmt: skip
 

@@ -52,7 +52,7 @@ def _row(log: LogStatus, top: str, done: Sequence[Rotation], facts: Facts) -> li
         [tag("div", words.due(log, now), class_="warn" if log.due or log.refused else None), _moment(log)],
         [plot, soft(plots.caption(done, now.timestamp()))] if plot else NOTHING,
         _last(log, facts),
-        words.archives(log) if log.archives else NOTHING,
+        _stored(log) if log.archives else NOTHING,
     ]
 
 
@@ -84,6 +84,12 @@ def _last(log: LogStatus, facts: Facts) -> Child:
     ago = words.ago(log.last_rotation, facts.status.now)
     return [tag("span", ago, class_="number"), soft(when(log.last_rotation)),
             tag("div", f"then {failed}", class_="note") if failed else None]  # fmt: skip
+
+
+def _stored(log: LogStatus) -> Child:
+    """How many archives, their bytes, how well compressed."""
+    ratio = soft(tag("span", f"ratio {log.ratio:.1f}:1", class_="number")) if log.ratio else None
+    return [tag("span", f"{log.archives}, {text.size(log.archive_bytes)}", class_="number"), ratio]
 
 
 # ---------------------------------------------------------------- what was done

@@ -27,7 +27,7 @@ def render(facts: Facts) -> str:
 
 
 def _head(facts: Facts) -> Html:
-    times = " ".join(f"{moment:.0f}" for moment in facts.age.times)
+    times = " ".join(str(int(moment)) for moment in facts.age.times)
     return tag(
         "head",
         tag("meta", charset="utf-8"),

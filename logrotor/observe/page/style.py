@@ -60,7 +60,8 @@ section > .title { display: flex; flex-wrap: wrap; gap: 2px 12px; align-items: b
 _TABLES = """
 table { width: 100%; border-collapse: collapse; }
 .ends + table { margin-top: 14px; }
-th { text-align: left; font-weight: 500; font-size: 13px; color: var(--soft); padding: 0 16px 6px 0; }
+th { text-align: left; font-weight: 500; font-size: 13px; color: var(--soft); padding: 0 16px 6px 0;
+  white-space: nowrap; }
 td { padding: 8px 16px 8px 0; border-top: 1px solid var(--rule); vertical-align: top; }
 th:last-child, td:last-child { padding-right: 0; }
 .right { text-align: right; white-space: nowrap; } .wide { min-width: 15em; }
@@ -70,9 +71,9 @@ th:last-child, td:last-child { padding-right: 0; }
 _PLOTS = """
 svg { display: block; }
 .spark { width: 240px; max-width: 100%; height: auto; }
-@media (min-width: 861px) {
+@media (min-width: 1191px) {
   .spark { min-width: 190px; }
-  .lead { width: 25%; } td:has(> div > .bar) { min-width: 11em; }
+  .lead { width: 22%; } td:has(> div > .bar) { min-width: 12.5em; }
 }
 .area { fill: var(--wash); } .mark { fill: var(--accent); }
 .growth { fill: none; stroke: var(--accent); stroke-width: 1.5; stroke-linejoin: round; }
@@ -86,23 +87,26 @@ svg { display: block; }
 footer { padding-top: 20px; padding-bottom: 36px; color: var(--soft); font-size: 13px; }
 """
 _NARROW = """
-@media (max-width: 860px) {
+@media (max-width: 760px) {
   main, header, footer { padding-left: 14px; padding-right: 14px; }
   header { padding-top: 18px; }
   section { padding: 14px; }
   .tiles { grid-template-columns: repeat(2, minmax(0, 1fr)); gap: 10px; }
   .tile { padding: 10px 12px; } .tile .big { font-size: 19px; }
-  table, tbody, tr, td { display: block; }
+}
+@media (max-width: 1190px) {
+  table, tr, td { display: block; }
+  tbody { display: grid; grid-template-columns: repeat(auto-fill, minmax(min(100%, 330px), 1fr)); gap: 0 28px; }
   thead { position: absolute; width: 1px; height: 1px; overflow: hidden; clip-path: inset(50%); }
   tr { border-top: 1px solid var(--rule); padding: 10px 0; }
-  tbody tr:first-child { border-top: 0; padding-top: 0; }
   td, td.right { border: 0; padding: 2px 0; text-align: left; display: grid;
     grid-template-columns: 7.5em minmax(0, 1fr); }
   td::before { content: attr(data-label); color: var(--soft); font-size: 13px; line-height: 23px; }
-  td.lead { display: block; } td.lead::before { content: none; }
+  td.lead { display: block; padding-bottom: 4px; } td.lead::before { content: none; }
   td:has(.nothing) { display: none; }
-  .spark { width: 100%; } .wide { min-width: 0; } td.right { white-space: normal; }
+  .spark { width: 100%; max-width: 320px; } .wide { min-width: 0; } td.right { white-space: normal; }
 }
+@media (max-width: 379px) { .number { white-space: normal; } }
 @media print { body { background: none; } section, .tile { break-inside: avoid; } }
 """
 
