@@ -77,6 +77,17 @@ def test_status_for_monitoring(host: Host) -> None:
     assert "1 failed" in host.queue("status", "--check", check=1).stdout
 
 
+def test_failed_jobs_are_seen_by_the_status_of_everything(host: Host) -> None:
+    """``logrotor status --check`` tells of failed and stuck jobs too: one check for a monitoring system is enough."""
+    host.grow()
+    host.dispatch()  # there is a queue to look at
+    attempt(host, Ending.FAILED)
+    attempt(host, Ending.RUNNING, job="c", ago=500)
+    args = ("status", "-c", host.config, "--check", "--json", "--no-run", "1d", "--overdue", "1d")
+    found = command.logrotor(*args, env=host.environ, check=1)
+    assert "1 failed" in found.stdout and "1 stuck" in found.stdout
+
+
 def test_a_hundred_hosts_are_shown_by_what_matters(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
     """This host first, then those with something to see to; the others are a number."""
     site, engine = host.site, host.engine

@@ -185,6 +185,14 @@ def test_a_file_system_without_collapse(here, look):
         assert "tmpfs cannot collapse a range" in only(look("directories.calls")).problem
 
 
+def test_a_file_system_without_an_exchange(here, look):
+    """FUSE and its like exchange no names and show no writers behind them: said before the first rotation."""
+    with mounts.fuse(here.folder) as mount:
+        (mount / "app.log").write_text("one line\n")
+        here.configure(paths=f'["{mount}/*.log"]')
+        assert "cannot exchange two names" in only(look("directories.calls")).problem
+
+
 def test_a_bind_mounted_log(here, look):
     """A single mounted file cannot be renamed."""
     here.log()
@@ -456,6 +464,29 @@ def test_nobody_runs_it(here):
     assert looked(days=2) == []
     crontab.unlink()
     assert "2 hours ago, and no cron line" in only(looked(days=0.09)).problem
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("logrotor.service", "[Service]\nExecStart=/opt/logrotor/bin/logrotor run -c {file}\n"),
+        ("rotation.conf", "[program:rotation]\ncommand = logrotor queue worker --schedule -c {file}\n"),
+    ],
+    ids=["timer", "worker"],
+)
+def test_a_timer_or_a_worker_that_runs_it(here, name, text):
+    """What a timer starts and a supervised worker are told by their name, with when it last ran."""
+    place = here.folder / name
+    place.write_text(text.format(file=here.file))
+
+    def looked(days: float = 0) -> list[Finding]:
+        moment = datetime.now(UTC) + timedelta(days=days)
+        return list(schedule.runs(Site(here.config, moment), [str(place)]))
+
+    assert f"no run is known; named in {place}" in only(looked()).problem
+    here.run()
+    assert looked(days=2) == []
+    assert f"9 days ago; named in {place}" in only(looked(days=9)).problem
 
 
 def test_metrics_that_nobody_finds(here, look, logrotor):

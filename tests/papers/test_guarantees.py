@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
-import subprocess
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,7 +13,6 @@ import pytest
 
 from tests.support import mounts, oracle
 from tests.support.command import logrotor
-from tests.support.need import need
 from tests.support.writers import Kind, Writer
 
 PROMISED = ("ext4", "xfs", "btrfs", "tmpfs", "overlay")
@@ -32,26 +29,11 @@ def file_system(folder: Path, kind: str) -> Iterator[Path]:
         with mounts.overlay(folder) as path:
             yield path
     elif kind == "fuse":
-        with _fuse(folder) as path:
+        with mounts.fuse(folder) as path:
             yield path
     else:
         with mounts.loop_mount(folder, kind) as mount:
             yield mount.path
-
-
-@contextmanager
-def _fuse(folder: Path) -> Iterator[Path]:
-    need(shutil.which("bindfs") and os.path.exists("/dev/fuse"), "bindfs and /dev/fuse")
-    (folder / "behind").mkdir()
-    (folder / "fuse").mkdir()
-    # Without memory of its kernel side: what happens behind the mount is seen at once.
-    argv = ["bindfs", "-o", "attr_timeout=0,entry_timeout=0", folder / "behind", folder / "fuse"]
-    done = subprocess.run(argv, capture_output=True, text=True, check=False)
-    need(done.returncode == 0, f"to mount with bindfs: {done.stderr.strip()}")
-    try:
-        yield folder / "fuse"
-    finally:
-        subprocess.run(["umount", "-l", folder / "fuse"], check=False)
 
 
 def run(folder: Path, logs: Path, *keys: str, check: int = 0) -> dict[str, Any]:

@@ -91,6 +91,22 @@ def bind_file(source: Path, target: Path) -> Iterator[Path]:
 
 
 @contextmanager
+def fuse(folder: Path) -> Iterator[Path]:
+    """A FUSE mount in ``folder``; the files behind it lie in ``folder/behind``."""
+    need(shutil.which("bindfs") and os.path.exists("/dev/fuse"), "bindfs and /dev/fuse")
+    for name in ("behind", "fuse"):
+        (folder / name).mkdir()
+    # Without memory of its kernel side: what happens behind the mount is seen at once.
+    argv = ["bindfs", "-o", "attr_timeout=0,entry_timeout=0", folder / "behind", folder / "fuse"]
+    done = subprocess.run(argv, capture_output=True, text=True, check=False)
+    need(done.returncode == 0, f"to mount with bindfs: {done.stderr.strip()}")
+    try:
+        yield folder / "fuse"
+    finally:
+        subprocess.run(["umount", "-l", folder / "fuse"], check=False)
+
+
+@contextmanager
 def read_only(folder: Path) -> Iterator[Path]:
     """``folder`` made read-only by a bind mount on itself, for its users see EROFS, root too."""
     _need_root()
