@@ -28,7 +28,7 @@ Job = tuple[LogPlan, Compress]
 _SMALL = 1 << 20  # bytes
 _BATCH = 32  # archives, each with three open files
 _WAITING = 16  # fsyncs at a time: one commit of the journal serves them all
-_MOST_THREADS = 4  # of zstd for one archive; each takes 16 MiB or so
+_MOST_THREADS = 2  # of zstd for one archive: with two of them a run has 95 MiB resident
 
 
 @dataclass(slots=True)
