@@ -9,13 +9,12 @@ import subprocess
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from logrotor.disk.attempts import Attempts
 from logrotor.jobs.engine import Engine, open_engine
-from logrotor.jobs.payload import Payload
 from logrotor.jobs.site import Site, open_site
 from logrotor.model import Attempt
 from tests.support import command
@@ -56,7 +55,6 @@ class Host:
     engine_name: str
     url: str
     name: str = "alpha"
-    workers: list[subprocess.Popen[bytes]] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         (self.folder / "logs").mkdir(parents=True)
@@ -109,9 +107,6 @@ class Host:
 
     def endings(self) -> list[str]:
         return [attempt.ending.value for attempt in self.attempts()]
-
-    def jobs_of(self, payload: Payload) -> list[Attempt]:
-        return Attempts(str(self.folder / "state")).of_job(payload.id)
 
     # ------------------------------------------------------------ workers
 

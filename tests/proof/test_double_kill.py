@@ -7,7 +7,6 @@ import itertools
 import pytest
 
 from tests.proof.places import Places, places
-from tests.proof.sampling import EXHAUSTIVE
 from tests.proof.scenarios import EMPTY_WRITER, NOBODY, SCENARIOS, WRITER, Company, Scenario
 from tests.proof.trial import Trial, verdict
 
@@ -24,11 +23,6 @@ OTHERS = {"numbered-nth-gzip": NOBODY, "archive-other-dated-gzip": NOBODY, "numb
 CASES = [(scenario, WRITER) for scenario in SCENARIOS if scenario.name in BUSY]
 CASES += [(scenario, OTHERS[scenario.name]) for scenario in SCENARIOS if scenario.name in OTHERS]
 QUICK = {"numbered-first-none", "rename-dated-none"}  # here from one first point only
-# Each point of both runs; in the others every fourth point of the second one, other points after each first one.
-WHOLE = {
-    "numbered-nth-zstd-full", "numbered-hole", "dated-full-gzip", "rename-dated-none", "archive-other-zstd-full",
-    "numbered-nth-none",
-}  # fmt: skip
 
 
 @pytest.mark.parametrize("scenario", [scenario for scenario in SCENARIOS if scenario.name in QUICK], ids=str)
@@ -36,7 +30,7 @@ def test_killed_again_after_one_kill(scenario: Scenario, places: Places) -> None
     """The first kill comes in the middle of the run, the second at each point of the recovery."""
     found: list[str] = []
     with Trial(scenario, WRITER, places) as trial:
-        points = _killed_again(trial, trial.points // 2, found, every=1)
+        points = _killed_again(trial, trial.points // 2, found)
         assert points > 5
         verdict(trial, trial.points, found)
 
@@ -46,7 +40,6 @@ def test_killed_again_after_one_kill(scenario: Scenario, places: Places) -> None
 @pytest.mark.parametrize(("scenario", "company"), CASES, ids=str)
 def test_killed_again_at_each_point_of_the_recovery(scenario: Scenario, company: Company, places: Places) -> None:
     """Both runs are killed at each point; first kills that leave the same state are continued once."""
-    every = 1 if EXHAUSTIVE or scenario.name in WHOLE else 4
     found: list[str] = []
     seen: set[object] = set()
     points = 0
@@ -58,14 +51,14 @@ def test_killed_again_at_each_point_of_the_recovery(scenario: Scenario, company:
             state = trial.signature()
             if state not in seen:
                 seen.add(state)
-                points += _killed_again(trial, nth, found, every=every)
+                points += _killed_again(trial, nth, found)
     print(f"{len(seen)} states, {points} second points")
     verdict(trial, nth - 1, found)
 
 
-def _killed_again(trial: Trial, nth: int, found: list[str], *, every: int) -> int:
-    """The recovery after a kill before ``nth`` is killed at one of ``every`` points; returns how many it was."""
-    for points, again in enumerate(itertools.count(1 + nth % every, every)):
+def _killed_again(trial: Trial, nth: int, found: list[str]) -> int:
+    """The recovery after a kill before ``nth`` is killed at each of its points; returns how many they were."""
+    for points, again in enumerate(itertools.count(1)):
         trial.reset()
         first = trial.first_killed(nth)
         expected = trial.expectation()
