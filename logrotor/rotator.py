@@ -9,9 +9,11 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Collection, Iterator, Sequence
-from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from logrotor import events
 from logrotor.act.deadline import Deadline
@@ -201,8 +203,7 @@ class Rotator:
             self._on_event(events.Event(name, events.NAMES[name][0], fields))
 
 
-@dataclass(slots=True)
-class _Run:
+class _Run(Struct):
     """What one run has done so far."""
 
     config: Config

@@ -7,7 +7,8 @@ import re
 import stat
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+
+from msgspec import Struct, field
 
 from logrotor.decide.facts import Directory, Family, LogFacts
 from logrotor.decide.naming import is_ours, stamp_of
@@ -34,8 +35,7 @@ _STREAM = re.compile(r"/dev/(?!shm/)|/proc/[^/]+/fd/")
 Remember = Callable[[str], LogMemory]
 
 
-@dataclass(slots=True)
-class Survey:
+class Survey(Struct):
     """What was found. ``problems``: rules and directories that failed, each alone."""
 
     logs: list[LogFacts] = field(default_factory=list)
@@ -46,8 +46,7 @@ class Survey:
     directories: dict[str, FileId] = field(default_factory=dict)  # by their paths without symlinks
 
 
-@dataclass(frozen=True, slots=True)
-class _Claim:
+class _Claim(Struct, frozen=True):
     """A log, and the rule that has it."""
 
     spec: LogSpec

@@ -7,8 +7,9 @@ import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, ExitStack
-from dataclasses import dataclass
 from typing import cast
+
+from msgspec import Struct
 
 from logrotor.decide.naming import parse_archive, stamp_of, temp_name
 from logrotor.disk import codecs, files
@@ -22,8 +23,7 @@ Guard = Callable[[], AbstractContextManager[None]]
 Progress = Callable[[int], None]  # bytes read since the last call
 
 
-@dataclass(frozen=True, slots=True)
-class Made:
+class Made(Struct, frozen=True):
     """The finished archive, so that it can be told again and compared later."""
 
     size: int

@@ -11,8 +11,9 @@ import os
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
+
+from msgspec import Struct
 
 from logrotor.act.compress import Rewriting
 from logrotor.act.endings import note_done, note_failure
@@ -31,8 +32,7 @@ _WAITING = 16  # fsyncs at a time: one commit of the journal serves them all
 _MOST_THREADS = 2  # of zstd for one archive: with two of them a run has 95 MiB resident
 
 
-@dataclass(slots=True)
-class _Work:
+class _Work(Struct):
     """One archive under way."""
 
     log: LogPlan

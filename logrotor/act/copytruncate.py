@@ -16,7 +16,8 @@ forget             | marked | the log's rest                   | forget
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from logrotor.act.take import make_way
 from logrotor.decide.naming import replacement_name, temp_name
@@ -33,8 +34,7 @@ _APPENDING = os.O_RDWR | os.O_APPEND  # so that our own descriptor is not taken 
 _ROUNDS = 20  # looks at a log that is copied while it grows
 
 
-@dataclass(frozen=True, slots=True)
-class Copied:
+class Copied(Struct, frozen=True):
     """What ran: "collapse" or "truncate", the bytes that were moved to the archive, and which file that is."""
 
     protocol: str

@@ -9,8 +9,10 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
 from typing import Any
+
+from msgspec import Struct, field
+from msgspec.structs import replace
 
 from logrotor import notify
 from logrotor.act import recover
@@ -44,8 +46,7 @@ _PATIENCE = 2.0  # seconds that a process gets to reopen the logs that it was as
 _BRIEF = 0.2  # and one that was not asked, or that did not react to earlier requests
 
 
-@dataclass(slots=True)
-class Results:
+class Results(Struct):
     """What happened so far."""
 
     outcomes: list[Outcome] = field(default_factory=list)

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import dataclasses
 import os
 from collections.abc import Callable
+
+from msgspec.structs import replace
 
 from logrotor.cli import streams, text
 from logrotor.cli.plan_table import guarantee, problems, step_lines
@@ -45,7 +46,7 @@ def _print_json(
     plan: Plan, *, logs: tuple[LogPlan, ...] = (), missing: tuple[str, ...] = (), skipped: tuple[Waiting, ...] = ()
 ) -> None:
     """The plan, reduced to what was asked for."""
-    part = dataclasses.replace(plan, logs=logs, missing=missing, skipped=skipped, shadowed=())
+    part = replace(plan, logs=logs, missing=missing, skipped=skipped, shadowed=())
     streams.write_json(as_json(part))
 
 

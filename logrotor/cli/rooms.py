@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
 from datetime import datetime
 from importlib import import_module
 from typing import TYPE_CHECKING
+
+from msgspec import Struct
 
 from logrotor.errors import LogrotorError
 
@@ -43,8 +44,7 @@ def queue_status(config: Config, now: float) -> Status | None:
     return look(site, open_engine(site), now)
 
 
-@dataclass(frozen=True, slots=True)
-class Asked:
+class Asked(Struct, frozen=True):
     """What the engine answered, or why it did not; both None where there is nothing to ask."""
 
     status: Status | None = None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from msgspec import Struct
 
 EXIT_CODES = """\
 \b
@@ -14,8 +14,7 @@ Exit codes:
   130/143  interrupted by Ctrl-C or SIGTERM; ended cleanly"""
 
 
-@dataclass(slots=True)
-class Session:
+class Session(Struct):
     """How messages are to look. A command sets it as soon as it has parsed its options."""
 
     verbosity: int = 0  # -1: errors only, 0: warnings, 1: info, 2: debug

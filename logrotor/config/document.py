@@ -5,9 +5,10 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
+
+from msgspec import Struct
 
 from logrotor.config.lines import lines_of, nearest_line
 from logrotor.config.place import Place
@@ -16,14 +17,13 @@ from logrotor.model import Problem
 FROM_DICT = "<dict>"
 
 
-@dataclass(frozen=True)
-class Document:
+class Document(Struct, frozen=True, dict=True):
     """A configuration as read. ``status`` is that of the file; None for a dict."""
 
     file: str
     table: Mapping[str, Any]
     place: Place
-    text: str = field(default="", repr=False)
+    text: str = ""
     status: os.stat_result | None = None
 
     @property

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from typing import Any
+
+from msgspec import Struct
 
 from logrotor.config import quantities, schedules, values
 from logrotor.config.place import Place
@@ -15,8 +16,7 @@ NO_OFF = object()  # "off" means nothing for this key
 LEVELS = {Codec.ZSTD: range(1, 23), Codec.GZIP: range(10)}
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Key:
+class Key(Struct, frozen=True, kw_only=True):
     """One key: what it accepts, what it means, and what holds without it."""
 
     name: str

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Mapping
-from dataclasses import replace
 from typing import Any
+
+from msgspec.structs import replace
 
 from logrotor.config.document import FROM_DICT, Document, Unreadable, read_document
 from logrotor.config.find import default_state_dir, find_config

@@ -6,11 +6,11 @@ import glob
 import os
 import pwd
 from collections.abc import Mapping
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 
-@dataclass(frozen=True, slots=True)
-class Place:
+class Place(Struct, frozen=True):
     """The directory that relative paths start from, and the home that ``~`` means."""
 
     directory: str

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, fields
 from typing import Any
+
+from msgspec import Struct
 
 from logrotor.config.document import Document
 from logrotor.config.keys import LEVELS, LOG
@@ -13,16 +14,13 @@ from logrotor.config.targets import Targets
 from logrotor.config.values import shown
 from logrotor.model import Codec, LogSpec, Method, ReopenTarget
 
-_BUILT_IN: Mapping[str, Any] = {
-    f.name: f.default for f in fields(LogSpec) if f.name not in ("name", "paths", "schedule_name")
-}
+_BARE = LogSpec(name="", paths=())  # what holds where a rule and [defaults] say nothing
 _SAMPLE = '[[log]] with name = "app", paths = ["app.log"] and max_size = "10MB"'
 
 Conflict = tuple[str, str]  # the key that it is reported at, and the message
 
 
-@dataclass(frozen=True, slots=True)
-class Rule:
+class Rule(Struct, frozen=True):
     """What a rule says itself, and what it inherits."""
 
     own: Read
@@ -30,7 +28,7 @@ class Rule:
     file: str = ""
 
     def __getitem__(self, name: str) -> Any:
-        return self.own.values.get(name, self.defaults.values.get(name, _BUILT_IN.get(name)))
+        return self.own.values.get(name, self.defaults.values.get(name, getattr(_BARE, name)))
 
     def says(self, name: str) -> bool:
         return name in self.own.values

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from datetime import UTC, datetime
+
+from msgspec import Struct
 
 NAMES = {
     "hourly": "0 * * * *",
@@ -17,8 +18,7 @@ NAMES = {
 _SAMPLE = datetime(2026, 1, 1, tzinfo=UTC)
 
 
-@dataclass(frozen=True, slots=True)
-class Schedule:
+class Schedule(Struct, frozen=True):
     """What the user wrote, and the 5-field cron expression that it means."""
 
     name: str

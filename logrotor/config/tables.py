@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
 from typing import Any
+
+from msgspec import Struct, field
 
 from logrotor.config.document import Document
 from logrotor.config.keys import DEFAULTS, JOB, LOG, METRICS, NO_OFF, PAGE, QUEUE, REOPEN, TABLES, TOP, Key
@@ -14,8 +15,7 @@ from logrotor.config.values import shown
 from logrotor.model import Problem
 
 
-@dataclass(slots=True)
-class Problems:
+class Problems(Struct):
     """What was found wrong so far. ``fatal``: with this nothing can run."""
 
     found: list[Problem] = field(default_factory=list)
@@ -29,8 +29,7 @@ class Problems:
         self.fatal = self.fatal or fatal
 
 
-@dataclass(frozen=True, slots=True)
-class Section:
+class Section(Struct, frozen=True):
     """One table of a document, and what a problem in it switches off: a rule, or (``fatal``) everything."""
 
     document: Document
@@ -49,8 +48,7 @@ class Section:
         self.problems.add(Problem(self.document.file, key, message, line, self.rule), fatal=self.fatal)
 
 
-@dataclass(frozen=True, slots=True)
-class Read:
+class Read(Struct, frozen=True):
     """The values of a table that are right, and the names of the keys that are not."""
 
     values: dict[str, Any]

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
 from typing import Any
+
+from msgspec import Struct, field
+from msgspec.structs import replace
 
 from logrotor.config.document import Document
 from logrotor.config.keys import FUNCTION, REOPEN, Key
@@ -15,8 +16,7 @@ from logrotor.config.values import shown
 from logrotor.model import Manager, ReopenTarget
 
 
-@dataclass(frozen=True, slots=True)
-class Targets:
+class Targets(Struct, frozen=True):
     """The targets that are right, and those that are not; a rule that uses the latter is left out."""
 
     known: dict[str, ReopenTarget] = field(default_factory=dict)
@@ -63,7 +63,7 @@ def _read_target(section: Section, name: str, table: object) -> ReopenTarget | N
     except ValueError as error:
         section.wrong("", f'{name!r} {error}; accepted: a name without "/" that is not "off"')
     if isinstance(table, ReopenTarget):
-        return dataclasses.replace(table, name=name) if len(section.problems) == before else None
+        return replace(table, name=name) if len(section.problems) == before else None
     if not isinstance(table, Mapping):
         section.wrong("", f"{shown(table)} is no table; accepted: [{section.path}] with manager = ...")
         return None

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from datetime import datetime
+
+from msgspec import Struct, field
 
 from logrotor.decide import proof
 from logrotor.decide.facts import LogFacts
@@ -11,8 +12,7 @@ from logrotor.decide.recovery import Recovery
 from logrotor.model import Archive, Codec, Compress, Due, NotDue, Remove, RunHook, Step, Waiting
 
 
-@dataclass(slots=True)
-class Draft:
+class Draft(Struct):
     """What is decided so far."""
 
     facts: LogFacts

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+
+from msgspec import Struct, field
 
 from logrotor.model import Archive, Entry, FileId, FileSystem, LogMemory, LogSpec, Writers
 
 
-@dataclass(slots=True)
-class Family:
+class Family(Struct):
     """All files of one log in one directory, as found."""
 
     live: Entry | None = None
@@ -18,8 +18,7 @@ class Family:
     archives: list[Archive] = field(default_factory=list)
 
 
-@dataclass(slots=True)
-class Directory:
+class Directory(Struct):
     """A directory as found. ``problem``: why it cannot be used at all."""
 
     path: str
@@ -32,8 +31,7 @@ class Directory:
     missing: bool = False
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LogFacts:
+class LogFacts(Struct, frozen=True, kw_only=True):
     """Everything that decides about one log."""
 
     spec: LogSpec

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from msgspec.structs import replace
 
 from logrotor.decide.draft import Draft
 from logrotor.decide.naming import format_archive, parse_archive, stamp_of

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from msgspec import Struct, field
 
 from logrotor.decide.facts import LogFacts
 from logrotor.decide.naming import is_unfinished, parse_archive, replacement_name
@@ -24,8 +24,7 @@ from logrotor.model import (
 )
 
 
-@dataclass(slots=True)
-class Recovery:
+class Recovery(Struct):
     """The steps, and the archives as they will be named afterwards."""
 
     steps: list[Step] = field(default_factory=list)

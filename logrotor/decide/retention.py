@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from functools import lru_cache
+
+from msgspec import Struct
 
 from logrotor.model import LogSpec
 
 
-@dataclass(frozen=True, slots=True)
-class Generation:
+class Generation(Struct, frozen=True):
     """One archive as retention sees it. ``size`` None: it is being taken now, its final size is not known yet."""
 
     age: float  # seconds

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import replace
+
+from msgspec.structs import replace
 
 from logrotor.decide.naming import format_archive, parse_archive, stamp_of, stamp_time
 from logrotor.model import Archive, Codec, Move

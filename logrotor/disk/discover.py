@@ -7,13 +7,13 @@ import glob
 import os
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from logrotor.model import LogSpec
 
 
-@dataclass(frozen=True, slots=True)
-class Selector:
+class Selector(Struct, frozen=True):
     """The logs of one rule in one directory: one literal name, or a pattern."""
 
     spec: LogSpec

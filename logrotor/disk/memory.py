@@ -12,8 +12,9 @@ import json
 import os
 import sqlite3
 from collections.abc import Iterable, Mapping
-from dataclasses import replace
 from typing import Any
+
+from msgspec.structs import replace
 
 from logrotor.disk import history, state
 from logrotor.disk.calls import change

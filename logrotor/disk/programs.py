@@ -9,7 +9,8 @@ import signal
 import subprocess
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from logrotor.disk import calls
 
@@ -19,8 +20,7 @@ STOP_GRACE = 2.0  # seconds that a program still gets once the run is asked to s
 _TICK = 0.02  # seconds between two looks
 
 
-@dataclass(frozen=True, slots=True)
-class Finished:
+class Finished(Struct, frozen=True):
     """How a program ended. ``status`` as in Popen: negative for a signal, None if somebody else collected it."""
 
     status: int | None

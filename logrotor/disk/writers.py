@@ -10,7 +10,8 @@ import contextlib
 import errno
 import os
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+
+from msgspec import Struct, field
 
 from logrotor.disk import calls
 from logrotor.model import FileId, Nobody, Unknown, Writers, Written
@@ -21,16 +22,14 @@ _REMOTE = frozenset({"nfs", "fuse", "9p", "cifs"})  # a writer may sit elsewhere
 _DELEGATING = frozenset({"nfs", "cifs"})  # EAGAIN says there that the server gave no delegation: nothing about writers
 
 
-@dataclass(frozen=True, slots=True)
-class Holder:
+class Holder(Struct, frozen=True):
     """A process that has a file open for writing."""
 
     pid: int
     append: bool
 
 
-@dataclass(slots=True)
-class Processes:
+class Processes(Struct):
     """One look at every process: who holds which file open for writing. Made once a run, and only if needed."""
 
     holders: dict[FileId, list[Holder]] = field(default_factory=dict)
@@ -145,8 +144,7 @@ def _mapped(pid: int) -> Iterator[FileId]:
                 yield FileId(os.makedev(major, minor), int(fields[4]))
 
 
-@dataclass(frozen=True, slots=True)
-class Deleted:
+class Deleted(Struct, frozen=True):
     """A process that writes a file whose last name was removed."""
 
     pid: int

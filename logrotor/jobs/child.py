@@ -12,7 +12,8 @@ import signal
 import subprocess
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from logrotor.jobs.log import VERBOSITY
 from logrotor.jobs.site import Site
@@ -21,8 +22,7 @@ from logrotor.model import Ending
 _ENDINGS = {0: Ending.DONE, 1: Ending.FAILED, 2: Ending.REFUSED, 3: Ending.BUSY}  # by exit code
 
 
-@dataclass(frozen=True, slots=True)
-class Result:
+class Result(Struct, frozen=True):
     """How an attempt ended, and what to tell of it."""
 
     ending: Ending

@@ -7,8 +7,9 @@ An engine is a class that takes a :class:`~logrotor.jobs.site.Site`, registered 
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import Protocol
+
+from msgspec import Struct, field
 
 from logrotor.errors import ConfigError, LogrotorError
 from logrotor.jobs.site import Site
@@ -21,8 +22,7 @@ class QueueUnreachable(LogrotorError):
     """The queue's server or file cannot be used; the message says where and why, without a password."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class QueueCount:
+class QueueCount(Struct, frozen=True, kw_only=True):
     """What the engine holds for one queue. None: this engine does not know."""
 
     queue: str
@@ -33,8 +33,7 @@ class QueueCount:
     oldest: float | None = None  # epoch seconds: when the oldest pending job was queued
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class KeptJob:
+class KeptJob(Struct, frozen=True, kw_only=True):
     """A job that the engine holds, and the payload's text. ``since``: epoch seconds."""
 
     key: str  # the engine's own name of it
@@ -44,8 +43,7 @@ class KeptJob:
     error: str = ""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class WorkerCommand:
+class WorkerCommand(Struct, frozen=True, kw_only=True):
     """How the engine's own worker is started: an argument list, and variables to set. Never a password."""
 
     argv: Sequence[str]

@@ -4,8 +4,9 @@ has kept besides (a job whose worker died, a job of another host) is added."""
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator
-from dataclasses import dataclass
 from datetime import datetime
+
+from msgspec import Struct
 
 from logrotor.disk.attempts import Attempts
 from logrotor.errors import LogrotorError
@@ -17,8 +18,7 @@ from logrotor.jobs.site import Site
 from logrotor.model import Attempt
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class FailedJob:
+class FailedJob(Struct, frozen=True, kw_only=True):
     """A job that failed for good. ``when``: epoch seconds."""
 
     job: str

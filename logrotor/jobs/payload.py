@@ -10,8 +10,9 @@ import json
 import re
 import uuid
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
+
+from msgspec import Struct
 
 TASK = "logrotor.rotate"  # frozen: a job that was queued by another version still finds its task
 VERSION = 1
@@ -22,8 +23,7 @@ _PATH_MAX = 4096  # limits.h
 _TIMES = (0.0, 253402300800.0)  # up to the year 10000, which is what the standard library knows
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Payload:
+class Payload(Struct, frozen=True, kw_only=True):
     """One job. Times are epoch seconds."""
 
     id: str  # the same through all of its attempts and redeliveries
@@ -51,7 +51,7 @@ def new_id() -> str:
 
 def encode(payload: Payload) -> str:
     """The JSON text that is queued."""
-    fields = {name: getattr(payload, name) for name in Payload.__dataclass_fields__}
+    fields = {name: getattr(payload, name) for name in Payload.__struct_fields__}
     return json.dumps({"task": TASK, **fields}, sort_keys=True)
 
 

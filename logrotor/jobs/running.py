@@ -7,7 +7,8 @@ import re
 import signal
 import time
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from logrotor.errors import LogrotorError
 from logrotor.jobs.site import CONFIG_VARIABLE
@@ -16,8 +17,7 @@ from logrotor.notify import procfs
 _MODULE = re.compile(r"logrotor\.jobs\.engines\.([a-z]+)")  # of rq it is rq_settings
 
 
-@dataclass(frozen=True)
-class Running:
+class Running(Struct, frozen=True, dict=True):
     """A process that works on a queue, or dispatches to one. ``environ`` is None where it may not be seen."""
 
     process: procfs.Process

@@ -7,7 +7,8 @@ import os
 import re
 import socket
 from collections.abc import Mapping
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from logrotor.config import find_config, load_config
 from logrotor.errors import ConfigError
@@ -16,8 +17,7 @@ from logrotor.model import Config, Problem, QueueSettings
 CONFIG_VARIABLE = "LOGROTOR_CONFIG"  # how a worker's process knows its configuration
 
 
-@dataclass(frozen=True)
-class Site:
+class Site(Struct, frozen=True, dict=True):
     """A loaded configuration that has a queue. ``url`` holds a password, so it is never printed: see ``shown_url``."""
 
     file: str

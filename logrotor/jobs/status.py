@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from logrotor.disk.attempts import Attempts
 from logrotor.jobs.engine import Engine, QueueCount
@@ -16,8 +17,7 @@ from logrotor.model import Attempt, Ending
 WINDOW = 86400.0  # seconds that throughput and times are taken from
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class QueueStatus:
+class QueueStatus(Struct, frozen=True, kw_only=True):
     """One queue. None: not known for this host, or by this engine. ``oldest_age``: seconds."""
 
     queue: str
@@ -31,8 +31,7 @@ class QueueStatus:
     oldest_age: float | None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Processing:
+class Processing(Struct, frozen=True, kw_only=True):
     """Attempts of this host in the last ``WINDOW``. Seconds, from start to end; None: there was none."""
 
     attempts: int
@@ -44,8 +43,7 @@ class Processing:
     last: Attempt | None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Status:
+class Status(Struct, frozen=True, kw_only=True):
     """All queues of the name, this host's first, then those with something to see to."""
 
     engine: str

@@ -3,23 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+
+from msgspec import Struct
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Finding:
+class Finding(Struct, frozen=True, kw_only=True):
     """Something that is wrong, why it matters, and what to do about it."""
 
     subject: str  # what it is about: a path, a process, a queue
     problem: str
     why: str
     advice: str
-    mend: Callable[[], str] | None = field(default=None, compare=False, repr=False)  # does it, says what was done
+    mend: Callable[[], str] | None = None  # does it, says what was done
     would: str = ""  # what ``mend`` would do, for the question: "remove /var/log/.app.log.new"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Check:
+class Check(Struct, frozen=True, kw_only=True):
     """One named check. ``look`` changes nothing; it raises LogrotorError or OSError if it cannot look."""
 
     id: str  # "queue.timeouts"; ``doctor --only queue`` runs all that begin with "queue"

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import dataclasses
 import enum
 from collections.abc import Mapping
 from datetime import datetime
 from typing import Any, get_args
+
+from msgspec import Struct
 
 from logrotor.model.files import FileId, Writers
 from logrotor.model.plan import Due, NotDue
@@ -15,8 +16,9 @@ from logrotor.model.steps import Step
 
 def as_json(value: Any) -> Any:
     """``value`` in lists, dicts, strings and numbers only, ready for :func:`json.dumps`."""
-    if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        shown = {f.name: as_json(getattr(value, f.name)) for f in dataclasses.fields(value) if f.repr}
+    if isinstance(value, Struct):
+        names = (name for name in value.__struct_fields__ if name not in _HIDDEN)
+        shown = {name: as_json(getattr(value, name)) for name in names}
         return {"type": _word(type(value).__name__), **shown} if isinstance(value, _TAGGED) else shown
     if isinstance(value, enum.Enum):
         return value.value
@@ -36,5 +38,7 @@ def _word(name: str) -> str:
     return "".join("_" + c.lower() if c.isupper() else c for c in name).lstrip("_")
 
 
+# What is no plain value, or stands elsewhere.
+_HIDDEN = frozenset({"directories", "function", "mend", "stat"})
 # Those that stand in one place with others of a different shape: their type is told.
 _TAGGED = (*get_args(Writers), *get_args(Step), Due, NotDue)

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import os
 import stat as stat_module
-from dataclasses import dataclass, field
 from typing import NamedTuple
+
+from msgspec import Struct
 
 from logrotor.model.settings import Codec
 
@@ -28,12 +29,11 @@ _KINDS = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class Entry:
+class Entry(Struct, frozen=True):
     """A directory entry with its ``lstat``."""
 
     name: str
-    stat: os.stat_result = field(repr=False)
+    stat: os.stat_result
 
     @property
     def id(self) -> FileId:
@@ -66,8 +66,7 @@ class Entry:
         return _KINDS.get(stat_module.S_IFMT(self.stat.st_mode), "unknown kind of file")
 
 
-@dataclass(frozen=True, slots=True)
-class ArchiveName:
+class ArchiveName(Struct, frozen=True):
     """A name of our grammar, taken apart: ``BASE.N`` or ``BASE-STAMP[-COPY]``, with or without a codec's suffix."""
 
     base: str
@@ -77,8 +76,7 @@ class ArchiveName:
     codec: Codec = Codec.NONE
 
 
-@dataclass(frozen=True, slots=True)
-class Archive:
+class Archive(Struct, frozen=True):
     """An archive as found: its name taken apart, its entry, and the directory that holds it."""
 
     name: ArchiveName
@@ -90,23 +88,20 @@ class Archive:
         return os.path.join(self.directory, self.entry.name)
 
 
-@dataclass(frozen=True, slots=True)
-class Nobody:
+class Nobody(Struct, frozen=True):
     """Proof that no process has the file open for writing."""
 
     proof: str  # "lease" or "/proc"
 
 
-@dataclass(frozen=True, slots=True)
-class Written:
+class Written(Struct, frozen=True):
     """Some process has the file open for writing. ``pids`` may be empty: the lease tells that, not who."""
 
     proof: str
     pids: tuple[int, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class Unknown:
+class Unknown(Struct, frozen=True):
     """It cannot be known whether a process writes; never to be taken for nobody."""
 
     why: str
@@ -115,8 +110,7 @@ class Unknown:
 Writers = Nobody | Written | Unknown
 
 
-@dataclass(frozen=True, slots=True)
-class FileSystem:
+class FileSystem(Struct, frozen=True):
     """What a directory's file system offers. Sizes in bytes; ``type`` as in ``mount``, "unknown" if not known."""
 
     device: int

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from typing import Any
 
+from msgspec import Struct, field
 
-@dataclass(frozen=True, slots=True)
-class CopyInFlight:
+
+class CopyInFlight(Struct, frozen=True):
     """The one record that recovery needs: a copytruncate between publishing its archive and cutting the log."""
 
     path: str  # of the live log
@@ -20,8 +20,7 @@ class CopyInFlight:
     protocol: str  # "collapse" or "truncate"
 
 
-@dataclass(frozen=True, slots=True)
-class LogMemory:
+class LogMemory(Struct, frozen=True):
     """What the history knows of one log."""
 
     last_rotation: float | None = None
@@ -32,8 +31,7 @@ class LogMemory:
     in_flight: CopyInFlight | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PastRun:
+class PastRun(Struct, frozen=True, kw_only=True):
     """A run that had something to do. ``ended``, ``exit``: None while it goes on, and for ever if it was killed."""
 
     id: int
@@ -48,8 +46,7 @@ class PastRun:
     removed: int = 0
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PastOutcome:
+class PastOutcome(Struct, frozen=True, kw_only=True):
     """How one step of a run ended; as :class:`Outcome`, with the time of the end of its run."""
 
     run: int

@@ -4,40 +4,37 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
+
+from msgspec import Struct, field
 
 if TYPE_CHECKING:
     from logrotor.model.files import FileId
     from logrotor.model.steps import Compress, Remove, RunHook, Step
 
 
-@dataclass(frozen=True, slots=True)
-class Due:
+class Due(Struct, frozen=True):
     """The log is rotated now, because ..."""
 
     reason: str
 
 
-@dataclass(frozen=True, slots=True)
-class NotDue:
+class NotDue(Struct, frozen=True):
     """The log is left alone, because ...; ``next_slot``: when its schedule will make it due."""
 
     reason: str
     next_slot: datetime | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Waiting:
+class Waiting(Struct, frozen=True):
     """Something that is not done now, and why."""
 
     name: str
     reason: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LogPlan:
+class LogPlan(Struct, frozen=True, kw_only=True):
     """What happens to one log, and why. Steps stand in the order in which they are carried out."""
 
     path: str
@@ -67,8 +64,7 @@ class LogPlan:
         return not (self.recover or self.take or self.reopen or self.retire or self.compress or self.hooks)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Plan:
+class Plan(Struct, frozen=True, kw_only=True):
     """The whole run before it happens. ``run`` carries out exactly this."""
 
     now: datetime
@@ -78,7 +74,7 @@ class Plan:
     shadowed: tuple[Waiting, ...] = ()  # files that a second rule names too; the first in file order has them
     problems: tuple[str, ...] = ()  # rules and directories that failed, each alone
     notes: tuple[str, ...] = ()
-    directories: Mapping[str, FileId] = field(default_factory=dict, repr=False)  # by path: no other one is touched
+    directories: Mapping[str, FileId] = field(default_factory=dict)  # by path: no other one is touched
 
     @property
     def is_idle(self) -> bool:
@@ -94,8 +90,7 @@ class Status(enum.StrEnum):
     FAILED = "failed"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Outcome:
+class Outcome(Struct, frozen=True, kw_only=True):
     """How one step of one log ended."""
 
     log: str  # path of the live log
@@ -107,8 +102,7 @@ class Outcome:
     details: Mapping[str, Any] = field(default_factory=dict)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Report:
+class Report(Struct, frozen=True, kw_only=True):
     """What a run did. ``exit_code`` as documented: 0 all well, 1 some log, rule or request failed."""
 
     started: datetime

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import enum
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 _GRACE = 10.0  # seconds at most between TERM and KILL
 _MARGIN = 15.0  # seconds between one limit and the next outer one
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class JobSettings:
+class JobSettings(Struct, frozen=True, kw_only=True):
     """``[queue.job]``: the one source of truth for tries and times (seconds)."""
 
     tries: int = 3  # every attempt counts, also one whose worker was killed
@@ -50,8 +50,7 @@ class JobSettings:
         return self.backoff[min(attempt, len(self.backoff)) - 1] if self.backoff else 0.0
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class QueueSettings:
+class QueueSettings(Struct, frozen=True, kw_only=True):
     """``[queue]``: which engine, where, and for which host."""
 
     engine: str = "huey"
@@ -76,8 +75,7 @@ class Ending(enum.StrEnum):
     REFUSED = "refused"  # never tried again: not for us, too new, or no usable configuration
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Attempt:
+class Attempt(Struct, frozen=True, kw_only=True):
     """One attempt of a job, as the history has it. Times are epoch seconds."""
 
     id: int

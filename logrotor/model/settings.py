@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
+
+from msgspec import Struct
 
 if TYPE_CHECKING:
     from logrotor.model.queue import QueueSettings
@@ -52,8 +53,7 @@ class Manager(enum.StrEnum):
     CALLABLE = "callable"
 
 
-@dataclass(frozen=True, slots=True)
-class FreeSpace:
+class FreeSpace(Struct, frozen=True):
     """Room to keep free on a file system: bytes, or a percentage of its size (one of the two is set)."""
 
     bytes: int | None = None
@@ -64,8 +64,7 @@ class FreeSpace:
         return self.bytes if self.bytes is not None else int(total * (self.percent or 0) / 100)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LogSpec:
+class LogSpec(Struct, frozen=True, kw_only=True):
     """One ``[[log]]`` rule, defaults already merged in. ``None`` means "off"."""
 
     name: str
@@ -96,8 +95,7 @@ class LogSpec:
     missing: Missing = Missing.SKIP
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ReopenTarget:
+class ReopenTarget(Struct, frozen=True, kw_only=True):
     """One ``[reopen.NAME]`` table: who is asked to reopen the logs, and how."""
 
     name: str
@@ -109,11 +107,10 @@ class ReopenTarget:
     command: tuple[str, ...] = ()
     timeout: float = 10.0
     supervisor_config: str | None = None  # absolute
-    function: Callable[[tuple[str, ...]], object] | None = field(default=None, compare=False, repr=False)
+    function: Callable[[tuple[str, ...]], object] | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Problem:
+class Problem(Struct, frozen=True):
     """Something wrong in a configuration: where it stands, what it is, what would be accepted."""
 
     file: str
@@ -127,8 +124,7 @@ class Problem:
         return f"{where}: {self.key}: {self.message}"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Config:
+class Config(Struct, frozen=True, kw_only=True):
     """A loaded configuration. ``problems`` are those of rules that were left out; the others run."""
 
     state_dir: str

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from msgspec import Struct
 
 from logrotor.model.files import FileId
 from logrotor.model.memory import CopyInFlight
 from logrotor.model.settings import Codec
 
 
-@dataclass(frozen=True, slots=True)
-class Move:
+class Move(Struct, frozen=True):
     """Rename within one directory, never over anything."""
 
     directory: str
@@ -19,8 +18,7 @@ class Move:
     id: FileId
 
 
-@dataclass(frozen=True, slots=True)
-class DropTemp:
+class DropTemp(Struct, frozen=True):
     """Remove an unfinished archive or an unused replacement that nobody works on."""
 
     directory: str
@@ -29,8 +27,7 @@ class DropTemp:
     reason: str
 
 
-@dataclass(frozen=True, slots=True)
-class DropAlias:
+class DropAlias(Struct, frozen=True):
     """Remove the second name that an interrupted link + unlink left; the file keeps its other name."""
 
     directory: str
@@ -40,8 +37,7 @@ class DropAlias:
     reason: str
 
 
-@dataclass(frozen=True, slots=True)
-class DropDuplicate:
+class DropDuplicate(Struct, frozen=True):
     """Remove a plain archive whose finished form is already published and equal byte for byte."""
 
     directory: str
@@ -53,16 +49,14 @@ class DropDuplicate:
     reason: str
 
 
-@dataclass(frozen=True, slots=True)
-class Shift:
+class Shift(Struct, frozen=True):
     """Give each generation a slot of its own (highest first)."""
 
     moves: tuple[Move, ...]
     reason: str
 
 
-@dataclass(frozen=True, slots=True)
-class FinishTake:
+class FinishTake(Struct, frozen=True):
     """Bring a taken log that a crash left as ``.BASE.new`` to slot 1."""
 
     directory: str
@@ -72,8 +66,7 @@ class FinishTake:
     reason: str
 
 
-@dataclass(frozen=True, slots=True)
-class CreateLive:
+class CreateLive(Struct, frozen=True):
     """Create the live log, empty, with its mode, or give it its mode if a crash came between the two.
 
     ``parents``: missing parent folders are made first (0755). ``like``: whose ACL and security label it gets.
@@ -87,8 +80,7 @@ class CreateLive:
     like: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class FinishCopytruncate:
+class FinishCopytruncate(Struct, frozen=True):
     """Finish, or forget, a copytruncate that a crash interrupted. ``archive``: the name of its published copy."""
 
     directory: str
@@ -98,8 +90,7 @@ class FinishCopytruncate:
     reason: str
 
 
-@dataclass(frozen=True, slots=True)
-class Take:
+class Take(Struct, frozen=True):
     """Move the live log aside to slot 1 and put a replacement in its place."""
 
     directory: str
@@ -112,8 +103,7 @@ class Take:
     reason: str
 
 
-@dataclass(frozen=True, slots=True)
-class Copytruncate:
+class Copytruncate(Struct, frozen=True):
     """Copy the head of the live log to slot 1, then cut it off the log."""
 
     directory: str
@@ -126,8 +116,7 @@ class Copytruncate:
     reason: str
 
 
-@dataclass(frozen=True, slots=True)
-class Remove:
+class Remove(Struct, frozen=True):
     """Delete an archive that retention no longer keeps."""
 
     directory: str
@@ -138,8 +127,7 @@ class Remove:
     reason: str
 
 
-@dataclass(frozen=True, slots=True)
-class Compress:
+class Compress(Struct, frozen=True):
     """Put an archive in its final form and place: compressed, renamed, or moved (``codec`` none)."""
 
     directory: str
@@ -154,8 +142,7 @@ class Compress:
     reason: str
 
 
-@dataclass(frozen=True, slots=True)
-class RunHook:
+class RunHook(Struct, frozen=True):
     """Run ``on_archive`` for a finished archive."""
 
     directory: str

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+
+from msgspec import Struct, field
 
 from logrotor.errors import ReopenFailed
 from logrotor.model import Manager, ReopenTarget
@@ -25,8 +26,7 @@ _WAYS: Mapping[Manager, str] = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class Delivered:
+class Delivered(Struct, frozen=True):
     """A request that was delivered: to which processes (none for a command or a function), and how, in words."""
 
     target: ReopenTarget
@@ -34,8 +34,7 @@ class Delivered:
     detail: str
 
 
-@dataclass(frozen=True, slots=True)
-class SelfRotation:
+class SelfRotation(Struct, frozen=True):
     """Files that their manager rotates itself (real path -> what to change), and what could not be checked."""
 
     files: Mapping[str, str] = field(default_factory=dict)

@@ -14,7 +14,8 @@ import re
 import signal
 import stat
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from logrotor.disk import calls
 from logrotor.errors import ReopenFailed
@@ -29,8 +30,7 @@ _NO_PIDFD = frozenset({errno.ENOSYS, errno.EPERM})  # before Linux 5.3; seccomp 
 _CUSTOMARY = frozenset({signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2})
 
 
-@dataclass(frozen=True, slots=True)
-class Expected:
+class Expected(Struct, frozen=True):
     """What should be behind a pid, and how the operator finds it."""
 
     noun: str  # "supervisord"
@@ -39,8 +39,7 @@ class Expected:
     is_it: Callable[[tuple[str, ...]], bool] = lambda argv: True  # by its command line
 
 
-@dataclass(frozen=True, slots=True)
-class Pidfile:
+class Pidfile(Struct, frozen=True):
     """A pidfile as read."""
 
     path: str
@@ -49,8 +48,7 @@ class Pidfile:
     mtime: float
 
 
-@dataclass(frozen=True, slots=True)
-class Found:
+class Found(Struct, frozen=True):
     """A process that is the right one, with its pidfd (None where the kernel has none)."""
 
     process: procfs.Process

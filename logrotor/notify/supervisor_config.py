@@ -10,7 +10,8 @@ from __future__ import annotations
 import getopt
 import os
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from logrotor.notify import SelfRotation, procfs, supervisor_ini, supervisord
 from logrotor.notify.supervisor_ini import Ini, Instance, Unreadable
@@ -27,8 +28,7 @@ _UPDATE = "then `supervisorctl update`, which restarts the programs whose sectio
 _RESTART = "then restart supervisord (`supervisorctl reload`), which restarts all programs"
 
 
-@dataclass(frozen=True, slots=True)
-class Located:
+class Located(Struct, frozen=True):
     """A supervisord's configuration, and what its relative paths are relative to."""
 
     path: str
@@ -37,8 +37,7 @@ class Located:
     bases: tuple[str, ...]  # its working directory now, then the one in which it was started
 
 
-@dataclass(frozen=True, slots=True)
-class Logfile:
+class Logfile(Struct, frozen=True):
     """A file that supervisord writes, as configured."""
 
     path: str  # absolute

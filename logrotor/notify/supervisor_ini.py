@@ -10,7 +10,8 @@ import configparser
 import glob
 import os
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+
+from msgspec import Struct, field
 
 _TRUE = frozenset({"yes", "true", "on", "1"})
 _UNITS = {"kb": 1024, "mb": 1024**2, "gb": 1024**3}
@@ -20,8 +21,7 @@ class Unreadable(Exception):
     """A file or a value that cannot be made sense of; the text says which and why."""
 
 
-@dataclass(frozen=True, slots=True)
-class Ini:
+class Ini(Struct, frozen=True):
     """The sections of all files, merged."""
 
     path: str  # of the main file, absolute
@@ -57,8 +57,7 @@ class Ini:
         return self.origin.get((section, key)) or self.section_file.get(section, self.path)
 
 
-@dataclass(frozen=True, slots=True)
-class Instance:
+class Instance(Struct, frozen=True):
     """One process of a program section, with the names that its values may use."""
 
     section: str

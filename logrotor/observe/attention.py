@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from datetime import datetime, timedelta
+
+from msgspec import Struct
 
 from logrotor.observe.status import LogStatus, Status, SystemStatus
 
@@ -12,8 +13,7 @@ HOUR = 3600.0
 _AHEAD = 120.0  # seconds; the state directory may be on a network file system with a clock of its own
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Thresholds:
+class Thresholds(Struct, frozen=True, kw_only=True):
     """From when on something is told. Times in seconds."""
 
     no_run: float = HOUR  # since the last run: the dead man's switch

@@ -3,23 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from logrotor.disk.snapshot import message
 from logrotor.errors import LogrotorError, UnknownSelection
 from logrotor.model import Check, Finding
 
 
-@dataclass(frozen=True, slots=True)
-class Examined:
+class Examined(Struct, frozen=True):
     """A check that was run, and what it found, in its order."""
 
     check: Check
     findings: tuple[Finding, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Mended:
+class Mended(Struct, frozen=True):
     """How mending ended: what was done, or why it could not be."""
 
     done: bool

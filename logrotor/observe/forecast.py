@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from logrotor.model import LogSpec
 
@@ -12,8 +13,7 @@ _POINTS = 3  # fewer tell nothing
 _FAR = 10 * 365 * 86400.0  # a date beyond is no forecast
 
 
-@dataclass(frozen=True, slots=True)
-class Point:
+class Point(Struct, frozen=True):
     """One past rotation: when, and how many bytes the log had."""
 
     time: float
@@ -42,8 +42,7 @@ def due_by_size(size: int, limit: int, pace: float | None, now: float) -> float 
     return moment if moment - now < _FAR else None
 
 
-@dataclass(frozen=True, slots=True)
-class Growth:
+class Growth(Struct, frozen=True):
     """How a log with its archives grows: bytes a second on the disk, until retention holds it at ``room`` more."""
 
     pace: float

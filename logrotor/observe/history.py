@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from logrotor.disk import history
 from logrotor.model import PastOutcome, PastRun
@@ -12,8 +14,7 @@ from logrotor.model import PastOutcome, PastRun
 TAKES = frozenset({"take", "copytruncate"})
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Rotation:
+class Rotation(Struct, frozen=True, kw_only=True):
     """One rotation of one log, from the take to the finished archive, which may have come in a later run."""
 
     run: int
@@ -32,8 +33,7 @@ class Rotation:
         return self.bytes / self.archive_bytes if self.bytes and self.archive_bytes else None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Told:
+class Told(Struct, frozen=True, kw_only=True):
     """One run with its rotations, and the other steps that it made."""
 
     run: PastRun

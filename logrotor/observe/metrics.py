@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
 from datetime import datetime
+
+from msgspec import Struct
 
 from logrotor.disk.publish import publish
 from logrotor.model import Config, Outcome, Report
@@ -24,8 +25,7 @@ _TAKES = frozenset({"take", "copytruncate"})
 Sample = tuple[Mapping[str, str], float | None]  # labels, value; None: not known, so not told
 
 
-@dataclass(frozen=True, slots=True)
-class Gauge:
+class Gauge(Struct, frozen=True):
     """One metric; all of ours are gauges, since each run tells how things are then."""
 
     name: str

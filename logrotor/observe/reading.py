@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from logrotor.decide.facts import LogFacts
 from logrotor.decide.slots import newest_first, time_of
@@ -20,8 +21,7 @@ _TRIES = 5  # a run may rename everything while the files are opened
 _AT_ONCE = 200  # files that are held open: a process may have 1024, and a log thousands of archives
 
 
-@dataclass(frozen=True, slots=True)
-class Piece:
+class Piece(Struct, frozen=True):
     """A file that holds a part of the log. ``rotated``: when it was set aside; None for the live log."""
 
     directory: str

@@ -5,8 +5,9 @@ from __future__ import annotations
 import os
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from datetime import datetime
+
+from msgspec import Struct
 
 from logrotor.decide import proof, schedule
 from logrotor.decide.due import last_rotation
@@ -20,8 +21,7 @@ from logrotor.observe.site import Site
 _USUAL_RATIO = 0.1  # of compressed logs, where the history does not tell
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Pending:
+class Pending(Struct, frozen=True, kw_only=True):
     """An archive that waits for its writer to let go."""
 
     name: str
@@ -30,8 +30,7 @@ class Pending:
     since: datetime | None = None  # its rotation
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LogStatus:
+class LogStatus(Struct, frozen=True, kw_only=True):
     """One log. Moments are aware, in the zone of ``now``; None: unknown or never."""
 
     path: str
@@ -56,8 +55,7 @@ class LogStatus:
     refused: str | None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SystemStatus:
+class SystemStatus(Struct, frozen=True, kw_only=True):
     """One file system that holds logs or archives."""
 
     mount: str
@@ -69,8 +67,7 @@ class SystemStatus:
     forecast: str  # "known", "unknown" (no log with 3 points), "never" (retention stops it before)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Status:
+class Status(Struct, frozen=True, kw_only=True):
     """Everything at one moment; logs in the order in which they need attention."""
 
     now: datetime

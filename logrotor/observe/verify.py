@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from logrotor.decide.slots import newest_first
 from logrotor.disk import codecs
@@ -17,16 +18,14 @@ from logrotor.observe.site import Site
 from logrotor.observe.status import archives_of
 
 
-@dataclass(frozen=True, slots=True)
-class Record:
+class Record(Struct, frozen=True):
     """What a rotation put into an archive."""
 
     bytes: int
     lines: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Verdict:
+class Verdict(Struct, frozen=True, kw_only=True):
     """One archive, or a place where none can be read. ``problem`` None: it holds what was recorded, if ``recorded``."""
 
     path: str

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import dataclasses
-
 import pytest
+from msgspec.structs import replace
 
 from logrotor.model import Manager, Problem, ReopenTarget
 
@@ -16,7 +15,7 @@ def test_fine(logrotor, world, monkeypatch):
     monkeypatch.delenv("LOGROTOR_CONFIG", raising=False)
     target = ReopenTarget(name="workers", manager=Manager.SUPERVISORD)
     files = ("/etc/logrotor.toml", "/etc/logrotor.d/app.toml")
-    world.config = dataclasses.replace(world.config, targets={"workers": target}, files=files, run_as="www-data")
+    world.config = replace(world.config, targets={"workers": target}, files=files, run_as="www-data")
     result = logrotor("check")
     assert result.code == 0
     assert [line.split(None, 1) for line in result.out.splitlines()] == [
@@ -41,7 +40,7 @@ def test_how_it_was_found(logrotor, monkeypatch, args, variable, how):
 
 def test_one_rule_wrong(logrotor, world):
     """A wrong rule is told with file, line and key: exit code 1, the others can run."""
-    world.config = dataclasses.replace(world.config, problems=(PROBLEM,))
+    world.config = replace(world.config, problems=(PROBLEM,))
     result = logrotor("check")
     assert result.code == 1
     assert "/etc/logrotor.toml:12: log[2].max_sise: unknown key; did you mean max_size?" in result.out
@@ -50,7 +49,7 @@ def test_one_rule_wrong(logrotor, world):
 
 def test_nothing_can_run(logrotor, world):
     """If nothing can run, all problems are told: exit code 2."""
-    world.broken = (PROBLEM, dataclasses.replace(PROBLEM, key="state_dir"))
+    world.broken = (PROBLEM, replace(PROBLEM, key="state_dir"))
     result = logrotor("check")
     assert result.code == 2 and result.out.endswith("2 problems; nothing can run.\n")
     assert result.out.count("/etc/logrotor.toml:12") == 2
@@ -58,7 +57,7 @@ def test_nothing_can_run(logrotor, world):
 
 def test_json(logrotor, world):
     """check --json has the loaded rules, the problems and the exit code."""
-    world.config = dataclasses.replace(world.config, problems=(PROBLEM,))
+    world.config = replace(world.config, problems=(PROBLEM,))
     found = logrotor("check", "--json").json
     assert found["exit_code"] == 1 and found["problems"][0]["line"] == 12
     assert found["config"]["logs"][0]["name"] == "workers" and found["file"] == "/etc/logrotor.toml"

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import dataclasses
 import os
 from datetime import datetime, timedelta
 
 import pytest
+from msgspec.structs import replace
 
 from logrotor.model import (
     Codec,
@@ -144,7 +144,7 @@ def test_trouble_is_exit_1(logrotor, world, trouble):
     refused = idle("b.log", refused="why not") if trouble == "refused" else idle("b.log")
     world.plan = Plan(now=NOW, logs=(refused,), problems=("why not",) if trouble == "problem" else ())
     if trouble == "rule":
-        world.config = dataclasses.replace(world.config, problems=(Problem("f", "k", "why not"),))
+        world.config = replace(world.config, problems=(Problem("f", "k", "why not"),))
     result = logrotor("plan")
     assert result.code == 1 and "why not" in result.out
 
@@ -152,7 +152,7 @@ def test_trouble_is_exit_1(logrotor, world, trouble):
 def test_path_says_rule_due_next_and_archives(logrotor, world):
     """For one log I see its rule with its limits, why it is not due, when it will be, and which archive goes next."""
     slot = NOW + timedelta(hours=3)
-    log = dataclasses.replace(busy(), due=NotDue("schedule daily was kept at 00:00", slot), take=(), reopen=None)
+    log = replace(busy(), due=NotDue("schedule daily was kept at 00:00", slot), take=(), reopen=None)
     world.plan = Plan(now=NOW, logs=(idle("a-queue.log"), log))
     out = logrotor("plan", log.path).out
     assert "workers (max_size 10.0 MiB)" in out and "no: schedule daily was kept at 00:00" in out
@@ -165,7 +165,7 @@ def test_path_through_a_symlink(logrotor, world, tmp_path):
     """A log is found under any path that leads to it."""
     (tmp_path / "shared").mkdir()
     (tmp_path / "logs").symlink_to("shared")
-    world.plan = Plan(now=NOW, logs=(dataclasses.replace(idle("x"), path=f"{tmp_path}/shared/x.log"),))
+    world.plan = Plan(now=NOW, logs=(replace(idle("x"), path=f"{tmp_path}/shared/x.log"),))
     assert logrotor("plan", f"{tmp_path}/logs/x.log").code == 0
 
 
@@ -192,8 +192,8 @@ def test_archive_that_is_shifted(logrotor, full):
 
 def test_archive_in_archive_dir(logrotor, full):
     """An archive in archive_dir is found too."""
-    spec = dataclasses.replace(full.config.logs[0], archive_dir="old")
-    full.config = dataclasses.replace(full.config, logs=(spec,))
+    spec = replace(full.config.logs[0], archive_dir="old")
+    full.config = replace(full.config, logs=(spec,))
     assert "an archive of" in logrotor("plan", f"{LOGS}/old/payments-queue.log.2.zst").out
 
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from uuid import uuid4
+
+from msgspec.structs import replace
 
 from logrotor.jobs.dispatch import dispatch
 from logrotor.jobs.engine import Engine, QueueCount, open_engine

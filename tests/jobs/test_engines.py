@@ -6,10 +6,10 @@ import json
 import os
 import signal
 import time
-from dataclasses import replace
 from datetime import UTC, datetime
 
 import pytest
+from msgspec.structs import replace
 
 from logrotor.jobs import payload, scheduler
 from logrotor.jobs.dispatch import dispatch

@@ -42,7 +42,7 @@ def attempt(host: Host, ending: Ending, *, job: str = "job", ago: float = 60, se
         overdue=0,
     )  # fmt: skip
     if ending is not Ending.RUNNING:
-        from dataclasses import replace
+        from msgspec.structs import replace
 
         history.end(replace(begun, ended=started + seconds, ending=ending, final=True, detail="it broke"))
 

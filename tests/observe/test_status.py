@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import os
 import sqlite3
 import time
@@ -11,6 +10,7 @@ from contextlib import closing
 from datetime import UTC, datetime, timedelta
 
 import pytest
+from msgspec.structs import replace
 
 from logrotor.observe.attention import Thresholds, attention
 from logrotor.observe.site import Site
@@ -184,7 +184,7 @@ WELL = Status(now=NOW, last_run=NOW, failed_runs=0, logs=(a_log(),), file_system
 )
 def test_thresholds(change, said):
     """Each condition on its own, above its threshold and below."""
-    told = attention(dataclasses.replace(WELL, **change), Thresholds())
+    told = attention(replace(WELL, **change), Thresholds())
     assert (len(told) == 1 and said in told[0]) if said else told == []
 
 

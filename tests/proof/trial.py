@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import gc
 import gzip
@@ -16,11 +17,11 @@ import threading
 import traceback
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, suppress
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import zstandard
+from msgspec.structs import replace
 
 from logrotor import Rotator, load_config
 from logrotor.act import executor
@@ -474,7 +475,7 @@ class Trial:
         ends |= {mark: 5 for kept in expected.values() for _, *marks in kept for mark in marks}
         tally = oracle.count(self.folders, *self.scenario.logs, expected=ends)
         if self.scenario.copytruncate:  # cuts where a block ends: a line goes on in the next archive
-            tally = replace(oracle.count_joined(self.folders, "app.log", ends), strays=tally.strays)
+            tally = dataclasses.replace(oracle.count_joined(self.folders, "app.log", ends), strays=tally.strays)
         if unfinished:
             spoilt = [what for what in tally.broken if not _is_reservation(what.partition(": ")[0])]
             if tally.lost or spoilt or (tally.torn and not self.scenario.copytruncate):

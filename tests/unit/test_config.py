@@ -495,8 +495,8 @@ def test_the_reference_names_every_key():
 
 def test_every_field_of_a_rule_has_a_key():
     """The table of keys and the values agree."""
-    assert set(LOG) == set(LogSpec.__dataclass_fields__) - {"schedule_name"}
-    assert set(REOPEN) == set(ReopenTarget.__dataclass_fields__) - {"name", "function"}
+    assert set(LOG) == set(LogSpec.__struct_fields__) - {"schedule_name"}
+    assert set(REOPEN) == set(ReopenTarget.__struct_fields__) - {"name", "function"}
     assert set(DEFAULTS) == set(LOG) - {"name", "paths"}
 
 

@@ -36,7 +36,7 @@ def dispatch(ctx: click.Context, config: str | None, only: tuple[str, ...], as_j
     site = enter(ctx)
     job = queue_job(site, engine_of(site), local_now(), logs=selection(site.config, only))
     if as_json:
-        facts = {name: getattr(job, name) for name in type(job).__dataclass_fields__}
+        facts = {name: getattr(job, name) for name in job.__struct_fields__}
         streams.write_json({"queue": site.queue, "engine": site.settings.engine, "job": facts})
     else:
         streams.write(job.id)

@@ -11,11 +11,11 @@ import sys
 import time
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import psycopg
+from msgspec import Struct
 from procrastinate import App, BaseRetryStrategy, PsycopgConnector, RetryDecision, SyncPsycopgConnector
 from procrastinate.exceptions import ConnectorException
 from procrastinate.jobs import Job
@@ -169,8 +169,7 @@ DELETE FROM procrastinate_jobs job
 # ---------------------------------------------------------------- connections
 
 
-@dataclass(frozen=True, slots=True)
-class _One:
+class _One(Struct, frozen=True):
     """What procrastinate takes for a pool: a real one starts threads."""
 
     only: Connection

@@ -7,9 +7,10 @@ import os
 import re
 import stat
 from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 from statistics import median
+
+from msgspec import Struct
 
 from logrotor.decide import schedule
 from logrotor.errors import Refused
@@ -22,8 +23,7 @@ _OURS = re.compile(rf'<meta name="generator" content="{GENERATOR} [^"]*">')
 _WRITTEN = re.compile(r'<meta name="written" content="([\d. ]*)">')
 
 
-@dataclass(frozen=True, slots=True)
-class Age:
+class Age(Struct, frozen=True):
     """When this page is written, and when the pages before it at the same place were (epoch seconds, oldest first)."""
 
     now: datetime

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from logrotor.decide.slots import time_of
 from logrotor.observe.attention import Thresholds, attention
@@ -15,8 +16,7 @@ from logrotor.observe.site import Site
 from logrotor.observe.status import Status, archives_of, status
 
 
-@dataclass(frozen=True, slots=True)
-class Stored:
+class Stored(Struct, frozen=True):
     """An archive: where, of which log, how large, and of when (epoch seconds)."""
 
     path: str
@@ -25,8 +25,7 @@ class Stored:
     time: float
 
 
-@dataclass(frozen=True, slots=True)
-class Queue:
+class Queue(Struct, frozen=True):
     """One queue; None: not known. ``oldest``: seconds that its oldest job waits."""
 
     name: str
@@ -40,8 +39,7 @@ class Queue:
     oldest: float | None
 
 
-@dataclass(frozen=True, slots=True)
-class Queues:
+class Queues(Struct, frozen=True):
     """What the queue's room tells; ``problem``: why it cannot."""
 
     engine: str
@@ -50,8 +48,7 @@ class Queues:
     problem: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Origin:
+class Origin(Struct, frozen=True):
     """Where the page comes from."""
 
     host: str
@@ -60,8 +57,7 @@ class Origin:
     version: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Facts:
+class Facts(Struct, frozen=True, kw_only=True):
     """What a page tells."""
 
     origin: Origin

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from datetime import datetime
+
+from msgspec import Struct
 
 from logrotor import text
 from logrotor.observe.page.html import Child, Html, tag
 
 
-@dataclass(frozen=True, slots=True)
-class Column:
+class Column(Struct, frozen=True):
     """A column of a table: its head, and how its cells look ("lead": the name of the row, "right": numbers)."""
 
     head: str

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from datetime import datetime, timedelta
+
+from msgspec import Struct
 
 from logrotor.observe.history import Rotation
 from logrotor.observe.page.html import Html, tag
@@ -14,8 +15,7 @@ WIDTH, HEIGHT, EDGE = 240.0, 48.0, 4.0
 TEETH = 20  # rotations that a sparkline shows at most
 
 
-@dataclass(frozen=True, slots=True)
-class Scale:
+class Scale(Struct, frozen=True):
     """From seconds and bytes to the drawing."""
 
     begin: float
@@ -114,8 +114,7 @@ def _cross(x: float) -> Html:
 # ---------------------------------------------------------------- all logs, day by day
 
 
-@dataclass(frozen=True, slots=True)
-class Day:
+class Day(Struct, frozen=True):
     """What was rotated on one day, in the zone of the page."""
 
     date: str  # 2026-11-22
