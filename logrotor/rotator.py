@@ -19,7 +19,7 @@ from logrotor import events
 from logrotor.act.deadline import Deadline
 from logrotor.clock import local_now
 from logrotor.decide.facts import LogFacts
-from logrotor.decide.planner import has_work, plan_logs
+from logrotor.decide.planner import plan_idle_logs, plan_logs
 from logrotor.disk import state
 from logrotor.model import Config, LogPlan, Manager, Outcome, Plan, Report, Status
 from logrotor.survey import Survey, Surveyor
@@ -93,15 +93,17 @@ class Rotator:
 
     def _plan(self, known: Recollection | None, now: datetime, force: bool, only: Sequence[str]) -> Plan:
         with self._surveyor(known, only) as surveyor:
-            return self._plan_for(surveyor.survey(), known, now, force)
+            survey = surveyor.survey()
+            return self._plan_of(survey, plan_logs(survey.logs, now, force=force), known, now, force)
 
     def _idle_plan(self, known: Recollection | None, now: datetime, force: bool, only: Sequence[str]) -> Plan | None:
         """The plan, if there is nothing to do; None as soon as there is: it has to be planned under the lock anyway."""
         with self._surveyor(known, only) as surveyor:
             survey = surveyor.survey()
-            if has_work(survey.logs, now, force=force, surely=lambda log: not self._may_be_supervisords(log)):
+            logs = plan_idle_logs(survey.logs, now, force=force, surely=lambda log: not self._may_be_supervisords(log))
+            if logs is None:
                 return None
-            plan = self._plan_for(survey, known, now, force)
+            plan = self._plan_of(survey, logs, known, now, force)
             return plan if plan.is_idle else None
 
     def _surveyor(self, known: Recollection | None, only: Sequence[str]) -> Surveyor:
@@ -110,8 +112,9 @@ class Rotator:
         nothing = LogMemory()
         return Surveyor(self._config, known.of if known else lambda _: nothing, only)
 
-    def _plan_for(self, survey: Survey, known: Recollection | None, now: datetime, force: bool) -> Plan:
-        logs = plan_logs(survey.logs, now, force=force)
+    def _plan_of(
+        self, survey: Survey, logs: tuple[LogPlan, ...], known: Recollection | None, now: datetime, force: bool
+    ) -> Plan:
         logs, notes = self._leave_to_supervisord(survey, logs, now, force)
         return Plan(
             now=now,

@@ -1,7 +1,4 @@
-"""The command line: parse, call, print, exit code. Decides nothing about logs.
-
-Each command is a module that is imported when it is called, so that ``logrotor run`` pays only for what it uses.
-"""
+"""The command line: parse, call, print, exit code. Decides nothing about logs."""
 
 from __future__ import annotations
 
@@ -9,57 +6,8 @@ import sys
 from collections.abc import Sequence
 from typing import NoReturn
 
-import click
-
-import logrotor
 from logrotor.cli import streams
-from logrotor.cli.lazy import LazyGroup
-from logrotor.cli.options import config_option
-from logrotor.cli.session import EXIT_CODES, Session
-
-# name -> (module, its line in the list of commands); the module holds the command under that name
-COMMANDS = {
-    "run": ("logrotor.cli.run", "Rotate what is due, retire and compress archives."),
-    "plan": ("logrotor.cli.plan", "Show what a run would do and why; changes nothing."),
-    "queue": ("logrotor.cli.queue", "Rotate as a job on a queue: worker, status, failed jobs, units."),
-    "check": ("logrotor.cli.check", "Check the configuration and show which one is used."),
-    "status": ("logrotor.cli.status", "Show how every log stands; --check for a monitoring system."),
-    "history": ("logrotor.cli.history", "Show what past runs did, and why."),
-    "verify": ("logrotor.cli.verify", "Read every archive through, and report the damaged."),
-    "cat": ("logrotor.cli.cat", "Print a log across its archives, the oldest first."),
-    "grep": ("logrotor.cli.grep", "Search a log across its archives."),
-    "page": ("logrotor.cli.page", "Write a page that shows how everything stands."),
-    "doctor": ("logrotor.cli.doctor", "Find what is wrong, say what to do, and mend what is safe to mend."),
-}
-
-GROUP_EPILOG = f"""\
-\b
-Examples:
-  logrotor check                      is the configuration right?
-  logrotor plan                       what would happen now, and why?
-  logrotor run                        do it (from cron, a timer or a queue)
-  logrotor plan /var/log/app/app.log  why is this log (not) rotated?
-
-\b
-Shell completion (bash; zsh_source and fish_source exist too):
-  eval "$(_LOGROTOR_COMPLETE=bash_source logrotor)"
-
-{EXIT_CODES}
-"""
-
-
-@click.group(cls=LazyGroup, commands=COMMANDS, epilog=GROUP_EPILOG, context_settings={"help_option_names": ["--help"]})
-@config_option
-@click.version_option(logrotor.__version__, prog_name="logrotor")
-def cli(config: str | None) -> None:
-    """Rotate log files without root, and lose no line whatever fails.
-
-    logrotor moves a log aside when it is too large or its time has come, asks the writer to reopen it, compresses the
-    archive once nobody writes it any more, and removes archives that retention no longer keeps. Killed at any point,
-    the next run finishes the work. The configuration is the one given with -c, else $LOGROTOR_CONFIG, else the first of
-    ./logrotor.toml, ~/.config/logrotor/logrotor.toml, /etc/logrotor/logrotor.toml and /etc/logrotor.toml;
-    "logrotor check" says which one it is.
-    """
+from logrotor.cli.session import Session
 
 
 def main() -> NoReturn:
@@ -74,11 +22,14 @@ def call(args: Sequence[str]) -> int:
     """Run one command line and return its exit code; what goes wrong is told on stderr."""
     session = Session()
     try:
-        return int(cli.main(list(args), prog_name="logrotor", standalone_mode=False, obj=session) or 0)
-    except click.ClickException as error:
-        error.show()
-        return error.exit_code
-    except (click.Abort, KeyboardInterrupt):
+        if _is_plain_run(args):
+            from logrotor.cli.rotation import rotate
+
+            return rotate(session, next((arg for arg in args if arg not in _PLAIN), None))
+        from logrotor.cli import group
+
+        return group.call(args, session)
+    except KeyboardInterrupt:
         return 130
     except BrokenPipeError:  # the reader of --help went away: nobody is left to tell
         streams.silence(1)
@@ -87,3 +38,16 @@ def call(args: Sequence[str]) -> int:
         from logrotor.cli import failures
 
         return failures.tell(error, session)
+
+
+_PLAIN = ("run", "-c", "--config")
+
+
+def _is_plain_run(args: Sequence[str]) -> bool:
+    """Is it what cron starts every minute? It is understood without click, which takes as long as all the rest."""
+    match args:
+        case ["run"]:
+            return True
+        case ["run", "-c" | "--config", file] | ["-c" | "--config", file, "run"]:
+            return file != "" and file[0] != "-" and file not in _PLAIN
+    return False

@@ -8,8 +8,8 @@ from typing import Any
 import click
 
 from logrotor.cli import streams, text
-from logrotor.cli.options import F, become, complete_names, config_option, load
-from logrotor.cli.session import EXIT_CODES, Session
+from logrotor.cli.options import F, complete_names, config_option, load
+from logrotor.cli.session import EXIT_CODES, Session, become
 
 EPILOG = f"""\
 \b

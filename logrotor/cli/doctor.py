@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from logrotor.cli import streams, text
-from logrotor.cli.options import become, config_option, json_option, load
+from logrotor.cli.options import config_option, json_option, load
 from logrotor.cli.rooms import all_checks
-from logrotor.cli.session import EXIT_CODES, Session
+from logrotor.cli.session import EXIT_CODES, Session, become
 
 if TYPE_CHECKING:
     from logrotor.model import Finding

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from logrotor.cli import streams, text
-from logrotor.cli.options import become, complete_names, config_option, json_option, load
-from logrotor.cli.session import EXIT_CODES, Session
+from logrotor.cli.options import complete_names, config_option, json_option, load
+from logrotor.cli.session import EXIT_CODES, Session, become
 
 if TYPE_CHECKING:
     from logrotor.model import PastOutcome, PastRun

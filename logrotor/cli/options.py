@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
@@ -72,24 +72,6 @@ def load(ctx: click.Context) -> Config:
     from logrotor.config import load_config
 
     return load_config(config_path(ctx), environ=os.environ)
-
-
-def become(config: Config) -> None:
-    """Started as root with ``run_as``: be that user from here on."""
-    if config.run_as and os.geteuid() == 0:
-        from logrotor.disk.identity import become
-
-        become(config.run_as)
-
-
-def selection(config: Config, given: Iterable[str]) -> tuple[str, ...]:
-    """Rule names as they are, paths made absolute."""
-    rules = {spec.name for spec in config.logs}
-    return tuple(os.path.abspath(item) if item not in rules and _is_path(item) else item for item in given)
-
-
-def _is_path(item: str) -> bool:
-    return "/" in item or os.path.lexists(item)
 
 
 def complete_names(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:

@@ -5,9 +5,9 @@ from __future__ import annotations
 import click
 
 from logrotor.cli import streams
-from logrotor.cli.options import become, config_option, load
+from logrotor.cli.options import config_option, load
 from logrotor.cli.rooms import render_page, write_page
-from logrotor.cli.session import EXIT_CODES, Session
+from logrotor.cli.session import EXIT_CODES, Session, become
 
 EPILOG = f"""\
 \b

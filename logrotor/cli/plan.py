@@ -8,17 +8,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from logrotor.cli import streams
-from logrotor.cli.options import (
-    become,
-    complete_names,
-    config_option,
-    force_option,
-    json_option,
-    load,
-    only_option,
-    selection,
-)
-from logrotor.cli.session import EXIT_CODES, Session
+from logrotor.cli.options import complete_names, config_option, force_option, json_option, load, only_option
+from logrotor.cli.session import EXIT_CODES, Session, become, selection
 
 if TYPE_CHECKING:
     from logrotor.model import Config, Plan

@@ -8,8 +8,6 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-import click
-
 PATIENCE = 1.0  # seconds of compression before a bar is worth a line
 LARGE = 64 * 1024 * 1024  # or bytes to compress
 
@@ -26,6 +24,8 @@ class Progress:
         if self._began is None:
             self._began = self._clock()
         if self._bar is None and (total > LARGE or self._clock() - self._began > PATIENCE):
+            import click
+
             # color=False: click then hides no cursor, which a kill would leave hidden.
             self._bar = click.progressbar(length=total, label="Compressing", file=sys.stderr, color=False)
         if self._bar is not None:

@@ -2,7 +2,14 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
 from msgspec import Struct
+
+if TYPE_CHECKING:
+    from logrotor.model import Config
 
 EXIT_CODES = """\
 \b
@@ -19,3 +26,21 @@ class Session(Struct):
 
     verbosity: int = 0  # -1: errors only, 0: warnings, 1: info, 2: debug
     json_messages: bool = False  # one JSON object a line on stderr
+
+
+def become(config: Config) -> None:
+    """Started as root with ``run_as``: be that user from here on."""
+    if config.run_as and os.geteuid() == 0:
+        from logrotor.disk.identity import become
+
+        become(config.run_as)
+
+
+def selection(config: Config, given: Iterable[str]) -> tuple[str, ...]:
+    """Rule names as they are, paths made absolute."""
+    rules = {spec.name for spec in config.logs}
+    return tuple(os.path.abspath(item) if item not in rules and _is_path(item) else item for item in given)
+
+
+def _is_path(item: str) -> bool:
+    return "/" in item or os.path.lexists(item)

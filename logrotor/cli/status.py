@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from logrotor.cli import streams, text
-from logrotor.cli.options import F, become, config_option, json_option, load
+from logrotor.cli.options import F, config_option, json_option, load
 from logrotor.cli.rooms import queue_troubles
-from logrotor.cli.session import EXIT_CODES, Session
+from logrotor.cli.session import EXIT_CODES, Session, become
 from logrotor.observe import words
 
 if TYPE_CHECKING:

@@ -9,8 +9,6 @@ import sys
 from collections.abc import Iterable
 from typing import Any
 
-import click
-
 
 def repair() -> None:
     """Open closed descriptors 0 to 2 on /dev/null and let no file name break the output.
@@ -39,6 +37,8 @@ def _fill(fd: int) -> None:
 
 def write(text: str) -> None:
     """Print ``text`` on stdout at once. A reader that went away (``| head``) is no error; a full disk is one."""
+    import click
+
     try:
         click.echo(text)
     except OSError as error:
@@ -63,6 +63,8 @@ def pour(chunks: Iterable[bytes]) -> None:
 def _went_away(error: OSError) -> bool:
     silence(1)
     if error.errno != errno.EPIPE:
+        import click
+
         raise click.ClickException(f"cannot write to standard output: {error.strerror}") from error
     return True
 

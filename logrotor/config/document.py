@@ -10,7 +10,6 @@ from typing import Any
 
 from msgspec import Struct
 
-from logrotor.config.lines import lines_of, nearest_line
 from logrotor.config.place import Place
 from logrotor.model import Problem
 
@@ -32,10 +31,14 @@ class Document(Struct, frozen=True, dict=True):
 
     @cached_property
     def _lines(self) -> Mapping[str, int]:
+        from logrotor.config.lines import lines_of
+
         return lines_of(self.text)
 
     def line(self, key: str) -> int | None:
         """The line of a key path, where it can be had."""
+        from logrotor.config.lines import nearest_line
+
         return nearest_line(self._lines, key)
 
 

@@ -10,10 +10,10 @@ import os
 import sqlite3
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
-from urllib.parse import quote
 
 from logrotor.disk import state
 from logrotor.disk.calls import change
+from logrotor.disk.history import quoted
 from logrotor.errors import LogrotorError
 from logrotor.model import Attempt, Ending
 
@@ -110,7 +110,7 @@ class Attempts:
         if not os.path.exists(self.path):
             return []
         try:
-            connection = sqlite3.connect(f"file:{quote(os.fsencode(self.path))}?mode=ro", uri=True, timeout=5)
+            connection = sqlite3.connect(f"file:{quoted(self.path)}?mode=ro", uri=True, timeout=5)
             try:
                 known = connection.execute("SELECT 1 FROM sqlite_master WHERE name = 'attempts'").fetchone()
                 rows = connection.execute(f"SELECT {_COLUMNS} FROM attempts {where}", tuple(values)) if known else ()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import sqlite3
 from collections.abc import Callable
@@ -14,6 +13,8 @@ from logrotor.errors import StateError
 from logrotor.model import PastOutcome, PastRun
 
 T = TypeVar("T")
+
+_PLAIN = frozenset("/-._~0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ")  # unreserved: RFC 3986, 2.3
 
 KEEP = 90 * 86400.0  # seconds that a row is kept
 MOST = 200_000  # rows of outcomes: a writer that never lets go makes one a minute for each of its archives
@@ -63,6 +64,8 @@ def _run(row: Any) -> PastRun:
 
 
 def _outcome(row: Any) -> PastOutcome:
+    import json
+
     run, time, log, action, status, name, reason, details = row
     return PastOutcome(
         run=run or 0, time=float(time), log=os.fsdecode(log), action=action, status=status,
@@ -102,7 +105,6 @@ def text(value: str) -> str:
 
 
 def quoted(path: str) -> str:
-    """A path as it stands in a URI."""
-    from urllib.parse import quote
-
-    return quote(os.fsencode(path))
+    """A path as it stands in a URI of SQLite (https://www.sqlite.org/uri.html)."""
+    # urllib.parse.quote does the same, and takes 2 ms of every start.
+    return "".join(chr(byte) if chr(byte) in _PLAIN else f"%{byte:02X}" for byte in os.fsencode(path))

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import errno
 import itertools
-import json
 import os
 import sqlite3
 from collections.abc import Iterable, Mapping
@@ -141,6 +140,8 @@ class Memory:
         self._may("INSERT INTO runs (started, pid, forced) VALUES (?, ?, ?)", [(started, os.getpid(), forced)])
 
     def run_completed(self, now: float, outcomes: Iterable[Outcome], counts: Mapping[str, int], exit_code: int) -> None:
+        import json
+
         run = self._last_run()
         rows = (
             (

@@ -14,7 +14,7 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from logrotor import load_config
-from logrotor.cli import COMMANDS
+from logrotor.cli.group import COMMANDS
 from logrotor.disk.publish import publish
 from logrotor.errors import Busy, Refused
 from logrotor.observe.checks import checks

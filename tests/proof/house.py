@@ -306,6 +306,7 @@ def _import_all() -> None:
     import logrotor.cli.events
     import logrotor.cli.failures
     import logrotor.cli.plan
+    import logrotor.cli.rotation
     import logrotor.cli.run
     import logrotor.disk.memory
 

@@ -100,7 +100,7 @@ def test_sigterm_at_each_change(
     """The command line ends with 143, having announced what it took, and the next ordinary run finishes the work."""
     found: list[str] = []
     with Trial(scenario, company, places) as trial:
-        monkeypatch.setattr("logrotor.cli.run.load", lambda ctx: trial.config)
+        monkeypatch.setattr("logrotor.config.load_config", lambda *_, **__: trial.config)
         for nth in itertools.count(1):
             trial.reset()
             code = os.waitstatus_to_exitcode(trial.in_fork(_command_with_sigterm(trial, nth)))

@@ -5,15 +5,19 @@ from __future__ import annotations
 import itertools
 import os
 import sqlite3
+import urllib.parse
 from collections.abc import Callable
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from logrotor import Rotator, load_config
 from logrotor.disk import calls
+from logrotor.disk.history import quoted
 from logrotor.disk.memory import VERSION, Memory, recall
 from logrotor.errors import StateError
 from logrotor.events import Event
@@ -30,6 +34,12 @@ def memory(tmp_path: Path) -> Memory:
 
 
 # ---------------------------------------------------------------- what is remembered
+
+
+@given(st.binary(max_size=40))
+def test_any_path_stands_in_a_uri(path: bytes) -> None:
+    """Quoted as the standard library quotes, which takes 2 ms to import."""
+    assert quoted(os.fsdecode(path)) == urllib.parse.quote(path)
 
 
 @pytest.mark.parametrize("path", ODD)

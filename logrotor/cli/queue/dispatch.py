@@ -5,9 +5,9 @@ from __future__ import annotations
 import click
 
 from logrotor.cli import streams
-from logrotor.cli.options import config_option, json_option, only_option, selection
+from logrotor.cli.options import config_option, json_option, only_option
 from logrotor.cli.queue.site import engine_of, enter
-from logrotor.cli.session import EXIT_CODES
+from logrotor.cli.session import EXIT_CODES, selection
 
 EPILOG = f"""\
 \b

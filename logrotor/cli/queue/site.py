@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from logrotor.cli.options import become, config_path
+from logrotor.cli.options import config_path
+from logrotor.cli.session import become
 
 if TYPE_CHECKING:
     from logrotor.jobs.engine import Engine

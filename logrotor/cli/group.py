@@ -1,0 +1,67 @@
+"""The commands of the command line. Each is a module that is imported when it is called, and pays for itself only."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import click
+
+import logrotor
+from logrotor.cli.lazy import LazyGroup
+from logrotor.cli.options import config_option
+from logrotor.cli.session import EXIT_CODES, Session
+
+# name -> (module, its line in the list of commands); the module holds the command under that name
+COMMANDS = {
+    "run": ("logrotor.cli.run", "Rotate what is due, retire and compress archives."),
+    "plan": ("logrotor.cli.plan", "Show what a run would do and why; changes nothing."),
+    "queue": ("logrotor.cli.queue", "Rotate as a job on a queue: worker, status, failed jobs, units."),
+    "check": ("logrotor.cli.check", "Check the configuration and show which one is used."),
+    "status": ("logrotor.cli.status", "Show how every log stands; --check for a monitoring system."),
+    "history": ("logrotor.cli.history", "Show what past runs did, and why."),
+    "verify": ("logrotor.cli.verify", "Read every archive through, and report the damaged."),
+    "cat": ("logrotor.cli.cat", "Print a log across its archives, the oldest first."),
+    "grep": ("logrotor.cli.grep", "Search a log across its archives."),
+    "page": ("logrotor.cli.page", "Write a page that shows how everything stands."),
+    "doctor": ("logrotor.cli.doctor", "Find what is wrong, say what to do, and mend what is safe to mend."),
+}
+
+GROUP_EPILOG = f"""\
+\b
+Examples:
+  logrotor check                      is the configuration right?
+  logrotor plan                       what would happen now, and why?
+  logrotor run                        do it (from cron, a timer or a queue)
+  logrotor plan /var/log/app/app.log  why is this log (not) rotated?
+
+\b
+Shell completion (bash; zsh_source and fish_source exist too):
+  eval "$(_LOGROTOR_COMPLETE=bash_source logrotor)"
+
+{EXIT_CODES}
+"""
+
+
+@click.group(cls=LazyGroup, commands=COMMANDS, epilog=GROUP_EPILOG, context_settings={"help_option_names": ["--help"]})
+@config_option
+@click.version_option(logrotor.__version__, prog_name="logrotor")
+def cli(config: str | None) -> None:
+    """Rotate log files without root, and lose no line whatever fails.
+
+    logrotor moves a log aside when it is too large or its time has come, asks the writer to reopen it, compresses the
+    archive once nobody writes it any more, and removes archives that retention no longer keeps. Killed at any point,
+    the next run finishes the work. The configuration is the one given with -c, else $LOGROTOR_CONFIG, else the first of
+    ./logrotor.toml, ~/.config/logrotor/logrotor.toml, /etc/logrotor/logrotor.toml and /etc/logrotor.toml;
+    "logrotor check" says which one it is.
+    """
+
+
+def call(args: Sequence[str], session: Session) -> int:
+    """Run one command line and return its exit code; usage errors are told on stderr, all others raised."""
+    try:
+        return int(cli.main(list(args), prog_name="logrotor", standalone_mode=False, obj=session) or 0)
+    except click.ClickException as error:
+        error.show()
+        return error.exit_code
+    except click.Abort:
+        return 130
