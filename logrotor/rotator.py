@@ -25,6 +25,7 @@ from logrotor.model import Config, LogPlan, Manager, Outcome, Plan, Report, Stat
 from logrotor.survey import Survey, Surveyor
 
 if TYPE_CHECKING:
+    from logrotor.act.sharing import Fork
     from logrotor.disk.memory import Memory, Recollection
 
 OnProgress = Callable[[int, int], object]
@@ -36,7 +37,9 @@ class Rotator:
     ``on_event`` gets each event as it happens; ``on_progress`` the bytes compressed so far and in all;
     ``stop`` is asked between steps and during long ones: once it says so, what has begun is finished or undone,
     and the run returns with ``interrupted``. ``clock`` (epoch seconds) times what is done; it is compared with the
-    times of files, so it must be the one that they get. Safe to use from a thread and after a fork.
+    times of files, so it must be the one that they get. ``fork``
+    starts a process that shares the work on very many archives, as the command line does; without it, all is done in
+    this process. Safe to use from a thread and after a fork.
     """
 
     def __init__(
@@ -47,8 +50,9 @@ class Rotator:
         on_progress: OnProgress | None = None,
         stop: Callable[[], bool] | None = None,
         clock: Callable[[], float] = time.time,
+        fork: Fork | None = None,
     ) -> None:
-        self._config = config
+        self._config, self._fork = config, fork
         self._on_event, self._on_progress = on_event, on_progress
         self._stop = stop or (lambda: False)
         self._clock = clock
@@ -99,11 +103,10 @@ class Rotator:
     def _idle_plan(self, known: Recollection | None, now: datetime, force: bool, only: Sequence[str]) -> Plan | None:
         """The plan, if there is nothing to do; None as soon as there is: it has to be planned under the lock anyway."""
         with self._surveyor(known, only) as surveyor:
-            survey = surveyor.survey()
-            logs = plan_idle_logs(survey.logs, now, force=force, surely=lambda log: not self._may_be_supervisords(log))
+            logs = plan_idle_logs(surveyor.walk(), now, force=force, unsure=self._may_be_supervisords)
             if logs is None:
                 return None
-            plan = self._plan_of(survey, logs, known, now, force)
+            plan = self._plan_of(surveyor.found, logs, known, now, force)
             return plan if plan.is_idle else None
 
     def _surveyor(self, known: Recollection | None, only: Sequence[str]) -> Surveyor:
@@ -196,6 +199,7 @@ class Rotator:
             progress=self._on_progress,
             deadline=run.deadline,
             last=last,
+            fork=self._fork,
         )
         results = executor.run()
         run.outcomes += results.outcomes

@@ -79,15 +79,24 @@ class Surveyor:
 
     def survey(self) -> Survey:
         """What there is. Who writes an archive is found out when it is asked, as long as the surveyor is open."""
-        claims = self._selected(list(self._claims()))
+        for _ in self.walk():
+            pass
+        return self.found
+
+    def walk(self) -> Iterator[LogFacts]:
+        """The same, log by log: the rest of ``found`` is whole only at the end."""
+        claims: Iterable[_Claim] = self._claims()
         places: dict[tuple[object, str], str] = {}
+        if self._only:
+            claims = self._selected(list(claims))
         if any(spec.archive_dir is not None for spec in self._config.logs):
+            claims = list(claims)
             places = {(claim.directory.id or claim.path, claim.base): claim.path for claim in claims}
         for claim in claims:
             facts = self._facts(claim, places)
             if facts is not None:
                 self.found.logs.append(facts)
-        return self.found
+                yield facts
 
     # ------------------------------------------------------------ claims
 
@@ -150,8 +159,6 @@ class Surveyor:
         return self._look(os.path.join(directory.resolved or directory.path, spec.archive_dir))
 
     def _selected(self, claims: list[_Claim]) -> list[_Claim]:
-        if not self._only:
-            return claims
         names = {claim.spec.name for claim in claims} | {spec.name for spec in self._config.logs}
         paths = {name: os.path.abspath(name) for name in self._only}
         chosen = [c for c in claims if c.spec.name in self._only or any(_same(c, path) for path in paths.values())]
@@ -269,7 +276,7 @@ class Surveyor:
     def _refusal(self, claim: _Claim, family: Family) -> str | None:
         if family.live is None or claim.spec.method is Method.COPYTRUNCATE:
             return None
-        if os.fsencode(claim.path) in self._mounted:
+        if claim.path in self._mounted:
             return (
                 f"{claim.path}: is mounted by itself (a bind-mounted file) and cannot be renamed; "
                 'mount its directory, or set method = "copytruncate"'
@@ -421,11 +428,11 @@ def _birth(path: str) -> float | None:
         os.close(fd)
 
 
-def mount_points() -> frozenset[bytes]:
+def mount_points() -> frozenset[str]:
     """Every mount point: a file among them is bind-mounted (proc(5), mountinfo; octal escapes for odd characters)."""
     try:
         with open("/proc/self/mountinfo", "rb") as table:
             points = [line.split(b" ")[4] for line in table]
     except OSError:
         return frozenset()
-    return frozenset(re.sub(rb"\\([0-7]{3})", lambda m: bytes([int(m[1], 8)]), point) for point in points)
+    return frozenset(os.fsdecode(re.sub(rb"\\([0-7]{3})", lambda m: bytes([int(m[1], 8)]), p)) for p in points)

@@ -16,6 +16,7 @@ from logrotor.act.guard import guarded
 from logrotor.decide import proof
 from logrotor.disk import writers
 from logrotor.disk.directories import Directories
+from logrotor.disk.logdir import LogDir
 from logrotor.disk.memory import Memory
 from logrotor.disk.snapshot import file_system
 from logrotor.errors import Busy, LogrotorError, Stale
@@ -45,6 +46,7 @@ class Archives:
         self.dirs, self.memory, self.executor, self.asked = dirs, memory, executor, asked
         self._delivered = memory.recall()
         self._processes: writers.Processes | None = None
+        self._kinds: dict[int, str] = {}  # of file systems, by device
 
     # ------------------------------------------------------------ proof
 
@@ -69,9 +71,15 @@ class Archives:
             except (LogrotorError, OSError):
                 return None
             try:
-                return writers.prove(fd, file_system(logdir.fd, logdir.id.device).type)
+                return writers.prove(fd, self._kind_of(logdir))
             finally:
                 os.close(fd)
+
+    def _kind_of(self, logdir: LogDir) -> str:
+        kind = self._kinds.get(logdir.id.device)
+        if kind is None:
+            kind = self._kinds[logdir.id.device] = file_system(logdir.fd, logdir.id.device).type
+        return kind
 
     def _why_not(self, log: LogPlan, step: ArchiveStep, file: FileId) -> str | None:
         """Why this plain archive has to wait."""
@@ -150,12 +158,15 @@ class Archives:
 
     def _keep_hooked(self, log: LogPlan, step: Compress) -> None:
         """What on_archive has had is not handed to it again because a changed setting made a new file of it."""
+        hooked = self._delivered.of(log.path).hooked
+        if not hooked:
+            return
         entry = None
         with contextlib.suppress(LogrotorError, OSError), self.dirs.use(step.to_directory) as logdir:
             entry = logdir.stat(step.to_name)
         if entry is None or entry.id.inode == step.id.inode:
             return
-        if (step.id.inode, entry.stat.st_mtime_ns) in self._delivered.of(log.path).hooked:
+        if (step.id.inode, entry.stat.st_mtime_ns) in hooked:
             self.memory.hooked(log.path, entry.id.inode, entry.stat.st_mtime_ns)
             self.memory.forget_hooks(log.path, step.id.inode)
 

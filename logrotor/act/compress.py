@@ -72,6 +72,10 @@ class Rewriting:
         self._size, self._lines = _filled_and_verified(self._fd, self._out, step, stop, progress, threads)
         _dress(self.source, self.target, self._fd, self._out)
 
+    def start_sync(self) -> None:
+        """Have the disk begin, and do not wait. In any thread."""
+        files.start_sync(self._out)
+
     def sync(self) -> None:
         """Make its bytes durable. In any thread."""
         files.sync_and_close_check(self._out)
@@ -107,9 +111,11 @@ class Rewriting:
 
 def _check_date(source: LogDir, step: Compress) -> None:
     """A date tells the last write, by which the next run knows the archive again: the writer may have gone on since."""
-    old, new = parse_archive(step.name), parse_archive(step.to_name)
-    written = stamp_of(source.expect(step.name, step.id).mtime)
-    if old is not None and old.slot is not None and new is not None and new.stamp not in (None, written):
+    new, entry = parse_archive(step.to_name), source.expect(step.name, step.id)
+    if new is None or new.stamp is None:
+        return
+    old = parse_archive(step.name)
+    if old is not None and old.slot is not None and new.stamp != stamp_of(entry.mtime):
         raise Stale(f"{step.name}: was written since the plan was made")
 
 

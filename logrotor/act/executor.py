@@ -20,6 +20,7 @@ from logrotor.act.archives import Archives
 from logrotor.act.copytruncate import copytruncate
 from logrotor.act.deadline import Deadline
 from logrotor.act.guard import guarded
+from logrotor.act.sharing import Fork
 from logrotor.act.take import take
 from logrotor.decide.naming import parse_replacement, parse_temp
 from logrotor.disk.directories import Directories
@@ -72,11 +73,12 @@ class Executor:
         progress: Callable[[int, int], object] | None = None,
         deadline: Deadline,
         last: bool = False,
+        fork: Fork | None = None,
     ) -> None:
         """``last``: what is stale is not planned again, so it has failed."""
         self.plan, self.targets, self.memory = plan, targets, memory
         self.emit, self.stop, self.clock, self.jobs = emit, stop, clock, jobs
-        self.progress, self.deadline, self.last = progress, deadline, last
+        self.progress, self.deadline, self.last, self.fork = progress, deadline, last, fork
         self.results = Results()
         self._copies: dict[str, tuple[FileId, FileId]] = {}  # path -> the live log, its copy
         self.dirs = Directories(plan.directories)
@@ -237,14 +239,37 @@ class Executor:
         outcome = Outcome(
             log=log.path, action=action, status=status, name=name, reason=reason, errno=errno, details=details or {}
         )
+        self._keep(outcome)
+
+    def _keep(self, outcome: Outcome) -> None:
         self.results.outcomes.append(outcome)
-        event = _EVENTS.get((action, status))
+        event = _EVENTS.get((outcome.action, outcome.status))
         if event is not None:
             told: dict[str, Any] = {}
-            if reason:
-                told["error" if status is Status.FAILED else "reason"] = reason
-            told |= {key: value for key, value in (details or {}).items() if key not in _RECORDED}
-            self.emit(event, log=log.path, name=name, **told)
+            if outcome.reason:
+                told["error" if outcome.status is Status.FAILED else "reason"] = outcome.reason
+            told |= {key: value for key, value in outcome.details.items() if key not in _RECORDED}
+            self.emit(event, log=outcome.log, name=outcome.name, **told)
+
+    def help(self, stop: Callable[[], bool]) -> None:
+        """From here on this is the executor of a helper: it tells nobody, and its results go to the other one."""
+        self.stop, self.emit, self.results = stop, lambda *_, **__: None, Results()
+        self.dirs.leftovers.clear()
+
+    def hand_over(self) -> tuple[Results, list[OSError]]:
+        """What a helper did since the last time."""
+        handed = self.results, list(self.dirs.leftovers)
+        self.results = Results()
+        self.dirs.leftovers.clear()
+        return handed
+
+    def take_over(self, results: Results, leftovers: Iterable[OSError]) -> None:
+        """What a helper did counts and is told like our own."""
+        for outcome in results.outcomes:
+            self._keep(outcome)
+        self.results.stale |= results.stale
+        self.results.broken |= results.broken
+        self.dirs.leftovers += leftovers
 
     def _note_leftover(self, error: OSError) -> None:
         """A temp that could not be removed is debris for the next run, and no success."""

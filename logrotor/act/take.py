@@ -73,7 +73,7 @@ def take_by_exchange(logdir: LogDir, step: Take) -> None:
     except Stale:
         logdir.exchange(name, step.base)  # not the log that the plan saw: put it back
         raise
-    logdir.move_this(name, f"{step.base}.1", step.id)
+    logdir.move_seen(name, f"{step.base}.1", step.id)
 
 
 def take_by_link(logdir: LogDir, step: Take) -> None:

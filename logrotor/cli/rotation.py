@@ -17,6 +17,7 @@ from logrotor.cli.signals import Stop
 from logrotor.errors import Interrupted, Locked
 
 if TYPE_CHECKING:
+    from logrotor.cli.helper import Helper, Work
     from logrotor.model import Config, Report
 
 
@@ -43,7 +44,8 @@ def rotate(
         config = load_config(config_file, environ=os.environ)
         become(config)
         try:
-            rotator = Rotator(config, on_event=printer, on_progress=progress if has_bar else None, stop=stop)
+            shown = progress if has_bar else None
+            rotator = Rotator(config, on_event=printer, on_progress=shown, stop=stop, fork=_fork)
             with _no_search_for_garbage():
                 report = rotator.run(force=force, only=selection(config, only), time_limit=time_limit)
         except (KeyboardInterrupt, Interrupted, Locked):
@@ -59,6 +61,13 @@ def rotate(
     elif sums_up:
         streams.write_json(_summary(report))
     return code
+
+
+def _fork(work: Work) -> Helper | None:
+    """Imported only where there is so much to do."""
+    from logrotor.cli import helper
+
+    return helper.fork(work)
 
 
 @contextmanager

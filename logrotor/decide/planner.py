@@ -6,7 +6,7 @@ imported only if there is such a log.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -16,42 +16,42 @@ from logrotor.decide.facts import LogFacts
 from logrotor.model import Archive, Due, LogPlan, Method, NotDue
 
 
-def plan_logs(known: Sequence[LogFacts], now: datetime, *, force: bool = False) -> tuple[LogPlan, ...]:
+def plan_logs(known: Iterable[LogFacts], now: datetime, *, force: bool = False) -> tuple[LogPlan, ...]:
     """The plans of all logs, in the given order. One that must not be touched gets a plan with ``refused``."""
-    return _completed(known, [_at_a_glance(facts, now, force) for facts in known], now, force)
+    return _completed([(facts, _at_a_glance(facts, now, force)) for facts in known], now, force)
 
 
 def plan_idle_logs(
-    known: Sequence[LogFacts], now: datetime, *, force: bool = False, surely: Callable[[LogPlan], bool]
+    known: Iterable[LogFacts], now: datetime, *, force: bool = False, unsure: Callable[[LogPlan], bool]
 ) -> tuple[LogPlan, ...] | None:
-    """The same, or None as soon as a log has something to do, by itself and ``surely``: most runs find none."""
+    """The same, or None as soon as a log has something to do by itself, and is not ``unsure``: the others are not
+    looked at any more.
+    """
     found = []
     for facts in known:
         plan = _at_a_glance(facts, now, force)
-        if plan is None and _has_work(facts, now, force, surely):
+        if plan is None and _has_work(facts, now, force, unsure):
             return None
-        found.append(plan)
-    return _completed(known, found, now, force)
+        found.append((facts, plan))
+    return _completed(found, now, force)
 
 
-def _has_work(facts: LogFacts, now: datetime, force: bool, surely: Callable[[LogPlan], bool]) -> bool:
+def _has_work(facts: LogFacts, now: datetime, force: bool, unsure: Callable[[LogPlan], bool]) -> bool:
     from logrotor.decide.drafting import draft_plans
 
     (plan,) = draft_plans([facts], now, force)
-    return not plan.is_idle and surely(plan)
+    return not plan.is_idle and not unsure(plan)
 
 
-def _completed(
-    known: Sequence[LogFacts], found: Sequence[LogPlan | None], now: datetime, force: bool
-) -> tuple[LogPlan, ...]:
+def _completed(found: Sequence[tuple[LogFacts, LogPlan | None]], now: datetime, force: bool) -> tuple[LogPlan, ...]:
     """The plans that were found at a glance, and those of the other logs, which can depend on one another."""
-    rest = [facts for facts, plan in zip(known, found, strict=True) if plan is None]
+    rest = [facts for facts, plan in found if plan is None]
     drafted: Iterator[LogPlan] = iter(())
     if rest:
         from logrotor.decide.drafting import draft_plans
 
         drafted = iter(draft_plans(rest, now, force))
-    return tuple([next(drafted) if plan is None else plan for plan in found])
+    return tuple([next(drafted) if plan is None else plan for _, plan in found])
 
 
 def _at_a_glance(facts: LogFacts, now: datetime, force: bool) -> LogPlan | None:

@@ -51,28 +51,21 @@ def invoke(operation: str, function: Callable[..., T], *args: Any, **kwargs: Any
 
 def renameat2(directory: int, source: str, to_directory: int, target: str, flags: int) -> None:
     """renameat2(2). Raises OSError; ENOSYS where the kernel or the machine type is unknown."""
-    number = _renameat2_number()
-    if number is None:
-        raise OSError(errno.ENOSYS, os.strerror(errno.ENOSYS))
-    _checked(
-        _libc().syscall(
-            ctypes.c_long(number),
-            ctypes.c_int(directory),
-            ctypes.c_char_p(os.fsencode(source)),
-            ctypes.c_int(to_directory),
-            ctypes.c_char_p(os.fsencode(target)),
-            ctypes.c_uint(flags),
-        ),
-        source,
-        target,
-    )
+    result = _renameat2()(directory, os.fsencode(source), to_directory, os.fsencode(target), flags)
+    if result < 0:
+        _checked(result, source, target)
 
 
 @functools.cache
-def _renameat2_number() -> int | None:
+def _renameat2() -> Callable[[int, bytes, int, bytes, int], int]:
     import platform
 
-    return _RENAMEAT2.get(platform.machine())
+    number = _RENAMEAT2.get(platform.machine())
+    if number is None:
+        raise OSError(errno.ENOSYS, os.strerror(errno.ENOSYS))
+    syscall = ctypes.CDLL(None, use_errno=True).syscall  # an object of its own: others may call by other types
+    syscall.argtypes = (ctypes.c_long, ctypes.c_int, ctypes.c_char_p, ctypes.c_int, ctypes.c_char_p, ctypes.c_uint)
+    return functools.partial(syscall, number)
 
 
 def fallocate(fd: int, mode: int, offset: int, length: int) -> None:
@@ -80,6 +73,13 @@ def fallocate(fd: int, mode: int, offset: int, length: int) -> None:
     function = _libc().fallocate
     function.argtypes = (ctypes.c_int, ctypes.c_int, ctypes.c_int64, ctypes.c_int64)
     _checked(function(fd, mode, offset, length))
+
+
+def sync_file_range(fd: int) -> None:
+    """Begin to write out the whole file, without waiting (sync_file_range(2), SYNC_FILE_RANGE_WRITE). Never raises."""
+    begin = getattr(_libc(), "sync_file_range", None)  # musl has none on some machines
+    if begin is not None:
+        begin(ctypes.c_int(fd), ctypes.c_int64(0), ctypes.c_int64(0), ctypes.c_uint(2))
 
 
 def file_system_magic(fd: int) -> int:

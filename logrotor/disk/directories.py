@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import contextlib
 import threading
 from collections import OrderedDict
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
+from contextlib import AbstractContextManager
 
 from logrotor.disk import walk
 from logrotor.disk.logdir import LogDir
@@ -36,9 +36,11 @@ class Directories:
             logdir.close()
         self._open.clear()
 
-    @contextlib.contextmanager
-    def use(self, path: str) -> Iterator[LogDir]:
+    def use(self, path: str) -> AbstractContextManager[LogDir]:
         """The directory ``path``, open at least until the end of the block."""
+        return _Use(self, path)
+
+    def begin(self, path: str) -> LogDir:
         with self._lock:
             logdir = self._open.get(path)
             if logdir is None:
@@ -46,11 +48,11 @@ class Directories:
                 logdir = self._open[path] = self._opened(path)
             self._open.move_to_end(path)
             self._users[path] = self._users.get(path, 0) + 1
-        try:
-            yield logdir
-        finally:
-            with self._lock:
-                self._users[path] -= 1
+        return logdir
+
+    def end(self, path: str) -> None:
+        with self._lock:
+            self._users[path] -= 1
 
     def make(self, path: str) -> None:
         """Create a directory that was missing when the plan was made. Raises Stale, InsecureDirectory or OSError."""
@@ -70,3 +72,18 @@ class Directories:
             if len(self._open) < _MOST:
                 return
             self._open.pop(path).close()
+
+
+class _Use:
+    """One block that uses a directory; a dozen a log, so no generator makes it."""
+
+    __slots__ = ("_dirs", "_path")
+
+    def __init__(self, dirs: Directories, path: str) -> None:
+        self._dirs, self._path = dirs, path
+
+    def __enter__(self) -> LogDir:
+        return self._dirs.begin(self._path)
+
+    def __exit__(self, *_: object) -> None:
+        self._dirs.end(self._path)

@@ -24,6 +24,11 @@ def sync(fd: int) -> None:
     change("sync", os.fsync, fd)
 
 
+def start_sync(fd: int) -> None:
+    """Have the kernel begin to write what a later :func:`sync` waits for (sync_file_range(2)). A hint: it may fail."""
+    calls.sync_file_range(fd)
+
+
 def sync_and_close_check(fd: int) -> None:
     """fsync, and close a duplicate: some file systems report a lost write only then, and ``fd`` keeps its lock."""
     sync(fd)

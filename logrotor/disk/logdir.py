@@ -124,10 +124,19 @@ class LogDir:
 
     def create_temp(self, name: str) -> int:
         """Create ``name``, mode 0600, locked by us; returns its descriptor. Raises Busy if another run was faster."""
+        fd = self._create(name)
+        if fd is None:
+            raise Busy(f"{self._path(name)}: exists; another run works on this log")
+        return self._locked(fd, name)
+
+    def _create(self, name: str) -> int | None:
         try:
-            fd = change("create", os.open, name, _NEW | os.O_RDWR, 0o600, dir_fd=self.fd)
+            return change("create", os.open, name, _NEW | os.O_RDWR, 0o600, dir_fd=self.fd)
         except FileExistsError:
-            raise Busy(f"{self._path(name)}: exists; another run works on this log") from None
+            return None
+
+    def _locked(self, fd: int, name: str) -> int:
+        """The same descriptor, locked, and still of the file that has the name; closed on any failure."""
         try:
             self._lock(fd, name)
             self._refuse_other(fd, name)
@@ -203,8 +212,12 @@ class LogDir:
 
         rename(2) takes a name, not a file; a run with another state directory may have given the name away.
         """
-        to = to or self
         self.expect(source, file)
+        self.move_seen(source, target, file, to)
+
+    def move_seen(self, source: str, target: str, file: FileId, to: LogDir | None = None) -> None:
+        """:meth:`move_this` for a name that has just been looked at."""
+        to = to or self
         try:
             self.move(source, target, to)
         except FileExistsError:
@@ -245,25 +258,25 @@ class LogDir:
     def guard(self, name: str) -> Iterator[None]:
         """Hold the lock of the temp ``name``, which is made for that unless it is there. Raises Busy, Refused."""
         with self._turns.setdefault(name, threading.Lock()):  # our own threads wait; flock would call them busy
-            found = self._lock_found(name)
-            fd = self.create_temp(name) if found is None else found
+            made = self._create(name)
+            fd = self._lock_found(name) if made is None else self._locked(made, name)
             self._guards[name] = fd
             try:
                 yield
             finally:
                 del self._guards[name]
                 try:
-                    if found is None:
+                    if made is not None:
                         self.clear_away(name, fd)
                 finally:
                     os.close(fd)
 
-    def _lock_found(self, name: str) -> int | None:
-        """Lock the temp that is there; None if there is none."""
+    def _lock_found(self, name: str) -> int:
+        """Lock the temp that is there."""
         try:
             fd = os.open(name, _READ, dir_fd=self.fd)
         except FileNotFoundError:
-            return None
+            raise Busy(f"{self._path(name)}: taken away by another run") from None
         except PermissionError:
             return self._hold_unreadable(name)
         except OSError as error:
@@ -271,12 +284,10 @@ class LogDir:
         try:
             if not stat.S_ISREG(os.fstat(fd).st_mode):
                 raise Refused(f"{self._path(name)}: not a regular file")
-            self._lock(fd, name)
-            self._refuse_other(fd, name)
         except BaseException:
             os.close(fd)
             raise
-        return fd
+        return self._locked(fd, name)
 
     def _hold_unreadable(self, name: str) -> int:
         """A log of another user that was taken; empty, it could as well be what his rotator works with."""

@@ -90,7 +90,7 @@ def calls(site: Site) -> Iterator[Finding]:
 def mounts(site: Site) -> Iterator[Finding]:
     mounted = mount_points()
     for facts in site.survey.logs:
-        if os.fsencode(facts.path) in mounted and facts.spec.method is not Method.COPYTRUNCATE:
+        if facts.path in mounted and facts.spec.method is not Method.COPYTRUNCATE:
             yield Finding(
                 subject=facts.path,
                 problem="is mounted by itself (a bind-mounted file)",

@@ -1,0 +1,115 @@
+"""Helpers: processes that share the work of a run. Only the command line forks: the process is its own."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import pickle
+import select
+import signal
+from collections.abc import Callable
+from typing import Any, NoReturn
+
+from logrotor.act.sharing import Stop, Tell
+from logrotor.disk.calls import die_with
+
+Work = Callable[[Stop, Tell], None]
+_PATIENCE = 0.1  # seconds between two looks whether we were asked to stop
+
+
+def fork(work: Work) -> Helper | None:
+    """Start a helper; None in a process with several threads, which must not fork, and where memfd_create(2) is not."""
+    if len(os.listdir("/proc/self/task")) > 1 or not hasattr(os, "memfd_create"):
+        return None
+    return Helper(work)
+
+
+class Helper:
+    """A forked process. It dies with us, and ends cleanly on SIGTERM or Ctrl-C."""
+
+    def __init__(self, work: Work) -> None:
+        self._told = os.memfd_create("logrotor-helper")
+        self._life, end_of_life = os.pipe()  # closed by the kernel however it ends
+        parent = os.getpid()
+        self._pid: int | None = os.fork()
+        if self._pid == 0:
+            _help(parent, work, self._told)
+        os.close(end_of_life)
+
+    def finish(self, stop: Stop) -> tuple[list[Any], str | None]:
+        asked = False
+        poll = select.poll()
+        poll.register(self._life, select.POLLIN)
+        while not poll.poll(_PATIENCE * 1000):
+            if stop() and not asked and self._pid is not None:
+                os.kill(self._pid, signal.SIGTERM)
+                asked = True
+        how = self._collect()
+        values = list(_values(self._told))
+        if values and values[-1] is None:  # it came to its end
+            return values[:-1], None
+        error = values.pop() if values and isinstance(values[-1], str) else f"ended early{how}"
+        return values, error
+
+    def kill(self) -> None:
+        if self._pid is not None:
+            os.kill(self._pid, signal.SIGKILL)
+            self._collect()
+
+    def _collect(self) -> str:
+        """Wait for its end and forget it; returns how it ended, as far as that is told."""
+        assert self._pid is not None
+        how = ""
+        with contextlib.suppress(ChildProcessError):  # our caller had SIGCHLD ignored
+            code = os.waitstatus_to_exitcode(os.waitpid(self._pid, 0)[1])
+            how = f" (signal {-code})" if code < 0 else f" (exit code {code})"
+        self._pid = None
+        os.close(self._life)
+        return how
+
+
+def _help(parent: int, work: Work, told: int) -> NoReturn:
+    """In the helper. It never returns, and tidies up nothing that is its parent's."""
+    try:
+        with contextlib.suppress(ProcessLookupError):
+            die_with(parent, signal.SIGKILL)
+            stop = _Stop()
+            with os.fdopen(told, "wb") as out:
+                try:
+                    work(stop, lambda value: _tell(out, value))
+                except BaseException as error:
+                    _tell(out, f"failed: {type(error).__name__}: {error}")
+                    os._exit(1)
+                _tell(out, None)
+            os._exit(0)
+    finally:
+        os._exit(1)
+
+
+class _Stop:
+    """A flag that a signal sets."""
+
+    def __init__(self) -> None:
+        self._stopped = False
+        for signum in (signal.SIGINT, signal.SIGTERM):
+            if signal.getsignal(signum) is not signal.SIG_IGN:  # nohup
+                signal.signal(signum, self._arrived)
+
+    def __call__(self) -> bool:
+        return self._stopped
+
+    def _arrived(self, *_: object) -> None:
+        self._stopped = True
+
+
+def _tell(out: Any, value: Any) -> None:
+    pickle.dump(value, out)
+    out.flush()
+
+
+def _values(told: int) -> Any:
+    """What was told, up to the first value that a kill cut short."""
+    os.lseek(told, 0, os.SEEK_SET)
+    with os.fdopen(told, "rb") as file, contextlib.suppress(EOFError, pickle.UnpicklingError):
+        while True:
+            yield pickle.load(file)
