@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import os
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
-from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 from msgspec import Struct
@@ -75,7 +75,7 @@ class Batches:
         named: list[_Work] = []
         durable: Future[None] | None = None
         with ThreadPoolExecutor(1, thread_name_prefix="logrotor-sync") as pool:
-            for batch in chain(_divided(jobs), ([], [])):
+            for batch in _divided(jobs):
                 begun = self._begin(batch)
                 if durable is not None:
                     durable.result()
@@ -143,15 +143,21 @@ class Batches:
 
 
 def _divided(jobs: Sequence[Job]) -> Iterator[list[Job]]:
-    """A few archives at a time, all of different logs: whoever removes the one original would lock out the other."""
-    batch: dict[str, Job] = {}
-    for log, step in jobs:
-        if len(batch) == _BATCH or log.path in batch:
-            yield list(batch.values())
-            batch = {}
-        batch[log.path] = log, step
-    if batch:
-        yield list(batch.values())
+    """A few archives at a time. Those of one log are never under way together: whoever removes one locks out the other.
+
+    So all logs have their turn before one has its second, and two empty batches let the last ones come to their end.
+    """
+    rounds: list[list[Job]] = []
+    turns: Counter[str] = Counter()
+    for job in jobs:
+        path = job[0].path
+        if turns[path] == len(rounds):
+            rounds.append([])
+        rounds[turns[path]].append(job)
+        turns[path] += 1
+    for turn in rounds:
+        yield from (turn[at : at + _BATCH] for at in range(0, len(turn), _BATCH))
+        yield from ([], [])
 
 
 def _separated(works: list[_Work]) -> tuple[list[_Work], list[_Work]]:

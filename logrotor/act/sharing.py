@@ -27,7 +27,7 @@ class Helper(Protocol):
         ...
 
 
-Fork = Callable[[Callable[[Stop, Tell], None]], Helper | None]
+Fork = Callable[[Callable[[Stop, Tell], object]], Helper | None]
 """Start a helper: it gets a ``stop`` of its own, and tells values that pickle. None where that is not possible."""
 
 

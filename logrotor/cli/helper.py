@@ -7,13 +7,13 @@ import os
 import pickle
 import select
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any, NoReturn
 
 from logrotor.act.sharing import Stop, Tell
 from logrotor.disk.calls import die_with
 
-Work = Callable[[Stop, Tell], None]
+Work = Callable[[Stop, Tell], object]
 _PATIENCE = 0.1  # seconds between two looks whether we were asked to stop
 
 
@@ -45,11 +45,9 @@ class Helper:
                 os.kill(self._pid, signal.SIGTERM)
                 asked = True
         how = self._collect()
-        values = list(_values(self._told))
-        if values and values[-1] is None:  # it came to its end
-            return values[:-1], None
-        error = values.pop() if values and isinstance(values[-1], str) else f"ended early{how}"
-        return values, error
+        told = list(_read(self._told))
+        values = [value for kind, value in told if kind == "told"]
+        return values, next((value for kind, value in told if kind == "ended"), f"ended early{how}")
 
     def kill(self) -> None:
         if self._pid is not None:
@@ -75,12 +73,12 @@ def _help(parent: int, work: Work, told: int) -> NoReturn:
             die_with(parent, signal.SIGKILL)
             stop = _Stop()
             with os.fdopen(told, "wb") as out:
+                why = None
                 try:
-                    work(stop, lambda value: _tell(out, value))
+                    work(stop, lambda value: _write(out, "told", value))
                 except BaseException as error:
-                    _tell(out, f"failed: {type(error).__name__}: {error}")
-                    os._exit(1)
-                _tell(out, None)
+                    why = f"failed: {type(error).__name__}: {error}"
+                _write(out, "ended", why)
             os._exit(0)
     finally:
         os._exit(1)
@@ -102,12 +100,12 @@ class _Stop:
         self._stopped = True
 
 
-def _tell(out: Any, value: Any) -> None:
-    pickle.dump(value, out)
+def _write(out: Any, kind: str, value: Any) -> None:
+    pickle.dump((kind, value), out)
     out.flush()
 
 
-def _values(told: int) -> Any:
+def _read(told: int) -> Iterator[tuple[str, Any]]:
     """What was told, up to the first value that a kill cut short."""
     os.lseek(told, 0, os.SEEK_SET)
     with os.fdopen(told, "rb") as file, contextlib.suppress(EOFError, pickle.UnpicklingError):

@@ -26,7 +26,9 @@ def world(monkeypatch: pytest.MonkeyPatch) -> World:
         return world.config
 
     class Rotator:
-        def __init__(self, config: Config, *, on_event: Any = None, on_progress: Any = None, stop: Any = None) -> None:
+        def __init__(
+            self, config: Config, *, on_event: Any = None, on_progress: Any = None, stop: Any = None, **_: Any
+        ) -> None:
             self.on_event, self.on_progress, self.stop = on_event, on_progress, stop
 
         def plan(self, now: Any = None, force: bool = False, only: Any = ()) -> Plan:
