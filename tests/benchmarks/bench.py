@@ -92,17 +92,21 @@ def measure(argv: Sequence[str]) -> Taken:
     return Taken(told["seconds"], told["cpu"], told["resident"])
 
 
-def play(rounds: Sequence[tuple[Side, Side]], wait: float) -> list[Round]:
-    """Run every pair, the rival first in every other one, after what was prepared has come to rest."""
+def play(rounds: Sequence[tuple[Side, Side]], wait: float, rest: float = 0.0) -> list[Round]:
+    """Run every pair, the rival first in every other one, after what was prepared has come to rest.
+
+    ``wait``: seconds before the first; ``rest``: before each one.
+    """
     os.sync()
     time.sleep(wait)
-    return [_play(number, *pair) for number, pair in enumerate(rounds)]
+    return [_play(number, rest, *pair) for number, pair in enumerate(rounds)]
 
 
-def _play(number: int, rival: Side, ours: Side) -> Round:
+def _play(number: int, rest: float, rival: Side, ours: Side) -> Round:
     taken: dict[int, Taken] = {}
     for which in (0, 1) if number % 2 == 0 else (1, 0):
         side = (rival, ours)[which]
+        time.sleep(rest)
         taken[which] = measure(side.argv)
         side.proof()
     return Round(taken[0], taken[1])
@@ -112,4 +116,4 @@ def logrotor(config: Path, *more: str) -> list[str]:
     """The argv of the console script, as pip makes it, of this checkout."""
     script = config.with_name("logrotor")
     script.write_text(SCRIPT)
-    return [sys.executable, str(script), "run", "-q", "-c", str(config), *more]
+    return [sys.executable, str(script), "run", "-c", str(config), *more]

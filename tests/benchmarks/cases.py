@@ -33,11 +33,12 @@ class Scale:
     rounds: int = 3
     idle_rounds: int = 9
     start_rounds: int = 21
-    wait: float = 6.0  # seconds: ext4 avoids inodes that were deleted in the last five
+    wait: float = 6.0  # seconds, until what was prepared has come to rest
+    rest: float = 40.0  # ext4 avoids inodes that were deleted just now: 0.9 ms for each file that is created, for 30 s
 
 
 QUICK = Scale(logs=1_000, many=10_000, large=100 * 1000 * 1000)
-TINY = Scale(logs=10, many=20, large=1000 * 1000, rounds=1, idle_rounds=2, start_rounds=2, wait=0.0)
+TINY = Scale(logs=10, many=20, large=1000 * 1000, rounds=1, idle_rounds=2, start_rounds=2, wait=0.0, rest=0.0)
 
 Case = Callable[[Path, Scale], Result]
 
@@ -95,7 +96,7 @@ def _rotate(codec: str, at_most: float) -> Case:
                 Side(ours.ours(), lambda: ours.check(scale.logs)),
             )
 
-        rounds = play([pair(number) for number in range(scale.rounds)], scale.wait)
+        rounds = play([pair(number) for number in range(scale.rounds)], scale.wait, scale.rest)
         what = "rename and create" if codec == "none" else codec
         rival = "logrotate" if codec == "none" else f"logrotate, {codec}"
         return Result(f"rotate {scale.logs:,} logs of 4 KB, {what}", rival, at_most, rounds, _RESIDENT)

@@ -1,0 +1,69 @@
+"""What is verified while it is made is verified as strictly as what is read later."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from logrotor.disk import codecs
+from logrotor.model import Codec
+from tests.support import oracle
+
+PLAIN = oracle.lines("w1", 1, 5000)  # several blocks of zstd
+
+
+def packed(data: bytes, codec: Codec = Codec.ZSTD, threads: int = 1) -> bytes:
+    machine = codecs.compressor(codec, None, len(data), threads)
+    return machine.compress(data) + machine.flush()
+
+
+def compared(folder: Path, plain: bytes, archive: bytes, codec: Codec, *, made_here: bool) -> str:
+    """The verdict: "same", "different" or "damaged"."""
+    growing = codecs.Growing() if made_here else None
+    if growing is not None:
+        growing.add(len(archive))
+        growing.end()
+    fds = []
+    for name, data in (("plain", plain), ("archive", archive)):
+        (folder / name).write_bytes(data)
+        fds.append(os.open(folder / name, os.O_RDONLY))
+    try:
+        same = codecs.same_content((fds[0], Codec.NONE), (fds[1], codec), growing=growing)
+        return "same" if same else "different"
+    except ValueError:
+        return "damaged"
+    finally:
+        for fd in fds:
+            os.close(fd)
+
+
+@pytest.mark.parametrize("codec", [Codec.ZSTD, Codec.GZIP])
+@pytest.mark.parametrize("size", [0, 1, 1 << 18, (1 << 18) + 1, len(PLAIN)])
+@pytest.mark.parametrize("threads", [1, 3])
+def test_what_was_made_is_the_same(tmp_path: Path, codec: Codec, size: int, threads: int) -> None:
+    """Of any size, by any number of threads."""
+    data = PLAIN[:size]
+    assert compared(tmp_path, data, packed(data, codec, threads), codec, made_here=True) == "same"
+    assert compared(tmp_path, data + b"x", packed(data, codec, threads), codec, made_here=True) == "different"
+
+
+@pytest.mark.parametrize("cut", [1, 2, 3, 4, 5, 8, 100, 5000])
+def test_what_was_cut_short_is_damaged(tmp_path: Path, cut: int) -> None:
+    """Also where only the checksum is missing, or a part of it, and all bytes of the log are there."""
+    archive = packed(PLAIN)[:-cut]
+    for made_here in (True, False):
+        assert compared(tmp_path, PLAIN, archive, Codec.ZSTD, made_here=made_here) == "damaged"
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@given(place=st.floats(0, 1, exclude_max=True), bit=st.integers(0, 7))
+def test_a_flipped_bit_is_judged_alike(tmp_path: Path, place: float, bit: int) -> None:
+    """Whatever a disk does to an archive, it passes here only if every reader gets the same bytes out of it."""
+    archive = bytearray(packed(PLAIN))
+    archive[int(place * len(archive))] ^= 1 << bit
+    here = compared(tmp_path, PLAIN, bytes(archive), Codec.ZSTD, made_here=True)
+    assert (here == "same") == (compared(tmp_path, PLAIN, bytes(archive), Codec.ZSTD, made_here=False) == "same")
