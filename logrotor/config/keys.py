@@ -83,7 +83,8 @@ TOP = _table(
     ),
     Key(
         name="compress_jobs", parse=values.whole(1, 64), accepts="a whole number from 1 to 64", default="4",
-        doc="How many archives are compressed at a time.", aliases=("jobs", "threads"),
+        doc="How many archives are compressed at a time. Hundreds of small ones are divided among as many processes, "
+        "at most one for each processor.", aliases=("jobs", "threads"),
     ),
     Key(
         name="run_as", parse=values.name, accepts="the name of a user", default="the user who starts it",

@@ -137,6 +137,8 @@ def _why_ask(draft: Draft, archive: Archive) -> str:
 
 
 def _retire(draft: Draft) -> None:
+    if not draft.archives:
+        return
     spec, now = draft.facts.spec, draft.now.timestamp()
     generations = [
         retention.Generation(now - time_of(a), None if a is draft.taken else a.entry.size) for a in draft.archives

@@ -11,6 +11,8 @@ from logrotor.model import Archive, ArchiveName, Codec, Compress, Naming, RunHoo
 
 def finish(draft: Draft) -> None:
     """Steps for the archives that stay, the oldest first, or the reason why one has to wait."""
+    if not draft.archives:
+        return
     names = {a.name for a in draft.archives}
     places = {(a.directory, a.entry.name) for a in draft.archives}
     # The oldest first: of several archives of one second, the newer one gets the higher -n.

@@ -13,6 +13,7 @@ import sqlite3
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+import msgspec
 from msgspec.structs import replace
 
 from logrotor.disk import history, state
@@ -140,13 +141,11 @@ class Memory:
         self._may("INSERT INTO runs (started, pid, forced) VALUES (?, ?, ?)", [(started, os.getpid(), forced)])
 
     def run_completed(self, now: float, outcomes: Iterable[Outcome], counts: Mapping[str, int], exit_code: int) -> None:
-        import json
-
         run = self._last_run()
         rows = (
             (
                 run, now, os.fsencode(o.log), o.action, o.status.value, os.fsencode(o.name), text(o.reason), o.errno,
-                json.dumps(dict(o.details)),
+                _packed(o.details),
             )
             for o in outcomes
         )  # fmt: skip
@@ -288,6 +287,16 @@ def _logs(connection: sqlite3.Connection) -> dict[str, LogMemory]:
         record = CopyInFlight(os.fsdecode(row[0]), *row[1:])
         logs.setdefault(record.path, {})["in_flight"] = record
     return {**plain, **{key: replace(plain.get(key, _NOTHING), **known) for key, known in logs.items()}}
+
+
+def _packed(details: Mapping[str, Any]) -> str:
+    """As JSON."""
+    try:
+        return msgspec.json.encode(details).decode()
+    except UnicodeEncodeError:  # a file name of undecodable bytes
+        import json
+
+        return json.dumps(dict(details))
 
 
 def _moment(value: object) -> float | None:
