@@ -7,6 +7,8 @@ line is there once, whenever it strikes.
 
 from __future__ import annotations
 
+import contextlib
+import ctypes
 import errno
 import gc
 import os
@@ -62,14 +64,39 @@ def judge(logs: Path, state: Path) -> None:
 
 
 def in_a_child(work: Callable[[], object]) -> int:
-    """Run it in a process of its own; its exit code, or minus the signal that ended it."""
+    """Run it in a process of its own; its exit code, or minus the signal that ended it.
+
+    A helper whose parent was killed dies a moment later, and its locks with it: it is waited for as well.
+    """
+    told, telling = os.pipe()
+    pid = os.fork()
+    if pid == 0:
+        try:
+            os.write(telling, str(_outlived(work)).encode())
+        finally:
+            os._exit(0)
+    os.close(telling)
+    os.waitpid(pid, 0)
+    with os.fdopen(told) as file:
+        return int(file.read())
+
+
+def _outlived(work: Callable[[], object]) -> int:
+    """The same, in a process that inherits the children of the one that it starts (PR_SET_CHILD_SUBREAPER)."""
+    pr_set_child_subreaper = 36
+    assert ctypes.CDLL(None).prctl(pr_set_child_subreaper, 1, 0, 0, 0) == 0
     pid = os.fork()
     if pid == 0:
         try:
             work()
         finally:
             os._exit(99)
-    return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+    codes = {}
+    with contextlib.suppress(ChildProcessError):
+        while True:
+            ended, status = os.wait()
+            codes[ended] = os.waitstatus_to_exitcode(status)
+    return codes[pid]
 
 
 def run_until(logs: Path, state: Path, last: int) -> bool:
