@@ -8,6 +8,7 @@ through the stages of :class:`~logrotor.act.compress.Rewriting`, in their order.
 from __future__ import annotations
 
 import os
+import resource
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from logrotor.act.executor import Executor
 
 _BATCH = 64  # archives, each with at most three open files, and three batches at a time
+_FILES = 16  # that must be allowed to be open for each archive of a batch
 
 
 class _Work(Struct, eq=False):
@@ -147,6 +149,8 @@ def _divided(jobs: Sequence[Job]) -> Iterator[list[Job]]:
 
     So all logs have their turn before one has its second, and two empty batches let the last ones come to their end.
     """
+    soft = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+    size = _BATCH if soft == resource.RLIM_INFINITY else max(1, min(_BATCH, soft // _FILES))
     rounds: list[list[Job]] = []
     turns: Counter[str] = Counter()
     for job in jobs:
@@ -156,7 +160,7 @@ def _divided(jobs: Sequence[Job]) -> Iterator[list[Job]]:
         rounds[turns[path]].append(job)
         turns[path] += 1
     for turn in rounds:
-        yield from (turn[at : at + _BATCH] for at in range(0, len(turn), _BATCH))
+        yield from (turn[at : at + size] for at in range(0, len(turn), size))
         yield from ([], [])
 
 

@@ -18,31 +18,43 @@ _PATIENCE = 0.1  # seconds between two looks whether we were asked to stop
 
 
 def fork(work: Work) -> Helper | None:
-    """Start a helper; None in a process with several threads, which must not fork, and where memfd_create(2) is not."""
-    if len(os.listdir("/proc/self/task")) > 1 or not hasattr(os, "memfd_create"):
+    """Start a helper; None in a process with several threads, which must not fork, and where the system refuses.
+
+    Too many processes or files, no memory, no /proc: one process does the work as well.
+    """
+    try:
+        if len(os.listdir("/proc/self/task")) > 1 or not hasattr(os, "memfd_create"):
+            return None
+        return Helper(work)
+    except OSError:
         return None
-    return Helper(work)
 
 
 class Helper:
     """A forked process. It dies with us, and ends cleanly on SIGTERM or Ctrl-C."""
 
     def __init__(self, work: Work) -> None:
-        self._told = os.memfd_create("logrotor-helper")
-        self._life, end_of_life = os.pipe()  # closed by the kernel however it ends
         parent = os.getpid()
-        self._pid: int | None = os.fork()
-        if self._pid == 0:
-            _help(parent, work, self._told)
-        os.close(end_of_life)
+        with contextlib.ExitStack() as opened:
+            self._told = os.memfd_create("logrotor-helper")
+            opened.callback(os.close, self._told)
+            self._life, end_of_life = os.pipe()  # closed by the kernel however it ends
+            opened.callback(os.close, self._life)
+            try:
+                self._pid: int | None = os.fork()
+                if self._pid == 0:
+                    _help(parent, work, self._told)
+            finally:
+                os.close(end_of_life)
+            opened.pop_all()
 
     def finish(self, stop: Stop) -> tuple[list[Any], str | None]:
         asked = False
         poll = select.poll()
         poll.register(self._life, select.POLLIN)
         while not poll.poll(_PATIENCE * 1000):
-            if stop() and not asked and self._pid is not None:
-                os.kill(self._pid, signal.SIGTERM)
+            if stop() and not asked:
+                self._signal(signal.SIGTERM)
                 asked = True
         how = self._collect()
         told = list(_read(self._told))
@@ -51,8 +63,14 @@ class Helper:
 
     def kill(self) -> None:
         if self._pid is not None:
-            os.kill(self._pid, signal.SIGKILL)
+            self._signal(signal.SIGKILL)
             self._collect()
+            os.close(self._told)
+
+    def _signal(self, signum: int) -> None:
+        assert self._pid is not None
+        with contextlib.suppress(ProcessLookupError):  # it has ended, and our caller has SIGCHLD ignored
+            os.kill(self._pid, signum)
 
     def _collect(self) -> str:
         """Wait for its end and forget it; returns how it ended, as far as that is told."""

@@ -124,6 +124,19 @@ def test_threads_are_not_forked() -> None:
         thread.join()
 
 
+def test_a_system_that_refuses(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No more processes: no helper, nothing left open, and no error."""
+
+    def refuse() -> int:
+        raise BlockingIOError(11, "Resource temporarily unavailable")
+
+    monkeypatch.setattr(os, "fork", refuse)
+    monkeypatch.setattr(os, "listdir", lambda _: ["1"])
+    before = {fd for fd in range(256) if os.path.exists(f"/proc/self/fd/{fd}")}
+    assert helper.fork(lambda stop, tell: None) is None
+    assert {fd for fd in range(256) if os.path.exists(f"/proc/self/fd/{fd}")} == before
+
+
 # ---------------------------------------------------------------- the whole command
 
 
@@ -218,4 +231,12 @@ def test_stopped_with_its_helper(site: Path) -> None:
     assert run.returncode in (0, 143)
     assert not [name for name in os.listdir(site / "logs") if name.startswith(".")]
     command.logrotor("run", "-c", site / "logrotor.toml", check=0)
+    judge(site)
+
+
+def test_few_files_may_be_open(site: Path) -> None:
+    """Under "ulimit -n 200" the batches are smaller, and everything is done."""
+    argv = ["sh", "-c", 'ulimit -n 200; exec "$@"', "sh", *command.arguments("run", "-c", site / "logrotor.toml")]
+    done = subprocess.run(argv, capture_output=True, text=True, env=command.environment(), check=False)
+    assert done.returncode == 0, done.stderr
     judge(site)
