@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from logrotor.act import hook, retire
 from logrotor.act.compressing import Compressing
 from logrotor.act.endings import ArchiveStep, note_done, note_failure
-from logrotor.act.guard import guarded
+from logrotor.act.guard import Guard
 from logrotor.decide import proof
 from logrotor.disk import writers
 from logrotor.disk.directories import Directories
@@ -111,7 +111,7 @@ class Archives:
     def _retire(self, log: LogPlan, step: Remove) -> dict[str, Any]:
         if step.plain:
             self._wait_or_go(log, step, step.id)
-        with guarded(self.dirs, log.path):
+        with Guard(self.dirs, log.path):
             retire.retire(self.dirs, step)
         self.memory.forget_hooks(log.path, step.id.inode)
         return {"bytes": step.size, "why": step.reason}

@@ -19,7 +19,7 @@ from msgspec import Struct
 
 from logrotor.act.compress import Rewriting
 from logrotor.act.endings import note_done, note_failure
-from logrotor.act.guard import guarded
+from logrotor.act.guard import Guard
 from logrotor.act.sharing import Job
 from logrotor.disk.directories import Directories
 from logrotor.model import Compress, LogPlan, Status
@@ -105,7 +105,7 @@ class Batches:
             if late is not None:
                 self._executor.note(log, "compress", Status.DEFERRED, step.name, reason=late)
                 continue
-            work = _Work(log, step, Rewriting(self._dirs, step, lambda log=log: guarded(self._dirs, log.path)))  # type: ignore[misc]
+            work = _Work(log, step, Rewriting(self._dirs, step, lambda log=log: Guard(self._dirs, log.path)))  # type: ignore[misc]
             self._open.add(work)
             if self._try(work, lambda w: w.rewriting.fill(self._no_time, self._progress, threads)):
                 begun.append(work)

@@ -5,14 +5,14 @@ Where the caller lets us fork, very many small ones are divided among processes:
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from itertools import chain
 from typing import TYPE_CHECKING
 
+from logrotor.act import sharing
 from logrotor.act.batches import Batches
-from logrotor.act.sharing import Helper, Job, Stop, Tell, divided
+from logrotor.act.sharing import Helper, Job, Stop, Tell
 from logrotor.disk.directories import Directories
 from logrotor.model import Status
 
@@ -49,21 +49,17 @@ class Compressing:
 
     def _one(self, job: Job, share: int) -> list[Job]:
         """In any thread. ``share``: how many of the jobs it counts for."""
-        return self._batches.one(job, min(share, _processors(), _MOST_THREADS))
+        return self._batches.one(job, min(share, sharing.processors(), _MOST_THREADS))
 
     def _carry_out_small(self, jobs: Sequence[Job]) -> list[Job]:
-        processes = min(self._jobs, _processors(), len(jobs) // _SHARE) if self._executor.fork is not None else 1
-        own, *others = divided(jobs, max(1, processes))
-        helpers = [(share, self._start_helper(share)) for share in others]
-        try:
-            done = list(chain(*self._in_turn(own)))
-            for share, helper in helpers:
-                done += chain(*self._in_turn(share)) if helper is None else self._results_of(helper, share)
-            return done
-        finally:
-            for _, helper in helpers:
-                if helper is not None:
-                    helper.kill()
+        fork = self._executor.fork
+        processes = min(self._jobs, sharing.processors(), len(jobs) // _SHARE) if fork is not None else 1
+        shares = sharing.divided(jobs, max(1, processes))
+        done = sharing.carry_out(shares, fork, self._here, self._help, self._results_of)
+        return list(chain(*done))
+
+    def _here(self, jobs: Sequence[Job]) -> list[Job]:
+        return list(chain(*self._in_turn(jobs)))
 
     def _in_turn(self, jobs: Sequence[Job]) -> Iterator[list[Job]]:
         alone = self._jobs <= 1 or len(jobs) <= 1
@@ -71,16 +67,12 @@ class Compressing:
 
     # ------------------------------------------------------------ helpers
 
-    def _start_helper(self, share: Sequence[Job]) -> Helper | None:
-        assert self._executor.fork is not None
-        return self._executor.fork(lambda stop, tell: self._help(share, stop, tell))
-
     def _help(self, share: Sequence[Job], stop: Stop, tell: Tell) -> None:
         """In the helper."""
-        self._executor.help(stop)
-        batches = Batches(self._dirs, self._executor, lambda _: None)
-        for done in batches.in_turn(share):
-            tell((*self._executor.hand_over(), [(log.path, step.name) for log, step in done]))
+        with self._executor.helping(stop):
+            batches = Batches(self._dirs, self._executor, lambda _: None)
+            for done in batches.in_turn(share):
+                tell((*self._executor.hand_over(), [(log.path, step.name) for log, step in done]))
         tell((*self._executor.hand_over(), []))
 
     def _results_of(self, helper: Helper, share: Sequence[Job]) -> list[Job]:
@@ -103,7 +95,3 @@ class Compressing:
                 self._executor.results.broken.add(log.path)
                 reason = f"the helper process that compresses it {failure}; the next run goes on"
                 self._executor.note(log, "compress", Status.FAILED, step.name, reason=reason)
-
-
-def _processors() -> int:
-    return len(os.sched_getaffinity(0))

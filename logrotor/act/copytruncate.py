@@ -20,7 +20,7 @@ import os
 from msgspec import Struct
 
 from logrotor.act.take import make_way
-from logrotor.decide.naming import replacement_name, temp_name
+from logrotor.decide.naming import temp_name
 from logrotor.disk import calls, codecs, files
 from logrotor.disk.directories import Directories
 from logrotor.disk.logdir import LogDir
@@ -45,21 +45,13 @@ class Copied(Struct, frozen=True):
 def copytruncate(dirs: Directories, step: Copytruncate, memory: Memory) -> Copied | None:
     """Rotate one log by copy; None if there is no whole block to cut off.
 
-    ``.BASE.new``, empty and locked, keeps other runs away meanwhile. Raises Stale, Busy, Refused or OSError.
+    Raises Stale, Busy, Refused or OSError.
     """
     with dirs.use(step.directory) as logdir:
-        guard_name = replacement_name(step.base)
-        guard = logdir.create_temp(guard_name)
-        try:
-            return _guarded(dirs, logdir, step, memory)
-        finally:
-            try:
-                logdir.clear_away(guard_name, guard)
-            finally:
-                os.close(guard)
+        return _copied_by(dirs, logdir, step, memory)
 
 
-def _guarded(dirs: Directories, logdir: LogDir, step: Copytruncate, memory: Memory) -> Copied | None:
+def _copied_by(dirs: Directories, logdir: LogDir, step: Copytruncate, memory: Memory) -> Copied | None:
     live = logdir.open_file(step.base, step.id, _APPENDING)
     temp = temp_name(f"{step.base}.1")
     try:

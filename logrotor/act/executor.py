@@ -7,40 +7,30 @@ an archive that somebody could still write is decided by a fresh proof, right be
 from __future__ import annotations
 
 import os
-import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 from msgspec import Struct, field
 from msgspec.structs import replace
 
 from logrotor import notify
-from logrotor.act import recover
 from logrotor.act.archives import Archives
-from logrotor.act.copytruncate import copytruncate
 from logrotor.act.deadline import Deadline
-from logrotor.act.guard import guarded
 from logrotor.act.sharing import Fork
-from logrotor.act.take import take
+from logrotor.act.takes import Takes
 from logrotor.decide.naming import parse_replacement, parse_temp
 from logrotor.disk.directories import Directories
 from logrotor.disk.memory import Memory
 from logrotor.disk.snapshot import message
-from logrotor.errors import Busy, Interrupted, LogrotorError, ReopenFailed, Stale
+from logrotor.errors import ReopenFailed
 from logrotor.model import (
-    Copytruncate,
-    CreateLive,
     FileId,
-    FinishCopytruncate,
-    FinishTake,
     LogPlan,
     Outcome,
     Plan,
     ReopenTarget,
     Status,
-    Step,
-    Take,
-    action_of,
 )
 
 _PATIENCE = 2.0  # seconds that a process gets to reopen the logs that it was asked for
@@ -80,86 +70,20 @@ class Executor:
         self.emit, self.stop, self.clock, self.jobs = emit, stop, clock, jobs
         self.progress, self.deadline, self.last, self.fork = progress, deadline, last, fork
         self.results = Results()
-        self._copies: dict[str, tuple[FileId, FileId]] = {}  # path -> the live log, its copy
         self.dirs = Directories(plan.directories)
 
     def run(self) -> Results:
         """All phases. Once ``stop`` says so, what was taken is still announced, and the rest is left for later."""
         work = [log for log in self.plan.logs if not log.is_idle and log.refused is None]
         with self.dirs:
-            for log in work:
-                if self.stop():
-                    break
-                self._rotate(log)
+            copies = Takes(self.dirs, self).carry_out(work)
             self.memory.rotated(self.results.rotated, self.plan.now.timestamp())  # schedules are compared with that
             asked = self._reopen([log for log in work if self._is_sound(log)])
             if not self.stop():
-                self._settle(work, asked)
+                self._settle([_with_copy(log, *copies[log.path]) if log.path in copies else log for log in work], asked)
         for error in self.dirs.leftovers:
             self._note_leftover(error)
         return self.results
-
-    # ------------------------------------------------------------ take
-
-    def _rotate(self, log: LogPlan) -> None:
-        for step in (*log.recover, *log.take):
-            if not self._attempt(log, step, lambda step=step: self._carry_out(log, step)):  # type: ignore[misc]
-                return
-
-    def _carry_out(self, log: LogPlan, step: Step) -> dict[str, Any]:
-        if isinstance(step, Take):
-            protocol = take(self.dirs, step) if step.create else self._take_away(log, step)
-            self.results.rotated.append(log.path)
-            record = {"bytes": step.size, "inode": step.id.inode}
-            return {"protocol": protocol, "guarantee": "lossless", "why": step.reason, **record}
-        if isinstance(step, Copytruncate):
-            copied = copytruncate(self.dirs, step, self.memory)
-            if copied is None:
-                return {"skipped": "nothing to cut off"}
-            self.results.rotated.append(log.path)
-            self._copies[log.path] = step.id, copied.archive
-            guarantee = (
-                "lossless for writers that append"
-                if copied.protocol == "collapse"
-                else "lines written meanwhile may be lost"
-            )
-            record = {"bytes": copied.size, "inode": copied.archive.inode}
-            return {"protocol": copied.protocol, "guarantee": guarantee, "why": step.reason, **record}
-        if isinstance(step, CreateLive):
-            recover.carry_out(self.dirs, step, self.memory)
-            return {"why": step.reason}
-        with guarded(self.dirs, log.path):
-            finished = recover.carry_out(self.dirs, step, self.memory)
-        if isinstance(step, (FinishTake, FinishCopytruncate)) and finished:
-            self.results.rotated.append(log.path)
-            return {"why": step.reason, **recover.record(step)}
-        return {"why": getattr(step, "reason", "")}
-
-    def _take_away(self, log: LogPlan, step: Take) -> str:
-        with guarded(self.dirs, log.path):  # there is no replacement, which else keeps other runs away
-            return take(self.dirs, step)
-
-    def _attempt(self, log: LogPlan, step: Step, function: Callable[[], dict[str, Any]]) -> bool:
-        """Run one step and note how it ended; False: this log is left alone for the rest of the run."""
-        action, name, began = action_of(step), _name(step), time.monotonic()
-        try:
-            details = {**function(), "seconds": round(time.monotonic() - began, 3)}
-        except (Stale, FileNotFoundError) as error:  # what is gone is no longer what the plan saw
-            self.note_stale(log, action, name, error)
-        except Busy as error:
-            self.note(log, action, Status.DEFERRED, name, reason=str(error))
-        except Interrupted as error:
-            self.note(log, action, Status.DEFERRED, name, reason=str(error))
-        except (LogrotorError, OSError) as error:
-            self.note(
-                log, action, Status.FAILED, name, reason=message(error, log.path), errno=getattr(error, "errno", None)
-            )
-        else:
-            status = Status.SKIPPED if "skipped" in details else Status.DONE
-            self.note(log, action, status, name, reason=details.pop("skipped", ""), details=details)
-            return True
-        self.results.broken.add(log.path)
-        return False
 
     # ------------------------------------------------------------ reopen
 
@@ -198,7 +122,7 @@ class Executor:
     # ------------------------------------------------------------ archives
 
     def _settle(self, work: Iterable[LogPlan], asked: set[str]) -> None:
-        sound = [self._with_copy(log) for log in work if self._is_sound(log)]
+        sound = [log for log in work if self._is_sound(log)]
         archives = Archives(self.dirs, self.memory, self, asked)
         fresh = {*self.results.rotated}
         archives.await_writers(
@@ -214,13 +138,6 @@ class Executor:
 
     def _is_sound(self, log: LogPlan) -> bool:
         return log.path not in self.results.broken
-
-    def _with_copy(self, log: LogPlan) -> LogPlan:
-        """A copytruncated log's archive is a file that was not there yet when the plan was made."""
-        live, copy = self._copies.get(log.path, (None, None))
-        if copy is None:
-            return log
-        return replace(log, compress=tuple(replace(s, id=copy) if s.id == live else s for s in log.compress))
 
     # ------------------------------------------------------------ notes
 
@@ -251,10 +168,13 @@ class Executor:
             told |= {key: value for key, value in outcome.details.items() if key not in _RECORDED}
             self.emit(event, log=outcome.log, name=outcome.name, **told)
 
-    def help(self, stop: Callable[[], bool]) -> None:
-        """From here on this is the executor of a helper: it tells nobody, and its results go to the other one."""
+    @contextmanager
+    def helping(self, stop: Callable[[], bool]) -> Iterator[None]:
+        """In this block it is the executor of a helper: it tells nobody, and its results go to the other one."""
         self.stop, self.emit, self.results = stop, lambda *_, **__: None, Results()
-        self.dirs.leftovers.clear()
+        self.dirs.begin_anew()
+        with self.dirs:
+            yield
 
     def hand_over(self) -> tuple[Results, list[OSError]]:
         """What a helper did since the last time."""
@@ -269,6 +189,7 @@ class Executor:
             self._keep(outcome)
         self.results.stale |= results.stale
         self.results.broken |= results.broken
+        self.results.rotated += results.rotated
         self.dirs.leftovers += leftovers
 
     def _note_leftover(self, error: OSError) -> None:
@@ -281,7 +202,12 @@ class Executor:
         self.note(log, "recover", Status.FAILED, name, reason=reason, errno=error.errno)
 
     def _log_of(self, directory: str, base: str | None) -> LogPlan:
-        """The log with this name that works in ``directory``: its own, or where its archives lie or go."""
+        """The log with this name that works in ``directory``: its own, or where its archives lie or go.
+
+        Without a name, which only the lock has: the first one there.
+        """
+        if base is None:
+            return next(log for log in self.plan.logs if os.path.dirname(log.path) == directory)
         named = [log for log in self.plan.logs if os.path.basename(log.path) == base]
         return next((log for log in named if directory in _directories(log)), named[0])
 
@@ -292,13 +218,14 @@ class Executor:
             self.note(log, action, Status.FAILED, name, reason=f"{error}; the next run tries again")
 
 
+def _with_copy(log: LogPlan, live: FileId, copy: FileId) -> LogPlan:
+    """A copytruncated log's archive is a file that was not there yet when the plan was made."""
+    return replace(log, compress=tuple(replace(s, id=copy) if s.id == live else s for s in log.compress))
+
+
 def _directories(log: LogPlan) -> set[str]:
     places = {os.path.dirname(log.path), *(step.directory for step in log.retire)}
     return places.union(*((step.directory, step.to_directory) for step in log.compress))
-
-
-def _name(step: Step) -> str:
-    return getattr(step, "name", None) or getattr(step, "base", "") or "slots"
 
 
 # By these the history recognizes a file again; they tell a reader nothing.

@@ -1,33 +1,46 @@
 """One rotator at a time at one log, also if two configurations with different state directories name it.
 
-Whoever renames or removes a file of a log's family holds the lock of ``.BASE.new``, made for that or found there. So
-between looking at a name and renaming or removing it, no other run can have given the name to another file.
+Whoever renames or removes a file of a log's family has its turn (:mod:`logrotor.disk.turns`). So between looking at a
+name and renaming or removing it, no other run can have given the name to another file.
 """
 
 from __future__ import annotations
 
 import errno
 import os
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
 
-from logrotor.decide.naming import replacement_name
 from logrotor.disk.directories import Directories
+from logrotor.disk.logdir import LogDir
+from logrotor.disk.turns import Turn
 
 _FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
 
 
-@contextmanager
-def guarded(dirs: Directories, log: str) -> Iterator[None]:
-    """Keep other runs away from the log of this path. Raises Busy, Refused or OSError."""
-    directory, base = os.path.split(log)
-    with ExitStack() as stack:
+class Guard:
+    """A block in which other runs are kept away from the log of this path. Raises Busy, Refused or OSError."""
+
+    __slots__ = ("_base", "_directory", "_dirs", "_logdir", "_turn")
+
+    def __init__(self, dirs: Directories, log: str) -> None:
+        self._dirs = dirs
+        self._directory, self._base = os.path.split(log)
+        self._logdir: LogDir | None = None
+        self._turn: Turn | None = None
+
+    def __enter__(self) -> None:
         try:
-            logdir = stack.enter_context(dirs.use(directory))
-            stack.enter_context(logdir.guard(replacement_name(base)))
+            self._logdir = self._dirs.begin(self._directory)
+            self._turn = self._logdir.turns.begin(self._base)
         except FileNotFoundError:  # the directory is gone; archives elsewhere may have stayed
             pass
-        except OSError as error:
-            if error.errno not in _FULL:  # retention must be able to make room
+        except BaseException as error:
+            if getattr(error, "errno", None) not in _FULL:  # retention must be able to make room
+                self.__exit__()
                 raise
-        yield
+
+    def __exit__(self, *_: object) -> None:
+        if self._logdir is not None:
+            if self._turn is not None:
+                self._logdir.turns.end(self._turn)
+            self._dirs.end(self._directory)
+            self._logdir = None

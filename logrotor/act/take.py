@@ -6,7 +6,7 @@ import errno
 import os
 from collections.abc import Iterable
 
-from logrotor.decide.naming import replacement_name
+from logrotor.decide.naming import UNFINISHED_MODE, replacement_name
 from logrotor.disk.calls import NOT_OFFERED
 from logrotor.disk.directories import Directories
 from logrotor.disk.logdir import LogDir
@@ -15,65 +15,80 @@ from logrotor.model import FinishTake, Move, Take
 
 
 def take(dirs: Directories, step: Take) -> str:
-    """Carry out one take; returns the protocol that ran: "exchange", "link" or "rename".
+    """Carry out one take, by who has the log's turn; returns the protocol: "exchange", "link" or "rename".
 
-    Raises Stale, Busy, Refused or OSError; the log is whole then, under its own name or as ``.BASE.new``.
+    Raises Stale, Refused or OSError; the log is whole then, under its own name or in slot 1.
     """
     with dirs.use(step.directory) as logdir:
         if not step.create:
             make_way(dirs, step.moves)
             _move_live(logdir, step)
             return "rename"
-        name = replacement_name(step.base)
-        fd = logdir.create_temp(name)
+        old = logdir.open_file(step.base, step.id)
         try:
-            return _take_with_replacement(dirs, logdir, step, fd)
-        except BaseException:
-            _drop_if_unseen(logdir, step, fd)
-            raise
+            make_way(dirs, step.moves)
+            return _replaced(logdir, step, old)
         finally:
-            os.close(fd)
+            os.close(old)
 
 
-def _take_with_replacement(dirs: Directories, logdir: LogDir, step: Take, fd: int) -> str:
-    old = logdir.open_file(step.base, step.id)
+def _replaced(logdir: LogDir, step: Take, old: int) -> str:
+    """The first protocol that the file system knows."""
+    try:
+        take_by_exchange(logdir, step, old)
+        return "exchange"
+    except OSError as error:
+        if error.errno not in NOT_OFFERED:
+            raise _explained(error, step) from error
+    name = replacement_name(step.base)
+    fd = logdir.create_temp(name)
     try:
         logdir.dress(fd, step.mode, like=old)
-        make_way(dirs, step.moves)
-        return _put_in_place(logdir, step, fd, old)
+        return _replaced_by_temp(logdir, step, fd, old)
+    except BaseException:
+        _drop_if_unseen(logdir, step, name, fd)
+        raise
     finally:
-        os.close(old)
+        os.close(fd)
 
 
-def _put_in_place(logdir: LogDir, step: Take, fd: int, old: int) -> str:
-    """The first protocol that the file system knows."""
-    for protocol in (take_by_exchange, take_by_link):
-        try:
-            protocol(logdir, step)
-            return "exchange" if protocol is take_by_exchange else "link"
-        except OSError as error:
-            if error.errno not in NOT_OFFERED:
-                raise _explained(error, step) from error
+def _replaced_by_temp(logdir: LogDir, step: Take, fd: int, old: int) -> str:
+    try:
+        take_by_link(logdir, step)
+        return "link"
+    except OSError as error:
+        if error.errno not in NOT_OFFERED:
+            raise _explained(error, step) from error
     take_by_rename(logdir, step, fd, old)
     return "rename"
 
 
-def take_by_exchange(logdir: LogDir, step: Take) -> None:
-    """Swap the replacement and the log in one step.
+def take_by_exchange(logdir: LogDir, step: Take, old: int) -> None:
+    """Keep slot 1 with an empty file, then swap it and the log in one step.
 
-    killed before ...  | directory shows             | next plan
-    exchange           | .app.log.new, empty, unused | drop it
-    move to slot 1     | .app.log.new with the data, | finish the take
-                       | or with a (possible) writer |
+    killed before ... | directory shows                                        | next plan
+    exchange          | app.log.1, empty, of the unfinished mode               | drop it
+    chmod             | app.log.1 is the log, app.log has the unfinished mode  | finish the mode
+
+    The empty file lets in whom the finished one will (only its sticky bit is too much), and is no mere reservation
+    any more before it could be put back, perhaps with a writer: then it is an archive like any other.
     """
-    name = replacement_name(step.base)
-    logdir.exchange(name, step.base)
+    slot = f"{step.base}.1"
+    fd = logdir.reserve(slot)
     try:
-        logdir.expect(name, step.id)
-    except Stale:
-        logdir.exchange(name, step.base)  # not the log that the plan saw: put it back
+        logdir.dress(fd, UNFINISHED_MODE | step.mode & 0o077, like=old)
+        logdir.exchange(slot, step.base)
+        logdir.set_mode(fd, step.mode)
+        try:
+            logdir.expect(slot, step.id)
+        except Stale:
+            logdir.exchange(slot, step.base)  # not the log that the plan saw: put it back
+            raise
+    except BaseException:
+        _drop_if_unseen(logdir, step, slot, fd)
         raise
-    logdir.move_seen(name, f"{step.base}.1", step.id)
+    finally:
+        os.close(fd)
 
 
 def take_by_link(logdir: LogDir, step: Take) -> None:
@@ -137,7 +152,7 @@ def _move_live(logdir: LogDir, step: Take) -> None:
         raise _explained(error, step) from error
 
 
-def _drop_if_unseen(logdir: LogDir, step: Take, fd: int) -> None:
+def _drop_if_unseen(logdir: LogDir, step: Take, name: str, fd: int) -> None:
     """After a failure the replacement goes, if the log still has its place.
 
     Else the replacement was the live log for an instant and may have a writer, or it marks that the live log is
@@ -145,7 +160,7 @@ def _drop_if_unseen(logdir: LogDir, step: Take, fd: int) -> None:
     """
     live = logdir.stat(step.base)
     if live is not None and live.id == step.id:
-        logdir.clear_away(replacement_name(step.base), fd)
+        logdir.clear_away(name, fd)
 
 
 def _explained(error: OSError, step: Take) -> BaseException:

@@ -2,7 +2,7 @@
 
 ``BASE.N`` and ``BASE-YYYYmmddTHHMMSSZ[-n]``, each with or without a codec's suffix, are archives of BASE.
 ``.BASE.new`` is a replacement, or a taken log that a crash left. ``.ARCHIVE.tmp`` is an unfinished archive.
-Nothing else is ever created, moved or removed.
+``.logrotor.lock`` is there while runs work in the directory. Nothing else is ever created, moved or removed.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ SUFFIXES: dict[Codec, str] = {
     Codec.XZ: ".xz",
     Codec.ZSTD: ".zst",
 }
+LOCK = ".logrotor.lock"
 _CODECS = {suffix: codec for codec, suffix in SUFFIXES.items()}
 _STAMP = "%Y%m%dT%H%M%SZ"
 _FIRST = datetime(1000, 1, 1, tzinfo=UTC).timestamp()
@@ -81,8 +82,13 @@ def temp_name(archive: str) -> str:
 
 
 def is_ours(name: str) -> bool:
-    """Is it an archive or a temp? Such a name is never taken for a live log."""
-    return parse_archive(name) is not None or parse_replacement(name) is not None or parse_temp(name) is not None
+    """Is it an archive, a temp or the lock? Such a name is never taken for a live log."""
+    return (
+        name == LOCK
+        or parse_archive(name) is not None
+        or parse_replacement(name) is not None
+        or parse_temp(name) is not None
+    )
 
 
 def stamp_of(moment: float) -> str:

@@ -21,6 +21,7 @@ from logrotor.model import (
     Nobody,
     Shift,
     Step,
+    Written,
 )
 
 
@@ -38,7 +39,7 @@ def recover(facts: LogFacts) -> Recovery:
     for directory in facts.elsewhere:
         if facts.base in directory.families:
             found.archives += directory.families[facts.base].archives
-    _drop_reserved_names(found)
+    _drop_reserved_names(facts, found)
     _drop_aliases(facts, found)
     _drop_temps(facts, found)
     _finish_copytruncate(facts, found)
@@ -67,10 +68,13 @@ def _finish_copytruncate(facts: LogFacts, found: Recovery) -> None:
     )
 
 
-def _drop_reserved_names(found: Recovery) -> None:
+def _drop_reserved_names(facts: LogFacts, found: Recovery) -> None:
+    """A reservation never had a writer; but somebody else may have renamed a log that lacks its mode."""
     for archive in [a for a in found.archives if _is_reserved(a.entry)]:
+        if isinstance(facts.writers.get(archive.entry.id), Written):
+            continue
         found.archives.remove(archive)
-        reason = "an interrupted rename had reserved the name"
+        reason = "an interrupted run had reserved the name"
         found.steps.append(DropTemp(archive.directory, archive.entry.name, archive.entry.id, reason))
 
 

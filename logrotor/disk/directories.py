@@ -36,6 +36,11 @@ class Directories:
             logdir.close()
         self._open.clear()
 
+    def begin_anew(self) -> None:
+        """After a fork: what is open belongs to the other process, and so do the turns at logs that it has begun."""
+        self.leftovers.clear()
+        self._open, self._users = OrderedDict(), {}
+
     def use(self, path: str) -> AbstractContextManager[LogDir]:
         """The directory ``path``, open at least until the end of the block."""
         return _Use(self, path)

@@ -11,12 +11,12 @@ import errno
 import fcntl
 import os
 import stat
-import threading
 from collections.abc import Iterator
 
-from logrotor.decide.naming import UNFINISHED_MODE, is_unfinished, temp_name
+from logrotor.decide.naming import LOCK, UNFINISHED_MODE, is_unfinished, temp_name
 from logrotor.disk import calls, walk
 from logrotor.disk.calls import change
+from logrotor.disk.turns import Turns
 from logrotor.errors import Busy, Refused, Stale
 from logrotor.model import Entry, FileId
 
@@ -50,8 +50,7 @@ class LogDir:
         self.id = FileId(status.st_dev, status.st_ino)
         self._renameat2 = True  # until the file system says that it does not offer it
         self.leftovers: list[OSError] = []  # temps that could not be removed; the next run drops them
-        self._guards: dict[str, int] = {}  # temps that this process holds locked
-        self._turns: dict[str, threading.Lock] = {}
+        self.turns = Turns(self.fd, path)
 
     def __enter__(self) -> LogDir:
         return self
@@ -61,8 +60,14 @@ class LogDir:
 
     def close(self) -> None:
         if self.fd >= 0:
-            os.close(self.fd)
-            self.fd = -1
+            try:
+                self.turns.close()
+            except OSError as error:
+                error.filename = self._path(LOCK)
+                self.leftovers.append(error)
+            finally:
+                os.close(self.fd)
+                self.fd = -1
 
     # ------------------------------------------------------------ looking
 
@@ -150,6 +155,22 @@ class LogDir:
         if entry is None or entry.id != (own.st_dev, own.st_ino):
             raise Busy(f"{self._path(name)}: taken away by another run")
 
+    def reserve(self, name: str) -> int:
+        """Keep ``name`` with an empty file of the unfinished mode, locked; returns its descriptor.
+
+        Raises Stale if it exists.
+        """
+        try:
+            fd = change("create", os.open, name, _NEW | os.O_RDONLY, UNFINISHED_MODE, dir_fd=self.fd)
+        except FileExistsError:
+            raise Stale(f"{self._path(name)}: exists by now") from None
+        try:
+            self._lock(fd, name)
+        except BaseException:
+            os.close(fd)
+            raise
+        return fd
+
     def dress(self, fd: int, mode: int, like: int | None) -> None:
         """Give a new file its mode, and the POSIX ACL and security label of ``like``."""
         for attribute in _carried(like):
@@ -161,6 +182,9 @@ class LogDir:
             except PermissionError:
                 if attribute == "system.posix_acl_access":
                     raise
+        self.set_mode(fd, mode)
+
+    def set_mode(self, fd: int, mode: int) -> None:
         change("chmod", os.fchmod, fd, mode)
 
     def create_live(self, name: str, mode: int, like: int | None = None) -> bool:
@@ -241,70 +265,19 @@ class LogDir:
         killed before ... | directory shows                           | next plan
         rename            | the target, empty, of the unfinished mode | drop it
         """
-        fd = change("create", os.open, target, _NEW | os.O_RDWR, UNFINISHED_MODE, dir_fd=to.fd)
+        fd = to.reserve(target)
         try:
-            self._lock(fd, target)
-            try:
-                change("rename", os.rename, source, target, src_dir_fd=self.fd, dst_dir_fd=to.fd)
-            except OSError:
-                change("unlink", os.unlink, target, dir_fd=to.fd)
-                raise
+            change("rename", os.rename, source, target, src_dir_fd=self.fd, dst_dir_fd=to.fd)
+        except OSError:
+            change("unlink", os.unlink, target, dir_fd=to.fd)
+            raise
         finally:
             os.close(fd)
-
-    # ------------------------------------------------------------ taking turns
-
-    @contextlib.contextmanager
-    def guard(self, name: str) -> Iterator[None]:
-        """Hold the lock of the temp ``name``, which is made for that unless it is there. Raises Busy, Refused."""
-        with self._turns.setdefault(name, threading.Lock()):  # our own threads wait; flock would call them busy
-            made = self._create(name)
-            fd = self._lock_found(name) if made is None else self._locked(made, name)
-            self._guards[name] = fd
-            try:
-                yield
-            finally:
-                del self._guards[name]
-                try:
-                    if made is not None:
-                        self.clear_away(name, fd)
-                finally:
-                    os.close(fd)
-
-    def _lock_found(self, name: str) -> int:
-        """Lock the temp that is there."""
-        try:
-            fd = os.open(name, _READ, dir_fd=self.fd)
-        except FileNotFoundError:
-            raise Busy(f"{self._path(name)}: taken away by another run") from None
-        except PermissionError:
-            return self._hold_unreadable(name)
-        except OSError as error:
-            raise Refused(f"{self._path(name)}: cannot be opened: {error.strerror}") from error
-        try:
-            if not stat.S_ISREG(os.fstat(fd).st_mode):
-                raise Refused(f"{self._path(name)}: not a regular file")
-        except BaseException:
-            os.close(fd)
-            raise
-        return self._locked(fd, name)
-
-    def _hold_unreadable(self, name: str) -> int:
-        """A log of another user that was taken; empty, it could as well be what his rotator works with."""
-        fd = os.open(name, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=self.fd)
-        if os.fstat(fd).st_size == 0:
-            os.close(fd)
-            raise Busy(f"{self._path(name)}: another user's, and it cannot be told whether a run works with it")
-        return fd
 
     # ------------------------------------------------------------ removing
 
     def drop(self, name: str, file: FileId) -> None:
         """Remove a temp that nobody works on. Raises Busy while its maker lives, Stale if it is another file."""
-        if name in self._guards:
-            self.expect(name, file)
-            change("unlink", os.unlink, name, dir_fd=self.fd)
-            return
         fd = os.open(name, _READ, dir_fd=self.fd)
         try:
             self._lock(fd, name)

@@ -67,6 +67,8 @@ def _sort_in(families: dict[str, Family], entry: Entry, directory: str) -> None:
         _family(families, archive.base).archives.append(Archive(archive, entry, directory))
         return
     if name[0] == ".":
+        if name == naming.LOCK:
+            return
         base = naming.parse_replacement(name)
         if base is not None:
             _family(families, base).replacement = entry

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Iterator
 from functools import partial
 
 from logrotor.act import retire
+from logrotor.act.guard import Guard
 from logrotor.decide.facts import Directory, LogFacts
 from logrotor.disk import mend
 from logrotor.disk.directories import Directories
@@ -95,7 +96,7 @@ def leftovers(site: Site) -> Iterator[Finding]:
                 why="it takes up room, and if it stays no run has come since, or none that could finish it",
                 advice="logrotor run finishes or drops it",
                 would=f"remove {name}, unless a run works on it or it is no longer that file",
-                mend=partial(_drop, site, step) if isinstance(step, DropTemp) else None,
+                mend=partial(_drop, site, facts.path, step) if isinstance(step, DropTemp) else None,
             )
 
 
@@ -115,8 +116,8 @@ def _is_worked_on(site: Site, step: DropTemp) -> bool:
     return False
 
 
-def _drop(site: Site, step: DropTemp) -> str:
-    with Directories(site.survey.directories) as dirs:
+def _drop(site: Site, log: str, step: DropTemp) -> str:
+    with Directories(site.survey.directories) as dirs, Guard(dirs, log):
         retire.drop_temp(dirs, step)
     return f"removed {os.path.join(step.directory, step.name)}"
 
