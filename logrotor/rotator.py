@@ -90,6 +90,8 @@ class Rotator:
             plan = self._locked_run(run, only, now)
         else:
             run.tell_start(plan)
+        if plan.locked:
+            _unlock(plan)
         state.touch_last_run(self._config.state_dir)
         return run.report(plan, interrupted=self._stop())
 
@@ -128,6 +130,7 @@ class Rotator:
             problems=(*map(str, self._config.problems), *survey.problems),
             notes=(*notes, *((known.note,) if known and known.note else ())),
             directories=survey.directories,
+            locked=tuple(survey.locked),
         )
 
     def _may_be_supervisords(self, log: LogPlan) -> bool:
@@ -288,6 +291,15 @@ class _Run(Struct):
             problems=(*plan.problems, *self.problems),
             interrupted=interrupted,
         )
+
+
+def _unlock(plan: Plan) -> None:
+    """Remove the locks that killed runs left."""
+    from logrotor.act.guard import remove_left
+    from logrotor.disk.directories import Directories
+
+    with Directories(plan.directories) as dirs:
+        remove_left(dirs, plan.locked)
 
 
 def _is_taken(log: LogPlan) -> bool:

@@ -44,6 +44,7 @@ class Survey(Struct):
     shadowed: list[Waiting] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
     directories: dict[str, FileId] = field(default_factory=dict)  # by their paths without symlinks
+    locked: list[str] = field(default_factory=list)  # those of them in which a run works, or was killed
 
 
 class _Claim(Struct, frozen=True):
@@ -300,6 +301,8 @@ class Surveyor:
             found = snapshot.look(path)
             if found.id is not None:
                 self.found.directories[found.resolved] = found.id
+                if found.locked and found.resolved not in self.found.locked:
+                    self.found.locked.append(found.resolved)
                 found = self._by_id.setdefault(found.id, found)
                 self._looked[found.resolved] = found
             self._looked[path] = found

@@ -6,12 +6,15 @@ name and renaming or removing it, no other run can have given the name to anothe
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
+from collections.abc import Iterable
 
 from logrotor.disk.directories import Directories
 from logrotor.disk.logdir import LogDir
 from logrotor.disk.turns import Turn
+from logrotor.errors import LogrotorError
 
 _FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
 
@@ -44,3 +47,10 @@ class Guard:
                 self._logdir.turns.end(self._turn)
             self._dirs.end(self._directory)
             self._logdir = None
+
+
+def remove_left(dirs: Directories, locked: Iterable[str]) -> None:
+    """Remove the locks that killed runs left in these directories. One that is in use, or cannot go, hurts nobody."""
+    for directory in locked:
+        with contextlib.suppress(LogrotorError, OSError), dirs.use(directory) as logdir:
+            logdir.turns.adopt()

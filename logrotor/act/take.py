@@ -66,12 +66,11 @@ def _replaced_by_temp(logdir: LogDir, step: Take, fd: int, old: int) -> str:
 def take_by_exchange(logdir: LogDir, step: Take, old: int) -> None:
     """Keep slot 1 with an empty file, then swap it and the log in one step.
 
-    killed before ... | directory shows                                        | next plan
-    exchange          | app.log.1, empty, of the unfinished mode               | drop it
-    chmod             | app.log.1 is the log, app.log has the unfinished mode  | finish the mode
+    killed before ... | directory shows                                       | next plan
+    exchange          | app.log.1, empty, of the unfinished mode              | drop it
+    chmod             | app.log.1 is the log, app.log has the unfinished mode | finish the mode
 
-    The empty file lets in whom the finished one will (only its sticky bit is too much), and is no mere reservation
-    any more before it could be put back, perhaps with a writer: then it is an archive like any other.
+    The empty file lets in whom the finished one will: only its sticky bit is too much.
     """
     slot = f"{step.base}.1"
     fd = logdir.reserve(slot)
@@ -81,8 +80,9 @@ def take_by_exchange(logdir: LogDir, step: Take, old: int) -> None:
         logdir.set_mode(fd, step.mode)
         try:
             logdir.expect(slot, step.id)
-        except Stale:
-            logdir.exchange(slot, step.base)  # not the log that the plan saw: put it back
+        except Stale:  # not the log that the plan saw: put it back; ours may have a writer by now
+            logdir.exchange(slot, step.base)
+            logdir.move(slot, replacement_name(step.base))
             raise
     except BaseException:
         _drop_if_unseen(logdir, step, slot, fd)

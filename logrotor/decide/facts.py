@@ -29,6 +29,7 @@ class Directory(Struct):
     writable: bool = False
     problem: str | None = None
     missing: bool = False
+    locked: bool = False  # a run works there, or was killed
 
 
 class LogFacts(Struct, frozen=True, kw_only=True):

@@ -57,7 +57,10 @@ def _fill(found: Directory, logdir: LogDir) -> None:
     found.file_system = file_system(logdir.fd, logdir.id.device)
     found.writable = logdir.is_writable()
     for entry in logdir.scan():
-        _sort_in(found.families, entry, logdir.path)
+        if entry.name == naming.LOCK:
+            found.locked = True
+        else:
+            _sort_in(found.families, entry, logdir.path)
 
 
 def _sort_in(families: dict[str, Family], entry: Entry, directory: str) -> None:
@@ -67,8 +70,6 @@ def _sort_in(families: dict[str, Family], entry: Entry, directory: str) -> None:
         _family(families, archive.base).archives.append(Archive(archive, entry, directory))
         return
     if name[0] == ".":
-        if name == naming.LOCK:
-            return
         base = naming.parse_replacement(name)
         if base is not None:
             _family(families, base).replacement = entry

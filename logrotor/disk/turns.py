@@ -60,6 +60,11 @@ class Turns:
         finally:
             own.release()
 
+    def adopt(self) -> None:
+        """Have :meth:`close` remove what a killed run left. Raises FileNotFoundError, Busy, Refused or OSError."""
+        if not self._files:
+            self._files.append(self._found())
+
     def close(self) -> None:
         """Remove the file, unless another run uses it. Raises OSError if that fails; all is closed then, too."""
         with contextlib.ExitStack() as closing:

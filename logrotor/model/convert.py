@@ -39,6 +39,6 @@ def _word(name: str) -> str:
 
 
 # What is no plain value, or stands elsewhere.
-_HIDDEN = frozenset({"directories", "function", "mend", "stat"})
+_HIDDEN = frozenset({"directories", "function", "locked", "mend", "stat"})
 # Those that stand in one place with others of a different shape: their type is told.
 _TAGGED = (*get_args(Writers), *get_args(Step), Due, NotDue)

@@ -75,6 +75,7 @@ class Plan(Struct, frozen=True, kw_only=True):
     problems: tuple[str, ...] = ()  # rules and directories that failed, each alone
     notes: tuple[str, ...] = ()
     directories: Mapping[str, FileId] = field(default_factory=dict)  # by path: no other one is touched
+    locked: tuple[str, ...] = ()  # directories in which a run works, or was killed
 
     @property
     def is_idle(self) -> bool:

@@ -166,11 +166,19 @@ def helpers_of(pid: int) -> list[int]:
         return []
 
 
-def start(site: Path) -> subprocess.Popen[str]:
-    """The command, at two processors whatever the machine has."""
+@pytest.fixture(params=["compress", "take"])
+def phase(request: pytest.FixtureRequest) -> str:
+    """What is shared."""
+    return str(request.param)
+
+
+def start(site: Path, phase: str) -> subprocess.Popen[str]:
+    """The command, at two processors whatever the machine has; only this phase has enough to share."""
+    shares = {"compress": 10_000, "take": 10_000, phase: 100}
     code = (
-        "import sys\nfrom logrotor.act import compressing\nfrom logrotor.cli import main\n"
-        "compressing._processors = lambda: 2\nmain()"
+        "from logrotor.act import compressing, sharing, takes\nfrom logrotor.cli import main\n"
+        "sharing.processors = lambda: 2\n"
+        f"compressing._SHARE, takes._SHARE = {shares['compress']}, {shares['take']}\nmain()"
     )
     argv = [command.arguments()[0], "-c", code, "run", "-c", str(site / "logrotor.toml"), "--json"]
     return subprocess.Popen(argv, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=command.environment())
@@ -181,32 +189,35 @@ def helper_of(run: subprocess.Popen[str]) -> Iterator[int]:
     yield from helpers_of(run.pid)
 
 
-def test_very_many_archives_are_shared(site: Path) -> None:
-    """All are told of, as if one process had made them."""
-    run = start(site)
+def test_very_many_logs_are_shared(site: Path, phase: str) -> None:
+    """All are told of, as if one process had done it."""
+    run = start(site, phase)
     assert len(list(helper_of(run))) == 1
     report = json.loads(run.communicate()[0])
-    done = [o["log"] for o in report["outcomes"] if o["action"] == "compress" and o["status"] == "done"]
-    assert run.returncode == 0 and len(done) == len(set(done)) == LOGS
+    assert run.returncode == 0
+    for action in ("take", "compress"):
+        done = [o["log"] for o in report["outcomes"] if o["action"] == action and o["status"] == "done"]
+        assert len(done) == len(set(done)) == LOGS
     judge(site)
 
 
-def test_a_killed_helper_is_told_and_repaired(site: Path) -> None:
+def test_a_killed_helper_is_told_and_repaired(site: Path, phase: str) -> None:
     """The run ends with 1 and names the logs; the next one finishes the work."""
-    run = start(site)
+    run = start(site, phase)
     for pid in helper_of(run):
         os.kill(pid, signal.SIGKILL)
     out, _ = run.communicate()
     failed = [o["reason"] for o in json.loads(out)["outcomes"] if o["status"] == "failed"]
     assert run.returncode == 1
-    assert set(failed) == {"the helper process that compresses it ended early (signal 9); the next run goes on"}
+    does = {"compress": "compresses", "take": "takes"}[phase]
+    assert set(failed) == {f"the helper process that {does} it ended early (signal 9); the next run goes on"}
     command.logrotor("run", "-c", site / "logrotor.toml", check=0)
     judge(site)
 
 
-def test_killed_with_its_helper(site: Path) -> None:
+def test_killed_with_its_helper(site: Path, phase: str) -> None:
     """kill -9 of the command: the helper goes too, and the next run finishes the work."""
-    run = start(site)
+    run = start(site, phase)
     pids = list(helper_of(run))
     run.kill()
     run.communicate()
@@ -222,9 +233,9 @@ def _lives(pid: int) -> bool:
         return False
 
 
-def test_stopped_with_its_helper(site: Path) -> None:
+def test_stopped_with_its_helper(site: Path, phase: str) -> None:
     """SIGTERM to the command alone: both end cleanly, no temp stays, and the next run finishes the work."""
-    run = start(site)
+    run = start(site, phase)
     assert list(helper_of(run))
     run.terminate()
     run.communicate()

@@ -112,18 +112,15 @@ MUTANTS = (
         "the replacement is dressed after the exchange",
         "logrotor/act/take.py",
         (
-            ("logdir.dress(fd, step.mode, like=old)\n", "pass\n"),
-            (
-                "return _put_in_place(logdir, step, fd, old)\n",
-                "return _put_in_place(logdir, step, fd, old), logdir.dress(fd, step.mode, like=old)\n",
-            ),
+            ("logdir.dress(fd, UNFINISHED_MODE | step.mode & 0o077, like=old)\n", "pass\n"),
+            ("logdir.set_mode(fd, step.mode)\n", "logdir.dress(fd, step.mode, like=old)\n"),
         ),
         ORDER + "test_a_replacement_is_dressed_before_it_is_seen",
     ),
     Mutant(
         "what the exchange brought is not looked at",
         "logrotor/act/take.py",
-        (("logdir.expect(name, step.id)\n    except Stale:\n", "pass\n    except Stale:\n"),),
+        (("logdir.expect(slot, step.id)\n        except Stale:", "pass\n        except Stale:"),),
         ORDER + "test_what_was_put_in_the_logs_place_is_put_back",
     ),
     Mutant(

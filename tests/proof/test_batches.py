@@ -23,7 +23,7 @@ from typing import Any
 import pytest
 
 from logrotor import Rotator, load_config
-from logrotor.act import batches, compressing
+from logrotor.act import batches, compressing, sharing, takes
 from logrotor.act.sharing import Fork
 from logrotor.cli.helper import Helper
 from logrotor.disk import calls
@@ -129,7 +129,8 @@ def run_until(logs: Path, state: Path, last: int) -> bool:
 def small_batches(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(batches, "_BATCH", BATCH)
     monkeypatch.setattr(compressing, "_SHARE", 2)
-    monkeypatch.setattr(compressing, "_processors", lambda: 2)
+    monkeypatch.setattr(takes, "_SHARE", 2)
+    monkeypatch.setattr(sharing, "processors", lambda: 2)
     monkeypatch.setitem(FORK, "helper", Helper if request.param == "helped" else None)
 
 
@@ -150,7 +151,7 @@ def sweep(root: Path, points: range, after: Callable[[], None] = lambda: None) -
 
 def test_killed_here_and_there(tmp_path: Path) -> None:
     """A sample of the sweep."""
-    assert sweep(tmp_path, range(5, 200, 13)) >= 6
+    assert sweep(tmp_path, range(5, 200, 9)) >= 6
 
 
 @pytest.mark.long
@@ -163,7 +164,7 @@ def test_killed_after_each_operation(tmp_path: Path) -> None:
 def test_power_cut_here_and_there(tmp_path: Path, fstype: str) -> None:
     """A sample of the sweep."""
     with mounts.loop_mount(tmp_path, fstype) as mount:
-        assert sweep(mount.path, range(40, 170, 11), mount.power_cut) >= 4
+        assert sweep(mount.path, range(30, 170, 7), mount.power_cut) >= 4
 
 
 @pytest.mark.long

@@ -209,11 +209,11 @@ def test_without_an_inode_a_log_that_nobody_creates_is_moved_away(place: Place) 
     place.count(LINES)
 
 
-def test_one_inode_is_enough_to_rotate_but_not_to_compress(place: Place) -> None:
-    """The take has it; the compressed archive has to wait."""
+def test_two_inodes_are_enough_to_rotate_but_not_to_compress(place: Place) -> None:
+    """The lock and the new log have them; the compressed archive has to wait."""
     place.configure(compress="zstd")
     place.write(1, LINES)
-    place.fill_inodes(leave=1)
+    place.fill_inodes(leave=2)
     assert NO_SPACE in place.run(check=1).stderr
     assert place.found() == ["app.log", "app.log.1"]
     place.make_room()
@@ -236,7 +236,7 @@ def test_a_history_that_cannot_be_written_is_reported_and_stops_nothing(place: P
     if full == "bytes":
         place.fill()
     else:
-        place.fill_inodes(leave=1)
+        place.fill_inodes(leave=2)
     failed = place.run(check=1)
     assert "history.sqlite" in failed.stderr
     assert place.found() == ["app.log", "app.log.1", "app.log.2"]

@@ -175,7 +175,7 @@ def test_a_replacement_is_dressed_before_it_is_seen(logs: Path, door: Door) -> N
     """It has its mode from the first instant in which a writer can open it."""
     write(logs)
     assert run(logs, create_mode="0660").exit_code == 0
-    assert door.at("chmod", ".app.log.new") < door.at("exchange", ".app.log.new", BASE)
+    assert door.at("chmod", "app.log.1") < door.at("exchange", "app.log.1", BASE)
     assert stat.S_IMODE((logs / BASE).stat().st_mode) == 0o660
 
 
@@ -196,13 +196,18 @@ def test_what_was_put_in_the_logs_place_is_put_back(logs: Path, door: Door) -> N
     assert elsewhere.read_bytes() == b"not ours\n"
 
 
-def test_a_name_that_appears_is_never_renamed_over(logs: Path, door: Door) -> None:
-    """Something else takes the name of slot 1 in the instant before the log would get it."""
+@pytest.mark.parametrize(
+    "step", [("create", "app.log.1"), ("rename", "app.log.1", "app.log.2")], ids=["slot 1", "slot 2"]
+)
+def test_a_name_that_appears_is_never_renamed_over(logs: Path, door: Door, step: tuple[str, str]) -> None:
+    """Something else takes the name of a slot in the instant before the log, or an archive, would get it."""
+    if step[0] == "rename":
+        write(logs, "g1", "app.log.1")
     write(logs)
-    door.once("rename", lambda: write(logs, "other", "app.log.1"), ".app.log.new", "app.log.1")
+    door.once(step[0], lambda: write(logs, "other", step[-1]), *step[1:])
     run(logs)
     assert run(logs).exit_code == 0
-    whole(logs, "w1", "other")
+    whole(logs, "w1", "other", *(["g1"] if step[0] == "rename" else []))
 
 
 def test_a_hole_is_filled_and_nothing_beyond_it_moves(logs: Path) -> None:
@@ -226,7 +231,7 @@ def test_every_call_is_relative_to_the_directory_that_was_opened(logs: Path, doo
         logs.rename(aside)
         logs.symlink_to(target)
 
-    door.once("create", swap, ".app.log.new")
+    door.once("create", swap, "app.log.1")
     run(logs)
     assert os.listdir(target) == []
     whole(aside, "w1")
@@ -266,14 +271,14 @@ def test_a_temp_is_locked_while_it_is_made(logs: Path, door: Door) -> None:
     tried: list[str] = []
 
     def try_lock(operation: str, names: tuple[str, ...]) -> None:
-        if operation in ("write", "exchange") and names[0].startswith("."):
+        if operation == "exchange" or (operation == "write" and names[0].startswith(".")):
             with open(logs / names[0], "rb") as file, pytest.raises(BlockingIOError):
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             tried.append(names[0])
 
     door.before = try_lock
     assert run(logs, compress="zstd").exit_code == 0
-    assert {".app.log.new", ".app.log.1.zst.tmp"} <= set(tried)
+    assert {"app.log.1", ".app.log.1.zst.tmp"} <= set(tried)
 
 
 # ---------------------------------------------------------------- writers
