@@ -17,6 +17,7 @@ from logrotor.disk.turns import Turns
 from logrotor.errors import Busy, Refused
 from logrotor.model import Report, Status
 from tests.support import oracle, users
+from tests.support.fixtures import world_tree
 from tests.support.need import need
 
 LINES = 50
@@ -203,14 +204,15 @@ def test_something_else_of_that_name_is_refused(logs: Path, odd: str) -> None:
     oracle.count(logs, "app.log", expected={"app.log": LINES}).check(strays=True)
 
 
-def test_another_users_file_is_not_opened(open_world: Path) -> None:
+def test_another_users_file_is_not_opened() -> None:
     """His run may be at work: the log waits, and the reason says what to do if it is not."""
     need(os.geteuid() == 0, "root, to be two users")
-    (open_world / LOCK).touch(0o600)
+    with world_tree() as folder:
+        (folder / LOCK).touch(0o600)
 
-    def begin() -> str:
-        with at_work(open_world) as turns, pytest.raises(Busy) as caught:
-            turns.begin("app.log")
-        return str(caught.value)
+        def begin() -> str:
+            with at_work(folder) as turns, pytest.raises(Busy) as caught:
+                turns.begin("app.log")
+            return str(caught.value)
 
-    assert "another user's" in users.as_user("nobody", begin)
+        assert "another user's" in users.as_user("nobody", begin)
