@@ -58,10 +58,12 @@ class Batches:
     def __init__(self, dirs: Directories, executor: Executor, progress: Callable[[int], None]) -> None:
         self._dirs, self._executor, self._progress = dirs, executor, progress
         self._open: set[_Work] = set()
+        self._ended: list[_Work] = []
 
     def close(self) -> None:
         for work in list(self._open):
             self._close(work)
+        _let_go(self._take_ended())
 
     def one(self, job: Job, threads: int = 1) -> list[Job]:
         """Compress one archive, in any thread; returns it if it was carried out."""
@@ -83,7 +85,7 @@ class Batches:
                     durable.result()
                 before, named = self._stage(named, _Work.check), self._publish(self._stage(written, _Work.check))
                 made, written = _separated(begun)
-                durable = pool.submit(_make_durable, written, named)
+                durable = pool.submit(_make_durable, written, named, self._take_ended())
                 for work in (*written, *named):
                     work.waited_for = durable
                 yield self._remove(made, before)
@@ -91,7 +93,9 @@ class Batches:
     def _one_by_one(self, batch: Sequence[Job], threads: int = 1) -> list[Job]:
         made, written = _separated(self._begin(batch, threads))
         named = self._publish(self._stage(written, lambda work: work.rewriting.sync()))
-        return self._remove(made, self._stage(named, _once_a_directory()))
+        done = self._remove(made, self._stage(named, _once_a_directory()))
+        _let_go(self._take_ended())
+        return done
 
     # ------------------------------------------------------------ stages
 
@@ -139,6 +143,11 @@ class Batches:
     def _close(self, work: _Work) -> None:
         self._open.remove(work)
         work.close()
+        self._ended.append(work)
+
+    def _take_ended(self) -> list[_Work]:
+        ended, self._ended = self._ended, []
+        return ended
 
     def _no_time(self) -> bool:
         return self._executor.stop() or self._executor.deadline.passed()
@@ -170,10 +179,14 @@ def _separated(works: list[_Work]) -> tuple[list[_Work], list[_Work]]:
     return made, [work for work in works if work.rewriting.made is None]
 
 
-def _make_durable(written: Sequence[_Work], named: Sequence[_Work]) -> None:
-    """All bytes are on their way before the first are waited for, so few waits serve them all, and the names too."""
+def _make_durable(written: Sequence[_Work], named: Sequence[_Work], ended: Sequence[_Work]) -> None:
+    """All bytes are on their way before the first are waited for, so few waits serve them all, and the names too.
+
+    Meanwhile the blocks of removed originals are freed; where each is discarded at once, that is a wait as well.
+    """
     for work in written:
         work.rewriting.start_sync()
+    _let_go(ended)
     settle = _once_a_directory()
     for works, wait_for in ((written, lambda work: work.rewriting.sync()), (named, settle)):
         for work in works:
@@ -181,6 +194,11 @@ def _make_durable(written: Sequence[_Work], named: Sequence[_Work]) -> None:
                 wait_for(work)
             except Exception as error:
                 work.failure = error
+
+
+def _let_go(works: Sequence[_Work]) -> None:
+    for work in works:
+        work.rewriting.let_go()
 
 
 def _once_a_directory() -> Callable[[_Work], None]:

@@ -36,9 +36,9 @@ class Made(Struct, frozen=True):
 class Rewriting:
     """One archive on its way to its final form and place, in stages, so that several can share the waits for the disk.
 
-    In this order: ``fill``, ``sync``, ``publish``, ``settle`` and ``remove``; ``close`` in any case. Each raises Stale,
-    Busy, Interrupted, VerifyFailed or OSError. ``guard`` keeps other runs away from the log while names change, that is
-    from ``publish`` to ``close``, not while bytes are compressed.
+    In this order: ``fill``, ``sync``, ``publish``, ``settle`` and ``remove``; then ``close`` and ``let_go`` in any case.
+    Each raises Stale, Busy, Interrupted, VerifyFailed or OSError. ``guard`` keeps other runs away from the log while
+    names change, that is from ``publish`` to ``close``, not while bytes are compressed.
 
     killed before ...   | directory shows                       | next plan
     publish             | .app.log.1.zst.tmp                    | drop it, compress anew
@@ -49,6 +49,7 @@ class Rewriting:
         self.step, self.made = step, cast("Made | None", None)  # made: there is nothing more to do
         self._dirs, self._guard = dirs, guard
         self._opened = ExitStack()
+        self._fd = -1  # of the original
         self._temp: str | None = None  # until it is published
         self._size, self._lines = 0, 0
 
@@ -64,7 +65,6 @@ class Rewriting:
                     self.made = Made(step.size, step.id.inode, status.st_mtime_ns, None, status.st_size)
                     return
         self._fd = self.source.open_file(step.name, step.id)
-        self._opened.callback(os.close, self._fd)
         temp = temp_name(step.to_name)
         self._out = self.target.create_temp(temp)
         self._opened.callback(os.close, self._out)
@@ -102,11 +102,17 @@ class Rewriting:
         self.made = Made(self._size, status.st_ino, status.st_mtime_ns, lines, os.fstat(self._fd).st_size)
 
     def close(self) -> None:
-        """Let go of everything; a temp that was not published goes."""
+        """End its turn at the log; a temp that was not published goes."""
         with self._opened:
             if self._temp is not None:
                 self.target.clear_away(self._temp, self._out)
                 self._temp = None
+
+    def let_go(self) -> None:
+        """Close the original, in any thread: if it is removed, its blocks are freed now, which can take a while."""
+        if self._fd >= 0:
+            os.close(self._fd)
+            self._fd = -1
 
 
 def _check_date(source: LogDir, step: Compress) -> None:
