@@ -7,6 +7,8 @@ import re
 import stat
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from functools import partial
+from types import MappingProxyType
 
 from msgspec import Struct, field
 
@@ -32,6 +34,7 @@ from logrotor.model import (
 )
 
 _STREAM = re.compile(r"/dev/(?!shm/)|/proc/[^/]+/fd/")
+_NO_DUPLICATES: Mapping[str, str] = MappingProxyType({})  # one for all: there can be 100,000 logs
 Remember = Callable[[str], LogMemory]
 
 
@@ -203,7 +206,7 @@ class Surveyor:
             memory=memory,
             writers=_Proofs(self, directory.resolved, family, archives, names),
             duplicates=_duplicates(archives, directory.resolved, names),
-            birth=lambda: _birth(claim.path),
+            birth=partial(_birth, claim.path),
             literal=claim.literal,
             refusal=refusal or self._refusal(claim, family),
             proof=self._proof(claim, family),
@@ -390,12 +393,12 @@ class _Names:
         return self._found[file]
 
 
-def _duplicates(archives: Sequence[Archive], beside: str, names: _Names) -> dict[str, str]:
+def _duplicates(archives: Sequence[Archive], beside: str, names: _Names) -> Mapping[str, str]:
     """Archives whose finished form is published already: what a crash between the two steps leaves."""
     if len(archives) < 2:
-        return {}
+        return _NO_DUPLICATES
     if len({(a.directory, a.name.codec is Codec.NONE) for a in archives}) < 2:  # none is another one's finished form
-        return {}
+        return _NO_DUPLICATES
     known = [a for a in archives if a.entry.is_regular and a.entry.stat.st_nlink <= names.of(a.entry.id)]
     found: dict[str, str] = {}
     for one in known if len(known) > 1 else ():

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from logrotor.act import hook, retire
+from logrotor.act.compress import open_plain
 from logrotor.act.compressing import Compressing
 from logrotor.act.endings import ArchiveStep, note_done, note_failure
 from logrotor.act.guard import Guard
@@ -19,7 +20,7 @@ from logrotor.disk.directories import Directories
 from logrotor.disk.logdir import LogDir
 from logrotor.disk.memory import Memory
 from logrotor.disk.snapshot import file_system
-from logrotor.errors import Busy, LogrotorError, Stale
+from logrotor.errors import Busy, LogrotorError
 from logrotor.model import (
     Codec,
     Compress,
@@ -28,7 +29,6 @@ from logrotor.model import (
     Nobody,
     Remove,
     RunHook,
-    Status,
     Writers,
     Written,
 )
@@ -81,19 +81,21 @@ class Archives:
             kind = self._kinds[logdir.id.device] = file_system(logdir.fd, logdir.id.device).type
         return kind
 
-    def _why_not(self, log: LogPlan, step: ArchiveStep, file: FileId) -> str | None:
-        """Why this plain archive has to wait."""
+    def _permit(self, log: LogPlan, step: ArchiveStep, logdir: LogDir, fd: int) -> None:
+        """Raises Busy if this plain archive, open at ``fd``, has to wait."""
         if log.path in self.executor.results.unasked:
-            return _UNASKED
-        found = self._proof(step.directory, step.name, file)
+            raise Busy(_UNASKED)
+        found = writers.prove(fd, self._kind_of(logdir))
         if isinstance(found, Nobody):
-            return None
-        with self.dirs.use(step.directory) as logdir:
-            entry = logdir.expect(step.name, file)
+            return
+        status = os.fstat(fd)
+        entry = logdir.expect(step.name, FileId(status.st_dev, status.st_ino))
         if isinstance(found, Written) and not found.pids:
-            found = Written(found.proof, self._holders(file))
+            found = Written(found.proof, self._holders(entry.id))
         delivered = self._delivered.of(log.path).request_delivered
-        return proof.why_not(found, entry, delivered, self.executor.clock())
+        why_not = proof.why_not(found, entry, delivered, self.executor.clock())
+        if why_not is not None:
+            raise Busy(why_not)
 
     def _holders(self, file: FileId) -> tuple[int, ...]:
         """The lease tells that somebody writes; /proc tells who. One look a run."""
@@ -117,35 +119,25 @@ class Archives:
         return {"bytes": step.size, "why": step.reason}
 
     def _wait_or_go(self, log: LogPlan, step: ArchiveStep, file: FileId) -> None:
-        why_not = self._why_not(log, step, file)
-        if why_not is not None:
-            raise Busy(why_not)
+        with self.dirs.use(step.directory) as logdir:
+            fd = open_plain(logdir, step.name, file)
+            try:
+                self._permit(log, step, logdir, fd)
+            finally:
+                os.close(fd)
 
     # ------------------------------------------------------------ compress
 
     def compress(self, logs: Sequence[LogPlan], jobs: int, progress: Callable[[int, int], object] | None) -> None:
-        """Smallest first, a few at a time."""
-        steps = sorted(((s.size, n, log, s) for n, log in enumerate(logs) for s in log.compress), key=lambda x: x[:2])
-        told = _Progress(sum(s.size for _, _, _, s in steps if s.codec is not Codec.NONE), progress)
-        ready = [(log, s) for _, _, log, s in steps if self._may_compress(log, s)]
-        self.memory.archives_in({(log.path, s.to_directory) for log, s in ready if s.to_directory != s.directory})
-        for directory in {s.to_directory for _, s in ready if s.to_directory != s.directory}:
+        """Smallest first, a few at a time; that nobody writes it is proved for each right before."""
+        ready = sorted(((log, step) for log in logs for step in log.compress), key=lambda job: job[1].size)
+        told = _Progress(sum(step.size for _, step in ready if step.codec is not Codec.NONE), progress)
+        elsewhere = [(log, step) for log, step in ready if step.to_directory != step.directory]
+        self.memory.archives_in({(log.path, step.to_directory) for log, step in elsewhere})
+        for directory in {step.to_directory for _, step in elsewhere}:
             self._make_archive_dir(directory)
-        for log, step in Compressing(self.dirs, self.executor, jobs, told.add).carry_out(ready):
+        for log, step in Compressing(self.dirs, self.executor, jobs, told.add, self._permit).carry_out(ready):
             self._keep_hooked(log, step)
-
-    def _may_compress(self, log: LogPlan, step: Compress) -> bool:
-        """Proved in one thread, before any is compressed."""
-        if self.executor.stop():
-            return False
-        try:
-            why_not = self._why_not(log, step, step.id) if step.plain else None
-        except (Stale, OSError) as error:
-            self.executor.note_stale(log, "compress", step.name, error)
-            return False
-        if why_not is not None:
-            self.executor.note(log, "compress", Status.DEFERRED, step.name, reason=why_not)
-        return why_not is None
 
     def _no_time(self) -> bool:
         return self.executor.stop() or self.executor.deadline.passed()

@@ -13,6 +13,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from msgspec import Struct
@@ -22,11 +23,13 @@ from logrotor.act.endings import note_done, note_failure
 from logrotor.act.guard import Guard
 from logrotor.act.sharing import Job
 from logrotor.disk.directories import Directories
+from logrotor.disk.logdir import LogDir
 from logrotor.model import Compress, LogPlan, Status
 
 if TYPE_CHECKING:
     from logrotor.act.executor import Executor
 
+Permit = Callable[[LogPlan, Compress, LogDir, int], None]
 _BATCH = 64  # archives, each with at most three open files, and three batches at a time
 _FILES = 16  # that must be allowed to be open for each archive of a batch
 
@@ -55,8 +58,8 @@ class _Work(Struct, eq=False):
 class Batches:
     """Works for one executor. What is left open, after Ctrl-C say, :meth:`close` lets go."""
 
-    def __init__(self, dirs: Directories, executor: Executor, progress: Callable[[int], None]) -> None:
-        self._dirs, self._executor, self._progress = dirs, executor, progress
+    def __init__(self, dirs: Directories, executor: Executor, progress: Callable[[int], None], permit: Permit) -> None:
+        self._dirs, self._executor, self._progress, self._permit = dirs, executor, progress, permit
         self._open: set[_Work] = set()
         self._ended: list[_Work] = []
 
@@ -109,7 +112,8 @@ class Batches:
             if late is not None:
                 self._executor.note(log, "compress", Status.DEFERRED, step.name, reason=late)
                 continue
-            work = _Work(log, step, Rewriting(self._dirs, step, lambda log=log: Guard(self._dirs, log.path)))  # type: ignore[misc]
+            guard, permit = partial(Guard, self._dirs, log.path), partial(self._permit, log, step)
+            work = _Work(log, step, Rewriting(self._dirs, step, guard, permit))
             self._open.add(work)
             if self._try(work, lambda w: w.rewriting.fill(self._no_time, self._progress, threads)):
                 begun.append(work)

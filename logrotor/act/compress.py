@@ -15,11 +15,12 @@ from logrotor.decide.naming import parse_archive, stamp_of, temp_name
 from logrotor.disk import codecs, files
 from logrotor.disk.directories import Directories
 from logrotor.disk.logdir import LogDir
-from logrotor.errors import Interrupted, Stale, VerifyFailed
-from logrotor.model import Codec, Compress
+from logrotor.errors import Busy, Interrupted, LogrotorError, Stale, VerifyFailed
+from logrotor.model import Codec, Compress, FileId
 
 _LARGE = 8 << 20  # bytes; below, a thread that verifies costs more than it gains
 Guard = Callable[[], AbstractContextManager[None]]
+Permit = Callable[[LogDir, int], None]  # asked about an open plain archive; raises Busy if it has to wait
 Progress = Callable[[int], None]  # bytes read since the last call
 
 
@@ -36,18 +37,18 @@ class Made(Struct, frozen=True):
 class Rewriting:
     """One archive on its way to its final form and place, in stages, so that several can share the waits for the disk.
 
-    In this order: ``fill``, ``sync``, ``publish``, ``settle`` and ``remove``; then ``close`` and ``let_go`` in any case.
-    Each raises Stale, Busy, Interrupted, VerifyFailed or OSError. ``guard`` keeps other runs away from the log while
-    names change, that is from ``publish`` to ``close``, not while bytes are compressed.
+    In this order: ``fill``, ``sync``, ``publish``, ``settle`` and ``remove``; then in any case ``close``, ``let_go``.
+    Each raises Stale, Busy, Interrupted, VerifyFailed or OSError. ``permit`` is asked before a thing is made. ``guard``
+    keeps other runs away from the log from ``publish`` to ``close``, while names change, not while bytes are read.
 
     killed before ...   | directory shows                       | next plan
     publish             | .app.log.1.zst.tmp                    | drop it, compress anew
     remove the original | app.log.1.zst, and app.log.1 as well  | equal: the plain one goes
     """
 
-    def __init__(self, dirs: Directories, step: Compress, guard: Guard) -> None:
+    def __init__(self, dirs: Directories, step: Compress, guard: Guard, permit: Permit) -> None:
         self.step, self.made = step, cast("Made | None", None)  # made: there is nothing more to do
-        self._dirs, self._guard = dirs, guard
+        self._dirs, self._guard, self._permit = dirs, guard, permit
         self._opened = ExitStack()
         self._fd = -1  # of the original
         self._temp: str | None = None  # until it is published
@@ -58,13 +59,17 @@ class Rewriting:
         step, use = self.step, self._opened.enter_context
         self.source, self.target = use(self._dirs.use(step.directory)), use(self._dirs.use(step.to_directory))
         _check_date(self.source, step)
+        if step.plain:
+            self._fd = open_plain(self.source, step.name, step.id)
+            self._permit(self.source, self._fd)
         if step.codec is Codec.NONE:
             with self._guard():
                 status = self.source.expect(step.name, step.id).stat
                 if _renamed(self.source, self.target, step):
                     self.made = Made(step.size, step.id.inode, status.st_mtime_ns, None, status.st_size)
                     return
-        self._fd = self.source.open_file(step.name, step.id)
+        if self._fd < 0:
+            self._fd = self.source.open_file(step.name, step.id)
         temp = temp_name(step.to_name)
         self._out = self.target.create_temp(temp)
         self._opened.callback(os.close, self._out)
@@ -115,13 +120,23 @@ class Rewriting:
             self._fd = -1
 
 
+def open_plain(logdir: LogDir, name: str, file: FileId) -> int:
+    """Open an archive that somebody may still write. Raises Busy where it cannot be opened: who knows?"""
+    try:
+        return logdir.open_file(name, file)
+    except (Stale, FileNotFoundError):
+        raise
+    except (LogrotorError, OSError):
+        raise Busy("it cannot be opened") from None
+
+
 def _check_date(source: LogDir, step: Compress) -> None:
     """A date tells the last write, by which the next run knows the archive again: the writer may have gone on since."""
-    new, entry = parse_archive(step.to_name), source.expect(step.name, step.id)
+    new = parse_archive(step.to_name)
     if new is None or new.stamp is None:
         return
     old = parse_archive(step.name)
-    if old is not None and old.slot is not None and new.stamp != stamp_of(entry.mtime):
+    if old is not None and old.slot is not None and new.stamp != stamp_of(source.expect(step.name, step.id).mtime):
         raise Stale(f"{step.name}: was written since the plan was made")
 
 

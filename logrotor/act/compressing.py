@@ -11,7 +11,7 @@ from itertools import chain
 from typing import TYPE_CHECKING
 
 from logrotor.act import sharing
-from logrotor.act.batches import Batches
+from logrotor.act.batches import Batches, Permit
 from logrotor.act.sharing import Helper, Job, Stop, Tell
 from logrotor.disk.directories import Directories
 from logrotor.model import Status
@@ -25,11 +25,13 @@ _MOST_THREADS = 2  # of zstd for one archive: with two of them a run has 95 MiB 
 
 
 class Compressing:
-    """Works for one executor; ``jobs``: how many archives are compressed at a time."""
+    """Works for one executor. ``jobs``: how many archives are compressed at a time; ``permit`` may say Busy to one."""
 
-    def __init__(self, dirs: Directories, executor: Executor, jobs: int, progress: Callable[[int], None]) -> None:
-        self._dirs, self._executor, self._jobs, self._progress = dirs, executor, jobs, progress
-        self._batches = Batches(dirs, executor, progress)
+    def __init__(
+        self, dirs: Directories, executor: Executor, jobs: int, progress: Callable[[int], None], permit: Permit
+    ) -> None:
+        self._dirs, self._executor, self._jobs, self._progress, self._permit = dirs, executor, jobs, progress, permit
+        self._batches = Batches(dirs, executor, progress, permit)
 
     def carry_out(self, ready: Sequence[Job]) -> list[Job]:
         """Returns those that were carried out."""
@@ -70,7 +72,7 @@ class Compressing:
     def _help(self, share: Sequence[Job], stop: Stop, tell: Tell) -> None:
         """In the helper."""
         with self._executor.helping(stop):
-            batches = Batches(self._dirs, self._executor, lambda _: None)
+            batches = Batches(self._dirs, self._executor, lambda _: None, self._permit)
             for done in batches.in_turn(share):
                 tell((*self._executor.hand_over(), [(log.path, step.name) for log, step in done]))
         tell((*self._executor.hand_over(), []))
