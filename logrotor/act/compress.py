@@ -18,6 +18,7 @@ from logrotor.disk.logdir import LogDir
 from logrotor.errors import Busy, Interrupted, LogrotorError, Stale, VerifyFailed
 from logrotor.model import Codec, Compress, FileId
 
+_STRIDE = 16 << 20  # bytes of an archive that the disk gets at a time
 _LARGE = 8 << 20  # bytes; below, a thread that verifies costs more than it gains
 Guard = Callable[[], AbstractContextManager[None]]
 Permit = Callable[[LogDir, int], None]  # asked about an open plain archive; raises Busy if it has to wait
@@ -202,6 +203,8 @@ def _write(out: int, data: bytes, growing: codecs.Growing | None) -> int:
     files.write_all(out, data)
     if growing is not None:
         growing.add(len(data))
+        if growing.size % _STRIDE < len(data):
+            files.start_sync(out)  # so that little is left to wait for at the end
     return len(data)
 
 
