@@ -207,7 +207,7 @@ class Executor:
         Without a name, which only the lock has: the first one there.
         """
         if base is None:
-            return next(log for log in self.plan.logs if os.path.dirname(log.path) == directory)
+            return next((log for log in self.plan.logs if os.path.dirname(log.path) == directory), self.plan.logs[0])
         named = [log for log in self.plan.logs if os.path.basename(log.path) == base]
         return next((log for log in named if directory in _directories(log)), named[0])
 

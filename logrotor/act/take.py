@@ -11,7 +11,7 @@ from logrotor.disk.calls import NOT_OFFERED
 from logrotor.disk.directories import Directories
 from logrotor.disk.logdir import LogDir
 from logrotor.errors import Refused, Stale
-from logrotor.model import FinishTake, Move, Take
+from logrotor.model import FileId, FinishTake, Move, Take
 
 
 def take(dirs: Directories, step: Take) -> str:
@@ -82,7 +82,8 @@ def take_by_exchange(logdir: LogDir, step: Take, old: int) -> None:
             logdir.expect(slot, step.id)
         except Stale:  # not the log that the plan saw: put it back; ours may have a writer by now
             logdir.exchange(slot, step.base)
-            logdir.move(slot, replacement_name(step.base))
+            own = os.fstat(fd)
+            logdir.move_this(slot, replacement_name(step.base), FileId(own.st_dev, own.st_ino))
             raise
     except BaseException:
         _drop_if_unseen(logdir, step, slot, fd)

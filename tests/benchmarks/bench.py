@@ -106,6 +106,7 @@ def _play(number: int, rest: float, rival: Side, ours: Side) -> Round:
     taken: dict[int, Taken] = {}
     for which in (0, 1) if number % 2 == 0 else (1, 0):
         side = (rival, ours)[which]
+        os.sync()  # what the other side left to be written is not ours to wait for
         time.sleep(rest)
         taken[which] = measure(side.argv)
         side.proof()

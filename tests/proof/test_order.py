@@ -11,7 +11,7 @@ import os
 import stat
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import pytest
 
@@ -194,6 +194,33 @@ def test_what_was_put_in_the_logs_place_is_put_back(logs: Path, door: Door) -> N
     assert os.readlink(logs / BASE) == str(elsewhere)
     assert "app.log.1" not in found(logs)
     assert elsewhere.read_bytes() == b"not ours\n"
+
+
+def test_a_writer_of_what_was_put_back_loses_no_line(logs: Path, door: Door) -> None:
+    """Another tool replaces the log, and a writer opens our new one in the instant before it is put back."""
+    write(logs)
+    held: list[BinaryIO] = []
+    swapped: list[bool] = []
+
+    def before(operation: str, names: tuple[str, ...]) -> None:
+        if operation == "exchange" and not swapped:
+            swapped.append(True)
+            (logs / BASE).rename(logs / "app.log.7")
+            write(logs, "other")
+        elif operation == "chmod" and swapped and not held:
+            held.append(open(logs / BASE, "ab", buffering=0))  # noqa: SIM115  (as a writer that never closes)
+
+    door.before = before
+    run(logs)
+    door.before = lambda *_: None
+    (writer,) = held
+    writer.write(oracle.lines("late", 1, LINES))
+    run(logs)
+    whole(logs, "w1", "other", "late", strays=True)
+    writer.close()
+    run(logs, compress="zstd")
+    assert run(logs, compress="zstd").exit_code == 0
+    whole(logs, "w1", "other", "late")
 
 
 @pytest.mark.parametrize(

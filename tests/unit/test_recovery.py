@@ -157,6 +157,20 @@ def test_a_reserved_name_is_given_back() -> None:
     assert names(known) == ["app.log.1"]
 
 
+def test_a_reserved_name_with_a_writer_is_an_archive() -> None:
+    """A log that lacked its mode, and that somebody else renamed: its writer may have a line to write yet."""
+    held = entry("app.log.1", 0, mode=0o101664)
+    known = facts(entry("app.log"), held, writers={"app.log.1": Written("lease")})
+    assert steps(known) == [] and names(known) == ["app.log.1"]
+
+
+def test_a_reserved_name_may_have_the_bits_of_a_log() -> None:
+    """It was about to be exchanged with the log: whoever may write that may write this."""
+    reserved = entry("app.log.1", 0, mode=0o101664)
+    (step,) = steps(facts(entry("app.log"), reserved))
+    assert isinstance(step, DropTemp) and step.id == reserved.id
+
+
 @pytest.mark.parametrize(("size", "mode"), [(1, 0o101600), (0, 0o100600), (0, 0o100664), (0, 0o100755)])
 def test_other_empty_archives_are_archives(size: int, mode: int) -> None:
     """A rotated empty log, and a file that only looks alike, stay."""
