@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import resource
+import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
@@ -62,6 +63,7 @@ class Batches:
         self._dirs, self._executor, self._progress, self._permit = dirs, executor, progress, permit
         self._open: set[_Work] = set()
         self._ended: list[_Work] = []
+        self._handing = threading.Lock()  # each that has ended goes to one thread
 
     def close(self) -> None:
         for work in list(self._open):
@@ -147,10 +149,12 @@ class Batches:
     def _close(self, work: _Work) -> None:
         self._open.remove(work)
         work.close()
-        self._ended.append(work)
+        with self._handing:
+            self._ended.append(work)
 
     def _take_ended(self) -> list[_Work]:
-        ended, self._ended = self._ended, []
+        with self._handing:
+            ended, self._ended = self._ended, []
         return ended
 
     def _no_time(self) -> bool:

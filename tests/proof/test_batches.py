@@ -15,6 +15,7 @@ import os
 import random
 import signal
 import subprocess
+import sys
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -24,6 +25,7 @@ import pytest
 
 from logrotor import Rotator, load_config
 from logrotor.act import batches, compressing, sharing, takes
+from logrotor.act.compress import Rewriting
 from logrotor.act.sharing import Fork
 from logrotor.cli.helper import Helper
 from logrotor.disk import calls
@@ -206,6 +208,32 @@ def test_an_error_here_and_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
         assert operation == "close" or set(os.listdir("/proc/self/fd")) == before
     assert report.exit_code == (1 if struck else 0)
     assert report.count("compress") + len({o.log for o in report.failed}) >= LOGS
+    judge(logs, state)
+
+
+def test_many_large_ones_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Those that have a thread each let go of their originals, each of its own, and of each once."""
+    logs, state = tmp_path / "logs", tmp_path / "state"
+    build(logs)
+    closed: list[int] = []
+    real = Rewriting.let_go
+
+    def let_go(self: Rewriting) -> None:
+        if self._fd >= 0:
+            closed.append(id(self))
+        real(self)
+
+    monkeypatch.setattr(compressing, "_SMALL", 0)
+    monkeypatch.setattr(Rewriting, "let_go", let_go)
+    before, interval = set(os.listdir("/proc/self/fd")), sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    try:
+        report = run(logs, state)
+    finally:
+        sys.setswitchinterval(interval)
+    assert report.exit_code == 0 and report.count("compress") == LOGS
+    assert len(closed) == len(set(closed)) == LOGS
+    assert set(os.listdir("/proc/self/fd")) == before
     judge(logs, state)
 
 
