@@ -215,12 +215,12 @@ def test_many_large_ones_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     """Those that have a thread each let go of their originals, each of its own, and of each once."""
     logs, state = tmp_path / "logs", tmp_path / "state"
     build(logs)
-    closed: list[int] = []
+    closed: list[Rewriting] = []
     real = Rewriting.let_go
 
     def let_go(self: Rewriting) -> None:
         if self._fd >= 0:
-            closed.append(id(self))
+            closed.append(self)
         real(self)
 
     monkeypatch.setattr(compressing, "_SMALL", 0)
@@ -232,7 +232,7 @@ def test_many_large_ones_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     finally:
         sys.setswitchinterval(interval)
     assert report.exit_code == 0 and report.count("compress") == LOGS
-    assert len(closed) == len(set(closed)) == LOGS
+    assert len(closed) == len({id(each) for each in closed}) == LOGS
     assert set(os.listdir("/proc/self/fd")) == before
     judge(logs, state)
 
