@@ -54,9 +54,8 @@ class Turns:
     def end(self, turn: Turn) -> None:
         own, where, fd = turn
         try:
-            _set(fd, fcntl.F_UNLCK, where, 1)
-        except OSError:  # what knows no locks knows no unlocking
-            pass
+            with contextlib.suppress(OSError):  # it knows no locks; else the file is closed soon
+                _set(fd, fcntl.F_UNLCK, where, 1)
         finally:
             own.release()
 
