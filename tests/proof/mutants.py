@@ -144,7 +144,22 @@ MUTANTS = (
                 'change("create", os.open, os.path.join(self.path, name), _NEW | os.O_RDWR, 0o600)',
             ),
         ),
-        ORDER + "test_every_call_is_relative_to_the_directory_that_was_opened",
+        ORDER + "test_every_call_is_relative_to_the_directory_that_was_opened[.app.log.1.zst.tmp]",
+    ),
+    Mutant(
+        "a path for the directory's descriptor at the take",
+        "logrotor/disk/logdir.py",
+        (
+            (
+                "os.open, name, _NEW | os.O_RDONLY, UNFINISHED_MODE, dir_fd=self.fd)\n"
+                "        except FileExistsError:\n"
+                "            raise Stale",
+                "os.open, os.path.join(self.path, name), _NEW | os.O_RDONLY, UNFINISHED_MODE)\n"
+                "        except FileExistsError:\n"
+                "            raise Stale",
+            ),
+        ),
+        ORDER + "test_every_call_is_relative_to_the_directory_that_was_opened[app.log.1]",
     ),
     Mutant(
         "no lock on a temp",

@@ -34,6 +34,7 @@ from tests.support import mounts, oracle
 from tests.support.need import need
 
 LOGS = 7
+POINTS = 7 * LOGS  # at least: a run that has a helper counts the operations of its own share only
 LINES = 40
 BATCH = 2  # so that several are under way
 FORK: dict[str, Fork | None] = {"helper": None}  # who starts helpers
@@ -159,7 +160,7 @@ def test_killed_here_and_there(tmp_path: Path) -> None:
 @pytest.mark.long
 def test_killed_after_each_operation(tmp_path: Path) -> None:
     """Whatever is half done of however many archives is finished by the next run."""
-    assert sweep(tmp_path, range(1, 1000)) > 70
+    assert sweep(tmp_path, range(1, 1000)) > POINTS
 
 
 @pytest.mark.parametrize("fstype", ["ext4", "xfs"])
@@ -175,7 +176,7 @@ def test_power_cut_here_and_there(tmp_path: Path, fstype: str) -> None:
 def test_power_cut_after_each_operation(tmp_path: Path, fstype: str) -> None:
     """One fsync of the directory is enough for all names that were published in it before."""
     with mounts.loop_mount(tmp_path, fstype) as mount:
-        assert sweep(mount.path, range(1, 1000), mount.power_cut) > 70
+        assert sweep(mount.path, range(1, 1000), mount.power_cut) > POINTS
 
 
 @pytest.mark.parametrize("operation", ["sync", "rename", "create", "write", "unlink", "close", "utime"])

@@ -248,8 +248,9 @@ def test_a_hole_is_filled_and_nothing_beyond_it_moves(logs: Path) -> None:
     whole(logs, "w1", "g1", "g3", "g4")
 
 
-def test_every_call_is_relative_to_the_directory_that_was_opened(logs: Path, door: Door) -> None:
-    """The directory is swapped for a symlink before the replacement is made: nothing appears where it points."""
+@pytest.mark.parametrize("made", [".logrotor.lock", "app.log.1", ".app.log.1.zst.tmp"])
+def test_every_call_is_relative_to_the_directory_that_was_opened(logs: Path, door: Door, made: str) -> None:
+    """The directory is swapped for a symlink before a file is made in it: nothing appears where it points."""
     write(logs)
     aside, target = logs.parent / "aside", logs.parent / "target"
     target.mkdir()
@@ -258,10 +259,11 @@ def test_every_call_is_relative_to_the_directory_that_was_opened(logs: Path, doo
         logs.rename(aside)
         logs.symlink_to(target)
 
-    door.once("create", swap, "app.log.1")
-    run(logs)
+    door.once("create", swap, made)
+    run(logs, compress="zstd")
     assert os.listdir(target) == []
-    whole(aside, "w1")
+    assert ("create", made) in door.passed
+    whole(aside, "w1", strays=True)
 
 
 # ---------------------------------------------------------------- another run works here
