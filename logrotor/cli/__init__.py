@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import sys
 from collections.abc import Sequence
 from typing import NoReturn
@@ -15,6 +16,7 @@ def main() -> NoReturn:
     streams.repair()
     code = call(sys.argv[1:])
     streams.settle()
+    gc.freeze()  # nothing is left to find, and the interpreter searches it all once more when it ends: 4 ms
     sys.exit(code)
 
 
