@@ -1,0 +1,128 @@
+"""Which rule has which log: the first that names it."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+
+from msgspec import Struct, field
+
+from logrotor.decide.facts import Directory, Family, LogFacts
+from logrotor.decide.naming import is_ours
+from logrotor.disk import discover
+from logrotor.errors import UnknownSelection
+from logrotor.model import FileId, LogSpec, Waiting
+from logrotor.survey.places import Places
+
+
+class Survey(Struct):
+    """What was found. ``problems``: rules and directories that failed, each alone."""
+
+    logs: list[LogFacts] = field(default_factory=list)
+    missing: list[str] = field(default_factory=list)
+    skipped: list[Waiting] = field(default_factory=list)
+    shadowed: list[Waiting] = field(default_factory=list)
+    problems: list[str] = field(default_factory=list)
+    directories: dict[str, FileId] = field(default_factory=dict)  # by their paths without symlinks
+    locked: list[str] = field(default_factory=list)  # those of them in which a run works, or was killed
+
+
+class Claim(Struct, frozen=True):
+    """A log, and the rule that has it."""
+
+    spec: LogSpec
+    directory: Directory
+    base: str
+    path: str
+    literal: bool
+
+
+class Claims:
+    """All logs of the rules ``specs``, as an iterable; what is wrong with rules and directories goes to ``found``."""
+
+    def __init__(self, specs: tuple[LogSpec, ...], places: Places, found: Survey) -> None:
+        self._specs, self._places, self._found = specs, places, found
+        self._sources: dict[FileId, set[FileId | None]] = {}  # archive directory -> directories of its logs
+        self._unusable: list[discover.Selector] = []  # globs in directories with a problem
+
+    def __iter__(self) -> Iterator[Claim]:
+        claimed: dict[tuple[object, str], LogSpec] = {}
+        selectors = list(discover.discover(self._specs))
+        self._note_archive_dirs(selectors)
+        for selector in selectors:
+            directory = self._places.look(selector.directory)
+            if directory.problem is not None and selector.name is None:
+                self._unusable.append(selector)
+                if directory.problem not in self._found.problems:
+                    self._found.problems.append(directory.problem)
+                continue
+            excludes, place = selector.spec.exclude, os.path.join(directory.resolved or directory.path, "")
+            for base in self._bases(selector, directory):
+                if excludes and discover.is_excluded(selector.spec, os.path.join(selector.directory, base)):
+                    continue
+                claim = Claim(selector.spec, directory, base, place + base, selector.name is not None)
+                key = (directory.id or directory.path, base)
+                if key not in claimed:
+                    claimed[key] = selector.spec
+                    yield claim
+                elif claimed[key] is not selector.spec:
+                    reason = f"rule {claimed[key].name} has it; {selector.spec.name} names it too"
+                    self._found.shadowed.append(Waiting(claim.path, reason))
+
+    def _bases(self, selector: discover.Selector, directory: Directory) -> list[str]:
+        """Names of logs: those that are there, and those of which only archives or temps are left."""
+        if selector.name is not None:
+            return [selector.name]
+        families: Mapping[str, Family] = directory.families
+        if archived := self._archived(selector.spec, directory):
+            families = {**archived, **families}
+        # The name of a live log that is there was taken for no archive: only of others it has to be asked.
+        return sorted(
+            base
+            for base, family in families.items()
+            if selector.takes(base) and not (_is_directory(family) if family.live is not None else is_ours(base))
+        )
+
+    def _note_archive_dirs(self, selectors: Iterable[discover.Selector]) -> None:
+        """Which directories have their archives in which archive directory?"""
+        for selector in selectors:
+            live = self._places.look(selector.directory)
+            found = self._places.look_for_archives(selector.spec, live)
+            if found is not None and found.id is not None:
+                self._sources.setdefault(found.id, set()).add(live.id)
+
+    def _archived(self, spec: LogSpec, directory: Directory) -> Mapping[str, Family]:
+        """What an archive directory tells of logs that are gone, if it belongs to this one directory."""
+        found = self._places.look_for_archives(spec, directory)
+        if found is None or found.id is None or len(self._sources[found.id]) > 1:
+            return {}
+        return {base: Family() for base in found.families if base not in directory.families}
+
+    def selected(self, only: Sequence[str]) -> list[Claim]:
+        """Those of which ``only`` has the rule or the path. Raises UnknownSelection."""
+        claims = list(self)
+        names = {claim.spec.name for claim in claims} | {spec.name for spec in self._specs}
+        paths = {name: os.path.abspath(name) for name in only}
+        chosen = [c for c in claims if c.spec.name in only or any(_same(c, path) for path in paths.values())]
+        for name in only:
+            if name not in names and not any(_same(c, paths[name]) for c in claims) and not self._is_lost(paths[name]):
+                raise UnknownSelection(
+                    f"{name}: neither a rule nor a log of this configuration; rules: {', '.join(sorted(names))}"
+                )
+        return chosen
+
+    def _is_lost(self, path: str) -> bool:
+        """Would it be a log, were its directory not refused? ``problems`` says why that is."""
+        directory, base = os.path.split(path)
+        place = os.path.realpath(directory)
+        return any(os.path.realpath(s.directory) == place and s.takes(base) for s in self._unusable)
+
+
+def _same(claim: Claim, path: str) -> bool:
+    directory, name = os.path.split(path)
+    return name == claim.base and os.path.realpath(directory) == os.path.realpath(os.path.dirname(claim.path))
+
+
+def _is_directory(family: Family) -> bool:
+    """A glob for logs means files: directories that match it are passed over."""
+    return family.live is not None and family.live.kind == "directory"

@@ -1,0 +1,50 @@
+"""The directories of one survey, each looked at once, by however many paths it is named."""
+
+from __future__ import annotations
+
+import os
+import re
+
+from logrotor.decide.facts import Directory
+from logrotor.disk import snapshot
+from logrotor.model import FileId, LogSpec
+
+
+class Places:
+    """``ids``: of the directories that were found, by their paths without symlinks; ``locked``: see Survey."""
+
+    def __init__(self) -> None:
+        self.ids: dict[str, FileId] = {}
+        self.locked: list[str] = []
+        self._by_path: dict[str, Directory] = {}
+        self._by_id: dict[FileId, Directory] = {}
+
+    def look(self, path: str) -> Directory:
+        """The directory as it was found the first time."""
+        found = self._by_path.get(path)
+        if found is None:
+            found = snapshot.look(path)
+            if found.id is not None:
+                self.ids[found.resolved] = found.id
+                if found.locked and found.resolved not in self.locked:
+                    self.locked.append(found.resolved)
+                found = self._by_id.setdefault(found.id, found)
+                self._by_path[found.resolved] = found
+            self._by_path[path] = found
+        return found
+
+    def look_for_archives(self, spec: LogSpec, directory: Directory) -> Directory | None:
+        """The archive directory of a rule for the logs in ``directory``; None: beside them."""
+        if spec.archive_dir is None:
+            return None
+        return self.look(os.path.join(directory.resolved or directory.path, spec.archive_dir))
+
+
+def mount_points() -> frozenset[str]:
+    """Every mount point: a file among them is bind-mounted (proc(5), mountinfo; octal escapes for odd characters)."""
+    try:
+        with open("/proc/self/mountinfo", "rb") as table:
+            points = [line.split(b" ")[4] for line in table]
+    except OSError:
+        return frozenset()
+    return frozenset(os.fsdecode(re.sub(rb"\\([0-7]{3})", lambda m: bytes([int(m[1], 8)]), p)) for p in points)

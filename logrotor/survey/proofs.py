@@ -1,0 +1,152 @@
+"""What is asked of few logs, and costs more than a look at their directory: found out when it is asked."""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from types import MappingProxyType
+
+from logrotor.decide.facts import Directory, Family
+from logrotor.decide.naming import stamp_of
+from logrotor.disk import snapshot, writers
+from logrotor.disk.calls import birth_time
+from logrotor.disk.directories import Directories
+from logrotor.errors import LogrotorError
+from logrotor.model import Archive, Codec, Entry, FileId, Writers, Written
+from logrotor.survey.places import Places
+
+_NO_DUPLICATES: Mapping[str, str] = MappingProxyType({})  # one for all: there can be 100,000 logs
+
+
+class Prover:
+    """Finds out who writes a file, as long as ``dirs`` are open; the processes are looked at once."""
+
+    def __init__(self, places: Places, dirs: Directories) -> None:
+        self._places, self._dirs = places, dirs
+        self._processes: writers.Processes | None = None
+
+    def prove(self, directory: str, entry: Entry, names: int) -> Writers | None:
+        """Who writes this file; None where it cannot be opened."""
+        known = self._places.look(directory)
+        kind = known.file_system.type if known.file_system is not None else "unknown"
+        processes = self._look_at_processes() if entry.stat.st_uid != os.geteuid() else None
+        try:
+            with self._dirs.use(directory) as logdir:
+                found = snapshot.writers_of(logdir, entry, kind, processes, names)
+        except (LogrotorError, OSError):
+            return None
+        if isinstance(found, Written) and not found.pids:  # the lease tells that somebody writes; /proc tells who
+            return Written(found.proof, self._look_at_processes().pids(entry.id))
+        return found
+
+    def _look_at_processes(self) -> writers.Processes:
+        if self._processes is None:
+            self._processes = writers.Processes.look()
+        return self._processes
+
+
+class Proofs(Mapping[FileId, Writers]):
+    """Who writes the replacement and each plain archive of a log: everything that somebody could still write.
+
+    Each is proved when it is asked for: of most logs nobody asks, and a proof takes six system calls.
+    """
+
+    __slots__ = ("_archives", "_beside", "_family", "_found", "_names", "_prover")
+
+    def __init__(self, prover: Prover, beside: str, family: Family, archives: Sequence[Archive], names: Names) -> None:
+        self._prover, self._beside, self._family = prover, beside, family
+        self._archives, self._names = archives, names
+        self._found: dict[FileId, Writers | None] | None = None
+
+    def __getitem__(self, file: FileId) -> Writers:
+        if self._found is None:
+            self._found = {}
+        if file not in self._found:
+            self._found[file] = self._prove(file)
+        found = self._found[file]
+        if found is None:
+            raise KeyError(file)
+        return found
+
+    def __iter__(self) -> Iterator[FileId]:
+        return (file for file in dict.fromkeys(entry.id for _, entry in self._wanted()) if self.get(file) is not None)
+
+    def __len__(self) -> int:
+        return sum(1 for _ in self)
+
+    def _wanted(self) -> Iterator[tuple[str, Entry]]:
+        for archive in self._archives:
+            if archive.name.codec is Codec.NONE and archive.entry.is_regular:
+                yield archive.directory, archive.entry
+        if self._family.replacement is not None and self._family.replacement.is_regular:
+            yield self._beside, self._family.replacement
+
+    def _prove(self, file: FileId) -> Writers | None:
+        """A file with two names of ours is proved by the last of them that opens."""
+        found = None
+        for directory, entry in self._wanted():
+            if entry.id == file:
+                found = self._prover.prove(directory, entry, self._names.of(file)) or found
+        return found
+
+
+class Names:
+    """How many names of ours each file of a log has: two, where a crash came between a link and an unlink."""
+
+    __slots__ = ("_base", "_directories", "_found")
+
+    def __init__(self, base: str, directories: tuple[Directory, ...]) -> None:
+        self._base, self._directories = base, directories
+        self._found: Counter[FileId] | None = None
+
+    def of(self, file: FileId) -> int:
+        if self._found is None:
+            self._found = Counter()
+            for directory in self._directories:
+                family = directory.families.get(self._base) or Family()
+                entries = [family.live, family.replacement, *family.temps, *(a.entry for a in family.archives)]
+                self._found.update(entry.id for entry in entries if entry is not None)
+        return self._found[file]
+
+
+def duplicates(archives: Sequence[Archive], beside: str, names: Names) -> Mapping[str, str]:
+    """Archives whose finished form is published already: what a crash between the two steps leaves."""
+    if len(archives) < 2:
+        return _NO_DUPLICATES
+    if len({(a.directory, a.name.codec is Codec.NONE) for a in archives}) < 2:  # none is another one's finished form
+        return _NO_DUPLICATES
+    known = [a for a in archives if a.entry.is_regular and a.entry.stat.st_nlink <= names.of(a.entry.id)]
+    found: dict[str, str] = {}
+    for one in known if len(known) > 1 else ():
+        for twin in known:
+            most = max(names.of(one.entry.id), names.of(twin.entry.id))
+            if _could_be_twins(one, twin, beside) and snapshot.are_equal(one, twin, most):
+                found[one.path] = twin.path
+                break
+    return found
+
+
+def _could_be_twins(one: Archive, twin: Archive, beside: str) -> bool:
+    """Could ``twin`` be the finished form of ``one``? Only then are their bytes compared."""
+    compressed = one.name.codec is Codec.NONE and twin.name.codec is not Codec.NONE
+    relocated = one.name.codec is twin.name.codec and one.directory == beside != twin.directory
+    if one.entry.id == twin.entry.id or not (compressed or relocated):
+        return False
+    if one.name.slot is not None and twin.name.slot is None:
+        # The same second is not enough: two generations of a log that repeats itself could have the same bytes.
+        same_time = one.entry.stat.st_mtime_ns == twin.entry.stat.st_mtime_ns
+        return same_time and twin.name.stamp == stamp_of(one.entry.mtime)
+    return (one.name.slot, one.name.stamp, one.name.copy) == (twin.name.slot, twin.name.stamp, twin.name.copy)
+
+
+def birth(path: str) -> float | None:
+    """When a file was born (epoch seconds), if it can be opened and its file system knows."""
+    try:
+        fd = os.open(path, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC)
+    except OSError:
+        return None
+    try:
+        return birth_time(fd)
+    finally:
+        os.close(fd)

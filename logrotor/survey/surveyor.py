@@ -1,0 +1,159 @@
+"""One survey: what is known of each log that a rule claims."""
+
+from __future__ import annotations
+
+import os
+import re
+import stat
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import partial
+
+from logrotor.decide.facts import Directory, Family, LogFacts
+from logrotor.disk import ownership, writers
+from logrotor.disk.directories import Directories
+from logrotor.model import Archive, Config, LogMemory, Method, Missing, Waiting
+from logrotor.survey import proofs
+from logrotor.survey.claims import Claim, Claims, Survey
+from logrotor.survey.places import Places, mount_points
+
+_STREAM = re.compile(r"/dev/(?!shm/)|/proc/[^/]+/fd/")
+Remember = Callable[[str], LogMemory]
+
+
+class Surveyor:
+    """One survey of one configuration, used as a context manager."""
+
+    def __init__(self, config: Config, remember: Remember, only: Sequence[str] = ()) -> None:
+        self._config, self._remember, self._only = config, remember, tuple(only)
+        self._mounted = mount_points()
+        self._places = Places()
+        self._dirs = Directories(self._places.ids)
+        self._prover = proofs.Prover(self._places, self._dirs)
+        self.found = Survey(directories=self._places.ids, locked=self._places.locked)
+
+    def __enter__(self) -> Surveyor:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._dirs.__exit__()
+
+    def survey(self) -> Survey:
+        """What there is. Who writes an archive is found out when it is asked, as long as the surveyor is open."""
+        for _ in self.walk():
+            pass
+        return self.found
+
+    def walk(self) -> Iterator[LogFacts]:
+        """The same, log by log: the rest of ``found`` is whole only at the end."""
+        every = Claims(self._config.logs, self._places, self.found)
+        claims: Iterable[Claim] = every.selected(self._only) if self._only else every
+        owners: dict[tuple[object, str], str] = {}
+        if any(spec.archive_dir is not None for spec in self._config.logs):
+            claims = list(claims)
+            owners = {(claim.directory.id or claim.path, claim.base): claim.path for claim in claims}
+        for claim in claims:
+            facts = self._facts(claim, owners)
+            if facts is not None:
+                self.found.logs.append(facts)
+                yield facts
+
+    def _facts(self, claim: Claim, owners: dict[tuple[object, str], str]) -> LogFacts | None:
+        spec, directory = claim.spec, claim.directory
+        family = directory.families.get(claim.base) or Family()
+        if self._is_none_of_ours(claim, family):
+            return None
+        memory = self._remember(claim.path)
+        archive_dir, refusal = self._archive_dir(claim, owners)
+        elsewhere = self._elsewhere(directory, archive_dir, memory)
+        if self._is_missing(claim, family) and not any(claim.base in d.families for d in (directory, *elsewhere)):
+            return None
+        archives = family.archives
+        if elsewhere:
+            archives = [*archives, *(a for d in elsewhere for a in _archives(d, claim.base))]
+        names = proofs.Names(claim.base, (directory, *elsewhere))
+        return LogFacts(
+            spec=spec,
+            path=claim.path,
+            base=claim.base,
+            directory=directory,
+            family=family,
+            elsewhere=elsewhere,
+            archive_dir=archive_dir,
+            memory=memory,
+            writers=proofs.Proofs(self._prover, directory.resolved, family, archives, names),
+            duplicates=proofs.duplicates(archives, directory.resolved, names),
+            birth=partial(proofs.birth, claim.path),
+            literal=claim.literal,
+            refusal=refusal or self._refusal(claim, family),
+            proof=self._proof(claim, family),
+        )
+
+    def _is_none_of_ours(self, claim: Claim, family: Family) -> bool:
+        """A link to /dev/stdout, as in many containers, is no file to rotate; a stranger's link is an error."""
+        live = family.live
+        if live is None or not stat.S_ISLNK(live.stat.st_mode) or live.stat.st_uid not in (0, os.geteuid()):
+            return False
+        try:
+            target = os.readlink(claim.path)
+        except OSError:
+            return False
+        if not _STREAM.match(os.path.normpath(target)):
+            return False
+        self.found.skipped.append(Waiting(claim.path, f"links to {target}"))
+        return True
+
+    def _is_missing(self, claim: Claim, family: Family) -> bool:
+        if family.live is not None or not claim.literal or claim.directory.problem is not None:
+            return False
+        if claim.spec.missing is Missing.ERROR:
+            self.found.problems.append(f"{claim.path}: does not exist, and rule {claim.spec.name} says missing = error")
+        elif not claim.spec.create_missing:
+            self.found.missing.append(claim.path)
+        return not claim.spec.create_missing
+
+    def _archive_dir(self, claim: Claim, owners: dict[tuple[object, str], str]) -> tuple[str | None, str | None]:
+        """Where finished archives go (None: beside the log), and why that cannot be."""
+        directory = self._places.look_for_archives(claim.spec, claim.directory)
+        if directory is None:
+            return None, None
+        if directory.problem is not None:
+            return None, directory.problem
+        if directory.id is not None and directory.id == claim.directory.id:
+            return None, None
+        path = directory.resolved or os.path.normpath(directory.path)
+        owner = owners.setdefault((directory.id or path, claim.base), claim.path)
+        if owner != claim.path:
+            why = f"{path}: archives of {owner} and of {claim.path} would have the same names there"
+            return None, f"{why}; give one of the two rules another archive_dir"
+        return path, None
+
+    def _elsewhere(self, beside: Directory, archive_dir: str | None, memory: LogMemory) -> tuple[Directory, ...]:
+        if not archive_dir and not memory.archive_dirs:
+            return ()
+        paths = dict.fromkeys(([archive_dir] if archive_dir else []) + list(memory.archive_dirs))
+        found = [self._places.look(path) for path in paths if path is not None]
+        return tuple(d for d in found if not d.missing and (d.id is None or d.id != beside.id))
+
+    def _refusal(self, claim: Claim, family: Family) -> str | None:
+        if family.live is None or claim.spec.method is Method.COPYTRUNCATE:
+            return None
+        if claim.path in self._mounted:
+            return (
+                f"{claim.path}: is mounted by itself (a bind-mounted file) and cannot be renamed; "
+                'mount its directory, or set method = "copytruncate"'
+            )
+        if claim.spec.create and family.live.stat.st_uid != os.geteuid():
+            directory = os.stat(claim.directory.resolved)
+            return ownership.why_locked_out(claim.path, family.live.stat, directory, claim.spec.create_mode)
+        return None
+
+    def _proof(self, claim: Claim, family: Family) -> str:
+        system = claim.directory.file_system
+        if family.live is None or system is None:
+            return ""
+        return writers.expected_proof(family.live.stat.st_uid, system.type)
+
+
+def _archives(directory: Directory, base: str) -> list[Archive]:
+    family = directory.families.get(base)
+    return family.archives if family is not None else []
