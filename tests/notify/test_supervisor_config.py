@@ -331,6 +331,7 @@ def deployment(world: Path) -> Iterator[tuple[Path, str]]:
     (world / "conf.d" / "queue.conf").write_text(
         f'[program:queue]\ncommand = {sys.executable} -S -E -c "import time; time.sleep(600)"\nnumprocs = 2\n'
         "process_name = q%(process_num)d\nstdout_logfile = logs/%(ENV_SITE)s-%(process_num)d.log\n"
+        "stopwaitsecs = 1\n"
     )
     yield world, HEAD + "[include]\nfiles = conf.d/*.conf\n"
 
