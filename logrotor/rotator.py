@@ -98,24 +98,18 @@ class Rotator:
     # ------------------------------------------------------------ planning
 
     def _plan(self, known: Recollection | None, now: datetime, force: bool, only: Sequence[str]) -> Plan:
-        with self._surveyor(known, only) as surveyor:
+        with Surveyor(self._config, known, only) as surveyor:
             survey = surveyor.survey()
             return self._plan_of(survey, plan_logs(survey.logs, now, force=force), known, now, force)
 
     def _idle_plan(self, known: Recollection | None, now: datetime, force: bool, only: Sequence[str]) -> Plan | None:
         """The plan, if there is nothing to do; None as soon as there is: it has to be planned under the lock anyway."""
-        with self._surveyor(known, only) as surveyor:
+        with Surveyor(self._config, known, only) as surveyor:
             logs = plan_idle_logs(surveyor.walk(), now, force=force, unsure=self._may_be_supervisords)
             if logs is None:
                 return None
             plan = self._plan_of(surveyor.found, logs, known, now, force)
             return plan if plan.is_idle else None
-
-    def _surveyor(self, known: Recollection | None, only: Sequence[str]) -> Surveyor:
-        from logrotor.model import LogMemory
-
-        nothing = LogMemory()
-        return Surveyor(self._config, known.of if known else lambda _: nothing, only)
 
     def _plan_of(
         self, survey: Survey, logs: tuple[LogPlan, ...], known: Recollection | None, now: datetime, force: bool

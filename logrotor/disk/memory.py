@@ -10,7 +10,8 @@ import errno
 import itertools
 import os
 import sqlite3
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from functools import cached_property
 from typing import Any
 
 import msgspec
@@ -47,6 +48,11 @@ class Recollection:
 
     def of(self, path: str) -> LogMemory:
         return self._logs.get(path, _NOTHING)
+
+    @cached_property
+    def keepers(self) -> Mapping[tuple[str, str], str]:
+        """Which log has archives of the name BASE in a directory other than its own: (directory, BASE) to its path."""
+        return {(d, os.path.basename(path)): path for path, log in self._logs.items() for d in log.archive_dirs}
 
 
 def recall(state_dir: str) -> Recollection:
@@ -127,9 +133,21 @@ class Memory:
         )
 
     def archives_in(self, pairs: Iterable[tuple[str, str]]) -> None:
-        """Remember which directories hold archives of which log, for the day when ``archive_dir`` is switched off."""
+        """Remember which directories hold archives of which log, for the day when ``archive_dir`` is switched off.
+
+        A directory has archives of one log of a name: another one that had some there has none left.
+        """
         rows = [(os.fsencode(path), os.fsencode(directory)) for path, directory in pairs]
-        self._may("INSERT OR IGNORE INTO archive_dirs VALUES (?, ?)", rows)
+        keepers = {(directory, os.path.basename(path)): path for path, directory in rows}
+
+        def others() -> Iterator[tuple[bytes, bytes]]:
+            for path, directory in self._connection.execute("SELECT path, directory FROM archive_dirs").fetchall():
+                if keepers.get((directory, os.path.basename(path)), path) != path:
+                    yield path, directory
+
+        if rows:
+            forget = "DELETE FROM archive_dirs WHERE path = ? AND directory = ?"
+            self._together((forget, others()), ("INSERT OR IGNORE INTO archive_dirs VALUES (?, ?)", rows))
 
     def hooked(self, path: str, inode: int, mtime_ns: int) -> None:
         self._may("INSERT OR IGNORE INTO hooked VALUES (?, ?, ?)", [(os.fsencode(path), inode, mtime_ns)])

@@ -51,7 +51,7 @@ class Site:
 
     @cached_property
     def survey(self) -> Survey:
-        with Surveyor(self.config, self.memory.of) as surveyor:
+        with Surveyor(self.config, self.memory) as surveyor:
             found = surveyor.survey()
             found.logs = [replace(facts, writers=dict(facts.writers)) for facts in found.logs]  # proved now, or never
         return found

@@ -43,13 +43,14 @@ class Claims:
     def __init__(self, specs: tuple[LogSpec, ...], places: Places, found: Survey) -> None:
         self._specs, self._places, self._found = specs, places, found
         self._sources: dict[FileId, set[FileId | None]] = {}  # archive directory -> directories of its logs
+        self._selectors: list[discover.Selector] = []
         self._unusable: list[discover.Selector] = []  # globs in directories with a problem
 
     def __iter__(self) -> Iterator[Claim]:
         claimed: dict[tuple[object, str], LogSpec] = {}
-        selectors = list(discover.discover(self._specs))
-        self._note_archive_dirs(selectors)
-        for selector in selectors:
+        self._selectors = list(discover.discover(self._specs))
+        self._note_archive_dirs()
+        for selector in self._selectors:
             directory = self._places.look(selector.directory)
             if directory.problem is not None and selector.name is None:
                 self._unusable.append(selector)
@@ -83,9 +84,9 @@ class Claims:
             if selector.takes(base) and not (_is_directory(family) if family.live is not None else is_ours(base))
         )
 
-    def _note_archive_dirs(self, selectors: Iterable[discover.Selector]) -> None:
+    def _note_archive_dirs(self) -> None:
         """Which directories have their archives in which archive directory?"""
-        for selector in selectors:
+        for selector in self._selectors:
             live = self._places.look(selector.directory)
             found = self._places.look_for_archives(selector.spec, live)
             if found is not None and found.id is not None:
@@ -98,9 +99,8 @@ class Claims:
             return {}
         return {base: Family() for base in found.families if base not in directory.families}
 
-    def selected(self, only: Sequence[str]) -> list[Claim]:
+    def select(self, claims: Sequence[Claim], only: Sequence[str]) -> list[Claim]:
         """Those of which ``only`` has the rule or the path. Raises UnknownSelection."""
-        claims = list(self)
         names = {claim.spec.name for claim in claims} | {spec.name for spec in self._specs}
         paths = {name: os.path.abspath(name) for name in only}
         chosen = [c for c in claims if c.spec.name in only or any(_same(c, path) for path in paths.values())]
@@ -111,11 +111,19 @@ class Claims:
                 )
         return chosen
 
+    def name(self, path: str) -> bool:
+        """Do the rules name this log, be it there or not, and its directory usable or not?"""
+        return _is_named(path, self._selectors)
+
     def _is_lost(self, path: str) -> bool:
         """Would it be a log, were its directory not refused? ``problems`` says why that is."""
-        directory, base = os.path.split(path)
-        place = os.path.realpath(directory)
-        return any(os.path.realpath(s.directory) == place and s.takes(base) for s in self._unusable)
+        return _is_named(path, self._unusable)
+
+
+def _is_named(path: str, selectors: Iterable[discover.Selector]) -> bool:
+    directory, base = os.path.split(path)
+    place = os.path.realpath(directory)
+    return any(s.takes(base) and os.path.realpath(s.directory) == place for s in selectors)
 
 
 def _same(claim: Claim, path: str) -> bool:

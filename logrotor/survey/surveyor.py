@@ -5,8 +5,9 @@ from __future__ import annotations
 import os
 import re
 import stat
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from functools import partial
+from typing import TYPE_CHECKING
 
 from logrotor.decide.facts import Directory, Family, LogFacts
 from logrotor.disk import ownership, writers
@@ -14,20 +15,25 @@ from logrotor.disk.directories import Directories
 from logrotor.model import Archive, Config, LogMemory, Method, Missing, Waiting
 from logrotor.survey import proofs
 from logrotor.survey.claims import Claim, Claims, Survey
+from logrotor.survey.owners import Owners
 from logrotor.survey.places import Places, mount_points
 
+if TYPE_CHECKING:
+    from logrotor.disk.memory import Recollection
+
 _STREAM = re.compile(r"/dev/(?!shm/)|/proc/[^/]+/fd/")
-Remember = Callable[[str], LogMemory]
+_NOTHING = LogMemory()
 
 
 class Surveyor:
     """One survey of one configuration, used as a context manager."""
 
-    def __init__(self, config: Config, remember: Remember, only: Sequence[str] = ()) -> None:
-        self._config, self._remember, self._only = config, remember, tuple(only)
+    def __init__(self, config: Config, known: Recollection | None, only: Sequence[str] = ()) -> None:
+        self._config, self._known, self._only = config, known, tuple(only)
         self._mounted = mount_points()
         self._places = Places()
         self._dirs = Directories(self._places.ids)
+        self._owners: Owners
         self._prover = proofs.Prover(self._places, self._dirs)
         self.found = Survey(directories=self._places.ids, locked=self._places.locked)
 
@@ -46,25 +52,30 @@ class Surveyor:
     def walk(self) -> Iterator[LogFacts]:
         """The same, log by log: the rest of ``found`` is whole only at the end."""
         every = Claims(self._config.logs, self._places, self.found)
-        claims: Iterable[Claim] = every.selected(self._only) if self._only else every
-        owners: dict[tuple[object, str], str] = {}
-        if any(spec.archive_dir is not None for spec in self._config.logs):
-            claims = list(claims)
-            owners = {(claim.directory.id or claim.path, claim.base): claim.path for claim in claims}
+        claims: Iterable[Claim] = every
+        if self._only or self._has_archives_elsewhere():
+            claims = known = list(every)
+            self._owners = Owners(every, known, self._places, self._known)
+            if self._only:
+                claims = every.select(known, self._only)
         for claim in claims:
-            facts = self._facts(claim, owners)
+            facts = self._facts(claim)
             if facts is not None:
                 self.found.logs.append(facts)
                 yield facts
 
-    def _facts(self, claim: Claim, owners: dict[tuple[object, str], str]) -> LogFacts | None:
+    def _has_archives_elsewhere(self) -> bool:
+        known = self._known is not None and bool(self._known.keepers)
+        return known or any(spec.archive_dir is not None for spec in self._config.logs)
+
+    def _facts(self, claim: Claim) -> LogFacts | None:
         spec, directory = claim.spec, claim.directory
         family = directory.families.get(claim.base) or Family()
         if self._is_none_of_ours(claim, family):
             return None
-        memory = self._remember(claim.path)
-        archive_dir, refusal = self._archive_dir(claim, owners)
-        elsewhere = self._elsewhere(directory, archive_dir, memory)
+        memory = _NOTHING if self._known is None else self._known.of(claim.path)
+        archive_dir, refusal = self._archive_dir(claim)
+        elsewhere = self._elsewhere(claim, archive_dir, memory)
         if self._is_missing(claim, family) and not any(claim.base in d.families for d in (directory, *elsewhere)):
             return None
         archives = family.archives
@@ -111,7 +122,7 @@ class Surveyor:
             self.found.missing.append(claim.path)
         return not claim.spec.create_missing
 
-    def _archive_dir(self, claim: Claim, owners: dict[tuple[object, str], str]) -> tuple[str | None, str | None]:
+    def _archive_dir(self, claim: Claim) -> tuple[str | None, str | None]:
         """Where finished archives go (None: beside the log), and why that cannot be."""
         directory = self._places.look_for_archives(claim.spec, claim.directory)
         if directory is None:
@@ -121,18 +132,24 @@ class Surveyor:
         if directory.id is not None and directory.id == claim.directory.id:
             return None, None
         path = directory.resolved or os.path.normpath(directory.path)
-        owner = owners.setdefault((directory.id or path, claim.base), claim.path)
+        owner = self._owners.owner(directory, claim.base)
         if owner != claim.path:
             why = f"{path}: archives of {owner} and of {claim.path} would have the same names there"
             return None, f"{why}; give one of the two rules another archive_dir"
         return path, None
 
-    def _elsewhere(self, beside: Directory, archive_dir: str | None, memory: LogMemory) -> tuple[Directory, ...]:
+    def _elsewhere(self, claim: Claim, archive_dir: str | None, memory: LogMemory) -> tuple[Directory, ...]:
         if not archive_dir and not memory.archive_dirs:
             return ()
         paths = dict.fromkeys(([archive_dir] if archive_dir else []) + list(memory.archive_dirs))
-        found = [self._places.look(path) for path in paths if path is not None]
-        return tuple(d for d in found if not d.missing and (d.id is None or d.id != beside.id))
+        found = [(path, self._places.look(path)) for path in paths]
+        return tuple(
+            directory
+            for path, directory in found
+            if not directory.missing
+            and (directory.id is None or directory.id != claim.directory.id)
+            and (path == archive_dir or self._owners.has_archives(claim.path, directory))
+        )
 
     def _refusal(self, claim: Claim, family: Family) -> str | None:
         if family.live is None or claim.spec.method is Method.COPYTRUNCATE:

@@ -1,0 +1,52 @@
+"""Whose archives lie in an archive directory? Two logs of one name cannot share one: nobody could tell them apart."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+from logrotor.decide.facts import Directory
+from logrotor.survey.claims import Claim, Claims
+from logrotor.survey.places import Places
+
+if TYPE_CHECKING:
+    from logrotor.disk.memory import Recollection
+
+
+class Owners:
+    """Told of all logs of the configuration, whichever of them a run is asked for.
+
+    The archives of one name in a directory belong to the log that lies there; else to the one whose archives they are
+    by the history, as long as it has some there and the rules name it; else to the first that would have them there.
+    """
+
+    def __init__(self, every: Claims, claims: Iterable[Claim], places: Places, known: Recollection | None) -> None:
+        self._every, self._known = every, known
+        self._beside: dict[tuple[object, str], str] = {}
+        self._first: dict[tuple[object, str], str] = {}
+        for claim in claims:
+            self._beside.setdefault((_key(claim.directory), claim.base), claim.path)
+            directory = places.look_for_archives(claim.spec, claim.directory)
+            if directory is not None:
+                self._first.setdefault((_key(directory), claim.base), claim.path)
+
+    def owner(self, directory: Directory, base: str) -> str | None:
+        """The path of the log; None if any log may begin there."""
+        key = (_key(directory), base)
+        return self._beside.get(key) or self._keeper(directory, base) or self._first.get(key)
+
+    def has_archives(self, path: str, directory: Directory) -> bool:
+        """Are the archives in a directory, which the history names for the log ``path``, still its own?"""
+        base = os.path.basename(path)
+        return self._beside.get((_key(directory), base), path) == path and self._keeper(directory, base) == path
+
+    def _keeper(self, directory: Directory, base: str) -> str | None:
+        if self._known is None or base not in directory.families:
+            return None
+        path = self._known.keepers.get((directory.resolved, base))
+        return path if path is not None and self._every.name(path) else None
+
+
+def _key(directory: Directory) -> object:
+    return directory.id or directory.resolved or os.path.normpath(directory.path)

@@ -1,0 +1,132 @@
+"""Two logs of one name cannot have one archive directory: whoever is asked for, and whatever is there just now."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from logrotor import Rotator, load_config
+from logrotor.model import Report
+from tests.support import oracle
+
+
+class Site:
+    """Two directories with an ``app.log`` each, and what was written into them."""
+
+    def __init__(self, root: Path) -> None:
+        self.root, self.store = root, root / "store"
+        self.written: dict[str, int] = {}
+        for name in ("a", "b"):
+            (root / name).mkdir()
+
+    def write(self, name: str) -> None:
+        first = self.written.get(name, 0) + 1
+        self.written[name] = first + 9
+        with open(self.root / name / "app.log", "ab") as log:
+            log.write(oracle.lines(name, first, first + 9))
+
+    def run(self, rules: dict[str, dict[str, Any]], only: tuple[str, ...] = ()) -> Report:
+        """``rules``: what the rules of ``a`` and ``b`` say, in their order."""
+        logs = []
+        for name, keys in rules.items():
+            rule = {"name": name, "paths": [f"{self.root}/{name}/app.log"], "max_size": 10, "backup_count": 1}
+            logs.append({**rule, "archive_dir": str(self.store), **keys})
+        config = load_config({"state_dir": str(self.root / "state"), "log": logs})
+        return Rotator(config).run(only=only)
+
+    def globs(self) -> dict[str, dict[str, Any]]:
+        return {name: {"paths": [f"{self.root}/{name}/*.log"]} for name in ("a", "b")}
+
+    def is_whole(self, *places: str) -> None:
+        """Each line stands once, in the places named and in the archive directory."""
+        oracle.count([*(self.root / place for place in places), self.store], "app.log", expected=self.written).check()
+
+
+@pytest.fixture
+def site(tmp_path: Path) -> Site:
+    return Site(tmp_path)
+
+
+def refused(report: Report) -> list[str]:
+    return [outcome.log for outcome in report.failed if "would have the same names there" in (outcome.reason or "")]
+
+
+def test_the_second_is_refused_also_where_it_alone_is_asked_for(site: Site) -> None:
+    """``--only`` changes nothing about whose the archives are."""
+    site.write("a")
+    site.write("b")
+    wrong = [f"{site.root}/b/app.log"]
+    assert refused(site.run({"a": {}, "b": {}})) == wrong
+    assert refused(site.run({"a": {}, "b": {}}, only=("b",))) == wrong
+    site.is_whole("a", "b")
+
+
+def test_archives_of_a_log_that_is_gone(site: Site) -> None:
+    """They stay its own: it may come back, and somebody may look for them."""
+    site.write("a")
+    assert site.run(site.globs()).exit_code == 0
+    (site.root / "a" / "app.log").unlink()
+    site.write("b")
+    assert refused(site.run(site.globs())) == [f"{site.root}/b/app.log"]
+    site.is_whole("b")
+
+
+def test_archives_of_a_log_that_cannot_be_looked_at(site: Site) -> None:
+    """A directory that anyone may write to is refused, and its archives are still not up for others."""
+    site.write("a")
+    assert site.run(site.globs()).exit_code == 0
+    site.write("b")
+    (site.root / "a").chmod(0o777)
+    assert refused(site.run(site.globs())) == [f"{site.root}/b/app.log"]
+    site.is_whole("a", "b")
+
+
+def test_the_directory_of_another_log(site: Site) -> None:
+    """What lies beside a log is its own."""
+    site.write("a")
+    site.write("b")
+    rules = {"a": {"archive_dir": "off"}, "b": {"archive_dir": "../a"}}
+    site.store.mkdir()
+    assert refused(site.run(rules)) == [f"{site.root}/b/app.log"]
+    assert refused(site.run(rules, only=("b",))) == [f"{site.root}/b/app.log"]
+    site.is_whole("a", "b")
+
+
+def test_a_directory_that_another_log_has_got(site: Site) -> None:
+    """The archives that the one had there were removed by hand; now the other has its own there."""
+    site.write("b")
+    site.run({"b": {}})
+    for archive in site.store.iterdir():
+        archive.unlink()
+    del site.written["b"]
+    rules = {"a": {"backup_count": 5}, "b": {"archive_dir": str(site.root / "store of b")}}
+    for _ in range(3):
+        site.write("a")
+        (site.root / "b" / "app.log").write_bytes(b"of no interest\n")
+        report = site.run(rules)
+        assert (report.exit_code, report.rotated) == (0, 2)
+    site.is_whole("a")
+
+
+def test_a_directory_in_which_another_log_still_has_archives(site: Site) -> None:
+    """They are not taken for those of the log that is to have them there from now on."""
+    site.write("b")
+    site.run({"b": {}})
+    site.write("a")
+    rules = {"a": {}, "b": {"archive_dir": str(site.root / "store of b")}}
+    assert refused(site.run(rules)) == [f"{site.root}/a/app.log"]
+    site.is_whole("a", "b")
+
+
+def test_a_log_that_moved_keeps_its_archives(site: Site) -> None:
+    """Its old place is in no rule any more, as after a release: nobody else can mean these archives."""
+    site.write("a")
+    site.run({"a": {}})
+    site.write("b")
+    report = site.run({"b": {"backup_count": 5}})
+    assert (report.exit_code, report.rotated) == (0, 1)
+    assert sorted(os.listdir(site.store)) == ["app.log.1.zst", "app.log.2.zst"]
+    site.is_whole()
