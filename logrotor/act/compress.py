@@ -51,7 +51,7 @@ class Rewriting:
         self.step, self.made = step, cast("Made | None", None)  # made: there is nothing more to do
         self._dirs, self._guard, self._permit = dirs, guard, permit
         self._opened = ExitStack()
-        self._fd = -1  # of the original
+        self._fd, self._read = -1, (-1, -1)  # of the original, and its version when it was read
         self._temp: str | None = None  # until it is published
         self._size, self._lines = 0, 0
 
@@ -71,6 +71,7 @@ class Rewriting:
                     return
         if self._fd < 0:
             self._fd = self.source.open_file(step.name, step.id)
+        self._read = _version(self._fd)
         temp = temp_name(step.to_name)
         self._out = self.target.create_temp(temp)
         self._opened.callback(os.close, self._out)
@@ -101,11 +102,14 @@ class Rewriting:
         self.target.sync()
 
     def remove(self) -> None:
-        """Remove the original: its archive is verified and durable."""
+        """Remove the original, if it still is what was read: its archive is verified and durable."""
+        if _version(self._fd) != self._read:
+            self.target.discard(self.step.to_name, self._out)
+            raise Stale(f"{self.step.name}: was written after it had been compressed")
         self.source.remove(self.step.name, self.step.id)
         status = os.fstat(self._out)
         lines = self._lines if self.step.plain else None
-        self.made = Made(self._size, status.st_ino, status.st_mtime_ns, lines, os.fstat(self._fd).st_size)
+        self.made = Made(self._size, status.st_ino, status.st_mtime_ns, lines, self._read[0])
 
     def close(self) -> None:
         """End its turn at the log; a temp that was not published goes."""
@@ -119,6 +123,12 @@ class Rewriting:
         if self._fd >= 0:
             os.close(self._fd)
             self._fd = -1
+
+
+def _version(fd: int) -> tuple[int, int]:
+    """What changes with every write: the size in bytes, the time in nanoseconds."""
+    status = os.fstat(fd)
+    return status.st_size, status.st_mtime_ns
 
 
 def open_plain(logdir: LogDir, name: str, file: FileId) -> int:

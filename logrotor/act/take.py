@@ -69,22 +69,25 @@ def take_by_exchange(logdir: LogDir, step: Take, old: int) -> None:
     killed before ... | directory shows                                       | next plan
     exchange          | app.log.1, empty, of the unfinished mode              | drop it
     chmod             | app.log.1 is the log, app.log has the unfinished mode | finish the mode
+    move to .new      | app.log.1, of the unfinished mode; put back is app.log | drop it, unless it has lines by now
 
-    The empty file lets in whom the finished one will: only its sticky bit is too much.
+    The empty file lets in whom the finished one will: only its sticky bit is too much. It keeps that until it is sure
+    that it stays.
     """
     slot = f"{step.base}.1"
     fd = logdir.reserve(slot)
     try:
         logdir.dress(fd, UNFINISHED_MODE | step.mode & 0o077, like=old)
         logdir.exchange(slot, step.base)
-        logdir.set_mode(fd, step.mode)
         try:
             logdir.expect(slot, step.id)
         except Stale:  # not the log that the plan saw: put it back; ours may have a writer by now
             logdir.exchange(slot, step.base)
             own = os.fstat(fd)
             logdir.move_this(slot, replacement_name(step.base), FileId(own.st_dev, own.st_ino))
+            logdir.set_mode(fd, step.mode)
             raise
+        logdir.set_mode(fd, step.mode)
     except BaseException:
         _drop_if_unseen(logdir, step, slot, fd)
         raise

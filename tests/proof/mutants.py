@@ -113,7 +113,10 @@ MUTANTS = (
         "logrotor/act/take.py",
         (
             ("logdir.dress(fd, UNFINISHED_MODE | step.mode & 0o077, like=old)\n", "pass\n"),
-            ("logdir.set_mode(fd, step.mode)\n", "logdir.dress(fd, step.mode, like=old)\n"),
+            (
+                "    raise\n        logdir.set_mode(fd, step.mode)\n",
+                "    raise\n        logdir.dress(fd, step.mode, like=old)\n",
+            ),
         ),
         ORDER + "test_a_replacement_is_dressed_before_it_is_seen",
     ),

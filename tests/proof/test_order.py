@@ -123,6 +123,22 @@ def test_the_original_goes_last(logs: Path, door: Door, codec: str) -> None:
     whole(logs, "w1")
 
 
+def test_a_line_that_comes_while_the_disk_is_slow(logs: Path, door: Door) -> None:
+    """Somebody appends to the archive by its name after it was compressed: it is not removed, but compressed anew."""
+    write(logs)
+
+    def append() -> None:
+        with open(logs / "app.log.1", "ab") as archive:
+            archive.write(oracle.lines("late", 1, 1))
+
+    door.once("sync", append, "logs")
+    run(logs, compress="zstd")
+    oracle.count(logs, BASE, expected={"w1": LINES, "late": 1}).check()
+    assert run(logs, compress="zstd").exit_code == 0
+    assert found(logs) == [BASE, "app.log.1.zst"]
+    oracle.count(logs, BASE, expected={"w1": LINES, "late": 1}).check()
+
+
 def test_the_archive_directory_is_durable_before_the_original_goes(logs: Path, door: Door) -> None:
     """With a directory of its own it is that one which is synced."""
     write(logs)
@@ -207,7 +223,7 @@ def test_a_writer_of_what_was_put_back_loses_no_line(logs: Path, door: Door) -> 
             swapped.append(True)
             (logs / BASE).rename(logs / "app.log.7")
             write(logs, "other")
-        elif operation == "chmod" and swapped and not held:
+        elif operation == "exchange" and not held:
             held.append(open(logs / BASE, "ab", buffering=0))  # noqa: SIM115  (as a writer that never closes)
 
     door.before = before
@@ -221,6 +237,29 @@ def test_a_writer_of_what_was_put_back_loses_no_line(logs: Path, door: Door) -> 
     run(logs, compress="zstd")
     assert run(logs, compress="zstd").exit_code == 0
     whole(logs, "w1", "other", "late")
+
+
+def test_what_could_not_be_moved_aside_is_no_generation(logs: Path, door: Door) -> None:
+    """After a log was put back, our empty file is left in slot 1: it costs no archive its place."""
+    write(logs, "g1", "app.log.1")
+    write(logs)
+
+    def swap() -> None:
+        (logs / BASE).rename(logs.parent / "moved")
+        (logs / BASE).write_bytes(oracle.lines("other", 1, 1))
+
+    def refuse(directory: int, source: str, to_directory: int, target: str, flags: int) -> None:
+        if target == ".app.log.new":
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+        calls.renameat2(directory, source, to_directory, target, flags)
+
+    door.once("exchange", swap)
+    door.replaced["rename"] = refuse
+    assert run(logs, backup_count=1).exit_code == 1
+    assert (logs / "app.log.1").stat().st_size == 0
+    door.replaced.clear()
+    assert run(logs, backup_count=1).exit_code == 0
+    oracle.count(logs, BASE, expected={"g1": LINES, "other": 1}).check()
 
 
 @pytest.mark.parametrize(
