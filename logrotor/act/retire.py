@@ -6,6 +6,7 @@ import os
 
 from logrotor.disk import files
 from logrotor.disk.directories import Directories
+from logrotor.errors import Stale
 from logrotor.model import DropAlias, DropDuplicate, DropTemp, Remove
 
 
@@ -31,6 +32,7 @@ def drop_duplicate(dirs: Directories, step: DropDuplicate) -> None:
     """Remove a plain archive, while its equal twin is locked: so its maker is gone and will not take it back.
 
     The maker may have been killed before the twin's name was durable, as it has to be before the original goes.
+    Raises Stale, Busy or OSError.
     """
     with dirs.use(step.directory) as logdir, dirs.use(step.twin_directory) as other:
         fd = other.open_file(step.twin, step.twin_id)
@@ -39,6 +41,8 @@ def drop_duplicate(dirs: Directories, step: DropDuplicate) -> None:
             other.expect(step.twin, step.twin_id)
             files.sync(fd)
             other.sync()
+            if logdir.expect(step.name, step.id).size != step.size:
+                raise Stale(f"{step.name}: was written since the plan was made")
             logdir.remove(step.name, step.id)
         finally:
             os.close(fd)

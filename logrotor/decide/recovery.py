@@ -127,7 +127,7 @@ def _drop_duplicates(facts: LogFacts, found: Recovery) -> None:
         found.archives.remove(plain)
         found.steps.append(
             DropDuplicate(
-                plain.directory, plain.entry.name, plain.entry.id,
+                plain.directory, plain.entry.name, plain.entry.id, plain.entry.size,
                 twin.directory, twin.entry.name, twin.entry.id,
                 f"{twin.entry.name} holds the same bytes",
             )

@@ -43,6 +43,7 @@ class DropDuplicate(Struct, frozen=True):
     directory: str
     name: str
     id: FileId
+    size: int
     twin_directory: str
     twin: str
     twin_id: FileId

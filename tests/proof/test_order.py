@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import errno
 import fcntl
+import gzip
 import os
 import stat
 from collections.abc import Callable
@@ -137,6 +138,21 @@ def test_a_line_that_comes_while_the_disk_is_slow(logs: Path, door: Door) -> Non
     assert run(logs, compress="zstd").exit_code == 0
     assert found(logs) == [BASE, "app.log.1.zst"]
     oracle.count(logs, BASE, expected={"w1": LINES, "late": 1}).check()
+
+
+def test_a_line_that_comes_before_a_duplicate_goes(logs: Path, door: Door) -> None:
+    """A crash left an archive and its original; somebody appends to that by its name: both are kept."""
+    write(logs, base="app.log.1")
+    (logs / "app.log.1.gz").write_bytes(gzip.compress((logs / "app.log.1").read_bytes()))
+
+    def append() -> None:
+        with open(logs / "app.log.1", "ab") as archive:
+            archive.write(oracle.lines("late", 1, 1))
+
+    door.once("sync", append, "logs")
+    run(logs)
+    assert ("sync", "logs") in door.passed
+    assert oracle.read(logs / "app.log.1")[0].endswith(oracle.lines("late", 1, 1))
 
 
 def test_the_archive_directory_is_durable_before_the_original_goes(logs: Path, door: Door) -> None:
