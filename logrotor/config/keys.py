@@ -190,7 +190,8 @@ LOG = _table(
     Key(
         name="archive_dir", parse=values.path, locate=_expanded, off=None, default="off: beside the log",
         accepts="a directory; a relative one starts at the directory of each log",
-        doc="Where finished archives go; another file system is fine.", aliases=("olddir",),
+        doc="Where finished archives go; another file system is fine; logs of one name need one each.",
+        aliases=("olddir",),
     ),
     Key(
         name="reopen", parse=_reopen, accepts="the name of a `[reopen.NAME]` table", off=None, default="off",
