@@ -169,10 +169,12 @@ class Turns:
         except FileNotFoundError:
             raise
         except OSError as error:
-            raise Refused(f"{self._path}: cannot be opened: {error.strerror}") from error
+            raise Refused(
+                f"{self._path}: cannot be opened: {error.strerror}; if it is no file of ours, remove it"
+            ) from error
         if not stat.S_ISREG(os.fstat(fd).st_mode):
             os.close(fd)
-            raise Refused(f"{self._path}: not a regular file")
+            raise Refused(f"{self._path}: not a regular file, so it cannot be our lock; remove it")
         return fd
 
     def _remove(self, fd: int) -> None:
