@@ -245,6 +245,6 @@ _EVENTS = {
     ("compress", Status.FAILED): "archive.failed",
     ("hook", Status.DONE): "hook.completed",
     ("hook", Status.FAILED): "hook.failed",
-    **{(action, Status.DEFERRED): "archive.deferred" for action in ("take", "copytruncate", "recover", "create")},
+    **{(action, Status.DEFERRED): "log.deferred" for action in ("take", "copytruncate", "recover", "create")},
     **{(action, Status.DEFERRED): "archive.deferred" for action in ("remove", "compress", "hook")},
 }

@@ -7,7 +7,6 @@ name and renaming or removing it, no other run can have given the name to anothe
 from __future__ import annotations
 
 import contextlib
-import errno
 import os
 from collections.abc import Iterable
 
@@ -15,8 +14,6 @@ from logrotor.disk.directories import Directories
 from logrotor.disk.logdir import LogDir
 from logrotor.disk.turns import Turn
 from logrotor.errors import LogrotorError
-
-_FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
 
 
 class Guard:
@@ -36,10 +33,9 @@ class Guard:
             self._turn = self._logdir.turns.begin(self._base)
         except FileNotFoundError:  # the directory is gone; archives elsewhere may have stayed
             pass
-        except BaseException as error:
-            if getattr(error, "errno", None) not in _FULL:  # retention must be able to make room
-                self.__exit__()
-                raise
+        except BaseException:
+            self.__exit__()
+            raise
 
     def __exit__(self, *_: object) -> None:
         if self._logdir is not None:

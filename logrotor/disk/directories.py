@@ -37,8 +37,13 @@ class Directories:
         self._open.clear()
 
     def begin_anew(self) -> None:
-        """After a fork: what is open belongs to the other process, and so do the turns at logs that it has begun."""
+        """After a fork: what is open belongs to the other process, and so do the turns at logs that it has begun.
+
+        Our copies are closed: a lock lasts as long as anybody has its file open.
+        """
         self.leftovers.clear()
+        for logdir in self._open.values():
+            logdir.abandon()
         self._open, self._users = OrderedDict(), {}
 
     def use(self, path: str) -> AbstractContextManager[LogDir]:

@@ -69,6 +69,12 @@ class LogDir:
                 os.close(self.fd)
                 self.fd = -1
 
+    def abandon(self) -> None:
+        """Close it, and no more: after a fork, its lock file is the other process's."""
+        self.turns.abandon()
+        os.close(self.fd)
+        self.fd = -1
+
     # ------------------------------------------------------------ looking
 
     def scan(self) -> Iterator[Entry]:

@@ -3,6 +3,9 @@
 All locks are open file description locks (fcntl(2), F_OFD_SETLK): the kernel frees those of a dead process, threads do
 not share them, and nobody who may only read the directory can take one, as the file has mode 0600.
 
+Where the disk is so full that the file cannot be made, the directory itself is locked (flock(2)), all logs in it
+together. Anybody who may read it can do that, so whoever makes the file waits for such a run, but only for a moment.
+
 killed before ... | directory shows | next run
 remove            | .logrotor.lock  | uses it, and removes it
 """
@@ -20,15 +23,20 @@ import time
 
 from logrotor.decide.naming import LOCK
 from logrotor.disk.calls import change
+from logrotor.disk.walk import user_name
 from logrotor.errors import Busy, Refused
 
 _FLOCK = struct.Struct("@hhqqi0q")  # struct flock: type, whence, start, length, pid; a length of 0 is the whole file
 _NO_LOCKS = frozenset({errno.EOPNOTSUPP, errno.ENOSYS, errno.ENOLCK, errno.EINVAL})
+_FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
 _NEW = os.O_CREAT | os.O_EXCL | os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC
 _FOUND = os.O_RDWR | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
-_BYTES = 2**61 - 1  # a prime: names are spread over all of them
+_BYTES = 2**63 - 25  # a prime modulo which no power of 256 is 1: where two characters change places, the byte changes
+_WHOLE = -1  # in place of a byte: the directory itself
 _PATIENCE, _PAUSE = 1.0, 0.001  # seconds, while another run removes the file
-Turn = tuple[threading.Lock, int, int]  # among our own threads, the byte, the open file
+_MOMENT = 0.1  # seconds, for a run on a full disk
+Place = tuple[int, int]  # an open file, a byte of it
+Turn = tuple[str, Place]
 
 
 class Turns:
@@ -36,93 +44,137 @@ class Turns:
 
     def __init__(self, directory: int, path: str) -> None:
         self._directory, self._path = directory, os.path.join(path, LOCK)
-        self._files: list[int] = []  # the last one is in use; those before it were removed by somebody
-        self._opening = threading.Lock()
-        self._own: dict[int, threading.Lock] = {}  # our own threads wait: they share the kernel's lock
+        self._files: list[int] = []  # all that are open
+        self._file: int | None = None  # the one in use; the others were removed by somebody
+        self._changing = threading.Lock()
+        self._held: dict[Place, int] = {}  # by how many names: two may have the same byte
+        self._own: dict[str, threading.Lock] = {}  # our own threads wait: they share the kernel's lock
+        self._threads: dict[str, int] = {}
 
     def begin(self, base: str) -> Turn:
         """Keep other runs away from the log of this name until :meth:`end`. Raises Busy, Refused or OSError."""
-        where = int.from_bytes(os.fsencode(base), "little") % _BYTES
-        own = self._own.get(where) or self._own.setdefault(where, threading.Lock())
+        own = self._own.get(base) or self._own.setdefault(base, threading.Lock())
+        if self._threads.get(base) == threading.get_ident():
+            raise Busy(f"{self._path}: this very thread works on {base}, and would wait for itself")
         own.acquire()
         try:
-            return own, where, self._locked(where)
+            place = self._locked(int.from_bytes(os.fsencode(base), "little") % _BYTES)
         except BaseException:
             own.release()
             raise
+        self._threads[base] = threading.get_ident()
+        return base, place
 
     def end(self, turn: Turn) -> None:
-        own, where, fd = turn
+        base, place = turn
         try:
-            with contextlib.suppress(OSError):  # it knows no locks; else the file is closed soon
-                _set(fd, fcntl.F_UNLCK, where, 1)
+            with self._changing:
+                self._held[place] -= 1
+                if not self._held[place]:
+                    del self._held[place]
+                    _unlock(*place)
         finally:
-            own.release()
+            self._threads.pop(base, None)
+            self._own[base].release()
+
+    def look(self) -> None:
+        """Could there be turns? Raises FileNotFoundError, and Busy or Refused if what is there cannot be used."""
+        os.close(self._found())
 
     def adopt(self) -> None:
         """Have :meth:`close` remove what a killed run left. Raises FileNotFoundError, Busy, Refused or OSError."""
-        if not self._files:
-            self._files.append(self._found())
+        if self._file is None:
+            self._use(self._found())
 
     def close(self) -> None:
         """Remove the file, unless another run uses it. Raises OSError if that fails; all is closed then, too."""
-        with contextlib.ExitStack() as closing:
-            for fd in self._files:
-                closing.callback(os.close, fd)
-            last, self._files = self._files[-1:], []
-            for fd in last:
-                if _is_free(fd):
-                    self._remove(fd)
+        try:
+            if self._file is not None and _is_free(self._file):
+                self._remove(self._file)
+        finally:
+            self.abandon()
 
-    def _locked(self, where: int) -> int:
+    def abandon(self) -> None:
+        """Close what is open, and no more: after a fork, it is the other process that works."""
+        files, self._files, self._file = self._files, [], None
+        for fd in files:
+            os.close(fd)
+
+    def _locked(self, byte: int) -> Place:
         until = time.monotonic() + _PATIENCE
         while True:
-            fd = self._file()
-            try:
-                _set(fd, fcntl.F_WRLCK, where, 1)
-            except (BlockingIOError, PermissionError):
-                if _is_held(fd, where) or time.monotonic() > until:
-                    raise Busy(f"{self._path}: locked; another run works on this log") from None
-                time.sleep(_PAUSE)
-                continue
-            except OSError as error:
-                if error.errno not in _NO_LOCKS:
-                    raise
-            if os.fstat(fd).st_nlink:
-                return fd
-            self._forget(fd)
+            with self._changing:
+                place = self._place(byte)
+                if place is not None:
+                    self._held[place] = self._held.get(place, 0) + 1
+                    return place
+            if time.monotonic() > until:
+                raise self._busy()
+            time.sleep(_PAUSE)
 
-    def _file(self) -> int:
-        with self._opening:
-            if not self._files:
-                self._files.append(self._opened())
-            return self._files[-1]
+    def _place(self, byte: int) -> Place | None:
+        """What is locked now; None: in a moment it may be another one."""
+        if (self._directory, _WHOLE) in self._held:
+            return self._directory, _WHOLE
+        try:
+            fd = self._file if self._file is not None else self._use(self._opened())
+        except FileExistsError:  # another run has just made it
+            return None
+        except OSError as error:
+            if error.errno not in _FULL:  # retention must be able to make room
+                raise
+            return self._whole()
+        if not _is_locked(fd, byte):
+            if _is_held(fd, byte):
+                raise self._busy()
+            return None
+        if not os.fstat(fd).st_nlink:  # another run has removed it in the instant before we locked it
+            self._file = None
+            return None
+        return fd, byte
 
-    def _forget(self, removed: int) -> None:
-        """Another run has ended and removed it in the instant before we locked it."""
-        with self._opening:
-            if self._files[-1] == removed:
-                self._files.append(self._opened())
+    def _whole(self) -> Place | None:
+        """The directory, unless somebody was faster; from here on nobody makes the file."""
+        if not _is_flocked(self._directory, fcntl.LOCK_EX):
+            return None
+        with contextlib.suppress(FileNotFoundError):
+            os.stat(LOCK, dir_fd=self._directory, follow_symlinks=False)
+            _unlock(self._directory, _WHOLE)
+            return None
+        return self._directory, _WHOLE
+
+    def _use(self, fd: int) -> int:
+        self._files.append(fd)
+        self._file = fd
+        return fd
 
     def _opened(self) -> int:
-        while True:
-            with contextlib.suppress(FileExistsError):
-                return change("create", os.open, LOCK, _NEW, 0o600, dir_fd=self._directory)
-            with contextlib.suppress(FileNotFoundError):
-                return self._found()
+        with contextlib.suppress(FileNotFoundError):
+            return self._found()
+        until = time.monotonic() + _MOMENT
+        while not _is_flocked(self._directory, fcntl.LOCK_SH) and time.monotonic() < until:
+            time.sleep(_PAUSE)
+        try:
+            return change("create", os.open, LOCK, _NEW, 0o600, dir_fd=self._directory)
+        finally:
+            _unlock(self._directory, _WHOLE)
 
     def _found(self) -> int:
         try:
             fd = os.open(LOCK, _FOUND, dir_fd=self._directory)
         except PermissionError:
-            raise Busy(f"{self._path}: another user's; if no run of his is at work there, remove it") from None
+            owner = user_name(os.stat(LOCK, dir_fd=self._directory, follow_symlinks=False).st_uid)
+            why = f"{self._path}: belongs to {owner}, whose run may be at work there, so every log there waits"
+            raise Busy(f"{why}; if no run of {owner} is at work, remove it: rm {self._path}") from None
         except FileNotFoundError:
             raise
         except OSError as error:
-            raise Refused(f"{self._path}: cannot be opened: {error.strerror}") from error
+            raise Refused(
+                f"{self._path}: cannot be opened: {error.strerror}; if it is no file of ours, remove it"
+            ) from error
         if not stat.S_ISREG(os.fstat(fd).st_mode):
             os.close(fd)
-            raise Refused(f"{self._path}: not a regular file")
+            raise Refused(f"{self._path}: not a regular file, so it cannot be our lock; remove it")
         return fd
 
     def _remove(self, fd: int) -> None:
@@ -132,17 +184,45 @@ class Turns:
             if (there.st_dev, there.st_ino) == (own.st_dev, own.st_ino):
                 change("unlink", os.unlink, LOCK, dir_fd=self._directory)
 
+    def _busy(self) -> Busy:
+        return Busy(f"{self._path}: locked; another run works on this log")
+
 
 def _is_free(fd: int) -> bool:
     """Does no other run use it? Then it is ours alone from here on."""
+    return _is_locked(fd, 0, 0)
+
+
+def _is_locked(fd: int, start: int, length: int = 1) -> bool:
+    """By us, from here on; also where the file system knows no locks."""
     try:
-        _set(fd, fcntl.F_WRLCK, 0, 0)
+        _set(fd, fcntl.F_WRLCK, start, length)
     except (BlockingIOError, PermissionError):
         return False
     except OSError as error:
         if error.errno not in _NO_LOCKS:
             raise
     return True
+
+
+def _is_flocked(directory: int, kind: int) -> bool:
+    """By us, from here on; also where the file system knows no locks (NFS says EBADF: it would have to be writable)."""
+    try:
+        fcntl.flock(directory, kind | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError as error:
+        if error.errno not in _NO_LOCKS and error.errno != errno.EBADF:
+            raise
+    return True
+
+
+def _unlock(fd: int, where: int) -> None:
+    with contextlib.suppress(OSError):  # it knows no locks; else the file is closed soon
+        if where == _WHOLE:
+            fcntl.flock(fd, fcntl.LOCK_UN)
+        else:
+            _set(fd, fcntl.F_UNLCK, where, 1)
 
 
 def _is_held(fd: int, where: int) -> bool:

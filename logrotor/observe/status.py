@@ -14,10 +14,11 @@ from logrotor.decide.due import last_rotation
 from logrotor.decide.facts import Directory, LogFacts
 from logrotor.decide.slots import newest_first
 from logrotor.model import Archive, Codec, Due, Entry, FileSystem, LogPlan, LogSpec, PastOutcome, Written
-from logrotor.observe import failures, forecast
+from logrotor.observe import failures, forecast, obstacles
 from logrotor.observe.history import Rotation, rotations
 from logrotor.observe.site import Site
 
+_LOCKED = 3600.0  # seconds; hardly a run works so long in one directory
 _USUAL_RATIO = 0.1  # of compressed logs, where the history does not tell
 
 
@@ -93,7 +94,13 @@ def status(site: Site) -> Status:
         logs=tuple(sorted(logs, key=_urgency)),
         file_systems=tuple(_file_systems(site, {log.path: log for log in logs})),
         missing=tuple(site.survey.missing),
-        problems=(*map(str, site.config.problems), *site.survey.problems, *_vanished(site), *site.notes),
+        problems=(
+            *map(str, site.config.problems),
+            *site.survey.problems,
+            *obstacles.old_locks(site, _LOCKED),
+            *_vanished(site),
+            *site.notes,
+        ),
     )
 
 

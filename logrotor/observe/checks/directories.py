@@ -9,6 +9,7 @@ from logrotor.decide.facts import Directory
 from logrotor.disk import discover, snapshot
 from logrotor.disk.walk import user_name
 from logrotor.model import Check, Finding, LogSpec, Method
+from logrotor.observe import obstacles
 from logrotor.observe.site import Site
 from logrotor.survey import mount_points
 
@@ -17,6 +18,7 @@ def checks(site: Site) -> list[Check]:
     return [
         Check(id="directories.logs", title="log directories can be worked in", look=lambda: usable(site)),
         Check(id="directories.archives", title="archive directories can be worked in", look=lambda: archives(site)),
+        Check(id="directories.locks", title="no lock file keeps runs away", look=lambda: locks(site)),
         Check(id="directories.calls", title="file systems have the calls we need", look=lambda: calls(site)),
         Check(id="directories.mounts", title="no log is a mount point", look=lambda: mounts(site)),
     ]
@@ -62,6 +64,17 @@ def _unusable(path: str, spec: LogSpec, found: Directory) -> Iterator[Finding]:
             problem=f"{us} may not create and rename files there",
             why=f"the logs of rule {spec.name} there cannot be rotated, and grow until the disk is full",
             advice=f"give {us} a group that may write there (chmod g+w {path}), or run logrotor as its owner (run_as)",
+        )
+
+
+def locks(site: Site) -> Iterator[Finding]:
+    for path, why in obstacles.locks(site):
+        what, _, advice = why.removeprefix(f"{path}: ").rpartition("; ")
+        yield Finding(
+            subject=path,
+            problem=what or why,
+            why="as long as it is there, no log in that directory is rotated",
+            advice=advice,
         )
 
 
