@@ -15,12 +15,13 @@ forget             | marked | the log's rest                   | forget
 
 from __future__ import annotations
 
+import contextlib
 import os
 
 from msgspec import Struct
 
 from logrotor.act.take import make_way
-from logrotor.decide.naming import temp_name
+from logrotor.decide.naming import SUFFIXES, temp_name
 from logrotor.disk import calls, codecs, files
 from logrotor.disk.directories import Directories
 from logrotor.disk.logdir import LogDir
@@ -48,7 +49,23 @@ def copytruncate(dirs: Directories, step: Copytruncate, memory: Memory) -> Copie
     Raises Stale, Busy, Refused or OSError.
     """
     with dirs.use(step.directory) as logdir:
+        _expect_free_slot(dirs, step)
         return _copied_by(dirs, logdir, step, memory)
+
+
+def _expect_free_slot(dirs: Directories, step: Copytruncate) -> None:
+    """Slot 1 is free in any form, once the moves are made. Raises Stale.
+
+    Else another configuration has rotated the log since the plan was made, which its inode does not tell: two
+    generations in one slot, of the same lines again and again, would be taken for one that is compressed.
+    """
+    away = {(move.directory, move.source) for move in step.moves}
+    for directory in (step.directory, *step.elsewhere):
+        with contextlib.suppress(FileNotFoundError), dirs.use(directory) as there:
+            for suffix in SUFFIXES.values():
+                name = f"{step.base}.1{suffix}"
+                if (directory, name) not in away and there.stat(name) is not None:
+                    raise Stale(f"{os.path.join(directory, name)}: exists by now")
 
 
 def _copied_by(dirs: Directories, logdir: LogDir, step: Copytruncate, memory: Memory) -> Copied | None:
@@ -80,6 +97,8 @@ def _copied(
     if not step.accept_loss:
         _refuse_overwriting(step, live, block)
     length = os.fstat(live).st_size
+    if length < step.size:
+        raise Stale(f"{step.base}: was cut since the plan was made")
     if collapse:
         length = max(length - 1, 0) // block * block  # a collapse up to the end of the file is EINVAL
     if length == 0:

@@ -114,6 +114,7 @@ class Copytruncate(Struct, frozen=True):
     collapse: bool  # expected; probed before anything is cut
     accept_loss: bool
     reason: str
+    elsewhere: tuple[str, ...] = ()  # other directories in which archives of it lie, or may lie by now
 
 
 class Remove(Struct, frozen=True):
