@@ -80,13 +80,22 @@ class CreateLive(Struct, frozen=True):
     like: str | None = None
 
 
+class Copy(Struct, frozen=True):
+    """An archive that may be what an interrupted copytruncate copied; its contents tell."""
+
+    directory: str
+    name: str
+    id: FileId
+    codec: Codec
+
+
 class FinishCopytruncate(Struct, frozen=True):
-    """Finish, or forget, a copytruncate that a crash interrupted. ``archive``: the name of its published copy."""
+    """Finish, or forget, a copytruncate that a crash interrupted."""
 
     directory: str
     base: str
     record: CopyInFlight
-    archive: str | None
+    copies: tuple[Copy, ...]
     reason: str
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -64,6 +64,24 @@ def disk(tmp_path: Path) -> Path:
     return tmp_path
 
 
+@pytest.fixture
+def memory(tmp_path: Path) -> Iterator[Path]:
+    """Where no range can be collapsed."""
+    with interfere.memory_folder(lambda: tmp_path) as folder:
+        need(not mounts.collapses(folder), "a file system that collapses no ranges")
+        yield folder
+
+
+def every_kill(folder: Path, prepare: Callable[[Place], object], **keys: Any) -> Iterator[tuple[int, Place]]:
+    """A place for each changing call of a run, which was killed before that call."""
+    for nth, place in enumerate(places(folder), 1):
+        prepare(place)
+        if not interfere.killed(nth, place.rotator("a", **keys).run):
+            assert nth > 10
+            return
+        yield nth, place
+
+
 # ---------------------------------------------------------------- the plan is out of date
 
 
@@ -111,3 +129,72 @@ def test_what_another_configuration_has_just_left_is_not_rotated(disk: Path) -> 
         if not others:
             break
     assert number > 10
+
+
+# ---------------------------------------------------------------- killed
+
+
+def test_equal_lines_after_a_truncation_stay(memory: Path) -> None:
+    """Killed at any point, then the writer writes the very same lines again: none is lost, none is doubled."""
+    wrong = []
+    for nth, place in every_kill(memory, lambda place: place.beat(1000), accept_loss=True):
+        place.beat(1000)
+        for _ in range(2):
+            assert place.rotator("a", accept_loss=True).run().exit_code == 0
+        if place.beats() != place.written:
+            wrong.append(f"killed before {nth}: {place.beats()} of {place.written}")
+    assert not wrong
+
+
+def test_equal_lines_after_a_collapse_stay(disk: Path) -> None:
+    """The same where the log is cut without loss."""
+    wrong = []
+    for nth, place in every_kill(disk, lambda place: place.beat(1000)):
+        place.beat(1000)
+        for _ in range(2):
+            assert place.rotator("a").run().exit_code == 0
+        if place.beats() != place.written:
+            wrong.append(f"killed before {nth}: {place.beats()} of {place.written}")
+    assert not wrong
+
+
+@pytest.mark.parametrize(
+    "keys",
+    [{}, {"compress": "gzip"}, {"archive_dir": "old"}, {"naming": "dated"}, {"archive_dir": "old", "compress": "none"}],
+    ids=str,
+)
+def test_a_copy_that_another_configuration_has_moved_is_cut_off(disk: Path, keys: dict[str, Any]) -> None:
+    """Killed at any point; another configuration compresses or moves the copy; the next run still knows it."""
+    for nth, place in every_kill(disk, lambda place: place.write(200), **keys):
+        assert place.rotator("b", **{**keys, "max_size": "100MB"}).run().exit_code == 0
+        place.write(3)
+        for _ in range(2):
+            assert place.rotator("a", **keys).run().exit_code == 0
+        tally = oracle.count_joined([place.logs, place.logs / "old"], "app.log", {"w1": place.written})
+        assert tally.clean, f"killed before {nth}: {os.listdir(place.logs)} {tally}"
+
+
+def test_a_truncated_logs_copy_that_was_moved_costs_no_line(memory: Path) -> None:
+    """Only a plain copy takes the rest of the log: after any kill, what was compressed leaves the log as it is."""
+    keys = {"accept_loss": True}
+    for nth, place in every_kill(memory, lambda place: place.write(200), **keys):
+        assert place.rotator("b", **keys, max_size="100MB").run().exit_code == 0
+        place.write(3)
+        for _ in range(2):
+            assert place.rotator("a", **keys).run().exit_code == 0
+        tally = oracle.count_joined(place.logs, "app.log", {"w1": place.written})
+        assert not tally.lost, f"killed before {nth}: {os.listdir(place.logs)} {tally}"
+
+
+def test_a_copy_that_retention_has_taken_is_not_mistaken(disk: Path) -> None:
+    """An older archive of the same bytes is not the copy: the log stays as it is, and nothing is lost."""
+    rehearsed, place = Place(disk / "rehearsed"), Place(disk / "played")
+    for each in (rehearsed, place):
+        each.beat(1024)
+        assert each.rotator("a").run().rotated == 1
+        each.beat(768)
+    marked = interfere.operations(rehearsed.rotator("a").run).index("punch") + 1
+    assert interfere.killed(marked, place.rotator("a").run)
+    (place.logs / "app.log.1").unlink()  # as another configuration's retention would
+    assert place.rotator("a").run().exit_code == 0
+    assert place.beats() == place.written
