@@ -23,8 +23,8 @@ truncate           | marked | the log with the mark            | truncate
 forget             | marked | no mark: what was written since  | forget
 
 Another configuration may compress or move the copy meanwhile. A collapse knows it again by its time and its bytes.
-What is truncated has to be in the copy whole, so a copy that is no plain file any more leaves the log as it is: its
-lines stand in both, and the mark in the first of them.
+What is truncated has to be in the copy whole, so a copy that is no plain file any more leaves the log as it was: its
+lines stand in both.
 """
 
 from __future__ import annotations
@@ -186,24 +186,30 @@ def _is_head(dirs: Directories, copy: Copy, live: int, length: int, block: int) 
 
 
 def _finish_truncation(dirs: Directories, logdir: LogDir, step: FinishCopytruncate, memory: Memory, live: int) -> bool:
-    record = step.record
-    copy = next((c for c in step.copies if c.id.inode == record.archive_inode and c.codec is Codec.NONE), None)
-    if copy is None:
-        memory.end_copy(record.path)
-        return record.stage == "marked"
-    with dirs.use(copy.directory) as there:
-        out = there.open_file(copy.name, copy.id, os.O_RDWR)
+    record, out = step.record, _plain_copy(dirs, step)
+    marked = os.pread(live, 1, 0) == _mark(record)
     try:
-        marked = os.pread(live, 1, 0) == _mark(out)
         cut = record.stage == "marked" and not marked
-        if not cut and _agreeing(live, out, Codec.NONE, 1 if marked else 0) is not None:
+        if not cut and out is not None and _agreeing(live, out, Codec.NONE, 1 if marked else 0) is not None:
             _truncate(logdir, record, memory, (live, out))
             return True
-        files.sync_and_close_check(out)
+        if marked:
+            _overwrite_head(logdir, record, live, bytes([record.head]))
+        if out is not None:
+            files.sync_and_close_check(out)
         memory.end_copy(record.path)
         return cut
     finally:
-        os.close(out)
+        if out is not None:
+            os.close(out)
+
+
+def _plain_copy(dirs: Directories, step: FinishCopytruncate) -> int | None:
+    for copy in step.copies:
+        if copy.id.inode == step.record.archive_inode and copy.codec is Codec.NONE:
+            with dirs.use(copy.directory) as logdir:
+                return logdir.open_file(copy.name, copy.id, os.O_RDWR)
+    return None
 
 
 def _refuse_overwriting(step: Copytruncate, live: int, block: int) -> None:
@@ -239,8 +245,8 @@ def _publish_copy(
     files.sync_and_close_check(out)
     path = os.path.join(logdir.path, step.base)
     birth = calls.birth_time(live) or 0.0
-    made = os.fstat(out)
-    record = CopyInFlight(path, step.id.inode, birth, made.st_ino, length, "copied", protocol, made.st_mtime_ns)
+    made, head = os.fstat(out), os.pread(out, 1, 0)[0]
+    record = CopyInFlight(path, step.id.inode, birth, made.st_ino, length, "copied", protocol, made.st_mtime_ns, head)
     memory.begin_copy(record)
     make_way(dirs, step.moves)
     _publish(logdir, temp_name(f"{step.base}.1"), step.base)
@@ -277,7 +283,7 @@ def _truncate(logdir: LogDir, record: CopyInFlight, memory: Memory, fds: tuple[i
     _catch_up(live, out)
     files.sync_and_close_check(out)
     if record.stage == "copied":
-        _mark_head(logdir, record, live, out)
+        _overwrite_head(logdir, record, live, _mark(record))
         memory.mark_copy(record.path)
     size = _catch_up(live, out)
     files.truncate(live)
@@ -287,20 +293,20 @@ def _truncate(logdir: LogDir, record: CopyInFlight, memory: Memory, fds: tuple[i
     return size
 
 
-def _mark_head(logdir: LogDir, record: CopyInFlight, live: int, out: int) -> None:
+def _overwrite_head(logdir: LogDir, record: CopyInFlight, live: int, data: bytes) -> None:
     status = os.fstat(live)
     name, file = os.path.basename(record.path), FileId(status.st_dev, status.st_ino)
     fd = logdir.open_file(name, file, os.O_RDWR)  # one that does not append
     try:
-        files.overwrite(fd, _mark(out))
+        files.overwrite(fd, data)
         files.sync(fd)
     finally:
         os.close(fd)
 
 
-def _mark(archive: int) -> bytes:
-    """The first byte of a log that is about to be truncated: not the one that its copy has."""
-    return bytes(byte ^ 0xFF for byte in os.pread(archive, 1, 0))
+def _mark(record: CopyInFlight) -> bytes:
+    """The first byte of a log that is about to be truncated."""
+    return bytes([record.head ^ 0xFF])
 
 
 def _catch_up(live: int, out: int) -> int:

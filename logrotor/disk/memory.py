@@ -33,9 +33,12 @@ CREATE TABLE logs (path BLOB PRIMARY KEY, last_rotation REAL, request_delivered 
 CREATE TABLE archive_dirs (path BLOB, directory BLOB, PRIMARY KEY (path, directory));
 CREATE TABLE hooked (path BLOB, inode INTEGER, mtime_ns INTEGER, PRIMARY KEY (path, inode, mtime_ns));
 CREATE TABLE in_flight (path BLOB PRIMARY KEY, inode INTEGER, birth REAL, archive_inode INTEGER,
-                        length INTEGER, stage TEXT, protocol TEXT, archive_mtime_ns INTEGER);
+                        length INTEGER, stage TEXT, protocol TEXT, archive_mtime_ns INTEGER, head INTEGER);
 """
-_UPGRADE = "ALTER TABLE in_flight ADD COLUMN archive_mtime_ns INTEGER NOT NULL DEFAULT 0;"  # from version 1
+_UPGRADE = """
+ALTER TABLE in_flight ADD COLUMN archive_mtime_ns INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE in_flight ADD COLUMN head INTEGER NOT NULL DEFAULT 0;
+"""  # from version 1
 _NOTHING = LogMemory()
 
 
@@ -97,9 +100,9 @@ class Memory:
         """Remember a copytruncate before its archive is published. Raises OSError."""
         row = (
             os.fsencode(record.path), record.inode, record.birth, record.archive_inode,
-            record.length, record.stage, record.protocol, record.archive_mtime_ns,
+            record.length, record.stage, record.protocol, record.archive_mtime_ns, record.head,
         )  # fmt: skip
-        self._must("INSERT OR REPLACE INTO in_flight VALUES (?,?,?,?,?,?,?,?)", row)
+        self._must("INSERT OR REPLACE INTO in_flight VALUES (?,?,?,?,?,?,?,?,?)", row)
 
     def mark_copy(self, path: str) -> None:
         """The head of the log bears the mark by now. Raises OSError."""

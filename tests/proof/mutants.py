@@ -200,7 +200,7 @@ MUTANTS = (
     Mutant(
         "a truncation leaves no mark",
         "logrotor/act/copytruncate.py",
-        (("        _mark_head(logdir, record, live, out)\n        memory.mark_copy(record.path)\n", "        pass\n"),),
+        (('if record.stage == "copied":\n        _overwrite_head(', "if False:\n        _overwrite_head("),),
         "tests/proof/test_copies.py::test_equal_lines_after_a_truncation_stay",
     ),
     Mutant(

@@ -46,7 +46,7 @@ def test_any_path_stands_in_a_uri(path: bytes) -> None:
 @pytest.mark.parametrize("path", ODD)
 def test_everything_is_remembered(memory: Memory, tmp_path: Path, path: str) -> None:
     """Rotations, requests, archive directories, hooks and copies in flight come back, under any file name."""
-    record = CopyInFlight(path, 12, 3.5, 13, 4096, "copied", "collapse", 14)
+    record = CopyInFlight(path, 12, 3.5, 13, 4096, "copied", "collapse", 14, 15)
     memory.rotated([path], 100.5)
     memory.requested([path], 101.0, delivered=True)
     memory.archives_in([(path, "/b"), (path, "/a"), (path, "/b")])
@@ -229,12 +229,12 @@ def test_an_older_history_is_read_and_upgraded(tmp_path: Path) -> None:
     Memory(str(tmp_path)).close()
     with sqlite3.connect(tmp_path / "history.sqlite") as history:
         history.executescript(
-            "ALTER TABLE in_flight DROP COLUMN archive_mtime_ns;"
+            "ALTER TABLE in_flight DROP COLUMN archive_mtime_ns; ALTER TABLE in_flight DROP COLUMN head;"
             "INSERT INTO in_flight VALUES (CAST('/a.log' AS BLOB), 1, 2.0, 3, 4096, 'marked', 'collapse');"
             "PRAGMA user_version = 1;"
         )
     history.close()
-    record = CopyInFlight("/a.log", 1, 2.0, 3, 4096, "marked", "collapse", 0)
+    record = CopyInFlight("/a.log", 1, 2.0, 3, 4096, "marked", "collapse", 0, 0)
     assert recall(str(tmp_path)).of("/a.log").in_flight == record
     for _ in range(2):
         memory = Memory(str(tmp_path))
