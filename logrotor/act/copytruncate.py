@@ -11,23 +11,38 @@ mark               | copied | the log whole, and its copy      | mark and collap
 record the mark    | copied | a hole for the first block       | mark again, collapse
 collapse           | marked | a hole for the first block       | collapse
 forget             | marked | the log's rest                   | forget
+
+Of the truncation; the mark is the log's first byte, inverted. Without it, a log that was cut, and has got the very
+lines again that it had (a heartbeat), could not be told from one that was not:
+
+killed before ...  | record | directory shows                  | next run
+publish            | copied | the log whole, a temp            | forget the record, drop the temp
+mark               | copied | the log whole, and its copy      | mark and truncate, if the bytes still agree
+record the mark    | copied | the log with the mark            | truncate
+truncate           | marked | the log with the mark            | truncate
+forget             | marked | no mark: what was written since  | forget
+
+Another configuration may compress or move the copy meanwhile. A collapse knows it again by its time and its bytes.
+What is truncated has to be in the copy whole, so a copy that is no plain file any more leaves the log as it was: its
+lines stand in both.
 """
 
 from __future__ import annotations
 
+import contextlib
 import os
 
 from msgspec import Struct
 
 from logrotor.act.take import make_way
-from logrotor.decide.naming import temp_name
+from logrotor.decide.naming import SUFFIXES, temp_name
 from logrotor.disk import calls, codecs, files
 from logrotor.disk.directories import Directories
 from logrotor.disk.logdir import LogDir
 from logrotor.disk.memory import Memory
 from logrotor.disk.writers import Processes
-from logrotor.errors import Refused, Stale
-from logrotor.model import CopyInFlight, Copytruncate, FileId, FinishCopytruncate
+from logrotor.errors import LogrotorError, Refused, Stale
+from logrotor.model import Codec, Copy, CopyInFlight, Copytruncate, FileId, FinishCopytruncate
 
 _APPENDING = os.O_RDWR | os.O_APPEND  # so that our own descriptor is not taken for a writer that overwrites
 
@@ -48,7 +63,23 @@ def copytruncate(dirs: Directories, step: Copytruncate, memory: Memory) -> Copie
     Raises Stale, Busy, Refused or OSError.
     """
     with dirs.use(step.directory) as logdir:
+        _expect_free_slot(dirs, step)
         return _copied_by(dirs, logdir, step, memory)
+
+
+def _expect_free_slot(dirs: Directories, step: Copytruncate) -> None:
+    """Slot 1 is free in any form, once the moves are made. Raises Stale.
+
+    Else another configuration has rotated the log since the plan was made, which its inode does not tell: two
+    generations in one slot, of the same lines again and again, would be taken for one that is compressed.
+    """
+    away = {(move.directory, move.source) for move in step.moves}
+    for directory in (step.directory, *step.elsewhere):
+        with contextlib.suppress(FileNotFoundError), dirs.use(directory) as there:
+            for suffix in SUFFIXES.values():
+                name = f"{step.base}.1{suffix}"
+                if (directory, name) not in away and there.stat(name) is not None:
+                    raise Stale(f"{os.path.join(directory, name)}: exists by now")
 
 
 def _copied_by(dirs: Directories, logdir: LogDir, step: Copytruncate, memory: Memory) -> Copied | None:
@@ -80,13 +111,17 @@ def _copied(
     if not step.accept_loss:
         _refuse_overwriting(step, live, block)
     length = os.fstat(live).st_size
+    if length < step.size:
+        raise Stale(f"{step.base}: was cut since the plan was made")
     if collapse:
         length = max(length - 1, 0) // block * block  # a collapse up to the end of the file is EINVAL
     if length == 0:
         return None
     record = _publish_copy(dirs, logdir, step, memory, (live, out), length, "collapse" if collapse else "truncate")
     archive = FileId(logdir.id.device, record.archive_inode)
-    return Copied(record.protocol, _cut(logdir, record, memory, live, block), archive)
+    if collapse:
+        return Copied(record.protocol, _collapse(record, memory, live, block), archive)
+    return Copied(record.protocol, _truncate(logdir, record, memory, (live, out)), archive)
 
 
 def can_collapse(fd: int, block: int) -> bool:
@@ -115,15 +150,66 @@ def finish(dirs: Directories, step: FinishCopytruncate, memory: Memory) -> bool:
         try:
             if os.fstat(live).st_size < record.length:  # cut by now, if the archive was there to cut it for
                 memory.end_copy(record.path)
-                return step.archive is not None or record.stage == "marked"
-            if not _belongs(logdir, step, live):
-                memory.end_copy(record.path)
-                return False
+                return bool(step.copies) or record.stage == "marked"
             logdir.sync()  # the crash may have come before the archive's name was durable
-            _cut(logdir, record, memory, live, os.fstatvfs(logdir.fd).f_bsize)
-            return True
+            if record.protocol == "truncate":
+                return _finish_truncation(dirs, logdir, step, memory, live)
+            return _finish_collapse(dirs, step, memory, live, os.fstatvfs(logdir.fd).f_bsize)
         finally:
             os.close(live)
+
+
+def _finish_collapse(dirs: Directories, step: FinishCopytruncate, memory: Memory, live: int, block: int) -> bool:
+    record = step.record
+    # Marked: only we make holes, so the copy was there, even if it is gone by now.
+    if record.stage == "marked" or any(_is_head(dirs, copy, live, record.length, block) for copy in step.copies):
+        _collapse(record, memory, live, block)
+        return True
+    memory.end_copy(record.path)
+    return False
+
+
+def _is_head(dirs: Directories, copy: Copy, live: int, length: int, block: int) -> bool:
+    """Does this archive hold the first ``length`` bytes of the log? The mark of an interrupted run hides a block."""
+    try:
+        with dirs.use(copy.directory) as logdir:
+            fd = logdir.open_file(copy.name, copy.id)
+    except (LogrotorError, OSError):
+        return False
+    try:
+        hidden = block if files.starts_with_hole(live, block) else 0
+        return _agreeing(live, fd, copy.codec, hidden) == length
+    except ValueError:  # damaged
+        return False
+    finally:
+        os.close(fd)
+
+
+def _finish_truncation(dirs: Directories, logdir: LogDir, step: FinishCopytruncate, memory: Memory, live: int) -> bool:
+    record, out = step.record, _plain_copy(dirs, step)
+    marked = os.pread(live, 1, 0) == _mark(record)
+    try:
+        cut = record.stage == "marked" and not marked
+        if not cut and out is not None and _agreeing(live, out, Codec.NONE, 1 if marked else 0) is not None:
+            _truncate(logdir, record, memory, (live, out))
+            return True
+        if marked:
+            _overwrite_head(logdir, record, live, bytes([record.head]))
+        if out is not None:
+            files.sync_and_close_check(out)
+        memory.end_copy(record.path)
+        return cut
+    finally:
+        if out is not None:
+            os.close(out)
+
+
+def _plain_copy(dirs: Directories, step: FinishCopytruncate) -> int | None:
+    for copy in step.copies:
+        if copy.id.inode == step.record.archive_inode and copy.codec is Codec.NONE:
+            with dirs.use(copy.directory) as logdir:
+                return logdir.open_file(copy.name, copy.id, os.O_RDWR)
+    return None
 
 
 def _refuse_overwriting(step: Copytruncate, live: int, block: int) -> None:
@@ -159,7 +245,8 @@ def _publish_copy(
     files.sync_and_close_check(out)
     path = os.path.join(logdir.path, step.base)
     birth = calls.birth_time(live) or 0.0
-    record = CopyInFlight(path, step.id.inode, birth, os.fstat(out).st_ino, length, "copied", protocol)
+    made, head = os.fstat(out), os.pread(out, 1, 0)[0]
+    record = CopyInFlight(path, step.id.inode, birth, made.st_ino, length, "copied", protocol, made.st_mtime_ns, head)
     memory.begin_copy(record)
     make_way(dirs, step.moves)
     _publish(logdir, temp_name(f"{step.base}.1"), step.base)
@@ -174,10 +261,8 @@ def _publish(logdir: LogDir, temp: str, base: str) -> None:
         raise Stale(f"{base}.1: exists by now") from None
 
 
-def _cut(logdir: LogDir, record: CopyInFlight, memory: Memory, live: int, block: int) -> int:
+def _collapse(record: CopyInFlight, memory: Memory, live: int, block: int) -> int:
     """Cut what the archive holds off the log; returns its bytes."""
-    if record.protocol == "truncate":
-        return _truncate(logdir, record, memory, live)
     if record.stage == "copied":
         files.punch(live, block)
         files.sync(live)
@@ -189,26 +274,39 @@ def _cut(logdir: LogDir, record: CopyInFlight, memory: Memory, live: int, block:
     return record.length
 
 
-def _truncate(logdir: LogDir, record: CopyInFlight, memory: Memory, live: int) -> int:
+def _truncate(logdir: LogDir, record: CopyInFlight, memory: Memory, fds: tuple[int, int]) -> int:
     """Copy what came meanwhile until nothing more comes, then truncate at once: what falls in between is lost.
 
     The last of it is short, and synced only after the cut: a line may come with every millisecond before it.
     """
-    slot = os.path.basename(record.path) + ".1"
-    entry = logdir.stat(slot)
-    if entry is None or entry.id.inode != record.archive_inode:
-        raise Stale(f"{slot}: moved by another run")
-    out = logdir.open_file(slot, entry.id, os.O_RDWR)
+    live, out = fds
+    _catch_up(live, out)
+    files.sync_and_close_check(out)
+    if record.stage == "copied":
+        _overwrite_head(logdir, record, live, _mark(record))
+        memory.mark_copy(record.path)
+    size = _catch_up(live, out)
+    files.truncate(live)
+    files.sync_and_close_check(out)
+    files.sync(live)
+    memory.end_copy(record.path)
+    return size
+
+
+def _overwrite_head(logdir: LogDir, record: CopyInFlight, live: int, data: bytes) -> None:
+    status = os.fstat(live)
+    name, file = os.path.basename(record.path), FileId(status.st_dev, status.st_ino)
+    fd = logdir.open_file(name, file, os.O_RDWR)  # one that does not append
     try:
-        _catch_up(live, out)
-        files.sync_and_close_check(out)
-        size = _catch_up(live, out)
-        files.truncate(live)
-        files.sync_and_close_check(out)
-        memory.end_copy(record.path)
-        return size
+        files.overwrite(fd, data)
+        files.sync(fd)
     finally:
-        os.close(out)
+        os.close(fd)
+
+
+def _mark(record: CopyInFlight) -> bytes:
+    """The first byte of a log that is about to be truncated."""
+    return bytes([record.head ^ 0xFF])
 
 
 def _catch_up(live: int, out: int) -> int:
@@ -223,30 +321,15 @@ def _catch_up(live: int, out: int) -> int:
     return size
 
 
-def _belongs(logdir: LogDir, step: FinishCopytruncate, live: int) -> bool:
-    """Is the head of the log still what the archive holds? Marked: only we make holes, so it is."""
-    if step.record.stage == "marked":
-        return True
-    if step.archive is None:
-        return False
-    archive = logdir.stat(step.archive)
-    if archive is None or archive.id.inode != step.record.archive_inode:
-        return False
-    fd = logdir.open_file(step.archive, FileId(*archive.id))
-    try:
-        return _head_agrees(live, fd, os.fstatvfs(logdir.fd).f_bsize)
-    finally:
-        os.close(fd)
-
-
-def _head_agrees(live: int, archive: int, block: int) -> bool:
-    """All of the archive, byte for byte; a first block that is a hole is the mark of an interrupted run."""
-    offset = block if files.starts_with_hole(live, block) else 0
-    while expected := os.pread(archive, codecs.CHUNK, offset):
-        if os.pread(live, len(expected), offset) != expected:
-            return False
-        offset += len(expected)
-    return True
+def _agreeing(live: int, archive: int, codec: Codec, hidden: int) -> int | None:
+    """How many bytes the archive holds, if they are the head of the log; the first ``hidden`` are not compared."""
+    size = 0
+    for data in codecs.decompressed(archive, codec):
+        skipped = min(max(hidden - size, 0), len(data))
+        if os.pread(live, len(data) - skipped, size + skipped) != data[skipped:]:
+            return None
+        size += len(data)
+    return size
 
 
 def _transfer(source: int, target: int, start: int, end: int) -> None:

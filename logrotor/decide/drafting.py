@@ -83,12 +83,21 @@ def _take(draft: Draft) -> None:
     if spec.method is Method.COPYTRUNCATE:
         system = facts.directory.file_system
         collapse = system is not None and system.collapse
-        loss = spec.accept_loss
-        draft.take.append(Copytruncate(where, facts.base, live.id, live.size, steps, collapse, loss, reason))
+        draft.take.append(
+            Copytruncate(
+                where, facts.base, live.id, live.size, steps,
+                collapse, spec.accept_loss, reason, _elsewhere(facts),
+            )
+        )  # fmt: skip
     else:
         draft.take.append(Take(where, facts.base, live.id, live.size, steps, spec.create, spec.create_mode, reason))
     draft.taken = Archive(ArchiveName(facts.base, slot=1), Entry(f"{facts.base}.1", live.stat), where)
     draft.archives = newest_first([*moved(draft.archives, moves), draft.taken])
+
+
+def _elsewhere(facts: LogFacts) -> tuple[str, ...]:
+    found = [directory.resolved for directory in facts.elsewhere if directory.problem is None]
+    return tuple(dict.fromkeys(found if facts.archive_dir is None else [facts.archive_dir, *found]))
 
 
 def _create_missing(draft: Draft) -> None:

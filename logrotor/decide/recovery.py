@@ -9,6 +9,8 @@ from logrotor.decide.naming import is_unfinished, parse_archive, replacement_nam
 from logrotor.decide.slots import make_way, moved
 from logrotor.model import (
     Archive,
+    Copy,
+    CopyInFlight,
     CreateLive,
     DropAlias,
     DropDuplicate,
@@ -52,19 +54,21 @@ def recover(facts: LogFacts) -> Recovery:
 
 
 def _finish_copytruncate(facts: LogFacts, found: Recovery) -> None:
-    record, live = facts.memory.in_flight, facts.family.live
+    record = facts.memory.in_flight
     if record is None:
         return
-    published = next((a for a in found.archives if a.entry.id.inode == record.archive_inode), None)
-    found.took = published is not None or record.stage == "marked"
-    found.steps.append(
-        FinishCopytruncate(
-            facts.directory.resolved,
-            facts.base,
-            record,
-            published.entry.name if published is not None and live is not None else None,
-            "a copytruncate was interrupted",
-        )
+    copies = _copies(found.archives, record)
+    found.took = bool(copies) or record.stage == "marked"
+    reason = "a copytruncate was interrupted"
+    found.steps.append(FinishCopytruncate(facts.directory.resolved, facts.base, record, copies, reason))
+
+
+def _copies(archives: list[Archive], record: CopyInFlight) -> tuple[Copy, ...]:
+    """The file that was published, and each that another configuration may have made of it: it keeps the time."""
+    return tuple(
+        Copy(archive.directory, archive.entry.name, archive.entry.id, archive.name.codec)
+        for archive in archives
+        if record.archive_inode == archive.entry.id.inode or record.archive_mtime_ns == archive.entry.stat.st_mtime_ns
     )
 
 

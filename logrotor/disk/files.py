@@ -46,6 +46,11 @@ def punch(fd: int, length: int) -> None:
     change("punch", calls.fallocate, fd, calls.FALLOC_FL_PUNCH_HOLE | calls.FALLOC_FL_KEEP_SIZE, 0, length)
 
 
+def overwrite(fd: int, data: bytes) -> None:
+    """Write over the first bytes of the file. ``fd`` must not append: pwrite(2) would append, too (BUGS)."""
+    change("overwrite", os.pwrite, fd, data, 0)
+
+
 def collapse(fd: int, length: int) -> None:
     """Cut the first ``length`` bytes off (a multiple of the block size); what follows moves to the front."""
     change("collapse", calls.fallocate, fd, calls.FALLOC_FL_COLLAPSE_RANGE, 0, length)

@@ -23,7 +23,7 @@ from logrotor.disk.history import quoted, text
 from logrotor.errors import StateError
 from logrotor.model import CopyInFlight, LogMemory, Outcome
 
-VERSION = 1
+VERSION = 2
 _SCHEMA = """
 CREATE TABLE runs (id INTEGER PRIMARY KEY, started REAL, ended REAL, pid INTEGER, forced INTEGER, exit INTEGER,
                    rotated INTEGER, failed INTEGER, deferred INTEGER, removed INTEGER);
@@ -34,8 +34,12 @@ CREATE TABLE logs (path BLOB PRIMARY KEY, last_rotation REAL, request_delivered 
 CREATE TABLE archive_dirs (path BLOB, directory BLOB, PRIMARY KEY (path, directory));
 CREATE TABLE hooked (path BLOB, inode INTEGER, mtime_ns INTEGER, PRIMARY KEY (path, inode, mtime_ns));
 CREATE TABLE in_flight (path BLOB PRIMARY KEY, inode INTEGER, birth REAL, archive_inode INTEGER,
-                        length INTEGER, stage TEXT, protocol TEXT);
+                        length INTEGER, stage TEXT, protocol TEXT, archive_mtime_ns INTEGER, head INTEGER);
 """
+_UPGRADE = """
+ALTER TABLE in_flight ADD COLUMN archive_mtime_ns INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE in_flight ADD COLUMN head INTEGER NOT NULL DEFAULT 0;
+"""  # from version 1
 _NOTHING = LogMemory()
 
 
@@ -102,12 +106,12 @@ class Memory:
         """Remember a copytruncate before its archive is published. Raises OSError."""
         row = (
             os.fsencode(record.path), record.inode, record.birth, record.archive_inode,
-            record.length, record.stage, record.protocol,
+            record.length, record.stage, record.protocol, record.archive_mtime_ns, record.head,
         )  # fmt: skip
-        self._must("INSERT OR REPLACE INTO in_flight VALUES (?,?,?,?,?,?,?)", row)
+        self._must("INSERT OR REPLACE INTO in_flight VALUES (?,?,?,?,?,?,?,?,?)", row)
 
     def mark_copy(self, path: str) -> None:
-        """The first block is a hole by now. Raises OSError."""
+        """The head of the log bears the mark by now. Raises OSError."""
         self._must("UPDATE in_flight SET stage = 'marked' WHERE path = ?", (os.fsencode(path),))
 
     def end_copy(self, path: str) -> None:
@@ -234,8 +238,8 @@ class Memory:
 
     def _upgrade(self, connection: sqlite3.Connection) -> None:
         found = connection.execute("PRAGMA user_version").fetchone()[0]
-        if found == 0:
-            script = f"BEGIN; {_SCHEMA} PRAGMA user_version = {VERSION}; COMMIT;"
+        if found < VERSION:
+            script = f"BEGIN; {_UPGRADE if found else _SCHEMA} PRAGMA user_version = {VERSION}; COMMIT;"
             change("commit", connection.executescript, script)
 
     def _set_aside(self, error: sqlite3.Error | OSError) -> None:

@@ -50,6 +50,7 @@ if TYPE_CHECKING:
     from logrotor.model.settings import Problem as Problem
     from logrotor.model.settings import ReopenTarget as ReopenTarget
     from logrotor.model.steps import Compress as Compress
+    from logrotor.model.steps import Copy as Copy
     from logrotor.model.steps import Copytruncate as Copytruncate
     from logrotor.model.steps import CreateLive as CreateLive
     from logrotor.model.steps import DropAlias as DropAlias
@@ -73,7 +74,7 @@ _NAMES = {
     "plan": "Due LogPlan NotDue Outcome Plan Report Status Waiting",
     "queue": "Attempt Ending JobSettings QueueSettings",
     "settings": "Codec Config FreeSpace LogSpec Manager Method Missing Naming Problem ReopenTarget",
-    "steps": "Compress Copytruncate CreateLive DropAlias DropDuplicate DropTemp FinishCopytruncate FinishTake "
+    "steps": "Compress Copy Copytruncate CreateLive DropAlias DropDuplicate DropTemp FinishCopytruncate FinishTake "
     "Move Remove RunHook Shift Step Take action_of",
 }  # fmt: skip
 _MODULES = {name: module for module, names in _NAMES.items() for name in names.split()}

@@ -18,6 +18,8 @@ class CopyInFlight(Struct, frozen=True):
     length: int  # bytes at the head of the log that the archive holds
     stage: str  # "copied": the head may still be there whole; "marked": its first block is a hole until cut
     protocol: str  # "collapse" or "truncate"
+    archive_mtime_ns: int = 0  # by which the archive is known again once another configuration has compressed it
+    head: int = 0  # the first byte of the log, which is inverted while it is truncated
 
 
 class LogMemory(Struct, frozen=True):

@@ -81,13 +81,22 @@ class CreateLive(Struct, frozen=True):
     like: str | None = None
 
 
+class Copy(Struct, frozen=True):
+    """An archive that may be what an interrupted copytruncate copied; its contents tell."""
+
+    directory: str
+    name: str
+    id: FileId
+    codec: Codec
+
+
 class FinishCopytruncate(Struct, frozen=True):
-    """Finish, or forget, a copytruncate that a crash interrupted. ``archive``: the name of its published copy."""
+    """Finish, or forget, a copytruncate that a crash interrupted."""
 
     directory: str
     base: str
     record: CopyInFlight
-    archive: str | None
+    copies: tuple[Copy, ...]
     reason: str
 
 
@@ -115,6 +124,7 @@ class Copytruncate(Struct, frozen=True):
     collapse: bool  # expected; probed before anything is cut
     accept_loss: bool
     reason: str
+    elsewhere: tuple[str, ...] = ()  # other directories in which archives of it lie, or may lie by now
 
 
 class Remove(Struct, frozen=True):

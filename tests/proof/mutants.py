@@ -195,6 +195,24 @@ MUTANTS = (
         ORDER + "test_a_copytruncate_that_died_before_the_cut_is_not_done_twice",
     ),
     Mutant(
+        "a copy is published beside another one's",
+        "logrotor/act/copytruncate.py",
+        (("        _expect_free_slot(dirs, step)\n", ""),),
+        "tests/proof/test_copies.py::test_two_generations_of_equal_bytes_are_both_kept[{}]",
+    ),
+    Mutant(
+        "a truncation leaves no mark",
+        "logrotor/act/copytruncate.py",
+        (('if record.stage == "copied":\n        _overwrite_head(', "if False:\n        _overwrite_head("),),
+        "tests/proof/test_copies.py::test_equal_lines_after_a_truncation_stay",
+    ),
+    Mutant(
+        "any archive of the same bytes is taken for the copy",
+        "logrotor/decide/recovery.py",
+        (("record.archive_mtime_ns == archive.entry.stat.st_mtime_ns\n", "True\n"),),
+        "tests/proof/test_copies.py::test_a_copy_that_retention_has_taken_is_not_mistaken",
+    ),
+    Mutant(
         "the mark of a collapse is recorded before it is durable",
         "logrotor/act/copytruncate.py",
         (("files.punch(live, block)\n        files.sync(live)\n", "files.punch(live, block)\n"),),

