@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 
-from logrotor.act import copytruncate, retire, take
+from logrotor.act import finishing, retire, take
 from logrotor.disk.directories import Directories
 from logrotor.disk.memory import Memory
 from logrotor.model import (
@@ -33,7 +33,7 @@ def carry_out(dirs: Directories, step: Step, memory: Memory) -> bool:
         case FinishTake():
             take.finish_take(dirs, step)
         case FinishCopytruncate():
-            return copytruncate.finish(dirs, step, memory)
+            return finishing.finish(dirs, step, memory)
         case CreateLive():
             return _create(dirs, step)
         case _:

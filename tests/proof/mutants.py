@@ -202,8 +202,8 @@ MUTANTS = (
     ),
     Mutant(
         "a truncation leaves no mark",
-        "logrotor/act/copytruncate.py",
-        (('if record.stage == "copied":\n        _overwrite_head(', "if False:\n        _overwrite_head("),),
+        "logrotor/act/cutting.py",
+        (('if record.stage == "copied":\n        overwrite_head(', "if False:\n        overwrite_head("),),
         "tests/proof/test_copies.py::test_equal_lines_after_a_truncation_stay",
     ),
     Mutant(
@@ -214,7 +214,7 @@ MUTANTS = (
     ),
     Mutant(
         "the mark of a collapse is recorded before it is durable",
-        "logrotor/act/copytruncate.py",
+        "logrotor/act/cutting.py",
         (("files.punch(live, block)\n        files.sync(live)\n", "files.punch(live, block)\n"),),
         ORDER + "test_a_collapse_is_recorded_marked_and_durable_at_each_step",
     ),

@@ -252,9 +252,10 @@ def test_only_disk_names_a_changing_call() -> None:
     found = used_outside(
         lambda name: name in CHANGES or name.startswith(("tempfile.", "shutil.")),
         rooms_but("disk"),
-        # Flags only: the door opens the log for it.
-        "logrotor.act.copytruncate: os.O_RDWR",
-        "logrotor.act.copytruncate: os.O_APPEND",
+        # Flags only: the door opens the log for them.
+        "logrotor.act.cutting: os.O_RDWR",
+        "logrotor.act.cutting: os.O_APPEND",
+        "logrotor.act.finishing: os.O_RDWR",
         # The width of the terminal.
         "logrotor.cli.plan_table: shutil.get_terminal_size",
         # Closed standard streams are opened on /dev/null, so that no log gets their number.

@@ -1,0 +1,106 @@
+"""Cut off a log what its copy holds, so that a crash at any point is seen to have come before the cut, or after it.
+
+The crash table of the collapse; the record is in the history, the mark is a hole in the log's first block:
+
+killed before ...  | record | directory shows                 | next run
+publish            | copied | the log whole, a temp            | forget the record, drop the temp
+mark               | copied | the log whole, and its copy      | mark and collapse, if the bytes still agree
+record the mark    | copied | a hole for the first block       | mark again, collapse
+collapse           | marked | a hole for the first block       | collapse
+forget             | marked | the log's rest                   | forget
+
+Of the truncation; the mark is the log's first byte, inverted. Without it, a log that was cut, and has got the very
+lines again that it had (a heartbeat), could not be told from one that was not:
+
+killed before ...  | record | directory shows                  | next run
+publish            | copied | the log whole, a temp            | forget the record, drop the temp
+mark               | copied | the log whole, and its copy      | mark and truncate, if the bytes still agree
+record the mark    | copied | the log with the mark            | truncate
+truncate           | marked | the log with the mark            | truncate
+forget             | marked | no mark: what was written since  | forget
+"""
+
+from __future__ import annotations
+
+import os
+
+from logrotor.disk import codecs, files
+from logrotor.disk.logdir import LogDir
+from logrotor.disk.memory import Memory
+from logrotor.errors import Stale
+from logrotor.model import CopyInFlight, FileId
+
+APPENDING = os.O_RDWR | os.O_APPEND  # so that our own descriptor is not taken for a writer that overwrites
+_ROUNDS = 20  # looks at a log that is copied while it grows
+
+
+def collapse(record: CopyInFlight, memory: Memory, live: int, block: int) -> int:
+    """Cut what the archive holds off the log; returns its bytes."""
+    if record.stage == "copied":
+        files.punch(live, block)
+        files.sync(live)
+        memory.mark_copy(record.path)
+    if files.starts_with_hole(live, block) and os.fstat(live).st_size > record.length:
+        files.collapse(live, record.length)
+        files.sync(live)
+    memory.end_copy(record.path)
+    return record.length
+
+
+def truncate(logdir: LogDir, record: CopyInFlight, memory: Memory, fds: tuple[int, int]) -> int:
+    """Copy what came meanwhile until nothing more comes, then truncate at once: what falls in between is lost.
+
+    The last of it is short, and synced only after the cut: a line may come with every millisecond before it.
+    """
+    live, out = fds
+    _catch_up(live, out)
+    files.sync_and_close_check(out)
+    if record.stage == "copied":
+        overwrite_head(logdir, record, live, mark(record))
+        memory.mark_copy(record.path)
+    size = _catch_up(live, out)
+    files.truncate(live)
+    files.sync_and_close_check(out)
+    files.sync(live)
+    memory.end_copy(record.path)
+    return size
+
+
+def overwrite_head(logdir: LogDir, record: CopyInFlight, live: int, data: bytes) -> None:
+    """Write over the first bytes of the log, durably."""
+    status = os.fstat(live)
+    name, file = os.path.basename(record.path), FileId(status.st_dev, status.st_ino)
+    fd = logdir.open_file(name, file, os.O_RDWR)  # one that does not append
+    try:
+        files.overwrite(fd, data)
+        files.sync(fd)
+    finally:
+        os.close(fd)
+
+
+def mark(record: CopyInFlight) -> bytes:
+    """The first byte of a log that is about to be truncated."""
+    return bytes([record.head ^ 0xFF])
+
+
+def _catch_up(live: int, out: int) -> int:
+    """Copy what the log has and the archive has not; returns its bytes. A writer faster than us is not followed."""
+    size = os.fstat(out).st_size
+    for _ in range(_ROUNDS):
+        grown = os.fstat(live).st_size
+        if grown <= size:
+            break
+        transfer(live, out, size, grown)
+        size = grown
+    return size
+
+
+def transfer(source: int, target: int, start: int, end: int) -> None:
+    """Copy bytes [start, end) to the same place in ``target``."""
+    os.lseek(target, start, os.SEEK_SET)
+    while start < end:
+        data = os.pread(source, min(codecs.CHUNK, end - start), start)
+        if not data:
+            raise Stale("the log became shorter while it was copied")
+        files.write_all(target, data)
+        start += len(data)
