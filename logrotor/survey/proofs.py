@@ -16,6 +16,7 @@ from logrotor.errors import LogrotorError
 from logrotor.model import Archive, Codec, Entry, FileId, Writers, Written
 from logrotor.survey.places import Places
 
+_TICK = 2_000_000_000  # nanoseconds: a finished form keeps the time, as exactly as its file system can
 _NO_DUPLICATES: Mapping[str, str] = MappingProxyType({})  # one for all: there can be 100,000 logs
 
 
@@ -132,6 +133,8 @@ def _could_be_twins(one: Archive, twin: Archive, beside: str) -> bool:
     compressed = one.name.codec is Codec.NONE and twin.name.codec is not Codec.NONE
     relocated = one.name.codec is twin.name.codec and one.directory == beside != twin.directory
     if one.entry.id == twin.entry.id or not (compressed or relocated):
+        return False
+    if abs(one.entry.stat.st_mtime_ns - twin.entry.stat.st_mtime_ns) > _TICK:
         return False
     if one.name.slot is not None and twin.name.slot is None:
         # The same second is not enough: two generations of a log that repeats itself could have the same bytes.

@@ -140,6 +140,15 @@ def test_a_line_that_comes_while_the_disk_is_slow(logs: Path, door: Door) -> Non
     oracle.count(logs, BASE, expected={"w1": LINES, "late": 1}).check()
 
 
+def test_another_generation_of_the_same_lines_is_no_duplicate(logs: Path) -> None:
+    """A heartbeat writes the same again and again: only what has the time as well is another form of an archive."""
+    write(logs, base="app.log.1")
+    (logs / "app.log.1.gz").write_bytes(gzip.compress((logs / "app.log.1").read_bytes()))
+    os.utime(logs / "app.log.1.gz", (10**9, 10**9))
+    assert run(logs).exit_code == 0
+    assert found(logs) == ["app.log.1", "app.log.2.gz"]
+
+
 def test_a_line_that_comes_before_a_duplicate_goes(logs: Path, door: Door) -> None:
     """A crash left an archive and its original; somebody appends to that by its name: both are kept."""
     write(logs, base="app.log.1")
