@@ -190,7 +190,7 @@ def test_a_history_that_cannot_be_read_is_named(host: Host, name: str) -> None:
     attempt(host, Ending.DONE)
     (host.folder / "state" / "history.sqlite").write_bytes(b"no database" * 1000)
     said = host.queue(name, check=1).stderr
-    assert "history.sqlite: cannot be read" in said and "doctor" in said and "bug" not in said
+    assert "history.sqlite: cannot be read" in said and "doctor" in said and "a bug" not in said
 
 
 def test_ctrl_c_on_a_terminal_lets_the_job_end(host: Host) -> None:
