@@ -34,11 +34,14 @@ def test_killed_in_mid_job(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, part
     points = _points(_site(tmp_path / "undisturbed"))
     assert len(points) > 20
     for number, point in enumerate(points[part * SAMPLE // len(PARTS) :: SAMPLE]):
-        folder = tmp_path / f"killed-{number}"
-        site = _site(folder)
-        with monkeypatch.context() as patched:
-            patched.setattr(child, "_argv", _Struck(strace.kill(*point)))
-            first = child.attempt(site, ("*",))
+        for strike in range(3):  # it misses where a run makes fewer calls than the one that was counted
+            folder = tmp_path / f"killed-{number}-{strike}"
+            site = _site(folder)
+            with monkeypatch.context() as patched:
+                patched.setattr(child, "_argv", _Struck(strace.kill(*point)))
+                first = child.attempt(site, ("*",))
+            if first.ending is Ending.FAILED:
+                break
         assert first.ending is Ending.FAILED and "SIGKILL" in first.detail, point
         assert child.attempt(site, ("*",)).ending is Ending.DONE, point
         tally = oracle.count(folder / "logs", "app.log", expected={"w": LINES}).check()
