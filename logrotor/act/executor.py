@@ -204,7 +204,7 @@ class Executor:
     def _log_of(self, directory: str, base: str | None) -> LogPlan:
         """The log with this name that works in ``directory``: its own, or where its archives lie or go.
 
-        Without a name, which only the lock has: the first one there.
+        Without a name, which only the lock has: the first one there, or any, as it has to be told of one.
         """
         if base is None:
             return next((log for log in self.plan.logs if os.path.dirname(log.path) == directory), self.plan.logs[0])

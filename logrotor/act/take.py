@@ -66,10 +66,10 @@ def _replaced_by_temp(logdir: LogDir, step: Take, fd: int, old: int) -> str:
 def take_by_exchange(logdir: LogDir, step: Take, old: int) -> None:
     """Keep slot 1 with an empty file, then swap it and the log in one step.
 
-    killed before ... | directory shows                                       | next plan
-    exchange          | app.log.1, empty, of the unfinished mode              | drop it
-    chmod             | app.log.1 is the log, app.log has the unfinished mode | finish the mode
-    move to .new      | app.log.1, of the unfinished mode; put back is app.log | drop it, unless it has lines by now
+    killed before ... | directory shows                                        | next plan
+    exchange          | app.log.1, empty, of the unfinished mode               | drop it
+    chmod             | app.log.1 is the log, app.log has the unfinished mode  | finish the mode
+    move to .new      | app.log.1, of the unfinished mode; app.log is put back | drop it, unless it has lines by now
 
     The empty file lets in whom the finished one will: only its sticky bit is too much. It keeps that until it is sure
     that it stays.

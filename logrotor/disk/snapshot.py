@@ -7,7 +7,7 @@ import os
 
 from logrotor.decide import naming
 from logrotor.decide.facts import Directory, Family
-from logrotor.disk import calls, codecs, walk, writers
+from logrotor.disk import calls, walk, writers
 from logrotor.disk.logdir import LogDir
 from logrotor.errors import LogrotorError
 from logrotor.model import Archive, Codec, Entry, FileSystem, Writers
@@ -122,6 +122,8 @@ def writers_of(
 
 def are_equal(one: Archive, other: Archive, names: int) -> bool:
     """Do two archives, each with at most ``names`` names, hold the same bytes? A damaged one equals nothing."""
+    from logrotor.disk import codecs
+
     try:
         with LogDir(one.directory) as here, LogDir(other.directory) as there, contextlib.ExitStack() as opened:
             first = here.open_file(one.entry.name, one.entry.id, names=names)

@@ -124,7 +124,7 @@ class Turns:
             if error.errno not in _FULL:  # retention must be able to make room
                 raise
             return self._whole()
-        if not _is_locked(fd, byte):
+        if not _try_lock(fd, byte):
             if _is_held(fd, byte):
                 raise self._busy()
             return None
@@ -135,7 +135,7 @@ class Turns:
 
     def _whole(self) -> Place | None:
         """The directory, unless somebody was faster; from here on nobody makes the file."""
-        if not _is_flocked(self._directory, fcntl.LOCK_EX):
+        if not _try_flock(self._directory, fcntl.LOCK_EX):
             return None
         with contextlib.suppress(FileNotFoundError):
             os.stat(LOCK, dir_fd=self._directory, follow_symlinks=False)
@@ -152,7 +152,7 @@ class Turns:
         with contextlib.suppress(FileNotFoundError):
             return self._found()
         until = time.monotonic() + _MOMENT
-        while not _is_flocked(self._directory, fcntl.LOCK_SH) and time.monotonic() < until:
+        while not _try_flock(self._directory, fcntl.LOCK_SH) and time.monotonic() < until:
             time.sleep(_PAUSE)
         try:
             return change("create", os.open, LOCK, _NEW, 0o600, dir_fd=self._directory)
@@ -190,11 +190,11 @@ class Turns:
 
 def _is_free(fd: int) -> bool:
     """Does no other run use it? Then it is ours alone from here on."""
-    return _is_locked(fd, 0, 0)
+    return _try_lock(fd, 0, 0)
 
 
-def _is_locked(fd: int, start: int, length: int = 1) -> bool:
-    """By us, from here on; also where the file system knows no locks."""
+def _try_lock(fd: int, start: int, length: int = 1) -> bool:
+    """Lock it, unless another run has it; True also where the file system knows no locks."""
     try:
         _set(fd, fcntl.F_WRLCK, start, length)
     except (BlockingIOError, PermissionError):
@@ -205,8 +205,8 @@ def _is_locked(fd: int, start: int, length: int = 1) -> bool:
     return True
 
 
-def _is_flocked(directory: int, kind: int) -> bool:
-    """By us, from here on; also where the file system knows no locks (NFS says EBADF: it would have to be writable)."""
+def _try_flock(directory: int, kind: int) -> bool:
+    """The same with flock(2); NFS says EBADF of a directory, as it would have to be writable."""
     try:
         fcntl.flock(directory, kind | fcntl.LOCK_NB)
     except BlockingIOError:

@@ -111,7 +111,7 @@ class Claims:
                 )
         return chosen
 
-    def name(self, path: str) -> bool:
+    def is_named(self, path: str) -> bool:
         """Do the rules name this log, be it there or not, and its directory usable or not?"""
         return _is_named(path, self._selectors)
 

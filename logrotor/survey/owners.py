@@ -31,10 +31,10 @@ class Owners:
             if directory is not None:
                 self._first.setdefault((_key(directory), claim.base), claim.path)
 
-    def owner(self, directory: Directory, base: str) -> str | None:
-        """The path of the log; None if any log may begin there."""
+    def owner(self, directory: Directory, base: str) -> str:
+        """The path of the log. ``directory``: the archive directory of some log of this name."""
         key = (_key(directory), base)
-        return self._beside.get(key) or self._keeper(directory, base) or self._first.get(key)
+        return self._beside.get(key) or self._keeper(directory, base) or self._first[key]
 
     def has_archives(self, path: str, directory: Directory) -> bool:
         """Are the archives in a directory, which the history names for the log ``path``, still its own?"""
@@ -45,7 +45,7 @@ class Owners:
         if self._known is None or base not in directory.families:
             return None
         path = self._known.keepers.get((directory.resolved, base))
-        return path if path is not None and self._every.name(path) else None
+        return path if path is not None and self._every.is_named(path) else None
 
 
 def _key(directory: Directory) -> object:

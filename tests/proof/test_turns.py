@@ -365,15 +365,15 @@ def test_who_makes_the_file_waits_for_a_run_on_a_full_disk(
     """Room came while that run was at work, and it would not see a lock of the new file."""
     monkeypatch.setattr(turns_module, "_MOMENT", 60)
     waiting, told = threading.Event(), []
-    is_flocked = turns_module._is_flocked
+    try_flock = turns_module._try_flock
 
     def seen(directory: int, kind: int) -> bool:
-        got = is_flocked(directory, kind)
+        got = try_flock(directory, kind)
         if not got:
             waiting.set()
         return got
 
-    monkeypatch.setattr(turns_module, "_is_flocked", seen)
+    monkeypatch.setattr(turns_module, "_try_flock", seen)
 
     def work() -> None:
         with at_work(logs) as others:
