@@ -143,7 +143,7 @@ def changes(
         result = command.run(wrapping, env=_env(env), user=who, **how)
         with open(output.name, encoding="utf-8", errors="surrogateescape") as file:
             calls = parse(file)
-    return result, [call for call in calls if everything or _changes(call)]
+    return result, [call for call in calls if everything or is_change(call)]
 
 
 def points(calls: Iterable[Call]) -> list[tuple[str, int]]:
@@ -186,7 +186,8 @@ def _ended(rest: str) -> tuple[str, bool]:
     return rest.rstrip(), bool(match and match[1].startswith("-"))
 
 
-def _changes(call: Call) -> bool:
+def is_change(call: Call) -> bool:
+    """Whether the call changes something, as :func:`changes` has it."""
     if call.name in _OPENS:
         writes = call.name == "creat" or re.search(r"\bO_(CREAT|TRUNC|WRONLY|RDWR|TMPFILE)\b", call.arguments)
         return bool(writes) and '"/dev/' not in call.arguments
