@@ -6,7 +6,7 @@ import contextlib
 import os
 import threading
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from logrotor.act import hook, retire
@@ -24,6 +24,7 @@ from logrotor.errors import Busy, LogrotorError
 from logrotor.model import (
     Codec,
     Compress,
+    Entry,
     FileId,
     LogPlan,
     Nobody,
@@ -88,8 +89,7 @@ class Archives:
         found = writers.prove(fd, self._kind_of(logdir))
         if isinstance(found, Nobody):
             return
-        status = os.fstat(fd)
-        entry = logdir.expect(step.name, FileId(status.st_dev, status.st_ino))
+        entry = Entry(step.name, os.fstat(fd))
         if isinstance(found, Written) and not found.pids:
             found = Written(found.proof, self._holders(entry.id))
         delivered = self._delivered.of(log.path).request_delivered
@@ -111,18 +111,22 @@ class Archives:
                 return
 
     def _retire(self, log: LogPlan, step: Remove) -> dict[str, Any]:
-        if step.plain:
-            self._wait_or_go(log, step, step.id)
-        with Guard(self.dirs, log.path):
-            retire.retire(self.dirs, step)
+        with self._proving(log, step, step.id) as prove, Guard(self.dirs, log.path):
+            retire.retire(self.dirs, step, prove)
         self.memory.forget_hooks(log.path, step.id.inode)
         return {"bytes": step.size, "why": step.reason}
 
-    def _wait_or_go(self, log: LogPlan, step: ArchiveStep, file: FileId) -> None:
+    @contextlib.contextmanager
+    def _proving(self, log: LogPlan, step: Remove | RunHook, file: FileId) -> Iterator[Callable[[], None]]:
+        """A proof that nobody writes the archive, made now, and anew by each call. Raises Busy."""
+        if isinstance(step, Remove) and not step.plain:
+            yield lambda: None
+            return
         with self.dirs.use(step.directory) as logdir:
             fd = open_plain(logdir, step.name, file)
             try:
                 self._permit(log, step, logdir, fd)
+                yield lambda: self._permit(log, step, logdir, fd)
             finally:
                 os.close(fd)
 
@@ -173,7 +177,8 @@ class Archives:
             entry = logdir.stat(step.name)
         if entry is None or (step.id is not None and entry.id != step.id):
             return {"skipped": "not there in its final form yet"}
-        self._wait_or_go(log, step, entry.id)
+        with self._proving(log, step, entry.id):
+            pass
         hook.run_hook(step, log.path, log.rule, stop=self._no_time)
         self.memory.hooked(log.path, entry.id.inode, entry.stat.st_mtime_ns)
         return {}

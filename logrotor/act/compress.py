@@ -12,7 +12,7 @@ from typing import cast
 from msgspec import Struct
 
 from logrotor.decide.naming import parse_archive, stamp_of, temp_name
-from logrotor.disk import codecs, files
+from logrotor.disk import codecs, descent, files
 from logrotor.disk.directories import Directories
 from logrotor.disk.logdir import LogDir
 from logrotor.errors import Busy, Interrupted, LogrotorError, Stale, VerifyFailed
@@ -39,8 +39,9 @@ class Rewriting:
     """One archive on its way to its final form and place, in stages, so that several can share the waits for the disk.
 
     In this order: ``fill``, ``sync``, ``publish``, ``settle`` and ``remove``; then in any case ``close``, ``let_go``.
-    Each raises Stale, Busy, Interrupted, VerifyFailed or OSError. ``permit`` is asked before a thing is made. ``guard``
-    keeps other runs away from the log from ``publish`` to ``close``, while names change, not while bytes are read.
+    Each raises Stale, Busy, Interrupted, VerifyFailed or OSError. ``permit`` is asked before a thing is made, and again
+    when the original has lost its name, for somebody could open it in between. ``guard`` keeps other runs away from the
+    log from ``publish`` to ``close``, while names change, not while bytes are read.
 
     killed before ...   | directory shows                       | next plan
     publish             | .app.log.1.zst.tmp                    | drop it, compress anew
@@ -102,14 +103,27 @@ class Rewriting:
         self.target.sync()
 
     def remove(self) -> None:
-        """Remove the original, if it still is what was read: its archive is verified and durable."""
-        if _version(self._fd) != self._read:
-            self.target.discard(self.step.to_name, self._out)
-            raise Stale(f"{self.step.name}: was written after it had been compressed")
-        self.source.remove(self.step.name, self.step.id)
+        """Remove the original, if it still is what was read, and nobody writes it: its archive is durable."""
+        try:
+            self.source.remove(self.step.name, self.step.id, self._refuse_written)
+        except (Stale, Busy):
+            self._take_back()
+            raise
         status = os.fstat(self._out)
         lines = self._lines if self.step.plain else None
         self.made = Made(self._size, status.st_ino, status.st_mtime_ns, lines, self._read[0])
+
+    def _take_back(self) -> None:
+        """Where the original still stands, the bytes would stand twice."""
+        entry = self.source.stat(self.step.name)
+        if entry is not None and entry.id == self.step.id:
+            self.target.discard(self.step.to_name, self._out)
+
+    def _refuse_written(self) -> None:
+        if _version(self._fd) != self._read:
+            raise Stale(f"{self.step.name}: was written after it had been compressed")
+        if self.step.plain:
+            self._permit(self.source, self._fd)
 
     def close(self) -> None:
         """End its turn at the log; a temp that was not published goes."""
@@ -223,6 +237,7 @@ def _dress(source: LogDir, target: LogDir, fd: int, out: int) -> None:
     status = os.fstat(fd)
     target.dress(out, status.st_mode & 0o777, like=fd)
     files.set_times(out, status)
+    descent.note(out, fd)
 
 
 def _verify(fd: int, out: int, step: Compress, stop: Callable[[], bool], growing: codecs.Growing | None = None) -> None:

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
+from contextlib import ExitStack
 
-from logrotor.disk import files
+from logrotor.disk import files, writers
 from logrotor.disk.directories import Directories
-from logrotor.errors import Stale
-from logrotor.model import DropAlias, DropDuplicate, DropTemp, Remove
+from logrotor.disk.logdir import LogDir
+from logrotor.disk.snapshot import file_system
+from logrotor.errors import Busy, Stale
+from logrotor.model import DropAlias, DropDuplicate, DropTemp, Remove, Written
 
 
-def retire(dirs: Directories, step: Remove) -> None:
-    """Remove one archive, and surely this one. Raises Stale or OSError."""
+def retire(dirs: Directories, step: Remove, check: Callable[[], None] = lambda: None) -> None:
+    """Remove one archive, and surely this one. ``check``: as of :meth:`LogDir.remove`. Raises Stale or OSError."""
     with dirs.use(step.directory) as logdir:
-        logdir.remove(step.name, step.id)
+        logdir.remove(step.name, step.id, check)
 
 
 def drop_temp(dirs: Directories, step: DropTemp) -> None:
@@ -29,20 +33,28 @@ def drop_alias(dirs: Directories, step: DropAlias) -> None:
 
 
 def drop_duplicate(dirs: Directories, step: DropDuplicate) -> None:
-    """Remove a plain archive, while its equal twin is locked: so its maker is gone and will not take it back.
+    """Remove an archive, while its equal twin is locked: so its maker is gone and will not take it back.
 
     The maker may have been killed before the twin's name was durable, as it has to be before the original goes.
     Raises Stale, Busy or OSError.
     """
-    with dirs.use(step.directory) as logdir, dirs.use(step.twin_directory) as other:
+    with dirs.use(step.directory) as logdir, dirs.use(step.twin_directory) as other, ExitStack() as opened:
         fd = other.open_file(step.twin, step.twin_id)
-        try:
-            other.hold(fd, step.twin)
-            other.expect(step.twin, step.twin_id)
-            files.sync(fd)
-            other.sync()
-            if logdir.expect(step.name, step.id).size != step.size:
-                raise Stale(f"{step.name}: was written since the plan was made")
-            logdir.remove(step.name, step.id)
-        finally:
-            os.close(fd)
+        opened.callback(os.close, fd)
+        other.hold(fd, step.twin)
+        other.expect(step.twin, step.twin_id)
+        files.sync(fd)
+        other.sync()
+        one = logdir.open_file(step.name, step.id)
+        opened.callback(os.close, one)
+        logdir.remove(step.name, step.id, lambda: _refuse_written(logdir, one, step))
+
+
+def _refuse_written(logdir: LogDir, fd: int, step: DropDuplicate) -> None:
+    """Raises Stale if it no longer is what was compared, Busy if the next line could go into it."""
+    status = os.fstat(fd)
+    if (status.st_size, status.st_mtime_ns) != (step.size, step.mtime_ns):
+        raise Stale(f"{step.name}: was written since the plan was made")
+    kind = file_system(logdir.fd, logdir.id.device).type
+    if step.plain and isinstance(writers.prove(fd, kind), Written):
+        raise Busy(f"{step.name}: a process writes it")

@@ -49,7 +49,7 @@ def _draft(facts: LogFacts, now: datetime, force: bool) -> Draft | LogPlan:
         refused = refusal(facts)
         if refused is not None:
             return shown(facts, NotDue("refused"), refused=refused)
-        recovery = recover(facts)
+        recovery = recover(facts, now.timestamp())
     if recovery.took:
         due: Due | NotDue = NotDue("an interrupted rotation is finished first")
     else:

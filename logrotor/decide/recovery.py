@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from msgspec import Struct, field
 
+from logrotor.decide import proof
 from logrotor.decide.facts import LogFacts
 from logrotor.decide.naming import is_unfinished, parse_archive, replacement_name
 from logrotor.decide.slots import make_way, moved
 from logrotor.model import (
     Archive,
+    Codec,
     Copy,
     CopyInFlight,
     CreateLive,
@@ -35,7 +37,7 @@ class Recovery(Struct):
     took: bool = False  # an interrupted rotation is finished: the log is not rotated once more in this run
 
 
-def recover(facts: LogFacts) -> Recovery:
+def recover(facts: LogFacts, now: float) -> Recovery:
     """In the order in which it is carried out: what is certain first, the taken log last."""
     found = Recovery(archives=list(facts.family.archives))
     for directory in facts.elsewhere:
@@ -45,7 +47,7 @@ def recover(facts: LogFacts) -> Recovery:
     _drop_aliases(facts, found)
     _drop_temps(facts, found)
     _finish_copytruncate(facts, found)
-    _drop_duplicates(facts, found)
+    _drop_duplicates(facts, found, now)
     _restore_live(facts, found)
     _finish_replacement(facts, found)
     if not found.took:
@@ -122,20 +124,29 @@ def _drop_temps(facts: LogFacts, found: Recovery) -> None:
             found.steps.append(DropTemp(directory.resolved, temp.name, temp.id, "an unfinished archive"))
 
 
-def _drop_duplicates(facts: LogFacts, found: Recovery) -> None:
+def _drop_duplicates(facts: LogFacts, found: Recovery, now: float) -> None:
+    """One that may still be written is a generation of its own until then: the next line would be in it alone."""
     by_path = {archive.path: archive for archive in found.archives}
-    for plain_path, twin_path in facts.duplicates.items():
-        plain, twin = by_path.get(plain_path), by_path.get(twin_path)
-        if plain is None or twin is None:
+    for path, twin_path in facts.duplicates.items():
+        one, twin = by_path.get(path), by_path.get(twin_path)
+        if one is None or twin is None or (_is_plain(one) and _may_be_written(facts, one.entry, now)):
             continue
-        found.archives.remove(plain)
+        found.archives.remove(one)
         found.steps.append(
             DropDuplicate(
-                plain.directory, plain.entry.name, plain.entry.id, plain.entry.size,
+                one.directory, one.entry.name, one.entry.id, _is_plain(one), one.entry.size, one.entry.stat.st_mtime_ns,
                 twin.directory, twin.entry.name, twin.entry.id,
                 f"{twin.entry.name} holds the same bytes",
             )
         )  # fmt: skip
+
+
+def _is_plain(archive: Archive) -> bool:
+    return archive.name.codec is Codec.NONE
+
+
+def _may_be_written(facts: LogFacts, entry: Entry, now: float) -> bool:
+    return proof.why_not(facts.writers.get(entry.id), entry, facts.memory.request_delivered, now) is not None
 
 
 def _finish_replacement(facts: LogFacts, found: Recovery) -> None:

@@ -11,7 +11,7 @@ import errno
 import fcntl
 import os
 import stat
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from logrotor.decide.naming import LOCK, UNFINISHED_MODE, is_unfinished, temp_name
 from logrotor.disk import calls, walk
@@ -312,14 +312,20 @@ class LogDir:
             raise Stale(f"{self._path(name)}: has only this name by now")
         change("unlink", os.unlink, name, dir_fd=self.fd)
 
-    def remove(self, name: str, file: FileId) -> None:
+    def remove(self, name: str, file: FileId, check: Callable[[], None] = lambda: None) -> None:
         """Remove an archive, and surely this one: it is renamed to its temp's name, looked at, then unlinked.
 
         unlink(2) takes a name, not a file; if the archives were shifted between our look and our unlink, a newer
-        generation would go.
+        generation would go. ``check`` is asked when nobody can open it by its name any more; if it raises, the archive
+        is put back.
         """
         aside = temp_name(name)
         self.move_this(name, aside, file)
+        try:
+            check()
+        except BaseException:
+            self.move(aside, name)
+            raise
         with contextlib.suppress(FileNotFoundError):  # another run dropped it as a temp: it is gone, as it should be
             change("unlink", os.unlink, aside, dir_fd=self.fd)
 

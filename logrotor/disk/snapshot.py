@@ -7,7 +7,7 @@ import os
 
 from logrotor.decide import naming
 from logrotor.decide.facts import Directory, Family
-from logrotor.disk import calls, walk, writers
+from logrotor.disk import calls, descent, walk, writers
 from logrotor.disk.logdir import LogDir
 from logrotor.errors import LogrotorError
 from logrotor.model import Archive, Codec, Entry, FileSystem, Writers
@@ -120,8 +120,11 @@ def writers_of(
         os.close(fd)
 
 
-def are_equal(one: Archive, other: Archive, names: int) -> bool:
-    """Do two archives, each with at most ``names`` names, hold the same bytes? A damaged one equals nothing."""
+def are_equal(one: Archive, other: Archive, names: int, *, same_source: bool = False) -> bool:
+    """Do two archives, each with at most ``names`` names, hold the same bytes? A damaged one equals nothing.
+
+    ``same_source``: and is it noted that one was made of the other, or both of the same file?
+    """
     from logrotor.disk import codecs
 
     try:
@@ -130,6 +133,8 @@ def are_equal(one: Archive, other: Archive, names: int) -> bool:
             opened.callback(os.close, first)
             second = there.open_file(other.entry.name, other.entry.id, names=names)
             opened.callback(os.close, second)
+            if same_source and descent.source(first) != descent.source(second):
+                return False
             return codecs.same_content((first, one.name.codec), (second, other.name.codec))
     except (LogrotorError, OSError, EOFError, ValueError):
         return False

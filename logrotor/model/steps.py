@@ -38,12 +38,14 @@ class DropAlias(Struct, frozen=True):
 
 
 class DropDuplicate(Struct, frozen=True):
-    """Remove a plain archive whose finished form is already published and equal byte for byte."""
+    """Remove an archive of which another form is already published and equal byte for byte."""
 
     directory: str
     name: str
     id: FileId
+    plain: bool
     size: int
+    mtime_ns: int
     twin_directory: str
     twin: str
     twin_id: FileId

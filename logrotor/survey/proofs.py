@@ -16,7 +16,7 @@ from logrotor.errors import LogrotorError
 from logrotor.model import Archive, Codec, Entry, FileId, Writers, Written
 from logrotor.survey.places import Places
 
-_TICK = 2_000_000_000  # nanoseconds: a finished form keeps the time, as exactly as its file system can
+_COARSE = (100, 1_000, 10_000_000, 1_000_000_000, 2_000_000_000)  # nanoseconds that some file systems cut times to
 _NO_DUPLICATES: Mapping[str, str] = MappingProxyType({})  # one for all: there can be 100,000 logs
 
 
@@ -112,30 +112,41 @@ class Names:
 
 
 def duplicates(archives: Sequence[Archive], beside: str, names: Names) -> Mapping[str, str]:
-    """Archives whose finished form is published already: what a crash between the two steps leaves."""
+    """Archives of which another form is published already: what a crash between the two steps leaves."""
     if len(archives) < 2:
         return _NO_DUPLICATES
-    if len({(a.directory, a.name.codec is Codec.NONE) for a in archives}) < 2:  # none is another one's finished form
-        return _NO_DUPLICATES
+    if len({archive.entry.stat.st_mtime_ns // _COARSE[-1] for archive in archives}) == len(archives):
+        return _NO_DUPLICATES  # every form of a generation has its time
     known = [a for a in archives if a.entry.is_regular and a.entry.stat.st_nlink <= names.of(a.entry.id)]
+    known.sort(key=lambda archive: _rank(archive, beside))
     found: dict[str, str] = {}
-    for one in known if len(known) > 1 else ():
-        for twin in known:
-            most = max(names.of(one.entry.id), names.of(twin.entry.id))
-            if _could_be_twins(one, twin, beside) and snapshot.are_equal(one, twin, most):
+    for number, one in enumerate(known):
+        for twin in reversed(known[number + 1 :]):
+            if _have_one_time(one, twin) and _are_forms_of_one(one, twin, names):
                 found[one.path] = twin.path
                 break
     return found
 
 
-def _could_be_twins(one: Archive, twin: Archive, beside: str) -> bool:
-    """Could ``twin`` be the finished form of ``one``? Only then are their bytes compared."""
-    compressed = one.name.codec is Codec.NONE and twin.name.codec is not Codec.NONE
-    relocated = one.name.codec is twin.name.codec and one.directory == beside != twin.directory
-    if one.entry.id == twin.entry.id or not (compressed or relocated):
-        return False
-    if abs(one.entry.stat.st_mtime_ns - twin.entry.stat.st_mtime_ns) > _TICK:
-        return False
+def _rank(archive: Archive, beside: str) -> tuple[bool, bool, str, str, str]:
+    """How far an archive has come. The last one stays, and every configuration has to see that alike."""
+    codec = archive.name.codec
+    return codec is not Codec.NONE, archive.directory != beside, codec.value, archive.directory, archive.entry.name
+
+
+def _have_one_time(one: Archive, twin: Archive) -> bool:
+    """Every form keeps the time of the last write, as exactly as its file system can."""
+    time, kept = one.entry.stat.st_mtime_ns, twin.entry.stat.st_mtime_ns
+    return one.entry.id != twin.entry.id and (time == kept or any(time // c * c == kept for c in _COARSE))
+
+
+def _are_forms_of_one(one: Archive, twin: Archive, names: Names) -> bool:
+    most = max(names.of(one.entry.id), names.of(twin.entry.id))
+    return snapshot.are_equal(one, twin, most, same_source=not _share_place(one, twin))
+
+
+def _share_place(one: Archive, twin: Archive) -> bool:
+    """Do their names say that they are the same generation?"""
     if one.name.slot is not None and twin.name.slot is None:
         # The same second is not enough: two generations of a log that repeats itself could have the same bytes.
         same_time = one.entry.stat.st_mtime_ns == twin.entry.stat.st_mtime_ns

@@ -28,11 +28,11 @@ from tests.support.facts import HERE, OTHER_DEVICE, directory, entry, facts, spe
 
 
 def steps(known: LogFacts) -> list[Step]:
-    return recover(known).steps
+    return recover(known, 0.0).steps
 
 
 def names(known: LogFacts) -> list[str]:
-    return sorted(archive.entry.name for archive in recover(known).archives)
+    return sorted(archive.entry.name for archive in recover(known, 0.0).archives)
 
 
 def linked(*found: str, size: int = 100, inode: int = 7) -> list[Entry]:
@@ -43,7 +43,7 @@ def linked(*found: str, size: int = 100, inode: int = 7) -> list[Entry]:
 def test_nothing_to_recover() -> None:
     """A log, a replaced one, compressed archives, a hole in the slots: all in order."""
     known = facts(entry("app.log"), entry("app.log.1"), entry("app.log.2.zst"), entry("app.log.5.gz"))
-    assert steps(known) == [] and not recover(known).took
+    assert steps(known) == [] and not recover(known, 0.0).took
 
 
 @pytest.mark.parametrize("name", [".app.log.1.zst.tmp", ".app.log.1.tmp", ".app.log-20261121T070000Z.gz.tmp"])
@@ -87,7 +87,7 @@ def test_a_taken_log_goes_to_slot_1(size: int, writers: Writers) -> None:
     (step,) = steps(known)
     assert isinstance(step, FinishTake) and (step.base, step.id) == ("app.log", new.id)
     assert [(m.source, m.target, m.id) for m in step.moves] == [("app.log.1", "app.log.2", old.id)]
-    assert names(known) == ["app.log.1", "app.log.2"] and recover(known).took
+    assert names(known) == ["app.log.1", "app.log.2"] and recover(known, 0.0).took
 
 
 def test_a_replacement_that_cannot_be_looked_at_is_kept() -> None:
@@ -226,14 +226,14 @@ def test_a_published_copy_is_cut_off_the_log(stage: str) -> None:
     known = facts(entry("app.log", inode=5), entry("app.log.1", inode=6), memory=in_flight(stage, 6))
     (step,) = steps(known)
     assert isinstance(step, FinishCopytruncate) and [copy.name for copy in step.copies] == ["app.log.1"]
-    assert recover(known).took
+    assert recover(known, 0.0).took
 
 
 def test_a_copy_that_was_never_published() -> None:
     """Nothing was cut, the temp goes, the record is forgotten, and the log may be rotated."""
     known = facts(entry("app.log", inode=5), entry(".app.log.1.tmp", inode=6), memory=in_flight("copied", 6))
     found = {type(step): step for step in steps(known)}
-    assert found.keys() == {FinishCopytruncate, DropTemp} and not recover(known).took
+    assert found.keys() == {FinishCopytruncate, DropTemp} and not recover(known, 0.0).took
     assert found[FinishCopytruncate].copies == ()  # type: ignore[union-attr]
 
 
@@ -241,7 +241,7 @@ def test_a_marked_log_whose_copy_is_gone() -> None:
     """The mark says that a copy was published; retention may have taken it since: the hole is cut all the same."""
     known = facts(entry("app.log", inode=5), memory=in_flight("marked", 6))
     (step,) = steps(known)
-    assert isinstance(step, FinishCopytruncate) and recover(known).took
+    assert isinstance(step, FinishCopytruncate) and recover(known, 0.0).took
 
 
 # ---------------------------------------------------------------- all at once

@@ -1,0 +1,28 @@
+"""What an archive was made of, noted on it (xattr(7)): so both forms of one generation are known, whatever their names.
+
+A run that is killed between the new form and the removal of the old one leaves both. Another configuration may give
+one of them another slot meanwhile; equal bytes would not tell it from another generation then, but this does.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+
+from logrotor.disk.calls import change
+
+_ATTRIBUTE = "user.logrotor.source"
+
+
+def source(fd: int) -> bytes:
+    """The file that the open one comes from, or itself: inode and time of the last write (nanoseconds)."""
+    with contextlib.suppress(OSError):  # nothing is noted, or it cannot be here
+        return os.getxattr(fd, _ATTRIBUTE)
+    status = os.fstat(fd)
+    return f"{status.st_ino} {status.st_mtime_ns}".encode()
+
+
+def note(fd: int, original: int) -> None:
+    """Note on a new form what it is made of. A hint: without it, forms in different slots count as generations."""
+    with contextlib.suppress(OSError):
+        change("setxattr", os.setxattr, fd, _ATTRIBUTE, source(original))
