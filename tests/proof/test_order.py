@@ -10,7 +10,9 @@ import fcntl
 import gzip
 import os
 import stat
+import subprocess
 from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -19,7 +21,7 @@ import pytest
 from logrotor import Rotator, load_config
 from logrotor.decide import proof
 from logrotor.disk import calls
-from logrotor.model import Entry, Report, Unknown
+from logrotor.model import Entry, Report, Status, Unknown
 from tests.support import mounts, oracle
 from tests.support.need import need
 
@@ -96,6 +98,11 @@ def whole(logs: Path, *names: str, strays: bool = False) -> None:
     oracle.count(logs, BASE, expected=dict.fromkeys(names, LINES)).check(strays=strays)
 
 
+def _deferred(report: Report) -> str:
+    (outcome,) = (each for each in report.outcomes if each.status is Status.DEFERRED)
+    return outcome.reason
+
+
 def found(logs: Path) -> list[str]:
     return sorted(os.listdir(logs))
 
@@ -140,27 +147,133 @@ def test_a_line_that_comes_while_the_disk_is_slow(logs: Path, door: Door) -> Non
     oracle.count(logs, BASE, expected={"w1": LINES, "late": 1}).check()
 
 
-def test_another_generation_of_the_same_lines_is_no_duplicate(logs: Path) -> None:
-    """A heartbeat writes the same again and again: only what has the time as well is another form of an archive."""
+def test_a_writer_that_comes_while_the_disk_is_slow(logs: Path, door: Door) -> None:
+    """Somebody opens the archive by its name after it was compressed, and writes when the run has ended."""
+    write(logs)
+    with ExitStack() as held:
+        writers: list[BinaryIO] = []
+
+        def opens() -> None:
+            writers.append(held.enter_context(open(logs / "app.log.1", "ab")))
+
+        door.once("sync", opens, "logs")
+        report = run(logs, compress="zstd")
+        assert report.exit_code == 0 and "still writes it" in _deferred(report)
+        assert found(logs) == [BASE, "app.log.1"]
+        writers[0].write(oracle.lines("late", 1, 1))
+    assert run(logs, compress="zstd").exit_code == 0
+    assert found(logs) == [BASE, "app.log.1.zst"]
+    oracle.count(logs, BASE, expected={"w1": LINES, "late": 1}).check()
+
+
+def test_a_writer_that_comes_before_an_archive_is_removed(logs: Path, door: Door) -> None:
+    """Somebody opens it between the proof and its removal: it is put back, for it may get another line."""
     write(logs, base="app.log.1")
-    (logs / "app.log.1.gz").write_bytes(gzip.compress((logs / "app.log.1").read_bytes()))
-    os.utime(logs / "app.log.1.gz", (10**9, 10**9))
+    os.utime(logs / "app.log.1", (10**9, 10**9))
+    with ExitStack() as held:
+        door.once("rename", lambda: held.enter_context(open(logs / "app.log.1", "ab")), "app.log.1", ".app.log.1.tmp")
+        report = run(logs, max_age="30d")
+        assert "still writes it" in _deferred(report) and found(logs) == ["app.log.1"]
+        whole(logs, "w1")
+    assert run(logs, max_age="30d").exit_code == 0 and found(logs) == []
+
+
+# ---------------------------------------------------------------- two forms of one generation
+
+
+def twins(logs: Path, *, slot: int = 1, source: bool = True) -> None:
+    """What a run leaves that is killed before the original goes; then another one gives the original a ``slot``."""
+    write(logs, base="app.log.1")
+    status = os.stat(logs / "app.log.1")
+    packed = logs / "app.log.1.gz"
+    packed.write_bytes(gzip.compress((logs / "app.log.1").read_bytes()))
+    os.utime(packed, ns=(status.st_atime_ns, status.st_mtime_ns))
+    if source:
+        os.setxattr(packed, "user.logrotor.source", f"{status.st_ino} {status.st_mtime_ns}".encode())
+    if slot != 1:
+        (logs / "app.log.1").rename(logs / f"app.log.{slot}")
+
+
+@pytest.mark.parametrize(("slot", "source"), [(1, True), (1, False), (2, True)])
+def test_two_forms_are_one_generation(logs: Path, slot: int, source: bool) -> None:
+    """In one slot by their time and bytes, in two because it is noted on the one that it was made of the other."""
+    twins(logs, slot=slot, source=source)
+    assert run(logs, compress="gzip").exit_code == 0
+    assert found(logs) == ["app.log.1.gz"]
+    whole(logs, "w1")
+
+
+def test_every_archive_notes_what_it_was_made_of(logs: Path) -> None:
+    """The inode and the time of the original; an archive of an archive has its first original."""
+    write(logs)
+    status = os.stat(logs / BASE)
+    run(logs, compress="gzip")
+    wanted = f"{status.st_ino} {status.st_mtime_ns}".encode()
+    assert os.getxattr(logs / "app.log.1.gz", "user.logrotor.source") == wanted
+    with mounts.loop_mount(logs.parent, "ext4") as mounted:
+        run(logs, compress="gzip", archive_dir=str(mounted.path))
+        assert os.getxattr(mounted.path / "app.log.1.gz", "user.logrotor.source") == wanted
+
+
+def test_two_archives_of_one_file_are_one_generation(logs: Path) -> None:
+    """Two configurations with a codec each, both killed before the original went; then it went."""
+    twins(logs)
+    subprocess.run(["zstd", "-q", "--rm", logs / "app.log.1"], check=True)
+    assert run(logs, compress="gzip").exit_code == 0
+    assert found(logs) == ["app.log.1.zst"]
+    whole(logs, "w1")
+
+
+@pytest.mark.parametrize("slot", [1, 2])
+def test_another_generation_of_the_same_lines_is_no_duplicate(logs: Path, slot: int) -> None:
+    """A heartbeat writes the same again and again, and twice a second: both are kept."""
+    write(logs, base=f"app.log.{slot}")
+    (logs / "app.log.1.gz").write_bytes(gzip.compress((logs / f"app.log.{slot}").read_bytes()))
+    later = os.stat(logs / f"app.log.{slot}").st_mtime_ns + (3_000_000 if slot == 1 else 0)
+    os.utime(logs / "app.log.1.gz", ns=(later, later))
     assert run(logs).exit_code == 0
-    assert found(logs) == ["app.log.1", "app.log.2.gz"]
+    assert found(logs) == (["app.log.1", "app.log.2.gz"] if slot == 1 else ["app.log.1.gz", "app.log.2"])
 
 
-def test_a_line_that_comes_before_a_duplicate_goes(logs: Path, door: Door) -> None:
-    """A crash left an archive and its original; somebody appends to that by its name: both are kept."""
+@pytest.mark.parametrize("base", ["app.log.1", "app.log.1.gz"])
+def test_times_that_a_file_system_cuts(logs: Path, base: str) -> None:
+    """What lies on a file system that keeps whole seconds is known by the second, but only as the finished form."""
+    twins(logs, source=False)
+    cut = os.stat(logs / base).st_mtime_ns // 10**9 * 10**9
+    os.utime(logs / base, ns=(cut, cut))
+    assert run(logs).exit_code == 0
+    assert found(logs) == (["app.log.1.gz"] if base == "app.log.1.gz" else ["app.log.1", "app.log.2.gz"])
+
+
+def test_a_duplicate_that_is_written_stays(logs: Path) -> None:
+    """An administrator wanted a copy (gzip -k keeps the time), and the writer has not let go of its file."""
     write(logs, base="app.log.1")
-    (logs / "app.log.1.gz").write_bytes(gzip.compress((logs / "app.log.1").read_bytes()))
+    with open(logs / "app.log.1", "ab") as writer:
+        subprocess.run(["gzip", "-k", logs / "app.log.1"], check=True)
+        assert run(logs).exit_code == 0
+        writer.write(oracle.lines("late", 1, 1))
+    assert oracle.read(logs / "app.log.1")[0].endswith(oracle.lines("late", 1, 1))
 
-    def append() -> None:
-        with open(logs / "app.log.1", "ab") as archive:
-            archive.write(oracle.lines("late", 1, 1))
 
-    door.once("sync", append, "logs")
-    run(logs)
-    assert ("sync", "logs") in door.passed
+@pytest.mark.parametrize("does", ["append", "open"])
+def test_a_line_that_comes_before_a_duplicate_goes(logs: Path, door: Door, does: str) -> None:
+    """A crash left an archive and its original; somebody appends to that by its name, or may: it is kept."""
+    twins(logs)
+    with ExitStack() as held:
+        writers: list[BinaryIO] = []
+
+        def comes() -> None:
+            writers.append(held.enter_context(open(logs / "app.log.1", "ab")))
+            if does == "append":
+                held.pop_all().close()
+                with open(logs / "app.log.1", "ab") as archive:
+                    archive.write(oracle.lines("late", 1, 1))
+
+        door.once("sync", comes, "logs")
+        run(logs)
+        assert writers and "app.log.1" in found(logs)
+        if does == "open":
+            writers[0].write(oracle.lines("late", 1, 1))
     assert oracle.read(logs / "app.log.1")[0].endswith(oracle.lines("late", 1, 1))
 
 
