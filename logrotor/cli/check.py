@@ -64,7 +64,7 @@ def _show(file: str, config: Config | None, problems: tuple[Problem, ...], *, as
 
 def _how(file: str) -> str:
     ctx = click.get_current_context()
-    if config_path(ctx):
+    if config_path(ctx) is not None:
         return "given with -c"
     return "named by $LOGROTOR_CONFIG" if os.environ.get("LOGROTOR_CONFIG") else "found in the usual places"
 

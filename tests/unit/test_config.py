@@ -405,6 +405,14 @@ def test_a_named_file_that_is_missing_is_not_replaced_by_another(write):
         load_config("/x.toml", environ=HOME)
 
 
+def test_an_empty_name_is_not_replaced_by_another(write):
+    """-c "$FILE" with FILE unset rotates no other logs; an empty $LOGROTOR_CONFIG counts as unset."""
+    write(RULE, "/etc/logrotor.toml")
+    with pytest.raises(ConfigError, match=r"'': file: is no file; is a variable unset"):
+        load_config("", environ={**HOME, "LOGROTOR_CONFIG": "/etc/logrotor.toml"})
+    assert find_config(None, {**HOME, "LOGROTOR_CONFIG": ""}) == "/etc/logrotor.toml"
+
+
 # ---------------------------------------------------------------- the state directory
 
 
