@@ -319,7 +319,7 @@ JOB = _table(
 
 METRICS = _table(
     Key(
-        name="textfile", parse=values.file_path, locate=_path, accepts=f"a file whose name ends in .prom, {_RELATIVE}",
+        name="textfile", parse=values.textfile, locate=_path, accepts=f"a file whose name ends in .prom, {_RELATIVE}",
         default="no metrics", aliases=("file", "path"),
         doc="Written after each `logrotor run`, for the textfile collector of Prometheus's node exporter.",
     ),

@@ -118,6 +118,14 @@ def file_path(value: object) -> str:
     return written
 
 
+def textfile(value: object) -> str:
+    """The path of a file for the textfile collector, which reads no file of another name."""
+    written = file_path(value)
+    if not written.endswith(".prom"):
+        raise ValueError("does not end in .prom, and the collector reads no other file")
+    return written
+
+
 def list_of(parse: Callable[[object], str], *, empty: bool = False) -> Callable[[object], tuple[str, ...]]:
     """A parser for lists. One string is refused: as an argv it would be a shell command, which is never run."""
 
