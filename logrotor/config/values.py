@@ -15,6 +15,8 @@ from typing import TypeVar
 _E = TypeVar("_E", bound=enum.StrEnum)
 
 _MODE = re.compile(r"(?:0o)?[0-7]{3,5}")
+_VARIABLE = re.compile(r"\$[A-Za-z_{]")
+_BRACES = re.compile(r"(?<!\[)\{[^{}]*,[^{}]*\}")
 _UNIT = re.compile(r"[A-Za-z0-9:_.\\@][A-Za-z0-9:_.\\@-]*")
 
 
@@ -107,14 +109,25 @@ def queue_name(value: object) -> str:
 
 def path(value: object) -> str:
     """A path as written; a path object is fine too."""
-    return text(os.fsdecode(value) if isinstance(value, os.PathLike) else value)
+    written = text(os.fsdecode(value) if isinstance(value, os.PathLike) else value)
+    if _VARIABLE.search(written):
+        raise ValueError("names a variable, and variables are not expanded; write ~ or the path")
+    return written
 
 
 def file_path(value: object) -> str:
-    """The path of a file, or a glob for files."""
+    """The path of a file."""
     written = path(value)
     if written.endswith("/"):
         raise ValueError('is a directory; for the logs in it write "DIR/*.log"')
+    return written
+
+
+def glob(value: object) -> str:
+    """A glob for files. ``{a,b}`` is the shell's, and here would match only a file with braces in its name."""
+    written = file_path(value)
+    if _BRACES.search(written):
+        raise ValueError("has braces; they are no glob here: write two items")
     return written
 
 

@@ -228,6 +228,12 @@ def test_a_tilde_is_the_home(write, fs):
     assert (config.state_dir, config.logs[0].paths) == ("/home/ann/state", ("/home/ann/logs/*.log",))
 
 
+def test_a_dollar_or_a_brace_that_means_nothing_stands_for_itself(write):
+    """A name may hold a $ or braces, as long as nobody could take it for a variable or a choice of the shell."""
+    paths = ("/logs/app$.log", "/logs/$1.log", "/logs/{a}.log", "/logs/[$]HOME/[{]a,b}.log")
+    assert spec_of(paths=list(paths)).paths == paths
+
+
 def test_a_directory_with_glob_characters_stands_for_itself(write):
     """A configuration in /srv/[a] finds its logs there and not in /srv/a."""
     spec = load(write(RULE, "/srv/[a]/logrotor.toml")).logs[0]

@@ -110,6 +110,14 @@ WHOLE_RULE = {
         '[[log]]\nname = "b"\nmax_size = 1\npaths = ["logs/"]\n', "log[2].paths",
         "is wrong in item 1, 'logs/', which is a directory; for the logs in it write \"DIR/*.log\"; accepted", "b",
     ),
+    "braces": (
+        '[[log]]\nname = "b"\nmax_size = 1\npaths = ["x.log", "logs/{a,b}.log"]\n', "log[2].paths",
+        "is wrong in item 2, 'logs/{a,b}.log', which has braces; they are no glob here: write two items; accepted", "b",
+    ),
+    "a variable": (
+        '[[log]]\nname = "b"\nmax_size = 1\npaths = ["${HOME}/x.log"]\n', "log[2].paths",
+        "which names a variable, and variables are not expanded; write ~ or the path; accepted: a list of", "b",
+    ),
     "never due": (
         '[[log]]\nname = "b"\npaths = ["x"]\n', "log[2]",
         'has neither max_size nor schedule; accepted: max_size = "10MB", schedule = "daily", or both', "b",
@@ -134,6 +142,11 @@ def test_a_rule_that_lacks_something_is_left_out(load, case):
 FATAL = {
     "top level value": ('lock_timeout = "soon"\n', 1, "lock_timeout", "'soon' is no duration; accepted: \"90s\""),
     "top level jobs": ("compress_jobs = 0\n", 1, "compress_jobs", "0 is too small; accepted: a whole number from 1 to"),
+    "top level variable": (
+        'state_dir = "$HOME/st"\n', 1, "state_dir",
+        "'$HOME/st' names a variable, and variables are not expanded; write ~ or the path; accepted: a directory of "
+        "logrotor's own: absolute, from ~, or relative to this configuration file",
+    ),
     "top level slip": ('statedir = "x"\n', 1, "statedir", "unknown key; did you mean 'state_dir'?"),
     "rule key on top": ("max_size = 5\n", 1, "max_size", "does not belong here but in [defaults] or [[log]]"),
     "later issues": ("[zebra]\nx = 1\n", 1, "zebra", "unknown key; accepted: compress_jobs, defaults, include, lo"),
