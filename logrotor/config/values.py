@@ -9,7 +9,7 @@ import enum
 import os
 import re
 import signal as signal_module
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import TypeVar
 
 _E = TypeVar("_E", bound=enum.StrEnum)
@@ -23,8 +23,8 @@ _UNIT = re.compile(r"[A-Za-z0-9:_.\\@][A-Za-z0-9:_.\\@-]*")
 def mode(value: object) -> int:
     """Permission bits from an octal string, writable by the owner."""
     if isinstance(value, int) and not isinstance(value, bool):
-        meant = f"0{value}" if _MODE.fullmatch(str(value)) else "0664"
-        raise ValueError(f'is a number, and nobody can see whether octal or decimal; write the octal digits "{meant}"')
+        meant = " or ".join(_modes_meant(value)) or '"0664"'
+        raise ValueError(f"is a number, and nobody can see whether octal or decimal; write the octal digits {meant}")
     if not isinstance(value, str) or not _MODE.fullmatch(value):
         raise ValueError("is no mode")
     bits = int(value.removeprefix("0o"), 8)
@@ -33,6 +33,13 @@ def mode(value: object) -> int:
     if not bits & 0o200:
         raise ValueError("does not let the owner write")
     return bits
+
+
+def _modes_meant(number: int) -> Iterator[str]:
+    """The digits as written and, for ``0o664``, those of the number, each where it is a mode; mostly one is."""
+    for digits in (str(number), f"{number:o}"):
+        if re.fullmatch("[2367][0-7]{2}", digits):
+            yield f'"0{digits}"'
 
 
 def whole(low: int, high: int | None = None) -> Callable[[object], int]:

@@ -561,6 +561,6 @@ pidfile="p"
 max_size = 2
 '''
     assert lines_of(text) == {
-        "a": 2, "c": 5, "log[1]": 9, "log[1].name": 10, "log[1].paths": 11, "log[1].max_size": 13,
+        "a": 2, "c": 5, "log": 9, "log[1]": 9, "log[1].name": 10, "log[1].paths": 11, "log[1].max_size": 13,
         "reopen.w": 14, "reopen.w.pidfile": 15, "log[2]": 16, "log[2].max_size": 17,
     }  # fmt: skip

@@ -48,6 +48,10 @@ IN_A_RULE = {
         "create_mode = 664", 9, "create_mode",
         '664 is a number, and nobody can see whether octal or decimal; write the octal digits "0664"; accepted: octal',
     ),
+    "octal mode": (
+        "create_mode = 0o664", 9, "create_mode",
+        '436 is a number, and nobody can see whether octal or decimal; write the octal digits "0664"; accepted: octal',
+    ),
     "schedule": ('schedule = "0 0 30 2 *"', 9, "schedule", "'0 0 30 2 *' is no schedule: bad day-of-month; accepted:"),
     "seconds": ('schedule = "0 0 0 1 * *"', 9, "schedule", "'0 0 0 1 * *' has 6 fields; a schedule has no seconds"),
     "codec": ('compress = "lz4"', 9, "compress", "'lz4' is not known here; accepted: \"zstd\", \"gzip\" or \"none\""),
@@ -150,6 +154,7 @@ FATAL = {
     "top level slip": ('statedir = "x"\n', 1, "statedir", "unknown key; did you mean 'state_dir'?"),
     "rule key on top": ("max_size = 5\n", 1, "max_size", "does not belong here but in [defaults] or [[log]]"),
     "later issues": ("[zebra]\nx = 1\n", 1, "zebra", "unknown key; accepted: compress_jobs, defaults, include, lo"),
+    "rules slip": ('[[logs]]\nname = "x"\n', 1, "logs", "unknown key; did you mean 'log'?"),
     "table slip": ("[default]\nmax_size = 1\n", 1, "default", "unknown key; did you mean 'defaults'?"),
     "include": ('include = "x.toml"\n', 1, "include", "'x.toml' is not a list; put it in [ ]; accepted: a list"),
     "defaults": ("defaults = 3\n", 1, "defaults", "3 is no table; accepted: [defaults] with keys of a rule"),
@@ -181,7 +186,9 @@ def test_what_reaches_all_rules_stops_all(load, case):
     ("text", "line", "message"),
     [
         ('a = 1\nb = "x\n', 2, "is no TOML: Illegal character"),
-        ("a = 1\na = 2\n", 2, "is no TOML: Cannot overwrite a value (at line 2"),
+        ("a = 1\na = 2\n", 2, "is no TOML: Cannot overwrite a value (at line 2, column 6): a is set already"),
+        ("a = 1\na = [\n2]\n", 3, "is no TOML: Cannot overwrite a value (at line 3, column 3): a is set already"),
+        ("a = 1\n[a]\n", 2, "is no TOML: Cannot overwrite a value (at line 2, column 3): a is set already"),
         ("\n\na = [1,\n", 3, "is no TOML: "),
         ("a = " + "[" * 5000, None, "is no TOML: nested too deeply"),
         ("a = " + "1" * 5000, None, "is no TOML: Exceeds the limit"),
@@ -192,6 +199,13 @@ def test_a_syntax_error_has_its_line(load, text, line, message):
     (problem,) = problems_of(load, text)
     assert (problem.file, problem.key, problem.line) == (MAIN, "syntax", line)
     assert problem.message.startswith(message)
+
+
+def test_a_mode_without_quotes_is_explained(load):
+    """create_mode = 0664 is no TOML at all; the message says how it is written."""
+    (problem,) = problems_of(load, f"{GOOD}create_mode = 0664\n")
+    assert (problem.key, problem.line) == ("syntax", 5)
+    assert problem.message.endswith('; a number may not begin with 0; write create_mode = "0664"')
 
 
 def test_a_directory_is_no_configuration(fs):
