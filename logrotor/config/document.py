@@ -57,7 +57,8 @@ def read_document(file: str, home: str | None) -> Document:
             status, content = os.fstat(opened.fileno()), opened.read()
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or str(error)
-        raise Unreadable(Problem(file, "file", f"cannot be read: {reason}")) from None
+        who = f" by uid {os.geteuid()}" if isinstance(error, PermissionError) else ""
+        raise Unreadable(Problem(file, "file", f"cannot be read{who}: {reason}")) from None
     text = _decoded(file, content)
     return Document(file, _parsed(file, text), Place(os.path.dirname(file), home), text, status)
 

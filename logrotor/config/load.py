@@ -9,7 +9,7 @@ from typing import Any
 from msgspec.structs import replace
 
 from logrotor.config.document import FROM_DICT, Document, Unreadable, read_document
-from logrotor.config.find import default_state_dir, find_config
+from logrotor.config.find import VARIABLE, default_state_dir, find_config
 from logrotor.config.hooks import refuse_foreign_hooks
 from logrotor.config.includes import read_included
 from logrotor.config.keys import DEFAULTS, TABLES, TOP
@@ -21,7 +21,7 @@ from logrotor.config.tables import Problems, Read, Section, read_table
 from logrotor.config.targets import Targets, read_targets
 from logrotor.config.values import shown
 from logrotor.errors import ConfigError
-from logrotor.model import Config, LogSpec
+from logrotor.model import Config, LogSpec, Problem
 
 Source = str | os.PathLike[str] | Mapping[str, Any] | None
 
@@ -77,11 +77,18 @@ def _main_document(source: Source, environ: Mapping[str, str], euid: int) -> Doc
     home = home_of(euid, environ)
     if isinstance(source, Mapping):
         return Document(FROM_DICT, source, Place(os.getcwd(), home))
+    explicit = os.fspath(source) if source is not None else None
     try:
-        explicit = os.fspath(source) if source is not None else None
         return read_document(find_config(explicit, environ, euid=euid), home)
     except Unreadable as error:
-        raise ConfigError((error.problem,)) from None
+        raise ConfigError((_with_origin(error.problem, explicit, environ),)) from None
+
+
+def _with_origin(problem: Problem, explicit: str | None, environ: Mapping[str, str]) -> Problem:
+    """A file that cannot be read, where nobody sees who named it."""
+    if explicit is not None or problem.key != "file" or not environ.get(VARIABLE):
+        return problem
+    return replace(problem, message=f"{problem.message}; it is named by ${VARIABLE}")
 
 
 def _read_top(main: Document, problems: Problems) -> Read:

@@ -409,6 +409,16 @@ def test_a_named_file_that_is_missing_is_not_replaced_by_another(write):
     write(RULE, "/etc/logrotor.toml")
     with pytest.raises(ConfigError, match=r"/x\.toml: file: cannot be read: No such file"):
         load_config("/x.toml", environ=HOME)
+    with pytest.raises(ConfigError, match=r"No such file or directory; it is named by \$LOGROTOR_CONFIG$"):
+        load_config(environ={**HOME, "LOGROTOR_CONFIG": "/x.toml"})
+
+
+def test_a_file_that_may_not_be_read_says_by_whom(write):
+    """Started by cron as somebody else, the reason is who."""
+    write(RULE, mode=0o600)
+    helpers.set_uid(33)
+    with pytest.raises(ConfigError, match=f"cannot be read by uid {os.geteuid()}: Permission denied$"):
+        load(euid=33)
 
 
 def test_an_empty_name_is_not_replaced_by_another(write):
