@@ -9,9 +9,9 @@ from msgspec import Struct
 
 from logrotor.config.document import Document
 from logrotor.config.keys import LEVELS, LOG
-from logrotor.config.tables import Problems, Read, Section, closest, read_table
+from logrotor.config.tables import Problems, Read, Section, read_table
 from logrotor.config.targets import Targets
-from logrotor.config.values import shown
+from logrotor.config.values import did_you_mean, shown
 from logrotor.model import Codec, LogSpec, Method, ReopenTarget
 
 _BARE = LogSpec(name="", paths=())  # what holds where a rule and [defaults] say nothing
@@ -167,6 +167,4 @@ def unknown_target(name: str, targets: Targets) -> str:
     """The message for a target that no table defines."""
     names = [*targets.known, *targets.wrong]
     known = ", ".join(map(repr, names)) or f"none; add a table [reopen.{name}]"
-    meant = closest(name, names)
-    hint = f"; did you mean {meant!r}?" if meant else ""
-    return f"{name!r} is no reopen target{hint}; known: {known}"
+    return f"{name!r} is no reopen target{did_you_mean(name, names)}; known: {known}"

@@ -9,7 +9,7 @@ import enum
 import os
 import re
 import signal as signal_module
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import TypeVar
 
 _E = TypeVar("_E", bound=enum.StrEnum)
@@ -75,7 +75,7 @@ def one_of(kind: type[_E], *members: _E, other_words: Mapping[str, _E] | None = 
 
     def parse(value: object) -> _E:
         if not isinstance(value, str) or value not in words:
-            raise ValueError("is not known here")
+            raise ValueError(f"is not known here{did_you_mean(value, words)}")
         return words[value]
 
     return parse
@@ -198,6 +198,14 @@ def function(value: object) -> Callable[[tuple[str, ...]], object]:
     if not callable(value):
         raise ValueError("cannot be called")
     return value
+
+
+def did_you_mean(value: object, known: Iterable[str]) -> str:
+    """The end of a message about a word that is not known; empty if none looks like it."""
+    from logrotor.text import closest
+
+    meant = closest(value.lower(), known) if isinstance(value, str) else None
+    return f"; did you mean {meant!r}?" if meant else ""
 
 
 def shown(value: object) -> str:

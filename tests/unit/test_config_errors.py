@@ -55,6 +55,12 @@ IN_A_RULE = {
     "schedule": ('schedule = "0 0 30 2 *"', 9, "schedule", "'0 0 30 2 *' is no schedule: bad day-of-month; accepted:"),
     "seconds": ('schedule = "0 0 0 1 * *"', 9, "schedule", "'0 0 0 1 * *' has 6 fields; a schedule has no seconds"),
     "codec": ('compress = "lz4"', 9, "compress", "'lz4' is not known here; accepted: \"zstd\", \"gzip\" or \"none\""),
+    "slip of a codec": ('compress = "gz"', 9, "compress", "'gz' is not known here; did you mean 'gzip'?; accepted"),
+    "slip of a method": ('method = "Copytruncat"', 9, "method", "is not known here; did you mean 'copytruncate'?"),
+    "slip of a schedule": (
+        'schedule = "dayly"', 9, "schedule",
+        "'dayly' is no schedule: it has 1 field, cron has 5; did you mean 'daily'?; accepted: hourly, daily, weekly",
+    ),
     "level of gzip": (
         'compress = "gzip"\ncompress_level = 19', 10, "compress_level",
         '19 is no level of gzip; accepted: 0 to 9, or "off"',
@@ -269,6 +275,7 @@ def test_inherited_keys_that_do_not_fit_say_where_they_come_from(load):
 TARGETS = {
     "no manager": ('pidfile = "x"\n', {"manager": "is required; accepted: \"supervisord\", \"systemd\", \"pidfile\""}),
     "unknown manager": ('manager = "runit"\n', {"manager": "'runit' is not known here; accepted: \"supervisord\""}),
+    "slip of a manager": ('manager = "supervisor"\n', {"manager": "not known here; did you mean 'supervisord'?"}),
     "callable": ('manager = "callable"\n', {"manager": "'callable' works only from the library, where a dict"}),
     "function": (
         'manager = "command"\ncommand = ["x"]\nfunction = "f"\n',
