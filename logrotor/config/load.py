@@ -8,6 +8,7 @@ from typing import Any
 
 from msgspec.structs import replace
 
+from logrotor.config.apart import StateDir
 from logrotor.config.document import FROM_DICT, Document, Unreadable, read_document
 from logrotor.config.find import VARIABLE, default_state_dir, find_config
 from logrotor.config.hooks import refuse_foreign_hooks
@@ -43,9 +44,9 @@ def load_config(source: Source = None, *, environ: Mapping[str, str] | None = No
     is_whole = len(problems) == before
     targets = read_targets((main, *included), problems)
     defaults = _check_default_target(main, defaults, targets, problems, fatal=is_whole)
-    logs = read_rules((main, *included), defaults, targets, problems)
-    _refuse_no_rules((main, *included), problems)
     state = _state_dir(main, top, environ, euid, problems)
+    logs = read_rules((main, *included), defaults, targets, state, problems)
+    _refuse_no_rules((main, *included), problems)
     queue = read_queue(main, problems)
     metrics, page = read_metrics(main, problems), read_page(main, problems)
     if problems.fatal or not logs:
@@ -60,11 +61,11 @@ def _config(
     targets: Targets,
     problems: Problems,
     documents: tuple[Document, ...],
-    state: tuple[str, str],
+    state: StateDir,
 ) -> Config:
     return Config(
-        state_dir=state[0],
-        state_dir_origin=state[1],
+        state_dir=state.path,
+        state_dir_origin=state.origin,
         **{name: value for name, value in top.values.items() if name not in ("state_dir", "include")},
         logs=tuple(logs),
         targets=targets.known,
@@ -136,11 +137,11 @@ def _refuse_no_rules(documents: tuple[Document, ...], problems: Problems) -> Non
         Section(documents[0], "", problems, fatal=True).wrong("log", message)
 
 
-def _state_dir(main: Document, top: Read, environ: Mapping[str, str], euid: int, problems: Problems) -> tuple[str, str]:
+def _state_dir(main: Document, top: Read, environ: Mapping[str, str], euid: int, problems: Problems) -> StateDir:
     if "state_dir" in top.values:
-        return top.values["state_dir"], f"state_dir in {main.file}"
+        return StateDir(top.values["state_dir"], f"state_dir in {main.file}", main)
     found = default_state_dir(environ, euid)
     if found is None and "state_dir" not in top.failed:
         message = "is required where there is no $HOME, $XDG_STATE_HOME or $STATE_DIRECTORY"
         Section(main, "", problems, fatal=True).wrong("state_dir", f"{message}; accepted: {TOP['state_dir'].accepted}")
-    return found or ("", "")
+    return StateDir(*(found or ("", "")))
