@@ -15,7 +15,7 @@ from logrotor.config.hooks import refuse_foreign_hooks
 from logrotor.config.includes import read_included
 from logrotor.config.keys import DEFAULTS, TABLES, TOP
 from logrotor.config.outputs import read_metrics, read_page
-from logrotor.config.place import Place, home_of
+from logrotor.config.place import Place, home_of, is_user
 from logrotor.config.queues import read_queue
 from logrotor.config.rules import Rule, create_conflict, level_conflict, read_rules, unknown_target
 from logrotor.config.tables import Problems, Read, Section, read_table
@@ -39,6 +39,7 @@ def load_config(source: Source = None, *, environ: Mapping[str, str] | None = No
     main = _main_document(source, environ, euid)
     top, defaults = _read_top(main, problems), _read_defaults(main, problems)
     refuse_foreign_hooks(main, euid, problems, fatal=True)
+    _refuse_unknown_user(main, top, euid, problems)
     before = len(problems)
     included = read_included(main, top.values.get("include", ()), euid, problems)
     is_whole = len(problems) == before
@@ -135,6 +136,14 @@ def _refuse_no_rules(documents: tuple[Document, ...], problems: Problems) -> Non
     if not any(document.table.get("log") for document in documents):
         message = 'no rule; accepted: at least one [[log]] with name = "app", paths = ["app.log"] and max_size = "10MB"'
         Section(documents[0], "", problems, fatal=True).wrong("log", message)
+
+
+def _refuse_unknown_user(main: Document, top: Read, euid: int, problems: Problems) -> None:
+    """Only root becomes that user; for others the key has no meaning, and the user may be one of another machine."""
+    user = top.values.get("run_as")
+    if user is not None and euid == 0 and not is_user(user):
+        message = f"{user!r} is no user of this system; accepted: {TOP['run_as'].accepted}"
+        Section(main, "", problems, fatal=True).wrong("run_as", message)
 
 
 def _state_dir(main: Document, top: Read, environ: Mapping[str, str], euid: int, problems: Problems) -> StateDir:

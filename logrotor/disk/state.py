@@ -72,6 +72,29 @@ def refuse_uncreatable(path: str, origin: str) -> None:
         raise StateError(_unwritable(path, origin, f"{above} may not be written"))
 
 
+def refuse_impossible(path: str, origin: str) -> None:
+    """Could a run use it, and create it if it is missing? Nothing is changed. Raises StateError."""
+    try:
+        refuse_unusable(path, origin)
+    except FileNotFoundError:
+        refuse_uncreatable(path, origin)
+        _refuse_insecure_above(path, origin)
+
+
+def _refuse_insecure_above(path: str, origin: str) -> None:
+    """A place for a missing one that would be refused as soon as it is made."""
+    above = os.path.dirname(path)
+    while not os.path.lexists(above):
+        above = os.path.dirname(above)
+    try:
+        if os.geteuid() == 0:  # of others only root minds whose the directories above are
+            walk.resolve_private(above)
+        else:
+            walk.resolve_missing(path)
+    except (LogrotorError, OSError) as error:
+        raise StateError(f"state_dir {path} ({origin}): {error}") from None
+
+
 def _refuse_insecure(path: str, origin: str) -> None:
     """What lies in the state directory is trusted. Raises FileNotFoundError, StateError."""
     with contextlib.suppress(OSError):  # what cannot be looked at is told below

@@ -131,6 +131,16 @@ def test_the_top_level_keys_reach_their_fields(write):
     assert config.state_dir == "/app/state"
 
 
+def test_root_cannot_become_a_user_that_does_not_exist(write):
+    """Told with its line, and before any run; to an ordinary user the key means nothing."""
+    write('# head\nrun_as = "no-such-user"\n' + RULE)
+    with pytest.raises(
+        ConfigError, match=rf"^{MAIN}:2: run_as: 'no-such-user' is no user of this system; accepted: the"
+    ):
+        load(euid=0)
+    assert load(euid=1000).run_as == "no-such-user"
+
+
 OFF = {
     "min_size": "1k", "schedule": "daily", "backup_count": 7, "max_age": "1d", "max_total_size": "1G",
     "keep_free": "10%", "compress_level": 3, "keep_uncompressed": 2, "archive_dir": "old", "on_archive": ["x"],

@@ -126,6 +126,30 @@ def test_a_parent_that_cannot_be_written() -> None:
         assert way in str(caught.value)
 
 
+def test_what_a_run_would_refuse_is_known_before(tmp_path: Path) -> None:
+    """`check` and `plan` say the same as the run, and create nothing; where the run would create it, all is well."""
+    (tmp_path / "file").touch()
+    (tmp_path / "open").mkdir()
+    (tmp_path / "open").chmod(0o777)
+    for place in ("file", "file/below", "open", "open/below"):
+        with pytest.raises(StateError) as beforehand:
+            state.refuse_impossible(f"{tmp_path}/{place}", "origin")
+        with pytest.raises(StateError) as in_the_run:
+            state.prepare(f"{tmp_path}/{place}", "origin")
+        assert str(beforehand.value) == str(in_the_run.value)
+    state.refuse_impossible(f"{tmp_path}/a/b/c", "origin")
+    assert sorted(os.listdir(tmp_path)) == ["file", "open"] and os.listdir(tmp_path / "open") == []
+
+
+def test_root_is_told_beforehand_of_a_place_in_somebody_elses(tmp_path: Path) -> None:
+    """Who owns the directory above could put another one there."""
+    need(os.geteuid() == 0, "root, to give a folder away")
+    os.chown(tmp_path, 33, 33)
+    with pytest.raises(StateError, match="belongs to www-data"):
+        state.refuse_impossible(f"{tmp_path}/state", "origin")
+    assert os.listdir(tmp_path) == []
+
+
 @pytest.mark.parametrize("below", ["", "/deep/er"])
 def test_a_file_in_its_place_is_named(tmp_path: Path, below: str) -> None:
     """A file where the directory or one above it should be: which one, and no advice to change its owner."""
