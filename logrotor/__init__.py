@@ -25,3 +25,8 @@ def __getattr__(name: str) -> Any:
     import importlib
 
     return getattr(importlib.import_module(_PLACES[name]), name)
+
+
+def __dir__() -> list[str]:
+    """For ``help(logrotor)`` and whoever completes names: what is not imported yet is there, too."""
+    return sorted({*globals(), *__all__})

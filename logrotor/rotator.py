@@ -52,6 +52,8 @@ class Rotator:
         clock: Callable[[], float] = time.time,
         fork: Fork | None = None,
     ) -> None:
+        if not isinstance(config, Config):
+            raise TypeError(f"{config!r} is no loaded configuration; give load_config(...) of a file or a dict")
         self._config, self._fork = config, fork
         self._on_event, self._on_progress = on_event, on_progress
         self._stop = stop or (lambda: False)
@@ -60,9 +62,10 @@ class Rotator:
     def plan(self, now: datetime | None = None, *, force: bool = False, only: Sequence[str] = ()) -> Plan:
         """What a run at ``now`` would do, and why. Changes nothing.
 
-        ``now`` must be aware; schedules are meant in its time zone. ``only``: names of rules, or paths of logs.
-        Raises UnknownSelection, StateError.
+        ``now`` must be aware (ValueError if not); schedules are meant in its time zone. ``only``: a list of names of
+        rules, or of paths of logs (TypeError for a single string). Raises UnknownSelection, StateError.
         """
+        _refuse_misuse(now, only)
         return self._plan(_recall(self._config.state_dir), now or local_now(), force, only)
 
     def run(
@@ -75,11 +78,13 @@ class Rotator:
     ) -> Report:
         """Carry out the plan for ``now``: by default the moment when the lock is ours. One bad log fails alone.
 
+        ``now`` and ``only`` are as for :meth:`plan`.
         ``time_limit`` (seconds): logs are taken and writers asked in any case, but no compression is begun that
         would not fit, and one under way is put off; both end ``deferred``.
         Raises Locked if another run holds the state directory, Interrupted if ``stop`` ended the wait for it,
         StateError, UnknownSelection.
         """
+        _refuse_misuse(now, only)
         run = _Run(self._config, now or local_now(), force, self._emit, self._clock, Deadline.after(time_limit))
         state.prepare(self._config.state_dir, self._config.state_dir_origin)
         known = _recall(self._config.state_dir)
@@ -205,6 +210,14 @@ class Rotator:
     def _emit(self, name: str, /, **fields: Any) -> None:
         if self._on_event is not None:
             self._on_event(events.Event(name, events.NAMES[name][0], fields))
+
+
+def _refuse_misuse(now: datetime | None, only: Sequence[str]) -> None:
+    """A naive time would be taken for whatever zone the machine has, and a string for a list of its letters."""
+    if now is not None and now.utcoffset() is None:
+        raise ValueError(f"now = {now!r} has no time zone; give an aware one, such as datetime.now().astimezone()")
+    if isinstance(only, str):
+        raise TypeError(f"only = {only!r} is a string; give a list, such as only=[{only!r}]")
 
 
 class _Run(Struct):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from datetime import datetime
 
 _NAMED = {"\n": "\\n", "\r": "\\r", "\t": "\\t", "\\": "\\\\"}
@@ -80,3 +80,10 @@ def stamp(when: datetime) -> str:
 def count(number: int, noun: str) -> str:
     """``1 log``, ``2 logs``."""
     return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+
+
+def closest(word: str, known: Iterable[str]) -> str | None:
+    """The known word that looks most like ``word``; None if none does."""
+    from difflib import get_close_matches
+
+    return next(iter(get_close_matches(word, list(known), 1, 0.55)), None)  # "hui" is 0.57 of "huey"

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from logrotor.cli import streams, text
 from logrotor.cli.options import config_option, config_path, json_option
-from logrotor.cli.session import EXIT_CODES
+from logrotor.cli.session import EXIT_CODES, become, why_no_run
 
 if TYPE_CHECKING:
     from logrotor.model import Config, Problem
@@ -27,6 +28,9 @@ Examples:
 """
 
 
+_STATE = "state_dir"
+
+
 @click.command(epilog=EPILOG, short_help="Check the configuration.")
 @config_option
 @json_option("Print the loaded configuration and its problems as JSON.")
@@ -36,7 +40,8 @@ def check(ctx: click.Context, config: str | None, as_json: bool) -> int:
 
     Prints which file was found and how, what it includes, where state is kept and why there, its rules and reopen
     targets, and every problem at once with its file, line and key, what is accepted, and the nearest known key. A rule
-    that is wrong alone does not switch off the others. Logs are not looked at: "logrotor plan" does that.
+    that is wrong alone does not switch off the others. Also told: a state directory that runs of this user cannot use,
+    and a queue engine that is not installed. Logs are not looked at: "logrotor plan" does that.
     """
     from logrotor.config import find_config, load_config
     from logrotor.errors import ConfigError
@@ -47,11 +52,31 @@ def check(ctx: click.Context, config: str | None, as_json: bool) -> int:
         loaded = load_config(given, environ=os.environ)
     except ConfigError as error:
         return _show(file, None, error.problems, as_json=as_json)
-    return _show(file, loaded, loaded.problems, as_json=as_json)
+    become(loaded)
+    problems = (*loaded.problems, *_obstacles(file, loaded))
+    return _show(file, loaded, problems, as_json=as_json)
+
+
+def _obstacles(file: str, config: Config) -> Iterator[Problem]:
+    """What is no mistake of the file, and stops every run or every job of it all the same."""
+    from logrotor.errors import ConfigError
+    from logrotor.model import Problem
+
+    why = why_no_run(config)
+    if why is not None:
+        yield Problem(file, _STATE, why.removeprefix("state_dir "))
+    if config.queue is not None:
+        from logrotor.jobs.engine import find_engine
+
+        try:
+            find_engine(file, config.queue.engine)
+        except ConfigError as error:
+            yield from error.problems
 
 
 def _show(file: str, config: Config | None, problems: tuple[Problem, ...], *, as_json: bool) -> int:
-    code = 2 if config is None else 1 if problems else 0
+    nothing_runs = config is None or any(problem.key == _STATE for problem in problems)
+    code = 2 if nothing_runs else 1 if problems else 0
     how = _how(file)
     if as_json:
         streams.write_json(_as_json(file, how, config, problems, code))
@@ -64,7 +89,7 @@ def _show(file: str, config: Config | None, problems: tuple[Problem, ...], *, as
 
 def _how(file: str) -> str:
     ctx = click.get_current_context()
-    if config_path(ctx):
+    if config_path(ctx) is not None:
         return "given with -c"
     return "named by $LOGROTOR_CONFIG" if os.environ.get("LOGROTOR_CONFIG") else "found in the usual places"
 

@@ -61,7 +61,7 @@ def config_path(ctx: click.Context) -> str | None:
     """What ``-c`` said, nearest to the end of the command line first."""
     at: click.Context | None = ctx
     while at is not None:
-        if at.params.get("config"):
+        if at.params.get("config") is not None:
             return str(at.params["config"])
         at = at.parent
     return None

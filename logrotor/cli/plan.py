@@ -9,7 +9,7 @@ import click
 
 from logrotor.cli import streams
 from logrotor.cli.options import complete_names, config_option, force_option, json_option, load, only_option
-from logrotor.cli.session import EXIT_CODES, Session, become, selection
+from logrotor.cli.session import EXIT_CODES, Session, become, selection, why_no_run
 
 if TYPE_CHECKING:
     from logrotor.model import Config, Plan
@@ -73,9 +73,13 @@ def show(
 
 
 def _plan(config: Config, now: datetime | None, *, force: bool, only: tuple[str, ...]) -> Plan:
+    from msgspec.structs import replace
+
     from logrotor.rotator import Rotator
 
-    return Rotator(config).plan(now=now, force=force, only=only)
+    made = Rotator(config).plan(now=now, force=force, only=only)
+    problem = why_no_run(config)
+    return made if problem is None else replace(made, problems=(*made.problems, problem))
 
 
 def _show_all(config: Config, made: Plan, *, as_json: bool, verbose: bool) -> int:

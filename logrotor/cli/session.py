@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 
 from msgspec import Struct
 
+from logrotor.errors import StateError
+
 if TYPE_CHECKING:
     from logrotor.model import Config
 
@@ -34,6 +36,28 @@ def become(config: Config) -> None:
         from logrotor.disk.identity import become
 
         become(config.run_as)
+
+
+def why_no_run(config: Config) -> str | None:
+    """Why every run would end with 2: its state directory cannot be used. None: it can, or it is not ours to judge."""
+    from logrotor.disk import state
+
+    if config.run_as and not _is_us(config.run_as):
+        return None
+    try:
+        state.refuse_impossible(config.state_dir, config.state_dir_origin)
+    except StateError as error:
+        return str(error)
+    return None
+
+
+def _is_us(user: str) -> bool:
+    import pwd
+
+    try:
+        return pwd.getpwnam(user).pw_uid == os.geteuid()
+    except KeyError:
+        return False
 
 
 def selection(config: Config, given: Iterable[str]) -> tuple[str, ...]:

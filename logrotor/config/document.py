@@ -57,7 +57,8 @@ def read_document(file: str, home: str | None) -> Document:
             status, content = os.fstat(opened.fileno()), opened.read()
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or str(error)
-        raise Unreadable(Problem(file, "file", f"cannot be read: {reason}")) from None
+        who = f" by uid {os.geteuid()}" if isinstance(error, PermissionError) else ""
+        raise Unreadable(Problem(file, "file", f"cannot be read{who}: {reason}")) from None
     text = _decoded(file, content)
     return Document(file, _parsed(file, text), Place(os.path.dirname(file), home), text, status)
 
@@ -78,7 +79,8 @@ def _parsed(file: str, text: str) -> Mapping[str, Any]:
         return tomllib.loads(text)
     except (ValueError, RecursionError) as error:  # ValueError: also an integer of more than 4300 digits
         message = str(error) if isinstance(error, ValueError) else "nested too deeply"
-        raise Unreadable(Problem(file, "syntax", f"is no TOML: {message}", _syntax_line(message, text))) from None
+        line = _syntax_line(message, text)
+        raise Unreadable(Problem(file, "syntax", f"is no TOML: {message}{_hint(message, text, line)}", line)) from None
 
 
 def _syntax_line(message: str, text: str) -> int | None:
@@ -86,3 +88,14 @@ def _syntax_line(message: str, text: str) -> int | None:
     if place:
         return int(place[1])
     return text.rstrip().count("\n") + 1 if "at end of document" in message else None
+
+
+def _hint(message: str, text: str, line: int | None) -> str:
+    """What tomllib does not say: which key stands twice, and how a number with a leading 0 is written."""
+    from logrotor.config.lines import key_at
+
+    key = key_at(text, line) if line else None
+    if key and "Cannot overwrite" in message:
+        return f": {key} is set already"
+    octal = re.search(r"=\s*(0[0-7]+)\b", text.split("\n")[line - 1]) if line else None
+    return f'; a number may not begin with 0; write {key} = "{octal[1]}"' if key and octal else ""

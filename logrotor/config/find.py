@@ -26,10 +26,12 @@ def find_config(
 ) -> str:
     """The absolute path of the configuration: ``explicit``, else ``$LOGROTOR_CONFIG``, else the first usual place.
 
-    Raises :class:`ConfigError` if none is found. A file that was named is returned even if it does not exist:
-    reading it says so, and no other file takes its place.
+    Raises :class:`ConfigError` if none is found, or if ``explicit`` is empty; an empty variable counts as unset.
+    A file that was named is returned even if it does not exist: reading it says so, and no other file takes its place.
     """
     environ = os.environ if environ is None else environ
+    if explicit == "":  # to look elsewhere would rotate other logs than those that were meant
+        raise ConfigError((Problem("''", "file", 'is no file; is a variable unset, as in -c "$FILE"?'),))
     named = explicit or environ.get(VARIABLE)
     if named:
         return os.path.abspath(named)

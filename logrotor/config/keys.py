@@ -66,12 +66,12 @@ def _reopen(value: object) -> Any:
 _SIZE = "10MB, 512KiB, 1.5G or plain bytes (1024-based, 1 or more)"
 _DURATION = '"90s", "1h30m", "7d", "2w" or plain seconds'
 _BOOLEAN = "true or false"
-_RELATIVE = "relative to the file that holds it"
+_PLACE = "absolute, from ~, or relative to this configuration file"
 
 TOP = _table(
     Key(
         name="state_dir", parse=values.path, locate=_path,
-        accepts=f"a directory of logrotor's own, {_RELATIVE}",
+        accepts=f"a directory of logrotor's own: {_PLACE}",
         default="the first entry of `$STATE_DIRECTORY`; else `/var/lib/logrotor` for root, "
         "`$XDG_STATE_HOME/logrotor` or `~/.local/state/logrotor` for others",
         doc="Holds the lock and the history. Two configurations that share it never run at once.",
@@ -91,8 +91,8 @@ TOP = _table(
         doc="Started as root: become this user, once, at the start.", aliases=("user", "su"),
     ),
     Key(
-        name="include", parse=values.list_of(values.file_path), locate=_patterns,
-        accepts=f"a list of globs, {_RELATIVE}",
+        name="include", parse=values.list_of(values.glob), locate=_patterns,
+        accepts=f"a list of globs: {_PLACE}",
         doc="Further TOML files, which hold only `[[log]]` and `[reopen.NAME]`.",
     ),
 )  # fmt: skip
@@ -103,12 +103,12 @@ LOG = _table(
         doc="Names the rule in reports and for `--only`.",
     ),
     Key(
-        name="paths", parse=values.list_of(values.file_path), locate=_patterns, default="required",
-        accepts=f'a list of files or globs ("**" goes through folders), {_RELATIVE}',
+        name="paths", parse=values.list_of(values.glob), locate=_patterns, default="required",
+        accepts=f'a list of files or globs ("**" goes through folders): {_PLACE}',
         doc="The logs of this rule. A file in two rules belongs to the first.", aliases=("path", "file", "files"),
     ),
     Key(
-        name="exclude", parse=values.list_of(values.file_path, empty=True), locate=_excludes, off=(), default="off",
+        name="exclude", parse=values.list_of(values.glob, empty=True), locate=_excludes, off=(), default="off",
         accepts='a list of globs; one without "/" is for the file name alone',
         doc="Files that `paths` matches and that are left alone.", aliases=("ignore", "taboo"),
     ),
@@ -189,7 +189,7 @@ LOG = _table(
     ),
     Key(
         name="archive_dir", parse=values.path, locate=_expanded, off=None, default="off: beside the log",
-        accepts="a directory; a relative one starts at the directory of each log",
+        accepts="a directory: absolute, from ~, or relative to the directory of each log",
         doc="Where finished archives go; another file system is fine; logs of one name need one each.",
         aliases=("olddir",),
     ),
@@ -225,7 +225,7 @@ REOPEN = _table(
         doc="Who is asked; a configuration from a dict may also say `callable`.",
     ),
     Key(
-        name="pidfile", parse=values.file_path, locate=_path, accepts=f"a file, {_RELATIVE}",
+        name="pidfile", parse=values.file_path, locate=_path, accepts=f"a file: {_PLACE}",
         required=_SUPERVISORD | _PIDFILE, allowed=_SUPERVISORD | _PIDFILE, aliases=("pid", "pid_file"),
         doc="Holds the process id. The process is checked before it gets a signal.",
     ),
@@ -251,7 +251,7 @@ REOPEN = _table(
         doc="After this long the request counts as failed.",
     ),
     Key(
-        name="supervisor_config", parse=values.file_path, locate=_path, accepts=f"a file, {_RELATIVE}",
+        name="supervisor_config", parse=values.file_path, locate=_path, accepts=f"a file: {_PLACE}",
         default="found by supervisord's command line, then its search path", allowed=_SUPERVISORD,
         doc="Where it is checked that supervisord does not rotate the same files.",
     ),
@@ -319,7 +319,7 @@ JOB = _table(
 
 METRICS = _table(
     Key(
-        name="textfile", parse=values.file_path, locate=_path, accepts=f"a file whose name ends in .prom, {_RELATIVE}",
+        name="textfile", parse=values.textfile, locate=_path, accepts=f"a file whose name ends in .prom: {_PLACE}",
         default="no metrics", aliases=("file", "path"),
         doc="Written after each `logrotor run`, for the textfile collector of Prometheus's node exporter.",
     ),
@@ -327,7 +327,7 @@ METRICS = _table(
 
 PAGE = _table(
     Key(
-        name="file", parse=values.file_path, locate=_path, accepts=f"a file, {_RELATIVE}", default="no page",
+        name="file", parse=values.file_path, locate=_path, accepts=f"a file: {_PLACE}", default="no page",
         aliases=("html", "path", "output"),
         doc="Written after each `logrotor run`, as `logrotor page` does: how everything stands, for a browser.",
     ),

@@ -15,7 +15,8 @@ _LAST_PART = re.compile(r"\.[^.]*$|\[[0-9]+\]$")
 
 
 def lines_of(text: str) -> Mapping[str, int]:
-    """The line (from 1) of each table and key of a TOML text, by key path: ``log[2].max_size`` is of the second."""
+    """The line (from 1) of each table and key of a TOML text, by key path: ``log[2].max_size`` is of the second
+    ``[[log]]``, ``log`` itself the first one."""
     found: dict[str, int] = {}
     counts: dict[str, int] = {}
     prefix = ""
@@ -24,10 +25,18 @@ def lines_of(text: str) -> Mapping[str, int]:
         if header:
             prefix = _opened(_parts(header[2]), is_array=header[1] == "[[", counts=counts)
             found.setdefault(prefix, line)
+            found.setdefault(".".join(_parts(header[2])), line)
         elif assignment:
             key = ".".join(_parts(assignment[1]))
             found.setdefault(f"{prefix}.{key}" if prefix else key, line)
     return found
+
+
+def key_at(text: str, line: int) -> str | None:
+    """The key, or the name of the table, of the statement that ``line`` is part of."""
+    at = [statement for first, statement in _statements(text) if first <= line][-1]
+    header, assignment = _HEADER.match(at), _ASSIGNMENT.match(at)
+    return header[2] if header else assignment[1] if assignment else None
 
 
 def nearest_line(lines: Mapping[str, int], key: str) -> int | None:

@@ -8,20 +8,21 @@ from typing import Any
 
 from msgspec.structs import replace
 
+from logrotor.config.apart import StateDir
 from logrotor.config.document import FROM_DICT, Document, Unreadable, read_document
-from logrotor.config.find import default_state_dir, find_config
+from logrotor.config.find import VARIABLE, default_state_dir, find_config
 from logrotor.config.hooks import refuse_foreign_hooks
 from logrotor.config.includes import read_included
 from logrotor.config.keys import DEFAULTS, TABLES, TOP
 from logrotor.config.outputs import read_metrics, read_page
-from logrotor.config.place import Place, home_of
+from logrotor.config.place import Place, home_of, is_user
 from logrotor.config.queues import read_queue
 from logrotor.config.rules import Rule, create_conflict, level_conflict, read_rules, unknown_target
 from logrotor.config.tables import Problems, Read, Section, read_table
 from logrotor.config.targets import Targets, read_targets
 from logrotor.config.values import shown
 from logrotor.errors import ConfigError
-from logrotor.model import Config, LogSpec
+from logrotor.model import Config, LogSpec, Problem
 
 Source = str | os.PathLike[str] | Mapping[str, Any] | None
 
@@ -38,14 +39,15 @@ def load_config(source: Source = None, *, environ: Mapping[str, str] | None = No
     main = _main_document(source, environ, euid)
     top, defaults = _read_top(main, problems), _read_defaults(main, problems)
     refuse_foreign_hooks(main, euid, problems, fatal=True)
+    _refuse_unknown_user(main, top, euid, problems)
     before = len(problems)
     included = read_included(main, top.values.get("include", ()), euid, problems)
     is_whole = len(problems) == before
     targets = read_targets((main, *included), problems)
     defaults = _check_default_target(main, defaults, targets, problems, fatal=is_whole)
-    logs = read_rules((main, *included), defaults, targets, problems)
-    _refuse_no_rules((main, *included), problems)
     state = _state_dir(main, top, environ, euid, problems)
+    logs = read_rules((main, *included), defaults, targets, state, problems)
+    _refuse_no_rules((main, *included), problems)
     queue = read_queue(main, problems)
     metrics, page = read_metrics(main, problems), read_page(main, problems)
     if problems.fatal or not logs:
@@ -60,11 +62,11 @@ def _config(
     targets: Targets,
     problems: Problems,
     documents: tuple[Document, ...],
-    state: tuple[str, str],
+    state: StateDir,
 ) -> Config:
     return Config(
-        state_dir=state[0],
-        state_dir_origin=state[1],
+        state_dir=state.path,
+        state_dir_origin=state.origin,
         **{name: value for name, value in top.values.items() if name not in ("state_dir", "include")},
         logs=tuple(logs),
         targets=targets.known,
@@ -77,11 +79,18 @@ def _main_document(source: Source, environ: Mapping[str, str], euid: int) -> Doc
     home = home_of(euid, environ)
     if isinstance(source, Mapping):
         return Document(FROM_DICT, source, Place(os.getcwd(), home))
+    explicit = os.fspath(source) if source is not None else None
     try:
-        explicit = os.fspath(source) if source is not None else None
         return read_document(find_config(explicit, environ, euid=euid), home)
     except Unreadable as error:
-        raise ConfigError((error.problem,)) from None
+        raise ConfigError((_with_origin(error.problem, explicit, environ),)) from None
+
+
+def _with_origin(problem: Problem, explicit: str | None, environ: Mapping[str, str]) -> Problem:
+    """A file that cannot be read, where nobody sees who named it."""
+    if explicit is not None or problem.key != "file" or not environ.get(VARIABLE):
+        return problem
+    return replace(problem, message=f"{problem.message}; it is named by ${VARIABLE}")
 
 
 def _read_top(main: Document, problems: Problems) -> Read:
@@ -129,11 +138,19 @@ def _refuse_no_rules(documents: tuple[Document, ...], problems: Problems) -> Non
         Section(documents[0], "", problems, fatal=True).wrong("log", message)
 
 
-def _state_dir(main: Document, top: Read, environ: Mapping[str, str], euid: int, problems: Problems) -> tuple[str, str]:
+def _refuse_unknown_user(main: Document, top: Read, euid: int, problems: Problems) -> None:
+    """Only root becomes that user; for others the key has no meaning, and the user may be one of another machine."""
+    user = top.values.get("run_as")
+    if user is not None and euid == 0 and not is_user(user):
+        message = f"{user!r} is no user of this system; accepted: {TOP['run_as'].accepted}"
+        Section(main, "", problems, fatal=True).wrong("run_as", message)
+
+
+def _state_dir(main: Document, top: Read, environ: Mapping[str, str], euid: int, problems: Problems) -> StateDir:
     if "state_dir" in top.values:
-        return top.values["state_dir"], f"state_dir in {main.file}"
+        return StateDir(top.values["state_dir"], f"state_dir in {main.file}", main)
     found = default_state_dir(environ, euid)
     if found is None and "state_dir" not in top.failed:
         message = "is required where there is no $HOME, $XDG_STATE_HOME or $STATE_DIRECTORY"
         Section(main, "", problems, fatal=True).wrong("state_dir", f"{message}; accepted: {TOP['state_dir'].accepted}")
-    return found or ("", "")
+    return StateDir(*(found or ("", "")))

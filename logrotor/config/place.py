@@ -59,6 +59,15 @@ def home_of(euid: int, environ: Mapping[str, str]) -> str | None:
         return None
 
 
+def is_user(name: str) -> bool:
+    """Does the user database know ``name``?"""
+    try:
+        pwd.getpwnam(name)
+    except (KeyError, ValueError):  # ValueError: no name that the system takes
+        return False
+    return True
+
+
 def _tidy(path: str) -> str:
     # "a/../b" is not "b" where a is a symlink, and `logs` is one in many deployments.
     return path if ".." in path.split("/") else os.path.normpath(path)

@@ -8,10 +8,12 @@ from typing import TYPE_CHECKING, Any
 from logrotor.config.document import Document
 from logrotor.config.keys import JOB, QUEUE
 from logrotor.config.tables import Problems, Read, Section, read_table
-from logrotor.config.values import shown
+from logrotor.config.values import did_you_mean, shown
 
 if TYPE_CHECKING:
     from logrotor.model import JobSettings, QueueSettings
+
+ENGINES = ("huey", "procrastinate", "rq", "celery")  # a plugin may add others
 
 
 def read_queue(document: Document, problems: Problems) -> QueueSettings | None:
@@ -52,7 +54,9 @@ def _values(read: Read) -> dict[str, Any]:
 
 def _refuse_missing_url(section: Section, read: Read, settings: QueueSettings) -> None:
     if settings.engine != "huey" and "url" not in read.values and "url" not in read.failed:
-        section.wrong("url", f"is required with engine = {settings.engine!r}; accepted: {QUEUE['url'].accepted}")
+        hint = "" if settings.engine in ENGINES else did_you_mean(settings.engine, ENGINES)
+        message = f"is required with engine = {settings.engine!r}{hint}; accepted: {QUEUE['url'].accepted}"
+        section.wrong("url", message)
 
 
 def _refuse_short_stuck(document: Document, problems: Problems, read: Read, job: JobSettings) -> None:

@@ -7,11 +7,12 @@ from typing import Any
 
 from msgspec import Struct
 
+from logrotor.config.apart import StateDir, shared_places
 from logrotor.config.document import Document
 from logrotor.config.keys import LEVELS, LOG
-from logrotor.config.tables import Problems, Read, Section, closest, read_table
+from logrotor.config.tables import Problems, Read, Section, read_table
 from logrotor.config.targets import Targets
-from logrotor.config.values import shown
+from logrotor.config.values import did_you_mean, shown
 from logrotor.model import Codec, LogSpec, Method, ReopenTarget
 
 _BARE = LogSpec(name="", paths=())  # what holds where a rule and [defaults] say nothing
@@ -40,14 +41,16 @@ class Rule(Struct, frozen=True):
         )
 
 
-def read_rules(documents: Iterable[Document], defaults: Read, targets: Targets, problems: Problems) -> list[LogSpec]:
+def read_rules(
+    documents: Iterable[Document], defaults: Read, targets: Targets, state: StateDir, problems: Problems
+) -> list[LogSpec]:
     """The rules that are right, in file order; the others are left out, each with its problems."""
     specs: list[LogSpec] = []
     names: dict[str, str] = {}
     for document in documents:
         for number, table in _tables(document, problems):
             section = Section(document, f"log[{number}]", problems, rule=_name_of(table, number))
-            spec = _read_rule(section, table, defaults, targets, names)
+            spec = _read_rule(section, table, defaults, targets, state, names)
             specs += [spec] if spec else []
     return specs
 
@@ -68,14 +71,14 @@ def _name_of(table: object, number: int) -> str:
 
 
 def _read_rule(
-    section: Section, table: object, defaults: Read, targets: Targets, names: dict[str, str]
+    section: Section, table: object, defaults: Read, targets: Targets, state: StateDir, names: dict[str, str]
 ) -> LogSpec | None:
     before = len(section.problems)
     if not isinstance(table, Mapping):
         section.wrong("", f"{shown(table)} is no table; accepted: {_SAMPLE}")
         return None
     rule = Rule(read_table(section, table, LOG), defaults, section.document.file)
-    for key, message in (*_required(rule), *_repeated_name(rule, section, names), *_conflicts(rule, targets)):
+    for key, message in (*_required(rule), *_repeated_name(rule, section, names), *_conflicts(rule, targets, state)):
         section.wrong(key, message)
     return _spec(rule) if len(section.problems) == before else None
 
@@ -114,11 +117,12 @@ def _repeated_name(rule: Rule, section: Section, names: dict[str, str]) -> Itera
         yield "name", f"{name!r} is the name of {first} too; accepted: {LOG['name'].accepted}"
 
 
-def _conflicts(rule: Rule, targets: Targets) -> Iterator[Conflict]:
+def _conflicts(rule: Rule, targets: Targets, state: StateDir) -> Iterator[Conflict]:
     yield from _never_due(rule)
     yield from level_conflict(rule)
     yield from create_conflict(rule)
     yield from _reopen_conflict(rule, targets)
+    yield from shared_places(rule["paths"], rule["archive_dir"], state)
 
 
 def _never_due(rule: Rule) -> Iterator[Conflict]:
@@ -167,6 +171,4 @@ def unknown_target(name: str, targets: Targets) -> str:
     """The message for a target that no table defines."""
     names = [*targets.known, *targets.wrong]
     known = ", ".join(map(repr, names)) or f"none; add a table [reopen.{name}]"
-    meant = closest(name, names)
-    hint = f"; did you mean {meant!r}?" if meant else ""
-    return f"{name!r} is no reopen target{hint}; known: {known}"
+    return f"{name!r} is no reopen target{did_you_mean(name, names)}; known: {known}"

@@ -6,6 +6,8 @@ from datetime import UTC, datetime
 
 from msgspec import Struct
 
+from logrotor.config.values import did_you_mean
+
 NAMES = {
     "hourly": "0 * * * *",
     "daily": "0 0 * * *",
@@ -40,7 +42,7 @@ def _check(expression: str) -> None:
     if fields == 6:
         raise ValueError("has 6 fields; a schedule has no seconds, drop the first one")
     if fields != 5:
-        hint = "; write it without the @" if expression.startswith("@") else ""
+        hint = "; write it without the @" if expression.startswith("@") else did_you_mean(expression, NAMES)
         raise ValueError(f"is no schedule: it has {fields} field{'s' * (fields != 1)}, cron has 5{hint}")
     _check_slots(expression)
 

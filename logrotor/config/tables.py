@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 from msgspec import Struct, field
@@ -90,6 +90,8 @@ def _value(value: object) -> str:
 
 def _refuse_unknown(section: Section, name: str, keys: Mapping[str, Key], tables: tuple[str, ...]) -> str:
     """Say where the key belongs, or which one was meant; returns the key that was meant, else its own name."""
+    from logrotor.text import closest
+
     homes = _homes(name)
     meant = _alias(name, keys) or closest(name.lower().replace("-", "_"), (*keys, *tables))
     if homes:
@@ -105,13 +107,6 @@ def _alias(name: str, keys: Mapping[str, Key]) -> str | None:
     """The key that other programs call ``name``."""
     word = name.lower().replace("-", "_")
     return next((key.name for key in keys.values() if word in key.aliases), None)
-
-
-def closest(word: str, known: Iterable[str]) -> str | None:
-    """The known word that looks most like ``word``; None if none does."""
-    from difflib import get_close_matches
-
-    return next(iter(get_close_matches(word, list(known), 1)), None)
 
 
 def _homes(name: str) -> str:

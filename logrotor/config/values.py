@@ -9,20 +9,22 @@ import enum
 import os
 import re
 import signal as signal_module
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import TypeVar
 
 _E = TypeVar("_E", bound=enum.StrEnum)
 
 _MODE = re.compile(r"(?:0o)?[0-7]{3,5}")
+_VARIABLE = re.compile(r"\$[A-Za-z_{]")
+_BRACES = re.compile(r"(?<!\[)\{[^{}]*,[^{}]*\}")
 _UNIT = re.compile(r"[A-Za-z0-9:_.\\@][A-Za-z0-9:_.\\@-]*")
 
 
 def mode(value: object) -> int:
     """Permission bits from an octal string, writable by the owner."""
     if isinstance(value, int) and not isinstance(value, bool):
-        meant = f"0{value}" if _MODE.fullmatch(str(value)) else "0664"
-        raise ValueError(f'is a number, and nobody can see whether octal or decimal; write the octal digits "{meant}"')
+        meant = " or ".join(_modes_meant(value)) or '"0664"'
+        raise ValueError(f"is a number, and nobody can see whether octal or decimal; write the octal digits {meant}")
     if not isinstance(value, str) or not _MODE.fullmatch(value):
         raise ValueError("is no mode")
     bits = int(value.removeprefix("0o"), 8)
@@ -31,6 +33,13 @@ def mode(value: object) -> int:
     if not bits & 0o200:
         raise ValueError("does not let the owner write")
     return bits
+
+
+def _modes_meant(number: int) -> Iterator[str]:
+    """The digits as written and, for ``0o664``, those of the number, each where it is a mode; mostly one is."""
+    for digits in (str(number), f"{number:o}"):
+        if re.fullmatch("[2367][0-7]{2}", digits):
+            yield f'"0{digits}"'
 
 
 def whole(low: int, high: int | None = None) -> Callable[[object], int]:
@@ -66,7 +75,7 @@ def one_of(kind: type[_E], *members: _E, other_words: Mapping[str, _E] | None = 
 
     def parse(value: object) -> _E:
         if not isinstance(value, str) or value not in words:
-            raise ValueError("is not known here")
+            raise ValueError(f"is not known here{did_you_mean(value, words)}")
         return words[value]
 
     return parse
@@ -107,14 +116,33 @@ def queue_name(value: object) -> str:
 
 def path(value: object) -> str:
     """A path as written; a path object is fine too."""
-    return text(os.fsdecode(value) if isinstance(value, os.PathLike) else value)
+    written = text(os.fsdecode(value) if isinstance(value, os.PathLike) else value)
+    if _VARIABLE.search(written):
+        raise ValueError("names a variable, and variables are not expanded; write ~ or the path")
+    return written
 
 
 def file_path(value: object) -> str:
-    """The path of a file, or a glob for files."""
+    """The path of a file."""
     written = path(value)
     if written.endswith("/"):
         raise ValueError('is a directory; for the logs in it write "DIR/*.log"')
+    return written
+
+
+def glob(value: object) -> str:
+    """A glob for files. ``{a,b}`` is the shell's, and here would match only a file with braces in its name."""
+    written = file_path(value)
+    if _BRACES.search(written):
+        raise ValueError("has braces; they are no glob here: write two items")
+    return written
+
+
+def textfile(value: object) -> str:
+    """The path of a file for the textfile collector, which reads no file of another name."""
+    written = file_path(value)
+    if not written.endswith(".prom"):
+        raise ValueError("does not end in .prom, and the collector reads no other file")
     return written
 
 
@@ -170,6 +198,14 @@ def function(value: object) -> Callable[[tuple[str, ...]], object]:
     if not callable(value):
         raise ValueError("cannot be called")
     return value
+
+
+def did_you_mean(value: object, known: Iterable[str]) -> str:
+    """The end of a message about a word that is not known; empty if none looks like it."""
+    from logrotor.text import closest
+
+    meant = closest(value.lower(), known) if isinstance(value, str) else None
+    return f"; did you mean {meant!r}?" if meant else ""
 
 
 def shown(value: object) -> str:

@@ -23,8 +23,7 @@ def prepare(path: str, origin: str) -> None:
     except FileNotFoundError:
         _create(path, origin)
         _refuse_insecure(path, origin)
-    if not os.access(path, os.W_OK | os.X_OK, effective_ids=True):
-        raise StateError(_unwritable(path, origin, "permission denied"))
+    _refuse_closed(path, origin)
     for name in (LOCK, HISTORY, LAST_RUN):
         refuse_odd(os.path.join(path, name))
     _hide_lock(os.path.join(path, LOCK))
@@ -61,8 +60,7 @@ def touch_last_run(path: str) -> None:
 def refuse_unusable(path: str, origin: str) -> None:
     """As :func:`prepare`, but nothing is created or changed. Raises FileNotFoundError, StateError."""
     _refuse_insecure(path, origin)
-    if not os.access(path, os.W_OK | os.X_OK, effective_ids=True):
-        raise StateError(_unwritable(path, origin, "permission denied"))
+    _refuse_closed(path, origin)
 
 
 def refuse_uncreatable(path: str, origin: str) -> None:
@@ -74,18 +72,83 @@ def refuse_uncreatable(path: str, origin: str) -> None:
         raise StateError(_unwritable(path, origin, f"{above} may not be written"))
 
 
+def refuse_impossible(path: str, origin: str) -> None:
+    """Could a run use it, and create it if it is missing? Nothing is changed. Raises StateError."""
+    try:
+        refuse_unusable(path, origin)
+    except FileNotFoundError:
+        refuse_uncreatable(path, origin)
+        _refuse_insecure_above(path, origin)
+
+
+def _refuse_insecure_above(path: str, origin: str) -> None:
+    """A place for a missing one that would be refused as soon as it is made."""
+    above = os.path.dirname(path)
+    while not os.path.lexists(above):
+        above = os.path.dirname(above)
+    try:
+        if os.geteuid() == 0:  # of others only root minds whose the directories above are
+            walk.resolve_private(above)
+        else:
+            walk.resolve_missing(path)
+    except (LogrotorError, OSError) as error:
+        raise StateError(f"state_dir {path} ({origin}): {error}") from None
+
+
 def _refuse_insecure(path: str, origin: str) -> None:
     """What lies in the state directory is trusted. Raises FileNotFoundError, StateError."""
+    with contextlib.suppress(OSError):  # what cannot be looked at is told below
+        _refuse_open(path, origin, path)
     try:
         resolved = walk.resolve_private(path)
     except FileNotFoundError:
         raise
     except LogrotorError as error:
         raise StateError(f"state_dir {path} ({origin}): {error}") from None
+    except NotADirectoryError as error:
+        file = error.filename or path
+        raise StateError(f"state_dir {path} ({origin}): {file} is a file; {_own_directory()}") from None
     except OSError as error:
-        raise StateError(_unwritable(path, origin, error.strerror or str(error))) from None
-    if os.stat(resolved).st_mode & 0o022:
-        raise StateError(f"state_dir {path}: others may write there; chmod 700 {path}")
+        why = f"cannot be used by uid {os.geteuid()}: {error.strerror or error}"
+        raise StateError(f"state_dir {path} ({origin}): {why}; {_own_directory()}") from None
+    _refuse_open(path, origin, resolved)
+
+
+def _refuse_open(path: str, origin: str, place: str) -> None:
+    """The sticky bit is no help here, as it is for logs: it lets others put files among ours."""
+    status = os.stat(place)
+    if stat.S_ISDIR(status.st_mode) and status.st_mode & 0o022:
+        # A shared place such as /tmp is not ours to close.
+        ours = status.st_uid == os.geteuid() and not status.st_mode & stat.S_ISVTX
+        advice = _own_directory(path)
+        if ours:
+            advice = f"chmod 0700 {path} if it is logrotor's alone, else {advice}"
+        raise StateError(f"state_dir {path} ({origin}): others may write there; {advice}")
+
+
+def _refuse_closed(path: str, origin: str) -> None:
+    """One that is there, and that we may not write."""
+    if os.access(path, os.W_OK | os.X_OK, effective_ids=True):
+        return
+    status, user = os.stat(path), os.geteuid()
+    if status.st_uid != user:
+        why, advice = f"it belongs to {walk.user_name(status.st_uid)}", _own_directory(path)
+    elif status.st_mode & 0o300 != 0o300:
+        why, advice = f"its mode is {stat.S_IMODE(status.st_mode):04o}", f"chmod 0700 {path}"
+    else:
+        why, advice = "permission denied, or mounted read-only", _own_directory()
+    raise StateError(f"state_dir {path} ({origin}): cannot be written by uid {user}: {why}; {advice}")
+
+
+def _own_directory(above: str | None = None) -> str:
+    """What to do; the example is below ``above``, if we can get there."""
+    example = "/path/of/yours"
+    if above is not None and os.access(above, os.X_OK, effective_ids=True):
+        example = os.path.join(above, "state")
+    return (
+        f'name a directory of its own, such as state_dir = "{example}" in the configuration, or by the variable '
+        "STATE_DIRECTORY"
+    )
 
 
 def _create(path: str, origin: str) -> None:
@@ -98,10 +161,10 @@ def _create(path: str, origin: str) -> None:
 
 
 def _unwritable(path: str, origin: str, why: str) -> str:
+    """For one that is missing: install(1) would change the owner of one that is there."""
     user = os.geteuid()
     return (
-        f"state_dir {path} ({origin}): cannot be written by uid {user}: {why}; "
-        f'set the key state_dir = "/path/of/yours" in the configuration, or the variable STATE_DIRECTORY, '
+        f"state_dir {path} ({origin}): cannot be written by uid {user}: {why}; {_own_directory()}, "
         f"or as root: install -d -m 0700 -o {user} {path}"
     )
 

@@ -166,7 +166,7 @@ def _refuse_open_to_all(status: os.stat_result, here: str) -> None:
     if not stat.S_ISDIR(status.st_mode):
         raise NotADirectoryError(20, os.strerror(20), here)
     if status.st_mode & stat.S_IWOTH and not status.st_mode & stat.S_ISVTX:
-        raise InsecureDirectory(f"{here}: anyone may write there; chmod o-w, or set the sticky bit: chmod o-w {here}")
+        raise InsecureDirectory(f"{here}: anyone may write there; chmod o-w {here}, or chmod +t {here}")
 
 
 def _refuse_others(status: os.stat_result, here: str) -> None:

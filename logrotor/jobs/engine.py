@@ -7,13 +7,16 @@ An engine is a class that takes a :class:`~logrotor.jobs.site.Site`, registered 
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from msgspec import Struct, field
 
 from logrotor.errors import ConfigError, LogrotorError
 from logrotor.jobs.site import Site
 from logrotor.model import Problem
+
+if TYPE_CHECKING:
+    from importlib.metadata import EntryPoint
 
 GROUP = "logrotor.queue_engines"
 
@@ -76,17 +79,26 @@ class Engine(Protocol):
 
 def open_engine(site: Site) -> Engine:
     """The engine that the configuration names. Raises ConfigError: unknown, or its extra is not installed."""
-    from importlib.metadata import entry_points
-
     name = site.settings.engine
-    found = {point.name: point for point in entry_points(group=GROUP)}
-    if name not in found:
-        known = ", ".join(sorted(found)) or "none"
-        raise ConfigError((Problem(site.file, "queue.engine", f"{name!r} is not known; installed: {known}"),))
     try:
-        kind = found[name].load()
+        kind = find_engine(site.file, name).load()
     except ImportError as error:
         raise ConfigError((Problem(site.file, "queue.engine", f"{name!r} needs a package that is not installed "
                                    f"({error}): pip install 'logrotor[{name}]'"),)) from None  # fmt: skip
     engine: Engine = kind(site)
     return engine
+
+
+def find_engine(file: str, name: str) -> EntryPoint:
+    """Where the engine ``name`` is, not yet imported; ``file`` is the configuration. Raises ConfigError: unknown."""
+    from importlib.metadata import entry_points
+
+    found = {point.name: point for point in entry_points(group=GROUP)}
+    if name in found:
+        return found[name]
+    from logrotor.text import closest
+
+    meant = closest(name, found)
+    hint = f"; did you mean {meant!r}?" if meant else ""
+    known = ", ".join(sorted(found)) or "none"
+    raise ConfigError((Problem(file, "queue.engine", f"{name!r} is not known{hint}; installed: {known}"),))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from msgspec.structs import replace
 
-from logrotor.model import Manager, Problem, ReopenTarget
+from logrotor.model import Manager, Problem, QueueSettings, ReopenTarget
 
 PROBLEM = Problem("/etc/logrotor.toml", "log[2].max_sise", "unknown key; did you mean max_size?", 12, "b")
 
@@ -53,6 +53,32 @@ def test_nothing_can_run(logrotor, world):
     result = logrotor("check")
     assert result.code == 2 and result.out.endswith("2 problems; nothing can run.\n")
     assert result.out.count("/etc/logrotor.toml:12") == 2
+
+
+UNUSABLE = "state_dir /etc/passwd/x (state_dir in /etc/logrotor.toml): /etc/passwd is a file; name a directory"
+
+
+def test_a_state_directory_with_which_every_run_would_end(logrotor, world):
+    """check tells of it beforehand, and ends with 2 as the run would."""
+    world.state_problem = UNUSABLE
+    result = logrotor("check")
+    assert result.code == 2 and result.out.endswith("1 problem; nothing can run.\n")
+    assert f"/etc/logrotor.toml: state_dir: {UNUSABLE.removeprefix('state_dir ')}\n" in result.out
+
+
+def test_a_state_directory_of_the_user_of_the_runs(logrotor, world):
+    """Where run_as names somebody else, what this user may do there says nothing."""
+    world.state_problem = UNUSABLE
+    world.config = replace(world.config, run_as="nobody")
+    assert logrotor("check").code == 0
+
+
+def test_an_engine_that_is_not_there(logrotor, world):
+    """Every job would end at once: check tells, with the nearest one; the rules can run."""
+    world.config = replace(world.config, queue=QueueSettings(engine="hui", url="x"))
+    result = logrotor("check")
+    assert result.code == 1 and result.out.endswith("1 problem; 1 rule can run.\n")
+    assert "/etc/logrotor.toml: queue.engine: 'hui' is not known; did you mean 'huey'?; installed: " in result.out
 
 
 def test_json(logrotor, world):

@@ -149,6 +149,13 @@ def test_trouble_is_exit_1(logrotor, world, trouble):
     assert result.code == 1 and "why not" in result.out
 
 
+def test_a_state_directory_with_which_every_run_would_end(logrotor, world):
+    """The plan is shown, with what is in the way of a run, and exit code 1."""
+    world.state_problem = "state_dir /etc/passwd/x (default): /etc/passwd is a file; name a directory"
+    result = logrotor("plan", "-v")
+    assert result.code == 1 and "a-queue.log" in result.out and f"error: {world.state_problem}" in result.out
+
+
 def test_path_says_rule_due_next_and_archives(logrotor, world):
     """For one log I see its rule with its limits, why it is not due, when it will be, and which archive goes next."""
     slot = NOW + timedelta(hours=3)

@@ -55,6 +55,13 @@ def test_cron(site):
     assert unpacked(site / "logs/a.log.1.zst") == LINES
 
 
+@pytest.mark.parametrize("args", [("run", "-c", ""), ("-c", "", "run"), ("run", "--config="), ("check", "-c", "")])
+def test_an_empty_name_of_a_configuration(site, args):
+    """-c "$FILE" with FILE unset says so, and does not rotate what ./logrotor.toml names."""
+    result = logrotor(*args, cwd=site, check=2)
+    assert "is a variable unset" in result.stderr and names(site) == ["a.log", "b.log", "small.log"]
+
+
 def test_plan_is_what_run_does(site):
     """plan changes nothing, and tells what the run then does."""
     before = {name: (site / "logs" / name).stat() for name in names(site)}

@@ -289,6 +289,14 @@ def test_usage_error_is_exit_2(logrotor):
     assert logrotor("rnu").code == 2
 
 
+def test_the_command_that_was_meant(logrotor):
+    """A slip in the name of a command is told with the nearest one, also below `queue`."""
+    for args, meant in ((("rnu",), "run"), (("queue", "stat"), "status")):
+        result = logrotor(*args)
+        assert result.code == 2 and f"No such command {args[-1]!r}. Did you mean {meant!r}?" in result.err
+    assert "Did you mean" not in logrotor("xyzzy").err
+
+
 @pytest.mark.parametrize("command", [(), ("run",), ("plan",), ("check",)])
 def test_help_teaches(logrotor, command):
     """Every --help has an example and the exit codes."""

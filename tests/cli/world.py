@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta, timezone
 from typing import Any
 
+from logrotor.errors import StateError
 from logrotor.model import Config, LogPlan, LogSpec, NotDue, Plan, Problem, Report
 
 ZONE = timezone(timedelta(hours=1))
@@ -60,6 +61,12 @@ class World:
     plan: Plan = field(default_factory=lambda: Plan(now=NOW, logs=(idle("a-queue.log"),)))
     on_run: Callable[..., Any] = lambda rotator: None
     asked: dict[str, Any] = field(default_factory=dict)
+
+    state_problem: str = ""
+
+    def refuse_state(self) -> None:
+        if self.state_problem:
+            raise StateError(self.state_problem)
 
     def report(self, **more: Any) -> Report:
         return Report(**{"started": NOW, "duration": 0.1, "outcomes": (), "plan": self.plan, **more})

@@ -157,7 +157,9 @@ def test_an_engine_that_is_not_there(host: Host) -> None:
     """Unknown: the known ones. Not installed: the very command."""
     text = host.config.read_text()
     host.config.write_text(text.replace('"huey"', '"hueey"'))
-    assert "'hueey' is not known; installed: celery, huey, procrastinate, rq" in host.queue("dispatch", check=2).stderr
+    unknown = "'hueey' is not known; did you mean 'huey'?; installed: celery, huey, procrastinate, rq"
+    for words in (("dispatch",), ("unit", "--supervisor"), ("unit", "--systemd")):
+        assert unknown in host.queue(*words, check=2).stderr
     host.config.write_text(text)
     hidden = host.folder / "hidden" / "huey"
     hidden.mkdir(parents=True)

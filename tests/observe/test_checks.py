@@ -490,9 +490,7 @@ def test_a_timer_or_a_worker_that_runs_it(here, name, text):
 
 
 def test_metrics_that_nobody_finds(here, look, logrotor):
-    """A name that the exporter passes over, a missing directory, a file that is older than the last run."""
-    here.configure('[metrics]\ntextfile = "logrotor.txt"')
-    assert "does not end in .prom" in only(look("metrics")).problem
+    """A missing directory, a file that is older than the last run."""
     here.configure('[metrics]\ntextfile = "nowhere/logrotor.prom"')
     assert "nowhere does not exist" in only(look("metrics")).problem
     here.configure('[metrics]\ntextfile = "logrotor.prom"')

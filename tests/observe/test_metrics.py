@@ -162,7 +162,12 @@ def test_a_temp_that_was_left_or_planted(tmp_path: Path):
 
 def test_a_wrong_table_leaves_the_rules_alone(here):
     """What is wrong in [metrics] is told, and the logs are rotated."""
-    for line, said in (("textfil = 'x'", "did you mean 'textfile'"), ("textfile = 1", "accepted")):
+    said_of = {
+        "textfil = 'x'": "did you mean 'textfile'",
+        "textfile = 1": "accepted",
+        "textfile = 'x.txt'": "does not end in .prom, and the collector reads no other file",
+    }
+    for line, said in said_of.items():
         here.configure(f"[metrics]\n{line}")
         config = load_config(here.file, environ={})
         assert config.metrics_textfile is None and said in str(config.problems[0]) and len(config.logs) == 1

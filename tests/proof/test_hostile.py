@@ -253,7 +253,7 @@ WAYS = {
     "a file instead of the archives": ("var/logs/old", no_directory, "Not a directory"),
     "the state, open to all": ("state", world_writable, "chmod"),
     "the state behind a stranger's link": ("state", linked_by_attacker, "name the directory"),
-    "a file instead of the state": ("state", no_directory, "Not a directory"),
+    "a file instead of the state": ("state", no_directory, "is a file; name a directory of its own"),
 }
 
 

@@ -131,6 +131,16 @@ def test_the_top_level_keys_reach_their_fields(write):
     assert config.state_dir == "/app/state"
 
 
+def test_root_cannot_become_a_user_that_does_not_exist(write):
+    """Told with its line, and before any run; to an ordinary user the key means nothing."""
+    write('# head\nrun_as = "no-such-user"\n' + RULE)
+    with pytest.raises(
+        ConfigError, match=rf"^{MAIN}:2: run_as: 'no-such-user' is no user of this system; accepted: the"
+    ):
+        load(euid=0)
+    assert load(euid=1000).run_as == "no-such-user"
+
+
 OFF = {
     "min_size": "1k", "schedule": "daily", "backup_count": 7, "max_age": "1d", "max_total_size": "1G",
     "keep_free": "10%", "compress_level": 3, "keep_uncompressed": 2, "archive_dir": "old", "on_archive": ["x"],
@@ -226,6 +236,12 @@ def test_a_tilde_is_the_home(write, fs):
     text = 'state_dir = "~/state"\n' + RULE.replace("app.log", "~/logs/*.log")
     config = load(write(text))
     assert (config.state_dir, config.logs[0].paths) == ("/home/ann/state", ("/home/ann/logs/*.log",))
+
+
+def test_a_dollar_or_a_brace_that_means_nothing_stands_for_itself(write):
+    """A name may hold a $ or braces, as long as nobody could take it for a variable or a choice of the shell."""
+    paths = ("/logs/app$.log", "/logs/$1.log", "/logs/{a}.log", "/logs/[$]HOME/[{]a,b}.log")
+    assert spec_of(paths=list(paths)).paths == paths
 
 
 def test_a_directory_with_glob_characters_stands_for_itself(write):
@@ -403,6 +419,24 @@ def test_a_named_file_that_is_missing_is_not_replaced_by_another(write):
     write(RULE, "/etc/logrotor.toml")
     with pytest.raises(ConfigError, match=r"/x\.toml: file: cannot be read: No such file"):
         load_config("/x.toml", environ=HOME)
+    with pytest.raises(ConfigError, match=r"No such file or directory; it is named by \$LOGROTOR_CONFIG$"):
+        load_config(environ={**HOME, "LOGROTOR_CONFIG": "/x.toml"})
+
+
+def test_a_file_that_may_not_be_read_says_by_whom(write):
+    """Started by cron as somebody else, the reason is who."""
+    write(RULE, mode=0o600)
+    helpers.set_uid(33)
+    with pytest.raises(ConfigError, match=f"cannot be read by uid {os.geteuid()}: Permission denied$"):
+        load(euid=33)
+
+
+def test_an_empty_name_is_not_replaced_by_another(write):
+    """-c "$FILE" with FILE unset rotates no other logs; an empty $LOGROTOR_CONFIG counts as unset."""
+    write(RULE, "/etc/logrotor.toml")
+    with pytest.raises(ConfigError, match=r"'': file: is no file; is a variable unset"):
+        load_config("", environ={**HOME, "LOGROTOR_CONFIG": "/etc/logrotor.toml"})
+    assert find_config(None, {**HOME, "LOGROTOR_CONFIG": ""}) == "/etc/logrotor.toml"
 
 
 # ---------------------------------------------------------------- the state directory
@@ -547,6 +581,6 @@ pidfile="p"
 max_size = 2
 '''
     assert lines_of(text) == {
-        "a": 2, "c": 5, "log[1]": 9, "log[1].name": 10, "log[1].paths": 11, "log[1].max_size": 13,
+        "a": 2, "c": 5, "log": 9, "log[1]": 9, "log[1].name": 10, "log[1].paths": 11, "log[1].max_size": 13,
         "reopen.w": 14, "reopen.w.pidfile": 15, "log[2]": 16, "log[2].max_size": 17,
     }  # fmt: skip

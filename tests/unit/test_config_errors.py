@@ -48,9 +48,19 @@ IN_A_RULE = {
         "create_mode = 664", 9, "create_mode",
         '664 is a number, and nobody can see whether octal or decimal; write the octal digits "0664"; accepted: octal',
     ),
+    "octal mode": (
+        "create_mode = 0o664", 9, "create_mode",
+        '436 is a number, and nobody can see whether octal or decimal; write the octal digits "0664"; accepted: octal',
+    ),
     "schedule": ('schedule = "0 0 30 2 *"', 9, "schedule", "'0 0 30 2 *' is no schedule: bad day-of-month; accepted:"),
     "seconds": ('schedule = "0 0 0 1 * *"', 9, "schedule", "'0 0 0 1 * *' has 6 fields; a schedule has no seconds"),
     "codec": ('compress = "lz4"', 9, "compress", "'lz4' is not known here; accepted: \"zstd\", \"gzip\" or \"none\""),
+    "slip of a codec": ('compress = "gz"', 9, "compress", "'gz' is not known here; did you mean 'gzip'?; accepted"),
+    "slip of a method": ('method = "Copytruncat"', 9, "method", "is not known here; did you mean 'copytruncate'?"),
+    "slip of a schedule": (
+        'schedule = "dayly"', 9, "schedule",
+        "'dayly' is no schedule: it has 1 field, cron has 5; did you mean 'daily'?; accepted: hourly, daily, weekly",
+    ),
     "level of gzip": (
         'compress = "gzip"\ncompress_level = 19', 10, "compress_level",
         '19 is no level of gzip; accepted: 0 to 9, or "off"',
@@ -110,6 +120,14 @@ WHOLE_RULE = {
         '[[log]]\nname = "b"\nmax_size = 1\npaths = ["logs/"]\n', "log[2].paths",
         "is wrong in item 1, 'logs/', which is a directory; for the logs in it write \"DIR/*.log\"; accepted", "b",
     ),
+    "braces": (
+        '[[log]]\nname = "b"\nmax_size = 1\npaths = ["x.log", "logs/{a,b}.log"]\n', "log[2].paths",
+        "is wrong in item 2, 'logs/{a,b}.log', which has braces; they are no glob here: write two items; accepted", "b",
+    ),
+    "a variable": (
+        '[[log]]\nname = "b"\nmax_size = 1\npaths = ["${HOME}/x.log"]\n', "log[2].paths",
+        "which names a variable, and variables are not expanded; write ~ or the path; accepted: a list of", "b",
+    ),
     "never due": (
         '[[log]]\nname = "b"\npaths = ["x"]\n', "log[2]",
         'has neither max_size nor schedule; accepted: max_size = "10MB", schedule = "daily", or both', "b",
@@ -134,9 +152,15 @@ def test_a_rule_that_lacks_something_is_left_out(load, case):
 FATAL = {
     "top level value": ('lock_timeout = "soon"\n', 1, "lock_timeout", "'soon' is no duration; accepted: \"90s\""),
     "top level jobs": ("compress_jobs = 0\n", 1, "compress_jobs", "0 is too small; accepted: a whole number from 1 to"),
+    "top level variable": (
+        'state_dir = "$HOME/st"\n', 1, "state_dir",
+        "'$HOME/st' names a variable, and variables are not expanded; write ~ or the path; accepted: a directory of "
+        "logrotor's own: absolute, from ~, or relative to this configuration file",
+    ),
     "top level slip": ('statedir = "x"\n', 1, "statedir", "unknown key; did you mean 'state_dir'?"),
     "rule key on top": ("max_size = 5\n", 1, "max_size", "does not belong here but in [defaults] or [[log]]"),
     "later issues": ("[zebra]\nx = 1\n", 1, "zebra", "unknown key; accepted: compress_jobs, defaults, include, lo"),
+    "rules slip": ('[[logs]]\nname = "x"\n', 1, "logs", "unknown key; did you mean 'log'?"),
     "table slip": ("[default]\nmax_size = 1\n", 1, "default", "unknown key; did you mean 'defaults'?"),
     "include": ('include = "x.toml"\n', 1, "include", "'x.toml' is not a list; put it in [ ]; accepted: a list"),
     "defaults": ("defaults = 3\n", 1, "defaults", "3 is no table; accepted: [defaults] with keys of a rule"),
@@ -168,7 +192,9 @@ def test_what_reaches_all_rules_stops_all(load, case):
     ("text", "line", "message"),
     [
         ('a = 1\nb = "x\n', 2, "is no TOML: Illegal character"),
-        ("a = 1\na = 2\n", 2, "is no TOML: Cannot overwrite a value (at line 2"),
+        ("a = 1\na = 2\n", 2, "is no TOML: Cannot overwrite a value (at line 2, column 6): a is set already"),
+        ("a = 1\na = [\n2]\n", 3, "is no TOML: Cannot overwrite a value (at line 3, column 3): a is set already"),
+        ("a = 1\n[a]\n", 2, "is no TOML: Cannot overwrite a value (at line 2, column 3): a is set already"),
         ("\n\na = [1,\n", 3, "is no TOML: "),
         ("a = " + "[" * 5000, None, "is no TOML: nested too deeply"),
         ("a = " + "1" * 5000, None, "is no TOML: Exceeds the limit"),
@@ -179,6 +205,13 @@ def test_a_syntax_error_has_its_line(load, text, line, message):
     (problem,) = problems_of(load, text)
     assert (problem.file, problem.key, problem.line) == (MAIN, "syntax", line)
     assert problem.message.startswith(message)
+
+
+def test_a_mode_without_quotes_is_explained(load):
+    """create_mode = 0664 is no TOML at all; the message says how it is written."""
+    (problem,) = problems_of(load, f"{GOOD}create_mode = 0664\n")
+    assert (problem.key, problem.line) == ("syntax", 5)
+    assert problem.message.endswith('; a number may not begin with 0; write create_mode = "0664"')
 
 
 def test_a_directory_is_no_configuration(fs):
@@ -237,11 +270,58 @@ def test_inherited_keys_that_do_not_fit_say_where_they_come_from(load):
     ]
 
 
+# ---------------------------------------------------------------- the state directory is no place for logs
+
+IN_THE_STATE = {
+    "a glob": ('state_dir = "logs"\n', 'paths = ["logs/*"]', "paths", "'/app/logs/*' lies in"),
+    "below it": ('state_dir = "logs"\n', 'paths = ["logs/**"]', "paths", "'/app/logs/**' lies in"),
+    "its own file": (
+        'state_dir = "logs"\n', 'paths = ["x.log", "logs/history.sqlite"]', "paths", "'/app/logs/history.sqlite' lies",
+    ),
+    "by a link": ('state_dir = "link"\n', 'paths = ["logs/*.log"]', "paths", "'/app/logs/*.log' lies in"),
+    "archives": (
+        'state_dir = "logs/old"\n', 'paths = ["logs/*.log"]\narchive_dir = "old"', "archive_dir", "'old' is the state",
+    ),
+    "inherited": (
+        'state_dir = "logs/old"\n[defaults]\narchive_dir = "old"\n', 'paths = ["logs/*.log"]', "archive_dir", "is the",
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", IN_THE_STATE)
+def test_a_rule_in_the_state_directory_is_left_out(fs, load, case):
+    """It would rotate logrotor's own history: both places are told with their lines, the other rule runs."""
+    top, paths, key, message = IN_THE_STATE[case]
+    fs.create_dir("/app/logs")
+    fs.create_symlink("/app/link", "logs")
+    config = load(f'{top}{GOOD}[[log]]\nname = "b"\n{paths}\nmax_size = 1\n')
+    assert [spec.name for spec in config.logs] == ["good"]
+    (problem,) = config.problems
+    assert (problem.key, problem.rule) == (f"log[2].{key}", "b")
+    assert problem.line is not None and problem.line > 6
+    assert message in problem.message
+    assert f"state directory {config.state_dir} (state_dir in {MAIN}, line 1)" in problem.message
+
+
+@pytest.mark.parametrize("paths", ["logs/*/x.log", "logs/state.log", "logs/*.log"])
+def test_a_state_directory_beside_or_below_the_logs_is_fine(load, paths):
+    """What a wildcard in a directory reaches is left to the plan; the name of a folder is no conflict."""
+    assert load(f'state_dir = "logs/state"\n{RULE.replace("bad.log", paths)}').problems == ()
+
+
+def test_a_default_state_directory_is_told_with_its_origin():
+    """The place that nobody set has no line."""
+    rule = {"name": "a", "paths": ["~/.local/state/logrotor/x.log"], "max_size": 1}
+    with pytest.raises(ConfigError, match=r"directory /home/ann/.local/state/logrotor \(default for ordinary users\);"):
+        load_config({"log": [rule]}, environ=HOME, euid=1000)
+
+
 # ---------------------------------------------------------------- reopen targets
 
 TARGETS = {
     "no manager": ('pidfile = "x"\n', {"manager": "is required; accepted: \"supervisord\", \"systemd\", \"pidfile\""}),
     "unknown manager": ('manager = "runit"\n', {"manager": "'runit' is not known here; accepted: \"supervisord\""}),
+    "slip of a manager": ('manager = "supervisor"\n', {"manager": "not known here; did you mean 'supervisord'?"}),
     "callable": ('manager = "callable"\n', {"manager": "'callable' works only from the library, where a dict"}),
     "function": (
         'manager = "command"\ncommand = ["x"]\nfunction = "f"\n',

@@ -42,6 +42,7 @@ def test_each_limit_is_below_the_next(timeout: float) -> None:
     ("queue", "key", "words"),
     [
         ({"engine": "rq"}, "queue.url", "is required with engine = 'rq'"),
+        ({"engine": "hui"}, "queue.url", "is required with engine = 'hui'; did you mean 'huey'?"),
         ({"enigne": "rq"}, "queue.enigne", "did you mean 'engine'"),
         ({"name": "a.b"}, "queue.name", "is no name of a queue"),
         ({"schedule": "* * * * * *"}, "queue.schedule", "5-field"),

@@ -104,7 +104,8 @@ def test_modes_are_octal_digits_in_quotes(written, bits):
 
 @pytest.mark.parametrize(
     ("written", "why"),
-    [(664, 'octal digits "0664"'), (436, 'octal digits "0436"'), (999, 'octal digits "0664"'), ("0888", "is no mode"),
+    [(664, 'octal digits "0664"'), (436, 'octal digits "0664"$'), (200, 'digits "0200" or "0310"$'),
+     (9, 'digits "0664"$'), (999, 'octal digits "0664"'), ("0888", "is no mode"),
      ("1777", "more than the permission bits"), ("0444", "does not let the owner write"), ("", "is no mode"),
      (True, "is no mode"), ("rw-r--r--", "is no mode")],
 )  # fmt: skip

@@ -10,6 +10,7 @@ import os
 import pickle
 import pkgutil
 import signal
+import subprocess
 import sys
 import threading
 import warnings
@@ -377,6 +378,30 @@ def test_the_face_of_the_library() -> None:
     with pytest.raises(AttributeError):
         logrotor.rotate  # type: ignore[attr-defined]  # noqa: B018
     assert (Path(logrotor.__path__[0]) / "py.typed").exists()
+
+
+def test_help_shows_both_faces() -> None:
+    """help(logrotor) in a fresh interpreter tells of Rotator and load_config, which are imported when asked for."""
+    code = "import logrotor, pydoc; print(pydoc.plain(pydoc.render_doc(logrotor)))"
+    told = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    assert "class Rotator(" in told and "load_config(source" in told
+
+
+def test_what_is_no_loaded_configuration_is_refused_at_once() -> None:
+    """The path of a file in place of a configuration is told where it is given, with what to give."""
+    with pytest.raises(TypeError, match=r"'logrotor.toml' is no loaded configuration; give load_config\(...\)"):
+        Rotator("logrotor.toml")  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("call", ["plan", "run"])
+def test_a_naive_time_and_a_bare_string_are_refused(shop: Shop, call: str) -> None:
+    """A time without a zone is no moment, and a string is no list of names; nothing is touched."""
+    before = sorted(os.listdir(shop.logs))
+    with pytest.raises(ValueError, match="has no time zone; give an aware one"):
+        getattr(shop.rotator(), call)(datetime(2026, 11, 21))
+    with pytest.raises(TypeError, match=r"only = 'app' is a string; give a list, such as only=\['app'\]"):
+        getattr(shop.rotator(), call)(only="app")
+    assert sorted(os.listdir(shop.logs)) == before
 
 
 def test_stale_is_not_for_users(shop: Shop) -> None:

@@ -58,7 +58,7 @@ def test_a_world_writable_directory_is_refused(fs: FakeFilesystem, mode: int) ->
     """Anybody could swap files there."""
     fs.create_dir("/logs")
     fs.chmod("/logs", mode)
-    assert "anyone may write there; chmod o-w, or set the sticky bit" in (look("/logs").problem or "")
+    assert "anyone may write there; chmod o-w /logs, or chmod +t /logs" in (look("/logs").problem or "")
 
 
 @pytest.mark.parametrize("mode", [0o1777, 0o2775, 0o770, 0o700])

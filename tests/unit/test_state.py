@@ -44,13 +44,16 @@ def test_it_is_ours_alone(tmp_path: Path) -> None:
     }  # fmt: skip
 
 
-@pytest.mark.parametrize("mode", [0o777, 0o1777, 0o770])
-def test_one_that_others_may_write_is_refused(tmp_path: Path, mode: int) -> None:
-    """Nothing runs with a state directory in which others could plant files; the message says what to do."""
+@pytest.mark.parametrize(("mode", "advice"), [(0o777, "chmod 0700 {}"), (0o770, "chmod 0700 {}"), (0o1777, "name a")])
+def test_one_that_others_may_write_is_refused(tmp_path: Path, mode: int, advice: str) -> None:
+    """Nothing runs with a state directory in which others could plant files. The sticky bit does not help, so it is
+    not advised; a place that has it is shared, and not closed either."""
     (tmp_path / "state").mkdir()
     (tmp_path / "state").chmod(mode)
-    with pytest.raises(StateError, match="may write there; chmod"):
+    with pytest.raises(StateError) as caught:
         rotator(tmp_path).run()
+    assert f"others may write there; {advice.format(tmp_path / 'state')}" in str(caught.value)
+    assert f'state_dir = "{tmp_path}/state/state"' in str(caught.value) and "+t" not in str(caught.value)
     assert os.listdir(tmp_path / "logs") == ["app.log"] and os.listdir(tmp_path / "state") == []
 
 
@@ -72,9 +75,20 @@ def of_root(folder: Path) -> None:
     os.chown(folder, 0, 0)
 
 
-@pytest.mark.parametrize("close", [read_only, of_root])
-def test_one_that_cannot_be_written_is_refused(close: Callable[[Path], None]) -> None:
-    """The error names the key, the variable and a line to paste; the logs are untouched."""
+def of_root_and_open(folder: Path) -> None:
+    of_root(folder)
+    folder.chmod(0o755)
+
+
+@pytest.mark.parametrize(
+    ("close", "told"),
+    [
+        (read_only, "its mode is 0500; chmod 0700 {}"),
+        (of_root_and_open, 'it belongs to root; name a directory of its own, such as state_dir = "{}/state" in the'),
+    ],
+)
+def test_one_that_cannot_be_written_is_refused(close: Callable[[Path], None], told: str) -> None:
+    """The error says why and what to do, and not to give away a directory that is there; the logs are untouched."""
     with world_tree("www-data") as root:
         users.as_user("www-data", _prepare, root)
         (root / "state").mkdir(mode=0o700)
@@ -84,8 +98,7 @@ def test_one_that_cannot_be_written_is_refused(close: Callable[[Path], None]) ->
             users.as_user("www-data", _run, root)
         message = str(caught.value)
         assert f"state_dir {root}/state" in message and "cannot be written by uid 33" in message
-        for way in ('state_dir = "', "STATE_DIRECTORY", f"install -d -m 0700 -o 33 {root}/state"):
-            assert way in message
+        assert told.format(f"{root}/state") in message and "install" not in message
         assert os.listdir(root / "logs") == ["app.log"]
 
 
@@ -109,7 +122,40 @@ def test_a_parent_that_cannot_be_written() -> None:
     """Where it cannot even be made, the error says the same."""
     with world_tree() as root, pytest.raises(StateError) as caught:
         users.as_user("www-data", _run_in_a_closed_folder, root)
-    assert "STATE_DIRECTORY" in str(caught.value)
+    for way in ('state_dir = "', "STATE_DIRECTORY", f"install -d -m 0700 -o 33 {root}/closed/state"):
+        assert way in str(caught.value)
+
+
+def test_what_a_run_would_refuse_is_known_before(tmp_path: Path) -> None:
+    """`check` and `plan` say the same as the run, and create nothing; where the run would create it, all is well."""
+    (tmp_path / "file").touch()
+    (tmp_path / "open").mkdir()
+    (tmp_path / "open").chmod(0o777)
+    for place in ("file", "file/below", "open", "open/below"):
+        with pytest.raises(StateError) as beforehand:
+            state.refuse_impossible(f"{tmp_path}/{place}", "origin")
+        with pytest.raises(StateError) as in_the_run:
+            state.prepare(f"{tmp_path}/{place}", "origin")
+        assert str(beforehand.value) == str(in_the_run.value)
+    state.refuse_impossible(f"{tmp_path}/a/b/c", "origin")
+    assert sorted(os.listdir(tmp_path)) == ["file", "open"] and os.listdir(tmp_path / "open") == []
+
+
+def test_root_is_told_beforehand_of_a_place_in_somebody_elses(tmp_path: Path) -> None:
+    """Who owns the directory above could put another one there."""
+    need(os.geteuid() == 0, "root, to give a folder away")
+    os.chown(tmp_path, 33, 33)
+    with pytest.raises(StateError, match="belongs to www-data"):
+        state.refuse_impossible(f"{tmp_path}/state", "origin")
+    assert os.listdir(tmp_path) == []
+
+
+@pytest.mark.parametrize("below", ["", "/deep/er"])
+def test_a_file_in_its_place_is_named(tmp_path: Path, below: str) -> None:
+    """A file where the directory or one above it should be: which one, and no advice to change its owner."""
+    (tmp_path / "file").touch()
+    with pytest.raises(StateError, match=f"{tmp_path}/file is a file; name a directory of its own, such as state_dir"):
+        rotator(tmp_path, f"file{below}").run()
 
 
 def _run_in_a_closed_folder(root: Path) -> None:

@@ -37,6 +37,7 @@ def unit(
     Printed, not installed. No password stands in it. "logrotor doctor --only queue" tells when it no longer fits.
     """
     from logrotor.jobs import units
+    from logrotor.jobs.engine import find_engine
     from logrotor.jobs.site import open_site
 
     if kind is None:
@@ -44,6 +45,7 @@ def unit(
     if log is not None and kind != "supervisor":
         raise click.UsageError("--log is for --supervisor; systemd has the journal")
     site = open_site(config_path(ctx), os.environ)
+    find_engine(site.file, site.settings.engine)  # one that is unknown would give a unit whose worker cannot start
     who = user or site.config.run_as or _owner(site.file)
     text = (
         units.supervisor_program(site, user=who, log=log)

@@ -22,9 +22,6 @@ def checks(site: Site) -> list[Check]:
 
 def textfile(site: Site, path: str) -> Iterator[Finding]:
     directory = os.path.dirname(path)
-    if not path.endswith(".prom"):
-        advice = f"name it {os.path.splitext(path)[0]}.prom"
-        yield _finding(path, "its name does not end in .prom, so the exporter passes it over", advice)
     if not os.path.isdir(directory):
         yield _finding(path, f"{directory} does not exist", "create it, or correct [metrics] textfile")
     elif not os.access(directory, os.W_OK | os.X_OK, effective_ids=True):
