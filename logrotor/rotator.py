@@ -12,7 +12,7 @@ from collections.abc import Callable, Collection, Iterator, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
-from msgspec import Struct
+from msgspec import Struct, field
 from msgspec.structs import replace
 
 from logrotor import events
@@ -217,11 +217,11 @@ class _Run(Struct):
     clock: Callable[[], float]
     deadline: Deadline
     started: float = 0.0
-    outcomes: list[Outcome] = None  # type: ignore[assignment]
-    problems: list[str] = None  # type: ignore[assignment]
+    outcomes: list[Outcome] = field(default_factory=list)
+    problems: list[str] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        self.started, self.outcomes, self.problems = self.clock(), [], []
+        self.started = self.clock()
 
     def tell_start(self, plan: Plan) -> None:
         due = sum(1 for log in plan.logs if log.take)
