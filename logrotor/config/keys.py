@@ -128,7 +128,7 @@ LOG = _table(
     ),
     Key(
         name="rotate_empty", parse=values.boolean, accepts=_BOOLEAN, default="false", aliases=("ifempty", "notifempty"),
-        doc="Rotate by `schedule` also when the log is empty.",
+        doc="Rotate by `schedule` or `--force` also when the log is empty.",
     ),
     Key(
         name="backup_count", parse=values.backup_count, accepts="a whole number, 1 or more", off=None, default="off",

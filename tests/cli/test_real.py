@@ -100,6 +100,16 @@ def test_only_and_force(site):
     assert names(site) == ["a.log", "b.log", "small.log", "small.log.1.zst"]
 
 
+def test_force_again_and_again(site):
+    """Forced again on a log that is empty by now, no archive is pushed out by an empty one."""
+    for _ in range(4):  # backup_count is 2
+        logrotor("run", "--force", "--only", "logs/a.log", cwd=site, check=0)
+    assert names(site) == ["a.log", "a.log.1.zst", "b.log", "small.log"]
+    assert unpacked(site / "logs/a.log.1.zst") == LINES
+    told = logrotor("plan", "--force", "logs/a.log", cwd=site, check=0).stdout
+    assert "no: empty; rotate_empty = true would rotate it" in told
+
+
 def test_unknown_selection(site):
     """--only with something that is neither rule nor log is exit 2 and changes nothing."""
     result = logrotor("run", "--only", "nonsense", cwd=site, check=2)
