@@ -28,6 +28,8 @@ if TYPE_CHECKING:
     from logrotor.act.sharing import Fork
     from logrotor.disk.memory import Memory, Recollection
 
+_INTERRUPTED = 130  # as a shell reports Ctrl-C
+
 OnProgress = Callable[[int, int], object]
 
 
@@ -36,7 +38,7 @@ class Rotator:
 
     ``on_event`` gets each event as it happens; ``on_progress`` the bytes compressed so far and in all;
     ``stop`` is asked between steps and during long ones: once it says so, what has begun is finished or undone,
-    and the run returns with ``interrupted``. ``clock`` (epoch seconds) times what is done; it is compared with the
+    and the run returns with ``interrupted``; the history keeps its ``exit_code`` then, if it has one. ``clock`` (epoch seconds) times what is done; it is compared with the
     times of files, so it must be the one that they get. ``fork``
     starts a process that shares the work on very many archives, as the command line does; without it, all is done in
     this process. Safe to use from a thread and after a fork.
@@ -171,7 +173,7 @@ class Rotator:
                         again = self._plan_again(memory, run.now, force, group)
                         self._execute(run, again, memory, last=True)
                         run.add_found(again, plan)
-                run.remember(memory, plan)
+                run.remember(memory, plan, getattr(self._stop, "exit_code", _INTERRUPTED) if self._stop() else None)
                 return plan
             finally:
                 memory.close()
@@ -240,15 +242,17 @@ class _Run(Struct):
             self.outcomes.append(outcome)
             self.emit("log.refused", log=outcome.log, error=outcome.reason)
 
-    def remember(self, memory: Memory, plan: Plan) -> None:
-        report = self._report(plan, interrupted=False)
+    def remember(self, memory: Memory, plan: Plan, interrupted: int | None) -> None:
+        """``interrupted``: the exit code of a run that was asked to stop."""
+        report = self._report(plan, interrupted=interrupted is not None)
         counts = {
             "rotated": report.rotated,
             "failed": len(report.failed),
             "deferred": sum(1 for o in report.outcomes if o.status is Status.DEFERRED),
             "removed": report.count("remove"),
         }
-        memory.run_completed(self.clock(), report.outcomes, counts, report.exit_code)
+        code = report.exit_code if interrupted is None else interrupted
+        memory.run_completed(self.clock(), report.outcomes, counts, code)
         self.problems += memory.problems
 
     def report(self, plan: Plan, *, interrupted: bool) -> Report:

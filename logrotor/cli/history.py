@@ -10,7 +10,7 @@ import click
 
 from logrotor.cli import streams, text
 from logrotor.cli.options import complete_names, config_option, json_option, load
-from logrotor.cli.session import EXIT_CODES, Session, become
+from logrotor.cli.session import EXIT_CODES, INTERRUPTED, Session, become
 
 if TYPE_CHECKING:
     from logrotor.model import PastOutcome, PastRun
@@ -114,7 +114,8 @@ def _headline(run: PastRun, zone: tzinfo | None) -> str:
     forced = " (forced)" if run.forced else ""
     if run.ended is None:
         return f"{when}  process {run.pid}: no end is recorded; it was killed, or goes on still{forced}"
-    return f"{when}  {what}; exit {run.exit}, {text.brief(run.ended - run.started)}{forced}"
+    how = f"interrupted, exit {run.exit}" if run.exit in INTERRUPTED else f"exit {run.exit}"
+    return f"{when}  {what}; {how}, {text.brief(run.ended - run.started)}{forced}"
 
 
 def _rows(told: Told, *, verbose: bool) -> list[tuple[str, str, str]]:

@@ -34,7 +34,10 @@ class LogMemory(Struct, frozen=True):
 
 
 class PastRun(Struct, frozen=True, kw_only=True):
-    """A run that had something to do. ``ended``, ``exit``: None while it goes on, and for ever if it was killed."""
+    """A run that had something to do. ``ended``, ``exit``: None while it goes on, and for ever if it was killed.
+
+    ``exit`` is 130 or 143 where it was interrupted, as of the command.
+    """
 
     id: int
     started: float

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import sqlite3
 
 import pytest
 
+from logrotor import Rotator
+from logrotor.act.executor import Executor
 from logrotor.disk import history as stored
 from logrotor.disk.memory import Memory
 from logrotor.model import Outcome, PastOutcome, Status
@@ -87,6 +91,33 @@ def test_failures_only(here, logrotor):
     told = logrotor("history", "--failed", code=0).out
     assert "a.log" not in told and "reopen gone: reopen target 'gone'" in told and "exit 1" in told
     assert "no end is recorded" in told
+
+
+@pytest.mark.parametrize(("signum", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_an_interrupted_run(here, logrotor, monkeypatch, signum, code):
+    """Its exit code stands in the history as the command gave it, and --failed shows it."""
+    here.log()
+
+    def strike(*_, **__):
+        monkeypatch.undo()
+        os.kill(os.getpid(), signum)
+        return request(*_, **__)
+
+    request = Executor._reopen
+    monkeypatch.setattr(Executor, "_reopen", strike)
+    logrotor("run", code=code)
+    told = logrotor("history", "--failed", code=0).out
+    assert f"1 rotated; interrupted, exit {code}, " in told
+    assert [run["exit"] for run in logrotor("history", "--json", code=0).json["runs"]] == [code]
+
+
+def test_an_interrupted_run_of_a_library(here, logrotor):
+    """Whoever asks a run to stop without a signal interrupts it as Ctrl-C does."""
+    here.log()
+    told: list[str] = []
+    rotator = Rotator(here.config, on_event=lambda event: told.append(event.name), stop=lambda: bool(told))
+    assert rotator.run().interrupted
+    assert "nothing rotated; interrupted, exit 130, " in logrotor("history", "--failed", code=0).out
 
 
 def test_since(here, logrotor):
