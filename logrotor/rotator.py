@@ -226,8 +226,7 @@ class _Run(Struct):
         self.started = self.clock()
 
     def tell_start(self, plan: Plan) -> None:
-        due = sum(1 for log in plan.logs if log.take)
-        self.emit("run.started", logs=len(plan.logs), due=due)
+        self.emit("run.started", logs=len(plan.logs), due=plan.due)
         for path in plan.missing:
             self.emit("log.missing", log=path)
         for waiting in plan.skipped:

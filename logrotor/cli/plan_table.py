@@ -55,10 +55,9 @@ def problems(config: Config, plan: Plan) -> list[str]:
 
 
 def _headline(config: Config, plan: Plan) -> str:
-    due = sum(isinstance(log.due, Due) for log in plan.logs)
     removed, compressed = (sum(len(getattr(log, what)) for log in plan.logs) for what in ("retire", "compress"))
     origin = f" ({text.printable(config.files[0])})" if config.files else ""
-    found = f"{text.count(len(plan.logs), 'log')}, {due} due"
+    found = f"{text.count(len(plan.logs), 'log')}, {plan.due} due"
     work = f"{text.count(removed, 'archive')} to remove, {compressed} to compress"
     return f"Plan for {text.stamp(plan.now)}{origin}: {found}; {work}."
 

@@ -78,6 +78,11 @@ class Plan(Struct, frozen=True, kw_only=True):
     locked: tuple[str, ...] = ()  # directories in which a run works, or was killed
 
     @property
+    def due(self) -> int:
+        """How many logs are due, refused ones among them."""
+        return sum(isinstance(log.due, Due) for log in self.logs)
+
+    @property
     def is_idle(self) -> bool:
         return all(log.is_idle for log in self.logs)
 

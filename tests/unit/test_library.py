@@ -22,6 +22,7 @@ import pytest
 
 import logrotor
 from logrotor import Rotator, events, load_config
+from logrotor.disk import snapshot
 from logrotor.errors import ConfigError, LogrotorError, Stale
 from logrotor.events import Event, Level
 from logrotor.model import Config, Manager, Plan, Problem, ReopenTarget, Report, as_json
@@ -213,6 +214,16 @@ def test_a_success_is_silent_but_for_three_events(shop: Shop) -> None:
     ]
     names = [e.name for e in shop.events]
     assert names[:2] == ["run.started", "log.missing"] and names[-1] == "run.completed"
+
+
+def test_one_number_of_due_logs(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The event, the plan and the report count alike: a log that is refused is due all the same."""
+    monkeypatch.setattr(snapshot, "_COLLAPSE", frozenset())
+    rotator = shop.rotator(method="copytruncate", reopen="off")
+    planned = rotator.plan()
+    assert [log.refused is not None for log in planned.logs] == [True, True]
+    report = rotator.run()
+    assert shop.events[0].fields["due"] == planned.due == report.plan.due == 2
 
 
 def test_a_listener_that_raises_loses_nothing(shop: Shop) -> None:
