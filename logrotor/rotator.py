@@ -38,10 +38,10 @@ class Rotator:
 
     ``on_event`` gets each event as it happens; ``on_progress`` the bytes compressed so far and in all;
     ``stop`` is asked between steps and during long ones: once it says so, what has begun is finished or undone,
-    and the run returns with ``interrupted``; the history keeps its ``exit_code`` then, if it has one. ``clock`` (epoch seconds) times what is done; it is compared with the
-    times of files, so it must be the one that they get. ``fork``
-    starts a process that shares the work on very many archives, as the command line does; without it, all is done in
-    this process. Safe to use from a thread and after a fork.
+    and the run returns with ``interrupted``; the history keeps its ``exit_code`` then, if it has one.
+    ``clock`` (epoch seconds) times what is done; it is compared with the times of files, so it must be the one that
+    they get. ``fork`` starts a process that shares the work on very many archives, as the command line does; without
+    it, all is done in this process. Safe to use from a thread and after a fork.
     """
 
     def __init__(
@@ -271,7 +271,11 @@ class _Run(Struct):
             "deferred": sum(1 for o in report.outcomes if o.status is Status.DEFERRED),
             "failed": len(report.failed),
         }
-        self.emit("run.interrupted" if interrupted else "run.completed", **fields, seconds=round(report.duration, 3))
+        seconds = round(report.duration, 3)
+        if interrupted:  # its exit code is the signal's, which is known to whoever asked the run to stop
+            self.emit("run.interrupted", **fields, seconds=seconds)
+        else:
+            self.emit("run.completed", **fields, exit_code=report.exit_code, seconds=seconds)
         return report
 
     def _report(self, plan: Plan, *, interrupted: bool) -> Report:

@@ -226,6 +226,13 @@ def test_one_number_of_due_logs(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> 
     assert shop.events[0].fields["due"] == planned.due == report.plan.due == 2
 
 
+def test_the_end_of_a_run_has_its_exit_code(shop: Shop) -> None:
+    """run.completed says how the run ended, as the documentation has it."""
+    for code, more in ((0, {}), (1, {"missing": "error"})):
+        assert shop.rotator(**more).run().exit_code == code
+        assert (shop.events[-1].name, shop.events[-1].fields["exit_code"]) == ("run.completed", code)
+
+
 def test_a_listener_that_raises_loses_nothing(shop: Shop) -> None:
     """Whatever event the listener fails at, its error comes out, no line is lost, and the next run finishes."""
     number = 0
