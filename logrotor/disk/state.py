@@ -14,6 +14,12 @@ from logrotor.errors import Interrupted, Locked, LogrotorError, StateError
 LOCK = "lock"
 HISTORY = "history.sqlite"
 LAST_RUN = "last-run"
+QUEUE = "queue.sqlite"  # of the engine huey, where its url does not say otherwise
+
+
+def is_own(name: str) -> bool:
+    """Is it a file that logrotor itself keeps in the state directory? SQLite has files beside each of its own."""
+    return name in (LOCK, LAST_RUN) or name.startswith((HISTORY, QUEUE))
 
 
 def prepare(path: str, origin: str) -> None:

@@ -9,10 +9,10 @@ from msgspec import Struct, field
 
 from logrotor.decide.facts import Directory, Family, LogFacts
 from logrotor.decide.naming import is_ours
-from logrotor.disk import discover
+from logrotor.disk import discover, state
 from logrotor.errors import UnknownSelection
 from logrotor.model import FileId, LogSpec, Waiting
-from logrotor.survey.places import Places
+from logrotor.survey.places import Places, id_of
 
 
 class Survey(Struct):
@@ -38,10 +38,14 @@ class Claim(Struct, frozen=True):
 
 
 class Claims:
-    """All logs of the rules ``specs``, as an iterable; what is wrong with rules and directories goes to ``found``."""
+    """All logs of the rules ``specs``, as an iterable; what is wrong with rules and directories goes to ``found``.
 
-    def __init__(self, specs: tuple[LogSpec, ...], places: Places, found: Survey) -> None:
+    ``state_dir``: a rule may reach it, but never has what logrotor itself keeps there.
+    """
+
+    def __init__(self, specs: tuple[LogSpec, ...], places: Places, found: Survey, *, state_dir: str) -> None:
         self._specs, self._places, self._found = specs, places, found
+        self._state = id_of(state_dir)
         self._sources: dict[FileId, set[FileId | None]] = {}  # archive directory -> directories of its logs
         self._selectors: list[discover.Selector] = []
         self._unusable: list[discover.Selector] = []  # globs in directories with a problem
@@ -58,7 +62,10 @@ class Claims:
                     self._found.problems.append(directory.problem)
                 continue
             excludes, place = selector.spec.exclude, os.path.join(directory.resolved or directory.path, "")
-            for base in self._bases(selector, directory):
+            bases = self._bases(selector, directory)
+            if self._state is not None and directory.id == self._state:
+                bases = [base for base in bases if not self._is_state(place + base)]
+            for base in bases:
                 if excludes and discover.is_excluded(selector.spec, os.path.join(selector.directory, base)):
                     continue
                 claim = Claim(selector.spec, directory, base, place + base, selector.name is not None)
@@ -83,6 +90,14 @@ class Claims:
             for base, family in families.items()
             if selector.takes(base) and not (_is_directory(family) if family.live is not None else is_ours(base))
         )
+
+    def _is_state(self, path: str) -> bool:
+        if not state.is_own(os.path.basename(path)):
+            return False
+        skipped = Waiting(path, "logrotor keeps its state in it")
+        if skipped not in self._found.skipped:
+            self._found.skipped.append(skipped)
+        return True
 
     def _note_archive_dirs(self) -> None:
         """Which directories have their archives in which archive directory?"""

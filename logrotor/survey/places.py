@@ -40,6 +40,15 @@ class Places:
         return self.look(os.path.join(directory.resolved or directory.path, spec.archive_dir))
 
 
+def id_of(path: str) -> FileId | None:
+    """Which directory this is, whatever its path looks like; None: there is none."""
+    try:
+        status = os.stat(path)
+    except OSError:
+        return None
+    return FileId(status.st_dev, status.st_ino)
+
+
 def mount_points() -> frozenset[str]:
     """Every mount point: a file among them is bind-mounted (proc(5), mountinfo; octal escapes for odd characters)."""
     try:

@@ -51,7 +51,7 @@ class Surveyor:
 
     def walk(self) -> Iterator[LogFacts]:
         """The same, log by log: the rest of ``found`` is whole only at the end."""
-        every = Claims(self._config.logs, self._places, self.found)
+        every = Claims(self._config.logs, self._places, self.found, state_dir=self._config.state_dir)
         claims: Iterable[Claim] = every
         if self._only or self._has_archives_elsewhere():
             claims = known = list(every)

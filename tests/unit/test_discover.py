@@ -182,6 +182,27 @@ def test_archives_and_temps_are_never_logs(tmp_path: Path, planned: Callable[...
     assert logs(planned({"paths": [".*"]})) == []
 
 
+def test_the_state_is_no_log(tmp_path: Path) -> None:
+    """Globs that reach the state directory take the logs there, but not what logrotor itself keeps in it."""
+    (tmp_path / "logs").mkdir()
+    (tmp_path / "logs" / "app.log").write_bytes(b"x\n")
+    (tmp_path / "logs" / "lock").write_bytes(b"x\n")  # a name as any other there
+    rule = {"name": "all", "paths": [f"{tmp_path}/*/*"], "max_size": "1KB", "archive_dir": str(tmp_path)}
+    config = load_config({"state_dir": str(tmp_path / "state"), "log": [rule]}, environ={})
+    Rotator(config).run(force=True)
+    for name in ("queue.sqlite", "queue.sqlite-wal", "history.sqlite-journal", "history.sqlite.damaged-1"):
+        (tmp_path / "state" / name).write_bytes(b"x\n")
+    (tmp_path / "state" / "worker.log").write_bytes(b"x\n")
+    Rotator(config).run(force=True)
+    plan = Rotator(config).plan(force=True)
+    assert [os.path.relpath(log.path, tmp_path) for log in plan.logs] == [
+        "logs/app.log", "logs/lock", "state/worker.log"
+    ]  # fmt: skip
+    assert {os.path.basename(item.name) for item in plan.skipped} >= {"lock", "last-run", "history.sqlite"}
+    with pytest.raises(UnknownSelection):
+        Rotator(config).plan(only=[f"{tmp_path}/state/lock"])
+
+
 def test_a_log_that_is_gone_is_known_by_its_archives(tmp_path: Path, planned: Callable[..., Plan]) -> None:
     """For a glob, archives and temps name their log also when it was deleted; they must match as logs do."""
     for name in ("gone.log.1", "taken.log-20261121T070000Z", "other.txt.1"):
