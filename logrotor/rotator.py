@@ -121,6 +121,7 @@ class Rotator:
             now=now,
             logs=logs,
             missing=tuple(survey.missing),
+            unmatched=tuple(survey.unmatched),
             skipped=tuple(survey.skipped),
             shadowed=tuple(survey.shadowed),
             problems=(*map(str, self._config.problems), *survey.problems),

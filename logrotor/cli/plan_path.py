@@ -46,7 +46,7 @@ def _print_json(
     plan: Plan, *, logs: tuple[LogPlan, ...] = (), missing: tuple[str, ...] = (), skipped: tuple[Waiting, ...] = ()
 ) -> None:
     """The plan, reduced to what was asked for."""
-    part = replace(plan, logs=logs, missing=missing, skipped=skipped, shadowed=())
+    part = replace(plan, logs=logs, missing=missing, skipped=skipped, shadowed=(), unmatched=())
     streams.write_json(as_json(part))
 
 

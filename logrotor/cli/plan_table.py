@@ -43,6 +43,7 @@ def overview(config: Config, plan: Plan, *, verbose: bool) -> list[str]:
     for directory, logs in sorted(_by_directory(plan.logs).items()):
         shown += ["", *_directory(directory, logs, verbose=verbose)]
     shown += _missing(plan.missing, verbose=verbose)
+    shown += _waiting("Rules without a log", plan.unmatched, verbose=True)
     shown += _waiting("Left alone", plan.skipped, verbose=verbose)
     shown += _waiting("In two rules, the first has them", plan.shadowed, verbose=True)
     shown += [f"note: {text.lines(note)}" for note in plan.notes]

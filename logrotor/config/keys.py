@@ -208,7 +208,7 @@ LOG = _table(
     ),
     Key(
         name="missing", parse=values.one_of(Missing), accepts='"skip" or "error"', default="skip",
-        doc="What a path without a log means; `skip` mentions it at debug level only.",
+        doc="What a path or glob without a log means; `skip` mentions it at debug level only.",
         aliases=("missingok", "nomissingok"),
     ),
 )  # fmt: skip

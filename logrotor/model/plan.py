@@ -70,6 +70,7 @@ class Plan(Struct, frozen=True, kw_only=True):
     now: datetime
     logs: tuple[LogPlan, ...]
     missing: tuple[str, ...] = ()  # literal paths that do not exist and may be missing
+    unmatched: tuple[Waiting, ...] = ()  # rules whose globs match no log, which may be
     skipped: tuple[Waiting, ...] = ()  # logs that are no business of ours, say a link to /dev/stdout
     shadowed: tuple[Waiting, ...] = ()  # files that a second rule names too; the first in file order has them
     problems: tuple[str, ...] = ()  # rules and directories that failed, each alone

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from glob import has_magic
 
 from msgspec import Struct, field
 
@@ -11,7 +12,7 @@ from logrotor.decide.facts import Directory, Family, LogFacts
 from logrotor.decide.naming import is_ours
 from logrotor.disk import discover, state
 from logrotor.errors import UnknownSelection
-from logrotor.model import FileId, LogSpec, Waiting
+from logrotor.model import FileId, LogSpec, Missing, Waiting
 from logrotor.survey.places import Places, id_of
 
 
@@ -20,11 +21,17 @@ class Survey(Struct):
 
     logs: list[LogFacts] = field(default_factory=list)
     missing: list[str] = field(default_factory=list)
+    required: list[Waiting] = field(default_factory=list)  # what is missing and must not; in ``problems`` as well
+    unmatched: list[Waiting] = field(default_factory=list)  # rules with globs of which no path matches a log
     skipped: list[Waiting] = field(default_factory=list)
     shadowed: list[Waiting] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
     directories: dict[str, FileId] = field(default_factory=dict)  # by their paths without symlinks
     locked: list[str] = field(default_factory=list)  # those of them in which a run works, or was killed
+
+    def require(self, path: str, why: str) -> None:
+        self.required.append(Waiting(path, why))
+        self.problems.append(f"{path}: {why}")
 
 
 class Claim(Struct, frozen=True):
@@ -49,6 +56,7 @@ class Claims:
         self._sources: dict[FileId, set[FileId | None]] = {}  # archive directory -> directories of its logs
         self._selectors: list[discover.Selector] = []
         self._unusable: list[discover.Selector] = []  # globs in directories with a problem
+        self._matching: set[tuple[str, str]] = set()  # rules, each with a path of it that has a log
 
     def __iter__(self) -> Iterator[Claim]:
         claimed: dict[tuple[object, str], LogSpec] = {}
@@ -58,6 +66,7 @@ class Claims:
             directory = self._places.look(selector.directory)
             if directory.problem is not None and selector.name is None:
                 self._unusable.append(selector)
+                self._matching.add((selector.spec.name, selector.path))  # nobody knows
                 if directory.problem not in self._found.problems:
                     self._found.problems.append(directory.problem)
                 continue
@@ -65,6 +74,9 @@ class Claims:
             bases = self._bases(selector, directory)
             if self._state is not None and directory.id == self._state:
                 bases = [base for base in bases if not self._is_state(place + base)]
+            which = selector.spec.name, selector.path
+            if which not in self._matching and any(_is_there(selector, directory, base) for base in bases):
+                self._matching.add(which)
             for base in bases:
                 if excludes and discover.is_excluded(selector.spec, os.path.join(selector.directory, base)):
                     continue
@@ -90,6 +102,19 @@ class Claims:
             for base, family in families.items()
             if selector.takes(base) and not (_is_directory(family) if family.live is not None else is_ours(base))
         )
+
+    def note_unmatched(self, only: Sequence[str]) -> None:
+        """Once all were claimed: globs, and whole rules, that match no log; those of ``only`` if it names any."""
+        for spec in self._specs:
+            without = [path for path in spec.paths if (spec.name, path) not in self._matching]
+            globs = [path for path in without if has_magic(path)]
+            if not globs or (only and spec.name not in only):
+                continue
+            if spec.missing is Missing.ERROR:
+                for path in globs:
+                    self._found.require(path, f"matches no log, and rule {spec.name} says missing = error")
+            elif len(without) == len(spec.paths):
+                self._found.unmatched.append(Waiting(spec.name, f"nothing matches {', '.join(without)}"))
 
     def _is_state(self, path: str) -> bool:
         if not state.is_own(os.path.basename(path)):
@@ -149,3 +174,11 @@ def _same(claim: Claim, path: str) -> bool:
 def _is_directory(family: Family) -> bool:
     """A glob for logs means files: directories that match it are passed over."""
     return family.live is not None and family.live.kind == "directory"
+
+
+def _is_there(selector: discover.Selector, directory: Directory, base: str) -> bool:
+    if selector.name is not None and directory.problem is not None:
+        return True  # nobody knows, and its refusal is told
+    family = directory.families.get(base)
+    is_live = family is not None and family.live is not None
+    return is_live and not discover.is_excluded(selector.spec, os.path.join(selector.directory, base))

@@ -63,6 +63,7 @@ class Surveyor:
             if facts is not None:
                 self.found.logs.append(facts)
                 yield facts
+        every.note_unmatched(self._only)
 
     def _has_archives_elsewhere(self) -> bool:
         known = self._known is not None and bool(self._known.keepers)
@@ -117,7 +118,7 @@ class Surveyor:
         if family.live is not None or not claim.literal or claim.directory.problem is not None:
             return False
         if claim.spec.missing is Missing.ERROR:
-            self.found.problems.append(f"{claim.path}: does not exist, and rule {claim.spec.name} says missing = error")
+            self.found.require(claim.path, f"does not exist, and rule {claim.spec.name} says missing = error")
         elif not claim.spec.create_missing:
             self.found.missing.append(claim.path)
         return not claim.spec.create_missing

@@ -212,6 +212,17 @@ def test_a_log_that_cannot_be_taken(here, look):
     assert "2 hard links" in found.problem and "remove the other names" in found.advice
 
 
+def test_a_log_that_must_be_there(here, look, logrotor):
+    """With missing = "error", what matches nothing is found by run, plan, status and doctor alike."""
+    here.configure('missing = "error"', paths='["logs/*.lgo", "logs/gone.log"]')
+    found = look("logs.refused")
+    assert {finding.subject for finding in found} == {f"{here.logs}/*.lgo", f"{here.logs}/gone.log"}
+    assert all("missing = error" in finding.problem for finding in found)
+    for command in (["run"], ["plan"], ["status", "--check"]):
+        said = logrotor(*command, code=1)
+        assert f"{here.logs}/*.lgo: matches no log" in said.out + said.err, command
+
+
 def test_a_log_whose_writer_would_be_locked_out(here, look):
     """Its owner could not write a replacement of ours."""
     need(os.geteuid() == 0, "root, to give a file away")

@@ -222,6 +222,34 @@ def test_a_glob_of_folders_misses_nothing(tmp_path: Path, planned: Callable[...,
     assert (plan.missing, plan.problems, plan.is_idle) == ((), (), True)
 
 
+@pytest.mark.parametrize("path", ["empty/*.lgo", "none/*.log", "*/x.log"])
+def test_a_glob_without_a_log(tmp_path: Path, planned: Callable[..., Plan], path: str) -> None:
+    """With missing = "error" it is an error as a path is; else the plan names rules of which nothing matches."""
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "empty" / "out.log").touch()
+    (tmp_path / "app.log").touch()
+    given, out = f"{tmp_path}/{path}", f"{tmp_path}/empty/out.l??"
+    plan = planned({"paths": [path, "empty/out.l??"], "missing": "error", "exclude": ["out.log"]})
+    assert [problem.partition(": ") for problem in plan.problems] == [
+        (each, ": ", "matches no log, and rule rule1 says missing = error") for each in (given, out)
+    ]
+    plan = planned({"paths": ["a*.log", path]}, {"paths": [path, "gone.log"]})
+    assert plan.problems == ()
+    assert [(w.name, w.reason) for w in plan.unmatched] == [("rule2", f"nothing matches {given}, {tmp_path}/gone.log")]
+    rules = {"paths": ["app.log"]}, {"paths": [path], "missing": "error"}
+    assert planned(*rules, only=("rule1",)).problems == ()
+    assert len(planned(*rules, only=("rule2",)).problems) == 1
+
+
+def test_of_a_glob_in_a_refused_directory_nobody_knows(tmp_path: Path, planned: Callable[..., Plan]) -> None:
+    """Its refusal is told, and once is enough."""
+    (tmp_path / "bad").mkdir()
+    (tmp_path / "bad").chmod(0o777)
+    for more in ({}, {"missing": "error"}):
+        plan = planned({"paths": ["bad/*.log", "bad/a.log"], **more})
+        assert len(plan.problems) == 1 and plan.unmatched == ()
+
+
 def test_a_file_in_two_rules_belongs_to_the_first(tmp_path: Path, planned: Callable[..., Plan]) -> None:
     """In file order, and plan says so; twice in one rule is no matter."""
     for name in ("a.log", "b.log"):

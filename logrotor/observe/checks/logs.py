@@ -33,6 +33,13 @@ def checks(site: Site) -> list[Check]:
 
 
 def refused(site: Site) -> Iterator[Finding]:
+    for item in site.survey.required:
+        yield Finding(
+            subject=item.name,
+            problem=item.reason,
+            why="a misspelt path looks like this too; every run ends with exit 1",
+            advice='correct paths in the rule, or set missing = "skip" there',
+        )
     for facts in site.survey.logs:
         why = site.plans[facts.path].refused
         if why is None or facts.directory.problem is not None:  # a directory is told once, by its own check
