@@ -73,10 +73,8 @@ def refuse_unusable(path: str, origin: str) -> None:
 
 def refuse_uncreatable(path: str, origin: str) -> None:
     """Could a missing state directory be created? Raises StateError."""
-    above = os.path.dirname(path)
-    while not os.path.lexists(above):
-        above = os.path.dirname(above)
-    if not os.access(above, os.W_OK | os.X_OK, effective_ids=True):
+    above = walk.barrier_to(path)
+    if above is not None:
         raise StateError(_unwritable(path, origin, f"{above} may not be written"))
 
 

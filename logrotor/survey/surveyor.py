@@ -16,7 +16,7 @@ from logrotor.model import Archive, Config, LogMemory, Method, Missing, Waiting
 from logrotor.survey import proofs
 from logrotor.survey.claims import Claim, Claims, Survey
 from logrotor.survey.owners import Owners
-from logrotor.survey.places import Places, mount_points
+from logrotor.survey.places import Places, mount_points, why_no_archives
 
 if TYPE_CHECKING:
     from logrotor.disk.memory import Recollection
@@ -128,10 +128,11 @@ class Surveyor:
         directory = self._places.look_for_archives(claim.spec, claim.directory)
         if directory is None:
             return None, None
-        if directory.problem is not None:
-            return None, directory.problem
         if directory.id is not None and directory.id == claim.directory.id:
             return None, None
+        why_not = why_no_archives(claim.spec, directory)
+        if why_not is not None:
+            return None, why_not
         path = directory.resolved or os.path.normpath(directory.path)
         owner = self._owners.owner(directory, claim.base)
         if owner != claim.path:
