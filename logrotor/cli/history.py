@@ -65,7 +65,7 @@ def history(
     begin = None if since is None else moment_or_age(since, now, "--since")
     loaded = load(ctx)
     become(loaded)
-    runs = told(loaded.state_dir, since=begin, log=None if log is None else _key(log), failed=failed)
+    runs = told(loaded.state_dir, since=begin, log=log, failed=failed)
     shown = runs[-last:] if last else runs
     if as_json:
         streams.write_json(_in_json(shown, now.tzinfo))
@@ -83,14 +83,6 @@ def moment_or_age(given: str, now: datetime, option: str) -> float:
         return now.timestamp() - duration(given)
     except ValueError:
         return moment(given, option=option).timestamp()
-
-
-def _key(log: str) -> str:
-    """The path as the history has it, without symlinks on the way; a bare name that is no file here stays one."""
-    if "/" not in log and not os.path.lexists(log):
-        return log
-    directory, name = os.path.split(os.path.abspath(log))
-    return os.path.join(os.path.realpath(directory), name)
 
 
 # ---------------------------------------------------------------- text

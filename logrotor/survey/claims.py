@@ -13,6 +13,7 @@ from logrotor.decide.naming import is_ours
 from logrotor.disk import discover, state
 from logrotor.errors import UnknownSelection
 from logrotor.model import FileId, LogSpec, Missing, Waiting
+from logrotor.survey.names import meant
 from logrotor.survey.places import Places, id_of
 
 
@@ -140,9 +141,12 @@ class Claims:
         return {base: Family() for base in found.families if base not in directory.families}
 
     def select(self, claims: Sequence[Claim], only: Sequence[str]) -> list[Claim]:
-        """Those of which ``only`` has the rule or the path. Raises UnknownSelection."""
+        """Those of which ``only`` has the rule, the path, or a name that no other has. Raises UnknownSelection."""
         names = {claim.spec.name for claim in claims} | {spec.name for spec in self._specs}
         paths = {name: os.path.abspath(name) for name in only}
+        for name in only:
+            if "/" not in name and name not in names and not any(_same(c, paths[name]) for c in claims):
+                paths[name] = meant(name, (claim.path for claim in claims)) or paths[name]
         chosen = [c for c in claims if c.spec.name in only or any(_same(c, path) for path in paths.values())]
         for name in only:
             if name not in names and not any(_same(c, paths[name]) for c in claims) and not self._is_lost(paths[name]):
@@ -158,6 +162,16 @@ class Claims:
     def _is_lost(self, path: str) -> bool:
         """Would it be a log, were its directory not refused? ``problems`` says why that is."""
         return _is_named(path, self._unusable)
+
+
+def rule_for(specs: tuple[LogSpec, ...], path: str) -> str | None:
+    """The rule that would have a log at ``path``, were there one."""
+    base = os.path.basename(path)
+    for selector in discover.discover(specs):
+        is_archive = selector.name is None and is_ours(base)
+        if not is_archive and not discover.is_excluded(selector.spec, path) and _is_named(path, [selector]):
+            return selector.spec.name
+    return None
 
 
 def _is_named(path: str, selectors: Iterable[discover.Selector]) -> bool:

@@ -111,8 +111,8 @@ def test_recovery_steps_have_words(logrotor, world):
 def test_names_cannot_act_on_the_terminal(logrotor, world):
     """A log whose name holds a newline, ANSI codes or bytes that are no UTF-8 is shown escaped, everywhere."""
     name = os.fsdecode(b"a\x1b[2J\n\xff.log")
-    world.plan = Plan(now=NOW, logs=(busy(name),), missing=(name,), skipped=(Waiting(name, name),), problems=(name,))
     path = f"{LOGS}/{name}"
+    world.plan = Plan(now=NOW, logs=(busy(name),), missing=(path,), skipped=(Waiting(path, name),), problems=(name,))
     for args in (("plan",), ("plan", "-v"), ("plan", path), ("plan", f"{path}.7.zst"), ("plan", name)):
         out = logrotor(*args).out
         assert "a\\x1b[2J\\n" in out or "a\\x1b[2J\n    \\xff" in out

@@ -100,6 +100,36 @@ def test_only_and_force(site):
     assert names(site) == ["a.log", "b.log", "small.log", "small.log.1.zst"]
 
 
+def test_a_log_that_may_come(site):
+    """plan PATH of a log that does not exist names the rule that would have it; what is excluded none has."""
+    with open(site / "logrotor.toml", "a") as file:
+        file.write('[[log]]\nname = "new"\npaths = ["logs/*.new"]\nexclude = ["not.new"]\nmax_size = "10K"\n')
+    result = logrotor("plan", "logs/a.new", cwd=site, check=0)
+    assert result.stdout == "logs/a.new does not exist; rule new would have it\n"
+    assert logrotor("plan", "logs/a.new", "--json", cwd=site, check=0).json["missing"] == [f"{site}/logs/a.new"]
+    for name in ("not.new", "a.new.1.zst", "a.old"):
+        assert "no rule names it" in logrotor("plan", f"logs/{name}", cwd=site, check=1).stdout
+
+
+def test_a_bare_name(site):
+    """The name of a log will do wherever a log is asked for, as long as only one has it."""
+    for command in (["plan", "a.log"], ["plan", "gone.log"], ["run", "--only", "a.log"], ["plan", "a.log.1.zst"],
+                    ["history", "a.log"], ["cat", "a.log"], ["grep", "l", "a.log"], ["verify", "a.log"]):  # fmt: skip
+        said = logrotor(*command, cwd=site, check=0).stdout
+        assert said or command[0] == "run", command
+        assert "b.log" not in said and "no rule" not in said, said
+    assert names(site) == ["a.log", "a.log.1.zst", "b.log", "small.log"]
+    (site / "more").mkdir()
+    (site / "more" / "a.log").write_bytes(LINES)
+    with open(site / "logrotor.toml", "a") as file:
+        file.write('[[log]]\nname = "more"\npaths = ["more/*.log"]\nmax_size = "10K"\n')
+    logrotor("run", "--only", "more", cwd=site, check=0)
+    for command in (["plan", "a.log"], ["run", "--only", "a.log"], ["history", "a.log"], ["cat", "a.log"],
+                    ["grep", "line", "a.log"], ["verify", "a.log"]):  # fmt: skip
+        told = logrotor(*command, cwd=site, check=2).stderr
+        assert f"a.log: may be any of {site}/logs/a.log, {site}/more/a.log; give the whole path" in told, command
+
+
 def test_force_again_and_again(site):
     """Forced again on a log that is empty by now, no archive is pushed out by an empty one."""
     for _ in range(4):  # backup_count is 2
