@@ -429,6 +429,19 @@ def test_on_archive_fails_and_is_tried_again(shop: Shop, noted: Path) -> None:
     assert len(notes(noted)) == done
 
 
+def test_on_archive_that_does_not_exist(shop: Shop, noted: Path) -> None:
+    """The message has the key, the rule, what to do and what it means until then; and so it is."""
+    shop.rotate(compress="zstd", on_archive=hook(shop, noted))
+    shop.change(on_archive=["/nonexistent/upload"], backup_count=1)
+    shop.write()
+    (failed,) = shop.run(force=True, code=1).failed
+    means = "archives that it has not had stay until then, unless keep_free needs the room"
+    assert failed.reason.endswith(f"; correct on_archive in rule app; {means}")
+    shop.write()
+    shop.run(force=True, code=1)
+    assert shop.check(gone=10) == ["app.log.2.zst", "app.log.1.zst"], "the first one it has had, when it was there"
+
+
 def test_one_archive_that_fails_does_not_stop_the_others(shop: Shop, noted: Path) -> None:
     """The hook is called for each archive, also after one of them failed."""
     for _ in range(3):
