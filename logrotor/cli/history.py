@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from logrotor.model import PastOutcome, PastRun
     from logrotor.observe.history import Rotation, Told
 
+_NAMES = 3  # of the logs of one reopen request
+
 EPILOG = f"""\
 \b
 Examples:
@@ -130,7 +132,9 @@ def _rotation(rotation: Rotation) -> tuple[str, str, str]:
 
 def _other(outcome: PastOutcome) -> tuple[str, str, str]:
     why = outcome.reason or str(outcome.details.get("why", ""))
-    return os.path.basename(outcome.log), outcome.status, f"{outcome.action} {outcome.name}: {why}".rstrip(": ")
+    names = [os.path.basename(log) for log in outcome.logs]
+    shown = ", ".join(names[:_NAMES]) + (f" and {len(names) - _NAMES} more" if names[_NAMES:] else "")
+    return shown, outcome.status, f"{outcome.action} {outcome.name}: {why}".rstrip(": ")
 
 
 # ---------------------------------------------------------------- JSON

@@ -62,3 +62,8 @@ class PastOutcome(Struct, frozen=True, kw_only=True):
     name: str = ""
     reason: str = ""
     details: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def logs(self) -> tuple[str, ...]:
+        """The logs that it is about: one reopen request is for all logs of its target."""
+        return tuple(dict.fromkeys((self.log, *self.details.get("logs", ()))))

@@ -58,17 +58,12 @@ def told(state_dir: str, *, since: float | None = None, log: str | None = None, 
     runs = history.past_runs(state_dir, since)
     outcomes = history.past_outcomes(state_dir, since)
     if log is not None:
-        path = meant(log, (each for outcome in outcomes for each in _logs(outcome)))
-        outcomes = [outcome for outcome in outcomes if path in _logs(outcome)]
+        path = meant(log, (each for outcome in outcomes for each in outcome.logs))
+        outcomes = [replace(outcome, log=path) for outcome in outcomes if path is not None and path in outcome.logs]
         touched = {outcome.run for outcome in outcomes}
         runs = [run for run in runs if run.id in touched]
     found = _joined(runs, outcomes)
     return [_failures(each) for each in found if each.failed] if failed else found
-
-
-def _logs(outcome: PastOutcome) -> list[str]:
-    """The logs that the outcome is about."""
-    return [outcome.log, *outcome.details.get("logs", ())]
 
 
 def is_take(outcome: PastOutcome) -> bool:

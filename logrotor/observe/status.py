@@ -84,7 +84,8 @@ def status(site: Site) -> Status:
     """Look at everything once. What the history does not tell is unknown, and ``problems`` says why."""
     outcomes: dict[str, list[PastOutcome]] = defaultdict(list)
     for outcome in site.outcomes:
-        outcomes[outcome.log].append(outcome)
+        for log in outcome.logs:
+            outcomes[log].append(outcome)
     done = {log: rotations(found) for log, found in outcomes.items()}
     logs = [_log(site, facts, done.get(facts.path, []), outcomes.get(facts.path, [])) for facts in site.survey.logs]
     return Status(

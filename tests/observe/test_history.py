@@ -93,6 +93,21 @@ def test_failures_only(here, logrotor):
     assert "no end is recorded" in told
 
 
+def test_a_request_for_several_logs(here, logrotor):
+    """One request failed once, and for each of its logs: the history of each has it, and each counts it."""
+    here.configure('reopen = "gone"\n[reopen.gone]\nmanager = "pidfile"\npidfile = "gone.pid"\nsignal = "USR1"')
+    for name in ("a.log", "b.log", "c.log", "d.log"):
+        here.log(name)
+    assert [(o.action, len(o.details["logs"])) for o in here.run().failed] == [("reopen", 4)]
+    assert "    a.log, b.log, c.log and 1 more  failed  reopen gone: " in logrotor("history", "--failed").out
+    assert "    d.log, a.log, b.log and 1 more  failed  reopen gone: " in logrotor("history", "--failed", "d.log").out
+    assert [(run["rotated"], run["failed"]) for run in logrotor("history", "--json").json["runs"]] == [(4, 1)]
+    told = logrotor("status", "--check", "--failures", 1, code=1).out
+    assert all(
+        f"{here.logs}/{name}: failed in 1 runs in a row" in told for name in ("a.log", "b.log", "c.log", "d.log")
+    )
+
+
 @pytest.mark.parametrize(("signum", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_an_interrupted_run(here, logrotor, monkeypatch, signum, code):
     """Its exit code stands in the history as the command gave it, and --failed shows it."""
