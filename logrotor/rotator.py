@@ -65,7 +65,12 @@ class Rotator:
         ``now`` must be aware; schedules are meant in its time zone. ``only``: names of rules, or paths of logs.
         Raises UnknownSelection, StateError.
         """
-        return self._plan(_recall(self._config.state_dir), now or local_now(), force, only)
+        made = self._plan(_recall(self._config.state_dir), now or local_now(), force, only)
+        pid = state.holder(self._config.state_dir)
+        if pid is None:
+            return made
+        note = f"a run is under way (process {pid}): what it works on is shown as it was found in between"
+        return replace(made, notes=(*made.notes, note))
 
     def run(
         self,

@@ -14,6 +14,7 @@ import pytest
 
 from logrotor.disk import state
 from tests.support.command import arguments, environment, logrotor, start
+from tests.support.need import need
 
 # sqlite3 (1.4 ms) is not among them: the history says which reopen requests were delivered.
 HEAVY = {"structlog", "filelock", "zstandard", "zlib", "difflib", "concurrent.futures", "cronsim"}
@@ -197,6 +198,21 @@ def test_locked(site):
         result = logrotor("run", "--log-format", "console", cwd=site, check=3)
         assert result.stderr.count("\n") == 1 and result.stderr.startswith("logrotor: ")
         assert names(site) == ["a.log", "b.log", "small.log"]
+
+
+def test_a_run_under_way(site):
+    """plan and status say so, and do not keep it waiting; afterwards they say nothing of it."""
+    with state.locked(f"{site}/state", 1.0, lambda: False):
+        need(state.holder(f"{site}/state"), "a file system that /proc/locks knows by the number that stat gives it")
+        said = f"a run is under way (process {os.getpid()})"
+        assert f"note: {said}: " in logrotor("plan", cwd=site, check=0).stdout
+        told = logrotor("status", cwd=site, check=0).stdout
+        assert f"last run never; {said}." in told and "no run is known" not in told
+        assert logrotor("status", "--json", cwd=site, check=0).json["under_way"] == os.getpid()
+        assert logrotor("status", "--check", cwd=site, check=1).stdout.startswith("ATTENTION: no run has ended yet")
+    for command in ("plan", "status"):
+        assert "under way" not in logrotor(command, cwd=site, check=0).stdout
+    assert state.holder(f"{site}/none") is None
 
 
 def test_bar_on_a_terminal(site):
