@@ -91,17 +91,17 @@ class Archives:
         status = os.fstat(fd)
         entry = logdir.expect(step.name, FileId(status.st_dev, status.st_ino))
         if isinstance(found, Written) and not found.pids:
-            found = Written(found.proof, self._holders(entry.id))
+            found = self._look_at_processes().writing(entry.id, found.proof)
         delivered = self._delivered.of(log.path).request_delivered
         why_not = proof.why_not(found, entry, delivered, self.executor.clock())
         if why_not is not None:
             raise Busy(why_not)
 
-    def _holders(self, file: FileId) -> tuple[int, ...]:
+    def _look_at_processes(self) -> writers.Processes:
         """The lease tells that somebody writes; /proc tells who. One look a run."""
         if self._processes is None:
             self._processes = writers.Processes.look()
-        return self._processes.pids(file)
+        return self._processes
 
     # ------------------------------------------------------------ retire
 
