@@ -116,7 +116,7 @@ class Archives:
         with Guard(self.dirs, log.path):
             retire.retire(self.dirs, step)
         self.memory.forget_hooks(log.path, step.id.inode)
-        return {"bytes": step.size, "why": step.reason}
+        return {"bytes": step.size, "reason": step.reason}
 
     def _wait_or_go(self, log: LogPlan, step: ArchiveStep, file: FileId) -> None:
         with self.dirs.use(step.directory) as logdir:

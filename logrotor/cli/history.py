@@ -131,10 +131,9 @@ def _rotation(rotation: Rotation) -> tuple[str, str, str]:
 
 
 def _other(outcome: PastOutcome) -> tuple[str, str, str]:
-    why = outcome.reason or str(outcome.details.get("why", ""))
     names = [os.path.basename(log) for log in outcome.logs]
     shown = ", ".join(names[:_NAMES]) + (f" and {len(names) - _NAMES} more" if names[_NAMES:] else "")
-    return shown, outcome.status, f"{outcome.action} {outcome.name}: {why}".rstrip(": ")
+    return shown, outcome.status, f"{outcome.action} {outcome.name}: {outcome.reason}".rstrip(": ")
 
 
 # ---------------------------------------------------------------- JSON

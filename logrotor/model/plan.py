@@ -104,7 +104,7 @@ class Outcome(Struct, frozen=True, kw_only=True):
     action: str  # "take", "copytruncate", "compress", "remove", "reopen", "recover", "create", "hook"
     status: Status
     name: str = ""  # the file (or target) that it was about
-    reason: str = ""
+    reason: str = ""  # why it was done, or was not
     errno: int | None = None
     details: Mapping[str, Any] = field(default_factory=dict)
 

@@ -97,7 +97,7 @@ def _taken(outcome: PastOutcome) -> Rotation:
         time=outcome.time,
         log=outcome.log,
         status=outcome.status,
-        reason=outcome.reason or str(details.get("why", "")),
+        reason=outcome.reason,
         bytes=details.get("bytes"),
         seconds=details.get("seconds"),
     )

@@ -201,7 +201,7 @@ def test_lowered_backup_count(shop: Shop) -> None:
         assert left == [f"app.log.{n}.zst" for n in range(1, count + 1)]
         found = oracle.count([shop.logs / name for name in (*left, "app.log")], expected={"w1": 50})
         assert [line.number for line in found.lost] == list(range(1, gone + 1))
-    assert report is not None and [o.details["why"] for o in report.outcomes] == ["more than backup_count = 1"] * 2
+    assert report is not None and [o.reason for o in report.outcomes] == ["more than backup_count = 1"] * 2
     assert all(shop.logs.joinpath(name).read_bytes() == b"not ours\n" for name in others)
 
 
@@ -258,7 +258,7 @@ def test_keep_free(shop: Shop, tmp_path: Path, elsewhere: bool) -> None:
         free = os.statvfs(small).f_bavail * os.statvfs(small).f_frsize
         assert free >= 600_000
         assert len(shop.check(gone=200)) == 2
-        assert {o.details["why"] for o in report.outcomes if o.action == "remove"} == {
+        assert {o.reason for o in report.outcomes if o.action == "remove"} == {
             "less than keep_free = 600000 bytes are free on the file system"
         }
         shop.change(keep_free="99%")

@@ -19,14 +19,14 @@ DAY = 86400.0
 COUNTS = {"rotated": 0, "failed": 0, "deferred": 0, "removed": 0}
 
 
-def past(action: str, time: float, log: str = "/logs/a", **details) -> PastOutcome:
-    return PastOutcome(run=int(time), time=time, log=log, action=action, status="done", details=details)
+def past(action: str, time: float, log: str = "/logs/a", reason: str = "", **details) -> PastOutcome:
+    return PastOutcome(run=int(time), time=time, log=log, action=action, status="done", reason=reason, details=details)
 
 
 def test_a_rotation_is_its_take_and_its_compression():
     """Also when the archive was compressed in a later run; each compression belongs to the file that was taken."""
     found = rotations([
-        past("take", 1, bytes=100, inode=11, seconds=0.1, why="larger"),
+        past("take", 1, bytes=100, inode=11, seconds=0.1, reason="larger"),
         past("take", 1, log="/logs/b", bytes=70, inode=11),
         past("take", 2, bytes=200, inode=12),
         past("compress", 3, bytes=110, bytes_out=11, source=11, lines=5, seconds=0.2),
@@ -49,6 +49,19 @@ def test_what_a_run_did(here, logrotor):
     assert rotation["log"] == str(log) and (rotation["bytes"], rotation["lines"]) == (32_000, 1000)
     assert rotation["archive_bytes"] == (here.logs / "app.log.1.zst").stat().st_size
     assert rotation["seconds"] >= 0 and run["exit"] == 0 and run["ended"] >= run["started"]
+
+
+def test_the_reason_of_an_older_run(here, logrotor):
+    """It stands among the details, where runs of an older logrotor put it."""
+    here.state.mkdir(mode=0o700)
+    memory = Memory(str(here.state))
+    memory.run_started(5e9, False)
+    outcomes = [Outcome(log="/logs/a", action=action, status=Status.DONE, details={"why": f"for {action}"})
+                for action in ("take", "remove")]  # fmt: skip
+    memory.run_completed(5e9, outcomes, {**COUNTS, "rotated": 1, "removed": 1}, 0)
+    memory.close()
+    told = logrotor("history", "-v", code=0).out
+    assert "; for take" in told and "remove : for remove" in told
 
 
 def test_a_rotation_that_the_next_run_finished(here, logrotor):

@@ -204,6 +204,16 @@ def test_every_event_is_told_somewhere() -> None:
     assert sorted(told - events.NAMES.keys()) == []
 
 
+def test_one_word_for_a_reason(shop: Shop) -> None:
+    """Whatever was done or put off has a ``reason``, whatever failed or was refused an ``error``; nothing has a why."""
+    for _ in reports(shop):
+        pass
+    told = {event.name: event.fields for event in shop.events}
+    for name in ("rotation.completed", "archive.removed", "log.recovered", "log.refused", "hook.failed"):
+        assert ("error" if events.NAMES[name][0] is Level.ERROR else "reason") in told[name], name
+    assert not any("why" in event.fields for event in shop.events)
+
+
 def test_a_success_is_silent_but_for_three_events(shop: Shop) -> None:
     """At info: starting, reopen signalled, completed, in this order; missing logs in between, at debug."""
     shop.rotator().run()
