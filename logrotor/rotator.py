@@ -12,7 +12,7 @@ from collections.abc import Callable, Collection, Iterator, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
-from msgspec import Struct
+from msgspec import Struct, field
 from msgspec.structs import replace
 
 from logrotor import events
@@ -28,6 +28,8 @@ if TYPE_CHECKING:
     from logrotor.act.sharing import Fork
     from logrotor.disk.memory import Memory, Recollection
 
+_INTERRUPTED = 130  # as a shell reports Ctrl-C
+
 OnProgress = Callable[[int, int], object]
 
 
@@ -36,10 +38,10 @@ class Rotator:
 
     ``on_event`` gets each event as it happens; ``on_progress`` the bytes compressed so far and in all;
     ``stop`` is asked between steps and during long ones: once it says so, what has begun is finished or undone,
-    and the run returns with ``interrupted``. ``clock`` (epoch seconds) times what is done; it is compared with the
-    times of files, so it must be the one that they get. ``fork``
-    starts a process that shares the work on very many archives, as the command line does; without it, all is done in
-    this process. Safe to use from a thread and after a fork.
+    and the run returns with ``interrupted``; the history keeps its ``exit_code`` then, if it has one.
+    ``clock`` (epoch seconds) times what is done; it is compared with the times of files, so it must be the one that
+    they get. ``fork`` starts a process that shares the work on very many archives, as the command line does; without
+    it, all is done in this process. Safe to use from a thread and after a fork.
     """
 
     def __init__(
@@ -66,7 +68,12 @@ class Rotator:
         rules, or of paths of logs (TypeError for a single string). Raises UnknownSelection, StateError.
         """
         _refuse_misuse(now, only)
-        return self._plan(_recall(self._config.state_dir), now or local_now(), force, only)
+        made = self._plan(_recall(self._config.state_dir), now or local_now(), force, only)
+        pid = state.holder(self._config.state_dir)
+        if pid is None:
+            return made
+        note = f"a run is under way (process {pid}): what it works on is shown as it was found in between"
+        return replace(made, notes=(*made.notes, note))
 
     def run(
         self,
@@ -124,6 +131,7 @@ class Rotator:
             now=now,
             logs=logs,
             missing=tuple(survey.missing),
+            unmatched=tuple(survey.unmatched),
             skipped=tuple(survey.skipped),
             shadowed=tuple(survey.shadowed),
             problems=(*map(str, self._config.problems), *survey.problems),
@@ -176,7 +184,7 @@ class Rotator:
                         again = self._plan_again(memory, run.now, force, group)
                         self._execute(run, again, memory, last=True)
                         run.add_found(again, plan)
-                run.remember(memory, plan)
+                run.remember(memory, plan, getattr(self._stop, "exit_code", _INTERRUPTED) if self._stop() else None)
                 return plan
             finally:
                 memory.close()
@@ -230,15 +238,14 @@ class _Run(Struct):
     clock: Callable[[], float]
     deadline: Deadline
     started: float = 0.0
-    outcomes: list[Outcome] = None  # type: ignore[assignment]
-    problems: list[str] = None  # type: ignore[assignment]
+    outcomes: list[Outcome] = field(default_factory=list)
+    problems: list[str] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        self.started, self.outcomes, self.problems = self.clock(), [], []
+        self.started = self.clock()
 
     def tell_start(self, plan: Plan) -> None:
-        due = sum(1 for log in plan.logs if log.take)
-        self.emit("run.started", logs=len(plan.logs), due=due)
+        self.emit("run.started", logs=len(plan.logs), due=plan.due)
         for path in plan.missing:
             self.emit("log.missing", log=path)
         for waiting in plan.skipped:
@@ -253,15 +260,17 @@ class _Run(Struct):
             self.outcomes.append(outcome)
             self.emit("log.refused", log=outcome.log, error=outcome.reason)
 
-    def remember(self, memory: Memory, plan: Plan) -> None:
-        report = self._report(plan, interrupted=False)
+    def remember(self, memory: Memory, plan: Plan, interrupted: int | None) -> None:
+        """``interrupted``: the exit code of a run that was asked to stop."""
+        report = self._report(plan, interrupted=interrupted is not None)
         counts = {
             "rotated": report.rotated,
             "failed": len(report.failed),
             "deferred": sum(1 for o in report.outcomes if o.status is Status.DEFERRED),
             "removed": report.count("remove"),
         }
-        memory.run_completed(self.clock(), report.outcomes, counts, report.exit_code)
+        code = report.exit_code if interrupted is None else interrupted
+        memory.run_completed(self.clock(), report.outcomes, counts, code)
         self.problems += memory.problems
 
     def report(self, plan: Plan, *, interrupted: bool) -> Report:
@@ -281,7 +290,11 @@ class _Run(Struct):
             "deferred": sum(1 for o in report.outcomes if o.status is Status.DEFERRED),
             "failed": len(report.failed),
         }
-        self.emit("run.interrupted" if interrupted else "run.completed", **fields, seconds=round(report.duration, 3))
+        seconds = round(report.duration, 3)
+        if interrupted:  # its exit code is the signal's, which is known to whoever asked the run to stop
+            self.emit("run.interrupted", **fields, seconds=seconds)
+        else:
+            self.emit("run.completed", **fields, exit_code=report.exit_code, seconds=seconds)
         return report
 
     def _report(self, plan: Plan, *, interrupted: bool) -> Report:

@@ -91,17 +91,17 @@ class Archives:
             return
         entry = Entry(step.name, os.fstat(fd))
         if isinstance(found, Written) and not found.pids:
-            found = Written(found.proof, self._holders(entry.id))
+            found = self._look_at_processes().writing(entry.id, found.proof)
         delivered = self._delivered.of(log.path).request_delivered
         why_not = proof.why_not(found, entry, delivered, self.executor.clock())
         if why_not is not None:
             raise Busy(why_not)
 
-    def _holders(self, file: FileId) -> tuple[int, ...]:
+    def _look_at_processes(self) -> writers.Processes:
         """The lease tells that somebody writes; /proc tells who. One look a run."""
         if self._processes is None:
             self._processes = writers.Processes.look()
-        return self._processes.pids(file)
+        return self._processes
 
     # ------------------------------------------------------------ retire
 
@@ -114,7 +114,7 @@ class Archives:
         with self._proving(log, step, step.id) as prove, Guard(self.dirs, log.path):
             retire.retire(self.dirs, step, prove)
         self.memory.forget_hooks(log.path, step.id.inode)
-        return {"bytes": step.size, "why": step.reason}
+        return {"bytes": step.size, "reason": step.reason}
 
     @contextlib.contextmanager
     def _proving(self, log: LogPlan, step: Remove | RunHook, file: FileId) -> Iterator[Callable[[], None]]:
@@ -138,19 +138,28 @@ class Archives:
         told = _Progress(sum(step.size for _, step in ready if step.codec is not Codec.NONE), progress)
         elsewhere = [(log, step) for log, step in ready if step.to_directory != step.directory]
         self.memory.archives_in({(log.path, step.to_directory) for log, step in elsewhere})
-        for directory in {step.to_directory for _, step in elsewhere}:
-            self._make_archive_dir(directory)
+        unmade = self._make_archive_dirs({step.to_directory for _, step in elsewhere})
+        for log, step in elsewhere:
+            if step.to_directory in unmade:
+                note_failure(self.executor, log, "compress", step, unmade[step.to_directory])
+        ready = [job for job in ready if job[1].to_directory not in unmade]
         for log, step in Compressing(self.dirs, self.executor, jobs, told.add, self._permit).carry_out(ready):
             self._keep_hooked(log, step)
 
     def _no_time(self) -> bool:
         return self.executor.stop() or self.executor.deadline.passed()
 
-    def _make_archive_dir(self, directory: str) -> None:
-        try:
-            self.dirs.make(directory)
-        except (LogrotorError, OSError):
-            return  # each archive that should go there says what is wrong
+    def _make_archive_dirs(self, directories: Iterable[str]) -> dict[str, Exception]:
+        """Those that cannot be made, and why."""
+        failed: dict[str, Exception] = {}
+        for directory in directories:
+            try:
+                self.dirs.make(directory)
+            except LogrotorError as error:
+                failed[directory] = error
+            except OSError as error:  # it names the last component alone
+                failed[directory] = OSError(error.errno, f"archive_dir cannot be made: {error.strerror}", directory)
+        return failed
 
     def _keep_hooked(self, log: LogPlan, step: Compress) -> None:
         """What on_archive has had is not handed to it again because a changed setting made a new file of it."""

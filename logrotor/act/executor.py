@@ -152,9 +152,11 @@ class Executor:
         errno: int | None = None,
         details: Mapping[str, Any] | None = None,
     ) -> None:
-        """Keep an outcome and tell it."""
+        """Keep an outcome and tell it. Where all went well, ``details`` may have the reason for which it was done."""
+        told = dict(details or {})
+        why = told.pop("reason", "")
         outcome = Outcome(
-            log=log.path, action=action, status=status, name=name, reason=reason, errno=errno, details=details or {}
+            log=log.path, action=action, status=status, name=name, reason=reason or why, errno=errno, details=told
         )
         self._keep(outcome)
 

@@ -27,7 +27,10 @@ def run_hook(step: RunHook, log: str, rule: str, *, stop: Callable[[], bool]) ->
     try:
         finished = programs.run(argv, timeout=step.timeout, stop=stop, variables=variables)
     except (OSError, ValueError, subprocess.SubprocessError) as error:
-        raise HookFailed(f"{archive}: on_archive: {argv[0]} could not be started: {error}") from error
+        raise HookFailed(
+            f"{archive}: on_archive: {argv[0]} could not be started: {error}; correct on_archive in rule {rule}; "
+            "archives that it has not had stay until then, unless keep_free needs the room"
+        ) from error
     if finished.stopped:
         raise Interrupted(f"{archive}: stopped while on_archive ran")
     if finished.cut_short or finished.status != 0:

@@ -87,7 +87,7 @@ class Takes:
     def _carry_out(self, log: LogPlan, step: Step) -> dict[str, Any]:
         if isinstance(step, CreateLive):
             recover.carry_out(self._dirs, step, self._executor.memory)
-            return {"why": step.reason}
+            return {"reason": step.reason}
         with Guard(self._dirs, log.path):
             if isinstance(step, Take):
                 return self._take(log, step)
@@ -96,14 +96,14 @@ class Takes:
             finished = recover.carry_out(self._dirs, step, self._executor.memory)
         if isinstance(step, (FinishTake, FinishCopytruncate)) and finished:
             self._executor.results.rotated.append(log.path)
-            return {"why": step.reason, **recover.record(step)}
-        return {"why": getattr(step, "reason", "")}
+            return {"reason": step.reason, **recover.record(step)}
+        return {"reason": getattr(step, "reason", "")}
 
     def _take(self, log: LogPlan, step: Take) -> dict[str, Any]:
         protocol = take(self._dirs, step)
         self._executor.results.rotated.append(log.path)
         return {
-            "protocol": protocol, "guarantee": "lossless", "why": step.reason,
+            "protocol": protocol, "guarantee": "lossless", "reason": step.reason,
             "bytes": step.size, "inode": step.id.inode,
         }  # fmt: skip
 
@@ -119,7 +119,7 @@ class Takes:
             else "lines written meanwhile may be lost"
         )
         return {
-            "protocol": copied.protocol, "guarantee": guarantee, "why": step.reason,
+            "protocol": copied.protocol, "guarantee": guarantee, "reason": step.reason,
             "bytes": copied.size, "inode": copied.archive.inode,
         }  # fmt: skip
 

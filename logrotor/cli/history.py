@@ -10,11 +10,13 @@ import click
 
 from logrotor.cli import streams, text
 from logrotor.cli.options import complete_names, config_option, json_option, load
-from logrotor.cli.session import EXIT_CODES, Session, become
+from logrotor.cli.session import EXIT_CODES, INTERRUPTED, Session, become
 
 if TYPE_CHECKING:
     from logrotor.model import PastOutcome, PastRun
     from logrotor.observe.history import Rotation, Told
+
+_NAMES = 3  # of the logs of one reopen request
 
 EPILOG = f"""\
 \b
@@ -65,7 +67,7 @@ def history(
     begin = None if since is None else moment_or_age(since, now, "--since")
     loaded = load(ctx)
     become(loaded)
-    runs = told(loaded.state_dir, since=begin, log=None if log is None else _key(log), failed=failed)
+    runs = told(loaded.state_dir, since=begin, log=log, failed=failed)
     shown = runs[-last:] if last else runs
     if as_json:
         streams.write_json(_in_json(shown, now.tzinfo))
@@ -83,14 +85,6 @@ def moment_or_age(given: str, now: datetime, option: str) -> float:
         return now.timestamp() - duration(given)
     except ValueError:
         return moment(given, option=option).timestamp()
-
-
-def _key(log: str) -> str:
-    """The path as the history has it, without symlinks on the way; a bare name that is no file here stays one."""
-    if "/" not in log and not os.path.lexists(log):
-        return log
-    directory, name = os.path.split(os.path.abspath(log))
-    return os.path.join(os.path.realpath(directory), name)
 
 
 # ---------------------------------------------------------------- text
@@ -114,7 +108,8 @@ def _headline(run: PastRun, zone: tzinfo | None) -> str:
     forced = " (forced)" if run.forced else ""
     if run.ended is None:
         return f"{when}  process {run.pid}: no end is recorded; it was killed, or goes on still{forced}"
-    return f"{when}  {what}; exit {run.exit}, {text.brief(run.ended - run.started)}{forced}"
+    how = f"interrupted, exit {run.exit}" if run.exit in INTERRUPTED else f"exit {run.exit}"
+    return f"{when}  {what}; {how}, {text.brief(run.ended - run.started)}{forced}"
 
 
 def _rows(told: Told, *, verbose: bool) -> list[tuple[str, str, str]]:
@@ -136,8 +131,9 @@ def _rotation(rotation: Rotation) -> tuple[str, str, str]:
 
 
 def _other(outcome: PastOutcome) -> tuple[str, str, str]:
-    why = outcome.reason or str(outcome.details.get("why", ""))
-    return os.path.basename(outcome.log), outcome.status, f"{outcome.action} {outcome.name}: {why}".rstrip(": ")
+    names = [os.path.basename(log) for log in outcome.logs]
+    shown = ", ".join(names[:_NAMES]) + (f" and {len(names) - _NAMES} more" if names[_NAMES:] else "")
+    return shown, outcome.status, f"{outcome.action} {outcome.name}: {outcome.reason}".rstrip(": ")
 
 
 # ---------------------------------------------------------------- JSON

@@ -28,8 +28,8 @@ def json_option(text: str) -> Callable[[F], F]:
 
 
 def force_option(command: F) -> F:
-    """``--force``: due or not."""
-    return click.option("--force", is_flag=True, help="Rotate also what is not due.")(command)
+    """``--force``: due or not, but an empty log only by ``rotate_empty``."""
+    return click.option("--force", is_flag=True, help="Rotate also what is not due, except empty logs.")(command)
 
 
 def only_option(command: F) -> F:

@@ -4,27 +4,41 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from itertools import chain
 
 from msgspec.structs import replace
 
 from logrotor.cli import streams, text
 from logrotor.cli.plan_table import guarantee, problems, step_lines
 from logrotor.model import Config, Due, LogPlan, NotDue, Plan, Waiting, as_json
+from logrotor.survey import meant, rule_for
 
 
 def show_path(config: Config, plan: Plan, given: str, *, as_json: bool) -> int:
     """Print what is known of ``given``. 0: found; 1: it belongs to no rule, or a run would fail for it."""
     if "/" not in given and any(spec.name == given for spec in config.logs):
         return _show(config, plan, [log for log in plan.logs if log.rule == given], [], as_json=as_json)
-    path = _real(given)
+    named = [log.path for log in plan.logs], plan.missing, (item.name for item in plan.skipped)
+    path = _real(meant(given, chain(*named)) or given)
     logs = [log for log in plan.logs if _real(log.path) == path]
     if logs:
         return _show(config, plan, logs, [], as_json=as_json)
-    owners = [(log, what) for log in plan.logs if (what := _archive(config, log, path))]
+    owners = [
+        (log, what)
+        for log in plan.logs
+        for each in _places(config, log, given)
+        if (what := _archive(config, log, each))
+    ]
     if owners:
         about = [f"{text.printable(given)}: {text.printable(what)}" for _, what in owners]
         return _show(config, plan, [log for log, _ in owners], about, as_json=as_json)
     return _show_stranger(config, plan, given, path, as_json=as_json)
+
+
+def _places(config: Config, log: LogPlan, given: str) -> list[str]:
+    """Where ``given`` may be as an archive of ``log``: as a bare name wherever that has its archives."""
+    homes = _homes(config, log) if "/" not in given and not os.path.lexists(given) else ()
+    return [_real(os.path.join(home, given)) for home in homes] or [_real(given)]
 
 
 def _real(path: str) -> str:
@@ -46,7 +60,7 @@ def _print_json(
     plan: Plan, *, logs: tuple[LogPlan, ...] = (), missing: tuple[str, ...] = (), skipped: tuple[Waiting, ...] = ()
 ) -> None:
     """The plan, reduced to what was asked for."""
-    part = replace(plan, logs=logs, missing=missing, skipped=skipped, shadowed=())
+    part = replace(plan, logs=logs, missing=missing, skipped=skipped, shadowed=(), unmatched=())
     streams.write_json(as_json(part))
 
 
@@ -149,13 +163,15 @@ def _homes(config: Config, log: LogPlan) -> set[str]:
 def _show_stranger(config: Config, plan: Plan, given: str, path: str, *, as_json: bool) -> int:
     missing = tuple(item for item in plan.missing if _real(item) == path)
     skipped = tuple(item for item in plan.skipped if _real(item.name) == path)
+    rule = None if missing or skipped or os.path.lexists(path) else rule_for(config.logs, path)
     if as_json:
-        _print_json(plan, missing=missing, skipped=skipped)
+        _print_json(plan, missing=missing if rule is None else (path,), skipped=skipped)
     else:
         said = [f"{item}: configured, but missing, which is fine" for item in missing]
         said += [f"{item.name}: left alone: {item.reason}" for item in skipped]
+        said += [f"{given} does not exist; rule {rule} would have it"] if rule is not None else []
         streams.write("\n".join(map(text.printable, said or _no_rule(config, plan, given))))
-    return 0 if missing or skipped else 1
+    return 0 if missing or skipped or rule is not None else 1
 
 
 def _no_rule(config: Config, plan: Plan, given: str) -> list[str]:

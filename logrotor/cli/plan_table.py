@@ -43,6 +43,7 @@ def overview(config: Config, plan: Plan, *, verbose: bool) -> list[str]:
     for directory, logs in sorted(_by_directory(plan.logs).items()):
         shown += ["", *_directory(directory, logs, verbose=verbose)]
     shown += _missing(plan.missing, verbose=verbose)
+    shown += _waiting("Rules without a log", plan.unmatched, verbose=True)
     shown += _waiting("Left alone", plan.skipped, verbose=verbose)
     shown += _waiting("In two rules, the first has them", plan.shadowed, verbose=True)
     shown += [f"note: {text.lines(note)}" for note in plan.notes]
@@ -55,10 +56,9 @@ def problems(config: Config, plan: Plan) -> list[str]:
 
 
 def _headline(config: Config, plan: Plan) -> str:
-    due = sum(isinstance(log.due, Due) for log in plan.logs)
     removed, compressed = (sum(len(getattr(log, what)) for log in plan.logs) for what in ("retire", "compress"))
     origin = f" ({text.printable(config.files[0])})" if config.files else ""
-    found = f"{text.count(len(plan.logs), 'log')}, {due} due"
+    found = f"{text.count(len(plan.logs), 'log')}, {plan.due} due"
     work = f"{text.count(removed, 'archive')} to remove, {compressed} to compress"
     return f"Plan for {text.stamp(plan.now)}{origin}: {found}; {work}."
 

@@ -22,6 +22,8 @@ Exit codes:
   3        locked by another run
   130/143  interrupted by Ctrl-C or SIGTERM; ended cleanly"""
 
+INTERRUPTED = (130, 143)
+
 
 class Session(Struct):
     """How messages are to look. A command sets it as soon as it has parsed its options."""

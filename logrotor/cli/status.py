@@ -108,7 +108,8 @@ def _checked(found: Status, told: list[str]) -> list[str]:
 
 def _lines(found: Status, told: list[str], *, verbose: bool) -> list[str]:
     due = sum(log.due for log in found.logs)
-    head = f"{text.count(len(found.logs), 'log')}, {due} due; last run {words.ago(found.last_run, found.now)}."
+    now = f"; a run is under way (process {found.under_way})" if found.under_way is not None else ""
+    head = f"{text.count(len(found.logs), 'log')}, {due} due; last run {words.ago(found.last_run, found.now)}{now}."
     lines = [f"Status at {text.stamp(found.now.replace(microsecond=0))}: {head}"]
     lines += [f"attention: {text.lines(each)}" for each in told]
     lines += _logs(found)

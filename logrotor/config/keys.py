@@ -128,7 +128,7 @@ LOG = _table(
     ),
     Key(
         name="rotate_empty", parse=values.boolean, accepts=_BOOLEAN, default="false", aliases=("ifempty", "notifempty"),
-        doc="Rotate by `schedule` also when the log is empty.",
+        doc="Rotate by `schedule` or `--force` also when the log is empty.",
     ),
     Key(
         name="backup_count", parse=values.backup_count, accepts="a whole number, 1 or more", off=None, default="off",
@@ -208,7 +208,7 @@ LOG = _table(
     ),
     Key(
         name="missing", parse=values.one_of(Missing), accepts='"skip" or "error"', default="skip",
-        doc="What a path without a log means; `skip` mentions it at debug level only.",
+        doc="What a path or glob without a log means; `skip` mentions it at debug level only.",
         aliases=("missingok", "nomissingok"),
     ),
 )  # fmt: skip

@@ -19,10 +19,10 @@ def is_due(
     """Due or not, with the reason. ``last`` is asked only if a schedule needs it."""
     if live is None:
         return NotDue("missing")
+    if live.size == 0 and not spec.rotate_empty:  # before --force: seven of them would remove seven real archives
+        return NotDue("empty; rotate_empty = true would rotate it" if force else "empty", _next(spec, now))
     if force:
         return Due("forced")
-    if live.size == 0 and not spec.rotate_empty:
-        return NotDue("empty", _next(spec, now))
     if spec.min_size is not None and live.size < spec.min_size:
         return NotDue(f"smaller than min_size: {live.size} < {spec.min_size} bytes", _next(spec, now))
     if spec.max_size is not None and live.size > spec.max_size:

@@ -29,6 +29,7 @@ class Directory(Struct):
     writable: bool = False
     problem: str | None = None
     missing: bool = False
+    barrier: str | None = None  # of a missing one: the directory above it in which we may not make it
     locked: bool = False  # a run works there, or was killed
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import zip_longest
+
 from logrotor.model import Entry, Nobody, Unknown, Writers, Written
 
 QUIET = 3600.0  # seconds without a write
@@ -16,13 +18,19 @@ def why_not(writers: Writers | None, entry: Entry, delivered: float | None, now:
     match writers:
         case Nobody():
             return None
-        case Written(pids=pids):
-            who = f"process {', '.join(map(str, pids))}" if pids else "a process"
-            return f"{who} still writes it"
+        case Written():
+            return _why_not_written(writers)
         case Unknown(why=why):
             return _why_not_unknown(why, entry, delivered, now)
         case _:
             return "it cannot be opened"
+
+
+def _why_not_written(found: Written) -> str:
+    known = [f"{pid} ({name})" if name else str(pid) for pid, name in zip_longest(found.pids, found.names)]
+    if len(known) > 1:
+        return f"processes {', '.join(known)} still write it"
+    return f"process {known[0]} still writes it" if known else "a process still writes it"
 
 
 def _why_not_unknown(why: str, entry: Entry, delivered: float | None, now: float) -> str | None:

@@ -14,9 +14,10 @@ from logrotor.model import LogSpec
 
 
 class Selector(Struct, frozen=True):
-    """The logs of one rule in one directory: one literal name, or a pattern."""
+    """The logs of one rule in one directory: one literal name, or a pattern. ``path``: as the rule has it."""
 
     spec: LogSpec
+    path: str
     directory: str
     name: str | None  # literal
     pattern: re.Pattern[str] | None = None
@@ -47,12 +48,12 @@ def _selectors(spec: LogSpec, path: str) -> Iterator[Selector]:
     if tail == "**":
         head, tail = path, "*"
     if not glob.has_magic(path):
-        yield Selector(spec, head, tail)
+        yield Selector(spec, path, head, tail)
         return
     # "*/app.log" is a glob as well: in a folder without that log nothing is missing, and nothing to be created.
     pattern = re.compile(fnmatch.translate(tail))
     for directory in sorted(_expand(head)) if glob.has_magic(head) else [head]:
-        yield Selector(spec, directory, None, pattern, tail.startswith("."))
+        yield Selector(spec, path, directory, None, pattern, tail.startswith("."))
 
 
 def _expand(pattern: str) -> set[str]:

@@ -66,10 +66,11 @@ def _run(row: Any) -> PastRun:
 def _outcome(row: Any) -> PastOutcome:
     import json
 
-    run, time, log, action, status, name, reason, details = row
+    run, time, log, action, status, name, reason, packed = row
+    details = json.loads(packed or "{}")  # with the reason, where an older logrotor wrote it
     return PastOutcome(
         run=run or 0, time=float(time), log=os.fsdecode(log), action=action, status=status,
-        name=os.fsdecode(name or ""), reason=reason or "", details=json.loads(details or "{}"),
+        name=os.fsdecode(name or ""), reason=reason or str(details.get("why", "")), details=details,
     )  # fmt: skip
 
 

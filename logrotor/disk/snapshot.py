@@ -38,6 +38,7 @@ def look(path: str) -> Directory:
 def _resolve_missing(found: Directory) -> None:
     try:
         found.resolved = walk.resolve_missing(os.path.normpath(found.path))
+        found.barrier = walk.barrier_to(found.resolved)
     except (LogrotorError, OSError) as error:
         found.problem = message(error, found.path)
 

@@ -14,6 +14,12 @@ from logrotor.errors import Interrupted, Locked, LogrotorError, StateError
 LOCK = "lock"
 HISTORY = "history.sqlite"
 LAST_RUN = "last-run"
+QUEUE = "queue.sqlite"  # of the engine huey, where its url does not say otherwise
+
+
+def is_own(name: str) -> bool:
+    """Is it a file that logrotor itself keeps in the state directory? SQLite has files beside each of its own."""
+    return name in (LOCK, LAST_RUN) or name.startswith((HISTORY, QUEUE))
 
 
 def prepare(path: str, origin: str) -> None:
@@ -51,6 +57,22 @@ def locked(path: str, timeout: float, stop: Callable[[], bool]) -> Iterator[None
         lock.release()
 
 
+def holder(path: str) -> int | None:
+    """The process whose run holds the lock just now, as far as /proc/locks tells (proc(5)).
+
+    Nothing is taken: a run that began at this moment would find the lock held by whoever only looks.
+    """
+    try:
+        status = os.stat(os.path.join(path, LOCK))
+        with open("/proc/locks", encoding="ascii") as table:
+            locks = [line.split() for line in table]
+    except OSError:
+        return None
+    file = f"{os.major(status.st_dev):02x}:{os.minor(status.st_dev):02x}:{status.st_ino}"
+    held = (int(fields[4]) for fields in locks if fields[1] == "FLOCK" and fields[5] == file)
+    return next((pid for pid in held if pid > 0), None)
+
+
 def touch_last_run(path: str) -> None:
     """Mark that a run took place, also an idle one. What cannot be written is not worth an error."""
     with contextlib.suppress(OSError):
@@ -65,10 +87,8 @@ def refuse_unusable(path: str, origin: str) -> None:
 
 def refuse_uncreatable(path: str, origin: str) -> None:
     """Could a missing state directory be created? Raises StateError."""
-    above = os.path.dirname(path)
-    while not os.path.lexists(above):
-        above = os.path.dirname(above)
-    if not os.access(above, os.W_OK | os.X_OK, effective_ids=True):
+    above = walk.barrier_to(path)
+    if above is not None:
         raise StateError(_unwritable(path, origin, f"{above} may not be written"))
 
 

@@ -55,6 +55,14 @@ def resolve_missing(path: str) -> str:
         return os.path.join(resolved, *names)
 
 
+def barrier_to(path: str) -> str | None:
+    """The directory above a missing ``path`` in which we may not make it; None: nothing speaks against it."""
+    above = os.path.dirname(path)
+    while not os.path.lexists(above):
+        above = os.path.dirname(above)
+    return None if os.access(above, os.W_OK | os.X_OK, effective_ids=True) else above
+
+
 def resolve_private(path: str) -> str:
     """The path, without symlinks, of a directory in whose place nobody but root and us can put another one.
 

@@ -50,6 +50,11 @@ class Processes(Struct):
     def pids(self, file: FileId) -> tuple[int, ...]:
         return tuple(sorted({holder.pid for holder in self.holders.get(file, ())}))
 
+    def writing(self, file: FileId, proof: str) -> Written:
+        """Who writes the file, by name."""
+        pids = self.pids(file)
+        return Written(proof, pids, tuple(_program(pid) for pid in pids))
+
     def _add(self, pid: int) -> None:
         for number in os.listdir(f"/proc/{pid}/fd"):
             with contextlib.suppress(FileNotFoundError, ProcessLookupError):
@@ -95,7 +100,7 @@ def _by_proc(fd: int, why: str, processes: Processes) -> Writers:
     status = os.fstat(fd)
     file = FileId(status.st_dev, status.st_ino)
     if processes.holders.get(file):
-        return Written("/proc", processes.pids(file))
+        return processes.writing(file, "/proc")
     if processes.complete and sees_every_process():
         return Nobody("/proc")
     return Unknown(f"{why}; /proc does not show every process to us")
@@ -124,6 +129,15 @@ def _no_lease(error: OSError, fd: int) -> str:
 
         return f"no lease: the file belongs to {user_name(os.fstat(fd).st_uid)}, not to us"
     return f"no lease: {error.strerror}"
+
+
+def _program(pid: int) -> str:
+    """The name of its program, as ps shows it (comm in proc(5)), if it is still there."""
+    try:
+        with open(f"/proc/{pid}/comm", encoding="utf-8", errors="replace") as comm:
+            return comm.read().rstrip("\n")
+    except OSError:
+        return ""
 
 
 def _flags(pid: int, number: str) -> int:

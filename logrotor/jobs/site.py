@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from msgspec import Struct
 
 from logrotor.config import find_config, load_config
+from logrotor.disk import state
 from logrotor.errors import ConfigError
 from logrotor.model import Config, Problem, QueueSettings
 
@@ -48,7 +49,7 @@ class Site(Struct, frozen=True, dict=True):
         """The URL with its password. Raises ConfigError if its variable is not set."""
         written = self.settings.url
         if written is None:
-            return os.path.join(self.config.state_dir, "queue.sqlite")
+            return os.path.join(self.config.state_dir, state.QUEUE)
         if not written.startswith("env:"):
             return written
         name = written.removeprefix("env:")

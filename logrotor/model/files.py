@@ -99,6 +99,7 @@ class Written(Struct, frozen=True):
 
     proof: str
     pids: tuple[int, ...] = ()
+    names: tuple[str, ...] = ()  # of their programs, in the same order; "" where it is not known
 
 
 class Unknown(Struct, frozen=True):

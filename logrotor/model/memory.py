@@ -34,7 +34,10 @@ class LogMemory(Struct, frozen=True):
 
 
 class PastRun(Struct, frozen=True, kw_only=True):
-    """A run that had something to do. ``ended``, ``exit``: None while it goes on, and for ever if it was killed."""
+    """A run that had something to do. ``ended``, ``exit``: None while it goes on, and for ever if it was killed.
+
+    ``exit`` is 130 or 143 where it was interrupted, as of the command.
+    """
 
     id: int
     started: float
@@ -59,3 +62,8 @@ class PastOutcome(Struct, frozen=True, kw_only=True):
     name: str = ""
     reason: str = ""
     details: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def logs(self) -> tuple[str, ...]:
+        """The logs that it is about: one reopen request is for all logs of its target."""
+        return tuple(dict.fromkeys((self.log, *self.details.get("logs", ()))))

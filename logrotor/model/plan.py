@@ -70,12 +70,18 @@ class Plan(Struct, frozen=True, kw_only=True):
     now: datetime
     logs: tuple[LogPlan, ...]
     missing: tuple[str, ...] = ()  # literal paths that do not exist and may be missing
+    unmatched: tuple[Waiting, ...] = ()  # rules whose globs match no log, which may be
     skipped: tuple[Waiting, ...] = ()  # logs that are no business of ours, say a link to /dev/stdout
     shadowed: tuple[Waiting, ...] = ()  # files that a second rule names too; the first in file order has them
     problems: tuple[str, ...] = ()  # rules and directories that failed, each alone
     notes: tuple[str, ...] = ()
     directories: Mapping[str, FileId] = field(default_factory=dict)  # by path: no other one is touched
     locked: tuple[str, ...] = ()  # directories in which a run works, or was killed
+
+    @property
+    def due(self) -> int:
+        """How many logs are due, refused ones among them."""
+        return sum(isinstance(log.due, Due) for log in self.logs)
 
     @property
     def is_idle(self) -> bool:
@@ -98,7 +104,7 @@ class Outcome(Struct, frozen=True, kw_only=True):
     action: str  # "take", "copytruncate", "compress", "remove", "reopen", "recover", "create", "hook"
     status: Status
     name: str = ""  # the file (or target) that it was about
-    reason: str = ""
+    reason: str = ""  # why it was done, or was not
     errno: int | None = None
     details: Mapping[str, Any] = field(default_factory=dict)
 

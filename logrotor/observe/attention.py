@@ -41,7 +41,9 @@ def _full(system: SystemStatus, now: datetime) -> str:
 
 
 def _runs(status: Status, limits: Thresholds) -> Iterator[str]:
-    if status.last_run is None:
+    if status.last_run is None and status.under_way is not None:
+        yield f"no run has ended yet; the first one is under way (process {status.under_way})"
+    elif status.last_run is None:
         yield "no run is known: does a cron line, timer or worker start logrotor?"
     elif _longer(status.last_run, status.now, limits.no_run):
         yield f"no run for {_span(status.last_run, status.now)}: does a cron line, timer or worker start logrotor?"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable
 
 from msgspec import Struct
@@ -10,6 +9,7 @@ from msgspec.structs import replace
 
 from logrotor.disk import history
 from logrotor.model import PastOutcome, PastRun
+from logrotor.survey import meant
 
 TAKES = frozenset({"take", "copytruncate"})
 
@@ -51,21 +51,19 @@ class Told(Struct, frozen=True, kw_only=True):
 
 
 def told(state_dir: str, *, since: float | None = None, log: str | None = None, failed: bool = False) -> list[Told]:
-    """The runs, the oldest first; of one log, or only those that failed. Raises StateError."""
+    """The runs, the oldest first; of one log, or only those that failed. Raises StateError, UnknownSelection.
+
+    ``log``: its path, or a file name that only one log of these runs has.
+    """
     runs = history.past_runs(state_dir, since)
     outcomes = history.past_outcomes(state_dir, since)
     if log is not None:
-        outcomes = [outcome for outcome in outcomes if concerns(outcome, log)]
+        path = meant(log, (each for outcome in outcomes for each in outcome.logs))
+        outcomes = [replace(outcome, log=path) for outcome in outcomes if path is not None and path in outcome.logs]
         touched = {outcome.run for outcome in outcomes}
         runs = [run for run in runs if run.id in touched]
     found = _joined(runs, outcomes)
     return [_failures(each) for each in found if each.failed] if failed else found
-
-
-def concerns(outcome: PastOutcome, log: str) -> bool:
-    """Is the outcome about this log? ``log``: its path, or its bare name."""
-    logs = [outcome.log, *outcome.details.get("logs", ())]
-    return log in logs or log in map(os.path.basename, logs)
 
 
 def is_take(outcome: PastOutcome) -> bool:
@@ -99,7 +97,7 @@ def _taken(outcome: PastOutcome) -> Rotation:
         time=outcome.time,
         log=outcome.log,
         status=outcome.status,
-        reason=outcome.reason or str(details.get("why", "")),
+        reason=outcome.reason,
         bytes=details.get("bytes"),
         seconds=details.get("seconds"),
     )

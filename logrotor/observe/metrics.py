@@ -56,13 +56,12 @@ def last_success(path: str) -> float | None:
 def of_run(report: Report, now: datetime, success: float | None) -> Iterator[Gauge]:
     """The run that has just ended."""
     packed = [o for o in report.outcomes if o.action == "compress" and o.status is Ended.DONE]
-    due = sum(1 for log in report.plan.logs if log.take)
     deferred = sum(1 for o in report.outcomes if o.status is Ended.DEFERRED)
     yield _one("logrotor_last_run_timestamp_seconds", "When the last run ended.", now.timestamp())
     yield _one(SUCCESS, "When the last run without a failure ended.", success)
     yield _one("logrotor_last_run_duration_seconds", "How long the last run took.", report.duration)
     yield _one("logrotor_last_run_exit_code", "Its exit code: 0 all well, 1 something failed.", report.exit_code)
-    yield _one("logrotor_last_run_due", "Logs that were due.", due)
+    yield _one("logrotor_last_run_due", "Logs that were due.", report.plan.due)
     yield _one("logrotor_last_run_rotated", "Logs that were rotated.", report.rotated)
     yield _one("logrotor_last_run_failed", "Steps that failed.", len(report.failed))
     yield _one("logrotor_last_run_deferred", "Archives that wait, for a writer to let go or the like.", deferred)

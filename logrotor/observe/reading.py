@@ -16,6 +16,7 @@ from logrotor.errors import Refused, Stale, UnknownSelection
 from logrotor.model import Codec, Entry, Method
 from logrotor.observe.site import Site
 from logrotor.observe.status import archives_of
+from logrotor.survey import meant
 
 _TRIES = 5  # a run may rename everything while the files are opened
 _AT_ONCE = 200  # files that are held open: a process may have 1024, and a log thousands of archives
@@ -36,15 +37,10 @@ class Piece(Struct, frozen=True):
 
 def find(site: Site, given: str) -> LogFacts:
     """The log of that path or, if only one has it, that file name. Raises UnknownSelection."""
-    head, name = os.path.split(os.path.abspath(given))
-    path = os.path.join(os.path.realpath(head), name)
-    named = [facts for facts in site.survey.logs if facts.path == path]
-    named = named or [facts for facts in site.survey.logs if "/" not in given and facts.base == given]
-    if len(named) == 1:
-        return named[0]
-    if named:
-        paths = ", ".join(facts.path for facts in named)
-        raise UnknownSelection(f"{given}: may be any of {paths}; give the whole path")
+    known = {facts.path: facts for facts in site.survey.logs}
+    path = meant(given, known)
+    if path is not None:
+        return known[path]
     why = "; ".join([*site.survey.problems, "see logrotor status"])
     raise UnknownSelection(f"{given}: no log of this configuration, nor are there archives of one; {why}")
 

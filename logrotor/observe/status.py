@@ -13,6 +13,7 @@ from logrotor.decide import proof, schedule
 from logrotor.decide.due import last_rotation
 from logrotor.decide.facts import Directory, LogFacts
 from logrotor.decide.slots import newest_first
+from logrotor.disk import state
 from logrotor.model import Archive, Codec, Due, Entry, FileSystem, LogPlan, LogSpec, PastOutcome, Written
 from logrotor.observe import failures, forecast, obstacles
 from logrotor.observe.history import Rotation, rotations
@@ -73,6 +74,7 @@ class Status(Struct, frozen=True, kw_only=True):
 
     now: datetime
     last_run: datetime | None
+    under_way: int | None = None  # the process of a run that is at work just now
     failed_runs: int  # in a row
     logs: tuple[LogStatus, ...]
     file_systems: tuple[SystemStatus, ...]
@@ -84,12 +86,14 @@ def status(site: Site) -> Status:
     """Look at everything once. What the history does not tell is unknown, and ``problems`` says why."""
     outcomes: dict[str, list[PastOutcome]] = defaultdict(list)
     for outcome in site.outcomes:
-        outcomes[outcome.log].append(outcome)
+        for log in outcome.logs:
+            outcomes[log].append(outcome)
     done = {log: rotations(found) for log, found in outcomes.items()}
     logs = [_log(site, facts, done.get(facts.path, []), outcomes.get(facts.path, [])) for facts in site.survey.logs]
     return Status(
         now=site.now,
         last_run=site.moment(site.last_run),
+        under_way=state.holder(site.config.state_dir),
         failed_runs=failures.of_runs(site),
         logs=tuple(sorted(logs, key=_urgency)),
         file_systems=tuple(_file_systems(site, {log.path: log for log in logs})),

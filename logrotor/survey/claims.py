@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from glob import has_magic
 
 from msgspec import Struct, field
 
 from logrotor.decide.facts import Directory, Family, LogFacts
 from logrotor.decide.naming import is_ours
-from logrotor.disk import discover
+from logrotor.disk import discover, state
 from logrotor.errors import UnknownSelection
-from logrotor.model import FileId, LogSpec, Waiting
-from logrotor.survey.places import Places
+from logrotor.model import FileId, LogSpec, Missing, Waiting
+from logrotor.survey.names import meant
+from logrotor.survey.places import Places, id_of
 
 
 class Survey(Struct):
@@ -20,11 +22,17 @@ class Survey(Struct):
 
     logs: list[LogFacts] = field(default_factory=list)
     missing: list[str] = field(default_factory=list)
+    required: list[Waiting] = field(default_factory=list)  # what is missing and must not; in ``problems`` as well
+    unmatched: list[Waiting] = field(default_factory=list)  # rules with globs of which no path matches a log
     skipped: list[Waiting] = field(default_factory=list)
     shadowed: list[Waiting] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
     directories: dict[str, FileId] = field(default_factory=dict)  # by their paths without symlinks
     locked: list[str] = field(default_factory=list)  # those of them in which a run works, or was killed
+
+    def require(self, path: str, why: str) -> None:
+        self.required.append(Waiting(path, why))
+        self.problems.append(f"{path}: {why}")
 
 
 class Claim(Struct, frozen=True):
@@ -38,13 +46,18 @@ class Claim(Struct, frozen=True):
 
 
 class Claims:
-    """All logs of the rules ``specs``, as an iterable; what is wrong with rules and directories goes to ``found``."""
+    """All logs of the rules ``specs``, as an iterable; what is wrong with rules and directories goes to ``found``.
 
-    def __init__(self, specs: tuple[LogSpec, ...], places: Places, found: Survey) -> None:
+    ``state_dir``: a rule may reach it, but never has what logrotor itself keeps there.
+    """
+
+    def __init__(self, specs: tuple[LogSpec, ...], places: Places, found: Survey, *, state_dir: str) -> None:
         self._specs, self._places, self._found = specs, places, found
+        self._state = id_of(state_dir)
         self._sources: dict[FileId, set[FileId | None]] = {}  # archive directory -> directories of its logs
         self._selectors: list[discover.Selector] = []
         self._unusable: list[discover.Selector] = []  # globs in directories with a problem
+        self._matching: set[tuple[str, str]] = set()  # rules, each with a path of it that has a log
 
     def __iter__(self) -> Iterator[Claim]:
         claimed: dict[tuple[object, str], LogSpec] = {}
@@ -54,11 +67,18 @@ class Claims:
             directory = self._places.look(selector.directory)
             if directory.problem is not None and selector.name is None:
                 self._unusable.append(selector)
+                self._matching.add((selector.spec.name, selector.path))  # nobody knows
                 if directory.problem not in self._found.problems:
                     self._found.problems.append(directory.problem)
                 continue
             excludes, place = selector.spec.exclude, os.path.join(directory.resolved or directory.path, "")
-            for base in self._bases(selector, directory):
+            bases = self._bases(selector, directory)
+            if self._state is not None and directory.id == self._state:
+                bases = [base for base in bases if not self._is_state(place + base)]
+            which = selector.spec.name, selector.path
+            if which not in self._matching and any(_is_there(selector, directory, base) for base in bases):
+                self._matching.add(which)
+            for base in bases:
                 if excludes and discover.is_excluded(selector.spec, os.path.join(selector.directory, base)):
                     continue
                 claim = Claim(selector.spec, directory, base, place + base, selector.name is not None)
@@ -84,6 +104,27 @@ class Claims:
             if selector.takes(base) and not (_is_directory(family) if family.live is not None else is_ours(base))
         )
 
+    def note_unmatched(self, only: Sequence[str]) -> None:
+        """Once all were claimed: globs, and whole rules, that match no log; those of ``only`` if it names any."""
+        for spec in self._specs:
+            without = [path for path in spec.paths if (spec.name, path) not in self._matching]
+            globs = [path for path in without if has_magic(path)]
+            if not globs or (only and spec.name not in only):
+                continue
+            if spec.missing is Missing.ERROR:
+                for path in globs:
+                    self._found.require(path, f"matches no log, and rule {spec.name} says missing = error")
+            elif len(without) == len(spec.paths):
+                self._found.unmatched.append(Waiting(spec.name, f"nothing matches {', '.join(without)}"))
+
+    def _is_state(self, path: str) -> bool:
+        if not state.is_own(os.path.basename(path)):
+            return False
+        skipped = Waiting(path, "logrotor keeps its state in it")
+        if skipped not in self._found.skipped:
+            self._found.skipped.append(skipped)
+        return True
+
     def _note_archive_dirs(self) -> None:
         """Which directories have their archives in which archive directory?"""
         for selector in self._selectors:
@@ -100,9 +141,12 @@ class Claims:
         return {base: Family() for base in found.families if base not in directory.families}
 
     def select(self, claims: Sequence[Claim], only: Sequence[str]) -> list[Claim]:
-        """Those of which ``only`` has the rule or the path. Raises UnknownSelection."""
+        """Those of which ``only`` has the rule, the path, or a name that no other has. Raises UnknownSelection."""
         names = {claim.spec.name for claim in claims} | {spec.name for spec in self._specs}
         paths = {name: os.path.abspath(name) for name in only}
+        for name in only:
+            if "/" not in name and name not in names and not any(_same(c, paths[name]) for c in claims):
+                paths[name] = meant(name, (claim.path for claim in claims)) or paths[name]
         chosen = [c for c in claims if c.spec.name in only or any(_same(c, path) for path in paths.values())]
         for name in only:
             if name not in names and not any(_same(c, paths[name]) for c in claims) and not self._is_lost(paths[name]):
@@ -120,6 +164,16 @@ class Claims:
         return _is_named(path, self._unusable)
 
 
+def rule_for(specs: tuple[LogSpec, ...], path: str) -> str | None:
+    """The rule that would have a log at ``path``, were there one."""
+    base = os.path.basename(path)
+    for selector in discover.discover(specs):
+        is_archive = selector.name is None and is_ours(base)
+        if not is_archive and not discover.is_excluded(selector.spec, path) and _is_named(path, [selector]):
+            return selector.spec.name
+    return None
+
+
 def _is_named(path: str, selectors: Iterable[discover.Selector]) -> bool:
     directory, base = os.path.split(path)
     place = os.path.realpath(directory)
@@ -134,3 +188,11 @@ def _same(claim: Claim, path: str) -> bool:
 def _is_directory(family: Family) -> bool:
     """A glob for logs means files: directories that match it are passed over."""
     return family.live is not None and family.live.kind == "directory"
+
+
+def _is_there(selector: discover.Selector, directory: Directory, base: str) -> bool:
+    if selector.name is not None and directory.problem is not None:
+        return True  # nobody knows, and its refusal is told
+    family = directory.families.get(base)
+    is_live = family is not None and family.live is not None
+    return is_live and not discover.is_excluded(selector.spec, os.path.join(selector.directory, base))

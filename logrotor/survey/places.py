@@ -7,6 +7,7 @@ import re
 
 from logrotor.decide.facts import Directory
 from logrotor.disk import snapshot
+from logrotor.disk.walk import user_name
 from logrotor.model import FileId, LogSpec
 
 
@@ -38,6 +39,32 @@ class Places:
         if spec.archive_dir is None:
             return None
         return self.look(os.path.join(directory.resolved or directory.path, spec.archive_dir))
+
+
+def why_no_archives(spec: LogSpec, directory: Directory) -> str | None:
+    """Why finished archives cannot go to the archive directory of a rule, with what to do; None: they can."""
+    path = directory.resolved or os.path.normpath(directory.path)
+    if directory.problem is not None:
+        problem = directory.problem.removeprefix(f"{path}: ")
+        why = problem if "; " in problem else f"{problem}; name a directory that logrotor can make or use"
+    elif directory.barrier is not None:
+        us = user_name(os.geteuid())
+        why = f"cannot be made by {us}: {directory.barrier} may not be written; as root: install -d -o {us} {path}"
+    elif not directory.missing and not directory.writable:
+        us = user_name(os.geteuid())
+        why = f"{us} may not create and rename files there; chmod g+w {path}, or run logrotor as its owner (run_as)"
+    else:
+        return None
+    return f"archive_dir {path} (rule {spec.name}): {why}"
+
+
+def id_of(path: str) -> FileId | None:
+    """Which directory this is, whatever its path looks like; None: there is none."""
+    try:
+        status = os.stat(path)
+    except OSError:
+        return None
+    return FileId(status.st_dev, status.st_ino)
 
 
 def mount_points() -> frozenset[str]:

@@ -38,7 +38,7 @@ class Prover:
         except (LogrotorError, OSError):
             return None
         if isinstance(found, Written) and not found.pids:  # the lease tells that somebody writes; /proc tells who
-            return Written(found.proof, self._look_at_processes().pids(entry.id))
+            return self._look_at_processes().writing(entry.id, found.proof)
         return found
 
     def _look_at_processes(self) -> writers.Processes:

@@ -16,7 +16,7 @@ from logrotor.model import Archive, Config, LogMemory, Method, Missing, Waiting
 from logrotor.survey import proofs
 from logrotor.survey.claims import Claim, Claims, Survey
 from logrotor.survey.owners import Owners
-from logrotor.survey.places import Places, mount_points
+from logrotor.survey.places import Places, mount_points, why_no_archives
 
 if TYPE_CHECKING:
     from logrotor.disk.memory import Recollection
@@ -51,7 +51,7 @@ class Surveyor:
 
     def walk(self) -> Iterator[LogFacts]:
         """The same, log by log: the rest of ``found`` is whole only at the end."""
-        every = Claims(self._config.logs, self._places, self.found)
+        every = Claims(self._config.logs, self._places, self.found, state_dir=self._config.state_dir)
         claims: Iterable[Claim] = every
         if self._only or self._has_archives_elsewhere():
             claims = known = list(every)
@@ -63,6 +63,7 @@ class Surveyor:
             if facts is not None:
                 self.found.logs.append(facts)
                 yield facts
+        every.note_unmatched(self._only)
 
     def _has_archives_elsewhere(self) -> bool:
         known = self._known is not None and bool(self._known.keepers)
@@ -117,7 +118,7 @@ class Surveyor:
         if family.live is not None or not claim.literal or claim.directory.problem is not None:
             return False
         if claim.spec.missing is Missing.ERROR:
-            self.found.problems.append(f"{claim.path}: does not exist, and rule {claim.spec.name} says missing = error")
+            self.found.require(claim.path, f"does not exist, and rule {claim.spec.name} says missing = error")
         elif not claim.spec.create_missing:
             self.found.missing.append(claim.path)
         return not claim.spec.create_missing
@@ -127,10 +128,11 @@ class Surveyor:
         directory = self._places.look_for_archives(claim.spec, claim.directory)
         if directory is None:
             return None, None
-        if directory.problem is not None:
-            return None, directory.problem
         if directory.id is not None and directory.id == claim.directory.id:
             return None, None
+        why_not = why_no_archives(claim.spec, directory)
+        if why_not is not None:
+            return None, why_not
         path = directory.resolved or os.path.normpath(directory.path)
         owner = self._owners.owner(directory, claim.base)
         if owner != claim.path:

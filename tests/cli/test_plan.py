@@ -76,6 +76,14 @@ def test_overview_counts_and_directory(logrotor, full):
     assert f"{LOGS}/" in out.splitlines() and "taken by exchange" in out and "lease" in out
 
 
+def test_rules_without_a_log(logrotor, world):
+    """A misspelt glob looks like a rule with nothing to do; the plan names it."""
+    rule = Waiting("app", "nothing matches /srv/logs/*.lgo")
+    world.plan = Plan(now=NOW, logs=(), unmatched=(rule,))
+    assert "Rules without a log:\n  app  nothing matches /srv/logs/*.lgo" in logrotor("plan").out
+    assert logrotor("plan", "--json").json["unmatched"] == [{"name": rule.name, "reason": rule.reason}]
+
+
 def test_idle_logs_are_one_line(logrotor, full):
     """Logs with nothing to do, and missing ones, take one line; -v lists them."""
     short, long = logrotor("plan").out, logrotor("plan", "-v").out
@@ -103,8 +111,8 @@ def test_recovery_steps_have_words(logrotor, world):
 def test_names_cannot_act_on_the_terminal(logrotor, world):
     """A log whose name holds a newline, ANSI codes or bytes that are no UTF-8 is shown escaped, everywhere."""
     name = os.fsdecode(b"a\x1b[2J\n\xff.log")
-    world.plan = Plan(now=NOW, logs=(busy(name),), missing=(name,), skipped=(Waiting(name, name),), problems=(name,))
     path = f"{LOGS}/{name}"
+    world.plan = Plan(now=NOW, logs=(busy(name),), missing=(path,), skipped=(Waiting(path, name),), problems=(name,))
     for args in (("plan",), ("plan", "-v"), ("plan", path), ("plan", f"{path}.7.zst"), ("plan", name)):
         out = logrotor(*args).out
         assert "a\\x1b[2J\\n" in out or "a\\x1b[2J\n    \\xff" in out

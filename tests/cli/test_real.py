@@ -14,6 +14,7 @@ import pytest
 
 from logrotor.disk import state
 from tests.support.command import arguments, environment, logrotor, start
+from tests.support.need import need
 
 # sqlite3 (1.4 ms) is not among them: the history says which reopen requests were delivered.
 HEAVY = {"structlog", "filelock", "zstandard", "zlib", "difflib", "concurrent.futures", "cronsim"}
@@ -107,6 +108,46 @@ def test_only_and_force(site):
     assert names(site) == ["a.log", "b.log", "small.log", "small.log.1.zst"]
 
 
+def test_a_log_that_may_come(site):
+    """plan PATH of a log that does not exist names the rule that would have it; what is excluded none has."""
+    with open(site / "logrotor.toml", "a") as file:
+        file.write('[[log]]\nname = "new"\npaths = ["logs/*.new"]\nexclude = ["not.new"]\nmax_size = "10K"\n')
+    result = logrotor("plan", "logs/a.new", cwd=site, check=0)
+    assert result.stdout == "logs/a.new does not exist; rule new would have it\n"
+    assert logrotor("plan", "logs/a.new", "--json", cwd=site, check=0).json["missing"] == [f"{site}/logs/a.new"]
+    for name in ("not.new", "a.new.1.zst", "a.old"):
+        assert "no rule names it" in logrotor("plan", f"logs/{name}", cwd=site, check=1).stdout
+
+
+def test_a_bare_name(site):
+    """The name of a log will do wherever a log is asked for, as long as only one has it."""
+    for command in (["plan", "a.log"], ["plan", "gone.log"], ["run", "--only", "a.log"], ["plan", "a.log.1.zst"],
+                    ["history", "a.log"], ["cat", "a.log"], ["grep", "l", "a.log"], ["verify", "a.log"]):  # fmt: skip
+        said = logrotor(*command, cwd=site, check=0).stdout
+        assert said or command[0] == "run", command
+        assert "b.log" not in said and "no rule" not in said, said
+    assert names(site) == ["a.log", "a.log.1.zst", "b.log", "small.log"]
+    (site / "more").mkdir()
+    (site / "more" / "a.log").write_bytes(LINES)
+    with open(site / "logrotor.toml", "a") as file:
+        file.write('[[log]]\nname = "more"\npaths = ["more/*.log"]\nmax_size = "10K"\n')
+    logrotor("run", "--only", "more", cwd=site, check=0)
+    for command in (["plan", "a.log"], ["run", "--only", "a.log"], ["history", "a.log"], ["cat", "a.log"],
+                    ["grep", "line", "a.log"], ["verify", "a.log"]):  # fmt: skip
+        told = logrotor(*command, cwd=site, check=2).stderr
+        assert f"a.log: may be any of {site}/logs/a.log, {site}/more/a.log; give the whole path" in told, command
+
+
+def test_force_again_and_again(site):
+    """Forced again on a log that is empty by now, no archive is pushed out by an empty one."""
+    for _ in range(4):  # backup_count is 2
+        logrotor("run", "--force", "--only", "logs/a.log", cwd=site, check=0)
+    assert names(site) == ["a.log", "a.log.1.zst", "b.log", "small.log"]
+    assert unpacked(site / "logs/a.log.1.zst") == LINES
+    told = logrotor("plan", "--force", "logs/a.log", cwd=site, check=0).stdout
+    assert "no: empty; rotate_empty = true would rotate it" in told
+
+
 def test_unknown_selection(site):
     """--only with something that is neither rule nor log is exit 2 and changes nothing."""
     result = logrotor("run", "--only", "nonsense", cwd=site, check=2)
@@ -164,6 +205,21 @@ def test_locked(site):
         result = logrotor("run", "--log-format", "console", cwd=site, check=3)
         assert result.stderr.count("\n") == 1 and result.stderr.startswith("logrotor: ")
         assert names(site) == ["a.log", "b.log", "small.log"]
+
+
+def test_a_run_under_way(site):
+    """plan and status say so, and do not keep it waiting; afterwards they say nothing of it."""
+    with state.locked(f"{site}/state", 1.0, lambda: False):
+        need(state.holder(f"{site}/state"), "a file system that /proc/locks knows by the number that stat gives it")
+        said = f"a run is under way (process {os.getpid()})"
+        assert f"note: {said}: " in logrotor("plan", cwd=site, check=0).stdout
+        told = logrotor("status", cwd=site, check=0).stdout
+        assert f"last run never; {said}." in told and "no run is known" not in told
+        assert logrotor("status", "--json", cwd=site, check=0).json["under_way"] == os.getpid()
+        assert logrotor("status", "--check", cwd=site, check=1).stdout.startswith("ATTENTION: no run has ended yet")
+    for command in ("plan", "status"):
+        assert "under way" not in logrotor(command, cwd=site, check=0).stdout
+    assert state.holder(f"{site}/none") is None
 
 
 def test_bar_on_a_terminal(site):

@@ -177,7 +177,7 @@ def test_an_ordinary_rotator_under_a_root_supervisord(site: Site, logs: Path) ->
     """Root's supervisord cannot be asked: nothing that it still writes is compressed or removed; exit 1 says why."""
     for worker in WORKERS:
         (logs / f"{worker}.log").unlink()
-    site.configure(RULES.replace("backup_count = 7", "backup_count = 1"))
+    site.configure(RULES.replace("backup_count = 7", "backup_count = 1\nrotate_empty = true"))
     with supervised(site, logs, None):
         for attempt in (1, 2):
             result = site.run("--force", "--only", "queue-workers", check=1)

@@ -201,7 +201,7 @@ def test_lowered_backup_count(shop: Shop) -> None:
         assert left == [f"app.log.{n}.zst" for n in range(1, count + 1)]
         found = oracle.count([shop.logs / name for name in (*left, "app.log")], expected={"w1": 50})
         assert [line.number for line in found.lost] == list(range(1, gone + 1))
-    assert report is not None and [o.details["why"] for o in report.outcomes] == ["more than backup_count = 1"] * 2
+    assert report is not None and [o.reason for o in report.outcomes] == ["more than backup_count = 1"] * 2
     assert all(shop.logs.joinpath(name).read_bytes() == b"not ours\n" for name in others)
 
 
@@ -258,7 +258,7 @@ def test_keep_free(shop: Shop, tmp_path: Path, elsewhere: bool) -> None:
         free = os.statvfs(small).f_bavail * os.statvfs(small).f_frsize
         assert free >= 600_000
         assert len(shop.check(gone=200)) == 2
-        assert {o.details["why"] for o in report.outcomes if o.action == "remove"} == {
+        assert {o.reason for o in report.outcomes if o.action == "remove"} == {
             "less than keep_free = 600000 bytes are free on the file system"
         }
         shop.change(keep_free="99%")
@@ -427,6 +427,19 @@ def test_on_archive_fails_and_is_tried_again(shop: Shop, noted: Path) -> None:
     done = len(notes(noted))
     shop.run()
     assert len(notes(noted)) == done
+
+
+def test_on_archive_that_does_not_exist(shop: Shop, noted: Path) -> None:
+    """The message has the key, the rule, what to do and what it means until then; and so it is."""
+    shop.rotate(compress="zstd", on_archive=hook(shop, noted))
+    shop.change(on_archive=["/nonexistent/upload"], backup_count=1)
+    shop.write()
+    (failed,) = shop.run(force=True, code=1).failed
+    means = "archives that it has not had stay until then, unless keep_free needs the room"
+    assert failed.reason.endswith(f"; correct on_archive in rule app; {means}")
+    shop.write()
+    shop.run(force=True, code=1)
+    assert shop.check(gone=10) == ["app.log.2.zst", "app.log.1.zst"], "the first one it has had, when it was there"
 
 
 def test_one_archive_that_fails_does_not_stop_the_others(shop: Shop, noted: Path) -> None:

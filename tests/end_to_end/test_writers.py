@@ -79,9 +79,9 @@ def test_a_writer_that_holds_its_log_for_ever(site: Site, logs: Path) -> None:
             report = site.report(*flags)
             (waiting,) = outcomes(report, "compress")
             assert (waiting["status"], waiting["name"]) == ("deferred", "app.log.1")
-            assert waiting["reason"] == f"process {writer.pid} still writes it"
+            assert waiting["reason"] == f"process {writer.pid} ({writer.program}) still writes it"
             assert listing(logs) == ["app.log", "app.log.1"]
-            assert f"process {writer.pid} still writes it" in site.plan(logs / "app.log").stdout
+            assert f"process {writer.pid} ({writer.program}) still writes it" in site.plan(logs / "app.log").stdout
             writer.wait_for_more(100)
     assert outcomes(site.report(), "compress", status="done", name="app.log.1")
     assert listing(logs) == ["app.log", "app.log.1.zst"]
@@ -90,7 +90,7 @@ def test_a_writer_that_holds_its_log_for_ever(site: Site, logs: Path) -> None:
 
 def test_retention_spares_the_log_that_is_still_written(site: Site, logs: Path) -> None:
     """With backup_count = 1 a writer that never reopens keeps its file, however often the log is rotated."""
-    site.configure(rule("app.log", "backup_count = 1"))
+    site.configure(rule("app.log", "backup_count = 1\nrotate_empty = true"))
     with Writer(logs / "app.log", Kind.HOLD, on_order=True, user=site.user) as writer:
         writer.write(50)
         for _ in range(3):

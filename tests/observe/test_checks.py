@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
 import sqlite3
@@ -12,6 +13,8 @@ from pathlib import Path
 
 import pytest
 
+from logrotor import Rotator
+from logrotor.disk import walk
 from logrotor.disk import writers as disk_writers
 from logrotor.model import Finding
 from logrotor.observe.checks import checks, rivals, schedule
@@ -177,6 +180,62 @@ def test_an_archive_directory_that_is_refused(here, look):
     assert only(look("directories.archives")).subject == str(here.logs / "old")
 
 
+@pytest.mark.parametrize("there", [False, True])
+def test_an_archive_directory_that_is_not_ours(here, there):
+    """Plan and doctor see beforehand that it cannot be made, or used, and say what root has to do; once."""
+    need(os.geteuid() == 0, "root, to give files away")
+    archives = here.folder / "archives"
+    what = f"cannot be made by www-data: {here.folder} may not be written"
+    advice = f"as root: install -d -o www-data {archives}"
+    if there:
+        archives.mkdir()
+        what = "www-data may not create and rename files there"
+        advice = f"chmod g+w {archives}, or run logrotor as its owner (run_as)"
+    here.configure(f'archive_dir = "{archives}"')
+    here.log()
+    us = users.user("www-data")
+    for path in (here.logs, *here.logs.iterdir()):
+        os.chown(path, us.uid, us.gid)
+
+    def looked() -> tuple[list[str | None], list[Finding]]:
+        chosen = choose(checks(here.config, datetime.now(UTC)), ["directories.archives", "logs.refused"])
+        found = [finding for each in examine(chosen) for finding in each.findings]
+        return [log.refused for log in Rotator(here.config).plan().logs], found
+
+    refused, found = users.as_user("www-data", looked)
+    assert refused == [f"archive_dir {archives} (rule app): {what}; {advice}"]
+    assert [(f.subject, f.problem, f.advice) for f in found] == [(str(archives), what, advice)]
+
+
+def test_a_file_in_the_place_of_an_archive_directory(here, look, logrotor):
+    """The key and the rule are named, and what to do is not the error once more."""
+    here.log()
+    (here.folder / "file").touch()
+    here.configure(f'archive_dir = "{here.folder}/file"')
+    found = only(look("directories.archives"))
+    assert (found.problem, found.advice) == (
+        "Not a directory (ENOTDIR)", "name a directory that logrotor can make or use"
+    )  # fmt: skip
+    assert f"REFUSED: archive_dir {here.folder}/file (rule app): Not a directory" in logrotor("plan", code=1).out
+
+
+def test_an_archive_directory_that_cannot_be_made_after_all(here, monkeypatch):
+    """Why it cannot be made is the error of each archive that should go there, not that it does not exist."""
+    here.run()  # makes the state directory
+    here.log()
+    here.configure(f'archive_dir = "{here.folder}/archives"')
+
+    def fail(*_: object, **__: object) -> None:
+        raise PermissionError(errno.EACCES, "Permission denied", "archives")
+
+    monkeypatch.setattr(walk, "make_directories", fail)
+    (failed,) = here.run().failed
+    assert failed.reason == f"{here.folder}/archives: archive_dir cannot be made: Permission denied (EACCES)"
+    assert (failed.action, failed.errno) == ("compress", errno.EACCES)
+    monkeypatch.undo()
+    assert here.run().exit_code == 0 and os.listdir(here.folder / "archives") == ["app.log.1.zst"]
+
+
 def test_a_file_system_without_collapse(here, look):
     """copytruncate on tmpfs is refused, and said before."""
     here.configure('method = "copytruncate"')
@@ -210,6 +269,17 @@ def test_a_log_that_cannot_be_taken(here, look):
     os.link(here.log(), here.folder / "second")
     found = only(look("logs.refused"))
     assert "2 hard links" in found.problem and "remove the other names" in found.advice
+
+
+def test_a_log_that_must_be_there(here, look, logrotor):
+    """With missing = "error", what matches nothing is found by run, plan, status and doctor alike."""
+    here.configure('missing = "error"', paths='["logs/*.lgo", "logs/gone.log"]')
+    found = look("logs.refused")
+    assert {finding.subject for finding in found} == {f"{here.logs}/*.lgo", f"{here.logs}/gone.log"}
+    assert all("missing = error" in finding.problem for finding in found)
+    for command in (["run"], ["plan"], ["status", "--check"]):
+        said = logrotor(*command, code=1)
+        assert f"{here.logs}/*.lgo: matches no log" in said.out + said.err, command
 
 
 def test_a_log_whose_writer_would_be_locked_out(here, look):

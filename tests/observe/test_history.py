@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import sqlite3
 
 import pytest
 
+from logrotor import Rotator
+from logrotor.act.executor import Executor
 from logrotor.disk import history as stored
 from logrotor.disk.memory import Memory
 from logrotor.model import Outcome, PastOutcome, Status
@@ -15,14 +19,14 @@ DAY = 86400.0
 COUNTS = {"rotated": 0, "failed": 0, "deferred": 0, "removed": 0}
 
 
-def past(action: str, time: float, log: str = "/logs/a", **details) -> PastOutcome:
-    return PastOutcome(run=int(time), time=time, log=log, action=action, status="done", details=details)
+def past(action: str, time: float, log: str = "/logs/a", reason: str = "", **details) -> PastOutcome:
+    return PastOutcome(run=int(time), time=time, log=log, action=action, status="done", reason=reason, details=details)
 
 
 def test_a_rotation_is_its_take_and_its_compression():
     """Also when the archive was compressed in a later run; each compression belongs to the file that was taken."""
     found = rotations([
-        past("take", 1, bytes=100, inode=11, seconds=0.1, why="larger"),
+        past("take", 1, bytes=100, inode=11, seconds=0.1, reason="larger"),
         past("take", 1, log="/logs/b", bytes=70, inode=11),
         past("take", 2, bytes=200, inode=12),
         past("compress", 3, bytes=110, bytes_out=11, source=11, lines=5, seconds=0.2),
@@ -45,6 +49,19 @@ def test_what_a_run_did(here, logrotor):
     assert rotation["log"] == str(log) and (rotation["bytes"], rotation["lines"]) == (32_000, 1000)
     assert rotation["archive_bytes"] == (here.logs / "app.log.1.zst").stat().st_size
     assert rotation["seconds"] >= 0 and run["exit"] == 0 and run["ended"] >= run["started"]
+
+
+def test_the_reason_of_an_older_run(here, logrotor):
+    """It stands among the details, where runs of an older logrotor put it."""
+    here.state.mkdir(mode=0o700)
+    memory = Memory(str(here.state))
+    memory.run_started(5e9, False)
+    outcomes = [Outcome(log="/logs/a", action=action, status=Status.DONE, details={"why": f"for {action}"})
+                for action in ("take", "remove")]  # fmt: skip
+    memory.run_completed(5e9, outcomes, {**COUNTS, "rotated": 1, "removed": 1}, 0)
+    memory.close()
+    told = logrotor("history", "-v", code=0).out
+    assert "; for take" in told and "remove : for remove" in told
 
 
 def test_a_rotation_that_the_next_run_finished(here, logrotor):
@@ -87,6 +104,48 @@ def test_failures_only(here, logrotor):
     told = logrotor("history", "--failed", code=0).out
     assert "a.log" not in told and "reopen gone: reopen target 'gone'" in told and "exit 1" in told
     assert "no end is recorded" in told
+
+
+def test_a_request_for_several_logs(here, logrotor):
+    """One request failed once, and for each of its logs: the history of each has it, and each counts it."""
+    here.configure('reopen = "gone"\n[reopen.gone]\nmanager = "pidfile"\npidfile = "gone.pid"\nsignal = "USR1"')
+    for name in ("a.log", "b.log", "c.log", "d.log"):
+        here.log(name)
+    assert [(o.action, len(o.details["logs"])) for o in here.run().failed] == [("reopen", 4)]
+    assert "    a.log, b.log, c.log and 1 more  failed  reopen gone: " in logrotor("history", "--failed").out
+    assert "    d.log, a.log, b.log and 1 more  failed  reopen gone: " in logrotor("history", "--failed", "d.log").out
+    assert [(run["rotated"], run["failed"]) for run in logrotor("history", "--json").json["runs"]] == [(4, 1)]
+    told = logrotor("status", "--check", "--failures", 1, code=1).out
+    assert all(
+        f"{here.logs}/{name}: failed in 1 runs in a row" in told for name in ("a.log", "b.log", "c.log", "d.log")
+    )
+
+
+@pytest.mark.parametrize(("signum", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_an_interrupted_run(here, logrotor, monkeypatch, signum, code):
+    """Its exit code stands in the history as the command gave it, and --failed shows it."""
+    here.log()
+
+    def strike(*_, **__):
+        monkeypatch.undo()
+        os.kill(os.getpid(), signum)
+        return request(*_, **__)
+
+    request = Executor._reopen
+    monkeypatch.setattr(Executor, "_reopen", strike)
+    logrotor("run", code=code)
+    told = logrotor("history", "--failed", code=0).out
+    assert f"1 rotated; interrupted, exit {code}, " in told
+    assert [run["exit"] for run in logrotor("history", "--json", code=0).json["runs"]] == [code]
+
+
+def test_an_interrupted_run_of_a_library(here, logrotor):
+    """Whoever asks a run to stop without a signal interrupts it as Ctrl-C does."""
+    here.log()
+    told: list[str] = []
+    rotator = Rotator(here.config, on_event=lambda event: told.append(event.name), stop=lambda: bool(told))
+    assert rotator.run().interrupted
+    assert "nothing rotated; interrupted, exit 130, " in logrotor("history", "--failed", code=0).out
 
 
 def test_since(here, logrotor):

@@ -76,9 +76,9 @@ def test_a_writer_that_does_not_let_go_is_named(here, logrotor):
         here.run(force=True)
         (log,) = logrotor("status", "--json", code=0).json["logs"]
         assert [(p["name"], p["reason"], p["pids"]) for p in log["pending"]] == [
-            ("app.log.1", f"process {writer.pid} still writes it", [writer.pid])
+            ("app.log.1", f"process {writer.pid} ({writer.program}) still writes it", [writer.pid])
         ]
-        assert f"app.log.1: process {writer.pid} still writes it" in logrotor("status").out
+        assert f"app.log.1: process {writer.pid} ({writer.program}) still writes it" in logrotor("status").out
 
 
 def test_what_needs_attention_comes_first(here, logrotor):

@@ -99,7 +99,7 @@ class Company:
 
     name: str
     _: KW_ONLY
-    empty: bool = False  # the log is empty, and rotated by --force
+    empty: bool = False  # the log is empty, and rotated by --force and rotate_empty
     writes: bool = False  # somebody holds it and writes after each fault
     obeys: bool = True  # and reopens it when asked; else it holds on until the end
     busy: bool = False  # and also writes a line before each changing call of ours

@@ -36,7 +36,7 @@ def times(few: int, many: int) -> list[Any]:
 
 def ours(live: Path, **keys: Any) -> Callable[[], Report]:
     """A forced run of logrotor, which must be faultless."""
-    rule = {"name": "app", "paths": [str(live)], "max_size": "1GB", **keys}
+    rule = {"name": "app", "paths": [str(live)], "max_size": "1GB", "rotate_empty": True, **keys}
     rotator = Rotator(load_config({"state_dir": str(live.parent.parent / "state"), "log": [rule]}))
 
     def rotate() -> Report:

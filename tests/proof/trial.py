@@ -157,6 +157,7 @@ class Trial:
             f"max_size = {9000 if scenario.copytruncate else 8000}",
             f'compress = "{scenario.compress}"',
             scenario.rest,
+            "rotate_empty = true" if self.company.empty else "",
             'method = "copytruncate"' if scenario.copytruncate else 'reopen = "workers"',
             f'archive_dir = "{self.archive}"' if scenario.archive_dir is not None else "",
             f"""on_archive = ["/bin/sh", "-c", 'echo "$1" >> {self.root}/hooked', "sh", "{{archive}}"]"""

@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 from enum import StrEnum
+from pathlib import Path
 from types import TracebackType
 from typing import IO
 
@@ -82,6 +83,11 @@ class Writer:
     @property
     def pid(self) -> int:
         return self._process.pid
+
+    @property
+    def program(self) -> str:
+        """As ps shows it."""
+        return Path(f"/proc/{self.pid}/comm").read_text().rstrip("\n")
 
     @property
     def expected(self) -> dict[str, int]:

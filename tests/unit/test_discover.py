@@ -182,6 +182,27 @@ def test_archives_and_temps_are_never_logs(tmp_path: Path, planned: Callable[...
     assert logs(planned({"paths": [".*"]})) == []
 
 
+def test_the_state_is_no_log(tmp_path: Path) -> None:
+    """Globs that reach the state directory take the logs there, but not what logrotor itself keeps in it."""
+    (tmp_path / "logs").mkdir()
+    (tmp_path / "logs" / "app.log").write_bytes(b"x\n")
+    (tmp_path / "logs" / "lock").write_bytes(b"x\n")  # a name as any other there
+    rule = {"name": "all", "paths": [f"{tmp_path}/*/*"], "max_size": "1KB", "archive_dir": str(tmp_path)}
+    config = load_config({"state_dir": str(tmp_path / "state"), "log": [rule]}, environ={})
+    Rotator(config).run(force=True)
+    for name in ("queue.sqlite", "queue.sqlite-wal", "history.sqlite-journal", "history.sqlite.damaged-1"):
+        (tmp_path / "state" / name).write_bytes(b"x\n")
+    (tmp_path / "state" / "worker.log").write_bytes(b"x\n")
+    Rotator(config).run(force=True)
+    plan = Rotator(config).plan(force=True)
+    assert [os.path.relpath(log.path, tmp_path) for log in plan.logs] == [
+        "logs/app.log", "logs/lock", "state/worker.log"
+    ]  # fmt: skip
+    assert {os.path.basename(item.name) for item in plan.skipped} >= {"lock", "last-run", "history.sqlite"}
+    with pytest.raises(UnknownSelection):
+        Rotator(config).plan(only=[f"{tmp_path}/state/lock"])
+
+
 def test_a_log_that_is_gone_is_known_by_its_archives(tmp_path: Path, planned: Callable[..., Plan]) -> None:
     """For a glob, archives and temps name their log also when it was deleted; they must match as logs do."""
     for name in ("gone.log.1", "taken.log-20261121T070000Z", "other.txt.1"):
@@ -199,6 +220,34 @@ def test_a_glob_of_folders_misses_nothing(tmp_path: Path, planned: Callable[...,
     plan = planned({"paths": ["*/app.log"], "missing": "error", "create_missing": True})
     assert logs(plan) == [("app.log", "rule1")]
     assert (plan.missing, plan.problems, plan.is_idle) == ((), (), True)
+
+
+@pytest.mark.parametrize("path", ["empty/*.lgo", "none/*.log", "*/x.log"])
+def test_a_glob_without_a_log(tmp_path: Path, planned: Callable[..., Plan], path: str) -> None:
+    """With missing = "error" it is an error as a path is; else the plan names rules of which nothing matches."""
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "empty" / "out.log").touch()
+    (tmp_path / "app.log").touch()
+    given, out = f"{tmp_path}/{path}", f"{tmp_path}/empty/out.l??"
+    plan = planned({"paths": [path, "empty/out.l??"], "missing": "error", "exclude": ["out.log"]})
+    assert [problem.partition(": ") for problem in plan.problems] == [
+        (each, ": ", "matches no log, and rule rule1 says missing = error") for each in (given, out)
+    ]
+    plan = planned({"paths": ["a*.log", path]}, {"paths": [path, "gone.log"]})
+    assert plan.problems == ()
+    assert [(w.name, w.reason) for w in plan.unmatched] == [("rule2", f"nothing matches {given}, {tmp_path}/gone.log")]
+    rules = {"paths": ["app.log"]}, {"paths": [path], "missing": "error"}
+    assert planned(*rules, only=("rule1",)).problems == ()
+    assert len(planned(*rules, only=("rule2",)).problems) == 1
+
+
+def test_of_a_glob_in_a_refused_directory_nobody_knows(tmp_path: Path, planned: Callable[..., Plan]) -> None:
+    """Its refusal is told, and once is enough."""
+    (tmp_path / "bad").mkdir()
+    (tmp_path / "bad").chmod(0o777)
+    for more in ({}, {"missing": "error"}):
+        plan = planned({"paths": ["bad/*.log", "bad/a.log"], **more})
+        assert len(plan.problems) == 1 and plan.unmatched == ()
 
 
 def test_a_file_in_two_rules_belongs_to_the_first(tmp_path: Path, planned: Callable[..., Plan]) -> None:

@@ -74,10 +74,16 @@ def test_either_makes_it_due() -> None:
 
 
 def test_force() -> None:
-    """--force rotates whatever is there, empty or not; a missing log it cannot rotate."""
-    assert due(spec(), 0, force=True) == Due("forced")
+    """--force rotates whatever has a line in it; a missing log it cannot rotate."""
+    assert due(spec(min_size=1000), 1, force=True) == Due("forced")
     assert due(daily(), 1, last=NOW.timestamp(), force=True) == Due("forced")
     assert due(spec(), None, force=True) == NotDue("missing")
+
+
+def test_an_empty_log_is_not_forced() -> None:
+    """Forced again and again, empty archives would push out every real one; who wants that sets rotate_empty."""
+    assert due(spec(), 0, force=True) == NotDue("empty; rotate_empty = true would rotate it")
+    assert due(spec(rotate_empty=True), 0, force=True) == Due("forced")
 
 
 def test_not_due_says_when() -> None:

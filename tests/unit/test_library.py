@@ -23,6 +23,7 @@ import pytest
 
 import logrotor
 from logrotor import Rotator, events, load_config
+from logrotor.disk import snapshot
 from logrotor.errors import ConfigError, LogrotorError, Stale
 from logrotor.events import Event, Level
 from logrotor.model import Config, Manager, Plan, Problem, ReopenTarget, Report, as_json
@@ -204,6 +205,16 @@ def test_every_event_is_told_somewhere() -> None:
     assert sorted(told - events.NAMES.keys()) == []
 
 
+def test_one_word_for_a_reason(shop: Shop) -> None:
+    """Whatever was done or put off has a ``reason``, whatever failed or was refused an ``error``; nothing has a why."""
+    for _ in reports(shop):
+        pass
+    told = {event.name: event.fields for event in shop.events}
+    for name in ("rotation.completed", "archive.removed", "log.recovered", "log.refused", "hook.failed"):
+        assert ("error" if events.NAMES[name][0] is Level.ERROR else "reason") in told[name], name
+    assert not any("why" in event.fields for event in shop.events)
+
+
 def test_a_success_is_silent_but_for_three_events(shop: Shop) -> None:
     """At info: starting, reopen signalled, completed, in this order; missing logs in between, at debug."""
     shop.rotator().run()
@@ -214,6 +225,23 @@ def test_a_success_is_silent_but_for_three_events(shop: Shop) -> None:
     ]
     names = [e.name for e in shop.events]
     assert names[:2] == ["run.started", "log.missing"] and names[-1] == "run.completed"
+
+
+def test_one_number_of_due_logs(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The event, the plan and the report count alike: a log that is refused is due all the same."""
+    monkeypatch.setattr(snapshot, "_COLLAPSE", frozenset())
+    rotator = shop.rotator(method="copytruncate", reopen="off")
+    planned = rotator.plan()
+    assert [log.refused is not None for log in planned.logs] == [True, True]
+    report = rotator.run()
+    assert shop.events[0].fields["due"] == planned.due == report.plan.due == 2
+
+
+def test_the_end_of_a_run_has_its_exit_code(shop: Shop) -> None:
+    """run.completed says how the run ended, as the documentation has it."""
+    for code, more in ((0, {}), (1, {"missing": "error"})):
+        assert shop.rotator(**more).run().exit_code == code
+        assert (shop.events[-1].name, shop.events[-1].fields["exit_code"]) == ("run.completed", code)
 
 
 def test_a_listener_that_raises_loses_nothing(shop: Shop) -> None:

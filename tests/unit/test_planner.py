@@ -192,7 +192,9 @@ OLD = entry("app.log.1", age=2 * 3600)
     [
         (Nobody("lease"), OLD, None, None),
         (Written("lease"), OLD, None, "a process still writes it"),
-        (Written("/proc", (3, 4)), OLD, 1.0, "process 3, 4 still writes it"),
+        (Written("/proc", (3,)), OLD, 1.0, "process 3 still writes it"),
+        (Written("/proc", (3,), ("php",)), OLD, 1.0, "process 3 (php) still writes it"),
+        (Written("/proc", (3, 4), ("php", "")), OLD, 1.0, "processes 3 (php), 4 still write it"),
         (None, OLD, 1.0, "it cannot be opened"),
         (Unknown("why"), OLD, None, "and no reopen request was delivered since the rotation"),
         (Unknown("why"), OLD, 3 * 3600.0, "and no reopen request was delivered since the rotation"),

@@ -260,7 +260,7 @@ def test_an_error_in_one_line(error: BaseException, said: str) -> None:
 
 
 def test_who_writes_is_named(tmp_path: Path) -> None:
-    """A log that a process has open is known as written, with its pid once /proc was asked."""
+    """A log that a process has open is known as written, with its pid and its program once /proc was asked."""
     config = {
         "state_dir": str(tmp_path / "state"),
         "log": [{"name": "a", "paths": [f"{tmp_path}/*.log"], "max_size": "1K"}],
@@ -268,4 +268,4 @@ def test_who_writes_is_named(tmp_path: Path) -> None:
     with Writer(tmp_path / "app.log", Kind.HOLD, on_order=True) as writer:
         (tmp_path / "app.log").rename(tmp_path / "app.log.1")
         (waiting,) = Rotator(load_config(config, environ={})).plan().logs[0].deferred
-    assert waiting.reason == f"process {writer.pid} still writes it"
+        assert waiting.reason == f"process {writer.pid} ({writer.program}) still writes it"

@@ -11,7 +11,7 @@ from logrotor.disk.walk import user_name
 from logrotor.model import Check, Finding, LogSpec, Method
 from logrotor.observe import obstacles
 from logrotor.observe.site import Site
-from logrotor.survey import mount_points
+from logrotor.survey import mount_points, why_no_archives
 
 
 def checks(site: Site) -> list[Check]:
@@ -45,7 +45,11 @@ def archives(site: Site) -> Iterator[Finding]:
         path = os.path.normpath(os.path.join(os.path.realpath(home), spec.archive_dir))
         if path not in seen:
             seen.add(path)
-            yield from _unusable(path, spec, snapshot.look(path))
+            why = why_no_archives(spec, snapshot.look(path))
+            if why is not None:
+                what, _, advice = why.partition(": ")[2].rpartition("; ")
+                refused = f"logrotor refuses it: the logs of rule {spec.name} are not rotated"
+                yield Finding(subject=path, problem=what, why=refused, advice=advice)
 
 
 def _unusable(path: str, spec: LogSpec, found: Directory) -> Iterator[Finding]:

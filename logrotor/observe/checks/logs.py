@@ -33,16 +33,23 @@ def checks(site: Site) -> list[Check]:
 
 
 def refused(site: Site) -> Iterator[Finding]:
+    for item in site.survey.required:
+        yield Finding(
+            subject=item.name,
+            problem=item.reason,
+            why="a misspelt path looks like this too; every run ends with exit 1",
+            advice='correct paths in the rule, or set missing = "skip" there',
+        )
     for facts in site.survey.logs:
         why = site.plans[facts.path].refused
-        if why is None or facts.directory.problem is not None:  # a directory is told once, by its own check
-            continue
+        if why is None or facts.directory.problem is not None or why.startswith("archive_dir "):
+            continue  # a directory is told once, by its own check
         what, _, advice = why.removeprefix(f"{facts.path}: ").rpartition("; ")
         yield Finding(
             subject=facts.path,
             problem=what or why,
             why="it is not rotated, and grows until the disk is full; every run ends with exit 1",
-            advice=advice or "correct that",
+            advice=advice if what else "correct that",
         )
 
 
