@@ -80,6 +80,23 @@ def test_a_state_directory_that_others_may_enter(here, look):
     assert look("state.directory") == []
 
 
+@pytest.mark.parametrize("why", ["a file of another program", "a rule names it"])
+def test_a_state_directory_that_others_use(here, look, why):
+    """state_dir = "logs" by mistake: closing it would lock the writers out, so that is neither done nor advised."""
+    if why == "a file of another program":
+        here.state.mkdir()
+        (here.state / "queue.sqlite").touch()
+        (here.state / "app.pid").touch()
+    else:
+        here.state = here.logs
+        here.configure()
+    here.state.chmod(0o755)
+    found = only(look("state.directory"))
+    assert found.mend is None and "chmod" not in found.advice and f'state_dir = "{here.state}/' in found.advice
+    assert ("app.pid" if why == "a file of another program" else "logs of a rule") in found.problem
+    assert "queue.sqlite" not in found.problem
+
+
 def test_a_state_directory_that_cannot_be_made(here, look):
     """A file stands in its way."""
     (here.folder / "file").touch()
