@@ -67,6 +67,31 @@ def test_nothing_is_changed_without_fix(here, logrotor):
     assert sorted((str(p), p.lstat().st_ctime_ns) for p in here.folder.rglob("*")) == before
 
 
+# ---------------------------------------------------------------- configuration
+
+
+def test_a_glob_that_matches_nothing(here, look):
+    """Most often it is misspelt; a path without a log, a rule that had one, and one that another rule has are fine."""
+    here.log()
+    here.configure(paths='["logs/*.lgo"]')
+    found = only(look("config.matches"))
+    assert found.subject == "rule app" and f"{here.logs}/*.lgo matches no file" in found.problem
+    here.configure(paths='["log*/gone/*.log"]')
+    assert "matches no file" in only(look("config.matches")).problem
+    here.configure('exclude = ["app.*"]')
+    assert "exclude" in only(look("config.matches")).problem
+    here.configure(paths='["logs/gone.log"]')
+    assert look("config.matches") == []
+    here.configure('[[log]]\nname = "second"\npaths = ["logs/app*"]\nmax_size = "1MB"')
+    assert look("config.matches") == []
+    here.run()
+    for path in here.logs.iterdir():
+        path.unlink()
+    assert look("config.matches") == [], "app.log was rotated; it may come again"
+    here.configure(paths='["lgos/*.log"]')
+    assert look("config.matches") == [], "told by directories.logs"
+
+
 # ---------------------------------------------------------------- state
 
 
