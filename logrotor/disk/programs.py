@@ -34,6 +34,15 @@ class Finished(Struct, frozen=True):
         return f"; its last output: {self.output}" if self.output else "; it printed nothing"
 
 
+def is_there(name: str) -> bool:
+    """Could the program be started, as a path or by ``$PATH``? Nothing is run."""
+    places = [""] if "/" in name else os.get_exec_path()
+    return any(
+        os.path.isfile(path := os.path.join(place, name)) and os.access(path, os.X_OK, effective_ids=True)
+        for place in places
+    )
+
+
 def run(
     argv: Sequence[str], *, timeout: float, stop: Stop, variables: Mapping[str, str | None] | None = None
 ) -> Finished:

@@ -92,6 +92,18 @@ def test_a_glob_that_matches_nothing(here, look):
     assert look("config.matches") == [], "told by directories.logs"
 
 
+def test_a_command_for_archives_that_is_not_there(here, look):
+    """Told before the first archive waits for it; one that is there is fine, by its path or by $PATH."""
+    here.configure('on_archive = ["/no/such/program", "{archive}"]')
+    found = only(look("config.on_archive"))
+    assert found.subject == "rule app" and "/no/such/program: no such program" in found.problem
+    here.configure(f'on_archive = ["{here.logs}"]')
+    assert len(look("config.on_archive")) == 1, "a directory is no program"
+    for program in ("true", "/bin/true"):
+        here.configure(f'on_archive = ["{program}"]')
+        assert look("config.on_archive") == []
+
+
 # ---------------------------------------------------------------- state
 
 

@@ -1,4 +1,4 @@
-"""Is every rule right, does it find any file, and does each file belong to one rule only?"""
+"""Is every rule right, does it find any file, does each file belong to one rule only, and can its command run?"""
 
 from __future__ import annotations
 
@@ -6,7 +6,8 @@ import glob
 import os
 from collections.abc import Iterator
 
-from logrotor.disk import discover, snapshot
+from logrotor.disk import discover, programs, snapshot
+from logrotor.disk.walk import user_name
 from logrotor.model import Check, Finding, LogSpec
 from logrotor.observe.site import Site
 
@@ -16,6 +17,7 @@ def checks(site: Site) -> list[Check]:
         Check(id="config.rules", title="every rule can run", look=lambda: rules(site)),
         Check(id="config.matches", title="each rule has a log", look=lambda: matches(site)),
         Check(id="config.overlap", title="each log belongs to one rule", look=lambda: overlap(site)),
+        Check(id="config.on_archive", title="the programs of on_archive are there", look=lambda: programs_of(site)),
     ]
 
 
@@ -68,3 +70,15 @@ def overlap(site: Site) -> Iterator[Finding]:
             why="only the first of the two rules is used, whatever the second one says",
             advice="exclude it from one of them: exclude = [...]",
         )
+
+
+def programs_of(site: Site) -> Iterator[Finding]:
+    us = user_name(os.geteuid())
+    for spec in site.config.logs:
+        if spec.on_archive and not programs.is_there(spec.on_archive[0]):
+            yield Finding(
+                subject=f"rule {spec.name}",
+                problem=f"on_archive: {spec.on_archive[0]}: no such program, or {us} may not run it",
+                why="archives wait for it and are not removed, and every run with one ends with exit 1",
+                advice="correct on_archive (a whole path: cron and systemd have a short PATH), or install the program",
+            )
