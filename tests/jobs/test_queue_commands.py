@@ -88,6 +88,14 @@ def test_failed_jobs_are_seen_by_the_status_of_everything(host: Host) -> None:
     assert "1 failed" in found.stdout and "1 stuck" in found.stdout
 
 
+def test_a_job_for_nothing_is_not_queued(host: Host) -> None:
+    """--only with a name that is none: told at once, as by ``logrotor run --only``."""
+    assert "nope: neither a rule nor a log" in host.queue("dispatch", "--only", "nope", check=2).stderr
+    assert not host.engine.pending(host.site.queue)
+    host.queue("dispatch", "--only", host.site.config.logs[0].name)
+    assert len(host.engine.pending(host.site.queue)) == 1
+
+
 def test_a_hundred_hosts_are_shown_by_what_matters(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
     """This host first, then those with something to see to; the others are a number."""
     site, engine = host.site, host.engine

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import click
 
 from logrotor.cli import streams
 from logrotor.cli.options import config_option, json_option, only_option
 from logrotor.cli.queue.site import engine_of, enter
 from logrotor.cli.session import EXIT_CODES, selection
+
+if TYPE_CHECKING:
+    from logrotor.model import Config
 
 EPILOG = f"""\
 \b
@@ -34,10 +39,20 @@ def dispatch(ctx: click.Context, config: str | None, only: tuple[str, ...], as_j
     from logrotor.jobs.dispatch import dispatch as queue_job
 
     site = enter(ctx)
-    job = queue_job(site, engine_of(site), local_now(), logs=selection(site.config, only))
+    logs = selection(site.config, only)
+    if logs:
+        _refuse_unknown(site.config, logs)
+    job = queue_job(site, engine_of(site), local_now(), logs=logs)
     if as_json:
         facts = {name: getattr(job, name) for name in job.__struct_fields__}
         streams.write_json({"queue": site.queue, "engine": site.settings.engine, "job": facts})
     else:
         streams.write(job.id)
     return 0
+
+
+def _refuse_unknown(config: Config, logs: tuple[str, ...]) -> None:
+    """Here somebody sees it; the job would fail hours later. Raises UnknownSelection."""
+    from logrotor.rotator import Rotator
+
+    Rotator(config).plan(only=logs)
