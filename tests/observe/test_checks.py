@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import shutil
 import sqlite3
 import time
 from collections.abc import Callable
@@ -213,14 +214,27 @@ def test_a_directory_that_is_refused(here, look):
 
 
 def test_a_directory_that_is_not_ours_to_change(here):
-    """An ordinary user in a directory of root."""
+    """An ordinary user in a directory of root: told once, with whose it is, and what would really help."""
     here.log()
+    here.logs.chmod(0o755)
 
-    def looked() -> str:
-        (found,) = examine(choose(checks(here.config, datetime.now(UTC)), ["directories.logs"]))
-        return only(list(found.findings)).problem
+    def looked() -> tuple[str, str, int]:
+        examined = examine(choose(checks(here.config, datetime.now(UTC)), ["directories.logs", "logs.refused"]))
+        directories, logs = (each.findings for each in examined)
+        found = only(list(directories))
+        return found.problem, found.advice, len(logs)
 
-    assert "www-data may not create" in users.as_user("www-data", looked)
+    def as_www_data() -> tuple[str, str, int]:
+        return users.as_user("www-data", looked)
+
+    problem, advice, refused = as_www_data()
+    assert problem.startswith("www-data may not create") and "is root:root 0755, and www-data is in no such" in problem
+    assert f"as root: chgrp www-data {here.logs} && chmod g+rwxs {here.logs}" in advice and refused == 0
+    shutil.chown(here.logs, group="www-data")
+    assert as_www_data()[1].startswith(f"as root: chmod g+rwxs {here.logs}")
+    here.logs.chmod(0o500)
+    shutil.chown(here.logs, "www-data")
+    assert as_www_data()[1] == f"chmod u+rwx {here.logs}"
 
 
 def test_an_archive_directory_that_is_refused(here, look):

@@ -7,7 +7,6 @@ from collections.abc import Iterator
 
 from logrotor.decide.facts import Directory
 from logrotor.disk import discover, snapshot
-from logrotor.disk.walk import user_name
 from logrotor.model import Check, Finding, LogSpec, Method
 from logrotor.observe import obstacles
 from logrotor.observe.site import Site
@@ -57,13 +56,13 @@ def _unusable(path: str, spec: LogSpec, found: Directory) -> Iterator[Finding]:
             why=f"logrotor refuses it: the logs of rule {spec.name} there are not rotated",
             advice=advice if what else "correct that, or name another directory",
         )
-    elif not found.missing and not found.writable:
-        us = user_name(os.geteuid())
+    elif found.closed is not None:
+        what, _, advice = found.closed.rpartition("; ")
         yield Finding(
             subject=path,
-            problem=f"{us} may not create and rename files there",
+            problem=what,
             why=f"the logs of rule {spec.name} there cannot be rotated, and grow until the disk is full",
-            advice=f"give {us} a group that may write there (chmod g+w {path}), or run logrotor as its owner (run_as)",
+            advice=advice,
         )
 
 
