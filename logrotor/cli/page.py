@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import click
 
 from logrotor.cli import streams
 from logrotor.cli.options import config_option, load
 from logrotor.cli.rooms import render_page, write_page
 from logrotor.cli.session import EXIT_CODES, Session, become
+from logrotor.errors import Refused
+
+if TYPE_CHECKING:
+    from logrotor.model import Config
 
 EPILOG = f"""\
 \b
@@ -45,5 +51,18 @@ def page(ctx: click.Context, /, config: str | None, output: str | None, verbose:
     if target == "-":
         streams.pour([render_page(loaded, local_now())])
     else:
-        write_page(target, loaded, local_now())
+        _write(target, loaded)
     return 0
+
+
+def _write(target: str, config: Config) -> None:
+    """Raises LogrotorError: a place that cannot be written is a mistake of who named it, not of ours."""
+    from logrotor.clock import local_now
+    from logrotor.disk.snapshot import message
+
+    try:
+        write_page(target, config, local_now())
+    except OSError as error:
+        raise Refused(
+            f"the page cannot be written: {message(error, target)}; make it right, or give another -o"
+        ) from error
