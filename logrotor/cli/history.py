@@ -75,13 +75,15 @@ def history(
 
 
 def moment_or_age(given: str, now: datetime, option: str) -> float:
-    """An option as epoch seconds: a moment, or how long ago."""
+    """An option as epoch seconds: a moment, or how long ago. 20261101 is a day of ISO 8601, and a bare 2 neither."""
     from logrotor.cli.plan import moment
-    from logrotor.config.quantities import duration
+    from logrotor.config.quantities import age
 
     try:
-        return now.timestamp() - duration(given)
-    except ValueError:
+        return now.timestamp() - age(given)
+    except ValueError as error:
+        if given.strip().isdigit() and len(given.strip()) != len("20261101"):
+            raise click.BadParameter(f"{given!r} {error}", param_hint=option) from None
         return moment(given, option=option).timestamp()
 
 

@@ -57,6 +57,20 @@ class Duration(click.ParamType[float]):
             self.fail(f'{value!r} {error}; accepted: "90s", "1h30m", "7d", "2w" or plain seconds', param, ctx)
 
 
+class Age(click.ParamType[float]):
+    """``2d``, ``12h``: with a unit, as ``max_age`` in the configuration; a bare 7 may mean days or seconds."""
+
+    name = "age"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        from logrotor.config.quantities import age
+
+        try:
+            return age(value)
+        except ValueError as error:
+            self.fail(f'{value!r} {error}; accepted: "90s", "12h", "7d", "2w"', param, ctx)
+
+
 def config_path(ctx: click.Context) -> str | None:
     """What ``-c`` said, nearest to the end of the command line first."""
     at: click.Context | None = ctx

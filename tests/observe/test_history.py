@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import sqlite3
+from datetime import UTC, datetime
 
 import pytest
 
+from logrotor.cli.history import moment_or_age
+from logrotor.cli.plan import moment
 from logrotor.disk import history as stored
 from logrotor.disk.memory import Memory
 from logrotor.model import Outcome, PastOutcome, Status
@@ -97,6 +100,16 @@ def test_since(here, logrotor):
     assert "a.log" in logrotor("history", "--since", "2001-01-01 10:00", code=0).out
     assert "a.log" not in logrotor("history", "--since", "2200-01-01", code=0).out
     assert "--since" in logrotor("history", "--since", "yesterday", code=2).err
+    assert 'for days write "2d"' in logrotor("history", "--since", "2", code=2).err
+    assert 'for days write "3d"' in logrotor("cat", "a.log", "--until", "3", code=2).err
+
+
+def test_a_moment_of_iso_8601():
+    """Also in its basic form, which is no number of seconds."""
+    now = datetime(2026, 11, 22, tzinfo=UTC)
+    for given in ("20261101", "2026-11-01", "20261101T00:00"):
+        assert moment_or_age(given, now, "--since") == moment("2026-11-01T00:00").timestamp()
+    assert moment_or_age("2d", now, "--since") == now.timestamp() - 2 * 86400
 
 
 def test_the_last_runs(here, logrotor):
