@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from logrotor.cli import streams, text
-from logrotor.cli.options import F, complete_names, config_option, load
+from logrotor.cli.options import F, complete_logs, config_option, load
 from logrotor.cli.session import EXIT_CODES, Session, become
 
 EPILOG = f"""\
@@ -26,7 +26,7 @@ def reading_options(command: F) -> F:
     """What cat and grep have in common."""
     since = click.option("--since", metavar="TIME|AGE", help="Leave out archives rotated before this time or age (2d).")
     until = click.option("--until", metavar="TIME|AGE", help="Leave out what was begun after this time or age.")
-    argument = click.argument("log", shell_complete=complete_names)
+    argument = click.argument("log", shell_complete=complete_logs)
     for decorate in (until, since, config_option, argument):
         command = decorate(command)
     return command

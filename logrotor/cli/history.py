@@ -9,12 +9,13 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from logrotor.cli import streams, text
-from logrotor.cli.options import complete_names, config_option, json_option, load
+from logrotor.cli.options import complete_logs, config_option, json_option, load
 from logrotor.cli.session import EXIT_CODES, Session, become
 
 if TYPE_CHECKING:
     from logrotor.model import PastOutcome, PastRun
     from logrotor.observe.history import Rotation, Told
+    from logrotor.observe.site import Site
 
 EPILOG = f"""\
 \b
@@ -31,7 +32,7 @@ Runs with nothing to do leave no trace but the time of the file last-run. What i
 
 
 @click.command(epilog=EPILOG, short_help="Show what past runs did.")
-@click.argument("log", required=False, metavar="[LOG]", shell_complete=complete_names)
+@click.argument("log", required=False, metavar="[LOG]", shell_complete=complete_logs)
 @config_option
 @click.option("--since", metavar="TIME|AGE", help='Only runs since "2026-11-20 08:00", or since an age such as 2d.')
 @click.option("--failed", is_flag=True, help="Only runs that failed, and what failed in them.")
@@ -59,6 +60,7 @@ def history(
     """
     from logrotor.clock import local_now
     from logrotor.observe.history import told
+    from logrotor.observe.site import Site
 
     ctx.ensure_object(Session).verbosity = verbose
     now = local_now()
@@ -66,11 +68,15 @@ def history(
     loaded = load(ctx)
     become(loaded)
     runs = told(loaded.state_dir, since=begin, log=None if log is None else _key(log), failed=failed)
+    site = Site(loaded, now)
+    if log is not None and not runs:
+        _refuse_unknown(site, log)
     shown = runs[-last:] if last else runs
     if as_json:
         streams.write_json(_in_json(shown, now.tzinfo))
     else:
-        streams.write("\n".join(_lines(shown, len(runs), now.tzinfo, verbose=verbose > 0)))
+        lines = _lines(shown, len(runs), now.tzinfo, verbose=verbose > 0)
+        streams.write("\n".join(lines or [_nothing(site)]))
     return 0
 
 
@@ -95,12 +101,26 @@ def _key(log: str) -> str:
     return os.path.join(os.path.realpath(directory), name)
 
 
+def _refuse_unknown(site: Site, log: str) -> None:
+    """A log that is gone is known by its past. Raises UnknownSelection."""
+    from logrotor.observe.history import concerns
+    from logrotor.observe.reading import find
+
+    key = _key(log)
+    if not any(concerns(outcome, key) for outcome in site.outcomes):
+        find(site, log)
+
+
 # ---------------------------------------------------------------- text
 
 
+def _nothing(site: Site) -> str:
+    if site.runs:
+        return "No such run in the history."
+    return "No run yet." if site.last_run is None else "No run has had anything to do yet."
+
+
 def _lines(shown: list[Told], known: int, zone: tzinfo | None, *, verbose: bool) -> list[str]:
-    if not shown:
-        return ["No such run in the history."]
     hidden = known - len(shown)
     lines = [f"({text.count(hidden, 'earlier run')}; -n 0 shows all)"] if hidden else []
     for told in shown:

@@ -100,3 +100,22 @@ def complete_names(ctx: click.Context, param: click.Parameter, incomplete: str) 
     names = (spec.name for spec in config.logs)
     found = [CompletionItem(text) for text in (*names, *paths) if text.startswith(incomplete)]
     return found or [CompletionItem(incomplete, type="file")]
+
+
+def complete_logs(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
+    """The logs that there are, by their names as long as no "/" is typed; the files of the disk where none fits."""
+    from click.shell_completion import CompletionItem
+
+    from logrotor.cli.session import become
+    from logrotor.survey import Surveyor
+
+    try:
+        config = load(ctx)
+        become(config)
+        with Surveyor(config, None) as surveyor:
+            logs = surveyor.survey().logs
+    except Exception:
+        return [CompletionItem(incomplete, type="file")]
+    given = dict.fromkeys(facts.path if "/" in incomplete else facts.base for facts in logs)
+    found = [CompletionItem(text) for text in given if text.startswith(incomplete)]
+    return found or [CompletionItem(incomplete, type="file")]

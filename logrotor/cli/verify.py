@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import click
 
 from logrotor.cli import streams, text
-from logrotor.cli.options import complete_names, config_option, json_option, load
+from logrotor.cli.options import complete_logs, config_option, json_option, load
 from logrotor.cli.session import EXIT_CODES, Session, become
 
 if TYPE_CHECKING:
@@ -32,7 +32,7 @@ _ADVICE = (
 
 
 @click.command(epilog=EPILOG, short_help="Read every archive through.")
-@click.argument("log", required=False, metavar="[LOG]", shell_complete=complete_names)
+@click.argument("log", required=False, metavar="[LOG]", shell_complete=complete_logs)
 @config_option
 @json_option("Print a verdict on each archive as JSON.")
 @click.option("-v", "--verbose", count=True, help="List the sound ones too; -vv: a traceback if logrotor fails.")

@@ -45,8 +45,20 @@ def find(site: Site, given: str) -> LogFacts:
     if named:
         paths = ", ".join(facts.path for facts in named)
         raise UnknownSelection(f"{given}: may be any of {paths}; give the whole path")
+    raise UnknownSelection(f"{given}: {_what_else(site, given, path)}")
+
+
+def _what_else(site: Site, given: str, path: str) -> str:
+    """What a name is that is none of a log."""
+    if any(spec.name == given for spec in site.config.logs):
+        logs = ", ".join(facts.path for facts in site.survey.logs if facts.spec.name == given)
+        return f"is a rule; name one of its logs: {logs}" if logs else "is a rule, and has no log yet"
+    for facts in site.survey.logs:
+        for archive in archives_of(facts):
+            if archive.path == path or archive.entry.name == given:
+                return f"is an archive of {facts.path}; name that log"
     why = "; ".join([*site.survey.problems, "see logrotor status"])
-    raise UnknownSelection(f"{given}: no log of this configuration, nor are there archives of one; {why}")
+    return f"no log of this configuration, nor are there archives of one; {why}"
 
 
 def read(

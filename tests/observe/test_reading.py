@@ -168,6 +168,27 @@ def test_an_unknown_log(here):
     assert done.returncode == 2 and b"nothing.log: no log of this configuration" in done.stderr
 
 
+@pytest.mark.parametrize("command_", ["cat", "history", "verify", "grep x"])
+def test_completion_offers_logs(here, command_):
+    """What these commands take: not the names of rules, as ``plan`` and --only do."""
+    here.log("app.log"), here.log("other.log")
+
+    def offered(incomplete: str) -> set[str]:
+        words = ["logrotor", "-c", str(here.file), *command_.split(), incomplete]
+        names = {
+            "_LOGROTOR_COMPLETE": "bash_complete",
+            "COMP_WORDS": " ".join(words),
+            "COMP_CWORD": str(len(words) - 1),
+        }
+        done = subprocess.run(
+            command.arguments(), capture_output=True, text=True, env=command.environment() | names, check=True
+        )
+        return {line.partition(",")[2] for line in done.stdout.splitlines()}
+
+    assert offered("") == {"app.log", "other.log"} and offered("ap") == {"app.log"}
+    assert offered(f"{here.logs}/o") == {f"{here.logs}/other.log"}
+
+
 def test_archives_of_a_log_that_is_gone(here):
     """They are found all the same."""
     written = generations(here, 2)
