@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import fcntl
 import os
+import re
 import shutil
 import sqlite3
+import subprocess
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
@@ -19,7 +21,7 @@ from logrotor.observe.checks import checks, rivals, schedule
 from logrotor.observe.doctor import choose, examine, mend
 from logrotor.observe.site import Site
 from tests.observe.conftest import Deployment
-from tests.support import mounts, supervisor, users
+from tests.support import command, mounts, supervisor, users
 from tests.support.need import need
 from tests.support.writers import Kind, Writer
 
@@ -506,6 +508,22 @@ def test_runs_from_the_future(here, look):
     here.run(time.time() + 86400)
     os.utime(here.logs / "app.log")
     assert only(look("clock.time")).subject == "history"
+
+
+@pytest.mark.parametrize("name", ["logrotor.toml", "50% of it.toml"])
+def test_the_cron_line_works_under_cron(here, name):
+    """Where $PATH is short and the directory another one; and a % is the end of a line: crontab(5)."""
+    here.log()
+    here.file = here.file.rename(here.folder / name)
+    crontab = here.folder / "crontab"
+    found = only(list(schedule.runs(Site(here.config, datetime.now(UTC)), [str(crontab)])))
+    line = found.advice.removeprefix("crontab -e: ").partition(" (or a timer")[0]
+    assert line.startswith("* * * * * /") and not re.search(r"(?<!\\)%", line)
+    env = {"PATH": "/usr/bin:/bin", "PYTHONPATH": str(command.CHECKOUT), "HOME": str(here.folder)}
+    done = subprocess.run(["sh", "-c", line[len("* * * * * ") :].replace(r"\%", "%")], env=env, cwd="/", check=False)
+    assert done.returncode == 0 and (here.logs / "app.log.1.zst").exists()
+    crontab.write_text(line)
+    assert schedule.named_in([str(crontab)], here.config.files), "and it is found again"
 
 
 def test_nobody_runs_it(here):

@@ -19,7 +19,7 @@ EPILOG = f"""\
 Examples:
   logrotor queue dispatch                        a job for all logs
   logrotor queue dispatch --only queue-workers   a job for one rule
-  * * * * *  logrotor queue dispatch             the schedule in cron, the work in the queue
+  * * * * *  /path/to/logrotor queue dispatch -c /path/to/logrotor.toml     (crontab: the work is in the queue)
 
 {EXIT_CODES}
 """
