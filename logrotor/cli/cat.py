@@ -60,7 +60,7 @@ def contents(
     return read(lambda: Site(loaded, now), log, since=first, until=last, damaged=damaged)
 
 
-@click.command(epilog=EPILOG, short_help="Print a log across its archives.")
+@click.command(epilog=EPILOG)
 @reading_options
 @click.option("-v", "verbose", count=True, help="-vv: a traceback if logrotor fails.")
 @click.pass_context

@@ -27,7 +27,7 @@ Examples:
 """
 
 
-@click.command(epilog=EPILOG, short_help="Check the configuration.")
+@click.command(epilog=EPILOG)
 @config_option
 @json_option("Print the loaded configuration and its problems as JSON.")
 @click.pass_context

@@ -33,7 +33,7 @@ Examples:
 """
 
 
-@click.command(epilog=EPILOG, short_help="Find what is wrong, and mend it.")
+@click.command(epilog=EPILOG)
 @config_option
 @click.option("--only", metavar="ID", multiple=True, help="Only checks whose id begins so; may be given several times.")
 @click.option("--fix", is_flag=True, help="Mend what is safe to mend; asks on a terminal.")

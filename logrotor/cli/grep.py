@@ -29,7 +29,7 @@ Exit codes, as those of grep:
 """
 
 
-@click.command(epilog=EPILOG, short_help="Search a log across its archives.")
+@click.command(epilog=EPILOG)
 @click.argument("pattern")
 @reading_options
 @click.option("-i", "--ignore-case", is_flag=True, help="Upper and lower case are the same (ASCII).")

@@ -31,7 +31,7 @@ Runs with nothing to do leave no trace but the time of the file last-run. What i
 """
 
 
-@click.command(epilog=EPILOG, short_help="Show what past runs did.")
+@click.command(epilog=EPILOG)
 @click.argument("log", required=False, metavar="[LOG]", shell_complete=complete_logs)
 @config_option
 @click.option("--since", metavar="TIME|AGE", help='Only runs since "2026-11-20 08:00", or since an age such as 2d.')

@@ -29,7 +29,7 @@ asks for nothing else. A file that is no such page is not replaced.
 """
 
 
-@click.command(epilog=EPILOG, short_help="Write a page that shows how everything stands.")
+@click.command(epilog=EPILOG)
 @config_option
 @click.option("-o", "--output", metavar="FILE", help="Where to; - is standard output. Default: [page] file.")
 @click.option("-v", "--verbose", count=True, help="-vv: a traceback if logrotor fails.")

@@ -29,7 +29,7 @@ Examples:
 """
 
 
-@click.command(epilog=EPILOG, short_help="Show what a run would do and why.")
+@click.command(epilog=EPILOG)
 @click.argument("path", required=False, metavar="[PATH|NAME]", shell_complete=complete_names)
 @config_option
 @force_option

@@ -22,7 +22,7 @@ Examples:
 """
 
 
-@click.command(epilog=EPILOG, short_help="Rotate what is due.")
+@click.command(epilog=EPILOG)
 @config_option
 @force_option
 @only_option

@@ -48,7 +48,7 @@ def _threshold(name: str, default: str, what: str) -> Callable[[F], F]:
     return click.option(name, metavar="TIME", default=default, show_default=True, callback=_span, help=told)
 
 
-@click.command(epilog=EPILOG, short_help="Show how everything stands.")
+@click.command(epilog=EPILOG)
 @config_option
 @click.option("--check", is_flag=True, help="Say only what needs attention; exit 1 if anything does.")
 @_threshold("--no-run", "1h", "no run for so long, due or not (a dead man's switch).")

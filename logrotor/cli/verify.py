@@ -31,7 +31,7 @@ _ADVICE = (
 )
 
 
-@click.command(epilog=EPILOG, short_help="Read every archive through.")
+@click.command(epilog=EPILOG)
 @click.argument("log", required=False, metavar="[LOG]", shell_complete=complete_logs)
 @config_option
 @json_option("Print a verdict on each archive as JSON.")

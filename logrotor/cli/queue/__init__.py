@@ -31,7 +31,7 @@ Examples:
 """
 
 
-@click.group(cls=LazyGroup, commands=COMMANDS, epilog=EPILOG, short_help="Rotate as a job on a queue.")
+@click.group(cls=LazyGroup, commands=COMMANDS, epilog=EPILOG)
 @config_option
 def queue(config: str | None) -> None:
     """Run the rotation as a job on the queue that you have: huey (no server), procrastinate, rq or celery.

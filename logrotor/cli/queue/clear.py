@@ -22,7 +22,7 @@ Examples:
 """
 
 
-@click.command(epilog=EPILOG, short_help="Remove failed, stale or old jobs.")
+@click.command(epilog=EPILOG)
 @config_option
 @click.option("--failed", "all_failed", is_flag=True, help="Forget all failed jobs.")
 @click.option("--stale", is_flag=True, help="Remove jobs that waited too long for their first attempt.")

@@ -25,7 +25,7 @@ Examples:
 """
 
 
-@click.command(epilog=EPILOG, short_help="Queue one job now.")
+@click.command(epilog=EPILOG)
 @config_option
 @only_option
 @json_option("Print the job as JSON.")

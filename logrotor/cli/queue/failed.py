@@ -26,7 +26,7 @@ Examples:
 """
 
 
-@click.command(epilog=EPILOG, short_help="List failed jobs.")
+@click.command(epilog=EPILOG)
 @config_option
 @json_option("Print them as JSON, with their payloads.")
 @click.pass_context

@@ -19,7 +19,7 @@ Examples:
 """
 
 
-@click.command(epilog=EPILOG, short_help="Queue failed jobs anew.")
+@click.command(epilog=EPILOG)
 @click.argument("jobs", metavar="ID|all", nargs=-1, required=True)
 @config_option
 @json_option("Print the new jobs as JSON.")

@@ -26,7 +26,7 @@ Examples:
 """
 
 
-@click.command(epilog=EPILOG, short_help="Queue a job at each tick.")
+@click.command(epilog=EPILOG)
 @config_option
 @verbosity_options
 @click.pass_context

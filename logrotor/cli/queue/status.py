@@ -29,7 +29,7 @@ Examples:
 """
 
 
-@click.command(epilog=EPILOG, short_help="What is pending, at work, failed or stuck.")
+@click.command(epilog=EPILOG)
 @config_option
 @click.option("--check", is_flag=True, help="For monitoring: print only what is wrong, and exit 1 if something is.")
 @click.option(

@@ -21,7 +21,7 @@ Examples:
 """
 
 
-@click.command(epilog=EPILOG, short_help="Print the supervisor program or systemd unit that fits.")
+@click.command(epilog=EPILOG)
 @config_option
 @click.option("--supervisor", "kind", flag_value="supervisor", help="A program for supervisord.")
 @click.option("--systemd", "kind", flag_value="systemd", help="A service for systemd.")

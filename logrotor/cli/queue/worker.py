@@ -29,7 +29,7 @@ Examples:
 """
 
 
-@click.command(epilog=EPILOG, short_help="Work on the jobs of this host.")
+@click.command(epilog=EPILOG)
 @config_option
 @click.option("--schedule", "with_schedule", is_flag=True, help="Queue a job at each tick of [queue] schedule too.")
 @click.option("--tied-to", metavar="PID", type=int, hidden=True, help="Stop when this process is gone.")
