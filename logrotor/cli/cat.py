@@ -9,8 +9,12 @@ import click
 
 from logrotor.cli import streams, text
 from logrotor.cli.options import F, complete_logs, config_option, load
-from logrotor.cli.session import EXIT_CODES, Session, become
+from logrotor.cli.session import Session, become, exit_codes
 
+CODES = {
+    "1": "some archive is damaged or cannot be read",
+    "2": "usage, no such log, or a configuration with which nothing can run",
+}
 EPILOG = f"""\
 \b
 Examples:
@@ -18,7 +22,7 @@ Examples:
   logrotor cat laravel.log --since 2d                    what was written in the last two days, and a bit more
   logrotor cat laravel.log --until "2026-11-20 08:00"
 
-{EXIT_CODES}
+{exit_codes(CODES)}
 """
 
 

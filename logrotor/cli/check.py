@@ -9,11 +9,15 @@ import click
 
 from logrotor.cli import streams, text
 from logrotor.cli.options import config_option, config_path, json_option
-from logrotor.cli.session import EXIT_CODES
+from logrotor.cli.session import exit_codes
 
 if TYPE_CHECKING:
     from logrotor.model import Config, Problem
 
+CODES = {
+    "1": "some rule is wrong; the others run",
+    "2": "usage, or nothing can run",
+}
 EPILOG = f"""\
 \b
 Examples:
@@ -21,9 +25,7 @@ Examples:
   logrotor check -c /etc/logrotor.toml && systemctl start logrotor.timer
   logrotor check --json | jq -r '.problems[].message'
 
-{EXIT_CODES}
-
-1 means here: some rule is wrong, the others run. 2: nothing can run.
+{exit_codes(CODES)}
 """
 
 

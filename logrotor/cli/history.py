@@ -10,13 +10,14 @@ import click
 
 from logrotor.cli import streams, text
 from logrotor.cli.options import complete_logs, config_option, json_option, load
-from logrotor.cli.session import EXIT_CODES, Session, become
+from logrotor.cli.session import Session, become, exit_codes
 
 if TYPE_CHECKING:
     from logrotor.model import PastOutcome, PastRun
     from logrotor.observe.history import Rotation, Told
     from logrotor.observe.site import Site
 
+CODES = {"2": "usage, no such log, a configuration with which nothing can run, or no readable history"}
 EPILOG = f"""\
 \b
 Examples:
@@ -25,7 +26,7 @@ Examples:
   logrotor history --since 2d --failed         what went wrong in two days
   logrotor history --json -n 0 | jq '.runs[].rotations[] | [.log, .bytes, .archive_bytes]'
 
-{EXIT_CODES}
+{exit_codes(CODES)}
 
 Runs with nothing to do leave no trace but the time of the file last-run. What is older than 90 days is forgotten.
 """

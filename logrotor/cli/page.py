@@ -9,12 +9,13 @@ import click
 from logrotor.cli import streams
 from logrotor.cli.options import config_option, load
 from logrotor.cli.rooms import render_page, write_page
-from logrotor.cli.session import EXIT_CODES, Session, become
+from logrotor.cli.session import Session, become, exit_codes
 from logrotor.errors import Refused
 
 if TYPE_CHECKING:
     from logrotor.model import Config
 
+CODES = {"1": "the page could not be written"}
 EPILOG = f"""\
 \b
 Examples:
@@ -22,7 +23,7 @@ Examples:
   logrotor page                          to the file of [page] in the configuration
   logrotor page -o - | ssh web "cat > logrotor.html"
 
-{EXIT_CODES}
+{exit_codes(CODES)}
 
 With "[page] file = PATH" in the configuration each "logrotor run" writes it too. It needs no script and no server, and
 asks for nothing else. A file that is no such page is not replaced.

@@ -12,13 +12,17 @@ import click
 from logrotor.cli import streams, text
 from logrotor.cli.options import F, config_option, json_option, load
 from logrotor.cli.rooms import queue_troubles
-from logrotor.cli.session import EXIT_CODES, Session, become
+from logrotor.cli.session import Session, become, exit_codes
 from logrotor.observe import words
 
 if TYPE_CHECKING:
     from logrotor.observe.attention import Thresholds
     from logrotor.observe.status import LogStatus, Status, SystemStatus
 
+CODES = {
+    "1": "with --check only: something needs attention",
+    "2": "usage, or nothing can run, which is as critical",
+}
 EPILOG = f"""\
 \b
 Examples:
@@ -28,9 +32,7 @@ Examples:
   logrotor status --check --no-run 8d          where logrotor runs once a week
   logrotor status --check --failures 1         tell the first failure already
 
-{EXIT_CODES}
-
-1 means here, with --check only: something needs attention. 2 is as critical: nothing can run.
+{exit_codes(CODES)}
 """
 
 

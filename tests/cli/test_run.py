@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -357,3 +358,13 @@ def test_list_of_commands_matches_the_commands():
         assert command.name == name and command.help
         group = importlib.import_module("logrotor.cli.queue" if len(path) == 2 else "logrotor.cli.group")
         assert command.short_help == group.COMMANDS[name][1]
+
+
+def test_each_command_has_the_exit_codes_that_it_can_have(logrotor):
+    """Only a run takes the lock, asks writers, and may fail for some logs."""
+    assert len(list(commands())) > 15
+    for path, _ in commands():
+        shown = logrotor(*path, "--help").out.split("Exit codes")[1]
+        codes = dict(re.findall(r"^ +([\d/]+) {2,}(.*)$", shown, re.MULTILINE))
+        assert {"0", "1", "2"} <= codes.keys() and ("3" in codes) == (path == ("run",)), path
+        assert ("reopen request" in codes["1"]) == (path == ("run",)), path

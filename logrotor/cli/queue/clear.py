@@ -9,8 +9,9 @@ import click
 from logrotor.cli import streams, text
 from logrotor.cli.options import Age, config_option, json_option
 from logrotor.cli.queue.site import engine_of, enter
-from logrotor.cli.session import EXIT_CODES
+from logrotor.cli.session import exit_codes
 
+CODES = {"1": "the queue is out of reach"}
 EPILOG = f"""\
 \b
 Examples:
@@ -18,7 +19,7 @@ Examples:
   logrotor queue clear --older-than 7d        failed jobs and attempts older than a week
   logrotor queue clear --stale                waiting jobs whose time has passed
 
-{EXIT_CODES}
+{exit_codes(CODES)}
 """
 
 

@@ -9,11 +9,12 @@ import click
 from logrotor.cli import streams
 from logrotor.cli.options import config_option, json_option, only_option
 from logrotor.cli.queue.site import engine_of, enter
-from logrotor.cli.session import EXIT_CODES, selection
+from logrotor.cli.session import exit_codes, selection
 
 if TYPE_CHECKING:
     from logrotor.model import Config
 
+CODES = {"1": "the queue is out of reach"}
 EPILOG = f"""\
 \b
 Examples:
@@ -21,7 +22,7 @@ Examples:
   logrotor queue dispatch --only queue-workers   a job for one rule
   * * * * *  /path/to/logrotor queue dispatch -c /path/to/logrotor.toml     (crontab: the work is in the queue)
 
-{EXIT_CODES}
+{exit_codes(CODES)}
 """
 
 

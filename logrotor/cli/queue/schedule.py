@@ -10,19 +10,20 @@ import click
 
 from logrotor.cli.options import config_option
 from logrotor.cli.queue.site import engine_of, enter, set_verbosity, verbosity_options
-from logrotor.cli.session import EXIT_CODES
+from logrotor.cli.session import exit_codes
 from logrotor.cli.signals import Stop
 
 if TYPE_CHECKING:
     from logrotor.jobs.site import Site
 
+CODES = {"0": "was asked to stop, by SIGTERM or Ctrl-C", "130/143": ""}
 EPILOG = f"""\
 \b
 Examples:
   logrotor queue schedule              beside a worker that runs elsewhere on this host
   logrotor queue worker --schedule     both in one
 
-{EXIT_CODES}
+{exit_codes(CODES)}
 """
 
 

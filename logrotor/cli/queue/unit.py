@@ -8,8 +8,9 @@ import click
 
 from logrotor.cli import streams
 from logrotor.cli.options import config_option, config_path, json_option
-from logrotor.cli.session import EXIT_CODES
+from logrotor.cli.session import exit_codes
 
+CODES = {"1": "a name cannot be written in a unit"}
 EPILOG = f"""\
 \b
 Examples:
@@ -17,7 +18,7 @@ Examples:
   logrotor queue unit --supervisor --log storage/logs/log-rotation-queue.log
   logrotor queue unit --systemd > /etc/systemd/system/log-rotation.service
 
-{EXIT_CODES}
+{exit_codes(CODES)}
 """
 
 
