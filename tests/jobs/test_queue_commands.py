@@ -15,11 +15,12 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 
 from logrotor.disk.attempts import Attempts
-from logrotor.jobs import scheduler, status, units
+from logrotor.jobs import payload, scheduler, status, units
 from logrotor.jobs.checks import managers
-from logrotor.jobs.dispatch import lifetime, period
+from logrotor.jobs.dispatch import lifetime, new_job, period
 from logrotor.jobs.engine import QueueCount, QueueUnreachable
 from logrotor.jobs.site import Site, open_site
 from logrotor.model import Attempt, Ending
@@ -42,8 +43,6 @@ def attempt(host: Host, ending: Ending, *, job: str = "job", ago: float = 60, se
         overdue=0,
     )  # fmt: skip
     if ending is not Ending.RUNNING:
-        from msgspec.structs import replace
-
         history.end(replace(begun, ended=started + seconds, ending=ending, final=True, detail="it broke"))
 
 
@@ -94,6 +93,18 @@ def test_a_job_for_nothing_is_not_queued(host: Host) -> None:
     assert not host.engine.pending(host.site.queue)
     host.queue("dispatch", "--only", host.site.config.logs[0].name)
     assert len(host.engine.pending(host.site.queue)) == 1
+
+
+def test_a_failed_job_is_told_once(host: Host) -> None:
+    """As an event; huey has no line of its own for it among the JSON."""
+    now = datetime.now(UTC)
+    host.engine.dispatch(
+        payload.encode(replace(new_job(host.site, now), host="elsewhere", expires=now.timestamp() + 60))
+    )
+    with host.working():
+        host.wait_for_endings("refused")
+    told = [json.loads(line)["event"] for line in host.said().splitlines()]
+    assert told == ["job.failed"]
 
 
 def test_a_hundred_hosts_are_shown_by_what_matters(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
