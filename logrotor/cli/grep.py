@@ -88,7 +88,9 @@ def _compiled(pattern: str, *, ignore_case: bool, fixed: bool) -> re.Pattern[byt
     try:
         return re.compile(re.escape(raw) if fixed else raw, re.IGNORECASE if ignore_case else 0)
     except re.error as error:
-        raise click.BadParameter(f"{pattern!r}: {error}", param_hint="PATTERN") from None
+        raise click.BadParameter(
+            f"{pattern!r}: {error}; correct it, or give -F for plain text", param_hint="PATTERN"
+        ) from None
 
 
 class _Matches:

@@ -30,6 +30,9 @@ def look(path: str) -> Directory:
     except FileNotFoundError:
         found.missing = True
         _resolve_missing(found)
+    except PermissionError as error:
+        us = walk.user_name(os.geteuid())
+        found.problem = f"{message(error, path)}; let {us} enter and list it, or run logrotor as its owner"
     except (LogrotorError, OSError) as error:
         found.problem = message(error, path)
     return found

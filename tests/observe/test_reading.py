@@ -263,6 +263,12 @@ def test_grep_numbers_lines_and_ends_the_last_one(here, logrotor):
     assert logrotor("grep", "newline", "app.log", code=0).out == "and no newline\n"
 
 
+def test_grep_for_what_is_no_expression(here, logrotor):
+    """It is told what is wrong with it, and how to mean it as it stands."""
+    here.log()
+    assert "give -F for plain text" in logrotor("grep", "(", "app.log", code=2).err
+
+
 def test_grep_that_cannot_print(here):
     """Exit 2: 1 would say that nothing was found."""
     generations(here, 1)
