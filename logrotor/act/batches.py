@@ -79,7 +79,17 @@ class Batches:
         return (self._one_by_one(batch) for batch in _divided(jobs))
 
     def in_turn(self, jobs: Sequence[Job]) -> Iterator[list[Job]]:
-        """Batch after batch, what was carried out, waiting for the disk in a thread."""
+        """Batch after batch, what was carried out, waiting for the disk in a thread.
+
+        turn | here                             | in the thread
+        n    | compress and verify batch n      | sync the bytes of n-1, then the names of n-2
+             | wait for the thread              |
+             | publish n-1                      |
+             | remove the originals of n-2      | from here to the next wait: bytes of n, names of n-1
+
+        So in three turns a batch is made, gets its names once its bytes are durable, and loses its originals once its
+        names are.
+        """
         written: list[_Work] = []
         named: list[_Work] = []
         durable: Future[None] | None = None

@@ -8,9 +8,13 @@ from typing import Any
 import click
 
 from logrotor.cli import streams, text
-from logrotor.cli.options import F, complete_names, config_option, load
-from logrotor.cli.session import EXIT_CODES, Session, become
+from logrotor.cli.options import F, complete_logs, config_option, load
+from logrotor.cli.session import Session, become, exit_codes
 
+CODES = {
+    "1": "some archive is damaged or cannot be read",
+    "2": "usage, no such log, or a configuration with which nothing can run",
+}
 EPILOG = f"""\
 \b
 Examples:
@@ -18,7 +22,7 @@ Examples:
   logrotor cat laravel.log --since 2d                    what was written in the last two days, and a bit more
   logrotor cat laravel.log --until "2026-11-20 08:00"
 
-{EXIT_CODES}
+{exit_codes(CODES)}
 """
 
 
@@ -26,7 +30,7 @@ def reading_options(command: F) -> F:
     """What cat and grep have in common."""
     since = click.option("--since", metavar="TIME|AGE", help="Leave out archives rotated before this time or age (2d).")
     until = click.option("--until", metavar="TIME|AGE", help="Leave out what was begun after this time or age.")
-    argument = click.argument("log", shell_complete=complete_names)
+    argument = click.argument("log", shell_complete=complete_logs)
     for decorate in (until, since, config_option, argument):
         command = decorate(command)
     return command
@@ -60,7 +64,7 @@ def contents(
     return read(lambda: Site(loaded, now), log, since=first, until=last, damaged=damaged)
 
 
-@click.command(epilog=EPILOG, short_help="Print a log across its archives.")
+@click.command(epilog=EPILOG)
 @reading_options
 @click.option("-v", "verbose", count=True, help="-vv: a traceback if logrotor fails.")
 @click.pass_context

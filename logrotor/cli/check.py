@@ -10,11 +10,15 @@ import click
 
 from logrotor.cli import streams, text
 from logrotor.cli.options import config_option, config_path, json_option
-from logrotor.cli.session import EXIT_CODES, become, why_no_run
+from logrotor.cli.session import become, exit_codes, why_no_run
 
 if TYPE_CHECKING:
     from logrotor.model import Config, Problem
 
+CODES = {
+    "1": "some rule is wrong; the others run",
+    "2": "usage, or nothing can run",
+}
 EPILOG = f"""\
 \b
 Examples:
@@ -22,16 +26,14 @@ Examples:
   logrotor check -c /etc/logrotor.toml && systemctl start logrotor.timer
   logrotor check --json | jq -r '.problems[].message'
 
-{EXIT_CODES}
-
-1 means here: some rule is wrong, the others run. 2: nothing can run.
+{exit_codes(CODES)}
 """
 
 
 _STATE = "state_dir"
 
 
-@click.command(epilog=EPILOG, short_help="Check the configuration.")
+@click.command(epilog=EPILOG)
 @config_option
 @json_option("Print the loaded configuration and its problems as JSON.")
 @click.pass_context

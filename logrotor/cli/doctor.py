@@ -11,12 +11,13 @@ import click
 from logrotor.cli import streams, text
 from logrotor.cli.options import config_option, json_option, load
 from logrotor.cli.rooms import all_checks
-from logrotor.cli.session import EXIT_CODES, Session, become
+from logrotor.cli.session import Session, become, exit_codes
 
 if TYPE_CHECKING:
     from logrotor.model import Finding
     from logrotor.observe.doctor import Examined, Mended
 
+CODES = {"1": "something was found that was not mended"}
 EPILOG = f"""\
 \b
 Examples:
@@ -27,13 +28,11 @@ Examples:
   logrotor doctor --only logs         the checks whose id begins with "logs"
   logrotor doctor --json | jq -r '.checks[].findings[].advice'
 
-{EXIT_CODES}
-
-1 means here: something was found that was not mended.
+{exit_codes(CODES)}
 """
 
 
-@click.command(epilog=EPILOG, short_help="Find what is wrong, and mend it.")
+@click.command(epilog=EPILOG)
 @config_option
 @click.option("--only", metavar="ID", multiple=True, help="Only checks whose id begins so; may be given several times.")
 @click.option("--fix", is_flag=True, help="Mend what is safe to mend; asks on a terminal.")

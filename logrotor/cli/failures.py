@@ -11,7 +11,7 @@ from logrotor.cli.text import lines
 
 def tell(error: Exception, session: Session) -> int:
     """One message for each thing that is wrong; a traceback only for a bug, and only with -vv."""
-    for message in _messages(error):
+    for message in messages(error):
         _print(message, session)
     if not isinstance(error, errors.LogrotorError) and session.verbosity >= 2:
         import traceback
@@ -27,7 +27,8 @@ def exit_code(error: Exception) -> int:
     return 3 if isinstance(error, errors.Locked) else 1
 
 
-def _messages(error: Exception) -> list[str]:
+def messages(error: Exception) -> list[str]:
+    """One for each thing that is wrong."""
     if isinstance(error, errors.ConfigError):
         return [str(problem) for problem in error.problems]
     if isinstance(error, errors.LogrotorError):

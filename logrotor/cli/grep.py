@@ -29,7 +29,7 @@ Exit codes, as those of grep:
 """
 
 
-@click.command(epilog=EPILOG, short_help="Search a log across its archives.")
+@click.command(epilog=EPILOG)
 @click.argument("pattern")
 @reading_options
 @click.option("-i", "--ignore-case", is_flag=True, help="Upper and lower case are the same (ASCII).")
@@ -88,7 +88,9 @@ def _compiled(pattern: str, *, ignore_case: bool, fixed: bool) -> re.Pattern[byt
     try:
         return re.compile(re.escape(raw) if fixed else raw, re.IGNORECASE if ignore_case else 0)
     except re.error as error:
-        raise click.BadParameter(f"{pattern!r}: {error}", param_hint="PATTERN") from None
+        raise click.BadParameter(
+            f"{pattern!r}: {error}; correct it, or give -F for plain text", param_hint="PATTERN"
+        ) from None
 
 
 class _Matches:

@@ -9,15 +9,17 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from logrotor.cli import streams, text
-from logrotor.cli.options import complete_names, config_option, json_option, load
-from logrotor.cli.session import EXIT_CODES, INTERRUPTED, Session, become
+from logrotor.cli.options import complete_logs, config_option, json_option, load
+from logrotor.cli.session import INTERRUPTED, Session, become, exit_codes
 
 if TYPE_CHECKING:
     from logrotor.model import PastOutcome, PastRun
     from logrotor.observe.history import Rotation, Told
+    from logrotor.observe.site import Site
 
 _NAMES = 3  # of the logs of one reopen request
 
+CODES = {"2": "usage, no such log, a configuration with which nothing can run, or no readable history"}
 EPILOG = f"""\
 \b
 Examples:
@@ -26,14 +28,14 @@ Examples:
   logrotor history --since 2d --failed         what went wrong in two days
   logrotor history --json -n 0 | jq '.runs[].rotations[] | [.log, .bytes, .archive_bytes]'
 
-{EXIT_CODES}
+{exit_codes(CODES)}
 
 Runs with nothing to do leave no trace but the time of the file last-run. What is older than 90 days is forgotten.
 """
 
 
-@click.command(epilog=EPILOG, short_help="Show what past runs did.")
-@click.argument("log", required=False, metavar="[LOG]", shell_complete=complete_names)
+@click.command(epilog=EPILOG)
+@click.argument("log", required=False, metavar="[LOG]", shell_complete=complete_logs)
 @config_option
 @click.option("--since", metavar="TIME|AGE", help='Only runs since "2026-11-20 08:00", or since an age such as 2d.')
 @click.option("--failed", is_flag=True, help="Only runs that failed, and what failed in them.")
@@ -61,6 +63,7 @@ def history(
     """
     from logrotor.clock import local_now
     from logrotor.observe.history import told
+    from logrotor.observe.site import Site
 
     ctx.ensure_object(Session).verbosity = verbose
     now = local_now()
@@ -68,31 +71,50 @@ def history(
     loaded = load(ctx)
     become(loaded)
     runs = told(loaded.state_dir, since=begin, log=log, failed=failed)
+    site = Site(loaded, now)
+    if log is not None and not runs:
+        _refuse_unknown(site, log)
     shown = runs[-last:] if last else runs
     if as_json:
         streams.write_json(_in_json(shown, now.tzinfo))
     else:
-        streams.write("\n".join(_lines(shown, len(runs), now.tzinfo, verbose=verbose > 0)))
+        lines = _lines(shown, len(runs), now.tzinfo, verbose=verbose > 0)
+        streams.write("\n".join(lines or [_nothing(site)]))
     return 0
 
 
 def moment_or_age(given: str, now: datetime, option: str) -> float:
-    """An option as epoch seconds: a moment, or how long ago."""
+    """An option as epoch seconds: a moment, or how long ago. 20261101 is a day of ISO 8601, and a bare 2 neither."""
     from logrotor.cli.plan import moment
-    from logrotor.config.quantities import duration
+    from logrotor.config.quantities import age
 
     try:
-        return now.timestamp() - duration(given)
-    except ValueError:
+        return now.timestamp() - age(given)
+    except ValueError as error:
+        if given.strip().isdigit() and len(given.strip()) != len("20261101"):
+            raise click.BadParameter(f"{given!r} {error}", param_hint=option) from None
         return moment(given, option=option).timestamp()
+
+
+def _refuse_unknown(site: Site, log: str) -> None:
+    """A log that is gone is known by its past. Raises UnknownSelection."""
+    from logrotor.observe.reading import find
+    from logrotor.survey import meant
+
+    if meant(log, (each for outcome in site.outcomes for each in outcome.logs)) is None:
+        find(site, log)
 
 
 # ---------------------------------------------------------------- text
 
 
+def _nothing(site: Site) -> str:
+    if site.runs:
+        return "No such run in the history."
+    return "No run yet." if site.last_run is None else "No run has had anything to do yet."
+
+
 def _lines(shown: list[Told], known: int, zone: tzinfo | None, *, verbose: bool) -> list[str]:
-    if not shown:
-        return ["No such run in the history."]
     hidden = known - len(shown)
     lines = [f"({text.count(hidden, 'earlier run')}; -n 0 shows all)"] if hidden else []
     for told in shown:

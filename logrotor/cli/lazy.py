@@ -22,9 +22,10 @@ class LazyGroup(click.Group):
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         if cmd_name not in self.lazy:
             return None
-        module, _ = self.lazy[cmd_name]
+        module, text = self.lazy[cmd_name]
         command = getattr(import_module(module), cmd_name)
         assert isinstance(command, click.Command)
+        command.short_help = text  # completion shows it
         return command
 
     def resolve_command(

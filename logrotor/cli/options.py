@@ -57,6 +57,20 @@ class Duration(click.ParamType[float]):
             self.fail(f'{value!r} {error}; accepted: "90s", "1h30m", "7d", "2w" or plain seconds', param, ctx)
 
 
+class Age(click.ParamType[float]):
+    """``2d``, ``12h``: with a unit, as ``max_age`` in the configuration; a bare 7 may mean days or seconds."""
+
+    name = "age"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        from logrotor.config.quantities import age
+
+        try:
+            return age(value)
+        except ValueError as error:
+            self.fail(f'{value!r} {error}; accepted: "90s", "12h", "7d", "2w"', param, ctx)
+
+
 def config_path(ctx: click.Context) -> str | None:
     """What ``-c`` said, nearest to the end of the command line first."""
     at: click.Context | None = ctx
@@ -85,4 +99,23 @@ def complete_names(ctx: click.Context, param: click.Parameter, incomplete: str) 
     paths = (path for spec in config.logs for path in spec.paths if not set("*?[") & set(path))
     names = (spec.name for spec in config.logs)
     found = [CompletionItem(text) for text in (*names, *paths) if text.startswith(incomplete)]
+    return found or [CompletionItem(incomplete, type="file")]
+
+
+def complete_logs(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
+    """The logs that there are, by their names as long as no "/" is typed; the files of the disk where none fits."""
+    from click.shell_completion import CompletionItem
+
+    from logrotor.cli.session import become
+    from logrotor.survey import Surveyor
+
+    try:
+        config = load(ctx)
+        become(config)
+        with Surveyor(config, None) as surveyor:
+            logs = surveyor.survey().logs
+    except Exception:
+        return [CompletionItem(incomplete, type="file")]
+    given = dict.fromkeys(facts.path if "/" in incomplete else facts.base for facts in logs)
+    found = [CompletionItem(text) for text in given if text.startswith(incomplete)]
     return found or [CompletionItem(incomplete, type="file")]

@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import click
 
 from logrotor.cli import streams
 from logrotor.cli.options import config_option, load
 from logrotor.cli.rooms import render_page, write_page
-from logrotor.cli.session import EXIT_CODES, Session, become
+from logrotor.cli.session import Session, become, exit_codes
+from logrotor.errors import Refused
 
+if TYPE_CHECKING:
+    from logrotor.model import Config
+
+CODES = {"1": "the page could not be written"}
 EPILOG = f"""\
 \b
 Examples:
@@ -16,14 +23,14 @@ Examples:
   logrotor page                          to the file of [page] in the configuration
   logrotor page -o - | ssh web "cat > logrotor.html"
 
-{EXIT_CODES}
+{exit_codes(CODES)}
 
 With "[page] file = PATH" in the configuration each "logrotor run" writes it too. It needs no script and no server, and
 asks for nothing else. A file that is no such page is not replaced.
 """
 
 
-@click.command(epilog=EPILOG, short_help="Write a page that shows how everything stands.")
+@click.command(epilog=EPILOG)
 @config_option
 @click.option("-o", "--output", metavar="FILE", help="Where to; - is standard output. Default: [page] file.")
 @click.option("-v", "--verbose", count=True, help="-vv: a traceback if logrotor fails.")
@@ -45,5 +52,18 @@ def page(ctx: click.Context, /, config: str | None, output: str | None, verbose:
     if target == "-":
         streams.pour([render_page(loaded, local_now())])
     else:
-        write_page(target, loaded, local_now())
+        _write(target, loaded)
     return 0
+
+
+def _write(target: str, config: Config) -> None:
+    """Raises LogrotorError: a place that cannot be written is a mistake of who named it, not of ours."""
+    from logrotor.clock import local_now
+    from logrotor.disk.snapshot import message
+
+    try:
+        write_page(target, config, local_now())
+    except OSError as error:
+        raise Refused(
+            f"the page cannot be written: {message(error, target)}; make it right, or give another -o"
+        ) from error

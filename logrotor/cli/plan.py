@@ -9,11 +9,12 @@ import click
 
 from logrotor.cli import streams
 from logrotor.cli.options import complete_names, config_option, force_option, json_option, load, only_option
-from logrotor.cli.session import EXIT_CODES, Session, become, selection, why_no_run
+from logrotor.cli.session import Session, become, exit_codes, selection, why_no_run
 
 if TYPE_CHECKING:
     from logrotor.model import Config, Plan
 
+CODES = {"1": "a run would fail for some log or rule, or PATH belongs to no rule"}
 EPILOG = f"""\
 \b
 Examples:
@@ -23,13 +24,11 @@ Examples:
   logrotor plan --at "2026-11-22 03:00"     what would a run do at that time?
   logrotor plan --json | jq '.logs[] | select(.due.type == "due") | .path'
 
-{EXIT_CODES}
-
-1 means here: a run would fail for some log or rule, or PATH belongs to no rule.
+{exit_codes(CODES)}
 """
 
 
-@click.command(epilog=EPILOG, short_help="Show what a run would do and why.")
+@click.command(epilog=EPILOG)
 @click.argument("path", required=False, metavar="[PATH|NAME]", shell_complete=complete_names)
 @config_option
 @force_option

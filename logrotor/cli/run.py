@@ -22,7 +22,7 @@ Examples:
 """
 
 
-@click.command(epilog=EPILOG, short_help="Rotate what is due.")
+@click.command(epilog=EPILOG)
 @config_option
 @force_option
 @only_option
@@ -59,14 +59,27 @@ def run(
         from logrotor.cli.plan import show
 
         return show(ctx, verbose=session.verbosity > 0, **_plan_options(options))
-    return rotate(
-        session,
-        config_path(ctx),
-        log_format=log_format,
-        sums_up=attempt is not None,
-        time_limit=options["time_limit"],
-        **_plan_options(options),
-    )
+    try:
+        return rotate(
+            session,
+            config_path(ctx),
+            log_format=log_format,
+            sums_up=attempt is not None,
+            time_limit=options["time_limit"],
+            **_plan_options(options),
+        )
+    except Exception as error:
+        if attempt is not None:
+            _sum_up(error)
+        raise
+
+
+def _sum_up(error: Exception) -> None:
+    """As after a run, so that the history of the job has the reason too."""
+    from logrotor.cli import streams
+    from logrotor.cli.failures import messages
+
+    streams.write_json({"errors": messages(error), "more": 0})
 
 
 def _tie_to(parent: int) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING
 
 from msgspec import Struct
@@ -13,14 +13,26 @@ from logrotor.errors import StateError
 if TYPE_CHECKING:
     from logrotor.model import Config
 
-EXIT_CODES = """\
-\b
-Exit codes:
-  0        all well; nothing due and deferred included
-  1        some log, rule or reopen request failed
-  2        usage, or a configuration with which nothing can run
-  3        locked by another run
-  130/143  interrupted by Ctrl-C or SIGTERM; ended cleanly"""
+_CODES = {
+    "0": "all well; nothing due and deferred included",
+    "1": "some log, rule or reopen request failed",
+    "2": "usage, or a configuration with which nothing can run",
+    "3": "locked by another run",
+    "130/143": "interrupted by Ctrl-C or SIGTERM; ended cleanly",
+}
+
+
+def exit_codes(own: Mapping[str, str]) -> str:
+    """Those that one command can have, for its help: ``own`` is what they mean there; nothing: it has no such one."""
+    common = {**_CODES, "0": "all well", "1": "it could not be done; stderr says why", "3": ""}
+    return _shown({code: meaning for code, meaning in {**common, **own}.items() if meaning})
+
+
+def _shown(codes: Mapping[str, str]) -> str:
+    return "\n".join(["\b", "Exit codes:", *(f"  {code:7}  {meaning}" for code, meaning in codes.items())])
+
+
+EXIT_CODES = _shown(_CODES)  # of a run
 
 INTERRUPTED = (130, 143)
 

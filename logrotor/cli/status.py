@@ -12,13 +12,17 @@ import click
 from logrotor.cli import streams, text
 from logrotor.cli.options import F, config_option, json_option, load
 from logrotor.cli.rooms import queue_troubles
-from logrotor.cli.session import EXIT_CODES, Session, become
+from logrotor.cli.session import Session, become, exit_codes
 from logrotor.observe import words
 
 if TYPE_CHECKING:
     from logrotor.observe.attention import Thresholds
     from logrotor.observe.status import LogStatus, Status, SystemStatus
 
+CODES = {
+    "1": "with --check only: something needs attention",
+    "2": "usage, or nothing can run, which is as critical",
+}
 EPILOG = f"""\
 \b
 Examples:
@@ -28,9 +32,7 @@ Examples:
   logrotor status --check --no-run 8d          where logrotor runs once a week
   logrotor status --check --failures 1         tell the first failure already
 
-{EXIT_CODES}
-
-1 means here, with --check only: something needs attention. 2 is as critical: nothing can run.
+{exit_codes(CODES)}
 """
 
 
@@ -48,7 +50,7 @@ def _threshold(name: str, default: str, what: str) -> Callable[[F], F]:
     return click.option(name, metavar="TIME", default=default, show_default=True, callback=_span, help=told)
 
 
-@click.command(epilog=EPILOG, short_help="Show how everything stands.")
+@click.command(epilog=EPILOG)
 @config_option
 @click.option("--check", is_flag=True, help="Say only what needs attention; exit 1 if anything does.")
 @_threshold("--no-run", "1h", "no run for so long, due or not (a dead man's switch).")

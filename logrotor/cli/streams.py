@@ -65,7 +65,9 @@ def _went_away(error: OSError) -> bool:
     if error.errno != errno.EPIPE:
         import click
 
-        raise click.ClickException(f"cannot write to standard output: {error.strerror}") from error
+        raise click.ClickException(
+            f"cannot write to standard output: {error.strerror}; make room, or send it elsewhere"
+        ) from error
     return True
 
 

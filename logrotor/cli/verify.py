@@ -7,12 +7,16 @@ from typing import TYPE_CHECKING
 import click
 
 from logrotor.cli import streams, text
-from logrotor.cli.options import complete_names, config_option, json_option, load
-from logrotor.cli.session import EXIT_CODES, Session, become
+from logrotor.cli.options import complete_logs, config_option, json_option, load
+from logrotor.cli.session import Session, become, exit_codes
 
 if TYPE_CHECKING:
     from logrotor.observe.verify import Verdict
 
+CODES = {
+    "1": "some archive is damaged, cannot be read, or does not hold what went into it",
+    "2": "usage, no such log, or a configuration with which nothing can run",
+}
 EPILOG = f"""\
 \b
 Examples:
@@ -20,9 +24,7 @@ Examples:
   logrotor verify storage/logs/app.log -v
   logrotor verify --json | jq -r '.archives[] | select(.problem) | .path'
 
-{EXIT_CODES}
-
-1 means here: some archive is damaged, cannot be read, or does not hold what went into it.
+{exit_codes(CODES)}
 """
 
 _ADVICE = (
@@ -31,8 +33,8 @@ _ADVICE = (
 )
 
 
-@click.command(epilog=EPILOG, short_help="Read every archive through.")
-@click.argument("log", required=False, metavar="[LOG]", shell_complete=complete_names)
+@click.command(epilog=EPILOG)
+@click.argument("log", required=False, metavar="[LOG]", shell_complete=complete_logs)
 @config_option
 @json_option("Print a verdict on each archive as JSON.")
 @click.option("-v", "--verbose", count=True, help="List the sound ones too; -vv: a traceback if logrotor fails.")

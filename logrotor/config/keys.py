@@ -155,7 +155,9 @@ LOG = _table(
     ),
     Key(
         name="compress_level", parse=values.whole(0, 22), accepts="1 to 22 for zstd, 0 to 9 for gzip",
-        off=None, default="off: the codec's own", doc="How hard archives are compressed.", aliases=("level",),
+        off=None, default="off: the codec's own", aliases=("level",),
+        doc="How hard archives are compressed. gzip with the extra `isal` (`pip install 'logrotor[isal]'`) is two "
+            "to four times as fast; its highest level is 3, and 4 to 9 mean that one.",
     ),
     Key(
         name="keep_uncompressed", parse=values.whole(0), accepts="a whole number, 0 or more", off=0, default="0",

@@ -231,8 +231,8 @@ def _answer(draft: Draft) -> LogPlan:
 
 
 def _why_not_possible(facts: LogFacts, plan: LogPlan) -> str | None:
-    if plan.steps and not facts.directory.writable and not facts.directory.missing:
-        return f"{facts.directory.path}: this user may not create and rename files there; chmod g+w, or set run_as"
+    if plan.steps and facts.directory.closed is not None:
+        return f"{facts.directory.path}: {facts.directory.closed}"
     for step in plan.take:
         if isinstance(step, Copytruncate) and not step.collapse and not facts.spec.accept_loss:
             kind = facts.directory.file_system.type if facts.directory.file_system else "this file system"

@@ -26,7 +26,7 @@ class Directory(Struct):
     id: FileId | None = None
     families: dict[str, Family] = field(default_factory=dict)
     file_system: FileSystem | None = None
-    writable: bool = False
+    closed: str | None = None  # why we may not create files there, and what helps
     problem: str | None = None
     missing: bool = False
     barrier: str | None = None  # of a missing one: the directory above it in which we may not make it

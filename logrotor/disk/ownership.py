@@ -1,4 +1,4 @@
-"""Could the writer of a log write its replacement too? The replacement belongs to us, not to the old owner."""
+"""Who may write what: the writer of a log its replacement, which belongs to us; we the directory of a log."""
 
 from __future__ import annotations
 
@@ -29,6 +29,35 @@ def why_locked_out(path: str, old: os.stat_result, directory: os.stat_result, mo
         f'run logrotor as {name} (run_as = "{name}"), or give the directory a group of {name}\'s and: '
         f"chmod g+s {os.path.dirname(path)}"
     )
+
+
+def why_closed(directory: str) -> str:
+    """Why the running user may not create files in a directory, and what helps; the advice comes after "; "."""
+    status, space = os.stat(directory), os.statvfs(directory)
+    us, owner = user_name(os.geteuid()), user_name(status.st_uid)
+    what = f"{us} may not create and rename files there"
+    if space.f_flag & os.ST_RDONLY:
+        return f"{what}: its file system is mounted read-only; mount it for writing"
+    owned = f"it is {owner}:{_group_name(status.st_gid)} {status.st_mode & 0o7777:04o}"
+    if status.st_uid == os.geteuid():
+        return f"{what}: {owned}; chmod u+rwx {directory}"
+    if status.st_gid not in (os.getegid(), *os.getgroups()):
+        return (
+            f"{what}: {owned}, and {us} is in no such group; as root: chgrp {_group_name(os.getegid())} {directory} && "
+            f"chmod g+rwxs {directory}, or run logrotor as {owner}"
+        )
+    if status.st_mode & 0o030 != 0o030:
+        return f"{what}: {owned}; as {owner}: chmod g+rwxs {directory}, or run logrotor as {owner}"
+    return f"{what}: {owned}; see its ACL: getfacl {directory}"
+
+
+def _group_name(gid: int) -> str:
+    import grp  # here: a run where all is well has no use for it
+
+    try:
+        return grp.getgrgid(gid).gr_name
+    except KeyError:
+        return str(gid)
 
 
 @cache

@@ -7,6 +7,7 @@ import os
 import select
 import signal
 import subprocess
+import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 
@@ -32,6 +33,21 @@ class Finished(Struct, frozen=True):
     def said(self) -> str:
         """What it printed last, for messages."""
         return f"; its last output: {self.output}" if self.output else "; it printed nothing"
+
+
+def ourselves() -> list[str]:
+    """How logrotor is started where ``$PATH`` is another: in a unit, or by cron."""
+    script = os.path.join(os.path.dirname(sys.executable), "logrotor")
+    return [script] if os.access(script, os.X_OK) else [sys.executable, "-P", "-m", "logrotor"]
+
+
+def is_there(name: str) -> bool:
+    """Could the program be started, as a path or by ``$PATH``? Nothing is run."""
+    places = [""] if "/" in name else os.get_exec_path()
+    return any(
+        os.path.isfile(path := os.path.join(place, name)) and os.access(path, os.X_OK, effective_ids=True)
+        for place in places
+    )
 
 
 def run(

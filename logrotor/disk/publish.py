@@ -8,6 +8,7 @@ import stat
 
 from logrotor.disk.calls import change
 from logrotor.disk.files import write_all
+from logrotor.disk.ownership import why_closed
 from logrotor.errors import Busy, Refused
 
 _FLAGS = os.O_CREAT | os.O_WRONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
@@ -21,7 +22,7 @@ def publish(path: str, data: bytes, mode: int) -> None:
     """
     directory, name = os.path.split(path)
     temp = os.path.join(directory, f".{name}.tmp")
-    fd = change("create", os.open, temp, _FLAGS, 0o600)
+    fd = _create(temp, path)
     try:
         _refuse_odd(fd, temp)
         change("truncate", os.ftruncate, fd, 0)
@@ -30,6 +31,18 @@ def publish(path: str, data: bytes, mode: int) -> None:
         change("rename", os.rename, temp, path)
     finally:
         os.close(fd)
+
+
+def _create(temp: str, path: str) -> int:
+    directory = os.path.dirname(path)
+    try:
+        return int(change("create", os.open, temp, _FLAGS, 0o600))
+    except FileNotFoundError:
+        raise Refused(f"{path}: cannot be written: {directory} does not exist; create it, or name another") from None
+    except PermissionError:
+        if os.access(directory, os.W_OK | os.X_OK, effective_ids=True):  # the temp of another user
+            raise
+        raise Refused(f"{path}: cannot be written: {directory}: {why_closed(directory)}") from None
 
 
 def _refuse_odd(fd: int, temp: str) -> None:

@@ -7,7 +7,7 @@ import os
 
 from logrotor.decide import naming
 from logrotor.decide.facts import Directory, Family
-from logrotor.disk import calls, descent, walk, writers
+from logrotor.disk import calls, descent, ownership, walk, writers
 from logrotor.disk.logdir import LogDir
 from logrotor.errors import LogrotorError
 from logrotor.model import Archive, Codec, Entry, FileSystem, Writers
@@ -30,6 +30,9 @@ def look(path: str) -> Directory:
     except FileNotFoundError:
         found.missing = True
         _resolve_missing(found)
+    except PermissionError as error:
+        us = walk.user_name(os.geteuid())
+        found.problem = f"{message(error, path)}; let {us} enter and list it, or run logrotor as its owner"
     except (LogrotorError, OSError) as error:
         found.problem = message(error, path)
     return found
@@ -56,7 +59,7 @@ def message(error: BaseException, path: str) -> str:
 def _fill(found: Directory, logdir: LogDir) -> None:
     found.resolved, found.id = logdir.path, logdir.id
     found.file_system = file_system(logdir.fd, logdir.id.device)
-    found.writable = logdir.is_writable()
+    found.closed = None if logdir.is_writable() else ownership.why_closed(logdir.path)
     for entry in logdir.scan():
         if entry.name == naming.LOCK:
             found.locked = True

@@ -6,9 +6,9 @@ import math
 import os
 import re
 import shlex
-import sys
 from collections.abc import Sequence
 
+from logrotor.disk import programs
 from logrotor.errors import LogrotorError
 from logrotor.jobs.site import Site
 
@@ -21,9 +21,7 @@ class NoUnit(LogrotorError):
 
 def command(site: Site) -> list[str]:
     """What both of them start: worker and schedule in one."""
-    script = os.path.join(os.path.dirname(sys.executable), "logrotor")
-    start = [script] if os.access(script, os.X_OK) else [sys.executable, "-P", "-m", "logrotor"]
-    return [*start, "queue", "worker", "--schedule", "-c", site.file]
+    return [*programs.ourselves(), "queue", "worker", "--schedule", "-c", site.file]
 
 
 def supervisor_program(site: Site, *, user: str, log: str | None = None) -> str:

@@ -8,7 +8,6 @@ takes no longer variable (MAX_ARG_STRLEN, execve(2)).
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 from collections.abc import Mapping, Sequence
 
@@ -32,8 +31,7 @@ def request(target: ReopenTarget, paths: tuple[str, ...], *, stop: Stop) -> Deli
 def probe(target: ReopenTarget) -> None:
     """Is the program there? Nothing is run. Raises ReopenFailed."""
     name = target.command[0] if target.command else ""
-    places = [""] if "/" in name else os.get_exec_path()
-    if not any(os.access(os.path.join(place, name), os.X_OK, effective_ids=True) for place in places):
+    if not programs.is_there(name):
         raise failure(target, f"{name}: no such program", do="correct the command")
 
 

@@ -51,7 +51,7 @@ def _runs(status: Status, limits: Thresholds) -> Iterator[str]:
         ahead = _span(status.now, status.last_run)
         yield f"the last run is {ahead} in the future: was the clock set back? Until then nobody sees whether it is run"
     if status.failed_runs >= limits.failures:
-        yield f"the last {status.failed_runs} runs with something to do failed"
+        yield f"the last {status.failed_runs} runs with something to do failed; see logrotor history --failed"
 
 
 def _log(log: LogStatus, now: datetime, limits: Thresholds) -> Iterator[str]:

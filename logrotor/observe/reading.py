@@ -17,6 +17,7 @@ from logrotor.model import Codec, Entry, Method
 from logrotor.observe.site import Site
 from logrotor.observe.status import archives_of
 from logrotor.survey import meant
+from logrotor.survey.names import real_path
 
 _TRIES = 5  # a run may rename everything while the files are opened
 _AT_ONCE = 200  # files that are held open: a process may have 1024, and a log thousands of archives
@@ -41,8 +42,21 @@ def find(site: Site, given: str) -> LogFacts:
     path = meant(given, known)
     if path is not None:
         return known[path]
+    raise UnknownSelection(f"{given}: {_what_else(site, given)}")
+
+
+def _what_else(site: Site, given: str) -> str:
+    """What a name is that is none of a log."""
+    if any(spec.name == given for spec in site.config.logs):
+        logs = ", ".join(facts.path for facts in site.survey.logs if facts.spec.name == given)
+        return f"is a rule; name one of its logs: {logs}" if logs else "is a rule, and has no log yet"
+    path = real_path(given)
+    for facts in site.survey.logs:
+        for archive in archives_of(facts):
+            if archive.path == path or archive.entry.name == given:
+                return f"is an archive of {facts.path}; name that log"
     why = "; ".join([*site.survey.problems, "see logrotor status"])
-    raise UnknownSelection(f"{given}: no log of this configuration, nor are there archives of one; {why}")
+    return f"no log of this configuration, nor are there archives of one; {why}"
 
 
 def read(

@@ -71,6 +71,10 @@ def _verdict(log: str, archive: Archive, record: Record | None) -> Verdict:
         size, lines = _measured(archive)
     except (Stale, FileNotFoundError):
         return Verdict(path=archive.path, log=log)  # a run renamed or removed it meanwhile: no business of ours
+    except PermissionError as error:
+        return Verdict(
+            path=archive.path, log=log, problem=f"{message(error, archive.path)}; ask as the user who runs logrotor"
+        )
     except (LogrotorError, OSError, ValueError) as error:
         return Verdict(path=archive.path, log=log, problem=message(error, archive.path))
     problem = None

@@ -8,11 +8,16 @@ from collections.abc import Iterable
 from logrotor.errors import UnknownSelection
 
 
+def real_path(given: str) -> str:
+    """Absolute, without symlinks on the way to its last part."""
+    head, name = os.path.split(os.path.abspath(given))
+    return os.path.join(os.path.realpath(head), name)
+
+
 def meant(given: str, paths: Iterable[str]) -> str | None:
     """The one of ``paths`` (without symlinks) that is ``given``; None: none is. Raises UnknownSelection."""
     known = list(dict.fromkeys(paths))
-    head, name = os.path.split(os.path.abspath(given))
-    path = os.path.join(os.path.realpath(head), name)
+    path = real_path(given)
     if path in known:
         return path
     found = [each for each in known if os.path.basename(each) == given]

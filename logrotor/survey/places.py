@@ -50,9 +50,8 @@ def why_no_archives(spec: LogSpec, directory: Directory) -> str | None:
     elif directory.barrier is not None:
         us = user_name(os.geteuid())
         why = f"cannot be made by {us}: {directory.barrier} may not be written; as root: install -d -o {us} {path}"
-    elif not directory.missing and not directory.writable:
-        us = user_name(os.geteuid())
-        why = f"{us} may not create and rename files there; chmod g+w {path}, or run logrotor as its owner (run_as)"
+    elif directory.closed is not None:
+        why = directory.closed
     else:
         return None
     return f"archive_dir {path} (rule {spec.name}): {why}"

@@ -131,8 +131,10 @@ class Surveyor:
         if directory.id is not None and directory.id == claim.directory.id:
             return None, None
         why_not = why_no_archives(claim.spec, directory)
-        if why_not is not None:
+        if directory.problem is not None:
             return None, why_not
+        if why_not is not None and why_not not in self.found.problems:
+            self.found.problems.append(why_not)  # the log is rotated all the same, and its archives wait beside it
         path = directory.resolved or os.path.normpath(directory.path)
         owner = self._owners.owner(directory, claim.base)
         if owner != claim.path:

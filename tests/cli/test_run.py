@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
@@ -340,13 +344,35 @@ print(json.dumps(sorted(sys.modules)))
     assert not [name for name in loaded if name.startswith("logrotor.cli.plan")]
 
 
-def test_list_of_commands_matches_the_commands():
-    """The one-line help that the list shows belongs to a command that exists, and no command is forgotten."""
+def commands(group: Any = None, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], Any]]:
+    """Every command by its path, and the groups."""
     import click
 
     from logrotor.cli.group import cli
 
-    with click.Context(cli) as ctx:
-        for name in cli.list_commands(ctx):
-            command = cli.get_command(ctx, name)
-            assert command is not None and command.name == name and command.help
+    group = group or cli
+    with click.Context(group) as ctx:
+        for name in group.list_commands(ctx):
+            command = group.get_command(ctx, name)
+            yield (*path, name), command
+            if isinstance(command, click.Group):
+                yield from commands(command, (*path, name))
+
+
+def test_list_of_commands_matches_the_commands():
+    """The one-line help that the list shows belongs to a command that exists, and is the one that completion shows."""
+    for path, command in commands():
+        name = path[-1]
+        assert command.name == name and command.help
+        group = importlib.import_module("logrotor.cli.queue" if len(path) == 2 else "logrotor.cli.group")
+        assert command.short_help == group.COMMANDS[name][1]
+
+
+def test_each_command_has_the_exit_codes_that_it_can_have(logrotor):
+    """Only a run takes the lock, asks writers, and may fail for some logs."""
+    assert len(list(commands())) > 15
+    for path, _ in commands():
+        shown = logrotor(*path, "--help").out.split("Exit codes")[1]
+        codes = dict(re.findall(r"^ +([\d/]+) {2,}(.*)$", shown, re.MULTILINE))
+        assert {"0", "1", "2"} <= codes.keys() and ("3" in codes) == (path == ("run",)), path
+        assert ("reopen request" in codes["1"]) == (path == ("run",)), path

@@ -239,7 +239,8 @@ def test_a_directory_that_may_not_be_written(site: Site) -> None:
     os.chown(closed, 0, 0)
     site.configure('[[log]]\nname = "closed"\npaths = ["closed/*.log"]\nmax_size = "1K"\n' + RULE)
     told = site.errors()
-    assert f"{closed}: this user may not create and rename files there" in told
+    assert f"{closed}: www-data may not create and rename files there: it is root:root 07" in told
+    assert f"as root: chgrp www-data {closed} && chmod g+rwxs {closed}" in told
     assert listing(closed) == ["app.log"] and listing(logs) == ["app.log", "app.log.1.zst"]
 
 

@@ -108,8 +108,9 @@ def test_busy(folder: Path) -> None:
 
 
 def test_a_selection_that_names_nothing_is_refused(folder: Path) -> None:
-    """Exit 2: no further attempt makes it right."""
-    assert child.attempt(site(folder), ("nothing",)).ending is Ending.REFUSED
+    """Exit 2: no further attempt makes it right; the reason is that of the run."""
+    result = child.attempt(site(folder), ("nothing",))
+    assert result.ending is Ending.REFUSED and "nothing: neither a rule nor a log" in result.detail
 
 
 @pytest.mark.parametrize("how", ["600", "ignore"])

@@ -15,11 +15,12 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 
 from logrotor.disk.attempts import Attempts
-from logrotor.jobs import scheduler, status, units
+from logrotor.jobs import payload, scheduler, status, units
 from logrotor.jobs.checks import managers
-from logrotor.jobs.dispatch import lifetime, period
+from logrotor.jobs.dispatch import lifetime, new_job, period
 from logrotor.jobs.engine import QueueCount, QueueUnreachable
 from logrotor.jobs.site import Site, open_site
 from logrotor.model import Attempt, Ending
@@ -42,8 +43,6 @@ def attempt(host: Host, ending: Ending, *, job: str = "job", ago: float = 60, se
         overdue=0,
     )  # fmt: skip
     if ending is not Ending.RUNNING:
-        from msgspec.structs import replace
-
         history.end(replace(begun, ended=started + seconds, ending=ending, final=True, detail="it broke"))
 
 
@@ -86,6 +85,26 @@ def test_failed_jobs_are_seen_by_the_status_of_everything(host: Host) -> None:
     args = ("status", "-c", host.config, "--check", "--json", "--no-run", "1d", "--overdue", "1d")
     found = command.logrotor(*args, env=host.environ, check=1)
     assert "1 failed" in found.stdout and "1 stuck" in found.stdout
+
+
+def test_a_job_for_nothing_is_not_queued(host: Host) -> None:
+    """--only with a name that is none: told at once, as by ``logrotor run --only``."""
+    assert "nope: neither a rule nor a log" in host.queue("dispatch", "--only", "nope", check=2).stderr
+    assert not host.engine.pending(host.site.queue)
+    host.queue("dispatch", "--only", host.site.config.logs[0].name)
+    assert len(host.engine.pending(host.site.queue)) == 1
+
+
+def test_a_failed_job_is_told_once(host: Host) -> None:
+    """As an event; huey has no line of its own for it among the JSON."""
+    now = datetime.now(UTC)
+    host.engine.dispatch(
+        payload.encode(replace(new_job(host.site, now), host="elsewhere", expires=now.timestamp() + 60))
+    )
+    with host.working():
+        host.wait_for_endings("refused")
+    told = [json.loads(line)["event"] for line in host.said().splitlines()]
+    assert told == ["job.failed"]
 
 
 def test_a_hundred_hosts_are_shown_by_what_matters(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -137,6 +156,7 @@ def test_what_to_clear_and_for_whom_must_be_said(host: Host) -> None:
     assert "--supervisor or --systemd" in host.queue("unit", check=2).stderr
     assert "is for --supervisor" in host.queue("unit", "--systemd", "--log", "x", check=2).stderr
     assert "is no duration" in host.queue("clear", "--older-than", "soon", check=2).stderr
+    assert 'for days write "7d"' in host.queue("clear", "--older-than", "7", check=2).stderr
 
 
 def test_a_job_for_one_rule(host: Host) -> None:

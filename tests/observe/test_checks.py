@@ -5,7 +5,10 @@ from __future__ import annotations
 import errno
 import fcntl
 import os
+import re
+import shutil
 import sqlite3
+import subprocess
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
@@ -21,7 +24,7 @@ from logrotor.observe.checks import checks, rivals, schedule
 from logrotor.observe.doctor import choose, examine, mend
 from logrotor.observe.site import Site
 from tests.observe.conftest import Deployment
-from tests.support import mounts, supervisor, users
+from tests.support import command, mounts, supervisor, users
 from tests.support.need import need
 from tests.support.writers import Kind, Writer
 
@@ -70,6 +73,43 @@ def test_nothing_is_changed_without_fix(here, logrotor):
     assert sorted((str(p), p.lstat().st_ctime_ns) for p in here.folder.rglob("*")) == before
 
 
+# ---------------------------------------------------------------- configuration
+
+
+def test_a_glob_that_matches_nothing(here, look):
+    """Most often it is misspelt; a path without a log, a rule that had one, and one that another rule has are fine."""
+    here.log()
+    here.configure(paths='["logs/*.lgo"]')
+    found = only(look("config.matches"))
+    assert found.subject == "rule app" and f"{here.logs}/*.lgo matches no file" in found.problem
+    here.configure(paths='["log*/gone/*.log"]')
+    assert "matches no file" in only(look("config.matches")).problem
+    here.configure('exclude = ["app.*"]')
+    assert "exclude" in only(look("config.matches")).problem
+    here.configure(paths='["logs/gone.log"]')
+    assert look("config.matches") == []
+    here.configure('[[log]]\nname = "second"\npaths = ["logs/app*"]\nmax_size = "1MB"')
+    assert look("config.matches") == []
+    here.run()
+    for path in here.logs.iterdir():
+        path.unlink()
+    assert look("config.matches") == [], "app.log was rotated; it may come again"
+    here.configure(paths='["lgos/*.log"]')
+    assert look("config.matches") == [], "told by directories.logs"
+
+
+def test_a_command_for_archives_that_is_not_there(here, look):
+    """Told before the first archive waits for it; one that is there is fine, by its path or by $PATH."""
+    here.configure('on_archive = ["/no/such/program", "{archive}"]')
+    found = only(look("config.on_archive"))
+    assert found.subject == "rule app" and "/no/such/program: no such program" in found.problem
+    here.configure(f'on_archive = ["{here.logs}"]')
+    assert len(look("config.on_archive")) == 1, "a directory is no program"
+    for program in ("true", "/bin/true"):
+        here.configure(f'on_archive = ["{program}"]')
+        assert look("config.on_archive") == []
+
+
 # ---------------------------------------------------------------- state
 
 
@@ -81,6 +121,23 @@ def test_a_state_directory_that_others_may_enter(here, look):
     assert found.subject == str(here.state) and "mode 0775" in found.problem
     assert mend(found).done and here.state.stat().st_mode & 0o777 == 0o700
     assert look("state.directory") == []
+
+
+@pytest.mark.parametrize("why", ["a file of another program", "a rule names it"])
+def test_a_state_directory_that_others_use(here, look, why):
+    """state_dir = "logs" by mistake: closing it would lock the writers out, so that is neither done nor advised."""
+    if why == "a file of another program":
+        here.state.mkdir()
+        (here.state / "queue.sqlite").touch()
+        (here.state / "app.pid").touch()
+    else:
+        here.state = here.logs
+        here.configure(paths='["log?/*.log"]')
+    here.state.chmod(0o755)
+    found = only(look("state.directory"))
+    assert found.mend is None and "chmod" not in found.advice and f'state_dir = "{here.state}/' in found.advice
+    assert ("app.pid" if why == "a file of another program" else "logs of a rule") in found.problem
+    assert "queue.sqlite" not in found.problem
 
 
 def test_a_state_directory_that_cannot_be_made(here, look):
@@ -162,14 +219,27 @@ def test_a_directory_that_is_refused(here, look):
 
 
 def test_a_directory_that_is_not_ours_to_change(here):
-    """An ordinary user in a directory of root."""
+    """An ordinary user in a directory of root: told once, with whose it is, and what would really help."""
     here.log()
+    here.logs.chmod(0o755)
 
-    def looked() -> str:
-        (found,) = examine(choose(checks(here.config, datetime.now(UTC)), ["directories.logs"]))
-        return only(list(found.findings)).problem
+    def looked() -> tuple[str, str, int]:
+        examined = examine(choose(checks(here.config, datetime.now(UTC)), ["directories.logs", "logs.refused"]))
+        directories, logs = (each.findings for each in examined)
+        found = only(list(directories))
+        return found.problem, found.advice, len(logs)
 
-    assert "www-data may not create" in users.as_user("www-data", looked)
+    def as_www_data() -> tuple[str, str, int]:
+        return users.as_user("www-data", looked)
+
+    problem, advice, refused = as_www_data()
+    assert problem.startswith("www-data may not create") and "is root:root 0755, and www-data is in no such" in problem
+    assert f"as root: chgrp www-data {here.logs} && chmod g+rwxs {here.logs}" in advice and refused == 0
+    shutil.chown(here.logs, group="www-data")
+    assert as_www_data()[1].startswith(f"as root: chmod g+rwxs {here.logs}")
+    here.logs.chmod(0o500)
+    shutil.chown(here.logs, "www-data")
+    assert as_www_data()[1] == f"chmod u+rwx {here.logs}"
 
 
 def test_an_archive_directory_that_is_refused(here, look):
@@ -188,22 +258,27 @@ def test_an_archive_directory_that_is_not_ours(here, there):
     what = f"cannot be made by www-data: {here.folder} may not be written"
     advice = f"as root: install -d -o www-data {archives}"
     if there:
-        archives.mkdir()
-        what = "www-data may not create and rename files there"
-        advice = f"chmod g+w {archives}, or run logrotor as its owner (run_as)"
+        archives.mkdir(0o755)
+        what = "www-data may not create and rename files there: it is root:root 0755, and www-data is in no such group"
+        advice = f"as root: chgrp www-data {archives} && chmod g+rwxs {archives}, or run logrotor as root"
     here.configure(f'archive_dir = "{archives}"')
     here.log()
     us = users.user("www-data")
     for path in (here.logs, *here.logs.iterdir()):
         os.chown(path, us.uid, us.gid)
 
-    def looked() -> tuple[list[str | None], list[Finding]]:
+    def looked() -> tuple[list[str], list[Finding]]:
         chosen = choose(checks(here.config, datetime.now(UTC)), ["directories.archives", "logs.refused"])
         found = [finding for each in examine(chosen) for finding in each.findings]
-        return [log.refused for log in Rotator(here.config).plan().logs], found
+        plan = Rotator(here.config).plan()
+        assert (plan.due, [log.refused for log in plan.logs]) == (
+            1,
+            [None],
+        )  # its archives can wait, and the disk cannot
+        return list(plan.problems), found
 
-    refused, found = users.as_user("www-data", looked)
-    assert refused == [f"archive_dir {archives} (rule app): {what}; {advice}"]
+    problems, found = users.as_user("www-data", looked)
+    assert problems == [f"archive_dir {archives} (rule app): {what}; {advice}"]
     assert [(f.subject, f.problem, f.advice) for f in found] == [(str(archives), what, advice)]
 
 
@@ -277,9 +352,9 @@ def test_a_log_that_must_be_there(here, look, logrotor):
     found = look("logs.refused")
     assert {finding.subject for finding in found} == {f"{here.logs}/*.lgo", f"{here.logs}/gone.log"}
     assert all("missing = error" in finding.problem for finding in found)
-    for command in (["run"], ["plan"], ["status", "--check"]):
-        said = logrotor(*command, code=1)
-        assert f"{here.logs}/*.lgo: matches no log" in said.out + said.err, command
+    for words in (["run"], ["plan"], ["status", "--check"]):
+        said = logrotor(*words, code=1)
+        assert f"{here.logs}/*.lgo: matches no log" in said.out + said.err, words
 
 
 def test_a_log_whose_writer_would_be_locked_out(here, look):
@@ -508,6 +583,22 @@ def test_runs_from_the_future(here, look):
     here.run(time.time() + 86400)
     os.utime(here.logs / "app.log")
     assert only(look("clock.time")).subject == "history"
+
+
+@pytest.mark.parametrize("name", ["logrotor.toml", "50% of it.toml"])
+def test_the_cron_line_works_under_cron(here, name):
+    """Where $PATH is short and the directory another one; and a % is the end of a line: crontab(5)."""
+    here.log()
+    here.file = here.file.rename(here.folder / name)
+    crontab = here.folder / "crontab"
+    found = only(list(schedule.runs(Site(here.config, datetime.now(UTC)), [str(crontab)])))
+    line = found.advice.removeprefix("crontab -e: ").partition(" (or a timer")[0]
+    assert line.startswith("* * * * * /") and not re.search(r"(?<!\\)%", line)
+    env = {"PATH": "/usr/bin:/bin", "PYTHONPATH": str(command.CHECKOUT), "HOME": str(here.folder)}
+    done = subprocess.run(["sh", "-c", line[len("* * * * * ") :].replace(r"\%", "%")], env=env, cwd="/", check=False)
+    assert done.returncode == 0 and (here.logs / "app.log.1.zst").exists()
+    crontab.write_text(line)
+    assert schedule.named_in([str(crontab)], here.config.files), "and it is found again"
 
 
 def test_nobody_runs_it(here):

@@ -142,4 +142,5 @@ def test_the_rules_of_the_configuration(logrotor, here):
                    'paths = ["logs/app.log"]\nmax_size = 1')  # fmt: skip
     told = logrotor("doctor", "--only", "config", "--json", code=1).json["checks"]
     assert "max_sise" in told[0]["findings"][0]["problem"]
-    assert told[1]["findings"][0]["subject"] == f"{here.logs}/app.log"
+    overlap = next(check for check in told if check["id"] == "config.overlap")
+    assert overlap["findings"][0]["subject"] == f"{here.logs}/app.log"

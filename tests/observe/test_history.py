@@ -5,11 +5,14 @@ from __future__ import annotations
 import os
 import signal
 import sqlite3
+from datetime import UTC, datetime
 
 import pytest
 
 from logrotor import Rotator
 from logrotor.act.executor import Executor
+from logrotor.cli.history import moment_or_age
+from logrotor.cli.plan import moment
 from logrotor.disk import history as stored
 from logrotor.disk.memory import Memory
 from logrotor.model import Outcome, PastOutcome, Status
@@ -78,7 +81,14 @@ def test_idle_runs_leave_no_trace(here, logrotor):
     """What happened stays in sight."""
     here.log(size=32)
     here.run()
-    assert logrotor("history", code=0).out == "No such run in the history.\n"
+    assert logrotor("history", code=0).out == "No run has had anything to do yet.\n"
+
+
+def test_before_the_first_run(here, logrotor):
+    """There is no such run, for there is none."""
+    here.log()
+    for args in ((), ("app.log",), ("--failed",)):
+        assert logrotor("history", *args, code=0).out == "No run yet.\n"
 
 
 def test_one_log(here, logrotor):
@@ -88,7 +98,22 @@ def test_one_log(here, logrotor):
     for name in (here.logs / "a.log", here.logs / "../logs/a.log", "a.log"):
         told = logrotor("history", name, code=0).out
         assert "a.log" in told and "b.log" not in told
-    assert logrotor("history", "c.log", code=0).out == "No such run in the history.\n"
+    (here.logs / "a.log").unlink(), (here.logs / "a.log.1.zst").unlink()
+    assert "a.log" in logrotor("history", "a.log", code=0).out, "it is gone, its past is not"
+    assert logrotor("history", "a.log", "--failed", code=0).out == "No such run in the history.\n"
+    here.log("new.log")
+    assert logrotor("history", "new.log", code=0).out == "No such run in the history.\n"
+
+
+def test_what_is_no_log(here, logrotor):
+    """An unknown name, a rule and an archive are told for what they are, as by cat and verify."""
+    here.log("a.log")
+    here.run()
+    for command in ("history", "cat", "verify"):
+        assert "c.log: no log of this configuration" in logrotor(command, "c.log", code=2).err
+        assert f"app: is a rule; name one of its logs: {here.logs}/a.log" in logrotor(command, "app", code=2).err
+        for archive in ("a.log.1.zst", here.logs / "a.log.1.zst"):
+            assert f"is an archive of {here.logs}/a.log" in logrotor(command, archive, code=2).err
 
 
 def test_failures_only(here, logrotor):
@@ -156,6 +181,16 @@ def test_since(here, logrotor):
     assert "a.log" in logrotor("history", "--since", "2001-01-01 10:00", code=0).out
     assert "a.log" not in logrotor("history", "--since", "2200-01-01", code=0).out
     assert "--since" in logrotor("history", "--since", "yesterday", code=2).err
+    assert 'for days write "2d"' in logrotor("history", "--since", "2", code=2).err
+    assert 'for days write "3d"' in logrotor("cat", "a.log", "--until", "3", code=2).err
+
+
+def test_a_moment_of_iso_8601():
+    """Also in its basic form, which is no number of seconds."""
+    now = datetime(2026, 11, 22, tzinfo=UTC)
+    for given in ("20261101", "2026-11-01", "20261101T00:00"):
+        assert moment_or_age(given, now, "--since") == moment("2026-11-01T00:00").timestamp()
+    assert moment_or_age("2d", now, "--since") == now.timestamp() - 2 * 86400
 
 
 def test_the_last_runs(here, logrotor):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import time
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -18,7 +19,7 @@ from logrotor.observe.history import Rotation
 from logrotor.observe.page import plots, style
 from logrotor.observe.page.age import Age, earlier
 from logrotor.observe.page.html import Html, escaped, tag
-from tests.support import command
+from tests.support import command, users
 from tests.support.markup import Markup
 
 NOW = datetime(2026, 11, 22, 3, 0, tzinfo=UTC)
@@ -381,6 +382,27 @@ def test_where_to(here, logrotor):
     (here.folder / "web").mkdir()
     logrotor("page", code=0)
     assert Markup((here.folder / "web/page.html").read_text()).all("h1")
+
+
+@pytest.mark.parametrize("fault", ["nowhere", "no folder", "full", "closed"])
+def test_a_place_that_cannot_be_written_is_no_bug(here, logrotor, monkeypatch, fault):
+    """It is told what is wrong with it, and what to do."""
+    (here.folder / "file").touch()
+    place = {"nowhere": "nowhere/x.html", "no folder": "file/x.html"}.get(fault, "x.html")
+    if fault == "closed":
+        here.folder.chmod(0o755)
+        here.state.mkdir()
+        shutil.chown(here.state, "www-data")
+        said = users.as_user("www-data", logrotor, "page", "-o", here.folder / place)
+    else:
+        if fault == "full":
+            full = OSError(28, "No space left on device")
+            monkeypatch.setattr("logrotor.disk.publish.write_all", lambda fd, data: (_ for _ in ()).throw(full))
+        said = logrotor("page", "-o", here.folder / place)
+    assert said.code == 1 and said.err.count("\n") == 1 and "cannot be written" in said.err and "bug" not in said.err
+    told = {"nowhere": "nowhere does not exist; create it", "no folder": "Not a directory", "full": "No space left",
+            "closed": "as root: chgrp www-data"}  # fmt: skip
+    assert told[fault] in said.err
 
 
 # ---------------------------------------------------------------- after each run

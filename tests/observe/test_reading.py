@@ -77,6 +77,7 @@ def test_debris_is_read_once(here):
     packed = here.logs / "app.log.1.zst"
     plain = here.logs / "app.log.1"
     plain.write_bytes(zstandard.ZstdDecompressor().decompressobj().decompress(packed.read_bytes()))
+    os.utime(plain, ns=(0, packed.stat().st_mtime_ns))
     assert cat(here, "app.log").stdout == written
     plain.unlink()
     os.link(here.logs / "app.log", here.logs / ".app.log.new")  # taken by link, killed before the rename
@@ -168,6 +169,27 @@ def test_an_unknown_log(here):
     assert done.returncode == 2 and b"nothing.log: no log of this configuration" in done.stderr
 
 
+@pytest.mark.parametrize("command_", ["cat", "history", "verify", "grep x"])
+def test_completion_offers_logs(here, command_):
+    """What these commands take: not the names of rules, as ``plan`` and --only do."""
+    here.log("app.log"), here.log("other.log")
+
+    def offered(incomplete: str) -> set[str]:
+        words = ["logrotor", "-c", str(here.file), *command_.split(), incomplete]
+        names = {
+            "_LOGROTOR_COMPLETE": "bash_complete",
+            "COMP_WORDS": " ".join(words),
+            "COMP_CWORD": str(len(words) - 1),
+        }
+        done = subprocess.run(
+            command.arguments(), capture_output=True, text=True, env=command.environment() | names, check=True
+        )
+        return {line.partition(",")[2] for line in done.stdout.splitlines()}
+
+    assert offered("") == {"app.log", "other.log"} and offered("ap") == {"app.log"}
+    assert offered(f"{here.logs}/o") == {f"{here.logs}/other.log"}
+
+
 def test_archives_of_a_log_that_is_gone(here):
     """They are found all the same."""
     written = generations(here, 2)
@@ -240,6 +262,12 @@ def test_grep_numbers_lines_and_ends_the_last_one(here, logrotor):
         "700:generation 0 line 0699", "1400:generation 1 line 0699", "1401:and no newline"
     ]  # fmt: skip
     assert logrotor("grep", "newline", "app.log", code=0).out == "and no newline\n"
+
+
+def test_grep_for_what_is_no_expression(here, logrotor):
+    """It is told what is wrong with it, and how to mean it as it stands."""
+    here.log()
+    assert "give -F for plain text" in logrotor("grep", "(", "app.log", code=2).err
 
 
 def test_grep_that_cannot_print(here):

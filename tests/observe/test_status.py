@@ -135,7 +135,7 @@ def test_check_failures_in_a_row(here, logrotor):
         assert here.run().exit_code == 1
         logrotor("status", "--check", code=1 if n == 2 else 0)
     told = logrotor("status", "--check", code=1).out
-    assert "the last 3 runs with something to do failed" in told
+    assert "the last 3 runs with something to do failed; see logrotor history --failed" in told
 
 
 def a_log(**more) -> LogStatus:

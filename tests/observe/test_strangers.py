@@ -57,15 +57,17 @@ def test_an_ordinary_user_with_a_healthy_deployment(here, ask):
     assert ask("www-data", "run").code == 0
     before = _snapshot(here.folder)
     told = ask("www-data", "doctor", "--fix", "--yes")
-    assert told.code == 0 and told.stdout == "25 checks, nothing found.\n" and _snapshot(here.folder) == before
+    assert told.code == 0 and told.stdout == "27 checks, nothing found.\n" and _snapshot(here.folder) == before
     (here.logs / "app.log.1.zst").chmod(0)
     for words, code in ((("verify",), 1), (("cat", "app.log"), 1), (("grep", "line", "app.log"), 2)):
         told = ask("www-data", *words)
         assert told.code == code and "app.log.1.zst: Permission denied" in told.stdout + told.stderr, words
+        assert "; ask as the user who runs logrotor" in told.stdout + told.stderr, words
     here.logs.chmod(0)
     for words in (("verify",), ("status", "--check"), ("doctor",)):
         told = ask("www-data", *words)
         assert told.code == 1 and "Permission denied" in told.stdout and "unexpected" not in told.stdout, words
+        assert "let www-data enter and list it, or run logrotor as its owner" in told.stdout, words
     here.logs.chmod(0o755)
 
 

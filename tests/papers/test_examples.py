@@ -23,6 +23,8 @@ import pytest
 from cronsim import CronSim
 
 from logrotor.config import load_config
+from logrotor.jobs.site import open_site
+from logrotor.jobs.units import supervisor_program
 from tests.papers.machine import Machine, machine
 from tests.papers.story import Reader
 from tests.support import command, mounts, oracle, supervisor, users
@@ -201,6 +203,22 @@ def test_scenario(deployment: Reader, path_of: None):
         oracle.count_joined(logs, name, {f"history-{name}": 10_600}).check(strays=True)
     assert (logs / "default-queue.log").stat().st_mode & 0o777 == 0o664
     _check_lines(app, *due)
+
+
+def test_queue_embedded_is_what_queue_unit_prints():
+    """But for what its comment says: paths, directory and user."""
+    folder = EXAMPLES / "queue-embedded"
+    site = open_site(str(folder / "logrotor.toml"), {"HOME": "/"})
+    printed = _program(supervisor_program(site, user="www-data", log=f"{folder}/storage/logs/log-rotation-queue.log"))
+    written = _program((folder / "supervisord.conf").read_text())
+    assert {"directory", "user"} == printed.keys() - written.keys() and not written.keys() - printed.keys()
+    assert {key for key in written if written[key] != printed[key]} == {"command", "stdout_logfile"}
+
+
+def _program(text: str) -> dict[str, str]:
+    parser = configparser.RawConfigParser(inline_comment_prefixes=(";",))
+    parser.read_string(text)
+    return dict(parser["program:log-rotation"])
 
 
 @pytest.mark.servers

@@ -9,11 +9,13 @@ import shutil
 import subprocess
 import sys
 from datetime import UTC, datetime
+from importlib import import_module
 from pathlib import Path
 
 import pytest
 from cronsim import CronSim
 
+from logrotor.cli import group, queue
 from logrotor.cli.session import EXIT_CODES
 from logrotor.config import load_config
 from logrotor.config.find import usual_places
@@ -115,6 +117,17 @@ def test_exit_codes():
     assert {key.replace("/", ", ") for key in told} == rows.keys()
     for key, meaning in told.items():
         assert rows[key.replace("/", ", ")].startswith(meaning)
+
+
+def test_the_commands_without_json():
+    """Those that the README names, and no others."""
+    known = {**group.COMMANDS, **{f"queue {name}": entry for name, entry in queue.COMMANDS.items()}}
+    del known["queue"]
+    modules = {name: import_module(module) for name, (module, _) in known.items()}
+    commands = {name: getattr(module, name.split()[-1]) for name, module in modules.items()}
+    without = {name for name, made in commands.items() if not any(p.name == "as_json" for p in made.params)}
+    sentence = re.search(r"and all but (.*?) have\s+`--json`", README.read_text())
+    assert sentence and set(re.findall(r"`([^`]+)`", sentence[1])) == without
 
 
 def test_usual_places():

@@ -62,10 +62,10 @@ def system(kind: str = "ext4", *, device: int = DEVICE, total: int = 10**9, free
     return FileSystem(device, kind, total, free, 4096, "exchange", kind in ("ext4", "xfs", "overlay"))
 
 
-def directory(*entries: Entry, path: str = HERE, writable: bool = True, fs: FileSystem | None = None) -> Directory:
+def directory(*entries: Entry, path: str = HERE, closed: str | None = None, fs: FileSystem | None = None) -> Directory:
     """A directory that holds these, sorted by the log that they belong to."""
     fs = fs or system()
-    found = Directory(path, path, FileId(fs.device, hash(path) & 0xFFFF), {}, fs, writable)
+    found = Directory(path, path, FileId(fs.device, hash(path) & 0xFFFF), {}, fs, closed)
     for each in entries:
         parsed, base = naming.parse_archive(each.name), naming.parse_replacement(each.name)
         temp = naming.parse_temp(each.name)

@@ -381,7 +381,7 @@ def test_on_archive_runs_on_the_final_form(newest: int, hooked: list[str]) -> No
         (facts(BIG, refusal="supervisord rotates this file itself"), "supervisord rotates this file itself"),
         (facts(entry("app.log.1"), base="app.log.1"), "has the name of an archive or temp; rename the log"),
         (facts(entry("a" * 240, 9999), base="a" * 240), "is too long for archives beside it; shorten it to 236"),
-        (facts(here=directory(BIG, writable=False)), "this user may not create and rename files there"),
+        (facts(here=directory(BIG, closed="you may not; chmod")), f"{HERE}: you may not; chmod"),
         (facts(here=replace(directory(BIG), problem="/logs: anyone may write there")), "anyone may write there"),
     ],
 )  # fmt: skip
@@ -394,7 +394,7 @@ def test_refused_with_what_to_do(known: LogFacts, said: str) -> None:
 
 def test_a_closed_directory_matters_only_if_there_is_something_to_do() -> None:
     """A log that is not due may lie in a directory that we may not write."""
-    assert plan(facts(here=directory(entry("app.log"), writable=False))).refused is None
+    assert plan(facts(here=directory(entry("app.log"), closed="you may not"))).refused is None
 
 
 def test_one_refusal_stops_nobody_else() -> None:

@@ -30,7 +30,7 @@ def test_entries_are_sorted_by_their_log(fs: FakeFilesystem) -> None:
                  ".app.log.1.zst.tmp", "other.txt", ".swp", "gone.log.3.xz"):  # fmt: skip
         fs.create_file(f"/logs/{name}", contents="x" * len(name))
     found = look("/logs")
-    assert (found.problem, found.missing, found.resolved, found.writable) == (None, False, "/logs", True)
+    assert (found.problem, found.missing, found.resolved, found.closed) == (None, False, "/logs", None)
     assert sorted(found.families) == [".swp", "app.log", "gone.log", "other.txt"]
     family = found.families["app.log"]
     assert family.live is not None and family.live.size == len("app.log")
@@ -136,7 +136,7 @@ def test_a_directory_that_may_not_be_written() -> None:
 
 
 def _is_writable(path: Path) -> bool:
-    return look(str(path)).writable
+    return look(str(path)).closed is None
 
 
 # ---------------------------------------------------------------- file systems

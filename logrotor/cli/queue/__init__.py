@@ -6,7 +6,7 @@ import click
 
 from logrotor.cli.lazy import LazyGroup
 from logrotor.cli.options import config_option
-from logrotor.cli.session import EXIT_CODES
+from logrotor.cli.session import exit_codes
 
 COMMANDS = {
     "dispatch": ("logrotor.cli.queue.dispatch", "Queue one job now."),
@@ -27,11 +27,11 @@ Examples:
   logrotor queue unit --supervisor     the program for supervisord
   logrotor doctor --only queue         does all that runs agree with the configuration?
 
-{EXIT_CODES}
+{exit_codes({})}
 """
 
 
-@click.group(cls=LazyGroup, commands=COMMANDS, epilog=EPILOG, short_help="Rotate as a job on a queue.")
+@click.group(cls=LazyGroup, commands=COMMANDS, epilog=EPILOG)
 @config_option
 def queue(config: str | None) -> None:
     """Run the rotation as a job on the queue that you have: huey (no server), procrastinate, rq or celery.

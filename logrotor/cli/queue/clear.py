@@ -7,26 +7,27 @@ import time
 import click
 
 from logrotor.cli import streams, text
-from logrotor.cli.options import Duration, config_option, json_option
+from logrotor.cli.options import Age, config_option, json_option
 from logrotor.cli.queue.site import engine_of, enter
-from logrotor.cli.session import EXIT_CODES
+from logrotor.cli.session import exit_codes
 
+CODES = {"1": "the queue is out of reach"}
 EPILOG = f"""\
 \b
 Examples:
   logrotor queue clear --failed               all failed jobs
-  logrotor queue clear --older-than 168h      failed jobs and attempts older than a week
+  logrotor queue clear --older-than 7d        failed jobs and attempts older than a week
   logrotor queue clear --stale                waiting jobs whose time has passed
 
-{EXIT_CODES}
+{exit_codes(CODES)}
 """
 
 
-@click.command(epilog=EPILOG, short_help="Remove failed, stale or old jobs.")
+@click.command(epilog=EPILOG)
 @config_option
 @click.option("--failed", "all_failed", is_flag=True, help="Forget all failed jobs.")
 @click.option("--stale", is_flag=True, help="Remove jobs that waited too long for their first attempt.")
-@click.option("--older-than", metavar="TIME", type=Duration(), help="Forget failed jobs and attempts older than this.")
+@click.option("--older-than", metavar="AGE", type=Age(), help="Forget failed jobs and attempts older than 7d, say.")
 @json_option("Print the numbers as JSON.")
 @click.pass_context
 def clear(
@@ -37,7 +38,7 @@ def clear(
     from logrotor.jobs import failures
 
     if not (all_failed or stale or older_than is not None):
-        raise click.UsageError("say what to clear: --failed, --stale or --older-than TIME")
+        raise click.UsageError("say what to clear: --failed, --stale or --older-than AGE")
     site = enter(ctx)
     engine, now = engine_of(site), time.time()
     gone = {"failed": 0, "stale": 0, "attempts": 0}

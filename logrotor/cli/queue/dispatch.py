@@ -2,25 +2,31 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import click
 
 from logrotor.cli import streams
 from logrotor.cli.options import config_option, json_option, only_option
 from logrotor.cli.queue.site import engine_of, enter
-from logrotor.cli.session import EXIT_CODES, selection
+from logrotor.cli.session import exit_codes, selection
 
+if TYPE_CHECKING:
+    from logrotor.model import Config
+
+CODES = {"1": "the queue is out of reach"}
 EPILOG = f"""\
 \b
 Examples:
   logrotor queue dispatch                        a job for all logs
   logrotor queue dispatch --only queue-workers   a job for one rule
-  * * * * *  logrotor queue dispatch             the schedule in cron, the work in the queue
+  * * * * *  /path/to/logrotor queue dispatch -c /path/to/logrotor.toml     (crontab: the work is in the queue)
 
-{EXIT_CODES}
+{exit_codes(CODES)}
 """
 
 
-@click.command(epilog=EPILOG, short_help="Queue one job now.")
+@click.command(epilog=EPILOG)
 @config_option
 @only_option
 @json_option("Print the job as JSON.")
@@ -34,10 +40,20 @@ def dispatch(ctx: click.Context, config: str | None, only: tuple[str, ...], as_j
     from logrotor.jobs.dispatch import dispatch as queue_job
 
     site = enter(ctx)
-    job = queue_job(site, engine_of(site), local_now(), logs=selection(site.config, only))
+    logs = selection(site.config, only)
+    if logs:
+        _refuse_unknown(site.config, logs)
+    job = queue_job(site, engine_of(site), local_now(), logs=logs)
     if as_json:
         facts = {name: getattr(job, name) for name in job.__struct_fields__}
         streams.write_json({"queue": site.queue, "engine": site.settings.engine, "job": facts})
     else:
         streams.write(job.id)
     return 0
+
+
+def _refuse_unknown(config: Config, logs: tuple[str, ...]) -> None:
+    """Here somebody sees it; the job would fail hours later. Raises UnknownSelection."""
+    from logrotor.rotator import Rotator
+
+    Rotator(config).plan(only=logs)

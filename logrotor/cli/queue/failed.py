@@ -10,11 +10,12 @@ import click
 from logrotor.cli import streams, text
 from logrotor.cli.options import config_option, json_option
 from logrotor.cli.queue.site import engine_of, enter
-from logrotor.cli.session import EXIT_CODES
+from logrotor.cli.session import exit_codes
 
 if TYPE_CHECKING:
     from logrotor.jobs.failures import FailedJob
 
+CODES = {"1": "the queue is out of reach"}
 EPILOG = f"""\
 \b
 Examples:
@@ -22,11 +23,11 @@ Examples:
   logrotor queue retry 3f2a             the first letters of an id are enough
   logrotor queue clear --failed
 
-{EXIT_CODES}
+{exit_codes(CODES)}
 """
 
 
-@click.command(epilog=EPILOG, short_help="List failed jobs.")
+@click.command(epilog=EPILOG)
 @config_option
 @json_option("Print them as JSON, with their payloads.")
 @click.pass_context

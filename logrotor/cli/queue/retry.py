@@ -7,19 +7,20 @@ import click
 from logrotor.cli import streams, text
 from logrotor.cli.options import config_option, json_option
 from logrotor.cli.queue.site import engine_of, enter
-from logrotor.cli.session import EXIT_CODES
+from logrotor.cli.session import exit_codes
 
+CODES = {"1": "no such failed job, or the queue is out of reach"}
 EPILOG = f"""\
 \b
 Examples:
   logrotor queue retry 3f2a    the first letters of an id are enough
   logrotor queue retry all
 
-{EXIT_CODES}
+{exit_codes(CODES)}
 """
 
 
-@click.command(epilog=EPILOG, short_help="Queue failed jobs anew.")
+@click.command(epilog=EPILOG)
 @click.argument("jobs", metavar="ID|all", nargs=-1, required=True)
 @config_option
 @json_option("Print the new jobs as JSON.")

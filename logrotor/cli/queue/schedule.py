@@ -10,23 +10,24 @@ import click
 
 from logrotor.cli.options import config_option
 from logrotor.cli.queue.site import engine_of, enter, set_verbosity, verbosity_options
-from logrotor.cli.session import EXIT_CODES
+from logrotor.cli.session import exit_codes
 from logrotor.cli.signals import Stop
 
 if TYPE_CHECKING:
     from logrotor.jobs.site import Site
 
+CODES = {"0": "was asked to stop, by SIGTERM or Ctrl-C", "130/143": ""}
 EPILOG = f"""\
 \b
 Examples:
   logrotor queue schedule              beside a worker that runs elsewhere on this host
   logrotor queue worker --schedule     both in one
 
-{EXIT_CODES}
+{exit_codes(CODES)}
 """
 
 
-@click.command(epilog=EPILOG, short_help="Queue a job at each tick.")
+@click.command(epilog=EPILOG)
 @config_option
 @verbosity_options
 @click.pass_context

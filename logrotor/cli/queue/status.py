@@ -11,11 +11,12 @@ import click
 from logrotor.cli import streams, text
 from logrotor.cli.options import Duration, config_option, json_option
 from logrotor.cli.queue.site import engine_of, enter
-from logrotor.cli.session import EXIT_CODES
+from logrotor.cli.session import exit_codes
 
 if TYPE_CHECKING:
     from logrotor.jobs.status import Processing, QueueStatus, Status
 
+CODES = {"1": "the queue is out of reach; with --check also: a job failed or is stuck, or a queue is over a limit"}
 EPILOG = f"""\
 \b
 Examples:
@@ -23,13 +24,11 @@ Examples:
   logrotor queue status --check --max-pending 5 --max-age 10m    (Nagios and its like: exit 1 and why)
   logrotor queue status --json | jq '[.queues[].pending] | add'
 
-{EXIT_CODES}
-
-1 means with --check: a job failed or is stuck, or a queue is over a limit.
+{exit_codes(CODES)}
 """
 
 
-@click.command(epilog=EPILOG, short_help="What is pending, at work, failed or stuck.")
+@click.command(epilog=EPILOG)
 @config_option
 @click.option("--check", is_flag=True, help="For monitoring: print only what is wrong, and exit 1 if something is.")
 @click.option(

@@ -8,8 +8,9 @@ import click
 
 from logrotor.cli import streams
 from logrotor.cli.options import config_option, config_path, json_option
-from logrotor.cli.session import EXIT_CODES
+from logrotor.cli.session import exit_codes
 
+CODES = {"1": "a name cannot be written in a unit"}
 EPILOG = f"""\
 \b
 Examples:
@@ -17,11 +18,11 @@ Examples:
   logrotor queue unit --supervisor --log storage/logs/log-rotation-queue.log
   logrotor queue unit --systemd > /etc/systemd/system/log-rotation.service
 
-{EXIT_CODES}
+{exit_codes(CODES)}
 """
 
 
-@click.command(epilog=EPILOG, short_help="Print the supervisor program or systemd unit that fits.")
+@click.command(epilog=EPILOG)
 @config_option
 @click.option("--supervisor", "kind", flag_value="supervisor", help="A program for supervisord.")
 @click.option("--systemd", "kind", flag_value="systemd", help="A service for systemd.")

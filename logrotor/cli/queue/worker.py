@@ -12,12 +12,17 @@ import click
 from logrotor.cli.options import config_option
 from logrotor.cli.queue.schedule import tick
 from logrotor.cli.queue.site import engine_of, enter, set_verbosity, verbosity_options
-from logrotor.cli.session import EXIT_CODES
+from logrotor.cli.session import exit_codes
 from logrotor.cli.signals import Stop
 
 if TYPE_CHECKING:
     from logrotor.jobs.site import Site
 
+CODES = {
+    "0": "was asked to stop, by SIGTERM or Ctrl-C",
+    "1": "the worker has ended by itself, or the queue is out of reach",
+    "130/143": "",
+}
 EPILOG = f"""\
 \b
 Examples:
@@ -25,11 +30,11 @@ Examples:
   logrotor queue worker --schedule     work and dispatch: a whole deployment in one process group
   logrotor queue unit --supervisor     the program that runs it under supervisord
 
-{EXIT_CODES}
+{exit_codes(CODES)}
 """
 
 
-@click.command(epilog=EPILOG, short_help="Work on the jobs of this host.")
+@click.command(epilog=EPILOG)
 @config_option
 @click.option("--schedule", "with_schedule", is_flag=True, help="Queue a job at each tick of [queue] schedule too.")
 @click.option("--tied-to", metavar="PID", type=int, hidden=True, help="Stop when this process is gone.")

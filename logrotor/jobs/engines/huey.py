@@ -17,7 +17,7 @@ from datetime import datetime
 from typing import Any
 
 from huey import SqliteHuey
-from huey.exceptions import CancelExecution, HueyException, RetryTask
+from huey.exceptions import HueyException, RetryTask
 from huey.registry import Message
 from huey.serializer import Serializer
 
@@ -51,8 +51,8 @@ def make(site: Site) -> SqliteHuey:
             rotate(text, site)
         except TryAgain as error:
             raise RetryTask(str(error), delay=error.delay) from None
-        except JobFailed as error:
-            raise CancelExecution(str(error), retry=False) from None
+        except JobFailed:
+            pass  # huey keeps no failed job: it would only tell in a line of its own what job.failed has told
 
     app.rotate = task
     return app

@@ -7,7 +7,6 @@ from collections.abc import Iterator
 
 from logrotor.decide.facts import Directory
 from logrotor.disk import discover, snapshot
-from logrotor.disk.walk import user_name
 from logrotor.model import Check, Finding, LogSpec, Method
 from logrotor.observe import obstacles
 from logrotor.observe.site import Site
@@ -45,11 +44,12 @@ def archives(site: Site) -> Iterator[Finding]:
         path = os.path.normpath(os.path.join(os.path.realpath(home), spec.archive_dir))
         if path not in seen:
             seen.add(path)
-            why = why_no_archives(spec, snapshot.look(path))
+            found = snapshot.look(path)
+            why = why_no_archives(spec, found)
             if why is not None:
                 what, _, advice = why.partition(": ")[2].rpartition("; ")
-                refused = f"logrotor refuses it: the logs of rule {spec.name} are not rotated"
-                yield Finding(subject=path, problem=what, why=refused, advice=advice)
+                harm = "are not rotated" if found.problem is not None else "keep plain archives beside them"
+                yield Finding(subject=path, problem=what, why=f"the logs of rule {spec.name} {harm}", advice=advice)
 
 
 def _unusable(path: str, spec: LogSpec, found: Directory) -> Iterator[Finding]:
@@ -61,13 +61,13 @@ def _unusable(path: str, spec: LogSpec, found: Directory) -> Iterator[Finding]:
             why=f"logrotor refuses it: the logs of rule {spec.name} there are not rotated",
             advice=advice if what else "correct that, or name another directory",
         )
-    elif not found.missing and not found.writable:
-        us = user_name(os.geteuid())
+    elif found.closed is not None:
+        what, _, advice = found.closed.rpartition("; ")
         yield Finding(
             subject=path,
-            problem=f"{us} may not create and rename files there",
+            problem=what,
             why=f"the logs of rule {spec.name} there cannot be rotated, and grow until the disk is full",
-            advice=f"give {us} a group that may write there (chmod g+w {path}), or run logrotor as its owner (run_as)",
+            advice=advice,
         )
 
 

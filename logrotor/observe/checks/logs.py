@@ -42,8 +42,9 @@ def refused(site: Site) -> Iterator[Finding]:
         )
     for facts in site.survey.logs:
         why = site.plans[facts.path].refused
-        if why is None or facts.directory.problem is not None or why.startswith("archive_dir "):
-            continue  # a directory is told once, by its own check
+        told = facts.directory.problem or facts.directory.closed  # once, by the check of the directory
+        if why is None or why.startswith("archive_dir ") or (told is not None and why.endswith(told)):
+            continue
         what, _, advice = why.removeprefix(f"{facts.path}: ").rpartition("; ")
         yield Finding(
             subject=facts.path,

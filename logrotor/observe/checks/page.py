@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 
-from logrotor.disk.walk import user_name
+from logrotor.disk.ownership import why_closed
 from logrotor.errors import Refused
 from logrotor.model import Check, Finding
 from logrotor.observe.page.age import earlier
@@ -25,9 +25,8 @@ def file(site: Site, path: str) -> Iterator[Finding]:
     if not os.path.isdir(directory):
         yield _finding(path, f"{directory} does not exist", "create it, or correct [page] file")
     elif not os.access(directory, os.W_OK | os.X_OK, effective_ids=True):
-        us = user_name(os.geteuid())
-        advice = f"give {us} a group that may write there: chmod g+w {directory}"
-        yield _finding(path, f"{us} may not create files in {directory}", advice)
+        what, _, advice = why_closed(directory).rpartition("; ")
+        yield _finding(path, f"{directory}: {what}", advice)
     else:
         yield from _occupied(site, path)
 

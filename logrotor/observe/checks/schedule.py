@@ -6,8 +6,10 @@ import glob
 import os
 import pwd
 import re
+import shlex
 from collections.abc import Iterator, Sequence
 
+from logrotor.disk import programs
 from logrotor.disk.walk import user_name
 from logrotor.model import Check, Finding
 from logrotor.observe.site import Site
@@ -44,9 +46,15 @@ def runs(site: Site, places: Sequence[str] = PLACES) -> Iterator[Finding]:
         problem=("no run is known" if age is None else f"the last run was {_span(age)} ago") + seen,
         why="logs that nobody rotates grow until the disk is full",
         advice="is cron, systemd or supervisord running, and as this user? see its log" if found else
-        "crontab -e: * * * * * logrotor run -c FILE (or a timer, or a queue); a line in place that may not be read "
+        f"crontab -e: {cron_line(site.config.files)} (or a timer, or a queue); a line in place that may not be read "
         "here shows by the next run",
     )  # fmt: skip
+
+
+def cron_line(configs: Sequence[str]) -> str:
+    """A line that works under cron, whose PATH is short; it takes a % for the end of the line: crontab(5)."""
+    named = ["-c", os.path.abspath(configs[0])] if configs else []
+    return "* * * * * " + shlex.join([*programs.ourselves(), "run", *named]).replace("%", r"\%")
 
 
 def named_in(places: Sequence[str], configs: Sequence[str] = ()) -> list[tuple[str, str]]:

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterator
 from functools import partial
 
-from logrotor.disk import history, mend, state
+from logrotor.disk import discover, history, mend, state
 from logrotor.disk.memory import recall
 from logrotor.disk.walk import user_name
 from logrotor.errors import StateError
 from logrotor.model import Check, FileId, Finding
 from logrotor.observe.site import Site
 
+_OURS = re.compile(rf"{state.LOCK}|{state.LAST_RUN}|({re.escape(state.HISTORY)}|queue\.sqlite)([.-].*)?")
 _PRIVATE = "what lies there is trusted: whoever may write it decides what is rotated, and may hold the lock for ever"
 
 
@@ -28,13 +30,31 @@ def directory(site: Site) -> Iterator[Finding]:
     path, origin = site.config.state_dir, site.config.state_dir_origin
     try:
         if os.path.isdir(path) and os.stat(path).st_mode & 0o077:
-            yield too_open(path, 0o700)
+            others = _others_in(site, path)
+            yield _shared(path, others) if others else too_open(path, 0o700)
             return
         state.refuse_unusable(path, origin)
     except FileNotFoundError:
         yield from _creatable(path, origin)
     except StateError as error:
         yield _unusable(path, str(error))
+
+
+def _others_in(site: Site, path: str) -> str:
+    """What else the directory holds or is for, in words: who comes for that must not be locked out."""
+    if os.path.realpath(path) in {os.path.realpath(s.directory) for s in discover.discover(site.config.logs)}:
+        return "the logs of a rule"
+    strange = sorted(name for name in _names(path) if not _OURS.fullmatch(name))
+    return ", ".join(strange[:3]) + (f" and {len(strange) - 3} more" if strange[3:] else "")
+
+
+def _shared(path: str, others: str) -> Finding:
+    return Finding(
+        subject=path,
+        problem=f"mode {os.stat(path).st_mode & 0o777:04o}, and not for logrotor alone: {others}",
+        why=_PRIVATE,
+        advice=f'give logrotor a directory of its own: state_dir = "{os.path.join(path, "logrotor-state")}"',
+    )
 
 
 def _creatable(path: str, origin: str) -> Iterator[Finding]:
@@ -129,5 +149,5 @@ def _problem(site: Site) -> tuple[str, str | None]:
 def _names(path: str) -> list[str]:
     try:
         return os.listdir(path)
-    except FileNotFoundError:
+    except (FileNotFoundError, PermissionError):
         return []
