@@ -274,7 +274,7 @@ def test_an_archive_directory_that_is_not_ours(here, there):
         assert (plan.due, [log.refused for log in plan.logs]) == (
             1,
             [None],
-        )  # its archives can wait, and the disk cannot
+        )  # its archives can wait
         return list(plan.problems), found
 
     problems, found = users.as_user("www-data", looked)
