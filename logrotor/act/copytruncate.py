@@ -11,7 +11,7 @@ import os
 
 from msgspec import Struct
 
-from logrotor.act import cutting
+from logrotor.act import cutting, undoing
 from logrotor.act.cutting import APPENDING
 from logrotor.act.take import make_way
 from logrotor.decide.naming import SUFFIXES, temp_name
@@ -21,7 +21,7 @@ from logrotor.disk.logdir import LogDir
 from logrotor.disk.memory import Memory
 from logrotor.disk.writers import Processes
 from logrotor.errors import Refused, Stale
-from logrotor.model import CopyInFlight, Copytruncate, FileId
+from logrotor.model import Codec, Copy, CopyInFlight, Copytruncate, FileId
 
 
 class Copied(Struct, frozen=True):
@@ -77,12 +77,7 @@ def _copied(
     dirs: Directories, logdir: LogDir, step: Copytruncate, memory: Memory, live: int, out: int
 ) -> Copied | None:
     block = os.fstatvfs(live).f_bsize
-    collapse = step.collapse and step.id.device == logdir.id.device and can_collapse(out, block)
-    if not collapse and not step.accept_loss:
-        raise Refused(
-            f"{step.base}: this file system cannot collapse a range, so lines could be lost; "
-            'use method = "rename", or set accept_loss = true'
-        )
+    collapse = _collapses(logdir, step, live, out)
     if not step.accept_loss:
         _refuse_overwriting(step, live, block)
     length = os.fstat(live).st_size
@@ -95,8 +90,30 @@ def _copied(
     record = _publish_copy(dirs, logdir, step, memory, (live, out), length, "collapse" if collapse else "truncate")
     archive = FileId(logdir.id.device, record.archive_inode)
     if collapse:
-        return Copied(record.protocol, cutting.collapse(record, memory, live, block), archive)
+        try:
+            return Copied(record.protocol, cutting.collapse(record, memory, live, block), archive)
+        except Refused:
+            copy = Copy(logdir.path, f"{step.base}.1", archive, Codec.NONE)
+            undoing.take_back(dirs, logdir, record, memory, live, (copy,))
+            raise
     return Copied(record.protocol, cutting.truncate(logdir, record, memory, (live, out)), archive)
+
+
+def _collapses(logdir: LogDir, step: Copytruncate, live: int, out: int) -> bool:
+    """Can the log be collapsed, as its file system can, and not only a temp? Raises Refused if it cannot be cut."""
+    if calls.is_append_only(live):
+        raise Refused(f"{logdir.path}/{step.base}: may only be appended to, so it cannot be cut; chattr -a")
+    mapped = calls.is_block_mapped(live)
+    on_this_disk = step.collapse and step.id.device == logdir.id.device
+    if on_this_disk and not mapped and can_collapse(out, os.fstatvfs(live).f_bsize):
+        return True
+    if not step.accept_loss:
+        what, advice = ("the block map of this file", "chattr +e, ") if mapped else ("this file system", "")
+        raise Refused(
+            f"{step.base}: {what} cannot collapse a range, so lines could be lost; "
+            f'{advice}use method = "rename", or set accept_loss = true'
+        )
+    return False
 
 
 def can_collapse(fd: int, block: int) -> bool:

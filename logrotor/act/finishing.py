@@ -9,13 +9,13 @@ from __future__ import annotations
 
 import os
 
-from logrotor.act import cutting
+from logrotor.act import cutting, undoing
 from logrotor.act.cutting import APPENDING
 from logrotor.disk import codecs, files
 from logrotor.disk.directories import Directories
 from logrotor.disk.logdir import LogDir
 from logrotor.disk.memory import Memory
-from logrotor.errors import LogrotorError
+from logrotor.errors import LogrotorError, Refused
 from logrotor.model import Codec, Copy, FinishCopytruncate
 
 
@@ -35,19 +35,24 @@ def finish(dirs: Directories, step: FinishCopytruncate, memory: Memory) -> bool:
             logdir.sync()  # the crash may have come before the archive's name was durable
             if record.protocol == "truncate":
                 return _finish_truncation(dirs, logdir, step, memory, live)
-            return _finish_collapse(dirs, step, memory, live, os.fstatvfs(logdir.fd).f_bsize)
+            return _finish_collapse(dirs, logdir, step, memory, live)
         finally:
             os.close(live)
 
 
-def _finish_collapse(dirs: Directories, step: FinishCopytruncate, memory: Memory, live: int, block: int) -> bool:
-    record = step.record
+def _finish_collapse(dirs: Directories, logdir: LogDir, step: FinishCopytruncate, memory: Memory, live: int) -> bool:
+    record, block = step.record, os.fstatvfs(logdir.fd).f_bsize
     # Marked: only we make holes, so the copy was there, even if it is gone by now.
-    if record.stage == "marked" or any(_is_head(dirs, copy, live, record.length, block) for copy in step.copies):
+    if record.stage != "marked" and not any(_is_head(dirs, copy, live, record.length, block) for copy in step.copies):
+        memory.end_copy(record.path)
+        return False
+    try:
         cutting.collapse(record, memory, live, block)
-        return True
-    memory.end_copy(record.path)
-    return False
+    except Refused:
+        copies = [copy for copy in step.copies if _is_head(dirs, copy, live, record.length, block)]
+        undoing.take_back(dirs, logdir, record, memory, live, copies)
+        raise
+    return True
 
 
 def _is_head(dirs: Directories, copy: Copy, live: int, length: int, block: int) -> bool:

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import errno
 import os
+import subprocess
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from logrotor.disk import calls
 from logrotor.model import Report
 from logrotor.rotator import Rotator
 from tests.proof import interfere
@@ -198,3 +202,97 @@ def test_a_copy_that_retention_has_taken_is_not_mistaken(disk: Path) -> None:
     (place.logs / "app.log.1").unlink()  # as another configuration's retention would
     assert place.rotator("a").run().exit_code == 0
     assert place.beats() == place.written
+
+
+# ---------------------------------------------------------------- a log that cannot be cut
+
+
+@contextmanager
+def uncut(place: Place, *operations: str) -> Iterator[None]:
+    """These fail for the log, as they do for a block-mapped or an append-only file; for a temp of ours they work."""
+    real, code = calls.invoke, errno.EOPNOTSUPP
+
+    def invoke(operation: str, function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+        if operation in operations and os.path.samestat(os.fstat(args[0]), os.stat(place.log)):
+            raise OSError(code, os.strerror(code))
+        return real(operation, function, *args, **kwargs)
+
+    calls.invoke = invoke
+    try:
+        yield
+    finally:
+        calls.invoke = real
+
+
+@pytest.mark.parametrize("operations", [("punch",), ("collapse",), ("punch", "collapse")], ids=str)
+def test_a_log_that_refuses_the_cut_is_left_whole(disk: Path, operations: tuple[str, ...]) -> None:
+    """Found out only after the copy was published: the log is whole, no copy stays, and the message says what to do."""
+    place = Place(disk)
+    place.write(500)
+    whole = place.log.read_bytes()
+    for _ in range(2):
+        with uncut(place, *operations):
+            (failed,) = place.rotator("a").run().failed
+        assert "cannot be cut" in failed.reason and "rename" in failed.reason and str(place.log) in failed.reason
+        assert place.log.read_bytes() == whole
+        assert os.listdir(place.logs / "old") == [] and sorted(os.listdir(place.logs)) == ["app.log", "old"]
+    assert place.rotator("a", method="rename", compress="gzip").run().exit_code == 0
+    place.check()
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("keys", [{}, {"compress": "gzip"}], ids=str)
+def test_killed_while_the_copy_is_taken_back(disk: Path, keys: dict[str, Any]) -> None:
+    """Killed at any point of a cut that is refused: after the next run each line stands once, and nothing is hidden."""
+    for nth, place in enumerate(places(disk), 1):
+        place.write(500)
+        with uncut(place, "collapse"):
+            reached = interfere.killed(nth, place.rotator("a", **keys).run)
+            assert place.rotator("b", **{**keys, "max_size": "100MB"}).run().exit_code == 0
+            place.write(3)
+            place.rotator("a", **keys).run()
+            tally = oracle.count_joined([place.logs], "app.log", {"w1": place.written})
+            assert tally.clean, f"killed before {nth}: {os.listdir(place.logs)} {tally}"
+        assert place.rotator("a", **keys).run().exit_code == 0
+        place.check()
+        if not reached:
+            break
+    assert nth > 20
+
+
+@contextmanager
+def attribute(place: Place, change: str, back: str) -> Iterator[None]:
+    """The log with an attribute set or cleared."""
+    with place.log.open("rb") as file:  # a block map is made of blocks that are on the disk
+        os.fsync(file.fileno())
+    done = subprocess.run(["chattr", change, place.log], capture_output=True, text=True, check=False)
+    need(done.returncode == 0, f"chattr: {done.stderr.strip()}")
+    try:
+        yield
+    finally:
+        subprocess.run(["chattr", back, place.log], check=True)
+
+
+@pytest.mark.parametrize("keys", [{}, {"accept_loss": True}], ids=str)
+def test_an_append_only_log_is_refused_before_it_is_copied(disk: Path, keys: dict[str, Any]) -> None:
+    """chattr +a forbids every cut, the lossy one too: nothing is published, and the message says what to do."""
+    place = Place(disk)
+    place.write(500)
+    with attribute(place, "+a", "-a"):
+        with interfere.before(0, lambda: None) as seen:
+            (failed,) = place.rotator("a", **keys).run().failed
+        assert "rename" not in seen and str(place.log) in failed.reason and "chattr -a" in failed.reason
+    assert place.rotator("a", **keys).run().exit_code == 0
+    place.check()
+
+
+def test_a_block_mapped_log_is_refused_before_it_is_copied(disk: Path) -> None:
+    """As ext3 left it: its file system collapses ranges, but none of this file; chattr +e gives it extents."""
+    place = Place(disk)
+    place.write(500)
+    with attribute(place, "-e", "+e"):
+        with interfere.before(0, lambda: None) as seen:
+            (failed,) = place.rotator("a").run().failed
+        assert "rename" not in seen and "chattr +e" in failed.reason
+    assert place.rotator("a").run().exit_code == 0
+    place.check()
