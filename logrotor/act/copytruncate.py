@@ -89,14 +89,24 @@ def _copied(
         return None
     record = _publish_copy(dirs, logdir, step, memory, (live, out), length, "collapse" if collapse else "truncate")
     archive = FileId(logdir.id.device, record.archive_inode)
-    if collapse:
-        try:
-            return Copied(record.protocol, cutting.collapse(record, memory, live, block), archive)
-        except Refused:
-            copy = Copy(logdir.path, f"{step.base}.1", archive, Codec.NONE)
-            undoing.take_back(dirs, logdir, record, memory, live, (copy,))
-            raise
-    return Copied(record.protocol, cutting.truncate(logdir, record, memory, (live, out)), archive)
+    copy = Copy(logdir.path, f"{step.base}.1", archive, Codec.NONE)
+    return Copied(record.protocol, _cut(dirs, logdir, record, memory, (live, out), copy), archive)
+
+
+def _cut(
+    dirs: Directories, logdir: LogDir, record: CopyInFlight, memory: Memory, fds: tuple[int, int], copy: Copy
+) -> int:
+    """Returns the bytes that the copy holds, and the log no longer."""
+    if not cutting.still_has(*fds, record.protocol):
+        undoing.leave(dirs, record, memory, fds, copy)
+        return record.length
+    if record.protocol == "truncate":
+        return cutting.truncate(logdir, record, memory, fds)
+    try:
+        return cutting.collapse(record, memory, fds[0], os.fstatvfs(fds[0]).f_bsize)
+    except Refused:
+        undoing.take_back(dirs, logdir, record, memory, fds[0], (copy,))
+        raise
 
 
 def _collapses(logdir: LogDir, step: Copytruncate, live: int, out: int) -> bool:
@@ -158,6 +168,8 @@ def _publish_copy(
     live, out = fds
     status = os.fstat(live)
     cutting.transfer(live, out, 0, length)
+    if not cutting.still_has(live, out, protocol):  # else the copy could begin with old lines and end with new ones
+        raise Stale(f"{step.base}: was cut while it was copied")
     logdir.dress(out, status.st_mode & 0o777, like=live)
     files.set_times(out, status)
     files.sync_and_close_check(out)

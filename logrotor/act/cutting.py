@@ -50,6 +50,17 @@ def collapse(record: CopyInFlight, memory: Memory, live: int, block: int) -> int
     return record.length
 
 
+def still_has(live: int, out: int, protocol: str) -> bool:
+    """Does the log have all that was copied? One that was emptied and written anew differs at the copy's ends.
+
+    Asked right before the cut: what came after an emptying would be cut off, and stand in no copy.
+    """
+    size, block = os.fstat(out).st_size, min(os.fstatvfs(out).f_bsize, os.fstat(out).st_size)
+    rest = 1 if protocol == "collapse" else 0  # a collapse leaves a byte, at least
+    same = all(os.pread(live, block, at) == os.pread(out, block, at) for at in (0, size - block))
+    return same and os.fstat(live).st_size >= size + rest
+
+
 def is_marked(record: CopyInFlight, live: int, block: int) -> bool:
     """Is there a hole for the first block of what a collapse is to cut off?"""
     return files.starts_with_hole(live, block) and os.fstat(live).st_size > record.length

@@ -1,6 +1,6 @@
-"""Take a copytruncate back whose log turns out not to let itself be cut: the log is whole again, its copy is gone.
+"""Take a copytruncate back whose log turns out not to be one to cut: what the log has stays, and stands in no copy.
 
-The crash table; the first two rows are of a log that was marked before it refused the collapse:
+The crash table of a log that refuses the cut; the first two rows are of one that let itself be marked:
 
 killed before ...  | record | directory shows                       | next run
 forget the mark    | marked | a hole for the first block, the copy  | collapse: refused again, take back
@@ -21,6 +21,7 @@ from logrotor.disk import codecs
 from logrotor.disk.directories import Directories
 from logrotor.disk.logdir import LogDir
 from logrotor.disk.memory import Memory
+from logrotor.errors import Stale
 from logrotor.model import Copy, CopyInFlight
 
 
@@ -34,6 +35,20 @@ def take_back(
         memory.begin_copy(replace(record, stage="copied"))
         cutting.overwrite_head(logdir, record, live, head)
     withdraw(dirs, record, memory, copies)
+
+
+def leave(dirs: Directories, record: CopyInFlight, memory: Memory, fds: tuple[int, int], copy: Copy) -> None:
+    """End the copytruncate of a log that somebody else cut meanwhile. ``copy``: the file of the second descriptor.
+
+    The lines of a log that was emptied stand in the copy alone, so it stays. Raises Stale if the log still begins
+    as the copy does, having lost its end: then it is the copy that goes.
+    """
+    live, out = fds
+    begin = os.pread(live, os.fstatvfs(live).f_bsize, 0)[: record.length]
+    if begin and begin == os.pread(out, len(begin), 0):
+        withdraw(dirs, record, memory, (copy,))
+        raise Stale(f"{record.path}: was cut while it was copied")
+    memory.end_copy(record.path)
 
 
 def withdraw(dirs: Directories, record: CopyInFlight, memory: Memory, copies: Sequence[Copy]) -> None:

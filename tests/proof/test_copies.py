@@ -204,6 +204,54 @@ def test_a_copy_that_retention_has_taken_is_not_mistaken(disk: Path) -> None:
     assert place.beats() == place.written
 
 
+# ---------------------------------------------------------------- a log that is cut by somebody else
+
+
+@pytest.mark.parametrize("count", [100, 700], ids=["shorter", "longer"])
+def test_emptied_while_it_is_copied(disk: Path, count: int) -> None:
+    """As `> app.log` does it, or a program that starts anew: each line that comes then stands once, and no NUL byte."""
+    for number, place in enumerate(places(disk), 1):
+        place.beat(1000)
+
+        seen: list[str] = []
+
+        def meanwhile(nth: int, operation: str, place: Place = place, number: int = number, seen: Any = seen) -> None:
+            seen.append(operation)
+            if nth == number and operation not in ("punch", "collapse"):  # the instants that the README names
+                os.truncate(place.log, 0)
+                place.write(count)
+
+        with interfere.before_each(meanwhile):
+            report = place.rotator("a").run()
+        place.rotator("a").run()
+        joined = oracle.joined(place.logs, "app.log")
+        new = oracle.lines("w1", 1001, place.written).splitlines()
+        where = f"before change {number}, {seen[number - 1 :][:1]}: {os.listdir(place.logs)}"
+        assert report.exit_code == 0 and b"\0" not in joined, where
+        assert [joined.count(line) for line in new] == [1] * len(new), where
+        if len(seen) < number:
+            break
+    assert number > 15
+
+
+def test_the_end_is_cut_off_while_it_is_copied(disk: Path) -> None:
+    """The log still has its first lines: they stand in no copy, whenever before the mark it lost its end."""
+    kept = oracle.lines("w1", 1, 75)
+    for number, place in enumerate(places(disk), 1):
+        place.write(500)
+
+        def shorten(place: Place = place) -> None:
+            os.truncate(place.log, len(kept))
+
+        with interfere.before(number, shorten) as seen:
+            assert place.rotator("a").run().exit_code == 0
+        if "punch" in seen[:number]:
+            break
+        assert place.rotator("a").run().exit_code == 0
+        assert oracle.joined(place.logs, "app.log") == kept, f"before change {number}: {os.listdir(place.logs)}"
+    assert number > 8
+
+
 # ---------------------------------------------------------------- a log that cannot be cut
 
 
