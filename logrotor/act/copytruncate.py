@@ -11,7 +11,7 @@ import os
 
 from msgspec import Struct
 
-from logrotor.act import cutting, undoing
+from logrotor.act import cutting, finishing, undoing
 from logrotor.act.cutting import APPENDING
 from logrotor.act.take import make_way
 from logrotor.decide.naming import SUFFIXES, temp_name
@@ -78,6 +78,8 @@ def _copied(
 ) -> Copied | None:
     block = os.fstatvfs(live).f_bsize
     collapse = _collapses(logdir, step, live, out)
+    if collapse and finishing.rediscover(logdir, step.base, memory, live, block):
+        raise Stale(f"{step.base}: an interrupted copytruncate, whose record was lost, is to be finished")
     if not step.accept_loss:
         _refuse_overwriting(step, live, block)
     length = os.fstat(live).st_size
@@ -144,8 +146,9 @@ def _refuse_overwriting(step: Copytruncate, live: int, block: int) -> None:
     """A writer that does not append would go on at its old offset and leave NUL bytes before it."""
     if files.starts_with_hole(live, block):
         raise Refused(
-            f"{step.base}: starts with a hole, so its writer does not append; "
-            "open the log in append mode, or set accept_loss = true"
+            f"{step.base}: starts with a hole. If its writer does not append: open the log in append mode, or set "
+            "accept_loss = true. If a copytruncate was killed and its record is lost: where the log goes on as the "
+            "copy does, cut the SIZE bytes of the (uncompressed) copy off, by fallocate -c -o 0 -l SIZE"
         )
     for holder in Processes.look().holders.get(step.id, ()):
         if not holder.append:

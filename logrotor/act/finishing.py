@@ -11,12 +11,13 @@ import os
 
 from logrotor.act import cutting, undoing
 from logrotor.act.cutting import APPENDING
-from logrotor.disk import codecs, files
+from logrotor.decide.naming import SUFFIXES
+from logrotor.disk import calls, codecs, files
 from logrotor.disk.directories import Directories
 from logrotor.disk.logdir import LogDir
 from logrotor.disk.memory import Memory
 from logrotor.errors import LogrotorError, Refused
-from logrotor.model import Codec, Copy, FinishCopytruncate
+from logrotor.model import Codec, Copy, CopyInFlight, FinishCopytruncate
 
 
 def finish(dirs: Directories, step: FinishCopytruncate, memory: Memory) -> bool:
@@ -69,6 +70,32 @@ def _is_head(dirs: Directories, copy: Copy, live: int, length: int, block: int) 
         return False
     finally:
         os.close(fd)
+
+
+def rediscover(logdir: LogDir, base: str, memory: Memory, live: int, block: int) -> bool:
+    """Remember a collapse again whose record was lost with the history; False if nothing proves that there was one.
+
+    The log shows the mark, a hole of one block, and goes on as slot 1 does, which is of whole blocks and of two at
+    least: a writer that does not append leaves such a log only if it stood at a block's end, and repeats itself.
+    """
+    if not files.starts_with_hole(live, block) or files.starts_with_hole(live, block + 1):
+        return False
+    for codec, suffix in SUFFIXES.items():
+        entry = logdir.stat(f"{base}.1{suffix}")
+        if entry is None or not entry.is_regular:
+            continue
+        fd = logdir.open_file(entry.name, entry.id)
+        try:
+            size = _agreeing(live, fd, codec, block) or 0
+        except ValueError:  # damaged
+            continue
+        finally:
+            os.close(fd)
+        if size % block == 0 and block < size < os.fstat(live).st_size:
+            path, inode, birth = os.path.join(logdir.path, base), os.fstat(live).st_ino, calls.birth_time(live) or 0.0
+            memory.begin_copy(CopyInFlight(path, inode, birth, entry.id.inode, size, "marked", "collapse"))
+            return True
+    return False
 
 
 def _finish_truncation(dirs: Directories, logdir: LogDir, step: FinishCopytruncate, memory: Memory, live: int) -> bool:

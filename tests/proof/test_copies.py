@@ -204,6 +204,60 @@ def test_a_copy_that_retention_has_taken_is_not_mistaken(disk: Path) -> None:
     assert place.beats() == place.written
 
 
+# ---------------------------------------------------------------- the record is lost
+
+
+def marked(place: Place, **keys: Any) -> None:
+    """Killed right before the collapse, and then the history is damaged."""
+    rehearsed = Place(place.folder / "rehearsed")
+    rehearsed.write(place.written)
+    collapse = interfere.operations(rehearsed.rotator("a", **keys).run).index("punch") + 4
+    assert interfere.killed(collapse, place.rotator("a", **keys).run)
+    (place.folder / "state-a" / "history.sqlite").write_text("damaged")
+    assert place.log.read_bytes()[:1] == b"\0"
+
+
+@pytest.mark.parametrize("keys", [{}, {"compress": "gzip"}, {"archive_dir": "old"}, {"naming": "dated"}], ids=str)
+def test_a_marked_log_without_its_record_is_known_by_its_copy(disk: Path, keys: dict[str, Any]) -> None:
+    """The history is lost between the mark and the cut: what the copy holds is cut off all the same."""
+    place = Place(disk)
+    place.write(500)
+    marked(place, **keys)
+    place.write(300)
+    for _ in range(2):
+        assert place.rotator("a", **keys).run().exit_code == 0
+    place.check()
+
+
+def test_a_marked_log_is_known_by_a_copy_that_was_compressed(disk: Path) -> None:
+    """Another configuration has compressed it meanwhile."""
+    place = Place(disk)
+    place.write(500)
+    marked(place)
+    assert place.rotator("b", max_size="100MB", compress="gzip").run().exit_code == 0
+    assert (place.logs / "app.log.1.gz").exists()
+    assert place.rotator("a", max_size="1K").run().exit_code == 0
+    place.check()
+
+
+@pytest.mark.parametrize("spoilt", ["no copy", "other bytes", "a piece of a block", "one block"])
+def test_a_hole_that_no_copy_explains_is_left(disk: Path, spoilt: str) -> None:
+    """Only a mark before the very bytes of slot 1 is cut; the message says what else it may be, and what to do."""
+    place = Place(disk)
+    place.write(500)
+    marked(place)
+    copy = place.logs / "app.log.1"
+    whole = copy.read_bytes()
+    data = {
+        "no copy": b"", "other bytes": whole[:-1] + b"?", "a piece of a block": whole[:-1], "one block": whole[:4096]
+    }[spoilt]  # fmt: skip
+    copy.write_bytes(data) if data else copy.unlink()
+    before = place.log.read_bytes()
+    (failed,) = place.rotator("a").run().failed
+    assert "starts with a hole" in failed.reason and "fallocate -c -o 0 -l SIZE" in failed.reason
+    assert place.log.read_bytes() == before
+
+
 # ---------------------------------------------------------------- a log that is cut by somebody else
 
 
