@@ -77,8 +77,12 @@ def rediscover(logdir: LogDir, base: str, memory: Memory, live: int, block: int)
 
     The log shows the mark, a hole of one block, and goes on as slot 1 does, which is of whole blocks and of two at
     least: a writer that does not append leaves such a log only if it stood at a block's end, and repeats itself.
+    A history that knows of a rotation was not lost: the record is another configuration's, which goes by it.
     """
+    path, status = os.path.join(logdir.path, base), os.fstat(live)
     if not files.starts_with_hole(live, block) or files.starts_with_hole(live, block + 1):
+        return False
+    if memory.recall().of(path).last_rotation is not None:
         return False
     for codec, suffix in SUFFIXES.items():
         entry = logdir.stat(f"{base}.1{suffix}")
@@ -91,9 +95,9 @@ def rediscover(logdir: LogDir, base: str, memory: Memory, live: int, block: int)
             continue
         finally:
             os.close(fd)
-        if size % block == 0 and block < size < os.fstat(live).st_size:
-            path, inode, birth = os.path.join(logdir.path, base), os.fstat(live).st_ino, calls.birth_time(live) or 0.0
-            memory.begin_copy(CopyInFlight(path, inode, birth, entry.id.inode, size, "marked", "collapse"))
+        if size % block == 0 and block < size < status.st_size:
+            birth = calls.birth_time(live) or 0.0
+            memory.begin_copy(CopyInFlight(path, status.st_ino, birth, entry.id.inode, size, "marked", "collapse"))
             return True
     return False
 

@@ -207,13 +207,14 @@ def test_a_copy_that_retention_has_taken_is_not_mistaken(disk: Path) -> None:
 # ---------------------------------------------------------------- the record is lost
 
 
-def marked(place: Place, **keys: Any) -> None:
-    """Killed right before the collapse, and then the history is damaged."""
+def marked(place: Place, *, lost: bool = True, **keys: Any) -> None:
+    """Killed right before the collapse; then the history is ``lost``, for it is damaged."""
     rehearsed = Place(place.folder / "rehearsed")
     rehearsed.write(place.written)
     collapse = interfere.operations(rehearsed.rotator("a", **keys).run).index("punch") + 4
     assert interfere.killed(collapse, place.rotator("a", **keys).run)
-    (place.folder / "state-a" / "history.sqlite").write_text("damaged")
+    if lost:
+        (place.folder / "state-a" / "history.sqlite").write_text("damaged")
     assert place.log.read_bytes()[:1] == b"\0"
 
 
@@ -237,6 +238,21 @@ def test_a_marked_log_is_known_by_a_copy_that_was_compressed(disk: Path) -> None
     assert place.rotator("b", max_size="100MB", compress="gzip").run().exit_code == 0
     assert (place.logs / "app.log.1.gz").exists()
     assert place.rotator("a", max_size="1K").run().exit_code == 0
+    place.check()
+
+
+def test_a_mark_is_left_to_the_configuration_that_made_it(disk: Path) -> None:
+    """Its history has the record, and another one, which has rotated the log before, waits for it."""
+    place = Place(disk)
+    place.write(500)
+    assert place.rotator("b").run().rotated == 1
+    place.write(500)
+    marked(place, lost=False)
+    before = place.log.read_bytes()
+    (failed,) = place.rotator("b").run().failed
+    assert "starts with a hole" in failed.reason and place.log.read_bytes() == before
+    for which in "ab":
+        assert place.rotator(which).run().exit_code == 0
     place.check()
 
 
