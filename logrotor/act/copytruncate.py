@@ -11,7 +11,7 @@ import os
 
 from msgspec import Struct
 
-from logrotor.act import cutting
+from logrotor.act import cutting, finishing, undoing
 from logrotor.act.cutting import APPENDING
 from logrotor.act.take import make_way
 from logrotor.decide.naming import SUFFIXES, temp_name
@@ -21,7 +21,7 @@ from logrotor.disk.logdir import LogDir
 from logrotor.disk.memory import Memory
 from logrotor.disk.writers import Processes
 from logrotor.errors import Refused, Stale
-from logrotor.model import CopyInFlight, Copytruncate, FileId
+from logrotor.model import Codec, Copy, CopyInFlight, Copytruncate, FileId
 
 
 class Copied(Struct, frozen=True):
@@ -77,12 +77,9 @@ def _copied(
     dirs: Directories, logdir: LogDir, step: Copytruncate, memory: Memory, live: int, out: int
 ) -> Copied | None:
     block = os.fstatvfs(live).f_bsize
-    collapse = step.collapse and step.id.device == logdir.id.device and can_collapse(out, block)
-    if not collapse and not step.accept_loss:
-        raise Refused(
-            f"{step.base}: this file system cannot collapse a range, so lines could be lost; "
-            'use method = "rename", or set accept_loss = true'
-        )
+    collapse = _collapses(logdir, step, live, out)
+    if collapse and finishing.rediscover(logdir, step.base, memory, live, block):
+        raise Stale(f"{step.base}: an interrupted copytruncate, whose record was lost, is to be finished")
     if not step.accept_loss:
         _refuse_overwriting(step, live, block)
     length = os.fstat(live).st_size
@@ -94,9 +91,41 @@ def _copied(
         return None
     record = _publish_copy(dirs, logdir, step, memory, (live, out), length, "collapse" if collapse else "truncate")
     archive = FileId(logdir.id.device, record.archive_inode)
-    if collapse:
-        return Copied(record.protocol, cutting.collapse(record, memory, live, block), archive)
-    return Copied(record.protocol, cutting.truncate(logdir, record, memory, (live, out)), archive)
+    copy = Copy(logdir.path, f"{step.base}.1", archive, Codec.NONE)
+    return Copied(record.protocol, _cut(dirs, logdir, record, memory, (live, out), copy), archive)
+
+
+def _cut(
+    dirs: Directories, logdir: LogDir, record: CopyInFlight, memory: Memory, fds: tuple[int, int], copy: Copy
+) -> int:
+    """Returns the bytes that the copy holds, and the log no longer."""
+    if not cutting.still_has(*fds, record.protocol):
+        undoing.leave(dirs, record, memory, fds, copy)
+        return record.length
+    if record.protocol == "truncate":
+        return cutting.truncate(logdir, record, memory, fds)
+    try:
+        return cutting.collapse(record, memory, fds[0], os.fstatvfs(fds[0]).f_bsize)
+    except Refused:
+        undoing.take_back(dirs, logdir, record, memory, fds[0], (copy,))
+        raise
+
+
+def _collapses(logdir: LogDir, step: Copytruncate, live: int, out: int) -> bool:
+    """Can the log be collapsed, as its file system can, and not only a temp? Raises Refused if it cannot be cut."""
+    if calls.is_append_only(live):
+        raise Refused(f"{logdir.path}/{step.base}: may only be appended to, so it cannot be cut; chattr -a")
+    mapped = calls.is_block_mapped(live)
+    on_this_disk = step.collapse and step.id.device == logdir.id.device
+    if on_this_disk and not mapped and can_collapse(out, os.fstatvfs(live).f_bsize):
+        return True
+    if not step.accept_loss:
+        what, advice = ("the block map of this file", "chattr +e, ") if mapped else ("this file system", "")
+        raise Refused(
+            f"{step.base}: {what} cannot collapse a range, so lines could be lost; "
+            f'{advice}use method = "rename", or set accept_loss = true'
+        )
+    return False
 
 
 def can_collapse(fd: int, block: int) -> bool:
@@ -117,8 +146,9 @@ def _refuse_overwriting(step: Copytruncate, live: int, block: int) -> None:
     """A writer that does not append would go on at its old offset and leave NUL bytes before it."""
     if files.starts_with_hole(live, block):
         raise Refused(
-            f"{step.base}: starts with a hole, so its writer does not append; "
-            "open the log in append mode, or set accept_loss = true"
+            f"{step.base}: starts with a hole. If its writer does not append: open the log in append mode, or set "
+            "accept_loss = true. If a copytruncate was killed and its record is lost: where the log goes on as the "
+            "copy does, cut the SIZE bytes of the (uncompressed) copy off, by fallocate -c -o 0 -l SIZE"
         )
     for holder in Processes.look().holders.get(step.id, ()):
         if not holder.append:
@@ -141,6 +171,8 @@ def _publish_copy(
     live, out = fds
     status = os.fstat(live)
     cutting.transfer(live, out, 0, length)
+    if not cutting.still_has(live, out, protocol):  # else the copy could begin with old lines and end with new ones
+        raise Stale(f"{step.base}: was cut while it was copied")
     logdir.dress(out, status.st_mode & 0o777, like=live)
     files.set_times(out, status)
     files.sync_and_close_check(out)

@@ -9,6 +9,8 @@ record the mark    | copied | a hole for the first block       | mark again, col
 collapse           | marked | a hole for the first block       | collapse
 forget             | marked | the log's rest                   | forget
 
+A log that cannot be collapsed after all is as it was in the end: ``undoing`` has the table of that.
+
 Of the truncation; the mark is the log's first byte, inverted. Without it, a log that was cut, and has got the very
 lines again that it had (a heartbeat), could not be told from one that was not:
 
@@ -23,11 +25,12 @@ forget             | marked | no mark: what was written since  | forget
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 
-from logrotor.disk import codecs, files
+from logrotor.disk import calls, codecs, files
 from logrotor.disk.logdir import LogDir
 from logrotor.disk.memory import Memory
-from logrotor.errors import Stale
+from logrotor.errors import Refused, Stale
 from logrotor.model import CopyInFlight, FileId
 
 APPENDING = os.O_RDWR | os.O_APPEND  # so that our own descriptor is not taken for a writer that overwrites
@@ -35,16 +38,43 @@ _ROUNDS = 20  # looks at a log that is copied while it grows
 
 
 def collapse(record: CopyInFlight, memory: Memory, live: int, block: int) -> int:
-    """Cut what the archive holds off the log; returns its bytes."""
+    """Cut what the archive holds off the log; returns its bytes. Raises Refused if this very log cannot be cut."""
     if record.stage == "copied":
-        files.punch(live, block)
+        _cut(files.punch, record, live, block)
         files.sync(live)
         memory.mark_copy(record.path)
-    if files.starts_with_hole(live, block) and os.fstat(live).st_size > record.length:
-        files.collapse(live, record.length)
+    if is_marked(record, live, block):
+        _cut(files.collapse, record, live, record.length)
         files.sync(live)
     memory.end_copy(record.path)
     return record.length
+
+
+def still_has(live: int, out: int, protocol: str) -> bool:
+    """Does the log have all that was copied? One that was emptied and written anew differs at the copy's ends.
+
+    Asked right before the cut: what came after an emptying would be cut off, and stand in no copy.
+    """
+    size, block = os.fstat(out).st_size, min(os.fstatvfs(out).f_bsize, os.fstat(out).st_size)
+    rest = 1 if protocol == "collapse" else 0  # a collapse leaves a byte, at least
+    same = all(os.pread(live, block, at) == os.pread(out, block, at) for at in (0, size - block))
+    return same and os.fstat(live).st_size >= size + rest
+
+
+def is_marked(record: CopyInFlight, live: int, block: int) -> bool:
+    """Is there a hole for the first block of what a collapse is to cut off?"""
+    return files.starts_with_hole(live, block) and os.fstat(live).st_size > record.length
+
+
+def _cut(cut: Callable[[int, int], None], record: CopyInFlight, live: int, length: int) -> None:
+    """One file may refuse what its file system offers: a block map of ext3's days, or an attribute."""
+    try:
+        cut(live, length)
+    except OSError as error:
+        if error.errno not in calls.NOT_OFFERED:
+            raise
+        advice = "chattr -a" if calls.is_append_only(live) else 'use method = "rename"'
+        raise Refused(f"{record.path}: cannot be cut ({error.strerror}), so its copy is dropped; {advice}") from None
 
 
 def truncate(logdir: LogDir, record: CopyInFlight, memory: Memory, fds: tuple[int, int]) -> int:

@@ -9,14 +9,15 @@ from __future__ import annotations
 
 import os
 
-from logrotor.act import cutting
+from logrotor.act import cutting, undoing
 from logrotor.act.cutting import APPENDING
-from logrotor.disk import codecs, files
+from logrotor.decide.naming import SUFFIXES
+from logrotor.disk import calls, codecs, files
 from logrotor.disk.directories import Directories
 from logrotor.disk.logdir import LogDir
 from logrotor.disk.memory import Memory
-from logrotor.errors import LogrotorError
-from logrotor.model import Codec, Copy, FinishCopytruncate
+from logrotor.errors import LogrotorError, Refused
+from logrotor.model import Codec, Copy, CopyInFlight, FinishCopytruncate
 
 
 def finish(dirs: Directories, step: FinishCopytruncate, memory: Memory) -> bool:
@@ -35,19 +36,24 @@ def finish(dirs: Directories, step: FinishCopytruncate, memory: Memory) -> bool:
             logdir.sync()  # the crash may have come before the archive's name was durable
             if record.protocol == "truncate":
                 return _finish_truncation(dirs, logdir, step, memory, live)
-            return _finish_collapse(dirs, step, memory, live, os.fstatvfs(logdir.fd).f_bsize)
+            return _finish_collapse(dirs, logdir, step, memory, live)
         finally:
             os.close(live)
 
 
-def _finish_collapse(dirs: Directories, step: FinishCopytruncate, memory: Memory, live: int, block: int) -> bool:
-    record = step.record
+def _finish_collapse(dirs: Directories, logdir: LogDir, step: FinishCopytruncate, memory: Memory, live: int) -> bool:
+    record, block = step.record, os.fstatvfs(logdir.fd).f_bsize
     # Marked: only we make holes, so the copy was there, even if it is gone by now.
-    if record.stage == "marked" or any(_is_head(dirs, copy, live, record.length, block) for copy in step.copies):
+    if record.stage != "marked" and not any(_is_head(dirs, copy, live, record.length, block) for copy in step.copies):
+        memory.end_copy(record.path)
+        return False
+    try:
         cutting.collapse(record, memory, live, block)
-        return True
-    memory.end_copy(record.path)
-    return False
+    except Refused:
+        copies = [copy for copy in step.copies if _is_head(dirs, copy, live, record.length, block)]
+        undoing.take_back(dirs, logdir, record, memory, live, copies)
+        raise
+    return True
 
 
 def _is_head(dirs: Directories, copy: Copy, live: int, length: int, block: int) -> bool:
@@ -64,6 +70,36 @@ def _is_head(dirs: Directories, copy: Copy, live: int, length: int, block: int) 
         return False
     finally:
         os.close(fd)
+
+
+def rediscover(logdir: LogDir, base: str, memory: Memory, live: int, block: int) -> bool:
+    """Remember a collapse again whose record was lost with the history; False if nothing proves that there was one.
+
+    The log shows the mark, a hole of one block, and goes on as slot 1 does, which is of whole blocks and of two at
+    least: a writer that does not append leaves such a log only if it stood at a block's end, and repeats itself.
+    A history that knows of a rotation was not lost: the record is another configuration's, which goes by it.
+    """
+    path, status = os.path.join(logdir.path, base), os.fstat(live)
+    if not files.starts_with_hole(live, block) or files.starts_with_hole(live, block + 1):
+        return False
+    if memory.recall().of(path).last_rotation is not None:
+        return False
+    for codec, suffix in SUFFIXES.items():
+        entry = logdir.stat(f"{base}.1{suffix}")
+        if entry is None or not entry.is_regular:
+            continue
+        fd = logdir.open_file(entry.name, entry.id)
+        try:
+            size = _agreeing(live, fd, codec, block) or 0
+        except ValueError:  # damaged
+            continue
+        finally:
+            os.close(fd)
+        if size % block == 0 and block < size < status.st_size:
+            birth = calls.birth_time(live) or 0.0
+            memory.begin_copy(CopyInFlight(path, status.st_ino, birth, entry.id.inode, size, "marked", "collapse"))
+            return True
+    return False
 
 
 def _finish_truncation(dirs: Directories, logdir: LogDir, step: FinishCopytruncate, memory: Memory, live: int) -> bool:

@@ -24,6 +24,10 @@ RENAME_EXCHANGE = 2
 FALLOC_FL_KEEP_SIZE = 0x01  # fallocate(2)
 FALLOC_FL_PUNCH_HOLE = 0x02
 FALLOC_FL_COLLAPSE_RANGE = 0x08
+FS_APPEND_FL = 0x20  # ioctl_iflags(2)
+FS_EXTENT_FL = 0x80000
+FS_INLINE_DATA_FL = 0x10000000
+EXT4_SUPER_MAGIC = 0xEF53  # statfs(2); of ext2 and ext3, too
 F_SETSIG = 10  # fcntl(2); the module has the name only on some builds
 
 # What a file system answers when it does not know a call or a flag: the next protocol is tried.
@@ -88,6 +92,28 @@ def file_system_magic(fd: int) -> int:
     _checked(_libc().fstatfs(ctypes.c_int(fd), buffer))
     kind: int = struct.unpack_from("@l", buffer)[0]
     return kind & 0xFFFFFFFF
+
+
+def is_append_only(fd: int) -> bool:
+    """Does the file have the attribute of ``chattr +a``, by which nobody may cut it, nor rename it?"""
+    return bool((_attributes(fd) or 0) & FS_APPEND_FL)
+
+
+def is_block_mapped(fd: int) -> bool:
+    """Was the file made under ext2 or ext3? A later ext4 keeps its map of blocks, and cannot collapse a range of it."""
+    found = _attributes(fd)
+    mapped = found is not None and not found & (FS_EXTENT_FL | FS_INLINE_DATA_FL)
+    return mapped and file_system_magic(fd) == EXT4_SUPER_MAGIC
+
+
+def _attributes(fd: int) -> int | None:
+    """What chattr(1) sets (ioctl_iflags(2), FS_IOC_GETFLAGS), or None where the file system has no such thing."""
+    request = 2 << 30 | struct.calcsize("@l") << 16 | ord("f") << 8 | 1  # _IOR('f', 1, long); ENOTTY on other machines
+    try:
+        found: int = struct.unpack("@i4x", fcntl.ioctl(fd, request, bytes(8)))[0]
+    except OSError:
+        return None
+    return found
 
 
 def birth_time(fd: int) -> float | None:

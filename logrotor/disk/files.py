@@ -48,7 +48,9 @@ def punch(fd: int, length: int) -> None:
 
 def overwrite(fd: int, data: bytes) -> None:
     """Write over the first bytes of the file. ``fd`` must not append: pwrite(2) would append, too (BUGS)."""
-    change("overwrite", os.pwrite, fd, data, 0)
+    written = 0
+    while written < len(data):
+        written += change("overwrite", os.pwrite, fd, data[written:], written)
 
 
 def collapse(fd: int, length: int) -> None:

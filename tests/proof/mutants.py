@@ -215,7 +215,7 @@ MUTANTS = (
     Mutant(
         "the mark of a collapse is recorded before it is durable",
         "logrotor/act/cutting.py",
-        (("files.punch(live, block)\n        files.sync(live)\n", "files.punch(live, block)\n"),),
+        (("_cut(files.punch, record, live, block)\n        files.sync(live)\n", "files.punch(live, block)\n"),),
         ORDER + "test_a_collapse_is_recorded_marked_and_durable_at_each_step",
     ),
     Mutant(

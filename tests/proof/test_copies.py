@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import errno
 import os
+import subprocess
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from logrotor.disk import calls
 from logrotor.model import Report
 from logrotor.rotator import Rotator
 from tests.proof import interfere
@@ -198,3 +202,215 @@ def test_a_copy_that_retention_has_taken_is_not_mistaken(disk: Path) -> None:
     (place.logs / "app.log.1").unlink()  # as another configuration's retention would
     assert place.rotator("a").run().exit_code == 0
     assert place.beats() == place.written
+
+
+# ---------------------------------------------------------------- the record is lost
+
+
+def marked(place: Place, *, lost: bool = True, **keys: Any) -> None:
+    """Killed right before the collapse; then the history is ``lost``, for it is damaged."""
+    rehearsed = Place(place.folder / "rehearsed")
+    rehearsed.write(place.written)
+    collapse = interfere.operations(rehearsed.rotator("a", **keys).run).index("punch") + 4
+    assert interfere.killed(collapse, place.rotator("a", **keys).run)
+    if lost:
+        (place.folder / "state-a" / "history.sqlite").write_text("damaged")
+    assert place.log.read_bytes()[:1] == b"\0"
+
+
+@pytest.mark.parametrize("keys", [{}, {"compress": "gzip"}, {"archive_dir": "old"}, {"naming": "dated"}], ids=str)
+def test_a_marked_log_without_its_record_is_known_by_its_copy(disk: Path, keys: dict[str, Any]) -> None:
+    """The history is lost between the mark and the cut: what the copy holds is cut off all the same."""
+    place = Place(disk)
+    place.write(500)
+    marked(place, **keys)
+    place.write(300)
+    for _ in range(2):
+        assert place.rotator("a", **keys).run().exit_code == 0
+    place.check()
+
+
+def test_a_marked_log_is_known_by_a_copy_that_was_compressed(disk: Path) -> None:
+    """Another configuration has compressed it meanwhile."""
+    place = Place(disk)
+    place.write(500)
+    marked(place)
+    assert place.rotator("b", max_size="100MB", compress="gzip").run().exit_code == 0
+    assert (place.logs / "app.log.1.gz").exists()
+    assert place.rotator("a", max_size="1K").run().exit_code == 0
+    place.check()
+
+
+def test_a_mark_is_left_to_the_configuration_that_made_it(disk: Path) -> None:
+    """Its history has the record, and another one, which has rotated the log before, waits for it."""
+    place = Place(disk)
+    place.write(500)
+    assert place.rotator("b").run().rotated == 1
+    place.write(500)
+    marked(place, lost=False)
+    before = place.log.read_bytes()
+    (failed,) = place.rotator("b").run().failed
+    assert "starts with a hole" in failed.reason and place.log.read_bytes() == before
+    for which in "ab":
+        assert place.rotator(which).run().exit_code == 0
+    place.check()
+
+
+@pytest.mark.parametrize("spoilt", ["no copy", "other bytes", "a piece of a block", "one block"])
+def test_a_hole_that_no_copy_explains_is_left(disk: Path, spoilt: str) -> None:
+    """Only a mark before the very bytes of slot 1 is cut; the message says what else it may be, and what to do."""
+    place = Place(disk)
+    place.write(500)
+    marked(place)
+    copy = place.logs / "app.log.1"
+    whole = copy.read_bytes()
+    data = {
+        "no copy": b"", "other bytes": whole[:-1] + b"?", "a piece of a block": whole[:-1], "one block": whole[:4096]
+    }[spoilt]  # fmt: skip
+    copy.write_bytes(data) if data else copy.unlink()
+    before = place.log.read_bytes()
+    (failed,) = place.rotator("a").run().failed
+    assert "starts with a hole" in failed.reason and "fallocate -c -o 0 -l SIZE" in failed.reason
+    assert place.log.read_bytes() == before
+
+
+# ---------------------------------------------------------------- a log that is cut by somebody else
+
+
+@pytest.mark.parametrize("count", [100, 700], ids=["shorter", "longer"])
+def test_emptied_while_it_is_copied(disk: Path, count: int) -> None:
+    """As `> app.log` does it, or a program that starts anew: each line that comes then stands once, and no NUL byte."""
+    for number, place in enumerate(places(disk), 1):
+        place.beat(1000)
+
+        seen: list[str] = []
+
+        def meanwhile(nth: int, operation: str, place: Place = place, number: int = number, seen: Any = seen) -> None:
+            seen.append(operation)
+            if nth == number and operation not in ("punch", "collapse"):  # the instants that the README names
+                os.truncate(place.log, 0)
+                place.write(count)
+
+        with interfere.before_each(meanwhile):
+            report = place.rotator("a").run()
+        place.rotator("a").run()
+        joined = oracle.joined(place.logs, "app.log")
+        new = oracle.lines("w1", 1001, place.written).splitlines()
+        where = f"before change {number}, {seen[number - 1 :][:1]}: {os.listdir(place.logs)}"
+        assert report.exit_code == 0 and b"\0" not in joined, where
+        assert [joined.count(line) for line in new] == [1] * len(new), where
+        if len(seen) < number:
+            break
+    assert number > 15
+
+
+def test_the_end_is_cut_off_while_it_is_copied(disk: Path) -> None:
+    """The log still has its first lines: they stand in no copy, whenever before the mark it lost its end."""
+    kept = oracle.lines("w1", 1, 75)
+    for number, place in enumerate(places(disk), 1):
+        place.write(500)
+
+        def shorten(place: Place = place) -> None:
+            os.truncate(place.log, len(kept))
+
+        with interfere.before(number, shorten) as seen:
+            assert place.rotator("a").run().exit_code == 0
+        if "punch" in seen[:number]:
+            break
+        assert place.rotator("a").run().exit_code == 0
+        assert oracle.joined(place.logs, "app.log") == kept, f"before change {number}: {os.listdir(place.logs)}"
+    assert number > 8
+
+
+# ---------------------------------------------------------------- a log that cannot be cut
+
+
+@contextmanager
+def uncut(place: Place, *operations: str) -> Iterator[None]:
+    """These fail for the log, as they do for a block-mapped or an append-only file; for a temp of ours they work."""
+    real, code = calls.invoke, errno.EOPNOTSUPP
+
+    def invoke(operation: str, function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+        if operation in operations and os.path.samestat(os.fstat(args[0]), os.stat(place.log)):
+            raise OSError(code, os.strerror(code))
+        return real(operation, function, *args, **kwargs)
+
+    calls.invoke = invoke
+    try:
+        yield
+    finally:
+        calls.invoke = real
+
+
+@pytest.mark.parametrize("operations", [("punch",), ("collapse",), ("punch", "collapse")], ids=str)
+def test_a_log_that_refuses_the_cut_is_left_whole(disk: Path, operations: tuple[str, ...]) -> None:
+    """Found out only after the copy was published: the log is whole, no copy stays, and the message says what to do."""
+    place = Place(disk)
+    place.write(500)
+    whole = place.log.read_bytes()
+    for _ in range(2):
+        with uncut(place, *operations):
+            (failed,) = place.rotator("a").run().failed
+        assert "cannot be cut" in failed.reason and "rename" in failed.reason and str(place.log) in failed.reason
+        assert place.log.read_bytes() == whole
+        assert os.listdir(place.logs / "old") == [] and sorted(os.listdir(place.logs)) == ["app.log", "old"]
+    assert place.rotator("a", method="rename", compress="gzip").run().exit_code == 0
+    place.check()
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("keys", [{}, {"compress": "gzip"}], ids=str)
+def test_killed_while_the_copy_is_taken_back(disk: Path, keys: dict[str, Any]) -> None:
+    """Killed at any point of a cut that is refused: after the next run each line stands once, and nothing is hidden."""
+    for nth, place in enumerate(places(disk), 1):
+        place.write(500)
+        with uncut(place, "collapse"):
+            reached = interfere.killed(nth, place.rotator("a", **keys).run)
+            assert place.rotator("b", **{**keys, "max_size": "100MB"}).run().exit_code == 0
+            place.write(3)
+            place.rotator("a", **keys).run()
+            tally = oracle.count_joined([place.logs], "app.log", {"w1": place.written})
+            assert tally.clean, f"killed before {nth}: {os.listdir(place.logs)} {tally}"
+        assert place.rotator("a", **keys).run().exit_code == 0
+        place.check()
+        if not reached:
+            break
+    assert nth > 20
+
+
+@contextmanager
+def attribute(place: Place, change: str, back: str) -> Iterator[None]:
+    """The log with an attribute set or cleared."""
+    with place.log.open("rb") as file:  # a block map is made of blocks that are on the disk
+        os.fsync(file.fileno())
+    done = subprocess.run(["chattr", change, place.log], capture_output=True, text=True, check=False)
+    need(done.returncode == 0, f"chattr: {done.stderr.strip()}")
+    try:
+        yield
+    finally:
+        subprocess.run(["chattr", back, place.log], check=True)
+
+
+@pytest.mark.parametrize("keys", [{}, {"accept_loss": True}], ids=str)
+def test_an_append_only_log_is_refused_before_it_is_copied(disk: Path, keys: dict[str, Any]) -> None:
+    """chattr +a forbids every cut, the lossy one too: nothing is published, and the message says what to do."""
+    place = Place(disk)
+    place.write(500)
+    with attribute(place, "+a", "-a"):
+        with interfere.before(0, lambda: None) as seen:
+            (failed,) = place.rotator("a", **keys).run().failed
+        assert "rename" not in seen and str(place.log) in failed.reason and "chattr -a" in failed.reason
+    assert place.rotator("a", **keys).run().exit_code == 0
+    place.check()
+
+
+def test_a_block_mapped_log_is_refused_before_it_is_copied(disk: Path) -> None:
+    """As ext3 left it: its file system collapses ranges, but none of this file; chattr +e gives it extents."""
+    place = Place(disk)
+    place.write(500)
+    with attribute(place, "-e", "+e"):
+        with interfere.before(0, lambda: None) as seen:
+            (failed,) = place.rotator("a").run().failed
+        assert "rename" not in seen and "chattr +e" in failed.reason
+    assert place.rotator("a").run().exit_code == 0
+    place.check()
