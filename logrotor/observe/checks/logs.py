@@ -133,11 +133,15 @@ def unclaimed(site: Site) -> Iterator[Finding]:
     """Files with a date in their name, archives and temps of logs, that nobody will ever remove."""
     claimed = {(facts.directory.resolved, facts.base) for facts in site.survey.logs}
     places = {facts.directory.resolved: facts.directory for facts in site.survey.logs}
-    archived = {d.resolved for facts in site.survey.logs for d in facts.elsewhere}
-    for place, directory in sorted(places.items()):
-        if place not in archived:
-            entries = _entries(directory, {base for where, base in claimed if where == place})
-            yield from _strays(place, [entry for entry in entries if not _is_known(site, place, entry)])
+    archived = {d.resolved: d for facts in site.survey.logs for d in facts.elsewhere}
+    names = {facts.base for facts in site.survey.logs} if archived else set()
+    for place, directory in sorted({**places, **archived}.items()):
+        if place in archived:  # a name of ours may be claimed from anywhere; what lies beside its log is its program's
+            known = names | {base for base, family in directory.families.items() if family.live is not None}
+        else:
+            known = {base for where, base in claimed if where == place}
+        entries = _entries(directory, known)
+        yield from _strays(place, [entry for entry in entries if not _is_known(site, place, entry)])
 
 
 def _is_known(site: Site, place: str, entry: Entry) -> bool:
