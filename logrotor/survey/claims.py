@@ -108,6 +108,8 @@ class Claims:
         if selector.name is not None:
             return [selector.name]
         families: Mapping[str, Family] = directory.families
+        if directory.id is not None and self._sources.get(directory.id, set()) - {directory.id}:
+            families = self._of_its_own(directory)
         if archived := self._archived(selector.spec, directory):
             families = {**archived, **families}
         # The name of a live log that is there was taken for no archive: only of others it has to be asked.
@@ -145,6 +147,19 @@ class Claims:
             found = self._places.look_for_archives(selector.spec, live)
             if found is not None and found.id is not None:
                 self._sources.setdefault(found.id, set()).add(live.id)
+
+    def _of_its_own(self, directory: Directory) -> Mapping[str, Family]:
+        """Without archives that are those of logs in other directories, as far as anybody knows."""
+        return {
+            base: family
+            for base, family in directory.families.items()
+            if family.live is not None or family.replacement is not None or self._was_rotated(directory, base)
+        }
+
+    def _was_rotated(self, directory: Directory, base: str) -> bool:
+        if self._known is None or self._keeper(directory, base) is not None:
+            return False
+        return self._known.of(os.path.join(directory.resolved, base)).last_rotation is not None
 
     def _archived(self, spec: LogSpec, directory: Directory) -> Mapping[str, Family]:
         """Logs that are gone and have archives in an archive directory.

@@ -214,3 +214,33 @@ def test_archives_of_other_programs_within_the_directory_of_the_logs(site: Site)
     report = site.run({"a": site.globs()["a"] | {"archive_dir": "old"}})
     assert report.exit_code == 0 and [log.path for log in report.plan.logs] == [f"{site.root}/a/gone.log"]
     assert kept(site, files) and sorted(set(os.listdir(site.store)) - set(files)) == ["gone.log.1.zst"]
+
+
+# ---------------------------------------------------------------- a glob that finds archive directories
+
+
+def test_a_glob_that_finds_its_own_archive_directory(site: Site) -> None:
+    """The archives in it are those of the logs that send them there, and no logs that are gone."""
+    rule = {"paths": [f"{site.root}/a/**/*.log"], "archive_dir": "store", "backup_count": 9}
+    site.store = site.root / "a" / "store"
+    for lost in (False, False, True, False):
+        if lost:
+            (site.root / "state" / "history.sqlite").unlink()
+        site.write("a")
+        report = site.run({"a": rule})
+        assert (report.exit_code, [log.path for log in report.plan.logs]) == (0, [f"{site.root}/a/app.log"])
+    assert sorted(os.listdir(site.store)) == [f"app.log.{n}.zst" for n in (1, 2, 3, 4)]
+    site.is_whole("a")
+
+
+def test_a_log_of_its_own_that_is_gone_from_an_archive_directory(site: Site) -> None:
+    """It was rotated there, and nobody sent these archives there: it still has them."""
+    rules = {"a": {"paths": [f"{site.root}/a/*.log"], "archive_dir": "../b"}, "b": site.globs()["b"]}
+    rules["b"] |= {"archive_dir": "off", "backup_count": 3}
+    for _ in range(3):
+        site.write("b")
+        site.run(rules)
+    (site.root / "b" / "app.log").unlink()
+    rules["b"] |= {"backup_count": 1}
+    assert site.run(rules).exit_code == 0
+    assert os.listdir(site.root / "b") == ["app.log.1.zst"]
