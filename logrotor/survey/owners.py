@@ -18,8 +18,8 @@ class Owners:
     """Told of all logs of the configuration, whichever of them a run is asked for.
 
     The archives of one name in a directory belong to the log that lies there, be it in a rule or somebody else's; else
-    to the one whose archives they are by the history, as long as it has some there and the rules name it; else to the
-    first that would have them there.
+    to the one whose archives they are by the history, as long as it has some there, and the rules name it or it still
+    exists, as the log of another configuration with this state directory; else to the first that would have them there.
     """
 
     def __init__(self, every: Claims, claims: Iterable[Claim], places: Places, known: Recollection | None) -> None:
@@ -59,7 +59,17 @@ class Owners:
         if self._known is None or base not in directory.families:
             return None
         path = self._known.keepers.get((directory.resolved, base))
-        return path if path is not None and self._every.is_named(path) else None
+        return path if path is not None and (self._every.is_named(path) or _exists(path)) else None
+
+
+def _exists(path: str) -> bool:
+    try:
+        os.lstat(path)
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    except OSError:  # nobody knows
+        return True
+    return True
 
 
 def _key(directory: Directory) -> object:

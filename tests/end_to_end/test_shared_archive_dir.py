@@ -129,10 +129,25 @@ def test_a_log_that_moved_keeps_its_archives(site: Site) -> None:
     site.write("a")
     site.run({"a": {}})
     site.write("b")
+    (site.root / "a" / "app.log").unlink()
     report = site.run({"b": {"backup_count": 5}})
     assert (report.exit_code, report.rotated) == (0, 1)
     assert sorted(os.listdir(site.store)) == ["app.log.1.zst", "app.log.2.zst"]
     site.is_whole()
+
+
+def test_another_configuration_has_archives_of_this_name(site: Site) -> None:
+    """By the state directory that both share; as long as its log is there, they are not taken over."""
+    for _ in range(2):
+        site.write("a")
+        assert site.run({"a": {"backup_count": 5}}).exit_code == 0
+        site.write("b")
+        report = site.run({"b": {}})
+        assert refused(report) == [f"{site.root}/b/app.log"]
+    advice = f"give rule b another archive_dir, or remove or rename {site.root}/a/app.log if nobody writes it any more"
+    assert (report.failed[0].reason or "").endswith(advice)
+    assert site.run({"b": {"archive_dir": str(site.root / "store of b")}}).exit_code == 0
+    site.is_whole("a", "b", "store of b")
 
 
 # ---------------------------------------------------------------- files of others

@@ -353,6 +353,17 @@ def test_archives_of_no_log_in_an_archive_directory(here, look):
     assert [f.subject for f in found] == [str(here.folder / f"old/gone.log.{n}") for n in (1, 2)]
 
 
+def test_archives_that_the_history_does_not_know(here, look):
+    """Another configuration may have put them there; once a run has put one there, nobody can tell."""
+    here.configure('archive_dir = "../old"')
+    here.log()
+    (here.folder / "old").mkdir()
+    here.log("../old/app.log.1.gz", size=320)
+    assert only(look("logs.unknown")).subject == str(here.folder / "old/app.log")
+    here.run()
+    assert look("logs.unknown") == []
+
+
 # ---------------------------------------------------------------- writers
 
 
