@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from glob import has_magic
+from typing import TYPE_CHECKING
 
 from msgspec import Struct, field
 
@@ -15,6 +16,9 @@ from logrotor.errors import UnknownSelection
 from logrotor.model import FileId, LogSpec, Missing, Waiting
 from logrotor.survey.names import meant
 from logrotor.survey.places import Places, id_of
+
+if TYPE_CHECKING:
+    from logrotor.disk.memory import Recollection
 
 
 class Survey(Struct):
@@ -48,11 +52,20 @@ class Claim(Struct, frozen=True):
 class Claims:
     """All logs of the rules ``specs``, as an iterable; what is wrong with rules and directories goes to ``found``.
 
-    ``state_dir``: a rule may reach it, but never has what logrotor itself keeps there.
+    ``state_dir``: a rule may reach it, but never has what logrotor itself keeps there. ``known``: tells of logs that
+    are gone whose archives lie elsewhere.
     """
 
-    def __init__(self, specs: tuple[LogSpec, ...], places: Places, found: Survey, *, state_dir: str) -> None:
-        self._specs, self._places, self._found = specs, places, found
+    def __init__(
+        self,
+        specs: tuple[LogSpec, ...],
+        places: Places,
+        found: Survey,
+        *,
+        state_dir: str,
+        known: Recollection | None,
+    ) -> None:
+        self._specs, self._places, self._found, self._known = specs, places, found, known
         self._state = id_of(state_dir)
         self._sources: dict[FileId, set[FileId | None]] = {}  # archive directory -> directories of its logs
         self._selectors: list[discover.Selector] = []
@@ -95,6 +108,8 @@ class Claims:
         if selector.name is not None:
             return [selector.name]
         families: Mapping[str, Family] = directory.families
+        if directory.id is not None and self._sources.get(directory.id, set()) - {directory.id}:
+            families = self._of_its_own(directory)
         if archived := self._archived(selector.spec, directory):
             families = {**archived, **families}
         # The name of a live log that is there was taken for no archive: only of others it has to be asked.
@@ -133,12 +148,43 @@ class Claims:
             if found is not None and found.id is not None:
                 self._sources.setdefault(found.id, set()).add(live.id)
 
+    def _of_its_own(self, directory: Directory) -> Mapping[str, Family]:
+        """Without archives that are those of logs in other directories, as far as anybody knows."""
+        return {
+            base: family
+            for base, family in directory.families.items()
+            if family.live is not None or family.replacement is not None or self._was_rotated(directory, base)
+        }
+
+    def _was_rotated(self, directory: Directory, base: str) -> bool:
+        if self._known is None or self._keeper(directory, base) is not None:
+            return False
+        return self._known.of(os.path.join(directory.resolved, base)).last_rotation is not None
+
     def _archived(self, spec: LogSpec, directory: Directory) -> Mapping[str, Family]:
-        """What an archive directory tells of logs that are gone, if it belongs to this one directory."""
+        """Logs that are gone and have archives in an archive directory.
+
+        Other programs may have theirs there. So it is the history that knows; without it they are taken for ours
+        only in a folder within the directory of the logs, as they would be beside them.
+        """
         found = self._places.look_for_archives(spec, directory)
-        if found is None or found.id is None or len(self._sources[found.id]) > 1:
+        if found is None or found.id is None:
             return {}
-        return {base: Family() for base in found.families if base not in directory.families}
+        place = os.path.join(directory.resolved or directory.path, "")
+        is_within = found.resolved.startswith(place) and len(self._sources[found.id]) == 1
+
+        def is_ours_there(base: str, family: Family) -> bool:
+            keeper = self._keeper(found, base)
+            return keeper == place + base or (keeper is None and is_within and family.live is None)
+
+        return {
+            base: Family()
+            for base, family in found.families.items()
+            if base not in directory.families and is_ours_there(base, family)
+        }
+
+    def _keeper(self, directory: Directory, base: str) -> str | None:
+        return None if self._known is None else self._known.keepers.get((directory.resolved, base))
 
     def select(self, claims: Sequence[Claim], only: Sequence[str]) -> list[Claim]:
         """Those of which ``only`` has the rule, the path, or a name that no other has. Raises UnknownSelection."""

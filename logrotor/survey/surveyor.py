@@ -51,7 +51,8 @@ class Surveyor:
 
     def walk(self) -> Iterator[LogFacts]:
         """The same, log by log: the rest of ``found`` is whole only at the end."""
-        every = Claims(self._config.logs, self._places, self.found, state_dir=self._config.state_dir)
+        config = self._config
+        every = Claims(config.logs, self._places, self.found, state_dir=config.state_dir, known=self._known)
         claims: Iterable[Claim] = every
         if self._only or self._has_archives_elsewhere():
             claims = known = list(every)
@@ -139,7 +140,7 @@ class Surveyor:
         owner = self._owners.owner(directory, claim.base)
         if owner != claim.path:
             why = f"{path}: archives of {owner} and of {claim.path} would have the same names there"
-            return None, f"{why}; give one of the two rules another archive_dir"
+            return None, f"{why}; {self._owners.advice(owner, claim)}"
         return path, None
 
     def _elsewhere(self, claim: Claim, archive_dir: str | None, memory: LogMemory) -> tuple[Directory, ...]:

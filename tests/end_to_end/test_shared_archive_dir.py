@@ -1,4 +1,7 @@
-"""Two logs of one name cannot have one archive directory: whoever is asked for, and whatever is there just now."""
+"""Two logs of one name cannot have one archive directory: whoever is asked for, and whatever is there just now.
+
+Nor is everything ours that lies in one.
+"""
 
 from __future__ import annotations
 
@@ -126,7 +129,133 @@ def test_a_log_that_moved_keeps_its_archives(site: Site) -> None:
     site.write("a")
     site.run({"a": {}})
     site.write("b")
+    (site.root / "a" / "app.log").unlink()
     report = site.run({"b": {"backup_count": 5}})
     assert (report.exit_code, report.rotated) == (0, 1)
     assert sorted(os.listdir(site.store)) == ["app.log.1.zst", "app.log.2.zst"]
     site.is_whole()
+
+
+def test_another_configuration_has_archives_of_this_name(site: Site) -> None:
+    """By the state directory that both share; as long as its log is there, they are not taken over."""
+    for _ in range(2):
+        site.write("a")
+        assert site.run({"a": {"backup_count": 5}}).exit_code == 0
+        site.write("b")
+        report = site.run({"b": {}})
+        assert refused(report) == [f"{site.root}/b/app.log"]
+    advice = f"give rule b another archive_dir, or remove or rename {site.root}/a/app.log if nobody writes it any more"
+    assert (report.failed[0].reason or "").endswith(advice)
+    assert site.run({"b": {"archive_dir": str(site.root / "store of b")}}).exit_code == 0
+    site.is_whole("a", "b", "store of b")
+
+
+# ---------------------------------------------------------------- files of others
+
+
+def others(site: Site, *names: str) -> dict[str, bytes]:
+    """Files of other programs in the archive directory, which stay as they are."""
+    site.store.mkdir(exist_ok=True)
+    for name in names:
+        (site.store / name).write_bytes(b"a line of another program\n")
+    return {name: (site.store / name).read_bytes() for name in names}
+
+
+def kept(site: Site, files: dict[str, bytes]) -> bool:
+    return all((site.store / name).read_bytes() == content for name, content in files.items())
+
+
+def test_archives_of_other_programs(site: Site) -> None:
+    """An archive of a name that the rule could have had is no log that is gone, unless we put it there."""
+    files = others(site, "dpkg.log", "dpkg.log.1", "dpkg.log.2", "dpkg.log.3", "kern.log.1", "kern.log.2")
+    for _ in range(2):
+        site.write("a")
+        report = site.run({"a": site.globs()["a"]})
+        assert report.exit_code == 0 and [log.path for log in report.plan.logs] == [f"{site.root}/a/app.log"]
+    assert kept(site, files)
+
+
+def test_a_log_that_is_gone_still_ages(site: Site) -> None:
+    """The history knows whose its archives are, also where two directories share the archive directory."""
+    for _ in range(3):
+        site.write("a")
+        site.run({"a": site.globs()["a"] | {"backup_count": 3}, "b": site.globs()["b"]})
+    (site.root / "a" / "app.log").unlink()
+    site.run(site.globs())
+    assert os.listdir(site.store) == ["app.log.1.zst"]
+
+
+def test_a_log_that_is_gone_and_the_history_as_well(site: Site) -> None:
+    """Nobody can tell any more whose archives these are: they stay, until their log comes back."""
+    for _ in range(3):
+        site.write("a")
+        site.run({"a": site.globs()["a"] | {"backup_count": 3}})
+    (site.root / "a" / "app.log").unlink()
+    (site.root / "state" / "history.sqlite").unlink()
+    assert site.run({"a": site.globs()["a"]}).plan.is_idle
+    site.is_whole()
+    (site.root / "a" / "app.log").touch()
+    site.run({"a": site.globs()["a"]})
+    assert os.listdir(site.store) == ["app.log.1.zst"]
+
+
+def test_the_log_of_another_program_is_in_the_archive_directory(site: Site) -> None:
+    """Its archives are its own, no rule need name it; ours have no room beside them."""
+    files = others(site, "app.log", "app.log.1", "app.log.2")
+    site.write("a")
+    report = site.run({"a": {}})
+    assert (refused(report), report.exit_code) == ([f"{site.root}/a/app.log"], 1)
+    assert "give rule a another archive_dir, or remove or rename" in (report.failed[0].reason or "")
+    assert kept(site, files)
+
+
+def test_the_log_of_another_program_comes_to_our_archives(site: Site) -> None:
+    """From then on nobody knows whose the archives are: nothing is moved there, and nothing removed."""
+    site.write("a")
+    site.run({"a": {}})
+    files = others(site, "app.log", "app.log.1")
+    site.write("a")
+    for archive_dir in (site.store, site.root / "another"):
+        report = site.run({"a": {"archive_dir": str(archive_dir)}})
+        assert bool(refused(report)) == (archive_dir == site.store)
+        assert sorted(os.listdir(site.store)) == ["app.log", "app.log.1", "app.log.1.zst"] and kept(site, files)
+
+
+def test_archives_of_other_programs_within_the_directory_of_the_logs(site: Site) -> None:
+    """There a name of ours is ours, as beside the logs; but not what lies beside its live log."""
+    site.store = site.root / "a" / "old"
+    files = others(site, "dpkg.log", "dpkg.log.1", "dpkg.log.2")
+    others(site, "gone.log.1", "gone.log.2")
+    report = site.run({"a": site.globs()["a"] | {"archive_dir": "old"}})
+    assert report.exit_code == 0 and [log.path for log in report.plan.logs] == [f"{site.root}/a/gone.log"]
+    assert kept(site, files) and sorted(set(os.listdir(site.store)) - set(files)) == ["gone.log.1.zst"]
+
+
+# ---------------------------------------------------------------- a glob that finds archive directories
+
+
+def test_a_glob_that_finds_its_own_archive_directory(site: Site) -> None:
+    """The archives in it are those of the logs that send them there, and no logs that are gone."""
+    rule = {"paths": [f"{site.root}/a/**/*.log"], "archive_dir": "store", "backup_count": 9}
+    site.store = site.root / "a" / "store"
+    for lost in (False, False, True, False):
+        if lost:
+            (site.root / "state" / "history.sqlite").unlink()
+        site.write("a")
+        report = site.run({"a": rule})
+        assert (report.exit_code, [log.path for log in report.plan.logs]) == (0, [f"{site.root}/a/app.log"])
+    assert sorted(os.listdir(site.store)) == [f"app.log.{n}.zst" for n in (1, 2, 3, 4)]
+    site.is_whole("a")
+
+
+def test_a_log_of_its_own_that_is_gone_from_an_archive_directory(site: Site) -> None:
+    """It was rotated there, and nobody sent these archives there: it still has them."""
+    rules = {"a": {"paths": [f"{site.root}/a/*.log"], "archive_dir": "../b"}, "b": site.globs()["b"]}
+    rules["b"] |= {"archive_dir": "off", "backup_count": 3}
+    for _ in range(3):
+        site.write("b")
+        site.run(rules)
+    (site.root / "b" / "app.log").unlink()
+    rules["b"] |= {"backup_count": 1}
+    assert site.run(rules).exit_code == 0
+    assert os.listdir(site.root / "b") == ["app.log.1.zst"]

@@ -417,6 +417,28 @@ def test_dated_files_of_no_rule(here, look):
     assert look("logs.unclaimed") == [], "who excludes them knows them"
 
 
+def test_archives_of_no_log_in_an_archive_directory(here, look):
+    """A log that is gone and of which the history knows nothing; what lies beside its own live log is not ours."""
+    here.configure('archive_dir = "../old"')
+    here.log()
+    (here.folder / "old").mkdir()
+    for name in ("app.log.1.gz", "gone.log.1.gz", "gone.log.2.gz", "dpkg.log", "dpkg.log.1", "daily-2025-10-09.log"):
+        here.log(f"../old/{name}", size=320)
+    found = look("logs.unclaimed")
+    assert [f.subject for f in found] == [str(here.folder / f"old/gone.log.{n}") for n in (1, 2)]
+
+
+def test_archives_that_the_history_does_not_know(here, look):
+    """Another configuration may have put them there; once a run has put one there, nobody can tell."""
+    here.configure('archive_dir = "../old"')
+    here.log()
+    (here.folder / "old").mkdir()
+    here.log("../old/app.log.1.gz", size=320)
+    assert only(look("logs.unknown")).subject == str(here.folder / "old/app.log")
+    here.run()
+    assert look("logs.unknown") == []
+
+
 # ---------------------------------------------------------------- writers
 
 

@@ -57,7 +57,7 @@ def test_an_ordinary_user_with_a_healthy_deployment(here, ask):
     assert ask("www-data", "run").code == 0
     before = _snapshot(here.folder)
     told = ask("www-data", "doctor", "--fix", "--yes")
-    assert told.code == 0 and told.stdout == "27 checks, nothing found.\n" and _snapshot(here.folder) == before
+    assert told.code == 0 and told.stdout == "28 checks, nothing found.\n" and _snapshot(here.folder) == before
     (here.logs / "app.log.1.zst").chmod(0)
     for words, code in ((("verify",), 1), (("cat", "app.log"), 1), (("grep", "line", "app.log"), 2)):
         told = ask("www-data", *words)

@@ -29,6 +29,7 @@ def checks(site: Site) -> list[Check]:
         Check(id="logs.modes", title="live logs have the mode of their rule", look=lambda: modes(site)),
         Check(id="logs.leftovers", title="no interrupted run left anything", look=lambda: leftovers(site)),
         Check(id="logs.unclaimed", title="every dated file belongs to a rule", look=lambda: unclaimed(site)),
+        Check(id="logs.unknown", title="archives are those of their log", look=lambda: unknown(site)),
     ]
 
 
@@ -134,11 +135,30 @@ def unclaimed(site: Site) -> Iterator[Finding]:
     """Files with a date in their name, archives and temps of logs, that nobody will ever remove."""
     claimed = {(facts.directory.resolved, facts.base) for facts in site.survey.logs}
     places = {facts.directory.resolved: facts.directory for facts in site.survey.logs}
-    archived = {d.resolved for facts in site.survey.logs for d in facts.elsewhere}
-    for place, directory in sorted(places.items()):
-        if place not in archived:
-            entries = _entries(directory, {base for where, base in claimed if where == place})
-            yield from _strays(place, [entry for entry in entries if not _is_known(site, place, entry)])
+    archived = {d.resolved: d for facts in site.survey.logs for d in facts.elsewhere}
+    names = {facts.base for facts in site.survey.logs} if archived else set()
+    for place, directory in sorted({**places, **archived}.items()):
+        if place in archived:  # a name of ours may be claimed from anywhere; what lies beside its log is its program's
+            known = names | {base for base, family in directory.families.items() if family.live is not None}
+        else:
+            known = {base for where, base in claimed if where == place}
+        entries = _entries(directory, known)
+        yield from _strays(place, [entry for entry in entries if not _is_known(site, place, entry)])
+
+
+def unknown(site: Site) -> Iterator[Finding]:
+    """Archives in an archive directory that no run with this history put there: they will count as the log's own."""
+    for facts in site.survey.logs:
+        place = facts.archive_dir
+        if place is None or place in facts.memory.archive_dirs:
+            continue
+        if any(d.resolved == place and facts.base in d.families for d in facts.elsewhere):
+            yield Finding(
+                subject=os.path.join(place, facts.base),
+                problem=f"archives of this name that the history does not know, where {facts.path} has its own",
+                why="runs count and remove them as that log's; another configuration or program may have made them",
+                advice=f"if they are not that log's, give rule {facts.spec.name} another archive_dir",
+            )
 
 
 def _is_known(site: Site, place: str, entry: Entry) -> bool:
