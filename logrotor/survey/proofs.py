@@ -122,7 +122,7 @@ def duplicates(archives: Sequence[Archive], beside: str, names: Names) -> Mappin
     found: dict[str, str] = {}
     for number, one in enumerate(known):
         for twin in reversed(known[number + 1 :]):
-            if _have_one_time(one, twin) and _are_forms_of_one(one, twin, names):
+            if _have_one_time(one, twin) and _are_forms_of_one(one, twin, beside, names):
                 found[one.path] = twin.path
                 break
     return found
@@ -140,14 +140,16 @@ def _have_one_time(one: Archive, twin: Archive) -> bool:
     return one.entry.id != twin.entry.id and (time == kept or any(time // c * c == kept for c in _COARSE))
 
 
-def _are_forms_of_one(one: Archive, twin: Archive, names: Names) -> bool:
+def _are_forms_of_one(one: Archive, twin: Archive, beside: str, names: Names) -> bool:
     most = max(names.of(one.entry.id), names.of(twin.entry.id))
-    return snapshot.are_equal(one, twin, most, same_source=not _share_place(one, twin))
+    return snapshot.are_equal(one, twin, most, same_source=not _share_place(one, twin, beside))
 
 
-def _share_place(one: Archive, twin: Archive) -> bool:
+def _share_place(one: Archive, twin: Archive, beside: str) -> bool:
     """Do their names say that they are the same generation?"""
-    if one.name.slot is not None and twin.name.slot is None:
+    compressed = one.name.codec is Codec.NONE and twin.name.codec is not Codec.NONE
+    relocated = one.name.codec is twin.name.codec and one.directory == beside != twin.directory
+    if (compressed or relocated) and one.name.slot is not None and twin.name.slot is None:
         # The same second is not enough: two generations of a log that repeats itself could have the same bytes.
         same_time = one.entry.stat.st_mtime_ns == twin.entry.stat.st_mtime_ns
         return same_time and twin.name.stamp == stamp_of(one.entry.mtime)
