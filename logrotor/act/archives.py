@@ -111,14 +111,14 @@ class Archives:
                 return
 
     def _retire(self, log: LogPlan, step: Remove) -> dict[str, Any]:
-        with self._proving(log, step, step.id) as prove, Guard(self.dirs, log.path):
-            retire.retire(self.dirs, step, prove)
+        with self._proving(log, step, step.id) as check, Guard(self.dirs, log.path):
+            retire.retire(self.dirs, step, check)
         self.memory.forget_hooks(log.path, step.id.inode)
         return {"bytes": step.size, "reason": step.reason}
 
     @contextlib.contextmanager
     def _proving(self, log: LogPlan, step: Remove | RunHook, file: FileId) -> Iterator[Callable[[], None]]:
-        """A proof that nobody writes the archive, made now, and anew by each call. Raises Busy."""
+        """Proves that nobody writes the archive, and gives the last look before it goes. Both raise Busy."""
         if isinstance(step, Remove) and not step.plain:
             yield lambda: None
             return
@@ -126,7 +126,7 @@ class Archives:
             fd = open_plain(logdir, step.name, file)
             try:
                 self._permit(log, step, logdir, fd)
-                yield lambda: self._permit(log, step, logdir, fd)
+                yield lambda: retire.refuse_written(logdir, fd)
             finally:
                 os.close(fd)
 

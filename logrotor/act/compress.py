@@ -11,6 +11,7 @@ from typing import cast
 
 from msgspec import Struct
 
+from logrotor.act.retire import refuse_written
 from logrotor.decide.naming import parse_archive, stamp_of, temp_name
 from logrotor.disk import codecs, descent, files
 from logrotor.disk.directories import Directories
@@ -39,9 +40,8 @@ class Rewriting:
     """One archive on its way to its final form and place, in stages, so that several can share the waits for the disk.
 
     In this order: ``fill``, ``sync``, ``publish``, ``settle`` and ``remove``; then in any case ``close``, ``let_go``.
-    Each raises Stale, Busy, Interrupted, VerifyFailed or OSError. ``permit`` is asked before a thing is made, and again
-    when the original has lost its name, for somebody could open it in between. ``guard`` keeps other runs away from the
-    log from ``publish`` to ``close``, while names change, not while bytes are read.
+    Each raises Stale, Busy, Interrupted, VerifyFailed or OSError. ``permit`` is asked before a thing is made; ``guard``
+    keeps other runs away from the log from ``publish`` to ``close``, while names change, not while bytes are read.
 
     killed before ...   | directory shows                       | next plan
     publish             | .app.log.1.zst.tmp                    | drop it, compress anew
@@ -123,7 +123,7 @@ class Rewriting:
         if _version(self._fd) != self._read:
             raise Stale(f"{self.step.name}: was written after it had been compressed")
         if self.step.plain:
-            self._permit(self.source, self._fd)
+            refuse_written(self.source, self._fd)
 
     def close(self) -> None:
         """End its turn at the log; a temp that was not published goes."""

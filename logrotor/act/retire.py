@@ -6,7 +6,7 @@ import os
 from collections.abc import Callable
 from contextlib import ExitStack
 
-from logrotor.disk import files, writers
+from logrotor.disk import calls, files, writers
 from logrotor.disk.directories import Directories
 from logrotor.disk.logdir import LogDir
 from logrotor.disk.snapshot import file_system
@@ -47,14 +47,25 @@ def drop_duplicate(dirs: Directories, step: DropDuplicate) -> None:
         other.sync()
         one = logdir.open_file(step.name, step.id)
         opened.callback(os.close, one)
-        logdir.remove(step.name, step.id, lambda: _refuse_written(logdir, one, step))
+        logdir.remove(step.name, step.id, lambda: _refuse_changed(logdir, one, step))
 
 
-def _refuse_written(logdir: LogDir, fd: int, step: DropDuplicate) -> None:
+def _refuse_changed(logdir: LogDir, fd: int, step: DropDuplicate) -> None:
     """Raises Stale if it no longer is what was compared, Busy if the next line could go into it."""
     status = os.fstat(fd)
     if (status.st_size, status.st_mtime_ns) != (step.size, step.mtime_ns):
         raise Stale(f"{step.name}: was written since the plan was made")
-    kind = file_system(logdir.fd, logdir.id.device).type
-    if step.plain and isinstance(writers.prove(fd, kind), Written):
-        raise Busy(f"{step.name}: a process writes it")
+    if step.plain:
+        refuse_written(logdir, fd)
+
+
+def refuse_written(logdir: LogDir, fd: int) -> None:
+    """The last look at a plain archive, which has lost its name. Raises Busy if a process has it open for writing.
+
+    What cannot be known was judged before: it depends on the last rename, and there was one since.
+    """
+    try:
+        calls.take_read_lease(fd)
+    except OSError:
+        if isinstance(writers.prove(fd, file_system(logdir.fd, logdir.id.device).type), Written):
+            raise Busy("a process still writes it") from None
