@@ -19,7 +19,8 @@ def time_of(archive: Archive) -> float:
 def newest_first(archives: Iterable[Archive]) -> list[Archive]:
     """Numbered archives by slot and dated ones by stamp, merged by time; neither order is broken by the other.
 
-    In one slot, the plain archive is the newer generation.
+    In one slot, the plain archive is the newer generation. Slot 1 is newer than any date, whatever the clock said:
+    each log that is taken comes there, and moves the one before away.
     """
     numbered: list[Archive] = []
     dated: list[Archive] = []
@@ -69,7 +70,7 @@ def _merged(numbered: list[Archive], dated: list[Archive]) -> list[Archive]:
     merged: list[Archive] = []
     left, right = 0, 0
     while left < len(numbered) and right < len(dated):
-        if time_of(numbered[left]) >= time_of(dated[right]):
+        if numbered[left].name.slot == 1 or time_of(numbered[left]) >= time_of(dated[right]):
             merged.append(numbered[left])
             left += 1
         else:

@@ -284,6 +284,17 @@ def test_keep_free_over_several_logs() -> None:
     assert [[r.name for r in each.retire] for each in found] == [["app.log.5.zst"], ["b.log.4.zst"], []]
 
 
+@pytest.mark.parametrize("age", [-DAY, DAY / 2], ids=["clock ahead", "slow writer"])
+def test_keep_free_spares_what_is_being_taken(age: float) -> None:
+    """It is the newest, though an older archive was written later; the others go in the order of their rotation."""
+    stamps = [stamp_of(NOW.timestamp() - age), stamp_of(NOW.timestamp() - 9 * DAY)]
+    old = [entry(f"app.log-{stamps[0]}-1.zst", 500, age=3 * DAY), entry(f"app.log-{stamps[0]}.zst", 500, age=age),
+           entry(f"app.log-{stamps[1]}.zst", 500, age=9 * DAY)]  # fmt: skip
+    for missing, gone in ((1, old[2:]), (513, old[1:]), (10**6, old)):
+        found = plan(free(0, BIG, *old, wish=FreeSpace(bytes=missing), naming=Naming.DATED))
+        assert {r.name for r in found.retire} == {each.name for each in gone}
+
+
 def test_keep_free_as_a_share() -> None:
     """A percentage is one of the whole file system."""
     archives = [entry(f"app.log.{n}.zst", 500) for n in (1, 2)]

@@ -137,3 +137,10 @@ def test_moved_archives_are_the_same_files() -> None:
     one = archive("app.log.1", 77)
     (after,) = moved([one], make_way([one], 2))
     assert after.entry == Entry("app.log.2", one.entry.stat) and after.name.slot == 2
+
+
+def test_slot_1_is_newer_than_any_date() -> None:
+    """A log that was just taken is the newest, also where the clock was ahead, or an older one was written later."""
+    ahead = stamp_of(NOW.timestamp() + 9 * DAY)
+    names = ["app.log.1", f"app.log-{ahead}.zst", "app.log.2.zst"]  # app.log.2.zst is older by the clock
+    assert [a.entry.name for a in newest_first([archive(n, age=2 * DAY) for n in names[::-1]])] == names
