@@ -15,32 +15,36 @@ def finish(draft: Draft) -> None:
         return
     names = {a.name for a in draft.archives}
     places = {(a.directory, a.entry.name) for a in draft.archives}
+    before = ""  # the latest date of an older archive
     # The oldest first: of several archives of one second, the newer one gets the higher -n.
     for index, archive in reversed(list(enumerate(draft.archives))):
-        step = _final_form(draft, archive, index, names, places)
+        step = _final_form(draft, archive, index, before, names, places)
         hook = _hook(draft, archive, step, index)
         why_not = draft.why_wait(archive) if step is not None or hook is not None else None
+        before = max(before, archive.name.stamp or "")
         if why_not is not None:
             if all(waiting.name != archive.entry.name for waiting in draft.deferred):  # retention said it already
                 draft.deferred.append(Waiting(archive.entry.name, why_not))
             continue
         if step is not None:
             draft.compress.append(step)
-            names.add(parse_archive(step.to_name) or archive.name)
+            name = parse_archive(step.to_name) or archive.name
+            before = max(before, name.stamp or "")
+            names.add(name)
             places.add((step.to_directory, step.to_name))
         if hook is not None:
             draft.hooks.append(hook)
 
 
 def _final_form(
-    draft: Draft, archive: Archive, index: int, names: set[ArchiveName], places: set[tuple[str, str]]
+    draft: Draft, archive: Archive, index: int, before: str, names: set[ArchiveName], places: set[tuple[str, str]]
 ) -> Compress | None:
     codec = _codec(draft, archive, index)
     directory = _place(draft, archive)
     wanted = replace(archive.name, codec=codec)
     plain = archive.name.codec is Codec.NONE
     if plain and draft.facts.spec.naming is Naming.DATED and archive.name.slot is not None:
-        wanted = _dated(wanted, stamp_of(archive.entry.mtime), names)
+        wanted = _dated(wanted, max(stamp_of(archive.entry.mtime), before), names)
     to_name = format_archive(wanted)
     if (to_name, directory) == (archive.entry.name, archive.directory):
         return None
@@ -70,6 +74,8 @@ def _place(draft: Draft, archive: Archive) -> str:
 def _dated(name: ArchiveName, stamp: str, names: set[ArchiveName]) -> ArchiveName:
     """The stamp is the last write, which the file itself tells, so a crash cannot change it.
 
+    Or that of the archive before, where it is later: its writer was slow, or the clock was ahead. With an earlier one
+    the newest archive would count as an older one, and retention would remove it.
     Of one second, the one that is named last is the newest: its -n is the highest, in whatever directory.
     """
     copies = [known.copy for known in names if known.stamp == stamp]

@@ -6,14 +6,14 @@ from collections.abc import Iterable, Sequence
 
 from msgspec.structs import replace
 
-from logrotor.decide.naming import format_archive, parse_archive, stamp_of, stamp_time
+from logrotor.decide.naming import format_archive, is_dated_by, parse_archive, stamp_time
 from logrotor.model import Archive, Codec, Move
 
 
 def time_of(archive: Archive) -> float:
     """The moment of an archive: its stamp, or its last write, which tells the part of the second too."""
-    written, stamp = archive.entry.mtime, archive.name.stamp
-    return written if stamp is None or stamp_of(written) == stamp else stamp_time(stamp) or 0.0
+    written, name = archive.entry.mtime, archive.name
+    return written if name.stamp is None or is_dated_by(name, written) else stamp_time(name.stamp) or 0.0
 
 
 def newest_first(archives: Iterable[Archive]) -> list[Archive]:

@@ -364,6 +364,34 @@ def test_a_dated_name_that_is_taken() -> None:
     assert [c.to_name for c in found.compress] == [f"app.log-{stamp}-5.zst"]
 
 
+def test_a_date_is_never_before_that_of_an_older_archive() -> None:
+    """Else the newest archive would count as an old one: the clock was ahead, or an older one was written later."""
+    ahead = stamp_of(NOW.timestamp() + 9 * DAY)
+    rule = spec(naming=Naming.DATED, backup_count=1)
+    found = plan(facts(BIG, entry(f"app.log-{ahead}.zst", age=-9 * DAY), rule=rule))
+    assert [r.name for r in found.retire] == [f"app.log-{ahead}.zst"]
+    rule = replace(rule, backup_count=3)
+    found = plan(facts(BIG, entry(f"app.log-{ahead}.zst", age=-9 * DAY), rule=rule))
+    assert [c.to_name for c in found.compress] == [f"app.log-{ahead}-1.zst"]
+    late, slow = entry("app.log.1", age=2 * DAY), entry("app.log.2", age=DAY)
+    found = plan(facts(entry("app.log"), late, slow, rule=rule))
+    stamp = stamp_of(slow.mtime)
+    assert [c.to_name for c in found.compress] == [f"app.log-{stamp}.zst", f"app.log-{stamp}-1.zst"]
+
+
+def test_dates_to_come_do_not_make_retention_remove_what_is_new() -> None:
+    """Run after run with a clock that is right again: the archives that it was wrong for are the ones that go."""
+    ahead = [entry(f"app.log-{stamp_of(NOW.timestamp() + n * DAY)}.zst", age=-n * DAY) for n in (1, 2, 3)]
+    rule, archives = spec(naming=Naming.DATED, backup_count=3), ahead
+    for number in range(3):
+        taken = entry("app.log", 5000, age=10 - number)
+        found = plan(facts(taken, *archives, rule=rule))
+        assert [r.name for r in found.retire] == [ahead[number].name]
+        (step,) = found.compress
+        gone = {r.name for r in found.retire}
+        archives = [e for e in archives if e.name not in gone] + [Entry(step.to_name, taken.stat)]
+
+
 @pytest.mark.parametrize(("newest", "hooked"), [(0, ["app.log.1", "app.log.2"]), (1, ["app.log.2"])])
 def test_on_archive_runs_on_the_final_form(newest: int, hooked: list[str]) -> None:
     """An archive that will be compressed later gets its call later."""

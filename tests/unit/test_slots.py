@@ -144,3 +144,11 @@ def test_slot_1_is_newer_than_any_date() -> None:
     ahead = stamp_of(NOW.timestamp() + 9 * DAY)
     names = ["app.log.1", f"app.log-{ahead}.zst", "app.log.2.zst"]  # app.log.2.zst is older by the clock
     assert [a.entry.name for a in newest_first([archive(n, age=2 * DAY) for n in names[::-1]])] == names
+
+
+@pytest.mark.parametrize(("copy", "moment"), [("-1", -DAY), ("", 0.0)])
+def test_a_copy_may_have_the_date_of_the_archive_before(copy: str, moment: float) -> None:
+    """Then its time is its last write; one that is no copy was touched by somebody, and its stamp counts."""
+    second = float(int(NOW.timestamp()))
+    found = archive(f"app.log-{stamp_of(second)}{copy}.zst", age=DAY)
+    assert time_of(found) == pytest.approx(second + moment, abs=0.001)
