@@ -315,7 +315,8 @@ def _logs(connection: sqlite3.Connection) -> dict[str, LogMemory]:
         known = logs.setdefault(os.fsdecode(blob), {})
         known["hooked"] = known.get("hooked", frozenset()) | {(inode, mtime_ns)}
     for row in connection.execute("SELECT * FROM in_flight"):
-        record = CopyInFlight(os.fsdecode(row[0]), *row[1:])
+        values = dict(zip(CopyInFlight.__struct_fields__, (os.fsdecode(row[0]), *row[1:]), strict=False))
+        record = msgspec.convert(values, CopyInFlight)  # raises ValueError for an odd type
         logs.setdefault(record.path, {})["in_flight"] = record
     return {**plain, **{key: replace(plain.get(key, _NOTHING), **known) for key, known in logs.items()}}
 

@@ -190,7 +190,13 @@ def odd_names(path: Path) -> None:
         history.execute("INSERT INTO archive_dirs VALUES (NULL, 7)")
 
 
-DAMAGE = [garbage, halved, scribbled, another_program, tables_of_no_version, odd_values, odd_names]
+def odd_copy(path: Path) -> None:
+    log = bytes(path.parent.parent / "logs" / "app.log")
+    with sqlite3.connect(path) as history:
+        history.execute("INSERT INTO in_flight VALUES (?, 1, 2.0, 3, 'x', 'copied', 'truncate', 0, NULL)", (log,))
+
+
+DAMAGE = [garbage, halved, scribbled, another_program, tables_of_no_version, odd_values, odd_names, odd_copy]
 
 
 @pytest.mark.parametrize("damage", DAMAGE)
