@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import os
+import resource
 import socket
 import subprocess
 import sys
@@ -17,6 +18,7 @@ from pyfakefs.fake_filesystem import FakeFilesystem
 from logrotor import Rotator, load_config
 from logrotor.decide.naming import parse_archive
 from logrotor.disk import calls
+from logrotor.disk.directories import Directories
 from logrotor.disk.logdir import LogDir
 from logrotor.disk.snapshot import are_equal, file_system, look, message
 from logrotor.errors import Refused
@@ -241,6 +243,26 @@ def test_an_archive_that_changed_meanwhile_equals_nothing(tmp_path: Path) -> Non
     (tmp_path / "new").rename(one)
     if one.stat().st_ino != known[0].entry.id.inode:
         assert not are_equal(*known, 1)
+
+
+# ---------------------------------------------------------------- open directories
+
+
+@pytest.mark.parametrize(
+    ("limit", "most"), [(64, 4), (8, 1), (1024, 64), (resource.RLIM_INFINITY, 64)], ids=["64", "8", "1024", "none"]
+)
+def test_no_more_directories_are_open_than_fit(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, limit: int, most: int
+) -> None:
+    """A service may be allowed few open files (ulimit -n); with too many of its directories open, no archive opens."""
+    monkeypatch.setattr(resource, "getrlimit", lambda _: (limit, limit))
+    with Directories({}) as dirs:
+        for number in range(70):
+            path = tmp_path / str(number)
+            path.mkdir()
+            with dirs.use(str(path)):
+                pass
+        assert len(dirs._open) == most
 
 
 # ---------------------------------------------------------------- messages
