@@ -55,7 +55,7 @@ def _draft(facts: LogFacts, now: datetime, force: bool) -> Draft | LogPlan:
         due: Due | NotDue = NotDue("an interrupted rotation is finished first")
     else:
         due = due_or_not(facts, recovery.archives, now, force)
-    draft = Draft(facts, now, due, recovery, newest_first(recovery.archives))
+    draft = Draft(facts, now, due, recovery, newest_first(recovery.archives, now.timestamp()))
     _take(draft)
     _create_missing(draft)
     _ask(draft)
@@ -93,7 +93,7 @@ def _take(draft: Draft) -> None:
     else:
         draft.take.append(Take(where, facts.base, live.id, live.size, steps, spec.create, spec.create_mode, reason))
     draft.taken = Archive(ArchiveName(facts.base, slot=1), Entry(f"{facts.base}.1", live.stat), where)
-    draft.archives = newest_first([*moved(draft.archives, moves), draft.taken])
+    draft.archives = [draft.taken, *moved(draft.archives, moves)]
 
 
 def _elsewhere(facts: LogFacts) -> tuple[str, ...]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Sequence
 
 from msgspec.structs import replace
@@ -16,11 +17,12 @@ def time_of(archive: Archive) -> float:
     return written if name.stamp is None or is_dated_by(name, written) else stamp_time(name.stamp) or 0.0
 
 
-def newest_first(archives: Iterable[Archive]) -> list[Archive]:
+def newest_first(archives: Iterable[Archive], now: float = math.inf) -> list[Archive]:
     """Numbered archives by slot and dated ones by stamp, merged by time; neither order is broken by the other.
 
     In one slot, the plain archive is the newer generation. Slot 1 is newer than any date, whatever the clock said:
-    each log that is taken comes there, and moves the one before away.
+    each log that is taken comes there, and moves the one before away. So is any slot newer than a date after ``now``
+    (epoch seconds), which is of a clock that was ahead.
     """
     numbered: list[Archive] = []
     dated: list[Archive] = []
@@ -30,7 +32,7 @@ def newest_first(archives: Iterable[Archive]) -> list[Archive]:
     dated.sort(key=lambda a: (a.name.stamp or "", a.name.copy, a.name.codec is Codec.NONE), reverse=True)
     if not dated or not numbered:
         return numbered or dated
-    return _merged(numbered, dated)
+    return _merged(numbered, dated, now)
 
 
 def make_way(archives: Sequence[Archive], first: int) -> list[tuple[Archive, Move]]:
@@ -66,11 +68,12 @@ def _slot_order(archive: Archive) -> tuple[int, bool, float]:
     return archive.name.slot or 0, archive.name.codec is not Codec.NONE, -archive.entry.mtime
 
 
-def _merged(numbered: list[Archive], dated: list[Archive]) -> list[Archive]:
+def _merged(numbered: list[Archive], dated: list[Archive], now: float) -> list[Archive]:
     merged: list[Archive] = []
     left, right = 0, 0
     while left < len(numbered) and right < len(dated):
-        if numbered[left].name.slot == 1 or time_of(numbered[left]) >= time_of(dated[right]):
+        moment = time_of(dated[right])
+        if numbered[left].name.slot == 1 or moment > now or time_of(numbered[left]) >= moment:
             merged.append(numbered[left])
             left += 1
         else:

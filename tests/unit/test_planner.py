@@ -373,6 +373,14 @@ def test_a_date_is_never_before_that_of_an_older_archive() -> None:
     rule = replace(rule, backup_count=3)
     found = plan(facts(BIG, entry(f"app.log-{ahead}.zst", age=-9 * DAY), rule=rule))
     assert [c.to_name for c in found.compress] == [f"app.log-{ahead}-1.zst"]
+    held = entry("app.log.1", age=2 * DAY)
+    found = plan(facts(BIG, held, entry(f"app.log-{ahead}.zst", age=-9 * DAY), rule=rule))
+    assert [c.to_name for c in found.compress] == [f"app.log-{ahead}-1.zst", f"app.log-{ahead}-2.zst"]
+    newer = entry(f"app.log-{ahead}-2.zst", age=DAY)  # it was smaller, so it had its name before the run was killed
+    found = plan(
+        facts(entry("app.log"), entry("app.log.2", age=2 * DAY), newer, entry(f"app.log-{ahead}.zst"), rule=rule)
+    )
+    assert [c.to_name for c in found.compress] == [f"app.log-{ahead}-1.zst"]
     late, slow = entry("app.log.1", age=2 * DAY), entry("app.log.2", age=DAY)
     found = plan(facts(entry("app.log"), late, slow, rule=rule))
     stamp = stamp_of(slow.mtime)

@@ -146,6 +146,14 @@ def test_slot_1_is_newer_than_any_date() -> None:
     assert [a.entry.name for a in newest_first([archive(n, age=2 * DAY) for n in names[::-1]])] == names
 
 
+def test_a_date_to_come_is_older_than_any_slot() -> None:
+    """An archive that still waits for its writer was taken after the clock was set right; by slot 1 or not."""
+    ahead = archive(f"app.log-{stamp_of(NOW.timestamp() + 9 * DAY)}.zst", age=-9 * DAY)
+    waiting = archive("app.log.2", age=2 * DAY)
+    assert newest_first([ahead, waiting], NOW.timestamp()) == [waiting, ahead]
+    assert newest_first([ahead, waiting], NOW.timestamp() + 10 * DAY) == [ahead, waiting]
+
+
 @pytest.mark.parametrize(("copy", "moment"), [("-1", -DAY), ("", 0.0)])
 def test_a_copy_may_have_the_date_of_the_archive_before(copy: str, moment: float) -> None:
     """Then its time is its last write; one that is no copy was touched by somebody, and its stamp counts."""
