@@ -93,7 +93,7 @@ def _take(draft: Draft) -> None:
     else:
         draft.take.append(Take(where, facts.base, live.id, live.size, steps, spec.create, spec.create_mode, reason))
     draft.taken = Archive(ArchiveName(facts.base, slot=1), Entry(f"{facts.base}.1", live.stat), where)
-    draft.archives = [draft.taken, *moved(draft.archives, moves)]
+    draft.archives = newest_first([*moved(draft.archives, moves), draft.taken], draft.now.timestamp())
 
 
 def _elsewhere(facts: LogFacts) -> tuple[str, ...]:
