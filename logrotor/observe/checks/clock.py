@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from datetime import UTC, datetime
 
-from logrotor.decide.slots import time_of
-from logrotor.model import Check, Finding
+from logrotor.decide.naming import stamp_time
+from logrotor.model import Archive, Check, Finding
 from logrotor.observe.site import Site
 from logrotor.observe.status import archives_of
 from logrotor.text import count
@@ -30,8 +30,13 @@ def time(site: Site) -> Iterator[Finding]:
         yield _finding("history", f"its last run began on {_shown(site, latest)}, which is to come")
     written = [(f.family.live.mtime, f.path) for f in site.survey.logs if f.family.live is not None]
     yield from _latest(site, written, "log", "was last written on", TOUCH)
-    archives = [(time_of(archive), archive.path) for f in site.survey.logs for archive in archives_of(f)]
+    archives = [(_moment(archive), archive.path) for f in site.survey.logs for archive in archives_of(f)]
     yield from _latest(site, archives, "archive", "is of", RENAME)
+
+
+def _moment(archive: Archive) -> float:
+    """What its name says: each new one gets the same date as long as that lies ahead."""
+    return archive.entry.mtime if archive.name.stamp is None else stamp_time(archive.name.stamp) or 0.0
 
 
 def _latest(site: Site, moments: list[tuple[float, str]], kind: str, verb: str, advice: str) -> Iterator[Finding]:
