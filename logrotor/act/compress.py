@@ -12,7 +12,7 @@ from typing import cast
 from msgspec import Struct
 
 from logrotor.act.retire import refuse_written
-from logrotor.decide.naming import parse_archive, stamp_of, temp_name
+from logrotor.decide.naming import is_dated_by, parse_archive, temp_name
 from logrotor.disk import codecs, descent, files
 from logrotor.disk.directories import Directories
 from logrotor.disk.logdir import LogDir
@@ -161,7 +161,7 @@ def _check_date(source: LogDir, step: Compress) -> None:
     if new is None or new.stamp is None:
         return
     old = parse_archive(step.name)
-    if old is not None and old.slot is not None and new.stamp != stamp_of(source.expect(step.name, step.id).mtime):
+    if old is not None and old.slot is not None and not is_dated_by(new, source.expect(step.name, step.id).mtime):
         raise Stale(f"{step.name}: was written since the plan was made")
 
 

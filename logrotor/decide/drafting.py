@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from datetime import datetime
+from itertools import accumulate
 
 from logrotor.decide import idle, proof, retention
 from logrotor.decide.draft import Draft
@@ -54,7 +55,7 @@ def _draft(facts: LogFacts, now: datetime, force: bool) -> Draft | LogPlan:
         due: Due | NotDue = NotDue("an interrupted rotation is finished first")
     else:
         due = due_or_not(facts, recovery.archives, now, force)
-    draft = Draft(facts, now, due, recovery, newest_first(recovery.archives))
+    draft = Draft(facts, now, due, recovery, newest_first(recovery.archives, now.timestamp()))
     _take(draft)
     _create_missing(draft)
     _ask(draft)
@@ -92,7 +93,7 @@ def _take(draft: Draft) -> None:
     else:
         draft.take.append(Take(where, facts.base, live.id, live.size, steps, spec.create, spec.create_mode, reason))
     draft.taken = Archive(ArchiveName(facts.base, slot=1), Entry(f"{facts.base}.1", live.stat), where)
-    draft.archives = newest_first([*moved(draft.archives, moves), draft.taken])
+    draft.archives = newest_first([*moved(draft.archives, moves), draft.taken], draft.now.timestamp())
 
 
 def _elsewhere(facts: LogFacts) -> tuple[str, ...]:
@@ -192,11 +193,8 @@ def _keep_free(drafts: list[Draft]) -> None:
     freed = dict.fromkeys((system.device for system in systems.values()), 0)
     for step in (step for draft in drafts for step in draft.retire):
         freed[systems[step.directory].device] += step.size
-    candidates = sorted(
-        ((time_of(a), n, a, draft) for draft in wishes for n, a in enumerate(draft.archives) if n > 0),
-        key=lambda found: found[:2],
-    )
-    for _, _, archive, draft in candidates:
+    candidates = sorted((each for draft in wishes for each in _oldest_first(draft)), key=lambda found: found[0])
+    for _, archive, draft in candidates:
         system, wish = systems[archive.directory], draft.facts.spec.keep_free
         assert wish is not None
         if system.free + freed[system.device] >= wish.wanted(system.total) or draft.why_wait(archive) is not None:
@@ -206,6 +204,13 @@ def _keep_free(drafts: list[Draft]) -> None:
         draft.retire.append(_remove(archive, reason))
         draft.archives.remove(archive)
         draft.kept = [waiting for waiting in draft.kept if waiting.name != archive.entry.name]
+
+
+def _oldest_first(draft: Draft) -> Iterator[tuple[float, Archive, Draft]]:
+    """All but the newest, each no later than the newer ones: the clock may have been ahead, or a writer slow."""
+    moments = [*accumulate(map(time_of, draft.archives), min)]
+    for index in range(len(moments) - 1, 0, -1):
+        yield moments[index], draft.archives[index], draft
 
 
 # ---------------------------------------------------------------- the answer

@@ -105,6 +105,15 @@ def stamp_time(stamp: str) -> float | None:
         return None
 
 
+def is_dated_by(name: ArchiveName, written: float) -> bool:
+    """Is it the date of an archive that was last written at that moment (epoch seconds)?
+
+    Its own, or, for a copy, the later one of the archive before: their names stand in the order of their rotation.
+    """
+    own, stamp = stamp_of(written), name.stamp or ""
+    return stamp == own or (name.copy > 0 and stamp > own)
+
+
 def is_unfinished(mode: int) -> bool:
     """Is it the mode of a file that we did not finish? Its ACL may have come already, which sets the group's bits."""
     return mode & 0o7700 == UNFINISHED_MODE

@@ -2,24 +2,27 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Sequence
 
 from msgspec.structs import replace
 
-from logrotor.decide.naming import format_archive, parse_archive, stamp_of, stamp_time
+from logrotor.decide.naming import format_archive, is_dated_by, parse_archive, stamp_time
 from logrotor.model import Archive, Codec, Move
 
 
 def time_of(archive: Archive) -> float:
     """The moment of an archive: its stamp, or its last write, which tells the part of the second too."""
-    written, stamp = archive.entry.mtime, archive.name.stamp
-    return written if stamp is None or stamp_of(written) == stamp else stamp_time(stamp) or 0.0
+    written, name = archive.entry.mtime, archive.name
+    return written if name.stamp is None or is_dated_by(name, written) else stamp_time(name.stamp) or 0.0
 
 
-def newest_first(archives: Iterable[Archive]) -> list[Archive]:
+def newest_first(archives: Iterable[Archive], now: float = math.inf) -> list[Archive]:
     """Numbered archives by slot and dated ones by stamp, merged by time; neither order is broken by the other.
 
-    In one slot, the plain archive is the newer generation.
+    In one slot, the plain archive is the newer generation. Slot 1 is newer than any date, whatever the clock said:
+    each log that is taken comes there, and moves the one before away. So is any slot newer than a date after ``now``
+    (epoch seconds), which is of a clock that was ahead.
     """
     numbered: list[Archive] = []
     dated: list[Archive] = []
@@ -29,7 +32,7 @@ def newest_first(archives: Iterable[Archive]) -> list[Archive]:
     dated.sort(key=lambda a: (a.name.stamp or "", a.name.copy, a.name.codec is Codec.NONE), reverse=True)
     if not dated or not numbered:
         return numbered or dated
-    return _merged(numbered, dated)
+    return _merged(numbered, dated, now)
 
 
 def make_way(archives: Sequence[Archive], first: int) -> list[tuple[Archive, Move]]:
@@ -65,11 +68,12 @@ def _slot_order(archive: Archive) -> tuple[int, bool, float]:
     return archive.name.slot or 0, archive.name.codec is not Codec.NONE, -archive.entry.mtime
 
 
-def _merged(numbered: list[Archive], dated: list[Archive]) -> list[Archive]:
+def _merged(numbered: list[Archive], dated: list[Archive], now: float) -> list[Archive]:
     merged: list[Archive] = []
     left, right = 0, 0
     while left < len(numbered) and right < len(dated):
-        if time_of(numbered[left]) >= time_of(dated[right]):
+        moment = time_of(dated[right])
+        if numbered[left].name.slot == 1 or moment > now or time_of(numbered[left]) >= moment:
             merged.append(numbered[left])
             left += 1
         else:

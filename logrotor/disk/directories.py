@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import resource
 import threading
 from collections import OrderedDict
 from collections.abc import Mapping
@@ -13,6 +14,7 @@ from logrotor.errors import Stale
 from logrotor.model import FileId
 
 _MOST = 64  # open at once; a run may meet thousands, and 1024 descriptors are a common limit
+_FILES = 16  # that must be allowed to be open for each of them; it takes two, the archives under way take most
 
 
 class Directories:
@@ -27,6 +29,8 @@ class Directories:
         self._open: OrderedDict[str, LogDir] = OrderedDict()
         self._users: dict[str, int] = {}
         self._lock = threading.Lock()
+        soft = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+        self._most = _MOST if soft == resource.RLIM_INFINITY else max(1, min(_MOST, soft // _FILES))
 
     def __enter__(self) -> Directories:
         return self
@@ -79,7 +83,7 @@ class Directories:
 
     def _close_idle(self) -> None:
         for path in [p for p in self._open if not self._users.get(p)]:
-            if len(self._open) < _MOST:
+            if len(self._open) < self._most:
                 return
             self._open.pop(path).close()
 

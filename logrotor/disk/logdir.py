@@ -219,7 +219,13 @@ class LogDir:
 
     def move(self, source: str, target: str, to: LogDir | None = None) -> None:
         """Rename, never over anything: FileExistsError. renameat2, else link + unlink, else a reserved name."""
-        to = to or self
+        try:
+            self._move(source, target, to or self)
+        except OSError as error:
+            error.filename = self._path(source)
+            raise
+
+    def _move(self, source: str, target: str, to: LogDir) -> None:
         if self._renameat2:
             try:
                 change("rename", calls.renameat2, self.fd, source, to.fd, target, calls.RENAME_NOREPLACE)
@@ -235,7 +241,7 @@ class LogDir:
                 raise
             self._move_to_reserved(source, target, to)
         else:
-            change("unlink", os.unlink, source, dir_fd=self.fd)
+            self._unlink(source)
 
     def move_this(self, source: str, target: str, file: FileId, to: LogDir | None = None) -> None:
         """Rename surely this file: looked at before and after, and put back if it is another one. Raises Stale.
@@ -259,7 +265,12 @@ class LogDir:
 
     def link(self, source: str, target: str, to: LogDir | None = None) -> None:
         """A second name for a file; FileExistsError if the name is taken."""
-        change("link", os.link, source, target, src_dir_fd=self.fd, dst_dir_fd=(to or self).fd, follow_symlinks=False)
+        there = (to or self).fd
+        try:
+            change("link", os.link, source, target, src_dir_fd=self.fd, dst_dir_fd=there, follow_symlinks=False)
+        except OSError as error:
+            error.filename = self._path(source)
+            raise
 
     def replace(self, source: str, target: str) -> None:
         """rename(2): ``target`` loses its name. Only for a target that has a second one, or is a reservation."""
@@ -288,7 +299,7 @@ class LogDir:
         try:
             self._lock(fd, name)
             self.expect(name, file)
-            change("unlink", os.unlink, name, dir_fd=self.fd)
+            self._unlink(name)
         finally:
             os.close(fd)
 
@@ -310,7 +321,7 @@ class LogDir:
         """Remove one of the two names of a file."""
         if self.expect(name, file).stat.st_nlink < 2:
             raise Stale(f"{self._path(name)}: has only this name by now")
-        change("unlink", os.unlink, name, dir_fd=self.fd)
+        self._unlink(name)
 
     def remove(self, name: str, file: FileId, check: Callable[[], None] = lambda: None) -> None:
         """Remove an archive, and surely this one: it is renamed to its temp's name, looked at, then unlinked.
@@ -327,7 +338,14 @@ class LogDir:
             self.move(aside, name)
             raise
         with contextlib.suppress(FileNotFoundError):  # another run dropped it as a temp: it is gone, as it should be
-            change("unlink", os.unlink, aside, dir_fd=self.fd)
+            self._unlink(aside)
+
+    def _unlink(self, name: str) -> None:
+        try:
+            change("unlink", os.unlink, name, dir_fd=self.fd)
+        except OSError as error:
+            error.filename = self._path(name)
+            raise
 
     def sync(self) -> None:
         """Make the names durable (fsync of the directory)."""

@@ -41,6 +41,7 @@ ALTER TABLE in_flight ADD COLUMN archive_mtime_ns INTEGER NOT NULL DEFAULT 0;
 ALTER TABLE in_flight ADD COLUMN head INTEGER NOT NULL DEFAULT 0;
 """  # from version 1
 _NOTHING = LogMemory()
+_PATIENCE = 10.0  # seconds to wait for another program that reads or writes the history
 
 
 class Recollection:
@@ -86,6 +87,7 @@ class Memory:
         self.problems: list[str] = []
         self.replaced: str | None = None  # where a damaged file was set aside
         self._lost: sqlite3.Error | OSError | None = None  # why nothing of this run can be kept
+        self._busy = False  # another program did not let go of it: what may be left undone is not waited for again
         self._connection = self._open()
         self._run: int | None = None
 
@@ -225,7 +227,7 @@ class Memory:
             os.close(change("create", os.open, self.path, flags, 0o600))
         except FileExistsError:
             pass
-        connection = sqlite3.connect(self.path, timeout=10)
+        connection = sqlite3.connect(self.path, timeout=_PATIENCE)
         try:
             connection.execute("PRAGMA journal_mode = DELETE")
             connection.execute("PRAGMA synchronous = EXTRA")
@@ -252,6 +254,7 @@ class Memory:
         try:
             if self._lost is not None:
                 raise self._lost
+            self._wait(_PATIENCE)
             with self._connection:
                 self._connection.execute("BEGIN IMMEDIATE")
                 self._connection.execute(statement, row)
@@ -266,14 +269,20 @@ class Memory:
     def _together(self, *work: tuple[str, Iterable[tuple[Any, ...]]]) -> None:
         """All of it in one commit."""
         try:
+            self._wait(0.0 if self._busy else _PATIENCE)
             with self._connection:
                 for statement, rows in work:
                     self._connection.executemany(statement, rows)
                 change("commit", self._connection.commit)
         except (sqlite3.Error, OSError) as error:
+            # A backup, or a suspended reader: a wait for each archive would hold the lock of the run for minutes.
+            self._busy = self._busy or getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_BUSY
             problem = f"{self.path}: cannot be written: {error}; the run went on without it"
             if problem not in self.problems:
                 self.problems.append(problem)
+
+    def _wait(self, seconds: float) -> None:
+        self._connection.execute(f"PRAGMA busy_timeout = {seconds * 1000:.0f}")
 
 
 def _read(connection: sqlite3.Connection, path: str) -> Recollection:
@@ -306,7 +315,8 @@ def _logs(connection: sqlite3.Connection) -> dict[str, LogMemory]:
         known = logs.setdefault(os.fsdecode(blob), {})
         known["hooked"] = known.get("hooked", frozenset()) | {(inode, mtime_ns)}
     for row in connection.execute("SELECT * FROM in_flight"):
-        record = CopyInFlight(os.fsdecode(row[0]), *row[1:])
+        values = dict(zip(CopyInFlight.__struct_fields__, (os.fsdecode(row[0]), *row[1:]), strict=False))
+        record = msgspec.convert(values, CopyInFlight)  # raises ValueError for an odd type
         logs.setdefault(record.path, {})["in_flight"] = record
     return {**plain, **{key: replace(plain.get(key, _NOTHING), **known) for key, known in logs.items()}}
 

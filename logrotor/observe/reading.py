@@ -162,7 +162,9 @@ def _chosen(found: list[Piece], since: float | None, until: float | None) -> lis
     before: float | None = None
     for piece in found:
         too_old = since is not None and piece.rotated is not None and piece.rotated < since
-        too_new = until is not None and before is not None and before > until
+        # One whose last write came before it is not: the clock of the one before it was ahead.
+        ended = piece.rotated is not None and until is not None and piece.rotated <= until
+        too_new = until is not None and before is not None and before > until and not ended
         if not too_old and not too_new:
             chosen.append(piece)
         before = piece.rotated

@@ -212,7 +212,7 @@ def _ratio(taken: Iterable[Rotation]) -> float | None:
 def _pending(site: Site, facts: LogFacts, archives: Iterable[Archive], rotated: Sequence[float]) -> Iterable[Pending]:
     """``rotated``: the times of the log's rotations, of which each archive but the removed ones has one."""
     delivered, now = facts.memory.request_delivered, site.now.timestamp()
-    for rank, archive in enumerate(newest_first(archives)):
+    for rank, archive in enumerate(newest_first(archives, now)):
         if archive.name.codec is not Codec.NONE:
             continue
         found = facts.writers.get(archive.entry.id)

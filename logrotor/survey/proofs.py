@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from types import MappingProxyType
 
 from logrotor.decide.facts import Directory, Family
-from logrotor.decide.naming import stamp_of
+from logrotor.decide.naming import is_dated_by
 from logrotor.disk import snapshot, writers
 from logrotor.disk.calls import birth_time
 from logrotor.disk.directories import Directories
@@ -152,7 +152,7 @@ def _share_place(one: Archive, twin: Archive, beside: str) -> bool:
     if (compressed or relocated) and one.name.slot is not None and twin.name.slot is None:
         # The same second is not enough: two generations of a log that repeats itself could have the same bytes.
         same_time = one.entry.stat.st_mtime_ns == twin.entry.stat.st_mtime_ns
-        return same_time and twin.name.stamp == stamp_of(one.entry.mtime)
+        return same_time and is_dated_by(twin.name, one.entry.mtime)
     return (one.name.slot, one.name.stamp, one.name.copy) == (twin.name.slot, twin.name.stamp, twin.name.copy)
 
 

@@ -599,6 +599,16 @@ def test_a_log_from_the_future(here, look):
     assert found.subject.endswith("other.log") and "and 1 more log" in found.problem, "one finding, however many logs"
 
 
+def test_archives_from_the_future(here, look):
+    """A clock that was ahead at a rotation: dates of archives to come are told, apart from the log's own time."""
+    here.log()
+    (here.logs / "app.log-20990101T000000Z.zst").touch()
+    found = only(look("clock.time"))
+    assert found.subject.endswith("app.log-20990101T000000Z.zst") and "is of 2099-01-01" in found.problem
+    (here.logs / "app.log-20990101T000000Z-1.zst").touch()
+    assert "and 1 more archive" in only(look("clock.time")).problem, "also one that only got the date of that before"
+
+
 def test_runs_from_the_future(here, look):
     """And by the history."""
     here.log()

@@ -215,6 +215,13 @@ def test_since_and_until_choose_by_rotation_time(since, until, chosen):
     assert "".join(piece.entry.name for piece in _chosen(found, since, until)) == chosen
 
 
+def test_until_with_a_clock_that_was_ahead():
+    """a's date is yet to come; what was written by the moment asked for is in b, which came after it."""
+    moments = {"a": 99.0, "b": 20.0, "c": 30.0, "d": None}
+    found = [Piece("/logs", entry(name), Codec.NONE, moment) for name, moment in moments.items()]
+    assert [piece.entry.name for piece in _chosen(found, None, 25)] == ["a", "b", "c"]
+
+
 def test_pieces_are_in_order():
     """Numbered and dated, plain and compressed, beside and elsewhere: the oldest first, the live log last."""
     found = facts(

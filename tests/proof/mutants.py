@@ -53,6 +53,30 @@ class Mutant:
 
 MUTANTS = (
     Mutant(
+        "nobody looks once more before a compressed archive's original goes",
+        "logrotor/act/compress.py",
+        (("            refuse_written(self.source, self._fd)\n", "            pass\n"),),
+        ORDER + "test_a_writer_that_comes_while_the_disk_is_slow",
+    ),
+    Mutant(
+        "nobody looks once more before an archive is removed",
+        "logrotor/act/archives.py",
+        (("yield lambda: retire.refuse_written(logdir, fd)", "yield lambda: None"),),
+        ORDER + "test_a_writer_that_comes_before_an_archive_is_removed",
+    ),
+    Mutant(
+        "equal bytes and times are enough in different slots",
+        "logrotor/survey/proofs.py",
+        (("same_source=not _share_place(one, twin, beside)", "same_source=False"),),
+        ORDER + "test_another_generation_of_the_same_lines_is_no_duplicate[2]",
+    ),
+    Mutant(
+        "times that are nearly equal are enough in one slot",
+        "logrotor/survey/proofs.py",
+        (("time == kept or any(", "abs(time - kept) < 10**9 or any("),),
+        ORDER + "test_another_generation_of_the_same_lines_is_no_duplicate[1]",
+    ),
+    Mutant(
         "the archive is not synced",
         "logrotor/act/compress.py",
         (("files.sync_and_close_check(self._out)\n", "pass\n"),),
@@ -76,7 +100,10 @@ MUTANTS = (
                 "_check_original(self.source, self.target, self.step, self._out)\n",
                 "_publish(self.target, temp_name(self.step.to_name), self.step.to_name)\n",
             ),
-            ("        self.source.remove(self.step.name, self.step.id)\n        status", "        status"),
+            (
+                "            self.source.remove(self.step.name, self.step.id, self._refuse_written)\n",
+                "            pass\n",
+            ),
         ),
         ORDER + "test_the_original_goes_last[gzip]",
     ),

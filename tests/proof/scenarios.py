@@ -36,8 +36,9 @@ class Scenario:
         return self.name
 
 
-_OLD = "-20030101T000000Z"
-_OLDER = "-20021231T000000Z"
+_OLD = "-20010101T000000Z"  # before the last write of those in slots
+_OLDER = "-20001231T000000Z"
+_AHEAD = "-20990101T000000Z"  # of a clock that was ahead
 _CHAIN = (".1.zst", ".2.zst", ".3.zst")
 
 SCENARIOS: tuple[Scenario, ...] = (
@@ -86,6 +87,7 @@ SCENARIOS: tuple[Scenario, ...] = (
     Scenario("acl-none", acl=True),
     Scenario("acl-rename-none", acl=True, lacks=Lacks.LINKS),
     Scenario("two-logs-zstd", compress="zstd", archives=(".1",), logs=("app.log", "web.log")),
+    Scenario("dated-ahead-zstd", compress="zstd", archives=(".1", _AHEAD), rest='naming = "dated"'),
 )  # fmt: skip
 
 LOSSY = Scenario(

@@ -48,6 +48,30 @@ def test_two_logs_of_one_name(
     assert {outcome.log for outcome in left} == {str(tmp_path / where / "app.log")}
 
 
+def test_the_date_of_the_archive_before_is_known_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The clock was ahead, so a new archive has a later date than its last write; a failed sync leaves both forms."""
+    log, ahead = tmp_path / "logs" / "app.log", "app.log-20990101T000000Z"
+    log.parent.mkdir()
+    (log.parent / ahead).write_bytes(oracle.lines("w1", 1, 10))
+    log.write_bytes(oracle.lines("w1", 11, 50))
+    rule = {"name": "app", "paths": [str(log)], "max_size": 100, "naming": "dated", "compress": "zstd"}
+    config = load_config({"state_dir": str(tmp_path / "s"), "log": [rule]}, environ={})
+    real = calls.invoke
+
+    def invoke(operation: str, function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+        if operation == "sync" and (log.parent / f"{ahead}-1.zst").exists():
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+        return real(operation, function, *args, **kwargs)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(calls, "invoke", invoke)
+        assert Rotator(config).run().exit_code == 1
+    assert {"app.log.1", f"{ahead}-1.zst"} <= set(os.listdir(log.parent))
+    assert Rotator(config).run().exit_code == 0
+    assert sorted(os.listdir(log.parent)) == ["app.log", f"{ahead}-1.zst", f"{ahead}.zst"]
+    assert oracle.archives(log.parent, "app.log") == [f"{log.parent}/{ahead}.zst", f"{log.parent}/{ahead}-1.zst"]
+
+
 @pytest.mark.parametrize("compress", ["zstd", "none"])
 def test_a_date_is_that_of_the_last_write(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, compress: str) -> None:
     """The writer went on after the plan was made: the name tells its last write, though a failed sync leaves both."""

@@ -190,7 +190,13 @@ def odd_names(path: Path) -> None:
         history.execute("INSERT INTO archive_dirs VALUES (NULL, 7)")
 
 
-DAMAGE = [garbage, halved, scribbled, another_program, tables_of_no_version, odd_values, odd_names]
+def odd_copy(path: Path) -> None:
+    log = bytes(path.parent.parent / "logs" / "app.log")
+    with sqlite3.connect(path) as history:
+        history.execute("INSERT INTO in_flight VALUES (?, 1, 2.0, 3, 'x', 'copied', 'truncate', 0, NULL)", (log,))
+
+
+DAMAGE = [garbage, halved, scribbled, another_program, tables_of_no_version, odd_values, odd_names, odd_copy]
 
 
 @pytest.mark.parametrize("damage", DAMAGE)
@@ -314,6 +320,34 @@ def test_commits_that_fail(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
     report = shop.rotate(code=1)
     assert len([p for p in report.problems if "No space left" in p]) == 1
     assert report.count("compress") == 1
+
+
+def test_a_history_that_somebody_reads_for_long(
+    memory: Memory, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is waited for once, not for each archive; only the record of a copy is worth another wait."""
+
+    def waits() -> list[int]:
+        return [row[0] for row in memory._connection.execute("PRAGMA busy_timeout")]
+
+    memory.hooked("/a", 1, 2)
+    assert waits() == [10_000]
+    monkeypatch.setattr("logrotor.disk.memory._PATIENCE", 0.01)
+    reader = sqlite3.connect(tmp_path / "history.sqlite", isolation_level=None)
+    reader.execute("BEGIN")
+    reader.execute("SELECT * FROM hooked").fetchall()
+    for inode in (1, 2):
+        memory.forget_hooks("/a", inode)
+    assert waits() == [0] and len(memory.problems) == 1
+    record = CopyInFlight("/a", 12, 3.5, 13, 4096, "copied", "collapse", 14, 15)
+    with pytest.raises(OSError, match="locked"):
+        memory.begin_copy(record)
+    assert waits() == [10]
+    reader.close()
+    memory.begin_copy(record)
+    memory.forget_hooks("/a", 1)
+    found = memory.recall().of("/a")
+    assert (found.hooked, found.in_flight) == (frozenset(), record), "it is tried all the same"
 
 
 def test_a_copy_needs_its_record(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:

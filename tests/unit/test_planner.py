@@ -286,6 +286,17 @@ def test_keep_free_over_several_logs() -> None:
     assert [[r.name for r in each.retire] for each in found] == [["app.log.5.zst"], ["b.log.4.zst"], []]
 
 
+@pytest.mark.parametrize("age", [-DAY, DAY / 2], ids=["clock ahead", "slow writer"])
+def test_keep_free_spares_what_is_being_taken(age: float) -> None:
+    """It is the newest, though an older archive was written later; the others go in the order of their rotation."""
+    stamps = [stamp_of(NOW.timestamp() - age), stamp_of(NOW.timestamp() - 9 * DAY)]
+    old = [entry(f"app.log-{stamps[0]}-1.zst", 500, age=3 * DAY), entry(f"app.log-{stamps[0]}.zst", 500, age=age),
+           entry(f"app.log-{stamps[1]}.zst", 500, age=9 * DAY)]  # fmt: skip
+    for missing, gone in ((1, old[2:]), (513, old[1:]), (10**6, old)):
+        found = plan(free(0, BIG, *old, wish=FreeSpace(bytes=missing), naming=Naming.DATED))
+        assert {r.name for r in found.retire} == {each.name for each in gone}
+
+
 def test_keep_free_as_a_share() -> None:
     """A percentage is one of the whole file system."""
     archives = [entry(f"app.log.{n}.zst", 500) for n in (1, 2)]
@@ -353,6 +364,42 @@ def test_a_dated_name_that_is_taken() -> None:
     old = directory(entry(f"app.log-{stamp}-4.gz"), path="/old")
     found = plan(facts(entry("app.log"), entry("app.log.1"), elsewhere=[old], rule=spec(naming=Naming.DATED)))
     assert [c.to_name for c in found.compress] == [f"app.log-{stamp}-5.zst"]
+
+
+def test_a_date_is_never_before_that_of_an_older_archive() -> None:
+    """Else the newest archive would count as an old one: the clock was ahead, or an older one was written later."""
+    ahead = stamp_of(NOW.timestamp() + 9 * DAY)
+    rule = spec(naming=Naming.DATED, backup_count=1)
+    found = plan(facts(BIG, entry(f"app.log-{ahead}.zst", age=-9 * DAY), rule=rule))
+    assert [r.name for r in found.retire] == [f"app.log-{ahead}.zst"]
+    rule = replace(rule, backup_count=3)
+    found = plan(facts(BIG, entry(f"app.log-{ahead}.zst", age=-9 * DAY), rule=rule))
+    assert [c.to_name for c in found.compress] == [f"app.log-{ahead}-1.zst"]
+    held = entry("app.log.1", age=2 * DAY)
+    found = plan(facts(BIG, held, entry(f"app.log-{ahead}.zst", age=-9 * DAY), rule=rule))
+    assert [c.to_name for c in found.compress] == [f"app.log-{ahead}-1.zst", f"app.log-{ahead}-2.zst"]
+    newer = entry(f"app.log-{ahead}-2.zst", age=DAY)  # it was smaller, so it had its name before the run was killed
+    found = plan(
+        facts(entry("app.log"), entry("app.log.2", age=2 * DAY), newer, entry(f"app.log-{ahead}.zst"), rule=rule)
+    )
+    assert [c.to_name for c in found.compress] == [f"app.log-{ahead}-1.zst"]
+    late, slow = entry("app.log.1", age=2 * DAY), entry("app.log.2", age=DAY)
+    found = plan(facts(entry("app.log"), late, slow, rule=rule))
+    stamp = stamp_of(slow.mtime)
+    assert [c.to_name for c in found.compress] == [f"app.log-{stamp}.zst", f"app.log-{stamp}-1.zst"]
+
+
+def test_dates_to_come_do_not_make_retention_remove_what_is_new() -> None:
+    """Run after run with a clock that is right again: the archives that it was wrong for are the ones that go."""
+    ahead = [entry(f"app.log-{stamp_of(NOW.timestamp() + n * DAY)}.zst", age=-n * DAY) for n in (1, 2, 3)]
+    rule, archives = spec(naming=Naming.DATED, backup_count=3), ahead
+    for number in range(3):
+        taken = entry("app.log", 5000, age=10 - number)
+        found = plan(facts(taken, *archives, rule=rule))
+        assert [r.name for r in found.retire] == [ahead[number].name]
+        (step,) = found.compress
+        gone = {r.name for r in found.retire}
+        archives = [e for e in archives if e.name not in gone] + [Entry(step.to_name, taken.stat)]
 
 
 @pytest.mark.parametrize(("newest", "hooked"), [(0, ["app.log.1", "app.log.2"]), (1, ["app.log.2"])])

@@ -191,6 +191,20 @@ def test_equal_twins_are_one_generation() -> None:
     assert names(known) == ["app.log.1.zst"]
 
 
+@pytest.mark.parametrize("writers", [Written("lease"), Unknown("nfs")])
+def test_a_twin_that_may_be_written_stays(writers: Writers) -> None:
+    """The next line would be in it alone: until its writer is gone it is a generation of its own."""
+    known = facts(
+        entry("app.log"),
+        entry("app.log.1"),
+        entry("app.log.1.zst"),
+        duplicates={f"{HERE}/app.log.1": f"{HERE}/app.log.1.zst"},
+        writers={"app.log.1": writers},
+    )
+    assert [type(step) for step in steps(known)] == [Shift]
+    assert names(known) == ["app.log.1", "app.log.2.zst"]
+
+
 def test_unequal_twins_are_two_generations() -> None:
     """Both stay; the plain one is newer, the other moves up."""
     known = facts(entry("app.log"), entry("app.log.1"), entry("app.log.1.zst"), entry("app.log.2.zst"))

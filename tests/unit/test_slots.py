@@ -137,3 +137,26 @@ def test_moved_archives_are_the_same_files() -> None:
     one = archive("app.log.1", 77)
     (after,) = moved([one], make_way([one], 2))
     assert after.entry == Entry("app.log.2", one.entry.stat) and after.name.slot == 2
+
+
+def test_slot_1_is_newer_than_any_date() -> None:
+    """A log that was just taken is the newest, also where the clock was ahead, or an older one was written later."""
+    ahead = stamp_of(NOW.timestamp() + 9 * DAY)
+    names = ["app.log.1", f"app.log-{ahead}.zst", "app.log.2.zst"]  # app.log.2.zst is older by the clock
+    assert [a.entry.name for a in newest_first([archive(n, age=2 * DAY) for n in names[::-1]])] == names
+
+
+def test_a_date_to_come_is_older_than_any_slot() -> None:
+    """An archive that still waits for its writer was taken after the clock was set right; by slot 1 or not."""
+    ahead = archive(f"app.log-{stamp_of(NOW.timestamp() + 9 * DAY)}.zst", age=-9 * DAY)
+    waiting = archive("app.log.2", age=2 * DAY)
+    assert newest_first([ahead, waiting], NOW.timestamp()) == [waiting, ahead]
+    assert newest_first([ahead, waiting], NOW.timestamp() + 10 * DAY) == [ahead, waiting]
+
+
+@pytest.mark.parametrize(("copy", "moment"), [("-1", -DAY), ("", 0.0)])
+def test_a_copy_may_have_the_date_of_the_archive_before(copy: str, moment: float) -> None:
+    """Then its time is its last write; one that is no copy was touched by somebody, and its stamp counts."""
+    second = float(int(NOW.timestamp()))
+    found = archive(f"app.log-{stamp_of(second)}{copy}.zst", age=DAY)
+    assert time_of(found) == pytest.approx(second + moment, abs=0.001)

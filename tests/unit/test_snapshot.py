@@ -4,16 +4,21 @@ from __future__ import annotations
 
 import gzip
 import os
+import resource
 import socket
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from pyfakefs.fake_filesystem import FakeFilesystem
 
 from logrotor import Rotator, load_config
 from logrotor.decide.naming import parse_archive
+from logrotor.disk import calls
+from logrotor.disk.directories import Directories
 from logrotor.disk.logdir import LogDir
 from logrotor.disk.snapshot import are_equal, file_system, look, message
 from logrotor.errors import Refused
@@ -240,6 +245,26 @@ def test_an_archive_that_changed_meanwhile_equals_nothing(tmp_path: Path) -> Non
         assert not are_equal(*known, 1)
 
 
+# ---------------------------------------------------------------- open directories
+
+
+@pytest.mark.parametrize(
+    ("limit", "most"), [(64, 4), (8, 1), (1024, 64), (resource.RLIM_INFINITY, 64)], ids=["64", "8", "1024", "none"]
+)
+def test_no_more_directories_are_open_than_fit(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, limit: int, most: int
+) -> None:
+    """A service may be allowed few open files (ulimit -n); with too many of its directories open, no archive opens."""
+    monkeypatch.setattr(resource, "getrlimit", lambda _: (limit, limit))
+    with Directories({}) as dirs:
+        for number in range(70):
+            path = tmp_path / str(number)
+            path.mkdir()
+            with dirs.use(str(path)):
+                pass
+        assert len(dirs._open) == most
+
+
 # ---------------------------------------------------------------- messages
 
 
@@ -257,6 +282,32 @@ def test_an_archive_that_changed_meanwhile_equals_nothing(tmp_path: Path) -> Non
 def test_an_error_in_one_line(error: BaseException, said: str) -> None:
     """The file with its whole path, what is wrong, and the errno's name for a search."""
     assert message(error, "/logs/app.log") == said
+
+
+@pytest.mark.parametrize("fails", ["rename", "link", "unlink"])
+def test_an_error_names_the_file_that_it_is_about(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fails: str) -> None:
+    """Not the log whose archive it is: an archive that is immutable, say, hinders the rotation."""
+    (tmp_path / "app.log.1").touch()
+    real = calls.invoke
+
+    def invoke(operation: str, function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+        if operation == fails:
+            raise PermissionError(1, "Operation not permitted", "app.log.1")
+        return real(operation, function, *args, **kwargs)
+
+    monkeypatch.setattr(calls, "invoke", invoke)
+    with LogDir(str(tmp_path)) as logdir:
+        entry = logdir.stat("app.log.1")
+        assert entry is not None
+        change: Callable[[], None] = {
+            "rename": lambda: logdir.move("app.log.1", "app.log.2"),
+            "link": lambda: logdir.link("app.log.1", "app.log.2"),
+            "unlink": lambda: logdir.remove("app.log.1", entry.id),
+        }[fails]
+        with pytest.raises(PermissionError) as caught:
+            change()
+    name = ".app.log.1.tmp" if fails == "unlink" else "app.log.1"
+    assert message(caught.value, "/logs/app.log") == f"{tmp_path}/{name}: Operation not permitted (EPERM)"
 
 
 def test_who_writes_is_named(tmp_path: Path) -> None:
