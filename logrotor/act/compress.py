@@ -117,6 +117,7 @@ class Rewriting:
         """Where the original still stands, the bytes would stand twice."""
         entry = self.source.stat(self.step.name)
         if entry is not None and entry.id == self.step.id:
+            self.source.sync()  # it has just got its name back
             self.target.discard(self.step.to_name, self._out)
 
     def _refuse_written(self) -> None:
@@ -235,9 +236,9 @@ def _write(out: int, data: bytes, growing: codecs.Growing | None) -> int:
 def _dress(source: LogDir, target: LogDir, fd: int, out: int) -> None:
     """The archive is as readable as the log was, and keeps its time."""
     status = os.fstat(fd)
+    descent.note(out, fd)  # before its mode, which may forbid that
     target.dress(out, status.st_mode & 0o777, like=fd)
     files.set_times(out, status)
-    descent.note(out, fd)
 
 
 def _verify(fd: int, out: int, step: Compress, stop: Callable[[], bool], growing: codecs.Growing | None = None) -> None:

@@ -21,7 +21,7 @@ def retire(dirs: Directories, step: Remove, check: Callable[[], None] = lambda: 
 
 
 def drop_temp(dirs: Directories, step: DropTemp) -> None:
-    """Remove a temp that nobody works on and nobody writes. Raises Busy, Stale or OSError."""
+    """Remove a temp that nobody works on. Raises Busy, Stale or OSError."""
     with dirs.use(step.directory) as logdir:
         logdir.drop(step.name, step.id)
 

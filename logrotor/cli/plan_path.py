@@ -12,6 +12,7 @@ from logrotor.cli import streams, text
 from logrotor.cli.plan_table import guarantee, problems, step_lines
 from logrotor.model import Config, Due, LogPlan, NotDue, Plan, Waiting, as_json
 from logrotor.survey import meant, rule_for
+from logrotor.survey.names import real_path
 
 
 def show_path(config: Config, plan: Plan, given: str, *, as_json: bool) -> int:
@@ -19,8 +20,8 @@ def show_path(config: Config, plan: Plan, given: str, *, as_json: bool) -> int:
     if "/" not in given and any(spec.name == given for spec in config.logs):
         return _show(config, plan, [log for log in plan.logs if log.rule == given], [], as_json=as_json)
     named = [log.path for log in plan.logs], plan.missing, (item.name for item in plan.skipped)
-    path = _real(meant(given, chain(*named)) or given)
-    logs = [log for log in plan.logs if _real(log.path) == path]
+    path = real_path(meant(given, chain(*named)) or given)
+    logs = [log for log in plan.logs if real_path(log.path) == path]
     if logs:
         return _show(config, plan, logs, [], as_json=as_json)
     owners = [
@@ -38,13 +39,7 @@ def show_path(config: Config, plan: Plan, given: str, *, as_json: bool) -> int:
 def _places(config: Config, log: LogPlan, given: str) -> list[str]:
     """Where ``given`` may be as an archive of ``log``: as a bare name wherever that has its archives."""
     homes = _homes(config, log) if "/" not in given and not os.path.lexists(given) else ()
-    return [_real(os.path.join(home, given)) for home in homes] or [_real(given)]
-
-
-def _real(path: str) -> str:
-    """With the symlinks of its directory resolved, but not its own."""
-    head, tail = os.path.split(os.path.abspath(path))
-    return os.path.join(os.path.realpath(head), tail)
+    return [real_path(os.path.join(home, given)) for home in homes] or [real_path(given)]
 
 
 def _show(config: Config, plan: Plan, logs: list[LogPlan], about: list[str], *, as_json: bool) -> int:
@@ -142,12 +137,12 @@ def _after_moves(log: LogPlan, path: str) -> str:
     for step in (*log.recover, *log.take):
         for move in getattr(step, "moves", ()):
             if _is(move.directory, move.source, path):
-                path = _real(os.path.join(move.directory, move.target))
+                path = real_path(os.path.join(move.directory, move.target))
     return path
 
 
 def _is(directory: str, name: str, path: str) -> bool:
-    return _real(os.path.join(directory, name)) == path
+    return real_path(os.path.join(directory, name)) == path
 
 
 def _homes(config: Config, log: LogPlan) -> set[str]:
@@ -161,8 +156,8 @@ def _homes(config: Config, log: LogPlan) -> set[str]:
 
 
 def _show_stranger(config: Config, plan: Plan, given: str, path: str, *, as_json: bool) -> int:
-    missing = tuple(item for item in plan.missing if _real(item) == path)
-    skipped = tuple(item for item in plan.skipped if _real(item.name) == path)
+    missing = tuple(item for item in plan.missing if real_path(item) == path)
+    skipped = tuple(item for item in plan.skipped if real_path(item.name) == path)
     rule = None if missing or skipped or os.path.lexists(path) else rule_for(config.logs, path)
     if as_json:
         _print_json(plan, missing=missing if rule is None else (path,), skipped=skipped)

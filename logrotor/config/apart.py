@@ -1,4 +1,4 @@
-"""Keep logs and archives out of the state directory: a rule there would rotate logrotor's own history."""
+"""Keep archives out of the state directory, whose files are logrotor's own."""
 
 from __future__ import annotations
 
@@ -37,15 +37,11 @@ class StateDir(Struct, frozen=True, dict=True):
 
 
 def shared_places(paths: Iterable[str], archive_dir: str | None, state: StateDir) -> Iterator[tuple[str, str]]:
-    """Each key of a rule that names a place in the state directory, and the message.
+    """The key of a rule that would have its archives in the state directory, and the message.
 
-    ``paths``: absolute globs. What wildcards in a directory may reach is left to the plan.
+    ``paths``: absolute globs. Logs may lie there, as in systemd's StateDirectory; the plan leaves out what is ours.
     """
-    first = {os.path.dirname(path): path for path in paths}  # many logs, few directories
-    directories = {directory: path for head, path in first.items() if (directory := _literal(head)) is not None}
-    inside = next((path for directory, path in directories.items() if state.holds(directory)), None)
-    if inside is not None:
-        yield "paths", _message(f"{inside!r} lies in", state)
+    directories = {directory for head in {os.path.dirname(path) for path in paths} if (directory := _literal(head))}
     if archive_dir is not None and any(state.holds(os.path.join(d, archive_dir)) for d in directories):
         yield "archive_dir", _message(f"{archive_dir!r} is", state)
 

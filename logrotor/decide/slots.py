@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Sequence
 
 from msgspec.structs import replace
@@ -17,7 +16,7 @@ def time_of(archive: Archive) -> float:
     return written if name.stamp is None or is_dated_by(name, written) else stamp_time(name.stamp) or 0.0
 
 
-def newest_first(archives: Iterable[Archive], now: float = math.inf) -> list[Archive]:
+def newest_first(archives: Iterable[Archive], now: float) -> list[Archive]:
     """Numbered archives by slot and dated ones by stamp, merged by time; neither order is broken by the other.
 
     In one slot, the plain archive is the newer generation. Slot 1 is newer than any date, whatever the clock said:

@@ -137,7 +137,7 @@ def are_equal(one: Archive, other: Archive, names: int, *, same_source: bool = F
             opened.callback(os.close, first)
             second = there.open_file(other.entry.name, other.entry.id, names=names)
             opened.callback(os.close, second)
-            if same_source and descent.source(first) != descent.source(second):
+            if same_source and not descent.is_shared(first, second):
                 return False
             return codecs.same_content((first, one.name.codec), (second, other.name.codec))
     except (LogrotorError, OSError, EOFError, ValueError):

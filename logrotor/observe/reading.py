@@ -101,12 +101,13 @@ def _opened(
 ) -> tuple[LogFacts, list[Piece], list[tuple[Piece, int]]]:
     """The newest files at once, so that no rotation can come between them; the old ones only change their names."""
     for _ in range(_TRIES):
-        facts = find(look(), given)
+        site = look()
+        facts = find(site, given)
         if facts.directory.problem is not None:
             raise Refused(facts.directory.problem)
         if facts.memory.in_flight is not None:
             raise Refused(f"{facts.path}: a copytruncate is at work, or was interrupted: logrotor run, then again")
-        chosen = _chosen(pieces(facts), since, until)
+        chosen = _chosen(pieces(facts, site.now.timestamp()), since, until)
         with ExitStack() as attempt:
             try:
                 files = [(piece, _open(piece, attempt)) for piece in chosen[-_AT_ONCE:]]
@@ -141,10 +142,10 @@ def _open_moved(piece: Piece, opened: ExitStack) -> int:
         return _open(Piece(piece.directory, moved, piece.codec, piece.rotated), opened)
 
 
-def pieces(facts: LogFacts) -> list[Piece]:
+def pieces(facts: LogFacts, now: float) -> list[Piece]:
     """The files that make up the log, oldest first, each of its bytes in one of them only."""
     found: list[Piece] = []
-    for archive in reversed(newest_first(archives_of(facts))):
+    for archive in reversed(newest_first(archives_of(facts), now)):
         if archive.path not in facts.duplicates:
             found.append(Piece(archive.directory, archive.entry, archive.name.codec, time_of(archive)))
     beside, family = facts.directory.resolved, facts.family

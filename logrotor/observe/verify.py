@@ -45,7 +45,7 @@ def verify(site: Site, given: str | None = None) -> Iterator[Verdict]:
     for facts in site.survey.logs if given is None else [find(site, given)]:
         if facts.directory.problem is not None:
             yield Verdict(path=facts.path, log=facts.path, problem=facts.directory.problem)
-        for archive in newest_first(archives_of(facts)):
+        for archive in newest_first(archives_of(facts), site.now.timestamp()):
             if archive.entry.is_regular:
                 entry = archive.entry
                 yield _verdict(facts.path, archive, records.get((entry.stat.st_ino, entry.stat.st_mtime_ns)))

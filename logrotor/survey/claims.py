@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import cached_property
 from glob import has_magic
 from typing import TYPE_CHECKING
 
@@ -173,15 +174,19 @@ class Claims:
         place = os.path.join(directory.resolved or directory.path, "")
         is_within = found.resolved.startswith(place) and len(self._sources[found.id]) == 1
 
-        def is_ours_there(base: str, family: Family) -> bool:
-            keeper = self._keeper(found, base)
-            return keeper == place + base or (keeper is None and is_within and family.live is None)
+        gone = set(self._kept.get((found.resolved, place), ()))
+        if is_within:
+            families = found.families.items()
+            gone |= {base for base, family in families if family.live is None and self._keeper(found, base) is None}
+        return {base: Family() for base in gone if base in found.families and base not in directory.families}
 
-        return {
-            base: Family()
-            for base, family in found.families.items()
-            if base not in directory.families and is_ours_there(base, family)
-        }
+    @cached_property
+    def _kept(self) -> Mapping[tuple[str, str], list[str]]:
+        """By the history: archive directory and directory of the logs (with a slash) -> names of logs."""
+        kept: dict[tuple[str, str], list[str]] = {}
+        for (where, base), path in self._known.keepers.items() if self._known is not None else ():
+            kept.setdefault((where, path.removesuffix(base)), []).append(base)
+        return kept
 
     def _keeper(self, directory: Directory, base: str) -> str | None:
         return None if self._known is None else self._known.keepers.get((directory.resolved, base))
@@ -203,7 +208,15 @@ class Claims:
 
     def is_named(self, path: str) -> bool:
         """Do the rules name this log, be it there or not, and its directory usable or not?"""
-        return _is_named(path, self._selectors)
+        directory, base = os.path.split(path)
+        return any(selector.takes(base) for selector in self._by_place.get(os.path.realpath(directory), ()))
+
+    @cached_property
+    def _by_place(self) -> Mapping[str, list[discover.Selector]]:
+        found: dict[str, list[discover.Selector]] = {}
+        for selector in self._selectors:
+            found.setdefault(os.path.realpath(selector.directory), []).append(selector)
+        return found
 
     def _is_lost(self, path: str) -> bool:
         """Would it be a log, were its directory not refused? ``problems`` says why that is."""

@@ -37,12 +37,9 @@ class Owners:
         key = (_key(directory), base)
         return self._log_there(directory, base) or self._keeper(directory, base) or self._first[key]
 
-    def advice(self, owner: str, claim: Claim) -> str:
-        """What to do where the archives that a log would have in an archive directory are those of ``owner``."""
-        if self._every.is_named(owner):
-            return "give one of the two rules another archive_dir"
-        away = f"remove or rename {owner} if nobody writes it any more"
-        return f"give rule {claim.spec.name} another archive_dir, or {away}"
+    def is_ours(self, path: str) -> bool:
+        """Do the rules name it?"""
+        return self._every.is_named(path)
 
     def has_archives(self, path: str, directory: Directory) -> bool:
         """Are the archives in a directory, which the history names for the log ``path``, still its own?"""

@@ -149,7 +149,9 @@ def _share_place(one: Archive, twin: Archive, beside: str) -> bool:
     """Do their names say that they are the same generation?"""
     compressed = one.name.codec is Codec.NONE and twin.name.codec is not Codec.NONE
     relocated = one.name.codec is twin.name.codec and one.directory == beside != twin.directory
-    if (compressed or relocated) and one.name.slot is not None and twin.name.slot is None:
+    if not compressed and not relocated:
+        return False  # whoever made one of them of the other has noted it
+    if one.name.slot is not None and twin.name.slot is None:
         # The same second is not enough: two generations of a log that repeats itself could have the same bytes.
         same_time = one.entry.stat.st_mtime_ns == twin.entry.stat.st_mtime_ns
         return same_time and is_dated_by(twin.name, one.entry.mtime)

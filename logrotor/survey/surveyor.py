@@ -134,14 +134,23 @@ class Surveyor:
         why_not = why_no_archives(claim.spec, directory)
         if directory.problem is not None:
             return None, why_not
-        if why_not is not None and why_not not in self.found.problems:
-            self.found.problems.append(why_not)  # the log is rotated all the same, and its archives wait beside it
+        if why_not is not None:
+            self._note(why_not)
         path = directory.resolved or os.path.normpath(directory.path)
         owner = self._owners.owner(directory, claim.base)
         if owner != claim.path:
             why = f"{path}: archives of {owner} and of {claim.path} would have the same names there"
-            return None, f"{why}; {self._owners.advice(owner, claim)}"
+            if self._owners.is_ours(owner):
+                return None, f"{why}; give one of the two rules another archive_dir"
+            away = f"remove or rename {owner} if nobody writes it any more"
+            self._note(f"{why}; give rule {claim.spec.name} another archive_dir, or {away}")
+            return None, None
         return path, None
+
+    def _note(self, problem: str) -> None:
+        """The log is rotated all the same, for the disk is finite, and its archives wait beside it."""
+        if problem not in self.found.problems:
+            self.found.problems.append(problem)
 
     def _elsewhere(self, claim: Claim, archive_dir: str | None, memory: LogMemory) -> tuple[Directory, ...]:
         if not archive_dir and not memory.archive_dirs:

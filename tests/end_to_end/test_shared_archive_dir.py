@@ -142,11 +142,12 @@ def test_another_configuration_has_archives_of_this_name(site: Site) -> None:
         site.write("a")
         assert site.run({"a": {"backup_count": 5}}).exit_code == 0
         site.write("b")
-        report = site.run({"b": {}})
-        assert refused(report) == [f"{site.root}/b/app.log"]
+        report = site.run({"b": {"backup_count": 5}})
+        assert (report.exit_code, refused(report), report.rotated) == (1, [], 1)
+        assert "app.log.1.zst" in os.listdir(site.root / "b")
     advice = f"give rule b another archive_dir, or remove or rename {site.root}/a/app.log if nobody writes it any more"
-    assert (report.failed[0].reason or "").endswith(advice)
-    assert site.run({"b": {"archive_dir": str(site.root / "store of b")}}).exit_code == 0
+    assert report.problems[0].endswith(advice)
+    assert site.run({"b": {"backup_count": 5, "archive_dir": str(site.root / "store of b")}}).exit_code == 0
     site.is_whole("a", "b", "store of b")
 
 
@@ -200,12 +201,12 @@ def test_a_log_that_is_gone_and_the_history_as_well(site: Site) -> None:
 
 
 def test_the_log_of_another_program_is_in_the_archive_directory(site: Site) -> None:
-    """Its archives are its own, no rule need name it; ours have no room beside them."""
+    """Its archives are its own, no rule need name it; ours wait beside our log."""
     files = others(site, "app.log", "app.log.1", "app.log.2")
     site.write("a")
     report = site.run({"a": {}})
-    assert (refused(report), report.exit_code) == ([f"{site.root}/a/app.log"], 1)
-    assert "give rule a another archive_dir, or remove or rename" in (report.failed[0].reason or "")
+    assert (report.exit_code, sorted(os.listdir(site.root / "a"))) == (1, ["app.log", "app.log.1.zst"])
+    assert "give rule a another archive_dir, or remove or rename" in report.problems[0]
     assert kept(site, files)
 
 
@@ -217,7 +218,8 @@ def test_the_log_of_another_program_comes_to_our_archives(site: Site) -> None:
     site.write("a")
     for archive_dir in (site.store, site.root / "another"):
         report = site.run({"a": {"archive_dir": str(archive_dir)}})
-        assert bool(refused(report)) == (archive_dir == site.store)
+        assert report.rotated == 1 and report.exit_code == (archive_dir == site.store)
+        site.write("a")
         assert sorted(os.listdir(site.store)) == ["app.log", "app.log.1", "app.log.1.zst"] and kept(site, files)
 
 

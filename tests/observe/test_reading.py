@@ -228,7 +228,12 @@ def test_pieces_are_in_order():
         entry("app.log", age=0),
         *(entry(name, age=age) for name, age in (("app.log.1", 10), ("app.log.2.zst", 20), ("app.log.10.gz", 100))),
     )
-    assert [p.entry.name for p in reading.pieces(found)] == ["app.log.10.gz", "app.log.2.zst", "app.log.1", "app.log"]
+    assert [p.entry.name for p in reading.pieces(found, time.time())] == [
+        "app.log.10.gz",
+        "app.log.2.zst",
+        "app.log.1",
+        "app.log",
+    ]
 
 
 def test_cat_since(here, logrotor):

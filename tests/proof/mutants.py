@@ -225,7 +225,7 @@ MUTANTS = (
         "a copy is published beside another one's",
         "logrotor/act/copytruncate.py",
         (("        _expect_free_slot(dirs, step)\n", ""),),
-        "tests/proof/test_copies.py::test_two_generations_of_equal_bytes_are_both_kept[{}]",
+        ORDER + "test_a_copy_is_not_published_beside_another_ones",
     ),
     Mutant(
         "a truncation leaves no mark",

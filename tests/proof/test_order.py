@@ -178,6 +178,16 @@ def test_a_writer_that_comes_before_an_archive_is_removed(logs: Path, door: Door
     assert run(logs, max_age="30d").exit_code == 0 and found(logs) == []
 
 
+def test_a_copy_is_not_published_beside_another_ones(logs: Path, door: Door) -> None:
+    """Another configuration has published an archive in slot 1 since the plan was made: that moves up first."""
+    write(logs)
+    another = gzip.compress(oracle.lines("old", 1, LINES))
+    door.once("create", lambda: (logs / "app.log.1.gz").write_bytes(another), ".logrotor.lock")
+    assert run(logs, method="copytruncate").exit_code == 0
+    assert found(logs) == [BASE, "app.log.1", "app.log.2.gz"]
+    assert (logs / "app.log.2.gz").read_bytes() == another
+
+
 # ---------------------------------------------------------------- two forms of one generation
 
 
@@ -218,7 +228,9 @@ def test_every_archive_notes_what_it_was_made_of(logs: Path) -> None:
 def test_two_archives_of_one_file_are_one_generation(logs: Path) -> None:
     """Two configurations with a codec each, both killed before the original went; then it went."""
     twins(logs)
+    noted = os.getxattr(logs / "app.log.1.gz", "user.logrotor.source")
     subprocess.run(["zstd", "-q", "--rm", logs / "app.log.1"], check=True)
+    os.setxattr(logs / "app.log.1.zst", "user.logrotor.source", noted)
     assert run(logs, compress="gzip").exit_code == 0
     assert found(logs) == ["app.log.1.zst"]
     whole(logs, "w1")

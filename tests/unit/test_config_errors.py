@@ -270,15 +270,10 @@ def test_inherited_keys_that_do_not_fit_say_where_they_come_from(load):
     ]
 
 
-# ---------------------------------------------------------------- the state directory is no place for logs
+# ---------------------------------------------------------------- the state directory is no place for archives
 
 IN_THE_STATE = {
-    "a glob": ('state_dir = "logs"\n', 'paths = ["logs/*"]', "paths", "'/app/logs/*' lies in"),
-    "below it": ('state_dir = "logs"\n', 'paths = ["logs/**"]', "paths", "'/app/logs/**' lies in"),
-    "its own file": (
-        'state_dir = "logs"\n', 'paths = ["x.log", "logs/history.sqlite"]', "paths", "'/app/logs/history.sqlite' lies",
-    ),
-    "by a link": ('state_dir = "link"\n', 'paths = ["logs/*.log"]', "paths", "'/app/logs/*.log' lies in"),
+    "by a link": ('state_dir = "logs"\n', 'paths = ["link/*.log"]\narchive_dir = "../logs"', "archive_dir", "is the"),
     "archives": (
         'state_dir = "logs/old"\n', 'paths = ["logs/*.log"]\narchive_dir = "old"', "archive_dir", "'old' is the state",
     ),
@@ -289,8 +284,8 @@ IN_THE_STATE = {
 
 
 @pytest.mark.parametrize("case", IN_THE_STATE)
-def test_a_rule_in_the_state_directory_is_left_out(fs, load, case):
-    """It would rotate logrotor's own history: both places are told with their lines, the other rule runs."""
+def test_a_rule_with_archives_in_the_state_directory_is_left_out(fs, load, case):
+    """What lies there is logrotor's own: both places are told with their lines, the other rule runs."""
     top, paths, key, message = IN_THE_STATE[case]
     fs.create_dir("/app/logs")
     fs.create_symlink("/app/link", "logs")
@@ -303,15 +298,15 @@ def test_a_rule_in_the_state_directory_is_left_out(fs, load, case):
     assert f"state directory {config.state_dir} (state_dir in {MAIN}, line 1)" in problem.message
 
 
-@pytest.mark.parametrize("paths", ["logs/*/x.log", "logs/state.log", "logs/*.log"])
+@pytest.mark.parametrize("paths", ["logs/*/x.log", "logs/state.log", "logs/*.log", "logs/state/*.log"])
 def test_a_state_directory_beside_or_below_the_logs_is_fine(load, paths):
-    """What a wildcard in a directory reaches is left to the plan; the name of a folder is no conflict."""
+    """Logs may lie in it, too, as in /var/lib/NAME with systemd's StateDirectory."""
     assert load(f'state_dir = "logs/state"\n{RULE.replace("bad.log", paths)}').problems == ()
 
 
 def test_a_default_state_directory_is_told_with_its_origin():
     """The place that nobody set has no line."""
-    rule = {"name": "a", "paths": ["~/.local/state/logrotor/x.log"], "max_size": 1}
+    rule = {"name": "a", "paths": ["~/x.log"], "archive_dir": "~/.local/state/logrotor", "max_size": 1}
     with pytest.raises(ConfigError, match=r"directory /home/ann/.local/state/logrotor \(default for ordinary users\);"):
         load_config({"log": [rule]}, environ=HOME, euid=1000)
 

@@ -53,7 +53,9 @@ def test_moves_keep_the_order(found: list[Archive], first: int) -> None:
     """The generations stand in the same order before and after, as far as their slots say it."""
 
     def order(archives: list[Archive]) -> list[int]:
-        return [a.entry.id.inode for a in newest_first(a for a in archives if a.name.slot is not None)]
+        return [
+            a.entry.id.inode for a in newest_first((a for a in archives if a.name.slot is not None), NOW.timestamp())
+        ]
 
     after = moved(found, make_way(found, first))
     assert order(after) == order(found)
@@ -83,7 +85,7 @@ def test_moves_go_up_and_only_to_the_first_gap(found: list[Archive], first: int)
 @given(rows())
 def test_newest_first_loses_nothing(found: list[Archive]) -> None:
     """Every archive stands in the row once; slots rise, stamps fall."""
-    row = newest_first(found)
+    row = newest_first(found, NOW.timestamp())
     assert sorted(a.path for a in row) == sorted(a.path for a in found)
     numbered = [a.name.slot for a in row if a.name.slot is not None]
     dated = [a.name.stamp for a in row if a.name.stamp is not None]
@@ -93,7 +95,7 @@ def test_newest_first_loses_nothing(found: list[Archive]) -> None:
 def test_in_one_slot_the_plain_one_is_newer() -> None:
     """app.log.1 beside app.log.1.zst: the compressed one is the older generation, and it moves."""
     older, newer = archive("app.log.1.zst", age=0), archive("app.log.1", age=5 * DAY)
-    assert newest_first([older, newer]) == [newer, older]
+    assert newest_first([older, newer], NOW.timestamp()) == [newer, older]
     assert [(a, m.target) for a, m in make_way([older, newer], 1)] == [(older, "app.log.2.zst")]
 
 
@@ -129,7 +131,7 @@ def test_copies_of_one_second_are_in_the_order_of_their_number() -> None:
     """-2 is newer than -1, and -10 than -9."""
     stem = f"app.log-{stamp_of(0)}"
     names = [stem, f"{stem}-1", f"{stem}-9", f"{stem}-10"]
-    assert [a.entry.name for a in newest_first(archive(n) for n in names)] == names[::-1]
+    assert [a.entry.name for a in newest_first((archive(n) for n in names), NOW.timestamp())] == names[::-1]
 
 
 def test_moved_archives_are_the_same_files() -> None:
@@ -143,7 +145,8 @@ def test_slot_1_is_newer_than_any_date() -> None:
     """A log that was just taken is the newest, also where the clock was ahead, or an older one was written later."""
     ahead = stamp_of(NOW.timestamp() + 9 * DAY)
     names = ["app.log.1", f"app.log-{ahead}.zst", "app.log.2.zst"]  # app.log.2.zst is older by the clock
-    assert [a.entry.name for a in newest_first([archive(n, age=2 * DAY) for n in names[::-1]])] == names
+    found = newest_first([archive(n, age=2 * DAY) for n in names[::-1]], NOW.timestamp() + 10 * DAY)
+    assert [a.entry.name for a in found] == names
 
 
 def test_a_date_to_come_is_older_than_any_slot() -> None:
