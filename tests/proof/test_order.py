@@ -188,6 +188,17 @@ def test_a_copy_is_not_published_beside_another_ones(logs: Path, door: Door) -> 
     assert (logs / "app.log.2.gz").read_bytes() == another
 
 
+def test_a_log_that_is_emptied_and_begins_anew_as_before(logs: Path, door: Door) -> None:
+    """Each log of this program begins with the same line: that does not mean that it has the others as well."""
+    write(logs)
+    lines = (logs / BASE).read_bytes().splitlines(keepends=True)
+    door.once("sync", lambda: (logs / BASE).write_bytes(lines[0]), "logs")
+    run(logs, method="copytruncate")
+    assert (logs / BASE).read_bytes() == lines[0]
+    copied = (logs / "app.log.1").read_bytes()
+    assert len(copied) > 8000 and b"".join(lines).startswith(copied)
+
+
 # ---------------------------------------------------------------- two forms of one generation
 
 
