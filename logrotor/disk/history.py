@@ -23,7 +23,7 @@ from logrotor.disk import database, state
 from logrotor.disk.calls import change
 from logrotor.disk.database import value
 from logrotor.errors import LogrotorError, StateError
-from logrotor.model import CopyInFlight, LogHistories, Outcome, PastOutcome, PastRun
+from logrotor.model import CopyInFlight, LogHistories, Outcome, PastOutcome, PastRun, Problem
 
 if TYPE_CHECKING:
     from logrotor.model import Attempt
@@ -99,7 +99,7 @@ class History:
         try:
             return self._select("attempts", where, values, partial(value, Attempt))
         except StateError as error:
-            raise HistoryUnusable(str(error)) from error
+            raise HistoryUnusable(error.problem) from error
 
     def _select(self, table: str, where: str, values: Collection[object], make: Callable[[sqlite3.Row], T]) -> list[T]:
         with self._looking() as connection:
@@ -121,17 +121,17 @@ class History:
         except (FileNotFoundError, NotADirectoryError):
             yield None
         except (sqlite3.Error, OSError, TypeError, ValueError) as error:  # SQLite keeps any value in any column
-            raise StateError(
-                f"{self.path}: cannot be read ({getattr(error, 'strerror', None) or error}); {advice}"
-            ) from error
+            reason = getattr(error, "strerror", None) or error
+            raise StateError(self._problem(f"cannot be read ({reason})", advice)) from error
+
+    def _problem(self, problem: str, advice: str) -> Problem:
+        return Problem(subject=self.path, problem=problem, advice=advice)
 
     def _known(self, connection: sqlite3.Connection) -> LogHistories:
         found = database.version(connection)
         if found > database.VERSION:
-            raise StateError(
-                f"{self.path}: written by a newer logrotor (format {found}, this one knows {database.VERSION}); "
-                "upgrade logrotor, or set another state_dir"
-            )
+            newer = f"written by a newer logrotor (format {found}, this one knows {database.VERSION})"
+            raise StateError(self._problem(newer, "upgrade logrotor, or set another state_dir"))
         try:
             return LogHistories(database.logs(connection) if found else {})
         except (TypeError, ValueError) as error:  # SQLite keeps any value in any column
@@ -201,8 +201,8 @@ class History:
                 with database.transaction(connection, database.PATIENCE):
                     yield connection
         except sqlite3.Error as error:
-            advice = "logrotor doctor tells what helps; rotation goes on without it"
-            raise HistoryUnusable(f"{self.path}: cannot be written: {error}; {advice}") from error
+            advice = "logrotor doctor says what helps; rotation goes on without it"
+            raise HistoryUnusable(self._problem(f"cannot be written: {error}", advice)) from error
 
 
 class RunHistory(History):
