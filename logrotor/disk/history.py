@@ -124,7 +124,7 @@ class History:
             reason = getattr(error, "strerror", None) or error
             raise StateError(self._problem(f"cannot be read ({reason})", advice)) from error
 
-    def _problem(self, problem: str, advice: str) -> Problem:
+    def _problem(self, problem: str, advice: str = "") -> Problem:
         return Problem(subject=self.path, problem=problem, advice=advice)
 
     def _known(self, connection: sqlite3.Connection) -> LogHistories:
@@ -215,7 +215,7 @@ class RunHistory(History):
     def __init__(self, state_dir: str, *, patience: float = database.PATIENCE) -> None:
         super().__init__(state_dir)
         self._patience = patience  # seconds to wait for another program that has the file locked
-        self.problems: list[str] = []
+        self.problems: list[Problem] = []
         self.replaced: str | None = None  # where a damaged file was set aside
         self._lost: sqlite3.Error | OSError | None = None  # why nothing of this run can be kept
         self._busy = False  # another program did not let go of it: what may be left undone is not waited for again
@@ -307,7 +307,7 @@ class RunHistory(History):
         except (sqlite3.Error, OSError) as error:
             # A backup, or a suspended reader: a wait for each archive would hold the lock of the run for minutes.
             self._busy = self._busy or getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_BUSY
-            problem = f"{self.path}: cannot be written: {error}; the run went on without it"
+            problem = self._problem(f"cannot be written, and the run went on without it: {error}")
             if problem not in self.problems:
                 self.problems.append(problem)
 
@@ -344,7 +344,7 @@ class RunHistory(History):
     def _go_without(self, error: sqlite3.Error | OSError) -> sqlite3.Connection:
         """A table in memory for this run: a full disk must not stop the rotation that would empty it."""
         self._lost = error
-        self.problems.append(f"{self.path}: cannot be opened: {error}; the run went on without it")
+        self.problems.append(self._problem(f"cannot be opened, and the run went on without it: {error}"))
         connection = sqlite3.connect(":memory:", isolation_level=None)
         database.upgrade(connection)
         return connection
