@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping
 from msgspec import Struct
 
 from logrotor.errors import LogrotorError
-from logrotor.jobs.site import CONFIG_VARIABLE
+from logrotor.jobs.engine import CONFIG_VARIABLE
 from logrotor.notify import procfs
 
 _MODULE = re.compile(r"logrotor\.jobs\.engines\.([a-z]+)")  # of rq it is rq_settings

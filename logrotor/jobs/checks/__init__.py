@@ -7,7 +7,7 @@ from functools import partial
 
 from logrotor.errors import ConfigError
 from logrotor.jobs.checks import limits, managers, processes, queue
-from logrotor.jobs.site import open_site
+from logrotor.jobs.engine import open_site
 from logrotor.model import Check, Config, Finding
 
 THEMES = (queue, processes, limits, managers)

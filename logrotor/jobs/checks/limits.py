@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from logrotor.act.deadline import Deadline
 from logrotor.clock import local_now
 from logrotor.jobs.dispatch import lifetime, period
-from logrotor.jobs.site import Site
+from logrotor.jobs.engine import Site
 from logrotor.model import Check, Codec, Finding
 
 

@@ -8,7 +8,7 @@ import re
 import shlex
 from collections.abc import Iterator, Mapping, Sequence
 
-from logrotor.jobs.site import Site
+from logrotor.jobs.engine import Site
 from logrotor.model import Check, Finding
 from logrotor.notify import procfs, supervisor_config, supervisor_ini, supervisord
 

@@ -14,9 +14,8 @@ from logrotor.disk.history import History
 from logrotor.errors import LogrotorError
 from logrotor.jobs import running
 from logrotor.jobs.dispatch import period
-from logrotor.jobs.engine import open_engine
+from logrotor.jobs.engine import Site, mask, open_engine, open_site
 from logrotor.jobs.running import Running
-from logrotor.jobs.site import Site, mask, open_site
 from logrotor.model import Check, Finding
 
 _RESTART = "restart it: it reads [queue] when it starts (--fix asks it to end, and its manager starts it anew)"

@@ -6,8 +6,7 @@ from collections.abc import Iterator
 
 from logrotor.errors import ConfigError
 from logrotor.jobs import payload
-from logrotor.jobs.engine import QueueUnreachable, open_engine
-from logrotor.jobs.site import Site
+from logrotor.jobs.engine import QueueUnreachable, Site, open_engine
 from logrotor.model import Check, Finding
 
 
