@@ -2,7 +2,7 @@
 
 from logrotor.survey.claims import Survey, rule_for
 from logrotor.survey.names import meant
-from logrotor.survey.places import mount_points, why_no_archives
+from logrotor.survey.places import why_no_archives
 from logrotor.survey.surveyor import Surveyor
 
-__all__ = ["Survey", "Surveyor", "meant", "mount_points", "rule_for", "why_no_archives"]
+__all__ = ["Survey", "Surveyor", "meant", "rule_for", "why_no_archives"]

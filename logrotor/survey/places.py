@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 
 from logrotor.decide.facts import Directory
-from logrotor.disk import proc, snapshot
+from logrotor.disk import snapshot
 from logrotor.disk.walk import user_name
 from logrotor.model import FileId, LogSpec, Problem
 
@@ -65,11 +65,3 @@ def id_of(path: str) -> FileId | None:
     except OSError:
         return None
     return FileId(status.st_dev, status.st_ino)
-
-
-def mount_points() -> frozenset[str]:
-    """Every mount point: a file among them is bind-mounted."""
-    try:
-        return frozenset(mount.point for mount in proc.mounts())
-    except OSError:
-        return frozenset()

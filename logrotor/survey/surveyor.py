@@ -10,13 +10,13 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from logrotor.decide.facts import Directory, Family, LogFacts
-from logrotor.disk import ownership, writers
+from logrotor.disk import ownership, proc, writers
 from logrotor.disk.directories import Directories
 from logrotor.model import Archive, Config, LogMemory, Method, Missing, Note, Problem
 from logrotor.survey import proofs
 from logrotor.survey.claims import Claim, Claims, Survey
 from logrotor.survey.owners import Owners
-from logrotor.survey.places import Places, mount_points, why_no_archives
+from logrotor.survey.places import Places, why_no_archives
 
 if TYPE_CHECKING:
     from logrotor.disk.memory import Recollection
@@ -30,7 +30,7 @@ class Surveyor:
 
     def __init__(self, config: Config, known: Recollection | None, only: Sequence[str] = ()) -> None:
         self._config, self._known, self._only = config, known, tuple(only)
-        self._mounted = mount_points()
+        self._mounted = proc.mount_points()
         self._places = Places()
         self._dirs = Directories(self._places.ids)
         self._owners: Owners
