@@ -10,7 +10,7 @@ from msgspec.structs import replace
 
 from logrotor.cli import streams, text
 from logrotor.cli.plan_table import guarantee, problems, step_lines
-from logrotor.model import Config, Due, LogPlan, NotDue, Plan, Waiting, as_json
+from logrotor.model import Config, Due, LogPlan, NotDue, Note, Plan, as_json
 from logrotor.survey import meant, rule_for
 from logrotor.survey.names import real_path
 
@@ -52,7 +52,7 @@ def _show(config: Config, plan: Plan, logs: list[LogPlan], about: list[str], *, 
 
 
 def _print_json(
-    plan: Plan, *, logs: tuple[LogPlan, ...] = (), missing: tuple[str, ...] = (), skipped: tuple[Waiting, ...] = ()
+    plan: Plan, *, logs: tuple[LogPlan, ...] = (), missing: tuple[str, ...] = (), skipped: tuple[Note, ...] = ()
 ) -> None:
     """The plan, reduced to what was asked for."""
     part = replace(plan, logs=logs, missing=missing, skipped=skipped, shadowed=(), unmatched=())
@@ -77,7 +77,7 @@ def _facts(config: Config, plan: Plan, log: LogPlan) -> list[tuple[str, str]]:
     return [
         ("rule", f"{log.rule}{_limits(config, log)}"),
         ("size", "missing" if log.size is None else text.size(log.size)),
-        *([("refused", log.refused)] if log.refused else [due]),
+        *([("refused", str(log.refused))] if log.refused else [due]),
         *_next(plan, log),
         ("how", guarantee(log)),
     ]

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Self
 
 from msgspec import Struct
 
+from logrotor.model.problem import Problem
+
 if TYPE_CHECKING:
     from logrotor.model.queue import QueueSettings
 
@@ -121,7 +123,7 @@ class ReopenTarget(Struct, frozen=True, kw_only=True):
     function: Callable[[tuple[str, ...]], object] | None = None
 
 
-class Problem(Struct, frozen=True):
+class ConfigProblem(Struct, frozen=True):
     """Something wrong in a configuration: where it stands, what it is, what would be accepted."""
 
     file: str
@@ -130,9 +132,18 @@ class Problem(Struct, frozen=True):
     line: int | None = None
     rule: str | None = None  # the rule that it switches off; None: it concerns the whole configuration
 
+    @property
+    def where(self) -> str:
+        """``FILE:LINE``."""
+        return f"{self.file}:{self.line}" if self.line else self.file
+
+    @property
+    def problem(self) -> Problem:
+        """The same for those who know problems of any kind."""
+        return Problem(subject=self.where, problem=f"{self.key}: {self.message}")
+
     def __str__(self) -> str:
-        where = f"{self.file}:{self.line}" if self.line else self.file
-        return f"{where}: {self.key}: {self.message}"
+        return str(self.problem)
 
 
 class Config(Struct, frozen=True, kw_only=True):
@@ -149,4 +160,4 @@ class Config(Struct, frozen=True, kw_only=True):
     metrics_textfile: str | None = None  # absolute; None: no metrics are written
     page_file: str | None = None  # absolute; None: no page is written after a run
     files: tuple[str, ...] = ()  # every file read, the main one first
-    problems: tuple[Problem, ...] = ()
+    problems: tuple[ConfigProblem, ...] = ()

@@ -55,7 +55,7 @@ def _what_else(site: Site, given: str) -> str:
         for archive in archives_of(facts):
             if archive.path == path or archive.entry.name == given:
                 return f"is an archive of {facts.path}; name that log"
-    why = "; ".join([*site.survey.problems, "see logrotor status"])
+    why = "; ".join([*map(str, site.survey.problems), "see logrotor status"])
     return f"no log of this configuration, nor are there archives of one; {why}"
 
 

@@ -14,7 +14,7 @@ from logrotor.decide.facts import Directory, Family, LogFacts
 from logrotor.decide.naming import is_ours
 from logrotor.disk import discover, state
 from logrotor.errors import UnknownSelection
-from logrotor.model import FileId, LogSpec, Missing, Waiting
+from logrotor.model import FileId, LogSpec, Missing, Note, Problem
 from logrotor.survey.names import meant
 from logrotor.survey.places import Places, id_of
 
@@ -27,17 +27,17 @@ class Survey(Struct):
 
     logs: list[LogFacts] = field(default_factory=list)
     missing: list[str] = field(default_factory=list)
-    required: list[Waiting] = field(default_factory=list)  # what is missing and must not; in ``problems`` as well
-    unmatched: list[Waiting] = field(default_factory=list)  # rules with globs of which no path matches a log
-    skipped: list[Waiting] = field(default_factory=list)
-    shadowed: list[Waiting] = field(default_factory=list)
-    problems: list[str] = field(default_factory=list)
+    required: list[Note] = field(default_factory=list)  # what is missing and must not; in ``problems`` as well
+    unmatched: list[Note] = field(default_factory=list)  # rules with globs of which no path matches a log
+    skipped: list[Note] = field(default_factory=list)
+    shadowed: list[Note] = field(default_factory=list)
+    problems: list[Problem] = field(default_factory=list)
     directories: dict[str, FileId] = field(default_factory=dict)  # by their paths without symlinks
     locked: list[str] = field(default_factory=list)  # those of them in which a run works, or was killed
 
     def require(self, path: str, why: str) -> None:
-        self.required.append(Waiting(path, why))
-        self.problems.append(f"{path}: {why}")
+        self.required.append(Note(path, why))
+        self.problems.append(Problem(subject=path, problem=why))
 
 
 class Claim(Struct, frozen=True):
@@ -102,7 +102,7 @@ class Claims:
                     yield claim
                 elif claimed[key] is not selector.spec:
                     reason = f"rule {claimed[key].name} has it; {selector.spec.name} names it too"
-                    self._found.shadowed.append(Waiting(claim.path, reason))
+                    self._found.shadowed.append(Note(claim.path, reason))
 
     def _bases(self, selector: discover.Selector, directory: Directory) -> list[str]:
         """Names of logs: those that are there, and those of which only archives or temps are left."""
@@ -131,12 +131,12 @@ class Claims:
                 for path in globs:
                     self._found.require(path, f"matches no log, and rule {spec.name} says missing = error")
             elif len(without) == len(spec.paths):
-                self._found.unmatched.append(Waiting(spec.name, f"nothing matches {', '.join(without)}"))
+                self._found.unmatched.append(Note(spec.name, f"nothing matches {', '.join(without)}"))
 
     def _is_state(self, path: str) -> bool:
         if not state.is_own(os.path.basename(path)):
             return False
-        skipped = Waiting(path, "logrotor keeps its state in it")
+        skipped = Note(path, "logrotor keeps its state in it")
         if skipped not in self._found.skipped:
             self._found.skipped.append(skipped)
         return True

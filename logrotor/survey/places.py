@@ -8,7 +8,7 @@ import re
 from logrotor.decide.facts import Directory
 from logrotor.disk import snapshot
 from logrotor.disk.walk import user_name
-from logrotor.model import FileId, LogSpec
+from logrotor.model import FileId, LogSpec, Problem
 
 
 class Places:
@@ -41,20 +41,22 @@ class Places:
         return self.look(os.path.join(directory.resolved or directory.path, spec.archive_dir))
 
 
-def why_no_archives(spec: LogSpec, directory: Directory) -> str | None:
+def why_no_archives(spec: LogSpec, directory: Directory) -> Problem | None:
     """Why finished archives cannot go to the archive directory of a rule, with what to do; None: they can."""
     path = directory.resolved or os.path.normpath(directory.path)
     if directory.problem is not None:
-        problem = directory.problem.removeprefix(f"{path}: ")
-        why = problem if "; " in problem else f"{problem}; name a directory that logrotor can make or use"
+        found = directory.problem
+        what = found.problem if found.subject == path else f"{found.subject}: {found.problem}"
+        advice = found.advice or "name a directory that logrotor can make or use"
     elif directory.barrier is not None:
         us = user_name(os.geteuid())
-        why = f"cannot be made by {us}: {directory.barrier} may not be written; as root: install -d -o {us} {path}"
+        what = f"cannot be made by {us}: {directory.barrier} may not be written"
+        advice = f"as root: install -d -o {us} {path}"
     elif directory.closed is not None:
-        why = directory.closed
+        what, advice = directory.closed.problem, directory.closed.advice
     else:
         return None
-    return f"archive_dir {path} (rule {spec.name}): {why}"
+    return Problem(subject=path, problem=f"cannot be the archive_dir of rule {spec.name}: {what}", advice=advice)
 
 
 def id_of(path: str) -> FileId | None:

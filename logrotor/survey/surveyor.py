@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from logrotor.decide.facts import Directory, Family, LogFacts
 from logrotor.disk import ownership, writers
 from logrotor.disk.directories import Directories
-from logrotor.model import Archive, Config, LogMemory, Method, Missing, Waiting
+from logrotor.model import Archive, Config, LogMemory, Method, Missing, Note, Problem
 from logrotor.survey import proofs
 from logrotor.survey.claims import Claim, Claims, Survey
 from logrotor.survey.owners import Owners
@@ -112,7 +112,7 @@ class Surveyor:
             return False
         if not _STREAM.match(os.path.normpath(target)):
             return False
-        self.found.skipped.append(Waiting(claim.path, f"links to {target}"))
+        self.found.skipped.append(Note(claim.path, f"links to {target}"))
         return True
 
     def _is_missing(self, claim: Claim, family: Family) -> bool:
@@ -124,7 +124,7 @@ class Surveyor:
             self.found.missing.append(claim.path)
         return not claim.spec.create_missing
 
-    def _archive_dir(self, claim: Claim) -> tuple[str | None, str | None]:
+    def _archive_dir(self, claim: Claim) -> tuple[str | None, Problem | None]:
         """Where finished archives go (None: beside the log), and why that cannot be."""
         directory = self._places.look_for_archives(claim.spec, claim.directory)
         if directory is None:
@@ -139,15 +139,17 @@ class Surveyor:
         path = directory.resolved or os.path.normpath(directory.path)
         owner = self._owners.owner(directory, claim.base)
         if owner != claim.path:
-            why = f"{path}: archives of {owner} and of {claim.path} would have the same names there"
+            why = f"archives of {owner} and of {claim.path} would have the same names there"
             if self._owners.is_ours(owner):
-                return None, f"{why}; give one of the two rules another archive_dir"
+                advice = "give one of the two rules another archive_dir"
+                return None, Problem(subject=path, problem=why, advice=advice)
             away = f"remove or rename {owner} if nobody writes it any more"
-            self._note(f"{why}; give rule {claim.spec.name} another archive_dir, or {away}")
+            advice = f"give rule {claim.spec.name} another archive_dir, or {away}"
+            self._note(Problem(subject=path, problem=why, advice=advice))
             return None, None
         return path, None
 
-    def _note(self, problem: str) -> None:
+    def _note(self, problem: Problem) -> None:
         """The log is rotated all the same, for the disk is finite, and its archives wait beside it."""
         if problem not in self.found.problems:
             self.found.problems.append(problem)
@@ -165,13 +167,14 @@ class Surveyor:
             and (path == archive_dir or self._owners.has_archives(claim.path, directory))
         )
 
-    def _refusal(self, claim: Claim, family: Family) -> str | None:
+    def _refusal(self, claim: Claim, family: Family) -> Problem | None:
         if family.live is None or claim.spec.method is Method.COPYTRUNCATE:
             return None
         if claim.path in self._mounted:
-            return (
-                f"{claim.path}: is mounted by itself (a bind-mounted file) and cannot be renamed; "
-                'mount its directory, or set method = "copytruncate"'
+            return Problem(
+                subject=claim.path,
+                problem="is mounted by itself (a bind-mounted file) and cannot be renamed",
+                advice='mount its directory, or set method = "copytruncate"',
             )
         if claim.spec.create and family.live.stat.st_uid != os.geteuid():
             directory = os.stat(claim.directory.resolved)
