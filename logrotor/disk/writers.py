@@ -13,10 +13,9 @@ from collections.abc import Iterator
 
 from msgspec import Struct, field
 
-from logrotor.disk import calls
+from logrotor.disk import calls, proc
 from logrotor.model import FileId, Nobody, Unknown, Writers, Written
 
-_INITIAL_PID_NAMESPACE = "pid:[4026531836]"  # PROC_PID_INIT_INO: nobody can hide from /proc there
 _DEAD = frozenset({errno.EIO, errno.ESTALE, errno.ENOTCONN})  # a broken disk, a stale NFS handle, a FUSE daemon gone
 _REMOTE = frozenset({"nfs", "fuse", "9p", "cifs"})  # a writer may sit elsewhere, where our kernel does not see it
 _DELEGATING = frozenset({"nfs", "cifs"})  # EAGAIN says there that the server gave no delegation: nothing about writers
@@ -33,18 +32,18 @@ class Processes(Struct):
     """One look at every process: who holds which file open for writing. Made once a run, and only if needed."""
 
     holders: dict[FileId, list[Holder]] = field(default_factory=dict)
-    complete: bool = True  # no process refused to be looked at
+    unseen: str | None = "nobody has looked"  # why a writer may be missing; None: each of them was seen
 
     @classmethod
     def look(cls) -> Processes:
-        seen = cls()
-        for pid in filter(str.isdigit, os.listdir("/proc")):
+        seen = cls(unseen=proc.why_not_whole())
+        for pid in proc.pids():
             try:
-                seen._add(int(pid))
+                seen._add(pid)
             except (FileNotFoundError, ProcessLookupError):  # it ended meanwhile
                 continue
             except PermissionError:
-                seen.complete = False
+                seen.unseen = seen.unseen or "it shows the files of some processes to root alone"
         return seen
 
     def pids(self, file: FileId) -> tuple[int, ...]:
@@ -56,19 +55,20 @@ class Processes(Struct):
         return Written(proof, pids, tuple(_program(pid) for pid in pids))
 
     def _add(self, pid: int) -> None:
-        for number in os.listdir(f"/proc/{pid}/fd"):
-            with contextlib.suppress(FileNotFoundError, ProcessLookupError):
-                flags = _flags(pid, number)
-                if flags & os.O_ACCMODE != os.O_RDONLY:
-                    self._add_file(pid, number, append=bool(flags & os.O_APPEND))
-        for file in _mapped(pid):
-            self.holders.setdefault(file, []).append(Holder(pid, append=False))
+        for place in _places(pid):
+            for number in os.listdir(f"{place}/fd"):
+                with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+                    flags = _flags(place, number)
+                    if flags & os.O_ACCMODE != os.O_RDONLY:
+                        self._add_file(pid, f"{place}/fd/{number}", append=bool(flags & os.O_APPEND))
+            for file in _mapped(place):
+                self.holders.setdefault(file, []).append(Holder(pid, append=False))
 
-    def _add_file(self, pid: int, number: str, *, append: bool) -> None:
+    def _add_file(self, pid: int, path: str, *, append: bool) -> None:
         try:
-            status = os.stat(f"/proc/{pid}/fd/{number}")
+            status = os.stat(path)
         except PermissionError:  # a FUSE mount of another user, closed even to root
-            self.complete = False
+            self.unseen = self.unseen or f"it does not show every file of process {pid}"
             return
         except OSError as error:
             if error.errno in _DEAD:  # a dead file system: not the one that is asked about
@@ -101,17 +101,9 @@ def _by_proc(fd: int, why: str, processes: Processes) -> Writers:
     file = FileId(status.st_dev, status.st_ino)
     if processes.holders.get(file):
         return processes.writing(file, "/proc")
-    if processes.complete and sees_every_process():
+    if processes.unseen is None:
         return Nobody("/proc")
-    return Unknown(f"{why}; /proc does not show every process to us")
-
-
-def sees_every_process() -> bool:
-    """Are we in the initial pid namespace, where no process is hidden?"""
-    try:
-        return os.readlink("/proc/self/ns/pid") == _INITIAL_PID_NAMESPACE
-    except OSError:
-        return False
+    return Unknown(f"{why}; /proc does not show every writer: {processes.unseen}")
 
 
 def expected_proof(owner: int, file_system: str) -> str:
@@ -140,17 +132,24 @@ def _program(pid: int) -> str:
         return ""
 
 
-def _flags(pid: int, number: str) -> int:
-    with open(f"/proc/{pid}/fdinfo/{number}", encoding="ascii", errors="replace") as info:
+def _places(pid: int) -> list[str]:
+    """Where its files are shown: with its threads where the main one has ended, since that shows none any more."""
+    if os.listdir(f"/proc/{pid}/fd"):
+        return [f"/proc/{pid}"]
+    return [f"/proc/{pid}/task/{thread}" for thread in os.listdir(f"/proc/{pid}/task")]
+
+
+def _flags(place: str, number: str) -> int:
+    with open(f"{place}/fdinfo/{number}", encoding="ascii", errors="replace") as info:
         for line in info:
             if line.startswith("flags:"):
                 return int(line.split()[1], 8)
     return 0
 
 
-def _mapped(pid: int) -> Iterator[FileId]:
+def _mapped(place: str) -> Iterator[FileId]:
     """Files that the process has mapped shared and writable: such a writer needs no open descriptor."""
-    with open(f"/proc/{pid}/maps", encoding="utf-8", errors="replace") as maps:
+    with open(f"{place}/maps", encoding="utf-8", errors="replace") as maps:
         for line in maps:
             fields = line.split(None, 5)
             if len(fields) > 4 and fields[1][1] == "w" and fields[1][3] == "s":
@@ -168,11 +167,11 @@ class Deleted(Struct, frozen=True):
 
 def writers_of_deleted(directories: frozenset[str]) -> Iterator[Deleted]:
     """Who writes files that were removed from these directories? What may not be seen is left out."""
-    for pid in filter(str.isdigit, os.listdir("/proc")):
+    for pid in proc.pids():
         with contextlib.suppress(OSError):
             for number in os.listdir(f"/proc/{pid}/fd"):
                 with contextlib.suppress(OSError):
-                    yield from _deleted(int(pid), number, directories)
+                    yield from _deleted(pid, number, directories)
 
 
 def _deleted(pid: int, number: str, directories: frozenset[str]) -> Iterator[Deleted]:
@@ -180,5 +179,5 @@ def _deleted(pid: int, number: str, directories: frozenset[str]) -> Iterator[Del
     if not mark or rest or os.path.dirname(name) not in directories:
         return
     status = os.stat(f"/proc/{pid}/fd/{number}")
-    if status.st_nlink == 0 and _flags(pid, number) & os.O_ACCMODE != os.O_RDONLY:
+    if status.st_nlink == 0 and _flags(f"/proc/{pid}", number) & os.O_ACCMODE != os.O_RDONLY:
         yield Deleted(pid, name, status.st_size)

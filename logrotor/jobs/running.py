@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping
 
 from msgspec import Struct
 
+from logrotor.disk import proc
 from logrotor.errors import LogrotorError
 from logrotor.jobs.site import CONFIG_VARIABLE
 from logrotor.notify import procfs
@@ -76,11 +77,11 @@ def restart(running: Running, patience: float) -> str:
 
 
 def _processes() -> Iterator[procfs.Process]:
-    for pid in filter(str.isdigit, os.listdir("/proc")):
+    for pid in proc.pids():
         try:
             # Most processes are none of ours: their arguments tell that, before more is read.
-            if b"logrotor" in _raw(int(pid)):
-                process = procfs.look(int(pid))
+            if b"logrotor" in _raw(pid):
+                process = procfs.look(pid)
                 if not process.dead:
                     yield process
         except OSError:  # it ended, or /proc hides it

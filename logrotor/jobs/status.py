@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import os
 from collections import Counter
 from collections.abc import Mapping, Sequence
 
 from msgspec import Struct
 
+from logrotor.disk import proc
 from logrotor.disk.attempts import Attempts
 from logrotor.jobs.engine import Engine, QueueCount
 from logrotor.jobs.failures import failed_jobs
@@ -87,7 +87,7 @@ def troubles(status: Status, *, max_pending: int, max_age: float) -> list[str]:
 
 def _ours(site: Site, count: QueueCount, attempts: Sequence[Attempt], failed: int, now: float) -> QueueStatus:
     running = [a for a in attempts if a.ending is Ending.RUNNING and a.queue == site.queue]
-    alive = [a for a in running if os.path.exists(f"/proc/{a.pid}")]
+    alive = [a for a in running if proc.exists(a.pid)]
     stuck = [a for a in running if now - a.started > site.settings.job.stuck_after]
     return QueueStatus(
         queue=count.queue, host=site.host, is_ours=True, pending=count.pending,

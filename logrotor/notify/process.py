@@ -11,13 +11,14 @@ import contextlib
 import errno
 import os
 import re
+import select
 import signal
 import stat
 from collections.abc import Callable, Iterator
 
 from msgspec import Struct
 
-from logrotor.disk import calls
+from logrotor.disk import calls, proc
 from logrotor.errors import ReopenFailed
 from logrotor.model import ReopenTarget
 from logrotor.notify import failure, procfs
@@ -71,7 +72,7 @@ def opened(target: ReopenTarget, pid: int, expected: Expected) -> Iterator[Found
     check_pid(target, pid, expected)
     pidfd = _open(target, pid, expected)
     try:
-        yield Found(_living(target, pid, expected), pidfd)
+        yield Found(_living(target, pid, pidfd, expected), pidfd)
     finally:
         if pidfd is not None:
             os.close(pidfd)
@@ -198,10 +199,14 @@ def check_age(target: ReopenTarget, pidfile: Pidfile, process: procfs.Process, e
         raise failure(target, what, do=do)
 
 
-def _living(target: ReopenTarget, pid: int, expected: Expected) -> procfs.Process:
+def _living(target: ReopenTarget, pid: int, pidfd: int | None, expected: Expected) -> procfs.Process:
     try:
         process = procfs.look(pid)
     except (FileNotFoundError, ProcessLookupError):
+        hiding = proc.why_hiding()
+        if hiding is not None and _runs(pid, pidfd):
+            what = f"process {pid} runs, but /proc does not show what it is: {hiding}"
+            raise failure(target, what, do="run logrotor as the user of that process, or mount a whole /proc") from None
         raise _gone(target, pid, expected) from None
     except OSError as error:
         what = f"process {pid} cannot be looked at in /proc: {error.strerror}"
@@ -213,6 +218,15 @@ def _living(target: ReopenTarget, pid: int, expected: Expected) -> procfs.Proces
         what = f"process {pid} is not {expected.noun} but {' '.join(process.argv)[:200]!r}"
         raise failure(target, what, do=f"the pidfile is stale or of another program: {expected.hint}")
     return process
+
+
+def _runs(pid: int, pidfd: int | None) -> bool:
+    """A pidfd becomes readable when its process ends."""
+    if pidfd is None:
+        return proc.exists(pid)
+    poll = select.poll()
+    poll.register(pidfd, select.POLLIN)
+    return not poll.poll(0)
 
 
 def _check_handled(target: ReopenTarget, process: procfs.Process, number: signal.Signals, expected: Expected) -> None:
@@ -247,11 +261,9 @@ def _deliver(found: Found, number: signal.Signals) -> None:
 
 def _gone(target: ReopenTarget, pid: int, expected: Expected) -> ReopenFailed:
     what = f"there is no process {pid}"
-    do = (
-        f"is {expected.noun} running, and in the same container as logrotor? {expected.hint}; "
-        "if it runs, /proc hides it (hidepid): run logrotor as its user"
+    return failure(
+        target, what, do=f"is {expected.noun} running, and in the same container as logrotor? {expected.hint}"
     )
-    return failure(target, what, do=do)
 
 
 def _not_permitted(

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import os
-import re
 
 from logrotor.decide.facts import Directory
-from logrotor.disk import snapshot
+from logrotor.disk import proc, snapshot
 from logrotor.disk.walk import user_name
 from logrotor.model import FileId, LogSpec, Problem
 
@@ -69,10 +68,8 @@ def id_of(path: str) -> FileId | None:
 
 
 def mount_points() -> frozenset[str]:
-    """Every mount point: a file among them is bind-mounted (proc(5), mountinfo; octal escapes for odd characters)."""
+    """Every mount point: a file among them is bind-mounted."""
     try:
-        with open("/proc/self/mountinfo", "rb") as table:
-            points = [line.split(b" ")[4] for line in table]
+        return frozenset(mount.point for mount in proc.mounts())
     except OSError:
         return frozenset()
-    return frozenset(os.fsdecode(re.sub(rb"\\([0-7]{3})", lambda m: bytes([int(m[1], 8)]), p)) for p in points)

@@ -8,6 +8,7 @@ import re
 import shlex
 from collections.abc import Iterator, Mapping, Sequence
 
+from logrotor.disk import proc
 from logrotor.jobs.site import Site
 from logrotor.model import Check, Finding
 from logrotor.notify import procfs, supervisor_config, supervisor_ini, supervisord
@@ -38,10 +39,10 @@ def _supervisor_files(site: Site) -> dict[str, Mapping[str, str] | None]:
     found: dict[str, Mapping[str, str] | None] = {
         target.supervisor_config: None for target in site.config.targets.values() if target.supervisor_config
     }
-    for pid in filter(str.isdigit, os.listdir("/proc")):
+    for pid in proc.pids():
         try:
-            if supervisord.is_supervisord(procfs.cmdline(int(pid))):
-                located = supervisor_config.locate(procfs.look(int(pid)))
+            if supervisord.is_supervisord(procfs.cmdline(pid)):
+                located = supervisor_config.locate(procfs.look(pid))
                 found[located.path] = located.environ
         except (OSError, supervisor_ini.Unreadable):
             continue

@@ -6,6 +6,7 @@ import os
 from collections.abc import Iterator
 
 from logrotor import notify
+from logrotor.disk import proc
 from logrotor.errors import ReopenFailed
 from logrotor.model import Check, Finding
 from logrotor.notify import procfs, supervisor_config, supervisord
@@ -53,9 +54,9 @@ def self_rotation(site: Site) -> Iterator[Finding]:
 
 
 def _supervisords() -> Iterator[procfs.Process]:
-    for pid in filter(str.isdigit, os.listdir("/proc")):
+    for pid in proc.pids():
         try:
-            if supervisord.is_supervisord(procfs.cmdline(int(pid))):
-                yield procfs.look(int(pid))
+            if supervisord.is_supervisord(procfs.cmdline(pid)):
+                yield procfs.look(pid)
         except OSError:  # it ended, or /proc hides it
             continue
