@@ -54,7 +54,10 @@ def site(tmp_path: Path) -> Site:
 
 
 def refused(report: Report) -> list[str]:
-    return [outcome.log for outcome in report.failed if "would have the same names there" in (outcome.reason or "")]
+    """Logs whose archive directory has archives of another log of their name."""
+    return [
+        log.path for log in report.plan.logs if log.refused is not None and "another archive_dir" in log.refused.advice
+    ]
 
 
 def test_the_second_is_refused_also_where_it_alone_is_asked_for(site: Site) -> None:
