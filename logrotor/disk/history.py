@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 
 from logrotor.disk import state
 from logrotor.errors import StateError
-from logrotor.model import PastOutcome, PastRun
+from logrotor.model import PastOutcome, PastRun, Problem
 
 T = TypeVar("T")
 
@@ -88,16 +88,16 @@ def _select(state_dir: str, statement: str, values: tuple[Any, ...], make: Calla
     except (FileNotFoundError, NotADirectoryError):
         return []
     except OSError as error:
-        raise StateError(f"{path}: cannot be read: {error.strerror}; ask as the user who runs logrotor") from error
+        what = f"cannot be read: {error.strerror}"
+        raise StateError(Problem(subject=path, problem=what, advice="ask as the user who runs logrotor")) from error
     try:
         with closing(sqlite3.connect(f"file:{quoted(path)}?mode=ro", uri=True, timeout=5)) as connection:
             if connection.execute("PRAGMA user_version").fetchone()[0] == 0:
                 return []
             return [make(row) for row in connection.execute(statement, values)]
     except (sqlite3.Error, TypeError, ValueError) as error:  # SQLite keeps any value in any column
-        raise StateError(
-            f"{path}: cannot be read ({error}); the next run that has something to do repairs it or sets it aside"
-        ) from error
+        advice = "the next run that has something to do repairs it or sets it aside"
+        raise StateError(Problem(subject=path, problem=f"cannot be read ({error})", advice=advice)) from error
 
 
 def text(value: str) -> str:

@@ -21,7 +21,7 @@ from logrotor.disk import history, state
 from logrotor.disk.calls import change
 from logrotor.disk.history import quoted, text
 from logrotor.errors import StateError
-from logrotor.model import CopyInFlight, LogMemory, Outcome
+from logrotor.model import CopyInFlight, LogMemory, Outcome, Problem
 
 VERSION = 2
 _SCHEMA = """
@@ -169,7 +169,7 @@ class Memory:
         rows = (
             (
                 run, now, os.fsencode(o.log), o.action, o.status.value, os.fsencode(o.name), text(o.reason), o.errno,
-                _packed(o.details),
+                _packed(o.record),
             )
             for o in outcomes
         )  # fmt: skip
@@ -288,10 +288,8 @@ class Memory:
 def _read(connection: sqlite3.Connection, path: str) -> Recollection:
     found = connection.execute("PRAGMA user_version").fetchone()[0]
     if found > VERSION:
-        raise StateError(
-            f"{path}: written by a newer logrotor (format {found}, this one knows {VERSION}); "
-            "upgrade logrotor, or set another state_dir"
-        )
+        newer = f"written by a newer logrotor (format {found}, this one knows {VERSION})"
+        raise StateError(Problem(subject=path, problem=newer, advice="upgrade logrotor, or set another state_dir"))
     if found == 0:
         return Recollection({})
     try:

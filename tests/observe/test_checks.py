@@ -286,7 +286,10 @@ def test_a_file_in_the_place_of_an_archive_directory(here, look, logrotor):
     (here.folder / "file").touch()
     here.configure(f'archive_dir = "{here.folder}/file"')
     found = only(look("directories.archives"))
-    assert (found.subject, found.advice) == (str(here.folder / "file"), "name a directory that logrotor can make or use")
+    assert (found.subject, found.advice) == (
+        str(here.folder / "file"),
+        "name a directory that logrotor can make or use",
+    )
     (log,) = logrotor("plan", "--json", code=1).json["logs"]
     assert (log["refused"]["problem"], log["refused"]["advice"]) == (found.problem, found.advice)
 
