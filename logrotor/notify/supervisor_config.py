@@ -205,10 +205,10 @@ def _advice(log: Logfile) -> str:
     """The exact line to change, where it stands, and what it takes to have an effect."""
     after = _RESTART if log.section == "supervisord" else _UPDATE
     if not log.file:
-        return f"supervisord rotates this file itself: start it with -y 0 instead of -y {log.setting}"
+        return f"start supervisord with -y 0 instead of -y {log.setting}"
     where = f"in {log.file}, section [{log.section}]"
     if log.setting is None:
         do = f"{where}, add the line `{log.key} = 0` (without it, {DEFAULT} is meant)"
     else:
         do = f"{where}, change `{log.key} = {log.setting}` to `{log.key} = 0`"
-    return f"supervisord rotates this file itself: {do}, {after}"
+    return f"{do}, {after}"

@@ -44,8 +44,8 @@ def test_the_default_is_50_megabytes(tmp_path: Path) -> None:
     """A missing stdout_logfile_maxbytes does not mean off: the line to add and its place are named."""
     files, notes = of(f"{OFF}[program:mail]\ncommand = x\nstdout_logfile = {tmp_path}/mail.log\n", tmp_path, {})
     assert files == {
-        f"{tmp_path}/mail.log": "supervisord rotates this file itself: "
-        f"in {tmp_path}/supervisord.conf, section [program:mail], add the line `stdout_logfile_maxbytes = 0` "
+        f"{tmp_path}/mail.log": f"in {tmp_path}/supervisord.conf, section [program:mail], add the line "
+        "`stdout_logfile_maxbytes = 0` "
         "(without it, 50MB is meant), then `supervisorctl update`, which restarts the programs whose section changed"
     }
     assert notes == []
@@ -312,7 +312,7 @@ def test_the_command_line_wins_over_the_file(tmp_path: Path) -> None:
     assert list(supervisor_config.self_rotation(process(argv)).files) == [str(tmp_path / "other.log")]
     assert supervisor_config.self_rotation(process((*argv, "-y", "0"))).files == {}
     on = supervisor_config.self_rotation(process((*argv, "--logfile_maxbytes=1MB"))).files
-    assert "start it with -y 0 instead of -y 1MB" in on[str(tmp_path / "other.log")]
+    assert "start supervisord with -y 0 instead of -y 1MB" in on[str(tmp_path / "other.log")]
 
 
 # ---------------------------------------------------------------- a running supervisord
