@@ -216,7 +216,7 @@ def copy_row(record: CopyInFlight) -> tuple[Any, ...]:
 
 def outcome_row(now: float, o: Outcome) -> tuple[Any, ...]:
     log, name = os.fsencode(o.log), os.fsencode(o.name)
-    return now, log, o.action, o.status.value, name, text(o.reason), o.errno, _packed(o.details)
+    return now, log, o.action, o.status.value, name, text(o.reason), o.errno, _packed(o.record)
 
 
 def _packed(details: Mapping[str, Any]) -> str:

@@ -7,7 +7,7 @@ import os
 import stat
 from collections.abc import Callable, Iterator
 
-from logrotor.disk import files, walk
+from logrotor.disk import files, proc, walk
 from logrotor.disk.calls import change
 from logrotor.errors import Interrupted, Locked, LogrotorError, StateError
 from logrotor.model import Problem
@@ -63,14 +63,9 @@ def holder(path: str) -> int | None:
     Nothing is taken: a run that began at this moment would find the lock held by whoever only looks.
     """
     try:
-        status = os.stat(os.path.join(path, LOCK))
-        with open("/proc/locks", encoding="ascii") as table:
-            locks = [line.split() for line in table]
+        return proc.lock_holder(os.stat(os.path.join(path, LOCK)))
     except OSError:
         return None
-    file = f"{os.major(status.st_dev):02x}:{os.minor(status.st_dev):02x}:{status.st_ino}"
-    held = (int(fields[4]) for fields in locks if fields[1] == "FLOCK" and fields[5] == file)
-    return next((pid for pid in held if pid > 0), None)
 
 
 def touch_last_run(path: str) -> None:

@@ -6,13 +6,13 @@ kept besides (a job whose worker died, a job of another host) is added.
 
 from __future__ import annotations
 
-import os
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 
 from msgspec import Struct
 
+from logrotor.disk import proc
 from logrotor.disk.history import History
 from logrotor.errors import LogrotorError
 from logrotor.jobs import payload
@@ -99,7 +99,7 @@ def _troubles_of(queue: QueueStatus, max_pending: int, max_age: float) -> Iterat
 
 def _ours(site: Site, count: QueueCount, attempts: Sequence[Attempt], failed: int, now: float) -> QueueStatus:
     running = [a for a in attempts if a.ending is Ending.RUNNING and a.queue == site.queue]
-    alive = [a for a in running if os.path.exists(f"/proc/{a.pid}")]
+    alive = [a for a in running if proc.exists(a.pid)]
     stuck = [a for a in running if now - a.started > site.settings.job.stuck_after]
     return QueueStatus(
         queue=count.queue, host=site.host, is_ours=True, pending=count.pending,

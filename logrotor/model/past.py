@@ -9,6 +9,8 @@ from typing import Any
 
 from msgspec import Struct, field
 
+from logrotor.model.problem import Problem
+
 
 class CopyInFlight(Struct, frozen=True):
     """The one record that recovery needs: a copytruncate between publishing its archive and cutting the log."""
@@ -83,6 +85,14 @@ class PastOutcome(Struct, frozen=True, kw_only=True):
     name: str = ""
     reason: str = ""
     details: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def problem(self) -> Problem | None:
+        """Why it failed; an older logrotor kept the sentence only."""
+        if self.status != "failed":
+            return None
+        kept = self.details.get("problem")
+        return Problem(**kept) if isinstance(kept, dict) else Problem(subject="", problem=self.reason)
 
     @property
     def logs(self) -> tuple[str, ...]:
