@@ -10,7 +10,7 @@ import shlex
 from collections.abc import Iterator, Mapping, Sequence
 
 from logrotor.disk import proc
-from logrotor.jobs.engine import Site
+from logrotor.jobs.engine import Site, named_config
 from logrotor.model import Check, Finding
 from logrotor.notify import supervisor_config, supervisor_ini, supervisord
 
@@ -133,8 +133,4 @@ def _named(command: str) -> str | None:
         words = shlex.split(command)
     except ValueError:  # a quote that nobody closes
         words = command.split()
-    for place, word in enumerate(words):
-        name, equals, value = word.partition("=")
-        if name in ("-c", "--config"):
-            return value if equals else next(iter(words[place + 1 : place + 2]), None)
-    return None
+    return named_config(words)
