@@ -65,16 +65,8 @@ def status(site: Site, engine: Engine, now: float) -> Status:
     found = {count.queue: count for count in engine.counts(f"{site.settings.name}-")}
     found.setdefault(site.queue, QueueCount(queue=site.queue, pending=0, reserved=None, scheduled=0, failed=None))
     failed = len(failed_jobs(site, engine))
-    queues = [
-        _ours(site, count, attempts, failed, now) if count.queue == site.queue else _other(site, count, now)
-        for count in found.values()
-    ]
-    return Status(
-        engine=site.settings.engine,
-        url=site.shown_url,
-        queues=sorted(queues, key=_by_attention),
-        processing=_processing(attempts, now),
-    )
+    queues = sorted((_row(site, count, attempts, failed, now) for count in found.values()), key=_by_attention)
+    return Status(engine=site.settings.engine, url=site.shown_url, queues=queues, processing=_processing(attempts, now))
 
 
 def troubles(status: Status, *, max_pending: int, max_age: float) -> list[Problem]:
@@ -97,27 +89,19 @@ def _troubles_of(queue: QueueStatus, max_pending: int, max_age: float) -> Iterat
         yield f"the oldest job waits for {queue.oldest_age:.0f} s", "does a worker run there?"
 
 
-def _ours(site: Site, count: QueueCount, attempts: Sequence[Attempt], failed: int, now: float) -> QueueStatus:
-    running = [a for a in attempts if a.ending is Ending.RUNNING and a.queue == site.queue]
-    alive = [a for a in running if proc.exists(a.pid)]
-    stuck = [a for a in running if now - a.started > site.settings.job.stuck_after]
+def _row(site: Site, count: QueueCount, attempts: Sequence[Attempt], failed: int, now: float) -> QueueStatus:
+    """``attempts``, ``failed``: of this host, which knows more of its own queue than the engine does."""
+    host, reserved, stuck = count.queue.removeprefix(f"{site.settings.name}-"), count.reserved, None
+    is_ours = count.queue == site.queue
+    if is_ours:
+        running = [a for a in attempts if a.ending is Ending.RUNNING and a.queue == site.queue]
+        host, stuck = site.host, sum(now - a.started > site.settings.job.stuck_after for a in running)
+        reserved = sum(proc.exists(a.pid) for a in running) if reserved is None else reserved
     return QueueStatus(
-        queue=count.queue, host=site.host, is_ours=True, pending=count.pending,
-        reserved=len(alive) if count.reserved is None else count.reserved, scheduled=count.scheduled, failed=failed,
-        stuck=len(stuck), oldest_age=_age(count.oldest, now),
+        queue=count.queue, host=host, is_ours=is_ours, pending=count.pending, reserved=reserved,
+        scheduled=count.scheduled, failed=failed if is_ours else count.failed, stuck=stuck,
+        oldest_age=None if count.oldest is None else max(0.0, now - count.oldest),
     )  # fmt: skip
-
-
-def _other(site: Site, count: QueueCount, now: float) -> QueueStatus:
-    return QueueStatus(
-        queue=count.queue, host=count.queue.removeprefix(f"{site.settings.name}-"), is_ours=False,
-        pending=count.pending, reserved=count.reserved, scheduled=count.scheduled, failed=count.failed, stuck=None,
-        oldest_age=_age(count.oldest, now),
-    )  # fmt: skip
-
-
-def _age(since: float | None, now: float) -> float | None:
-    return None if since is None else max(0.0, now - since)
 
 
 def _by_attention(queue: QueueStatus) -> tuple[bool, float, str]:
@@ -161,11 +145,10 @@ def failed_jobs(site: Site, engine: Engine) -> list[FailedJob]:
     kept: dict[str, list[KeptJob]] = {}
     for entry in engine.failed(site.queue):
         kept.setdefault(payload.identify(entry.payload), []).append(entry)
-    known = [
-        _of_attempt(attempt, kept.pop(attempt.job, ())) for attempt in History(site.config.state_dir).failed_attempts()
-    ]
-    settled = {job for job in kept if _is_known(site, job)}
-    more = [_of_engine(job, entries) for job, entries in kept.items() if job not in settled]
+    history = History(site.config.state_dir)
+    known = [_of_attempt(attempt, kept.pop(attempt.job, ())) for attempt in history.failed_attempts()]
+    # What the history has is either listed from there, settled, or not over yet.
+    more = [_of_engine(job, entries) for job, entries in kept.items() if not history.attempts_of(job)]
     return sorted((*known, *more), key=lambda failed: failed.when or 0)
 
 
@@ -227,11 +210,6 @@ def _settle(site: Site, engine: Engine, failed: FailedJob, how: str) -> None:
     if failed.keys:
         engine.forget(failed.queue, failed.keys)
     History(site.config.state_dir).settle([failed.job], how)
-
-
-def _is_known(site: Site, job: str) -> bool:
-    """Whether the history has it, so that it is either listed from there, settled, or not over yet."""
-    return bool(History(site.config.state_dir).attempts_of(job))
 
 
 def _of_attempt(attempt: Attempt, kept: Iterable[KeptJob]) -> FailedJob:

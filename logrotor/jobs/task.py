@@ -25,7 +25,6 @@ from logrotor.disk.history import History
 from logrotor.errors import ConfigError, LogrotorError, StateError
 from logrotor.jobs import payload
 from logrotor.jobs.engine import Site, open_site
-from logrotor.jobs.payload import Payload
 from logrotor.model import Attempt, Ending, JobSettings
 
 VERBOSITY = "LOGROTOR_VERBOSITY"  # of a worker: -1 errors, 0 warnings, 1 info (the default), 2 debug
@@ -67,12 +66,8 @@ def rotate(text: str, known: Site, *, run: Runner | None = None, clock: Clock = 
     ``known``: the configuration that the worker started with. It is read again, so that a changed one holds.
     """
     site, refused = _reread(known)
-    job, unreadable = _decoded(text)
     attempt, earlier = _begin(site, text, clock())
-    result = refused or unreadable
-    if job is not None and result is None:
-        result = _judged(job, site, attempt, earlier, clock()) or _tried(job, site, attempt, run or carry_out, clock)
-    assert result is not None  # without a job there is a reason
+    result = refused or _judged(text, site, attempt, earlier, clock()) or _tried(text, site, attempt, run, clock)
     ended = replace(attempt, ended=clock(), ending=result.ending, detail=result.detail)
     ended = replace(ended, final=not _may_try_again(ended, earlier, site.settings.job))
     _remember(site, ended)
@@ -91,15 +86,6 @@ def _reread(known: Site) -> tuple[Site, Result | None]:
     except StateError as error:
         refused = refused or Result(Ending.REFUSED, str(error))
     return site, refused
-
-
-def _decoded(text: str) -> tuple[Payload | None, Result | None]:
-    try:
-        return payload.decode(text), None
-    except payload.Stale as error:
-        return None, Result(Ending.STALE, str(error))
-    except payload.Unacceptable as error:
-        return None, Result(Ending.REFUSED, str(error))
 
 
 def _begin(site: Site, text: str, now: float) -> tuple[Attempt, list[Attempt]]:
@@ -127,9 +113,10 @@ def _remember(site: Site, attempt: Attempt) -> None:
             tell("problem.found", error=str(error))
 
 
-def _tried(job: Payload, site: Site, attempt: Attempt, run: Runner, clock: Clock) -> Result:
+def _tried(text: str, site: Site, attempt: Attempt, run: Runner | None, clock: Clock) -> Result:
+    job = payload.decode(text)
     try:
-        result = run(site, job.logs)
+        result = (run or carry_out)(site, job.logs)
     except OSError as error:
         return Result(Ending.FAILED, f"could not be started: {error}")
     except BaseException as error:  # the engine's own limit, or a worker that is stopped hard
@@ -144,8 +131,14 @@ def _tried(job: Payload, site: Site, attempt: Attempt, run: Runner, clock: Clock
 # ---------------------------------------------------------------- judging
 
 
-def _judged(job: Payload, site: Site, attempt: Attempt, earlier: list[Attempt], now: float) -> Result | None:
+def _judged(text: str, site: Site, attempt: Attempt, earlier: list[Attempt], now: float) -> Result | None:
     """What is known without trying; None: try."""
+    try:
+        job = payload.decode(text)
+    except payload.Stale as error:
+        return Result(Ending.STALE, str(error))
+    except payload.Unacceptable as error:
+        return Result(Ending.REFUSED, str(error))
     limits = site.settings.job
     if job.host != site.host:
         return Result(Ending.REFUSED, f"the job is for host {job.host!r}, and this is {site.host!r}: give each host a "
