@@ -5,11 +5,13 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 
+from msgspec.structs import replace
+
 from logrotor import notify
 from logrotor.disk import proc
 from logrotor.errors import ReopenFailed
 from logrotor.model import Check, Finding
-from logrotor.notify import supervisor_config, supervisord
+from logrotor.notify import supervisord
 from logrotor.observe.site import Site
 
 
@@ -39,19 +41,15 @@ def targets(site: Site) -> Iterator[Finding]:
 def self_rotation(site: Site) -> Iterator[Finding]:
     """Asked of every supervisord that can be seen, whether or not a rule names it."""
     ours = {os.path.realpath(facts.path): facts.path for facts in site.survey.logs}
-    found: dict[str, str] = {}
-    for process in _supervisords():
-        given = next((t.supervisor_config for t in site.config.targets.values() if t.supervisor_config), None)
-        found.update(supervisor_config.self_rotation(process, given=given).files)
-    for path in sorted(found.keys() & ours.keys()):
-        what, _, advice = found[path].partition(": ")
-        yield Finding(
-            subject=ours[path],
-            problem=what,
-            why="both shift and delete the same archives, and supervisord then writes without O_APPEND: lines get lost",
-            advice=advice,
+    given = next((t.supervisor_config for t in site.config.targets.values() if t.supervisor_config), None)
+    found = [supervisord.rotated_by(process, given=given) for process in supervisord.running()]
+    files = {path: problem for rotation in found for path, problem in rotation.files.items()}
+    problems = [replace(files[path], subject=ours[path]) for path in sorted(files.keys() & ours.keys())]
+    problems += [problem for rotation in found for problem in rotation.unknown]
+    hiding = proc.why_hiding()
+    if not found and hiding is not None:
+        problems.append(
+            supervisord.unknown("supervisord", f"/proc does not show every process: {hiding}", "run as root")
         )
-
-
-def _supervisords() -> Iterator[proc.Process]:
-    return (process for process in proc.running(b"supervisord") if supervisord.is_supervisord(process.argv))
+    for each in problems:
+        yield Finding(subject=each.subject, problem=each.problem, why=each.why, advice=each.advice)
