@@ -48,7 +48,7 @@ def size(count: int | None) -> str:
 def duration(seconds: float) -> str:
     """``604800`` -> ``7d``, ``90`` -> ``90s``: exact, as the configuration spells it, in the largest unit that fits."""
     unit, _, length = next((each for each in UNITS if seconds >= each[2] and seconds % each[2] == 0), UNITS[-1])
-    return f"{seconds / length:g}{unit}"
+    return f"{seconds / length:.15g}{unit}"
 
 
 def span(seconds: float) -> str:
