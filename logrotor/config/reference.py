@@ -59,7 +59,7 @@ def default_of(key: Key) -> str:
         return "required"
     if value is None or value == ():
         return "none" if key.off is NO_OFF else "off"
-    return f'"{value:04o}"' if key.parse is mode else _spelled(value)
+    return f'"{value:04o}"' if key.kind.parse is mode else _spelled(value)
 
 
 def _spelled(value: Any) -> str:

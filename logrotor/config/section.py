@@ -97,8 +97,8 @@ def _parsed(key: Key, value: object, place: Place) -> Any:
         return key.off
     if value is False and key.off is not NO_OFF:
         raise Invalid("does not switch it off", 'write "off"')
-    parsed = key.parse(value)
-    return key.locate(place, parsed) if key.locate else parsed
+    parsed = key.kind.parse(value)
+    return key.kind.locate(place, parsed) if key.kind.locate else parsed
 
 
 def _homes(name: str) -> str:

@@ -559,9 +559,9 @@ def test_the_reference_names_every_key():
     """Every option is documented, the names of the schedules included."""
     text = reference()
     for key in KEYS:
-        assert key.doc and key.accepts
+        assert key.doc and key.accepted
         assert key is FUNCTION or f"| `{key.name}` | " in text
-    assert all(name in LOG["schedule"].accepts for name in NAMES)
+    assert all(name in LOG["schedule"].accepted for name in NAMES)
 
 
 def test_every_field_has_a_key():
@@ -592,7 +592,7 @@ def test_a_documented_default_is_read_as_what_holds(key: Key):
     """Whoever writes into the file what the reference calls the default changes nothing."""
     words = default_of(key)
     is_toml = words[0] in '"[' or words in ("true", "false") or words.isdigit()
-    parsed = key.parse(tomllib.loads("it = " + (words if is_toml else f'"{words}"'))["it"])
+    parsed = key.kind.parse(tomllib.loads("it = " + (words if is_toml else f'"{words}"'))["it"])
     assert getattr(parsed, "expression", parsed) == key.value
 
 
