@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import enum
-import json
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -63,6 +62,8 @@ def default_of(key: Key) -> str:
 
 
 def _spelled(value: Any) -> str:
+    import json
+
     if isinstance(value, tuple):
         return f"[{', '.join(json.dumps(_spelled(item)) for item in value)}]"
     if isinstance(value, float):
