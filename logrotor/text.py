@@ -22,13 +22,13 @@ def _escaped(char: str) -> str:
         return _NAMED[char]
     if char.isprintable():
         return char
-    if 0xDC80 <= code <= 0xDCFF:  # a byte that is no UTF-8, as os.fsdecode gives it
+    if 0xDC80 <= code <= 0xDCFF:  # a byte that is not UTF-8, as os.fsdecode gives it
         return f"\\x{code - 0xDC00:02x}"
     return f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}"
 
 
 def lines(text: str) -> str:
-    """A message of ours that may have several lines: each printable, the later ones indented, so none can pose as
+    """A message that may have several lines: each printable, the later ones indented, so none can pose as
     a message of its own."""
     return "\n    ".join(map(printable, text.split("\n")))
 

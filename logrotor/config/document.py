@@ -78,7 +78,7 @@ def read_document(file: str, home: str | None) -> Document:
 
 def _decoded(file: str, content: bytes) -> str:
     try:
-        # An editor's byte order mark is no reason to refuse.
+        # Some editors write a byte order mark.
         return content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         line = content.count(b"\n", 0, error.start) + 1

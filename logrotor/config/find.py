@@ -89,7 +89,7 @@ def default_state_dir(environ: Mapping[str, str], euid: int) -> tuple[str, str] 
 
 
 def _xdg(environ: Mapping[str, str], variable: str, fallback: str, euid: int) -> str | None:
-    # The XDG base directory specification: a relative path there is to be ignored.
+    # The XDG base directory specification: relative paths are ignored.
     if environ.get(variable, "").startswith("/"):
         return environ[variable]
     home = home_of(euid, environ)

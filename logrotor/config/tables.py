@@ -29,12 +29,12 @@ class Targets(Struct, frozen=True):
     """The targets that are right, and those that are not; a rule that uses the latter is left out."""
 
     known: dict[str, ReopenTarget] = field(default_factory=dict)
-    wrong: dict[str, str] = field(default_factory=dict)  # name: where the problem stands
+    wrong: dict[str, str] = field(default_factory=dict)  # name: where its problem was reported
     repeated: set[tuple[str, str]] = field(default_factory=set)  # (file, name): defined a second time there
 
 
 def read_targets(documents: Iterable[Document], problems: Problems) -> Targets:
-    """All targets of all files. A name that stands in two files is the first one's."""
+    """Return the targets of all files. A name in two files belongs to the first."""
     targets = Targets()
     for document in documents:
         for name, table in _tables(document, problems):
@@ -52,7 +52,9 @@ def _tables(document: Document, problems: Problems) -> Iterator[tuple[str, Any]]
 def _add(targets: Targets, document: Document, name: str, table: object, problems: Problems) -> None:
     section = Section(document, f"reopen.{name}", problems)
     if name in targets.known or name in targets.wrong:
-        section.wrong("", "is defined a second time; the first one stands, rules of this file that use it do not run")
+        section.wrong(
+            "", "is defined a second time; the first one counts, and rules of this file that use it do not run"
+        )
         targets.repeated.add((document.file, name))
         return
     target = _read_target(section, name, table)
@@ -111,7 +113,7 @@ def _why_not(key: Key, manager: Manager) -> str:
 
 
 def _built_targets(document: Document) -> Iterator[tuple[str, ReopenTarget]]:
-    """Targets that stand, built, in place of a name: from a dict only."""
+    """Targets built in Python and used in place of a name: from a dict only."""
     if not document.is_dict:
         return
     logs = document.table.get("log")

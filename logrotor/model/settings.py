@@ -124,7 +124,7 @@ class ReopenTarget(Struct, frozen=True, kw_only=True):
 
 
 class ConfigProblem(Struct, frozen=True):
-    """Something wrong in a configuration: where it stands, what it is, and what would be accepted."""
+    """Something wrong in a configuration: where it is, what it is, and what would be accepted."""
 
     file: str
     key: str  # "log[2].max_size"
