@@ -172,7 +172,7 @@ Step = (
 
 
 def action_of(step: Step) -> str:
-    """The word under which a step stands in reports, events and the history."""
+    """The name of a step in reports, events and the history."""
     return _ACTIONS.get(type(step), "recover")
 
 

@@ -99,7 +99,7 @@ def status(site: Site) -> Status:
         file_systems=tuple(_file_systems(site, {log.path: log for log in logs})),
         missing=tuple(site.survey.missing),
         problems=(
-            *(found.problem for found in site.config.problems),
+            *(found.as_problem for found in site.config.problems),
             *site.survey.problems,
             *obstacles.old_locks(site, _LOCKED),
             *_vanished(site),

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from logrotor.config.schedules import NAMES
+from logrotor.config.values import NAMES
 from logrotor.decide.schedule import is_due_by_schedule, latest_slot, next_slot
 
 BERLIN = ZoneInfo("Europe/Berlin")

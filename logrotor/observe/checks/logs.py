@@ -16,12 +16,12 @@ from logrotor.disk.directories import Directories
 from logrotor.disk.discover import is_excluded
 from logrotor.disk.walk import user_name
 from logrotor.errors import Busy, LogrotorError, Stale
-from logrotor.model import Check, DropTemp, Entry, Finding, Method, Problem
+from logrotor.model import Check, Codec, DropTemp, Entry, Finding, Method, Problem
 from logrotor.observe.site import Site
 from logrotor.survey import why_no_archives
 
 _DATE = re.compile(r"(?<![0-9])(?:19|20)[0-9]{2}-?[01][0-9]-?[0-3][0-9]")
-_PACKED = (".gz", ".bz2", ".xz", ".zst", ".Z", ".lz4")
+_PACKED = {*(codec.suffix for codec in Codec), ".Z", ".lz4"}  # other rotators have more
 
 
 def checks(site: Site) -> list[Check]:
