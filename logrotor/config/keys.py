@@ -192,7 +192,8 @@ LOG = _table(
     Key(
         name="archive_dir", parse=values.path, locate=_expanded, off=None, default="off: beside the log",
         accepts="a directory: absolute, from ~, or relative to the directory of each log",
-        doc="Where finished archives go; another file system is fine; logs of one name need one each.",
+        doc="Where finished archives go, also on another file system. Log directories may share one; "
+        "of two logs of one name the second is refused.",
         aliases=("olddir",),
     ),
     Key(
