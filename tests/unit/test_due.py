@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from logrotor.decide.due import is_due, last_rotation
+from logrotor.decide.schedule import is_due, last_rotation
 from logrotor.model import Due, LogSpec, NotDue
 from tests.support.facts import DAY, NOW, entry, spec
 

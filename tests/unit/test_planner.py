@@ -13,7 +13,7 @@ from hypothesis import HealthCheck, event, given, settings
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from logrotor.decide import idle, proof
+from logrotor.decide import planner, proof
 from logrotor.decide.facts import LogFacts
 from logrotor.decide.naming import parse_archive, parse_replacement, parse_temp, stamp_of
 from logrotor.decide.planner import plan_logs
@@ -619,10 +619,14 @@ def test_a_glance_tells_what_a_closer_look_tells(
         known = replace(known, elsewhere=())
     found = plan(known)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("logrotor.decide.idle.kept", lambda *_: None)
+        patch.setattr("logrotor.decide.planner.kept_at_a_glance", lambda *_: None)
         assert plan(known) == found
     if carried_out == 3 and place is None and found.is_idle:
-        event("all is settled: at a glance" if idle.kept(known, NOW) is not None else "all is settled: a closer look")
+        event(
+            "all is settled: at a glance"
+            if planner.kept_at_a_glance(known, NOW) is not None
+            else "all is settled: a closer look"
+        )
 
 
 @pytest.mark.parametrize(
@@ -643,7 +647,7 @@ def test_a_glance_tells_what_a_closer_look_tells(
 def test_a_glance_is_enough_for_a_log_within_its_limits(change: dict[str, Any], glance: bool) -> None:
     """The shortcut is taken where it shall be, and only there."""
     known = facts(entry("app.log"), entry("app.log.1.zst"), entry("app.log.2.zst"), rule=spec(**change))
-    assert (idle.kept(known, NOW) is not None) == glance
+    assert (planner.kept_at_a_glance(known, NOW) is not None) == glance
 
 
 @settings(max_examples=200, deadline=None, suppress_health_check=list(HealthCheck))
