@@ -2,6 +2,6 @@
 
 from logrotor.survey.claims import NamedLogs, Survey, find_path, real_path
 from logrotor.survey.listings import why_no_archives
-from logrotor.survey.surveyor import Surveyor, mount_points
+from logrotor.survey.surveyor import Surveyor
 
-__all__ = ["NamedLogs", "Survey", "Surveyor", "find_path", "mount_points", "real_path", "why_no_archives"]
+__all__ = ["NamedLogs", "Survey", "Surveyor", "find_path", "real_path", "why_no_archives"]

@@ -29,7 +29,7 @@ class Surveyor:
 
     def __init__(self, config: Config, history: Recollection | None, only: Sequence[str] = ()) -> None:
         self._config, self._history, self._only = config, history, tuple(only)
-        self._mounted = mount_points()
+        self._mounted = proc.mount_points()
         self._listings = Listings()
         self._dirs = Directories(self._listings.ids)
         self._prover = proofs.Prover(self._listings, self._dirs)
@@ -190,11 +190,3 @@ class Surveyor:
 def _archives(directory: Directory, base: str) -> list[Archive]:
     family = directory.families.get(base)
     return family.archives if family is not None else []
-
-
-def mount_points() -> frozenset[str]:
-    """Every mount point: a file among them is bind-mounted."""
-    try:
-        return frozenset(mount.point for mount in proc.mounts())
-    except OSError:
-        return frozenset()

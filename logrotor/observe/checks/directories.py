@@ -6,11 +6,11 @@ import os
 from collections.abc import Iterator
 
 from logrotor.decide.facts import Directory
-from logrotor.disk import discover, snapshot
+from logrotor.disk import discover, proc, snapshot
 from logrotor.model import Check, Finding, LogSpec, Method
 from logrotor.observe import obstacles
 from logrotor.observe.site import Site
-from logrotor.survey import mount_points, why_no_archives
+from logrotor.survey import why_no_archives
 
 
 def checks(site: Site) -> list[Check]:
@@ -104,7 +104,7 @@ def calls(site: Site) -> Iterator[Finding]:
 
 
 def mounts(site: Site) -> Iterator[Finding]:
-    mounted = mount_points()
+    mounted = proc.mount_points()
     for facts in site.survey.logs:
         if facts.path in mounted and facts.spec.method is not Method.COPYTRUNCATE:
             yield Finding(

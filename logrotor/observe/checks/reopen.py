@@ -9,7 +9,7 @@ from logrotor import notify
 from logrotor.disk import proc
 from logrotor.errors import ReopenFailed
 from logrotor.model import Check, Finding
-from logrotor.notify import procfs, supervisor_config, supervisord
+from logrotor.notify import supervisor_config, supervisord
 from logrotor.observe.site import Site
 
 
@@ -53,10 +53,5 @@ def self_rotation(site: Site) -> Iterator[Finding]:
         )
 
 
-def _supervisords() -> Iterator[procfs.Process]:
-    for pid in proc.pids():
-        try:
-            if supervisord.is_supervisord(procfs.cmdline(pid)):
-                yield procfs.look(pid)
-        except OSError:  # it ended, or /proc hides it
-            continue
+def _supervisords() -> Iterator[proc.Process]:
+    return (process for process in proc.running(b"supervisord") if supervisord.is_supervisord(process.argv))
