@@ -9,7 +9,7 @@ from msgspec.structs import replace
 
 from logrotor.decide import naming
 from logrotor.decide.facts import Directory, Family
-from logrotor.disk import calls, descent, ownership, walk, writers
+from logrotor.disk import access, calls, descent, walk, writers
 from logrotor.disk.logdir import LogDir
 from logrotor.errors import LogrotorError
 from logrotor.model import Archive, Codec, Entry, FileSystem, Problem, Writers
@@ -72,7 +72,7 @@ def message(error: BaseException, path: str) -> str:
 def _fill(found: Directory, logdir: LogDir) -> None:
     found.resolved, found.id = logdir.path, logdir.id
     found.file_system = file_system(logdir.fd, logdir.id.device)
-    found.closed = None if logdir.is_writable() else ownership.why_closed(logdir.path)
+    found.closed = None if logdir.is_writable() else access.why_closed(logdir.path)
     for entry in logdir.scan():
         if entry.name == naming.LOCK:
             found.locked = True

@@ -10,7 +10,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from logrotor.decide.facts import Directory, Family, LogFacts
-from logrotor.disk import ownership, proc, writers
+from logrotor.disk import access, proc, writers
 from logrotor.disk.directories import Directories
 from logrotor.model import Archive, Config, LogMemory, Method, Missing, Note, Problem
 from logrotor.survey import proofs
@@ -177,7 +177,7 @@ class Surveyor:
             )
         if claim.spec.create and family.live.stat.st_uid != os.geteuid():
             directory = os.stat(claim.directory.resolved)
-            return ownership.why_locked_out(claim.path, family.live.stat, directory, claim.spec.create_mode)
+            return access.why_locked_out(claim.path, family.live.stat, directory, claim.spec.create_mode)
         return None
 
     def _proof(self, claim: Claim, family: Family) -> str:
