@@ -13,7 +13,7 @@ from logrotor.model import (
     Entry,
     FileId,
     FileSystem,
-    LogMemory,
+    LogHistory,
     LogPlan,
     LogSpec,
     Method,
@@ -57,7 +57,7 @@ class LogFacts(Struct, frozen=True, kw_only=True):
     family: Family
     elsewhere: tuple[Directory, ...] = ()  # archive_dir first if it is set, then those that once held archives
     archive_dir: str | None = None  # where finished archives go, if not beside the log
-    memory: LogMemory = field(default_factory=LogMemory)
+    memory: LogHistory = field(default_factory=LogHistory)
     writers: Mapping[FileId, Writers] = field(default_factory=dict)  # of plain archives and the replacement
     duplicates: Mapping[str, str] = field(default_factory=dict)  # path of a plain archive -> its equal twin
     birth: Callable[[], float | None] = lambda: None  # of the live log

@@ -7,27 +7,23 @@ import re
 import stat
 from collections.abc import Iterable, Iterator, Sequence
 from functools import partial
-from typing import TYPE_CHECKING
 
 from logrotor.decide.facts import Directory, Family, LogFacts
 from logrotor.disk import access, proc, writers
 from logrotor.disk.directories import Directories
-from logrotor.model import Archive, Config, LogMemory, Method, Missing, Note, Problem
+from logrotor.model import Archive, Config, LogHistories, LogHistory, Method, Missing, Note, Problem
 from logrotor.survey import proofs
 from logrotor.survey.claims import Claim, Claims, Survey
 from logrotor.survey.listings import Listings, path_of, why_no_archives
 
-if TYPE_CHECKING:
-    from logrotor.disk.memory import Recollection
-
 _STREAM = re.compile(r"/dev/(?!shm/)|/proc/[^/]+/fd/")
-_NOTHING = LogMemory()
+_NOTHING = LogHistory()
 
 
 class Surveyor:
     """One survey of one configuration, used as a context manager."""
 
-    def __init__(self, config: Config, history: Recollection | None, only: Sequence[str] = ()) -> None:
+    def __init__(self, config: Config, history: LogHistories | None, only: Sequence[str] = ()) -> None:
         self._config, self._history, self._only = config, history, tuple(only)
         self._mounted = proc.mount_points()
         self._listings = Listings()
@@ -152,7 +148,7 @@ class Surveyor:
         if problem not in self.found.problems:
             self.found.problems.append(problem)
 
-    def _elsewhere(self, claim: Claim, archive_dir: str | None, memory: LogMemory) -> tuple[Directory, ...]:
+    def _elsewhere(self, claim: Claim, archive_dir: str | None, memory: LogHistory) -> tuple[Directory, ...]:
         if not archive_dir and not memory.archive_dirs:
             return ()
         paths = dict.fromkeys(([archive_dir] if archive_dir else []) + list(memory.archive_dirs))

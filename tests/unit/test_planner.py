@@ -32,7 +32,7 @@ from logrotor.model import (
     FinishCopytruncate,
     FinishTake,
     FreeSpace,
-    LogMemory,
+    LogHistory,
     LogPlan,
     Method,
     Move,
@@ -137,8 +137,8 @@ def test_create_missing(literal: bool) -> None:
 ASKING = spec(reopen="workers")
 
 
-def asked(since: float) -> LogMemory:
-    return LogMemory(request_delivered=NOW.timestamp() - since)
+def asked(since: float) -> LogHistory:
+    return LogHistory(request_delivered=NOW.timestamp() - since)
 
 
 def test_asked_after_the_take() -> None:
@@ -157,7 +157,7 @@ def test_asked_after_an_interrupted_take() -> None:
     [
         (asked(since=1), Written("lease", (7,)), "app.log.1 is still written"),
         (replace(asked(since=1), request_failed=5.0), Nobody("lease"), "app.log.1: the last request failed"),
-        (LogMemory(), Nobody("lease"), "app.log.1: no request was delivered since it was taken"),
+        (LogHistory(), Nobody("lease"), "app.log.1: no request was delivered since it was taken"),
         (asked(since=2 * DAY), Nobody("lease"), "app.log.1: no request was delivered since it was taken"),
         (asked(since=-60), Nobody("lease"), "app.log.1: no request was delivered since it was taken"),
         (asked(since=2 * DAY), Unknown("x"), "app.log.1: no request was delivered since it was taken"),
@@ -165,7 +165,7 @@ def test_asked_after_an_interrupted_take() -> None:
         (asked(since=1), Unknown("x"), ""),
     ],
 )
-def test_asked_again_until_a_request_was_delivered(memory: LogMemory, writers: Writers, reason: str) -> None:
+def test_asked_again_until_a_request_was_delivered(memory: LogHistory, writers: Writers, reason: str) -> None:
     """A plain archive beside the log, taken a day ago: asked again if it is written, or if nobody was asked since."""
     known = facts(entry("app.log"), entry("app.log.1"), rule=ASKING, memory=memory, writers={"app.log.1": writers})
     found = plan(known)
@@ -220,7 +220,7 @@ def test_an_archive_that_may_be_written_waits(writers: Writers) -> None:
         entry("app.log"), entry("app.log.1"), entry("app.log.2"),
         rule=spec(backup_count=1, on_archive=("/bin/true",)),
         writers={"app.log.1": writers, "app.log.2": writers},
-        memory=LogMemory(hooked=frozenset()),
+        memory=LogHistory(hooked=frozenset()),
     )  # fmt: skip
     found = plan(known)
     assert found.steps == () and set(deferred(found)) == {"app.log.1", "app.log.2"}
@@ -253,7 +253,7 @@ def test_the_newest_waits_for_on_archive() -> None:
     found = plan(facts(entry("app.log"), *names, rule=rule))
     assert found.retire == () and [h.name for h in found.hooks] == ["app.log.2.zst", "app.log.1.zst"]
     hooked = frozenset((e.stat.st_ino, e.stat.st_mtime_ns) for e in names)
-    found = plan(facts(entry("app.log"), *names, rule=rule, memory=LogMemory(hooked=hooked)))
+    found = plan(facts(entry("app.log"), *names, rule=rule, memory=LogHistory(hooked=hooked)))
     assert [r.name for r in found.retire] == ["app.log.2.zst"] and found.hooks == ()
 
 
@@ -691,14 +691,14 @@ def test_a_schedule_falls_back_on_what_is_known() -> None:
     rule = spec(max_size=None, schedule="0 0 * * *", schedule_name="daily")
     today, yesterday = NOW - timedelta(hours=2), NOW - timedelta(days=1)
     for known, is_due in (
-        (facts(BIG, rule=rule, memory=LogMemory(last_rotation=today.timestamp())), False),
-        (facts(BIG, rule=rule, memory=LogMemory(last_rotation=yesterday.timestamp())), True),
+        (facts(BIG, rule=rule, memory=LogHistory(last_rotation=today.timestamp())), False),
+        (facts(BIG, rule=rule, memory=LogHistory(last_rotation=yesterday.timestamp())), True),
         (facts(BIG, rule=rule, birth=lambda: today.timestamp()), False),
         (facts(BIG, rule=rule, birth=lambda: yesterday.timestamp()), True),
         (facts(BIG, entry("app.log.1.zst", age=3600), rule=rule), False),
         (facts(BIG, entry("app.log.1.zst", age=DAY), rule=rule), True),
         (facts(BIG, rule=rule), True),
-        (facts(BIG, rule=rule, memory=LogMemory(last_rotation=NOW.timestamp() + DAY)), True),
+        (facts(BIG, rule=rule, memory=LogHistory(last_rotation=NOW.timestamp() + DAY)), True),
     ):
         assert isinstance(plan(known).due, Due) == is_due
 
@@ -706,7 +706,7 @@ def test_a_schedule_falls_back_on_what_is_known() -> None:
 def test_a_copy_in_flight_stands_in_the_plan() -> None:
     """It is finished before anything else is done to the log."""
     record = CopyInFlight(f"{HERE}/app.log", BIG.id.inode, 1.0, 5, 4096, "copied", "collapse")
-    known = facts(BIG, entry("app.log.1", inode=5), memory=LogMemory(in_flight=record),
+    known = facts(BIG, entry("app.log.1", inode=5), memory=LogHistory(in_flight=record),
                   rule=spec(method=Method.COPYTRUNCATE))  # fmt: skip
     found = plan(known, force=True)
     assert isinstance(found.recover[0], FinishCopytruncate) and found.take == ()
