@@ -12,7 +12,7 @@ from datetime import datetime
 
 from logrotor.decide import retention
 from logrotor.decide.facts import LogFacts
-from logrotor.decide.naming import is_too_long, is_unfinished
+from logrotor.decide.naming import is_aside, is_too_long, is_unfinished
 from logrotor.decide.refusal import HIGHEST_SLOT
 from logrotor.model import Archive, Codec, Entry, LogSpec, Method, Naming, Waiting
 
@@ -51,6 +51,8 @@ def _are_settled(spec: LogSpec, archives: Sequence[Archive]) -> bool:
     for index, archive in enumerate(archives):
         slot, entry = archive.name.slot, archive.entry
         if slot is None or not before < slot <= HIGHEST_SLOT or not _is_sound(entry):
+            return False
+        if is_aside(archive):
             return False
         if archive.name.codec is Codec.NONE and (
             asks or not (spec.compress is Codec.NONE or index < spec.keep_uncompressed) or _is_reserved(entry)

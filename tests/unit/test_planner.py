@@ -39,6 +39,7 @@ from logrotor.model import (
     Naming,
     Nobody,
     NotDue,
+    PutBack,
     Remove,
     RunHook,
     Shift,
@@ -427,7 +428,7 @@ def test_on_archive_runs_on_the_final_form(newest: int, hooked: list[str]) -> No
         (facts(BIG, entry("app.log.999999999")), "leaves no higher slot"),
         (facts(BIG, refusal="supervisord rotates this file itself"), "supervisord rotates this file itself"),
         (facts(entry("app.log.1"), base="app.log.1"), "has the name of an archive or temp; rename the log"),
-        (facts(entry("a" * 240, 9999), base="a" * 240), "is too long for archives beside it; shorten it to 236"),
+        (facts(entry("a" * 240, 9999), base="a" * 240), "is too long for archives beside it; shorten it to 234"),
         (facts(here=directory(BIG, closed="you may not; chmod")), f"{HERE}: you may not; chmod"),
         (facts(here=replace(directory(BIG), problem="/logs: anyone may write there")), "anyone may write there"),
     ],
@@ -480,6 +481,9 @@ class Paper:
         match step:
             case Shift(moves=moves):
                 self.moves(moves)
+            case PutBack(directory=where, name=name, target=target, id=file, moves=moves):
+                self.moves(moves)
+                self.move(Move(where, name, target, file))
             case FinishTake(directory=where, base=base, id=file, moves=moves):
                 self.moves(moves)
                 self.move(Move(where, f".{base}.new", f"{base}.1", file))
@@ -552,9 +556,9 @@ def papers(draw: st.DrawFn) -> Paper:
     paper = Paper()
     day, older = stamp_of(NOW.timestamp() - DAY), stamp_of(NOW.timestamp() - 3 * DAY)
     names = [
-        "app.log", ".app.log.new", ".app.log.1.zst.tmp", ".app.log.2.tmp", "app.log.1", "app.log.1.zst", "app.log.2",
-        "app.log.2.gz", "app.log.3.zst", "app.log.4", "app.log.6.xz", f"app.log-{day}", f"app.log-{day}-1.zst",
-        f"app.log-{older}.gz",
+        "app.log", ".app.log.new", ".app.log.1.zst.tmp", ".app.log.2.tmp", ".app.log.1.aside", ".app.log.4.gz.aside",
+        "app.log.1", "app.log.1.zst", "app.log.2", "app.log.2.gz", "app.log.3.zst", "app.log.4", "app.log.6.xz",
+        f"app.log-{day}", f"app.log-{day}-1.zst", f"app.log-{older}.gz",
     ]  # fmt: skip
     places = st.sampled_from([HERE, HERE, HERE, STORE, "/old"])
     for number, name in enumerate(draw(st.lists(st.sampled_from(names), unique=True))):
