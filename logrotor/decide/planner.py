@@ -13,7 +13,7 @@ from datetime import datetime
 
 from logrotor.decide import retention
 from logrotor.decide.facts import Family, LogFacts
-from logrotor.decide.naming import is_ours, is_too_long, is_unfinished, longest_base, parse_archive
+from logrotor.decide.naming import is_aside, is_ours, is_too_long, is_unfinished, longest_base, parse_archive
 from logrotor.decide.schedule import due_or_not
 from logrotor.decide.slots import HIGHEST_SLOT, time_of
 from logrotor.model import Archive, Codec, Entry, LogPlan, LogSpec, Method, Naming, NotDue, Note, Problem
@@ -107,6 +107,8 @@ def _are_settled(spec: LogSpec, archives: Sequence[Archive]) -> bool:
     for index, archive in enumerate(archives):
         slot, entry = archive.name.slot, archive.entry
         if slot is None or not before < slot <= HIGHEST_SLOT or not _is_sound(entry):
+            return False
+        if entry.name[0] == "." and is_aside(archive):
             return False
         if archive.name.codec is Codec.NONE and (
             asks or not (spec.compress is Codec.NONE or index < spec.keep_uncompressed) or _is_reserved(entry)

@@ -82,7 +82,7 @@ def _fill(found: Directory, logdir: LogDir) -> None:
 
 def _sort_in(families: dict[str, Family], entry: Entry, directory: str) -> None:
     name = entry.name
-    archive = naming.parse_archive(name)
+    archive = naming.parse_archive(name) or (naming.parse_aside(name) if name[0] == "." else None)
     if archive is not None:
         _family(families, archive.base).archives.append(Archive(archive, entry, directory))
         return
@@ -154,6 +154,19 @@ def are_equal(one: Archive, other: Archive, names: int, *, same_source: bool = F
                 return False
             return codecs.same_content((first, one.name.codec), (second, other.name.codec))
     except (LogrotorError, OSError, EOFError, ValueError):
+        return False
+
+
+def is_made_of(archive: Archive, original: Entry) -> bool:
+    """Is it noted on the archive that it was made of this file? The file may have grown since."""
+    try:
+        with LogDir(archive.directory) as logdir:
+            fd = logdir.open_file(archive.entry.name, archive.entry.id)
+            try:
+                return archive.entry.id != original.id and descent.inode(fd) == original.stat.st_ino
+            finally:
+                os.close(fd)
+    except (LogrotorError, OSError):
         return False
 
 

@@ -62,6 +62,7 @@ if TYPE_CHECKING:
     from logrotor.model.steps import FinishCopytruncate as FinishCopytruncate
     from logrotor.model.steps import FinishTake as FinishTake
     from logrotor.model.steps import Move as Move
+    from logrotor.model.steps import PutBack as PutBack
     from logrotor.model.steps import Remove as Remove
     from logrotor.model.steps import RunHook as RunHook
     from logrotor.model.steps import Shift as Shift
@@ -79,7 +80,7 @@ _NAMES = {
     "queue": "Attempt Ending JobSettings QueueSettings",
     "settings": "Codec Config FreeSpace LogSpec Manager Method Missing Naming ConfigProblem ReopenTarget",
     "steps": "Compress Copy Copytruncate CreateLive DropAlias DropDuplicate DropTemp FinishCopytruncate FinishTake "
-    "Move Remove RunHook Shift Step Take action_of",
+    "Move PutBack Remove RunHook Shift Step Take action_of",
 }  # fmt: skip
 _MODULES = {name: module for module, names in _NAMES.items() for name in names.split()}
 

@@ -76,6 +76,8 @@ class Surveyor:
         elsewhere = self._elsewhere(claim, archive_dir, memory)
         if self._is_missing(claim, family) and not any(claim.base in d.families for d in (directory, *elsewhere)):
             return None
+        if family.temps or elsewhere:
+            proofs.find_set_aside(claim.base, (directory, *elsewhere))
         archives = family.archives
         if elsewhere:
             archives = [*archives, *(a for d in elsewhere for a in _archives(d, claim.base))]

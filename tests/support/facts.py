@@ -71,6 +71,7 @@ def directory(
     found = Directory(path, path, FileId(fs.device, hash(path) & 0xFFFF), {}, fs, closed)
     for each in entries:
         parsed, base = naming.parse_archive(each.name), naming.parse_replacement(each.name)
+        parsed = parsed or naming.parse_aside(each.name)
         temp = naming.parse_temp(each.name)
         if parsed is not None:
             _family(found, parsed.base).archives.append(Archive(parsed, each, path))

@@ -40,6 +40,7 @@ from logrotor.model import (
     Nobody,
     NotDue,
     Problem,
+    PutBack,
     Remove,
     RunHook,
     Shift,
@@ -485,6 +486,9 @@ class Paper:
         match step:
             case Shift(moves=moves):
                 self.moves(moves)
+            case PutBack(directory=where, name=name, target=target, id=file, moves=moves):
+                self.moves(moves)
+                self.move(Move(where, name, target, file))
             case FinishTake(directory=where, base=base, id=file, moves=moves):
                 self.moves(moves)
                 self.move(Move(where, f".{base}.new", f"{base}.1", file))
@@ -557,9 +561,9 @@ def papers(draw: st.DrawFn) -> Paper:
     paper = Paper()
     day, older = stamp_of(NOW.timestamp() - DAY), stamp_of(NOW.timestamp() - 3 * DAY)
     names = [
-        "app.log", ".app.log.new", ".app.log.1.zst.tmp", ".app.log.2.tmp", "app.log.1", "app.log.1.zst", "app.log.2",
-        "app.log.2.gz", "app.log.3.zst", "app.log.4", "app.log.6.xz", f"app.log-{day}", f"app.log-{day}-1.zst",
-        f"app.log-{older}.gz",
+        "app.log", ".app.log.new", ".app.log.1.zst.tmp", ".app.log.2.tmp", ".app.log.1.aside", ".app.log.4.gz.aside",
+        "app.log.1", "app.log.1.zst", "app.log.2", "app.log.2.gz", "app.log.3.zst", "app.log.4", "app.log.6.xz",
+        f"app.log-{day}", f"app.log-{day}-1.zst", f"app.log-{older}.gz",
     ]  # fmt: skip
     places = st.sampled_from([HERE, HERE, HERE, STORE, "/old"])
     for number, name in enumerate(draw(st.lists(st.sampled_from(names), unique=True))):
