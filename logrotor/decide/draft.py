@@ -15,7 +15,7 @@ from msgspec.structs import replace
 
 from logrotor.decide import proof, retention
 from logrotor.decide.facts import LogFacts
-from logrotor.decide.naming import format_archive, parse_archive, stamp_of
+from logrotor.decide.naming import format_archive, parse_archive, slot_name, stamp_of
 from logrotor.decide.recovery import Recovery, recover
 from logrotor.decide.schedule import due_or_not
 from logrotor.decide.slots import make_way, moved, newest_first, time_of
@@ -142,8 +142,7 @@ def _take(draft: Draft) -> None:
         )
     else:
         draft.take.append(Take(where, facts.base, live.id, live.size, steps, spec.create, spec.create_mode, reason))
-    name = ArchiveName(facts.base, slot=1)
-    draft.taken = Archive(name, Entry(format_archive(name), live.stat), where)
+    draft.taken = Archive(ArchiveName(facts.base, slot=1), Entry(slot_name(facts.base, 1), live.stat), where)
     draft.archives = newest_first([*moved(draft.archives, moves), draft.taken], draft.now.timestamp())
 
 
