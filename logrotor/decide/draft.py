@@ -76,9 +76,9 @@ class Draft(Struct):
         return (archive.entry.stat.st_ino, archive.entry.stat.st_mtime_ns) in self.facts.memory.hooked
 
 
-def draft_plans(known: Sequence[LogFacts], now: datetime, force: bool) -> list[LogPlan]:
+def draft_plans(logs: Sequence[LogFacts], now: datetime, force: bool) -> list[LogPlan]:
     """The plans of these logs, none of which is refused, in the given order."""
-    drafts = [_draft(facts, now, force) for facts in known]
+    drafts = [_draft(facts, now, force) for facts in logs]
     _keep_free(drafts)
     return [_completed(draft) for draft in drafts]
 

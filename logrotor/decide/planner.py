@@ -19,19 +19,17 @@ from logrotor.decide.slots import HIGHEST_SLOT, time_of
 from logrotor.model import Archive, Codec, Entry, LogPlan, LogSpec, Method, Naming, NotDue, Note, Problem
 
 
-def plan_logs(known: Iterable[LogFacts], now: datetime, *, force: bool = False) -> tuple[LogPlan, ...]:
+def plan_logs(logs: Iterable[LogFacts], now: datetime, *, force: bool = False) -> tuple[LogPlan, ...]:
     """The plans of all logs, in the given order. One that must not be touched gets a plan with ``refused``."""
-    return _completed([(facts, _without_draft(facts, now, force)) for facts in known], now, force)
+    return _completed([(facts, _without_draft(facts, now, force)) for facts in logs], now, force)
 
 
 def plan_idle_logs(
-    known: Iterable[LogFacts], now: datetime, *, force: bool = False, unsure: Callable[[LogPlan], bool]
+    logs: Iterable[LogFacts], now: datetime, *, force: bool = False, unsure: Callable[[LogPlan], bool]
 ) -> tuple[LogPlan, ...] | None:
-    """The same, or None as soon as a log has something to do by itself, and is not ``unsure``: the others are not
-    looked at any more.
-    """
+    """The same, or None as soon as one log has something to do, and is not ``unsure``: the rest is not looked at."""
     found = []
-    for facts in known:
+    for facts in logs:
         plan = _without_draft(facts, now, force)
         if plan is None and _has_work(facts, now, force, unsure):
             return None
@@ -162,18 +160,18 @@ def _odd_live(facts: LogFacts) -> Problem | None:
 
 
 def _odd_member(facts: LogFacts) -> Problem | None:
-    """Something with the name of an archive or temp of ours that is not one."""
-    known = [
+    """Something with the name of an archive or temp of the log that is neither."""
+    members = [
         (directory, entry)
         for directory in (facts.directory, *facts.elsewhere)
         for entry in _members(directory.families.get(facts.base))
     ]
     names: dict[object, int] = {}
-    for _, entry in known:
+    for _, entry in members:
         names[entry.id] = names.get(entry.id, 0) + 1
     if facts.family.live is not None:
         names[facts.family.live.id] = names.get(facts.family.live.id, 0) + 1
-    for directory, entry in known:
+    for directory, entry in members:
         where = os.path.join(directory.resolved, entry.name)
         if not entry.is_regular:
             what = f"is a {entry.kind} with the name of an archive or temp of ours"

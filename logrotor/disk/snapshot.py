@@ -12,7 +12,7 @@ from logrotor.decide.facts import Directory, Family
 from logrotor.disk import access, calls, descent, walk, writers
 from logrotor.disk.logdir import LogDir
 from logrotor.errors import LogrotorError
-from logrotor.model import Archive, Codec, Entry, FileSystem, Problem, Writers
+from logrotor.model import Archive, Entry, FileSystem, Problem, Writers
 
 _TYPES = {
     0xEF53: "ext4", 0x58465342: "xfs", 0x9123683E: "btrfs", 0x01021994: "tmpfs", 0x794C7630: "overlay",
@@ -168,19 +168,3 @@ def is_made_of(archive: Archive, original: Entry) -> bool:
                 os.close(fd)
     except (LogrotorError, OSError):
         return False
-
-
-def birth(logdir: LogDir, entry: Entry) -> float | None:
-    """When the file was born, or None."""
-    try:
-        fd = os.open(entry.name, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=logdir.fd)
-    except OSError:
-        return None
-    try:
-        return calls.birth_time(fd)
-    finally:
-        os.close(fd)
-
-
-def is_plain(archive: Archive) -> bool:
-    return archive.name.codec is Codec.NONE

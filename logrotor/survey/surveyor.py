@@ -69,7 +69,7 @@ class Surveyor:
     def _facts(self, claim: Claim) -> LogFacts | None:
         spec, directory = claim.spec, claim.directory
         family = directory.families.get(claim.base) or Family()
-        if self._is_none_of_ours(claim, family):
+        if self._is_stream(claim, family):
             return None
         memory = _NOTHING if self._history is None else self._history.of(claim.path)
         archive_dir, refusal = self._archive_dir(claim)
@@ -99,8 +99,8 @@ class Surveyor:
             proof=self._proof(claim, family),
         )
 
-    def _is_none_of_ours(self, claim: Claim, family: Family) -> bool:
-        """A link to /dev/stdout, as in many containers, is no file to rotate; a stranger's link is an error."""
+    def _is_stream(self, claim: Claim, family: Family) -> bool:
+        """Is it a link to /dev/stdout or the like, as in many containers? Another user's link is an error."""
         live = family.live
         if live is None or not stat.S_ISLNK(live.stat.st_mode) or live.stat.st_uid not in (0, os.geteuid()):
             return False
