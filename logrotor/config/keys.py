@@ -202,7 +202,8 @@ LOG = _table(
     Key(
         "archive_dir",
         Kind(paths.path, "a directory: absolute, from ~, or relative to the directory of each log", Place.expanded),
-        "Where finished archives go; another file system is fine; logs of one name need one each.",
+        "Where finished archives go, also on another file system. Log directories may share one; "
+        "of two logs of one name the second is refused.",
         off=None, without="off: beside the log", aliases=("olddir",),
     ),
     Key(

@@ -2,6 +2,7 @@
 
 ``BASE.N`` and ``BASE-YYYYmmddTHHMMSSZ[-n]``, each with or without a codec's suffix, are archives of BASE.
 ``.BASE.new`` is a replacement, or a taken log that a crash left. ``.ARCHIVE.tmp`` is an unfinished archive.
+``.ARCHIVE.aside`` is an archive that was set aside for a last look before it goes; it is whole.
 ``.logrotor.lock`` is there while runs work in the directory. Nothing else is ever created, moved or removed.
 """
 
@@ -12,7 +13,7 @@ import os
 import re
 from datetime import UTC, datetime
 
-from logrotor.model import ArchiveName, Codec, Naming
+from logrotor.model import Archive, ArchiveName, Codec, Naming
 
 SUFFIXES = {codec: codec.suffix for codec in Codec}
 LOCK = ".logrotor.lock"
@@ -34,8 +35,8 @@ UNFINISHED_MODE = 0o1600
 _LAST_CHARACTERS = frozenset("0123456789Z").union(suffix[-1:] for suffix in _CODECS)
 _NAME_MAX = 255  # bytes; every file system that we know
 _LONGEST = {
-    Naming.NUMBERED: f"..999999999{_LONGEST_SUFFIX}.tmp",
-    Naming.DATED: f".-20261121T070000Z-999999999{_LONGEST_SUFFIX}.tmp",
+    Naming.NUMBERED: f"..999999999{_LONGEST_SUFFIX}.aside",
+    Naming.DATED: f".-20261121T070000Z-999999999{_LONGEST_SUFFIX}.aside",
 }
 
 
@@ -77,12 +78,28 @@ def parse_temp(name: str) -> ArchiveName | None:
     return None
 
 
+def parse_aside(name: str) -> ArchiveName | None:
+    """The archive of ``.ARCHIVE.aside``, or None."""
+    if name.startswith(".") and name.endswith(".aside"):
+        return parse_archive(name[1:-6])
+    return None
+
+
 def replacement_name(base: str) -> str:
     return f".{base}.new"
 
 
 def temp_name(archive: str) -> str:
     return f".{archive}.tmp"
+
+
+def aside_name(archive: str) -> str:
+    return f".{archive}.aside"
+
+
+def is_aside(archive: Archive) -> bool:
+    """Was it set aside? An older logrotor gave it the name of an unfinished one."""
+    return archive.entry.name.endswith((".aside", ".tmp"))
 
 
 def is_ours(name: str) -> bool:
@@ -92,6 +109,7 @@ def is_ours(name: str) -> bool:
         or parse_archive(name) is not None
         or parse_replacement(name) is not None
         or parse_temp(name) is not None
+        or parse_aside(name) is not None
     )
 
 

@@ -32,7 +32,7 @@ else:
         "queue": "Attempt Ending JobSettings QueueSettings",
         "settings": "Codec Config ConfigProblem FreeSpace LogSpec Manager Method Missing Naming ReopenTarget",
         "steps": "Compress Copy Copytruncate CreateLive DropAlias DropDuplicate DropTemp FinishCopytruncate FinishTake "
-        "Move Remove RunHook Shift Step Take action_of",
+        "Move PutBack Remove RunHook Shift Step Take action_of",
     }  # fmt: skip
     _MODULES = {name: module for module, names in _NAMES.items() for name in names.split()}
 

@@ -10,8 +10,8 @@ from datetime import datetime
 from msgspec import Struct
 
 from logrotor.decide import proof, schedule
-from logrotor.decide.due import last_rotation
 from logrotor.decide.facts import Directory, LogFacts
+from logrotor.decide.schedule import last_rotation
 from logrotor.decide.slots import newest_first
 from logrotor.disk import state
 from logrotor.model import Archive, Codec, Due, Entry, FileSystem, LogPlan, LogSpec, PastOutcome, Problem, Written

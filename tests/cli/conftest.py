@@ -51,7 +51,7 @@ def world(monkeypatch: pytest.MonkeyPatch) -> World:
         monkeypatch.setitem(sys.modules, name, made)
 
     # The pretended configuration is of another machine: its user and its state directory are none of this one.
-    monkeypatch.setattr("logrotor.disk.identity.become", lambda user: None)
+    monkeypatch.setattr("logrotor.disk.access.become", lambda user: None)
     monkeypatch.setattr("logrotor.disk.state.refuse_impossible", lambda path, origin: world.refuse_state())
     module("logrotor.config", load_config=load_config, find_config=find_config)
     module("logrotor.rotator", Rotator=Rotator)

@@ -11,7 +11,7 @@ from functools import partial
 from logrotor.act import retire
 from logrotor.act.guard import Guard
 from logrotor.decide.facts import Directory, LogFacts
-from logrotor.disk import mend, snapshot
+from logrotor.disk import access, snapshot
 from logrotor.disk.directories import Directories
 from logrotor.disk.discover import is_excluded
 from logrotor.disk.walk import user_name
@@ -87,7 +87,7 @@ def _mode(facts: LogFacts, live: Entry, wanted: int) -> Finding:
         why=f"the next rotation replaces it with one of create_mode: {_change(mode, wanted)}",
         advice=f"{setting}; or, if anyone may: {command}{by}" if exposes else f"{command}{by}, or {setting}",
         would=command,
-        mend=partial(mend.set_mode, facts.path, wanted, live.id) if ours and not exposes else None,
+        mend=partial(access.set_mode, facts.path, wanted, live.id) if ours and not exposes else None,
     )
 
 
