@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from logrotor.cli import streams, text
+from logrotor import text
+from logrotor.cli import output
 from logrotor.cli.options import config_option, config_path, json_option
 from logrotor.cli.session import become, exit_codes, why_no_run
 
@@ -66,7 +67,7 @@ def _obstacles(file: str, config: Config) -> Iterator[ConfigProblem]:
 
     why = why_no_run(config)
     if why is not None:
-        yield ConfigProblem(file, _STATE, why.removeprefix("state_dir "))
+        yield ConfigProblem(file, _STATE, f"{config.state_dir} ({config.state_dir_origin}): {why.words}")
     if config.queue is not None:
         from logrotor.jobs.engine import find_engine
 
@@ -81,11 +82,11 @@ def _show(file: str, config: Config | None, problems: tuple[ConfigProblem, ...],
     code = 2 if nothing_runs else 1 if problems else 0
     how = _how(file)
     if as_json:
-        streams.write_json(_as_json(file, how, config, problems, code))
+        output.write_json(_as_json(file, how, config, problems, code))
     else:
         facts = [("configuration", f"{file} ({how})"), *(_facts(config) if config else [])]
         found = [text.lines(str(problem)) for problem in problems]
-        streams.write("\n".join([*text.table(facts), *found, _verdict(config, problems, code)]))
+        output.write("\n".join([*output.table(facts), *found, _verdict(config, problems, code)]))
     return code
 
 

@@ -130,7 +130,7 @@ def planted(code: str, name: str = "logrotor.decide.planted") -> Module:
     "code",
     [
         "import logrotor.cli.run", "from logrotor.cli import run", "from logrotor import cli", "from ..cli import run",
-        "def f():\n    from logrotor.cli.run import run", "NAME = 'logrotor.cli.run'", "from ..cli.run import x as y",
+        "def f():\n    from logrotor.cli.run import run", "NAME = 'logrotor.cli.rotation'", "from ..cli.run import x as y",
     ],
 )  # fmt: skip
 def test_a_planted_import_is_seen(code: str) -> None:
@@ -259,8 +259,8 @@ def test_only_disk_names_a_changing_call() -> None:
         # The width of the terminal.
         "logrotor.cli.plan_table: shutil.get_terminal_size",
         # Closed standard streams are opened on /dev/null, so that no log gets their number.
-        "logrotor.cli.streams: os.O_WRONLY",
-        "logrotor.cli.streams: os.O_RDWR",
+        "logrotor.cli.output: os.O_WRONLY",
+        "logrotor.cli.output: os.O_RDWR",
     )  # fmt: skip
     assert found == []
 

@@ -6,7 +6,8 @@ import time
 
 import click
 
-from logrotor.cli import streams, text
+from logrotor import text
+from logrotor.cli import output
 from logrotor.cli.options import Age, config_option, json_option
 from logrotor.cli.queue.site import engine_of, enter
 from logrotor.cli.session import exit_codes
@@ -50,9 +51,9 @@ def clear(
     if older_than is not None:
         gone["attempts"] = Attempts(site.config.state_dir).prune(now - older_than)
     if as_json:
-        streams.write_json({"queue": site.queue, "removed": gone})
+        output.write_json({"queue": site.queue, "removed": gone})
     else:
-        streams.write(", ".join(text.count(number, _WORDS[name]) for name, number in gone.items()) + " removed.")
+        output.write(", ".join(text.count(number, _WORDS[name]) for name, number in gone.items()) + " removed.")
     return 0
 
 

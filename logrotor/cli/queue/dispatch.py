@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from logrotor.cli import streams
+from logrotor.cli import output
 from logrotor.cli.options import config_option, json_option, only_option
 from logrotor.cli.queue.site import engine_of, enter
 from logrotor.cli.session import exit_codes, selection
@@ -46,9 +46,9 @@ def dispatch(ctx: click.Context, config: str | None, only: tuple[str, ...], as_j
     job = queue_job(site, engine_of(site), local_now(), logs=logs)
     if as_json:
         facts = {name: getattr(job, name) for name in job.__struct_fields__}
-        streams.write_json({"queue": site.queue, "engine": site.settings.engine, "job": facts})
+        output.write_json({"queue": site.queue, "engine": site.settings.engine, "job": facts})
     else:
-        streams.write(job.id)
+        output.write(job.id)
     return 0
 
 

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from logrotor.cli import streams, text
+from logrotor import text
+from logrotor.cli import output
 from logrotor.cli.options import config_option, json_option
 from logrotor.cli.queue.site import engine_of, enter
 from logrotor.cli.session import exit_codes
@@ -42,11 +43,11 @@ def failed(ctx: click.Context, config: str | None, as_json: bool) -> int:
     site = enter(ctx)
     found = failed_jobs(site, engine_of(site))
     if as_json:
-        streams.write_json({"queue": site.queue, "failed": [_as_json(job) for job in found]})
+        output.write_json({"queue": site.queue, "failed": [_as_json(job) for job in found]})
     elif found:
-        streams.write("\n".join(line for job in found for line in _lines(job, local_now())))
+        output.write("\n".join(line for job in found for line in _lines(job, local_now())))
     else:
-        streams.write("No failed job.")
+        output.write("No failed job.")
     return 0
 
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import click
 
-from logrotor.cli import streams, text
+from logrotor import text
+from logrotor.cli import output
 from logrotor.cli.options import config_option, json_option
 from logrotor.cli.queue.site import engine_of, enter
 from logrotor.cli.session import exit_codes
@@ -33,7 +34,7 @@ def retry(ctx: click.Context, config: str | None, jobs: tuple[str, ...], as_json
     site = enter(ctx)
     fresh = failures.retry(site, engine_of(site), jobs, local_now())
     if as_json:
-        streams.write_json({"queue": site.queue, "queued": [job.id for job in fresh]})
+        output.write_json({"queue": site.queue, "queued": [job.id for job in fresh]})
     else:
-        streams.write(f"{text.count(len(fresh), 'job')} queued anew.")
+        output.write(f"{text.count(len(fresh), 'job')} queued anew.")
     return 0

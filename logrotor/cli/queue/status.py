@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from logrotor.cli import streams, text
+from logrotor import text
+from logrotor.cli import output
 from logrotor.cli.options import Duration, config_option, json_option
 from logrotor.cli.queue.site import engine_of, enter
 from logrotor.cli.session import exit_codes
@@ -66,11 +67,11 @@ def status(
     if as_json:
         from logrotor.model import as_json as plain
 
-        streams.write_json({**plain(found), "troubles": wrong})
+        output.write_json({**plain(found), "troubles": wrong})
     elif check:
-        streams.write("\n".join(map(text.printable, wrong)) or "All well.")
+        output.write("\n".join(map(text.printable, wrong)) or "All well.")
     else:
-        streams.write("\n".join(_lines(found, verbose)))
+        output.write("\n".join(_lines(found, verbose)))
     return 1 if check and wrong else 0
 
 
@@ -81,7 +82,7 @@ def _lines(found: Status, verbose: bool) -> Iterator[str]:
     rows = [head, *map(_row, shown)]
     if len(found.queues) > 1:
         rows.append(_sums(found))
-    yield from text.table(rows, right=frozenset({1, 2, 3, 4, 5, 6}))
+    yield from output.table(rows, right=frozenset({1, 2, 3, 4, 5, 6}))
     if len(shown) < len(found.queues):
         yield f"{text.count(len(found.queues) - len(shown), 'host')} with nothing to see to (-v lists them)"
     yield _processing(found.processing)

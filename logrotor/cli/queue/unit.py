@@ -6,7 +6,7 @@ import os
 
 import click
 
-from logrotor.cli import streams
+from logrotor.cli import output
 from logrotor.cli.options import config_option, config_path, json_option
 from logrotor.cli.session import exit_codes
 
@@ -54,9 +54,9 @@ def unit(
         else units.systemd_unit(site, user=who)
     )
     if as_json:
-        streams.write_json({"manager": kind, "queue": site.queue, "user": who, "text": text})
+        output.write_json({"manager": kind, "queue": site.queue, "user": who, "text": text})
     else:
-        streams.write(text.rstrip("\n"))
+        output.write(text.rstrip("\n"))
     return 0
 
 

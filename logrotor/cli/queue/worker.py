@@ -12,8 +12,7 @@ import click
 from logrotor.cli.options import config_option
 from logrotor.cli.queue.schedule import tick
 from logrotor.cli.queue.site import engine_of, enter, set_verbosity, verbosity_options
-from logrotor.cli.session import exit_codes
-from logrotor.cli.signals import Stop
+from logrotor.cli.session import Stop, exit_codes
 
 if TYPE_CHECKING:
     from logrotor.jobs.site import Site
