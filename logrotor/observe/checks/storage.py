@@ -6,6 +6,7 @@ import os
 from collections.abc import Iterator
 from datetime import timedelta
 
+from logrotor import text
 from logrotor.decide.facts import Directory
 from logrotor.disk import discover, snapshot
 from logrotor.model import Check, Codec, Finding, LogSpec, Method
