@@ -13,7 +13,7 @@ from logrotor.cli.options import config_option, config_path, json_option
 from logrotor.cli.session import become, exit_codes, why_no_run
 
 if TYPE_CHECKING:
-    from logrotor.model import Config, Problem
+    from logrotor.model import Config, ConfigProblem
 
 CODES = {
     "1": "some rule is wrong; the others run",
@@ -59,14 +59,14 @@ def check(ctx: click.Context, config: str | None, as_json: bool) -> int:
     return _show(file, loaded, problems, as_json=as_json)
 
 
-def _obstacles(file: str, config: Config) -> Iterator[Problem]:
+def _obstacles(file: str, config: Config) -> Iterator[ConfigProblem]:
     """What is no mistake of the file, and stops every run or every job of it all the same."""
     from logrotor.errors import ConfigError
-    from logrotor.model import Problem
+    from logrotor.model import ConfigProblem
 
     why = why_no_run(config)
     if why is not None:
-        yield Problem(file, _STATE, why.removeprefix("state_dir "))
+        yield ConfigProblem(file, _STATE, why.removeprefix("state_dir "))
     if config.queue is not None:
         from logrotor.jobs.engine import find_engine
 
@@ -76,7 +76,7 @@ def _obstacles(file: str, config: Config) -> Iterator[Problem]:
             yield from error.problems
 
 
-def _show(file: str, config: Config | None, problems: tuple[Problem, ...], *, as_json: bool) -> int:
+def _show(file: str, config: Config | None, problems: tuple[ConfigProblem, ...], *, as_json: bool) -> int:
     nothing_runs = config is None or any(problem.key == _STATE for problem in problems)
     code = 2 if nothing_runs else 1 if problems else 0
     how = _how(file)
@@ -110,7 +110,7 @@ def _facts(config: Config) -> list[tuple[str, str]]:
     ]
 
 
-def _verdict(config: Config | None, problems: tuple[Problem, ...], code: int) -> str:
+def _verdict(config: Config | None, problems: tuple[ConfigProblem, ...], code: int) -> str:
     if code == 0:
         return "No problem."
     wrong = text.count(len(problems), "problem")
@@ -119,7 +119,9 @@ def _verdict(config: Config | None, problems: tuple[Problem, ...], code: int) ->
     return f"{wrong}; {text.count(len(config.logs), 'rule')} can run."
 
 
-def _as_json(file: str, how: str, config: Config | None, problems: tuple[Problem, ...], code: int) -> dict[str, Any]:
+def _as_json(
+    file: str, how: str, config: Config | None, problems: tuple[ConfigProblem, ...], code: int
+) -> dict[str, Any]:
     from logrotor.model import as_json
 
     loaded = as_json(config) if config else None

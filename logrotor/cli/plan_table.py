@@ -16,13 +16,13 @@ from logrotor.model import (
     FinishTake,
     LogPlan,
     Move,
+    Note,
     Plan,
     Remove,
     RunHook,
     Shift,
     Step,
     Take,
-    Waiting,
     action_of,
 )
 
@@ -52,7 +52,7 @@ def overview(config: Config, plan: Plan, *, verbose: bool) -> list[str]:
 
 def problems(config: Config, plan: Plan) -> list[str]:
     """What is wrong with single rules and directories, each once."""
-    return list(dict.fromkeys([*(str(problem) for problem in config.problems), *plan.problems]))
+    return list(dict.fromkeys([*(str(problem) for problem in config.problems), *map(str, plan.problems)]))
 
 
 def _headline(config: Config, plan: Plan) -> str:
@@ -198,7 +198,7 @@ def _missing(paths: tuple[str, ...], *, verbose: bool) -> list[str]:
     return ["", "Missing, which is fine:", *(f"  {text.printable(path)}" for path in paths)]
 
 
-def _waiting(title: str, items: tuple[Waiting, ...], *, verbose: bool) -> list[str]:
+def _waiting(title: str, items: tuple[Note, ...], *, verbose: bool) -> list[str]:
     if not items:
         return []
     if not verbose:

@@ -11,7 +11,7 @@ from typing import Any
 from msgspec import Struct
 
 from logrotor.config.place import Place
-from logrotor.model import Problem
+from logrotor.model import ConfigProblem
 
 FROM_DICT = "<dict>"
 
@@ -45,7 +45,7 @@ class Document(Struct, frozen=True, dict=True):
 class Unreadable(Exception):
     """A file that is no configuration at all; ``problem`` says why."""
 
-    def __init__(self, problem: Problem) -> None:
+    def __init__(self, problem: ConfigProblem) -> None:
         super().__init__(problem)
         self.problem = problem
 
@@ -58,7 +58,7 @@ def read_document(file: str, home: str | None) -> Document:
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or str(error)
         who = f" by uid {os.geteuid()}" if isinstance(error, PermissionError) else ""
-        raise Unreadable(Problem(file, "file", f"cannot be read{who}: {reason}")) from None
+        raise Unreadable(ConfigProblem(file, "file", f"cannot be read{who}: {reason}")) from None
     text = _decoded(file, content)
     return Document(file, _parsed(file, text), Place(os.path.dirname(file), home), text, status)
 
@@ -69,7 +69,7 @@ def _decoded(file: str, content: bytes) -> str:
         return content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         line = content.count(b"\n", 0, error.start) + 1
-        raise Unreadable(Problem(file, "syntax", "is not UTF-8", line)) from None
+        raise Unreadable(ConfigProblem(file, "syntax", "is not UTF-8", line)) from None
 
 
 def _parsed(file: str, text: str) -> Mapping[str, Any]:
@@ -80,7 +80,9 @@ def _parsed(file: str, text: str) -> Mapping[str, Any]:
     except (ValueError, RecursionError) as error:  # ValueError: also an integer of more than 4300 digits
         message = str(error) if isinstance(error, ValueError) else "nested too deeply"
         line = _syntax_line(message, text)
-        raise Unreadable(Problem(file, "syntax", f"is no TOML: {message}{_hint(message, text, line)}", line)) from None
+        raise Unreadable(
+            ConfigProblem(file, "syntax", f"is no TOML: {message}{_hint(message, text, line)}", line)
+        ) from None
 
 
 def _syntax_line(message: str, text: str) -> int | None:

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 
 from logrotor.config.place import home_of
 from logrotor.errors import ConfigError
-from logrotor.model import Problem
+from logrotor.model import ConfigProblem
 
 VARIABLE = "LOGROTOR_CONFIG"
 NAME = "logrotor.toml"
@@ -31,7 +31,7 @@ def find_config(
     """
     environ = os.environ if environ is None else environ
     if explicit == "":  # to look elsewhere would rotate other logs than those that were meant
-        raise ConfigError((Problem("''", "file", 'is no file; is a variable unset, as in -c "$FILE"?'),))
+        raise ConfigError((ConfigProblem("''", "file", 'is no file; is a variable unset, as in -c "$FILE"?'),))
     named = explicit or environ.get(VARIABLE)
     if named:
         return os.path.abspath(named)
@@ -39,7 +39,7 @@ def find_config(
     found = next((place for place in places if os.path.isfile(place)), None)
     if found is None:
         looked = ", ".join(["-c", f"${VARIABLE}", *places])
-        raise ConfigError((Problem(NAME, "file", f"no configuration found; looked at {looked}; {_BEGIN}"),))
+        raise ConfigError((ConfigProblem(NAME, "file", f"no configuration found; looked at {looked}; {_BEGIN}"),))
     return found
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from logrotor.config.document import Document
 from logrotor.config.tables import Problems
-from logrotor.model import Problem
+from logrotor.model import ConfigProblem
 
 
 def refuse_foreign_hooks(document: Document, euid: int, problems: Problems, *, fatal: bool) -> None:
@@ -18,7 +18,7 @@ def refuse_foreign_hooks(document: Document, euid: int, problems: Problems, *, f
     hook = next(_hooks(document.table), None) if reason else None
     if hook:
         message = f"names a command to run, and {document.file} {reason}"
-        problems.add(Problem(document.file, hook, message, document.line(hook)), fatal=fatal)
+        problems.add(ConfigProblem(document.file, hook, message, document.line(hook)), fatal=fatal)
 
 
 def _hooks(table: Mapping[str, Any]) -> Iterator[str]:

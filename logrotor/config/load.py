@@ -22,7 +22,7 @@ from logrotor.config.tables import Problems, Read, Section, read_table
 from logrotor.config.targets import Targets, read_targets
 from logrotor.config.values import shown
 from logrotor.errors import ConfigError
-from logrotor.model import Config, LogSpec, Problem
+from logrotor.model import Config, ConfigProblem, LogSpec
 
 Source = str | os.PathLike[str] | Mapping[str, Any] | None
 
@@ -86,7 +86,7 @@ def _main_document(source: Source, environ: Mapping[str, str], euid: int) -> Doc
         raise ConfigError((_with_origin(error.problem, explicit, environ),)) from None
 
 
-def _with_origin(problem: Problem, explicit: str | None, environ: Mapping[str, str]) -> Problem:
+def _with_origin(problem: ConfigProblem, explicit: str | None, environ: Mapping[str, str]) -> ConfigProblem:
     """A file that cannot be read, where nobody sees who named it."""
     if explicit is not None or problem.key != "file" or not environ.get(VARIABLE):
         return problem

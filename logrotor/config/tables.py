@@ -12,19 +12,19 @@ from logrotor.config.document import Document
 from logrotor.config.keys import DEFAULTS, JOB, LOG, METRICS, NO_OFF, PAGE, QUEUE, REOPEN, TABLES, TOP, Key
 from logrotor.config.place import Place
 from logrotor.config.values import shown
-from logrotor.model import Problem
+from logrotor.model import ConfigProblem
 
 
 class Problems(Struct):
     """What was found wrong so far. ``fatal``: with this nothing can run."""
 
-    found: list[Problem] = field(default_factory=list)
+    found: list[ConfigProblem] = field(default_factory=list)
     fatal: bool = False
 
     def __len__(self) -> int:
         return len(self.found)
 
-    def add(self, problem: Problem, *, fatal: bool = False) -> None:
+    def add(self, problem: ConfigProblem, *, fatal: bool = False) -> None:
         self.found.append(problem)
         self.fatal = self.fatal or fatal
 
@@ -45,7 +45,7 @@ class Section(Struct, frozen=True):
         """Collect a problem of the key ``name``; an empty name is the table itself."""
         key = self.key(name)
         line = self.document.line(key)
-        self.problems.add(Problem(self.document.file, key, message, line, self.rule), fatal=self.fatal)
+        self.problems.add(ConfigProblem(self.document.file, key, message, line, self.rule), fatal=self.fatal)
 
 
 class Read(Struct, frozen=True):

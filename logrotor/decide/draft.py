@@ -9,7 +9,7 @@ from msgspec import Struct, field
 from logrotor.decide import proof
 from logrotor.decide.facts import LogFacts
 from logrotor.decide.recovery import Recovery
-from logrotor.model import Archive, Codec, Compress, Due, NotDue, Remove, RunHook, Step, Waiting
+from logrotor.model import Archive, Codec, Compress, Due, NotDue, Note, Remove, RunHook, Step
 
 
 class Draft(Struct):
@@ -26,8 +26,8 @@ class Draft(Struct):
     retire: list[Remove] = field(default_factory=list)
     compress: list[Compress] = field(default_factory=list)
     hooks: list[RunHook] = field(default_factory=list)
-    deferred: list[Waiting] = field(default_factory=list)
-    kept: list[Waiting] = field(default_factory=list)
+    deferred: list[Note] = field(default_factory=list)
+    kept: list[Note] = field(default_factory=list)
 
     def why_wait(self, archive: Archive) -> str | None:
         """Why a plain archive has to wait, as far as the plan can see.

@@ -27,9 +27,10 @@ from logrotor.model import (
     Method,
     Nobody,
     NotDue,
+    Note,
+    Problem,
     Remove,
     Take,
-    Waiting,
     Written,
 )
 
@@ -160,8 +161,8 @@ def _retire(draft: Draft) -> None:
             draft.retire.append(_remove(archive, reason))
             continue
         if reason is not None:
-            draft.deferred.append(Waiting(archive.entry.name, f"not removed ({reason}): {why_not}"))
-        draft.kept.append(Waiting(archive.entry.name, why_not or retention.why_kept(spec, index)))
+            draft.deferred.append(Note(archive.entry.name, f"not removed ({reason}): {why_not}"))
+        draft.kept.append(Note(archive.entry.name, why_not or retention.why_kept(spec, index)))
         staying.append(archive)
     draft.archives = staying
 
@@ -235,14 +236,13 @@ def _answer(draft: Draft) -> LogPlan:
     return plan if why_not is None else shown(facts, draft.due, refused=why_not)
 
 
-def _why_not_possible(facts: LogFacts, plan: LogPlan) -> str | None:
+def _why_not_possible(facts: LogFacts, plan: LogPlan) -> Problem | None:
     if plan.steps and facts.directory.closed is not None:
-        return f"{facts.directory.path}: {facts.directory.closed}"
+        return facts.directory.closed
     for step in plan.take:
         if isinstance(step, Copytruncate) and not step.collapse and not facts.spec.accept_loss:
             kind = facts.directory.file_system.type if facts.directory.file_system else "this file system"
-            return (
-                f"{facts.path}: {kind} cannot collapse a range, so copytruncate could lose lines that are written "
-                'meanwhile; use method = "rename", or set accept_loss = true'
-            )
+            what = f"{kind} cannot collapse a range, so copytruncate could lose lines that are written meanwhile"
+            advice = 'use method = "rename", or set accept_loss = true'
+            return Problem(subject=facts.path, problem=what, advice=advice)
     return None

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 
 from msgspec import Struct, field
 
-from logrotor.model import Archive, Entry, FileId, FileSystem, LogMemory, LogSpec, Writers
+from logrotor.model import Archive, Entry, FileId, FileSystem, LogMemory, LogSpec, Problem, Writers
 
 
 class Family(Struct):
@@ -26,8 +26,8 @@ class Directory(Struct):
     id: FileId | None = None
     families: dict[str, Family] = field(default_factory=dict)
     file_system: FileSystem | None = None
-    closed: str | None = None  # why we may not create files there, and what helps
-    problem: str | None = None
+    closed: Problem | None = None  # why we may not create files there
+    problem: Problem | None = None
     missing: bool = False
     barrier: str | None = None  # of a missing one: the directory above it in which we may not make it
     locked: bool = False  # a run works there, or was killed
@@ -48,5 +48,7 @@ class LogFacts(Struct, frozen=True, kw_only=True):
     duplicates: Mapping[str, str] = field(default_factory=dict)  # path of a plain archive -> its equal twin
     birth: Callable[[], float | None] = lambda: None  # of the live log
     literal: bool = True  # named by a path, not by a glob
-    refusal: str | None = None  # found on the way: bind mount, owner who could not write, supervisord rotates it ...
+    refusal: Problem | None = (
+        None  # found on the way: bind mount, owner who could not write, supervisord rotates it ...
+    )
     proof: str = ""

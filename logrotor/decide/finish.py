@@ -8,7 +8,7 @@ from msgspec.structs import replace
 
 from logrotor.decide.draft import Draft
 from logrotor.decide.naming import format_archive, parse_archive, stamp_of
-from logrotor.model import Archive, ArchiveName, Codec, Compress, Naming, RunHook, Waiting
+from logrotor.model import Archive, ArchiveName, Codec, Compress, Naming, Note, RunHook
 
 
 def finish(draft: Draft) -> None:
@@ -26,7 +26,7 @@ def finish(draft: Draft) -> None:
         older.append(archive.name)
         if why_not is not None:
             if all(waiting.name != archive.entry.name for waiting in draft.deferred):  # retention said it already
-                draft.deferred.append(Waiting(archive.entry.name, why_not))
+                draft.deferred.append(Note(archive.entry.name, why_not))
             continue
         if step is not None:
             draft.compress.append(step)

@@ -14,10 +14,10 @@ from logrotor.decide import retention
 from logrotor.decide.facts import LogFacts
 from logrotor.decide.naming import is_too_long, is_unfinished
 from logrotor.decide.refusal import HIGHEST_SLOT
-from logrotor.model import Archive, Codec, Entry, LogSpec, Method, Naming, Waiting
+from logrotor.model import Archive, Codec, Entry, LogSpec, Method, Naming, Note
 
 
-def kept(facts: LogFacts, now: datetime) -> tuple[Waiting, ...] | None:
+def kept(facts: LogFacts, now: datetime) -> tuple[Note, ...] | None:
     """The archives, which all stay as they are, newest first; None: it takes a closer look."""
     spec, family, live = facts.spec, facts.family, facts.family.live
     if live is None or facts.refusal or facts.elsewhere or facts.archive_dir or facts.memory.in_flight:
@@ -33,7 +33,7 @@ def kept(facts: LogFacts, now: datetime) -> tuple[Waiting, ...] | None:
     archives = sorted(family.archives, key=_slot) if len(family.archives) > 1 else family.archives
     if not _are_settled(spec, archives) or not _are_within(spec, archives, now):
         return None
-    return tuple([Waiting(a.entry.name, retention.why_kept(spec, index)) for index, a in enumerate(archives)])
+    return tuple([Note(a.entry.name, retention.why_kept(spec, index)) for index, a in enumerate(archives)])
 
 
 def _is_sound(entry: Entry) -> bool:

@@ -9,12 +9,13 @@ import struct
 from functools import cache
 
 from logrotor.disk.walk import user_name
+from logrotor.model.problem import Problem
 
 _ACL = "system.posix_acl_access"
 _USER, _GROUP, _WRITE = 0x02, 0x08, 2  # acl(5), as stored in the attribute
 
 
-def why_locked_out(path: str, old: os.stat_result, directory: os.stat_result, mode: int) -> str | None:
+def why_locked_out(path: str, old: os.stat_result, directory: os.stat_result, mode: int) -> Problem | None:
     """Why the old owner could not write a replacement of this mode, and what helps; None if it can."""
     owner = old.st_uid
     if owner in (0, os.geteuid()) or mode & 0o002:
@@ -24,31 +25,32 @@ def why_locked_out(path: str, old: os.stat_result, directory: os.stat_result, mo
     if (mode & 0o020 and group in groups) or _let_in_by_acl(path, owner, groups):
         return None
     name = user_name(owner)
-    return (
-        f"{path}: belongs to {name}, who could not write a replacement of ours (group {group}, mode {mode:04o}); "
-        f'run logrotor as {name} (run_as = "{name}"), or give the directory a group of {name}\'s and: '
-        f"chmod g+s {os.path.dirname(path)}"
+    return Problem(
+        subject=path,
+        problem=f"belongs to {name}, who could not write a replacement of ours (group {group}, mode {mode:04o})",
+        advice=f'run logrotor as {name} (run_as = "{name}"), or give the directory a group of {name}\'s and: '
+        f"chmod g+s {os.path.dirname(path)}",
     )
 
 
-def why_closed(directory: str) -> str:
-    """Why the running user may not create files in a directory, and what helps; the advice comes after "; "."""
+def why_closed(directory: str) -> Problem:
+    """Why the running user may not create files in a directory, and what helps."""
     status, space = os.stat(directory), os.statvfs(directory)
     us, owner = user_name(os.geteuid()), user_name(status.st_uid)
-    what = f"{us} may not create and rename files there"
-    if space.f_flag & os.ST_RDONLY:
-        return f"{what}: its file system is mounted read-only; mount it for writing"
     owned = f"it is {owner}:{_group_name(status.st_gid)} {status.st_mode & 0o7777:04o}"
-    if status.st_uid == os.geteuid():
-        return f"{what}: {owned}; chmod u+rwx {directory}"
-    if status.st_gid not in (os.getegid(), *os.getgroups()):
-        return (
-            f"{what}: {owned}, and {us} is in no such group; as root: chgrp {_group_name(os.getegid())} {directory} && "
-            f"chmod g+rwxs {directory}, or run logrotor as {owner}"
-        )
-    if status.st_mode & 0o030 != 0o030:
-        return f"{what}: {owned}; as {owner}: chmod g+rwxs {directory}, or run logrotor as {owner}"
-    return f"{what}: {owned}; see its ACL: getfacl {directory}"
+    if space.f_flag & os.ST_RDONLY:
+        cause, advice = "its file system is mounted read-only", "mount it for writing"
+    elif status.st_uid == os.geteuid():
+        cause, advice = owned, f"chmod u+rwx {directory}"
+    elif status.st_gid not in (os.getegid(), *os.getgroups()):
+        cause = f"{owned}, and {us} is in no such group"
+        group = _group_name(os.getegid())
+        advice = f"as root: chgrp {group} {directory} && chmod g+rwxs {directory}, or run logrotor as {owner}"
+    elif status.st_mode & 0o030 != 0o030:
+        cause, advice = owned, f"as {owner}: chmod g+rwxs {directory}, or run logrotor as {owner}"
+    else:
+        cause, advice = owned, f"see its ACL: getfacl {directory}"
+    return Problem(subject=directory, problem=f"{us} may not create and rename files there: {cause}", advice=advice)
 
 
 def _group_name(gid: int) -> str:

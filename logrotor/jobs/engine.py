@@ -13,7 +13,7 @@ from msgspec import Struct, field
 
 from logrotor.errors import ConfigError, LogrotorError
 from logrotor.jobs.site import Site
-from logrotor.model import Problem
+from logrotor.model import ConfigProblem
 
 if TYPE_CHECKING:
     from importlib.metadata import EntryPoint
@@ -83,7 +83,7 @@ def open_engine(site: Site) -> Engine:
     try:
         kind = find_engine(site.file, name).load()
     except ImportError as error:
-        raise ConfigError((Problem(site.file, "queue.engine", f"{name!r} needs a package that is not installed "
+        raise ConfigError((ConfigProblem(site.file, "queue.engine", f"{name!r} needs a package that is not installed "
                                    f"({error}): pip install 'logrotor[{name}]'"),)) from None  # fmt: skip
     engine: Engine = kind(site)
     return engine
@@ -101,4 +101,4 @@ def find_engine(file: str, name: str) -> EntryPoint:
     meant = closest(name, found)
     hint = f"; did you mean {meant!r}?" if meant else ""
     known = ", ".join(sorted(found)) or "none"
-    raise ConfigError((Problem(file, "queue.engine", f"{name!r} is not known{hint}; installed: {known}"),))
+    raise ConfigError((ConfigProblem(file, "queue.engine", f"{name!r} is not known{hint}; installed: {known}"),))

@@ -13,7 +13,7 @@ from msgspec import Struct
 from logrotor.config import find_config, load_config
 from logrotor.disk import state
 from logrotor.errors import ConfigError
-from logrotor.model import Config, Problem, QueueSettings
+from logrotor.model import Config, ConfigProblem, QueueSettings
 
 CONFIG_VARIABLE = "LOGROTOR_CONFIG"  # how a worker's process knows its configuration
 
@@ -54,8 +54,8 @@ class Site(Struct, frozen=True, dict=True):
             return written
         name = written.removeprefix("env:")
         if not self.environ.get(name):
-            raise ConfigError((Problem(self.file, "queue.url", f"the variable {name} is not set here; set it in the "
-                                       "environment of every worker and of whatever dispatches"),))  # fmt: skip
+            raise ConfigError((ConfigProblem(self.file, "queue.url", f"the variable {name} is not set here; set it in "
+                                       "the environment of every worker and of whatever dispatches"),))  # fmt: skip
         return self.environ[name]
 
     @property
@@ -70,8 +70,8 @@ def open_site(file: str | None, environ: Mapping[str, str]) -> Site:
     config = load_config(found, environ=environ)
     if config.queue is None:
         wrong = tuple(p for p in config.problems if p.key.split(".")[0] == "queue")
-        missing = Problem(found, "queue", 'there is no [queue] table; for a queue without a server add: [queue] with '
-                          'engine = "huey"')  # fmt: skip
+        missing = ConfigProblem(found, "queue", 'there is no [queue] table; for a queue without a server add: [queue] '
+                          'with engine = "huey"')  # fmt: skip
         raise ConfigError(wrong or (missing,))
     host = config.queue.host or socket.gethostname()
     return Site(found, config, config.queue, host, environ)

@@ -23,31 +23,34 @@ if TYPE_CHECKING:
     from logrotor.model.files import Unknown as Unknown
     from logrotor.model.files import Writers as Writers
     from logrotor.model.files import Written as Written
-    from logrotor.model.memory import CopyInFlight as CopyInFlight
-    from logrotor.model.memory import LogMemory as LogMemory
-    from logrotor.model.memory import PastOutcome as PastOutcome
-    from logrotor.model.memory import PastRun as PastRun
+    from logrotor.model.past import CopyInFlight as CopyInFlight
+    from logrotor.model.past import LogHistories as LogHistories
+    from logrotor.model.past import LogHistory as LogHistory
+    from logrotor.model.past import LogMemory as LogMemory
+    from logrotor.model.past import PastOutcome as PastOutcome
+    from logrotor.model.past import PastRun as PastRun
     from logrotor.model.plan import Due as Due
     from logrotor.model.plan import LogPlan as LogPlan
     from logrotor.model.plan import NotDue as NotDue
+    from logrotor.model.plan import Note as Note
     from logrotor.model.plan import Outcome as Outcome
     from logrotor.model.plan import Plan as Plan
     from logrotor.model.plan import Report as Report
     from logrotor.model.plan import Status as Status
-    from logrotor.model.plan import Waiting as Waiting
+    from logrotor.model.problem import Problem as Problem
     from logrotor.model.queue import Attempt as Attempt
     from logrotor.model.queue import Ending as Ending
     from logrotor.model.queue import JobSettings as JobSettings
     from logrotor.model.queue import QueueSettings as QueueSettings
     from logrotor.model.settings import Codec as Codec
     from logrotor.model.settings import Config as Config
+    from logrotor.model.settings import ConfigProblem as ConfigProblem
     from logrotor.model.settings import FreeSpace as FreeSpace
     from logrotor.model.settings import LogSpec as LogSpec
     from logrotor.model.settings import Manager as Manager
     from logrotor.model.settings import Method as Method
     from logrotor.model.settings import Missing as Missing
     from logrotor.model.settings import Naming as Naming
-    from logrotor.model.settings import Problem as Problem
     from logrotor.model.settings import ReopenTarget as ReopenTarget
     from logrotor.model.steps import Compress as Compress
     from logrotor.model.steps import Copy as Copy
@@ -70,10 +73,11 @@ _NAMES = {
     "checks": "Check Finding",
     "convert": "as_json",
     "files": "Archive ArchiveName Entry FileId FileSystem Nobody Unknown Writers Written",
-    "memory": "CopyInFlight LogMemory PastOutcome PastRun",
-    "plan": "Due LogPlan NotDue Outcome Plan Report Status Waiting",
+    "past": "CopyInFlight LogHistories LogHistory LogMemory PastOutcome PastRun",
+    "plan": "Due LogPlan NotDue Outcome Plan Report Status Note",
+    "problem": "Problem",
     "queue": "Attempt Ending JobSettings QueueSettings",
-    "settings": "Codec Config FreeSpace LogSpec Manager Method Missing Naming Problem ReopenTarget",
+    "settings": "Codec Config FreeSpace LogSpec Manager Method Missing Naming ConfigProblem ReopenTarget",
     "steps": "Compress Copy Copytruncate CreateLive DropAlias DropDuplicate DropTemp FinishCopytruncate FinishTake "
     "Move Remove RunHook Shift Step Take action_of",
 }  # fmt: skip

@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping
 from msgspec import Struct, field
 
 from logrotor.errors import ReopenFailed
-from logrotor.model import Manager, ReopenTarget
+from logrotor.model import Manager, Problem, ReopenTarget
 
 Stop = Callable[[], bool]
 
@@ -80,4 +80,4 @@ def self_rotation(target: ReopenTarget) -> SelfRotation:
 
 def failure(target: ReopenTarget, what: str, *, do: str) -> ReopenFailed:
     """The one shape of a refusal: which target, what is wrong and why, what to do."""
-    return ReopenFailed(f"reopen target {target.name!r} ({target.manager}): {what}; {do}")
+    return ReopenFailed(Problem(subject=f"reopen target {target.name!r} ({target.manager})", problem=what, advice=do))

@@ -6,7 +6,9 @@ from collections.abc import Iterator
 from datetime import datetime, timedelta
 
 from msgspec import Struct
+from msgspec.structs import replace
 
+from logrotor.model import Problem
 from logrotor.observe.status import LogStatus, Status, SystemStatus
 
 HOUR = 3600.0
@@ -31,7 +33,7 @@ def attention(status: Status, limits: Thresholds) -> list[str]:
     for system in status.file_systems:
         if system.full_on is not None and system.full_on - status.now < timedelta(seconds=limits.full_within):
             told.append(f"{system.mount}: {_full(system, status.now)}")
-    return [*told, *status.problems]
+    return [*told, *map(str, status.problems)]
 
 
 def _full(system: SystemStatus, now: datetime) -> str:
@@ -56,7 +58,7 @@ def _runs(status: Status, limits: Thresholds) -> Iterator[str]:
 
 def _log(log: LogStatus, now: datetime, limits: Thresholds) -> Iterator[str]:
     if log.refused is not None:
-        yield f"refused: {log.refused.removeprefix(log.path + ': ')}"
+        yield f"refused: {_about(log.refused, log.path)}"
     if log.failures >= limits.failures:
         why = log.last_outcome if log.last_outcome not in (None, "done") else "see logrotor history --failed"
         yield f"failed in {log.failures} runs in a row: {why}"
@@ -65,6 +67,11 @@ def _log(log: LogStatus, now: datetime, limits: Thresholds) -> Iterator[str]:
     elif log.due and log.due_since is None and log.max_size and (log.size or 0) > 2 * log.max_size:
         yield f"twice as large as max_size and not rotated: {log.reason}"
     yield from _waiting(log, now, limits.pending)
+
+
+def _about(problem: Problem, path: str) -> str:
+    """Without its subject where that is the log."""
+    return str(replace(problem, subject="")) if problem.subject == path else str(problem)
 
 
 def _waiting(log: LogStatus, now: datetime, limit: float) -> Iterator[str]:

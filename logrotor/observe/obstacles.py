@@ -8,10 +8,11 @@ from collections.abc import Iterator
 from logrotor.decide.naming import LOCK
 from logrotor.disk.logdir import LogDir
 from logrotor.errors import Busy, LogrotorError, Refused
+from logrotor.model import Problem
 from logrotor.observe.site import Site
 
 
-def locks(site: Site) -> Iterator[tuple[str, str]]:
+def locks(site: Site) -> Iterator[tuple[str, Problem]]:
     """Each with what is wrong with it, and what to do."""
     for directory in site.survey.locked:
         path = os.path.join(directory, LOCK)
@@ -20,12 +21,12 @@ def locks(site: Site) -> Iterator[tuple[str, str]]:
                 if logdir.is_writable():  # else it keeps nobody away: we do not rotate there
                     logdir.turns.look()
         except (Busy, Refused) as error:
-            yield path, str(error)
+            yield path, error.problem
         except (LogrotorError, OSError):  # it has gone, or the directory itself is a finding
             continue
 
 
-def old_locks(site: Site, age: float) -> Iterator[str]:
+def old_locks(site: Site, age: float) -> Iterator[Problem]:
     """The same in words, of those made ``age`` seconds ago or before: younger ones are of a run, more likely."""
     for path, why in locks(site):
         try:

@@ -14,7 +14,7 @@ from logrotor.decide.due import last_rotation
 from logrotor.decide.facts import Directory, LogFacts
 from logrotor.decide.slots import newest_first
 from logrotor.disk import state
-from logrotor.model import Archive, Codec, Due, Entry, FileSystem, LogPlan, LogSpec, PastOutcome, Written
+from logrotor.model import Archive, Codec, Due, Entry, FileSystem, LogPlan, LogSpec, PastOutcome, Problem, Written
 from logrotor.observe import failures, forecast, obstacles
 from logrotor.observe.history import Rotation, rotations
 from logrotor.observe.site import Site
@@ -54,7 +54,7 @@ class LogStatus(Struct, frozen=True, kw_only=True):
     ratio: float | None  # bytes of log that one byte of archive holds
     pending: tuple[Pending, ...]
     request_failed: bool  # the last reopen request
-    refused: str | None
+    refused: Problem | None
 
 
 class SystemStatus(Struct, frozen=True, kw_only=True):
@@ -79,7 +79,7 @@ class Status(Struct, frozen=True, kw_only=True):
     logs: tuple[LogStatus, ...]
     file_systems: tuple[SystemStatus, ...]
     missing: tuple[str, ...]
-    problems: tuple[str, ...]
+    problems: tuple[Problem, ...]
 
 
 def status(site: Site) -> Status:
@@ -99,19 +99,20 @@ def status(site: Site) -> Status:
         file_systems=tuple(_file_systems(site, {log.path: log for log in logs})),
         missing=tuple(site.survey.missing),
         problems=(
-            *map(str, site.config.problems),
+            *(found.problem for found in site.config.problems),
             *site.survey.problems,
             *obstacles.old_locks(site, _LOCKED),
             *_vanished(site),
-            *site.notes,
+            *(Problem(subject="", problem=note) for note in site.notes),
         ),
     )
 
 
-def _vanished(site: Site) -> Iterable[str]:
+def _vanished(site: Site) -> Iterable[Problem]:
     """Without a log there is nothing to tell of, which must not look as if all were well."""
     if not site.survey.logs and not site.survey.problems and site.outcomes:
-        yield "no log is found, though there were some: is a file system not mounted, or paths misspelt?"
+        what = "no log is found, though there were some: is a file system not mounted, or paths misspelt?"
+        yield Problem(subject="", problem=what)
 
 
 # ---------------------------------------------------------------- a log

@@ -41,10 +41,10 @@ def verify(site: Site, given: str | None = None) -> Iterator[Verdict]:
     records = records_of(site.outcomes)
     if given is None:
         for problem in site.survey.problems:
-            yield Verdict(path=problem.partition(": ")[0], log="", problem=problem)
+            yield Verdict(path=problem.subject, log="", problem=str(problem))
     for facts in site.survey.logs if given is None else [find(site, given)]:
         if facts.directory.problem is not None:
-            yield Verdict(path=facts.path, log=facts.path, problem=facts.directory.problem)
+            yield Verdict(path=facts.path, log=facts.path, problem=str(facts.directory.problem))
         for archive in newest_first(archives_of(facts), site.now.timestamp()):
             if archive.entry.is_regular:
                 entry = archive.entry

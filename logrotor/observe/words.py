@@ -6,6 +6,8 @@ from collections.abc import Iterator
 from datetime import datetime
 from typing import TYPE_CHECKING
 
+from msgspec.structs import replace
+
 from logrotor import text
 
 if TYPE_CHECKING:
@@ -35,7 +37,7 @@ def archives(log: LogStatus) -> str:
 def notes(log: LogStatus) -> Iterator[str]:
     """What is not as it should be."""
     if log.refused:
-        yield log.refused.removeprefix(f"{log.path}: ")
+        yield str(replace(log.refused, subject="") if log.refused.subject == log.path else log.refused)
     if log.failures:
         why = f": {log.last_outcome}" if log.last_outcome not in (None, "done") else "; see logrotor history --failed"
         yield f"failed in {text.count(log.failures, 'run')} in a row{why}"

@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 from msgspec.structs import replace
 
-from logrotor.model import Manager, Problem, QueueSettings, ReopenTarget
+from logrotor.model import ConfigProblem, Manager, QueueSettings, ReopenTarget
 
-PROBLEM = Problem("/etc/logrotor.toml", "log[2].max_sise", "unknown key; did you mean max_size?", 12, "b")
+PROBLEM = ConfigProblem("/etc/logrotor.toml", "log[2].max_sise", "unknown key; did you mean max_size?", 12, "b")
 
 
 def test_fine(logrotor, world, monkeypatch):

@@ -17,7 +17,7 @@ import pytest
 from logrotor import errors
 from logrotor.cli import progress
 from logrotor.events import Event, Level
-from logrotor.model import Outcome, Problem, Status
+from logrotor.model import ConfigProblem, Outcome, Status
 from tests.cli.world import LOGS, Terminal
 
 STORY = (
@@ -177,7 +177,10 @@ def test_expected_errors_are_one_line(logrotor, world, error, code):
 
 def test_every_config_problem_is_told(logrotor, world):
     """With a configuration that cannot run I get all its problems at once, and exit code 2."""
-    world.broken = (Problem("a.toml", "log[1].size", "unknown key", 3), Problem("a.toml", "log[2].paths", "missing"))
+    world.broken = (
+        ConfigProblem("a.toml", "log[1].size", "unknown key", 3),
+        ConfigProblem("a.toml", "log[2].paths", "missing"),
+    )
     result = logrotor("run", "--log-format", "console")
     assert result.code == 2
     assert result.err.splitlines() == [f"logrotor: {problem}" for problem in world.broken]

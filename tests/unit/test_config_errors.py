@@ -10,7 +10,7 @@ from logrotor.config import load_config
 from logrotor.config.keys import LOG, REOPEN, TOP
 from logrotor.config.lines import lines_of
 from logrotor.errors import ConfigError
-from logrotor.model import Config, Problem
+from logrotor.model import Config, ConfigProblem
 
 HOME = {"HOME": "/home/ann"}
 MAIN = "/app/logrotor.toml"
@@ -29,7 +29,7 @@ def load(fs):
     return load
 
 
-def problems_of(load, text: str) -> tuple[Problem, ...]:
+def problems_of(load, text: str) -> tuple[ConfigProblem, ...]:
     with pytest.raises(ConfigError) as caught:
         load(text)
     return caught.value.problems

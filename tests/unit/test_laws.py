@@ -319,6 +319,22 @@ def test_only_the_edge_reads_the_environment() -> None:
     assert found == []
 
 
+def proc_paths(module: Module) -> Iterator[tuple[int, str]]:
+    """Calls of ``open`` and of ``os`` with a path that begins with /proc."""
+    for node in ast.walk(module.tree):
+        if isinstance(node, ast.Call) and node.args and (name := _dotted(node.func)).startswith(("os.", "open")):
+            first = node.args[0]
+            start = first.values[0] if isinstance(first, ast.JoinedStr) and first.values else first
+            if isinstance(start, ast.Constant) and str(start.value).startswith("/proc"):
+                yield node.lineno, f"{name} of {start.value}"
+
+
+def test_one_module_reads_proc() -> None:
+    """What /proc does not show is unknown, never nobody: that is judged in one place."""
+    assert list(proc_paths(planted('open(f"/proc/{pid}/stat")\nos.listdir("/proc")\nos.stat("/srv")'))) != []
+    assert violations(lambda module: proc_paths(module) if module.name != "logrotor.disk.proc" else iter(())) == []
+
+
 PURE = {
     "os.fsencode", "os.fsdecode", "os.fspath", "os.sep", "os.stat_result", "os.PathLike", "os.path",
     *(f"os.path.{name}" for name in ("join", "basename", "dirname", "split", "splitext", "normpath", "isabs")),
@@ -425,8 +441,8 @@ UNGATED = {
     # The lock file of a log directory: what is there already is only locked.
     ("open", "logrotor.disk.turns._found"),
     # SQLite opens and writes its own file; each commit passes through the gate, and the sweeps kill in between.
-    ("sqlite3.connect", "logrotor.disk.memory._connect"),
-    ("sqlite3.connect", "logrotor.disk.memory.recall"),
+    ("sqlite3.connect", "logrotor.disk.database.to_write"),
+    ("sqlite3.connect", "logrotor.disk.database.to_look"),
 }
 
 
@@ -480,7 +496,7 @@ def test_every_change_passes_through_the_gate(audited: Callable[[str], list[tupl
 def test_planning_changes_nothing(audited: Callable[[str], list[tuple[str, str, list[str]]]]) -> None:
     """Rotator.plan() opens nothing for writing; the history it only reads."""
     assert {(event, caller(names)) for event, _, names in audited("plan")} <= {
-        ("sqlite3.connect", "logrotor.disk.memory.recall")
+        ("sqlite3.connect", "logrotor.disk.database.to_look")
     }
 
 

@@ -6,11 +6,11 @@ import os
 from collections.abc import Iterator
 
 from logrotor.decide.facts import Directory
-from logrotor.disk import discover, snapshot
+from logrotor.disk import discover, proc, snapshot
 from logrotor.model import Check, Finding, LogSpec, Method
 from logrotor.observe import obstacles
 from logrotor.observe.site import Site
-from logrotor.survey import mount_points, why_no_archives
+from logrotor.survey import why_no_archives
 
 
 def checks(site: Site) -> list[Check]:
@@ -47,38 +47,37 @@ def archives(site: Site) -> Iterator[Finding]:
             found = snapshot.look(path)
             why = why_no_archives(spec, found)
             if why is not None:
-                what, _, advice = why.partition(": ")[2].rpartition("; ")
                 harm = "are not rotated" if found.problem is not None else "keep plain archives beside them"
-                yield Finding(subject=path, problem=what, why=f"the logs of rule {spec.name} {harm}", advice=advice)
+                yield Finding(
+                    subject=path, problem=why.problem, why=f"the logs of rule {spec.name} {harm}", advice=why.advice
+                )
 
 
 def _unusable(path: str, spec: LogSpec, found: Directory) -> Iterator[Finding]:
     if found.problem is not None:
-        what, _, advice = found.problem.rpartition("; ")
+        above = found.problem.subject
         yield Finding(
             subject=path,
-            problem=what or found.problem,
+            problem=found.problem.problem if above in (path, found.resolved) else f"{above}: {found.problem.problem}",
             why=f"logrotor refuses it: the logs of rule {spec.name} there are not rotated",
-            advice=advice if what else "correct that, or name another directory",
+            advice=found.problem.advice or "correct that, or name another directory",
         )
     elif found.closed is not None:
-        what, _, advice = found.closed.rpartition("; ")
         yield Finding(
             subject=path,
-            problem=what,
+            problem=found.closed.problem,
             why=f"the logs of rule {spec.name} there cannot be rotated, and grow until the disk is full",
-            advice=advice,
+            advice=found.closed.advice,
         )
 
 
 def locks(site: Site) -> Iterator[Finding]:
     for path, why in obstacles.locks(site):
-        what, _, advice = why.removeprefix(f"{path}: ").rpartition("; ")
         yield Finding(
             subject=path,
-            problem=what or why,
+            problem=why.problem,
             why="as long as it is there, no log in that directory is rotated",
-            advice=advice,
+            advice=why.advice,
         )
 
 
@@ -105,7 +104,7 @@ def calls(site: Site) -> Iterator[Finding]:
 
 
 def mounts(site: Site) -> Iterator[Finding]:
-    mounted = mount_points()
+    mounted = proc.mount_points()
     for facts in site.survey.logs:
         if facts.path in mounted and facts.spec.method is not Method.COPYTRUNCATE:
             yield Finding(

@@ -11,13 +11,14 @@ from functools import partial
 from logrotor.act import retire
 from logrotor.act.guard import Guard
 from logrotor.decide.facts import Directory, LogFacts
-from logrotor.disk import mend
+from logrotor.disk import mend, snapshot
 from logrotor.disk.directories import Directories
 from logrotor.disk.discover import is_excluded
 from logrotor.disk.walk import user_name
 from logrotor.errors import Busy, LogrotorError, Stale
-from logrotor.model import Check, DropTemp, Entry, Finding, Method
+from logrotor.model import Check, DropTemp, Entry, Finding, Method, Problem
 from logrotor.observe.site import Site
+from logrotor.survey import why_no_archives
 
 _DATE = re.compile(r"(?<![0-9])(?:19|20)[0-9]{2}-?[01][0-9]-?[0-3][0-9]")
 _PACKED = (".gz", ".bz2", ".xz", ".zst", ".Z", ".lz4")
@@ -44,15 +45,22 @@ def refused(site: Site) -> Iterator[Finding]:
     for facts in site.survey.logs:
         why = site.plans[facts.path].refused
         told = facts.directory.problem or facts.directory.closed  # once, by the check of the directory
-        if why is None or why.startswith("archive_dir ") or (told is not None and why.endswith(told)):
+        if why is None or why == told or why == _archive_dir_problem(facts):
             continue
-        what, _, advice = why.removeprefix(f"{facts.path}: ").rpartition("; ")
         yield Finding(
             subject=facts.path,
-            problem=what or why,
+            problem=why.problem if why.subject == facts.path else f"{why.subject}: {why.problem}",
             why="it is not rotated, and grows until the disk is full; every run ends with exit 1",
-            advice=advice if what else "correct that",
+            advice=why.advice or "correct that",
         )
+
+
+def _archive_dir_problem(facts: LogFacts) -> Problem | None:
+    """What directories.archives says already."""
+    if facts.spec.archive_dir is None:
+        return None
+    place = os.path.join(facts.directory.resolved or facts.directory.path, facts.spec.archive_dir)
+    return why_no_archives(facts.spec, snapshot.look(place))
 
 
 def modes(site: Site) -> Iterator[Finding]:

@@ -25,8 +25,8 @@ def textfile(site: Site, path: str) -> Iterator[Finding]:
     if not os.path.isdir(directory):
         yield _finding(path, f"{directory} does not exist", "create it, or correct [metrics] textfile")
     elif not os.access(directory, os.W_OK | os.X_OK, effective_ids=True):
-        what, _, advice = why_closed(directory).rpartition("; ")
-        yield _finding(path, f"{directory}: {what}", advice)
+        closed = why_closed(directory)
+        yield _finding(path, f"{directory}: {closed.problem}", closed.advice)
     elif site.last_run is not None and _age(path, site.last_run) > SLACK:
         yield _finding(path, "the last run did not write it", "logrotor run tells why: it prints the error")
 

@@ -25,8 +25,8 @@ def file(site: Site, path: str) -> Iterator[Finding]:
     if not os.path.isdir(directory):
         yield _finding(path, f"{directory} does not exist", "create it, or correct [page] file")
     elif not os.access(directory, os.W_OK | os.X_OK, effective_ids=True):
-        what, _, advice = why_closed(directory).rpartition("; ")
-        yield _finding(path, f"{directory}: {what}", advice)
+        closed = why_closed(directory)
+        yield _finding(path, f"{directory}: {closed.problem}", closed.advice)
     else:
         yield from _occupied(site, path)
 

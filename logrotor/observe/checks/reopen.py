@@ -6,9 +6,10 @@ import os
 from collections.abc import Iterator
 
 from logrotor import notify
+from logrotor.disk import proc
 from logrotor.errors import ReopenFailed
 from logrotor.model import Check, Finding
-from logrotor.notify import procfs, supervisor_config, supervisord
+from logrotor.notify import supervisor_config, supervisord
 from logrotor.observe.site import Site
 
 
@@ -52,10 +53,5 @@ def self_rotation(site: Site) -> Iterator[Finding]:
         )
 
 
-def _supervisords() -> Iterator[procfs.Process]:
-    for pid in filter(str.isdigit, os.listdir("/proc")):
-        try:
-            if supervisord.is_supervisord(procfs.cmdline(int(pid))):
-                yield procfs.look(int(pid))
-        except OSError:  # it ended, or /proc hides it
-            continue
+def _supervisords() -> Iterator[proc.Process]:
+    return (process for process in proc.running(b"supervisord") if supervisord.is_supervisord(process.argv))

@@ -5,9 +5,8 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 
-from logrotor.disk import writers
+from logrotor.disk import proc, writers
 from logrotor.model import Check, Finding, Method, Written
-from logrotor.notify import procfs
 from logrotor.observe.site import Site
 from logrotor.observe.status import archives_of
 
@@ -67,7 +66,7 @@ def _who(pids: tuple[int, ...]) -> str:
 
 def _named(pid: int) -> str:
     try:
-        program = os.path.basename((procfs.cmdline(pid) or ("?",))[0])
+        program = os.path.basename((proc.cmdline(pid) or ("?",))[0])
     except OSError:
         return f"process {pid}"
     return f"process {pid} ({program})"

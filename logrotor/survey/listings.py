@@ -1,17 +1,16 @@
-"""The directories of one survey, each looked at once, by however many paths it is named."""
+"""The directories of one survey, each listed once, by however many paths it is named."""
 
 from __future__ import annotations
 
 import os
-import re
 
 from logrotor.decide.facts import Directory
 from logrotor.disk import snapshot
 from logrotor.disk.walk import user_name
-from logrotor.model import FileId, LogSpec
+from logrotor.model import FileId, LogSpec, Problem
 
 
-class Places:
+class Listings:
     """``ids``: of the directories that were found, by their paths without symlinks; ``locked``: see Survey."""
 
     def __init__(self) -> None:
@@ -34,43 +33,31 @@ class Places:
             self._by_path[path] = found
         return found
 
-    def look_for_archives(self, spec: LogSpec, directory: Directory) -> Directory | None:
+    def archive_dir(self, spec: LogSpec, directory: Directory) -> Directory | None:
         """The archive directory of a rule for the logs in ``directory``; None: beside them."""
         if spec.archive_dir is None:
             return None
         return self.look(os.path.join(directory.resolved or directory.path, spec.archive_dir))
 
 
-def why_no_archives(spec: LogSpec, directory: Directory) -> str | None:
+def path_of(directory: Directory) -> str:
+    """Without symlinks, also where it is missing or refused."""
+    return directory.resolved or os.path.normpath(directory.path)
+
+
+def why_no_archives(spec: LogSpec, directory: Directory) -> Problem | None:
     """Why finished archives cannot go to the archive directory of a rule, with what to do; None: they can."""
-    path = directory.resolved or os.path.normpath(directory.path)
+    path = path_of(directory)
     if directory.problem is not None:
-        problem = directory.problem.removeprefix(f"{path}: ")
-        why = problem if "; " in problem else f"{problem}; name a directory that logrotor can make or use"
+        found = directory.problem
+        what = found.problem if found.subject == path else f"{found.subject}: {found.problem}"
+        advice = found.advice or "name a directory that logrotor can make or use"
     elif directory.barrier is not None:
         us = user_name(os.geteuid())
-        why = f"cannot be made by {us}: {directory.barrier} may not be written; as root: install -d -o {us} {path}"
+        what = f"cannot be made by {us}: {directory.barrier} may not be written"
+        advice = f"as root: install -d -o {us} {path}"
     elif directory.closed is not None:
-        why = directory.closed
+        what, advice = directory.closed.problem, directory.closed.advice
     else:
         return None
-    return f"archive_dir {path} (rule {spec.name}): {why}"
-
-
-def id_of(path: str) -> FileId | None:
-    """Which directory this is, whatever its path looks like; None: there is none."""
-    try:
-        status = os.stat(path)
-    except OSError:
-        return None
-    return FileId(status.st_dev, status.st_ino)
-
-
-def mount_points() -> frozenset[str]:
-    """Every mount point: a file among them is bind-mounted (proc(5), mountinfo; octal escapes for odd characters)."""
-    try:
-        with open("/proc/self/mountinfo", "rb") as table:
-            points = [line.split(b" ")[4] for line in table]
-    except OSError:
-        return frozenset()
-    return frozenset(os.fsdecode(re.sub(rb"\\([0-7]{3})", lambda m: bytes([int(m[1], 8)]), p)) for p in points)
+    return Problem(subject=path, problem=f"cannot be the archive_dir of rule {spec.name}: {what}", advice=advice)
