@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from msgspec import Struct, field
 
-from logrotor.config import find_config, load_config
+from logrotor.config import load_config
 from logrotor.disk import state
 from logrotor.errors import ConfigError, LogrotorError
 from logrotor.model import Config, ConfigProblem, QueueSettings
@@ -140,8 +140,8 @@ def python_worker(site: Site, *args: str) -> WorkerCommand:
 
 def open_site(file: str | None, environ: Mapping[str, str]) -> Site:
     """Load a configuration for its queue. Raises ConfigError, also if there is no usable ``[queue]``."""
-    found = os.path.abspath(find_config(file, environ))
-    config = load_config(found, environ=environ)
+    config = load_config(file, environ=environ)
+    found = config.files[0]
     if config.queue is None:
         wrong = tuple(p for p in config.problems if p.key.split(".")[0] == "queue")
         missing = ConfigProblem(found, "queue", 'there is no [queue] table; for a queue without a server add: [queue] '

@@ -152,7 +152,7 @@ def test_what_to_clear_and_for_whom_must_be_said(host: Host) -> None:
     assert "--failed, --stale or --older-than" in host.queue("clear", check=2).stderr
     assert "--supervisor or --systemd" in host.queue("unit", check=2).stderr
     assert "is for --supervisor" in host.queue("unit", "--systemd", "--log", "x", check=2).stderr
-    assert "is no duration" in host.queue("clear", "--older-than", "soon", check=2).stderr
+    assert "is not a duration" in host.queue("clear", "--older-than", "soon", check=2).stderr
     assert 'for days write "7d"' in host.queue("clear", "--older-than", "7", check=2).stderr
 
 
