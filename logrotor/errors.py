@@ -1,23 +1,39 @@
-"""The error tree. Errors say what, where, why and what to do; they never print, and they pickle."""
+"""The error tree. Errors carry a :class:`Problem`, as fields; they never print, and they pickle."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from logrotor.model.problem import Problem
+
 if TYPE_CHECKING:
-    from logrotor.model import Problem
+    from logrotor.model import ConfigProblem
 
 
 class LogrotorError(Exception):
-    """Every error that logrotor raises on purpose. Its arguments are exactly those of ``__init__``, so it pickles."""
+    """Every error that logrotor raises on purpose. Its arguments are exactly those of ``__init__``, so it pickles.
+
+    Given a string, it is a problem without a subject or an advice.
+    """
+
+    def __init__(self, problem: Problem | str) -> None:
+        super().__init__(problem)
+        self.problem = problem if isinstance(problem, Problem) else Problem(subject="", problem=problem)
+
+    def __str__(self) -> str:
+        return str(self.problem)
 
 
 class ConfigError(LogrotorError):
     """A configuration with which nothing can run. ``problems`` holds all of them, each with its place."""
 
-    def __init__(self, problems: tuple[Problem, ...]) -> None:
-        super().__init__(problems)
+    def __init__(self, problems: tuple[ConfigProblem, ...]) -> None:
+        Exception.__init__(self, problems)
         self.problems = problems
+
+    @property
+    def problem(self) -> Problem:  # type: ignore[override]
+        return Problem(subject="", problem=str(self))
 
     def __str__(self) -> str:
         return "\n".join(str(problem) for problem in self.problems)

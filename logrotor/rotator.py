@@ -21,7 +21,7 @@ from logrotor.clock import local_now
 from logrotor.decide.facts import LogFacts
 from logrotor.decide.planner import plan_idle_logs, plan_logs
 from logrotor.disk import state
-from logrotor.model import Config, LogPlan, Manager, Outcome, Plan, Report, Status
+from logrotor.model import Config, LogPlan, Manager, Outcome, Plan, Problem, Report, Status
 from logrotor.survey import Survey, Surveyor
 
 if TYPE_CHECKING:
@@ -134,7 +134,7 @@ class Rotator:
             unmatched=tuple(survey.unmatched),
             skipped=tuple(survey.skipped),
             shadowed=tuple(survey.shadowed),
-            problems=(*map(str, self._config.problems), *survey.problems),
+            problems=(*(found.as_problem for found in self._config.problems), *survey.problems),
             notes=(*notes, *((known.note,) if known and known.note else ())),
             directories=survey.directories,
             locked=tuple(survey.locked),
@@ -148,14 +148,14 @@ class Rotator:
     ) -> tuple[tuple[LogPlan, ...], tuple[str, ...]]:
         """Refuse logs that supervisord rotates itself. Asked only if one of its logs is about to be taken."""
         taken = {log.reopen for log in logs if log.reopen and self._may_be_supervisords(log) and _is_taken(log)}
-        refusals: dict[str, str] = {}
+        refusals: dict[str, Problem] = {}
         notes: list[str] = []
         for name in sorted(taken):
             from logrotor import notify
 
             found = notify.self_rotation(self._config.targets[name])
             refusals.update(found.files)
-            notes += found.notes
+            notes += map(str, found.unknown)
         if not refusals:
             return logs, tuple(notes)
         return plan_logs([_refused(facts, refusals) for facts in survey.logs], now, force=force), tuple(notes)
@@ -239,7 +239,7 @@ class _Run(Struct):
     deadline: Deadline
     started: float = 0.0
     outcomes: list[Outcome] = field(default_factory=list)
-    problems: list[str] = field(default_factory=list)
+    problems: list[Problem] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self.started = self.clock()
@@ -277,10 +277,10 @@ class _Run(Struct):
         """The report, told as events where it was not told before."""
         report = self._report(plan, interrupted=interrupted)
         for problem in report.problems:
-            self.emit("problem.found", error=problem)
+            self.emit("problem.found", error=str(problem))
         for log in plan.logs:
             if log.refused is not None:
-                self.emit("log.refused", log=log.path, error=log.refused)
+                self.emit("log.refused", log=log.path, error=str(log.refused))
             for waiting in log.deferred:
                 self.emit("archive.deferred", log=log.path, name=waiting.name, reason=waiting.reason)
         fields = {
@@ -331,7 +331,9 @@ def _is_taken(log: LogPlan) -> bool:
 def _refusals(plan: Plan) -> Iterator[Outcome]:
     for log in plan.logs:
         if log.refused is not None:
-            yield Outcome(log=log.path, action="plan", status=Status.FAILED, reason=log.refused)
+            yield Outcome(
+                log=log.path, action="plan", status=Status.FAILED, reason=str(log.refused), problem=log.refused
+            )
 
 
 def _recall(state_dir: str) -> Recollection | None:
@@ -345,6 +347,8 @@ def _recall(state_dir: str) -> Recollection | None:
     return recall(state_dir)
 
 
-def _refused(facts: LogFacts, refusals: dict[str, str]) -> LogFacts:
+def _refused(facts: LogFacts, refusals: dict[str, Problem]) -> LogFacts:
     why = refusals.get(os.path.realpath(facts.path))
-    return replace(facts, refusal=facts.refusal or why) if why is not None else facts
+    if why is None:
+        return facts
+    return replace(facts, refusal=facts.refusal or replace(why, subject=facts.path))

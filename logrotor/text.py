@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from datetime import datetime
 
+# Of a duration: as the configuration spells it, as people read it, its seconds.
+UNITS = (("d", "d", 86400), ("h", "h", 3600), ("m", "min", 60), ("s", "s", 1))
 _NAMED = {"\n": "\\n", "\r": "\\r", "\t": "\\t", "\\": "\\\\"}
 
 
@@ -20,13 +22,13 @@ def _escaped(char: str) -> str:
         return _NAMED[char]
     if char.isprintable():
         return char
-    if 0xDC80 <= code <= 0xDCFF:  # a byte that is no UTF-8, as os.fsdecode gives it
+    if 0xDC80 <= code <= 0xDCFF:  # a byte that is not UTF-8, as os.fsdecode gives it
         return f"\\x{code - 0xDC00:02x}"
     return f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}"
 
 
 def lines(text: str) -> str:
-    """A message of ours that may have several lines: each printable, the later ones indented, so none can pose as
+    """A message that may have several lines: each printable, the later ones indented, so none can pose as
     a message of its own."""
     return "\n    ".join(map(printable, text.split("\n")))
 
@@ -43,20 +45,20 @@ def size(count: int | None) -> str:
     return f"{value:.1f} TiB"
 
 
+def duration(seconds: float) -> str:
+    """``604800`` -> ``7d``, ``90`` -> ``90s``: exact, as the configuration spells it, in the largest unit that fits."""
+    unit, _, length = next((each for each in UNITS if seconds >= each[2] and seconds % each[2] == 0), UNITS[-1])
+    return f"{seconds / length:.15g}{unit}"
+
+
 def span(seconds: float) -> str:
     """``11000`` -> ``3 h``; the largest unit that fits, two of them below 10."""
-    units = ((86400.0, "d"), (3600.0, "h"), (60.0, "min"), (1.0, "s"))
-    for index, (length, unit) in enumerate(units):
-        if seconds >= length:
-            return _two(seconds, length, unit, units[index + 1 : index + 2])
+    for index, (_, unit, length) in enumerate(UNITS):
+        whole, rest = divmod(int(seconds), length)
+        if whole:
+            _, smaller, part = UNITS[min(index + 1, len(UNITS) - 1)]
+            return f"{whole} {unit} {rest // part} {smaller}" if whole < 10 and rest >= part else f"{whole} {unit}"
     return "0 s"
-
-
-def _two(seconds: float, length: float, unit: str, smaller: Sequence[tuple[float, str]]) -> str:
-    whole, rest = divmod(int(seconds), int(length))
-    if whole < 10 and smaller and rest >= smaller[0][0]:
-        return f"{whole} {unit} {int(rest // smaller[0][0])} {smaller[0][1]}"
-    return f"{whole} {unit}"
 
 
 def brief(seconds: float) -> str:
@@ -66,9 +68,13 @@ def brief(seconds: float) -> str:
 
 def moment(when: datetime, now: datetime) -> str:
     """``2026-11-22 00:00 +01:00 (in 3 h)``."""
+    return f"{stamp(when)} ({distance(when, now)})"
+
+
+def distance(when: datetime, now: datetime) -> str:
+    """``in 3 h``, ``5 s ago``."""
     seconds = (when - now).total_seconds()
-    distance = f"in {span(seconds)}" if seconds >= 0 else f"{span(-seconds)} ago"
-    return f"{stamp(when)} ({distance})"
+    return f"in {span(seconds)}" if seconds >= 0 else f"{span(-seconds)} ago"
 
 
 def stamp(when: datetime) -> str:

@@ -8,11 +8,11 @@ from itertools import chain
 
 from msgspec.structs import replace
 
-from logrotor.cli import streams, text
+from logrotor import text
+from logrotor.cli import output
 from logrotor.cli.plan_table import guarantee, problems, step_lines
-from logrotor.model import Config, Due, LogPlan, NotDue, Plan, Waiting, as_json
-from logrotor.survey import meant, rule_for
-from logrotor.survey.names import real_path
+from logrotor.model import Config, Due, LogPlan, NotDue, Note, Plan, as_json
+from logrotor.survey import NamedLogs, find_path, real_path
 
 
 def show_path(config: Config, plan: Plan, given: str, *, as_json: bool) -> int:
@@ -20,7 +20,7 @@ def show_path(config: Config, plan: Plan, given: str, *, as_json: bool) -> int:
     if "/" not in given and any(spec.name == given for spec in config.logs):
         return _show(config, plan, [log for log in plan.logs if log.rule == given], [], as_json=as_json)
     named = [log.path for log in plan.logs], plan.missing, (item.name for item in plan.skipped)
-    path = real_path(meant(given, chain(*named)) or given)
+    path = real_path(find_path(given, chain(*named)) or given)
     logs = [log for log in plan.logs if real_path(log.path) == path]
     if logs:
         return _show(config, plan, logs, [], as_json=as_json)
@@ -47,16 +47,16 @@ def _show(config: Config, plan: Plan, logs: list[LogPlan], about: list[str], *, 
         _print_json(plan, logs=tuple(logs))
     else:
         blocks = ["\n".join(_long(config, plan, log)) for log in logs] or ["No log of this rule exists now."]
-        streams.write("\n\n".join([*about, *blocks]))
+        output.write("\n\n".join([*about, *blocks]))
     return 1 if any(log.refused for log in logs) else 0
 
 
 def _print_json(
-    plan: Plan, *, logs: tuple[LogPlan, ...] = (), missing: tuple[str, ...] = (), skipped: tuple[Waiting, ...] = ()
+    plan: Plan, *, logs: tuple[LogPlan, ...] = (), missing: tuple[str, ...] = (), skipped: tuple[Note, ...] = ()
 ) -> None:
     """The plan, reduced to what was asked for."""
     part = replace(plan, logs=logs, missing=missing, skipped=skipped, shadowed=(), unmatched=())
-    streams.write_json(as_json(part))
+    output.write_json(as_json(part))
 
 
 # ---------------------------------------------------------------- a log
@@ -66,7 +66,7 @@ def _long(config: Config, plan: Plan, log: LogPlan) -> list[str]:
     steps = step_lines(log, indent="    ")
     return [
         text.printable(log.path),
-        *text.table(_facts(config, plan, log), indent="  "),
+        *output.table(_facts(config, plan, log), indent="  "),
         *(["  a run does, in this order:", *steps] if steps else ["  a run does nothing to it"]),
         *_archives(log),
     ]
@@ -77,7 +77,7 @@ def _facts(config: Config, plan: Plan, log: LogPlan) -> list[tuple[str, str]]:
     return [
         ("rule", f"{log.rule}{_limits(config, log)}"),
         ("size", "missing" if log.size is None else text.size(log.size)),
-        *([("refused", log.refused)] if log.refused else [due]),
+        *([("refused", str(log.refused))] if log.refused else [due]),
         *_next(plan, log),
         ("how", guarantee(log)),
     ]
@@ -113,7 +113,7 @@ def _archives(log: LogPlan) -> list[str]:
     rows += [(step.name, "goes now", step.reason) for step in log.retire]
     return [
         "  archives as a run leaves them, newest first; the last that stays goes next:",
-        *text.table(rows, indent="    "),
+        *output.table(rows, indent="    "),
     ]
 
 
@@ -158,14 +158,14 @@ def _homes(config: Config, log: LogPlan) -> set[str]:
 def _show_stranger(config: Config, plan: Plan, given: str, path: str, *, as_json: bool) -> int:
     missing = tuple(item for item in plan.missing if real_path(item) == path)
     skipped = tuple(item for item in plan.skipped if real_path(item.name) == path)
-    rule = None if missing or skipped or os.path.lexists(path) else rule_for(config.logs, path)
+    rule = None if missing or skipped or os.path.lexists(path) else NamedLogs(config.logs).rule_for(path)
     if as_json:
         _print_json(plan, missing=missing if rule is None else (path,), skipped=skipped)
     else:
         said = [f"{item}: configured, but missing, which is fine" for item in missing]
         said += [f"{item.name}: left alone: {item.reason}" for item in skipped]
         said += [f"{given} does not exist; rule {rule} would have it"] if rule is not None else []
-        streams.write("\n".join(map(text.printable, said or _no_rule(config, plan, given))))
+        output.write("\n".join(map(text.printable, said or _no_rule(config, plan, given))))
     return 0 if missing or skipped or rule is not None else 1
 
 

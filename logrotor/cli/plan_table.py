@@ -6,7 +6,8 @@ import os
 from collections import Counter
 from collections.abc import Iterable, Iterator
 
-from logrotor.cli import text
+from logrotor import text
+from logrotor.cli import output
 from logrotor.model import (
     Compress,
     Config,
@@ -16,6 +17,7 @@ from logrotor.model import (
     FinishTake,
     LogPlan,
     Move,
+    Note,
     Plan,
     PutBack,
     Remove,
@@ -23,7 +25,6 @@ from logrotor.model import (
     Shift,
     Step,
     Take,
-    Waiting,
     action_of,
 )
 
@@ -53,7 +54,7 @@ def overview(config: Config, plan: Plan, *, verbose: bool) -> list[str]:
 
 def problems(config: Config, plan: Plan) -> list[str]:
     """What is wrong with single rules and directories, each once."""
-    return list(dict.fromkeys([*(str(problem) for problem in config.problems), *plan.problems]))
+    return list(dict.fromkeys([*(str(problem) for problem in config.problems), *map(str, plan.problems)]))
 
 
 def _headline(config: Config, plan: Plan) -> str:
@@ -115,7 +116,7 @@ def verdict(log: LogPlan) -> str:
 
 def step_lines(log: LogPlan, *, indent: str) -> list[str]:
     """The steps of one log, in the order in which they are carried out, then what waits."""
-    return text.table(_rows(log), indent=indent, right=frozenset({2}))
+    return output.table(_rows(log), indent=indent, right=frozenset({2}))
 
 
 def _rows(log: LogPlan) -> Iterator[Row]:
@@ -201,9 +202,9 @@ def _missing(paths: tuple[str, ...], *, verbose: bool) -> list[str]:
     return ["", "Missing, which is fine:", *(f"  {text.printable(path)}" for path in paths)]
 
 
-def _waiting(title: str, items: tuple[Waiting, ...], *, verbose: bool) -> list[str]:
+def _waiting(title: str, items: tuple[Note, ...], *, verbose: bool) -> list[str]:
     if not items:
         return []
     if not verbose:
         return ["", f"{title}: {len(items)} (-v lists them)"]
-    return ["", f"{title}:", *text.table([(item.name, item.reason) for item in items], indent="  ")]
+    return ["", f"{title}:", *output.table([(item.name, item.reason) for item in items], indent="  ")]

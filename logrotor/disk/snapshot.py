@@ -5,12 +5,14 @@ from __future__ import annotations
 import contextlib
 import os
 
+from msgspec.structs import replace
+
 from logrotor.decide import naming
 from logrotor.decide.facts import Directory, Family
-from logrotor.disk import calls, descent, ownership, walk, writers
+from logrotor.disk import access, calls, descent, walk, writers
 from logrotor.disk.logdir import LogDir
 from logrotor.errors import LogrotorError
-from logrotor.model import Archive, Codec, Entry, FileSystem, Writers
+from logrotor.model import Archive, Entry, FileSystem, Problem, Writers
 
 _TYPES = {
     0xEF53: "ext4", 0x58465342: "xfs", 0x9123683E: "btrfs", 0x01021994: "tmpfs", 0x794C7630: "overlay",
@@ -32,9 +34,10 @@ def look(path: str) -> Directory:
         _resolve_missing(found)
     except PermissionError as error:
         us = walk.user_name(os.geteuid())
-        found.problem = f"{message(error, path)}; let {us} enter and list it, or run logrotor as its owner"
+        advice = f"let {us} enter and list it, or run logrotor as its owner"
+        found.problem = replace(problem_of(error, path), advice=advice)
     except (LogrotorError, OSError) as error:
-        found.problem = message(error, path)
+        found.problem = problem_of(error, path)
     return found
 
 
@@ -43,23 +46,33 @@ def _resolve_missing(found: Directory) -> None:
         found.resolved = walk.resolve_missing(os.path.normpath(found.path))
         found.barrier = walk.barrier_to(found.resolved)
     except (LogrotorError, OSError) as error:
-        found.problem = message(error, found.path)
+        found.problem = problem_of(error, found.path)
+
+
+def problem_of(error: BaseException, path: str) -> Problem:
+    """An error as a problem: the file that it names, else ``path``, and the errno by its name."""
+    if isinstance(error, LogrotorError):
+        return error.problem
+    if isinstance(error, OSError) and error.errno is not None:
+        import errno
+
+        name = error.filename if isinstance(error.filename, str) and "/" in error.filename else path
+        what = f"{error.strerror or os.strerror(error.errno)} ({errno.errorcode.get(error.errno, error.errno)})"
+        return Problem(subject=name, problem=what)
+    return Problem(subject=path, problem=str(error) or type(error).__name__)
 
 
 def message(error: BaseException, path: str) -> str:
     """An error in one line, with the file and the errno's name."""
     if isinstance(error, OSError) and error.errno is not None:
-        import errno
-
-        name = error.filename if isinstance(error.filename, str) and "/" in error.filename else path
-        return f"{name}: {error.strerror or os.strerror(error.errno)} ({errno.errorcode.get(error.errno, error.errno)})"
+        return str(problem_of(error, path))
     return str(error) or type(error).__name__
 
 
 def _fill(found: Directory, logdir: LogDir) -> None:
     found.resolved, found.id = logdir.path, logdir.id
     found.file_system = file_system(logdir.fd, logdir.id.device)
-    found.closed = None if logdir.is_writable() else ownership.why_closed(logdir.path)
+    found.closed = None if logdir.is_writable() else access.why_closed(logdir.path)
     for entry in logdir.scan():
         if entry.name == naming.LOCK:
             found.locked = True
@@ -167,19 +180,3 @@ def is_made_of(archive: Archive, original: Entry) -> bool:
                 os.close(fd)
     except (LogrotorError, OSError):
         return False
-
-
-def birth(logdir: LogDir, entry: Entry) -> float | None:
-    """When the file was born, or None."""
-    try:
-        fd = os.open(entry.name, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=logdir.fd)
-    except OSError:
-        return None
-    try:
-        return calls.birth_time(fd)
-    finally:
-        os.close(fd)
-
-
-def is_plain(archive: Archive) -> bool:
-    return archive.name.codec is Codec.NONE

@@ -25,6 +25,7 @@ from logrotor.decide.naming import LOCK
 from logrotor.disk.calls import change
 from logrotor.disk.walk import user_name
 from logrotor.errors import Busy, Refused
+from logrotor.model.problem import Problem
 
 _FLOCK = struct.Struct("@hhqqi0q")  # struct flock: type, whence, start, length, pid; a length of 0 is the whole file
 _NO_LOCKS = frozenset({errno.EOPNOTSUPP, errno.ENOSYS, errno.ENOLCK, errno.EINVAL})
@@ -164,17 +165,18 @@ class Turns:
             fd = os.open(LOCK, _FOUND, dir_fd=self._directory)
         except PermissionError:
             owner = user_name(os.stat(LOCK, dir_fd=self._directory, follow_symlinks=False).st_uid)
-            why = f"{self._path}: belongs to {owner}, whose run may be at work there, so every log there waits"
-            raise Busy(f"{why}; if no run of {owner} is at work, remove it: rm {self._path}") from None
+            what = f"belongs to {owner}, whose run may be at work there, so every log there waits"
+            advice = f"if no run of {owner} is at work, remove it: rm {self._path}"
+            raise Busy(Problem(subject=self._path, problem=what, advice=advice)) from None
         except FileNotFoundError:
             raise
         except OSError as error:
-            raise Refused(
-                f"{self._path}: cannot be opened: {error.strerror}; if it is no file of ours, remove it"
-            ) from error
+            what, advice = f"cannot be opened: {error.strerror}", "if it is no file of ours, remove it"
+            raise Refused(Problem(subject=self._path, problem=what, advice=advice)) from error
         if not stat.S_ISREG(os.fstat(fd).st_mode):
             os.close(fd)
-            raise Refused(f"{self._path}: not a regular file, so it cannot be our lock; remove it")
+            what = "not a regular file, so it cannot be our lock"
+            raise Refused(Problem(subject=self._path, problem=what, advice="remove it"))
         return fd
 
     def _remove(self, fd: int) -> None:

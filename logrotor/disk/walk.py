@@ -14,8 +14,9 @@ import stat
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
 
+from logrotor.disk import proc
 from logrotor.errors import InsecureDirectory, Stale
-from logrotor.model import FileId
+from logrotor.model import FileId, Problem
 
 _MAX_LINKS = 40  # as path_resolution(7)
 _PATH_ONLY = os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -73,7 +74,8 @@ def resolve_private(path: str) -> str:
     owner = os.fstat(trail[-1]).st_uid
     _close(trail)
     if owner not in (0, os.geteuid()):
-        raise InsecureDirectory(f"{resolved}: belongs to {user_name(owner)}, who could change what lies there")
+        what = f"belongs to {user_name(owner)}, who could change what lies there"
+        raise InsecureDirectory(Problem(subject=resolved, problem=what))
     return resolved
 
 
@@ -161,12 +163,12 @@ def _refuse_link(here: str, parent: int, status: os.stat_result, links: int) -> 
 
 def _follow(here: str, parent: int, status: os.stat_result, links: int) -> str:
     if status.st_uid not in (0, os.geteuid()):
-        raise InsecureDirectory(
-            f"{here}: a symlink of {user_name(status.st_uid)}, who could point it elsewhere; "
-            f"name the directory that it points to, or make the link as root or {user_name(os.geteuid())}"
-        )
+        what = f"a symlink of {user_name(status.st_uid)}, who could point it elsewhere"
+        advice = f"name the directory that it points to, or make the link as root or {user_name(os.geteuid())}"
+        raise InsecureDirectory(Problem(subject=here, problem=what, advice=advice))
     if links > _MAX_LINKS:
-        raise InsecureDirectory(f"{here}: more than {_MAX_LINKS} symlinks on the way; name the directory itself")
+        what = f"more than {_MAX_LINKS} symlinks on the way"
+        raise InsecureDirectory(Problem(subject=here, problem=what, advice="name the directory itself"))
     return os.readlink(os.path.basename(here), dir_fd=parent)
 
 
@@ -174,36 +176,25 @@ def _refuse_open_to_all(status: os.stat_result, here: str) -> None:
     if not stat.S_ISDIR(status.st_mode):
         raise NotADirectoryError(20, os.strerror(20), here)
     if status.st_mode & stat.S_IWOTH and not status.st_mode & stat.S_ISVTX:
-        raise InsecureDirectory(f"{here}: anyone may write there; chmod o-w {here}, or chmod +t {here}")
+        advice = f"chmod o-w {here}, or chmod +t {here}"
+        raise InsecureDirectory(Problem(subject=here, problem="anyone may write there", advice=advice))
 
 
 def _refuse_others(status: os.stat_result, here: str) -> None:
     _refuse_open_to_all(status, here)
-    if os.geteuid() == 0 and status.st_uid != 0 and _is_mapped(status.st_uid):
+    if os.geteuid() == 0 and status.st_uid != 0 and proc.is_mapped(status.st_uid):
         owner = user_name(status.st_uid)
-        raise InsecureDirectory(
-            f"{here}: belongs to {owner}, who could put something else in its place, but logrotor runs as root; "
-            f'choose a place of root\'s own, or set run_as = "{owner}"'
-        )
-
-
-def _is_mapped(uid: int) -> bool:
-    """In a user namespace, the root directory itself may belong to somebody outside, whom nobody here can be."""
-    try:
-        with open("/proc/self/uid_map", encoding="ascii") as table:
-            ranges = [tuple(map(int, line.split())) for line in table]
-    except OSError:
-        return True
-    return any(first <= uid < first + count for first, _, count in ranges)
+        what = f"belongs to {owner}, who could put something else in its place, but logrotor runs as root"
+        advice = f'choose a place of root\'s own, or set run_as = "{owner}"'
+        raise InsecureDirectory(Problem(subject=here, problem=what, advice=advice))
 
 
 def _refuse_foreign(fd: int, path: str) -> None:
     """As root, work only in root's directories: in another's, that user could play tricks with root's power."""
     owner = os.fstat(fd).st_uid
     if os.geteuid() == 0 and owner != 0:
-        raise InsecureDirectory(
-            f'{path}: belongs to {user_name(owner)}, but logrotor runs as root; set run_as = "{user_name(owner)}"'
-        )
+        what, advice = f"belongs to {user_name(owner)}, but logrotor runs as root", f'set run_as = "{user_name(owner)}"'
+        raise InsecureDirectory(Problem(subject=path, problem=what, advice=advice))
 
 
 def user_name(uid: int) -> str:

@@ -6,14 +6,12 @@ from collections.abc import Callable, Iterable
 
 from msgspec import Struct
 
+from logrotor.model.problem import Problem
 
-class Finding(Struct, frozen=True, kw_only=True):
-    """Something that is wrong, why it matters, and what to do about it."""
 
-    subject: str  # what it is about: a path, a process, a queue
-    problem: str
-    why: str
-    advice: str
+class Finding(Problem, frozen=True, kw_only=True):
+    """A problem that a check found, and how it is repaired."""
+
     mend: Callable[[], str] | None = None  # does it, says what was done
     would: str = ""  # what ``mend`` would do, for the question: "remove /var/log/.app.log.new"
 

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 from msgspec import Struct, field
 
+from logrotor.model.problem import Problem
+
 if TYPE_CHECKING:
     from logrotor.model.files import FileId
     from logrotor.model.steps import Compress, Remove, RunHook, Step
@@ -27,8 +29,8 @@ class NotDue(Struct, frozen=True):
     next_slot: datetime | None = None
 
 
-class Waiting(Struct, frozen=True):
-    """Something that is not done now, and why."""
+class Note(Struct, frozen=True):
+    """What is said of a file or a rule that nothing is done to now: kept, deferred, skipped, shadowed, unmatched."""
 
     name: str
     reason: str
@@ -48,9 +50,9 @@ class LogPlan(Struct, frozen=True, kw_only=True):
     retire: tuple[Remove, ...] = ()
     compress: tuple[Compress, ...] = ()
     hooks: tuple[RunHook, ...] = ()
-    deferred: tuple[Waiting, ...] = ()
-    kept: tuple[Waiting, ...] = ()  # archives that stay, newest first, each with the reason
-    refused: str | None = None  # why nothing is done at all: an error
+    deferred: tuple[Note, ...] = ()
+    kept: tuple[Note, ...] = ()  # archives that stay, newest first, each with the reason
+    refused: Problem | None = None  # why nothing is done at all: an error
     missing: bool = False
     protocol: str = ""  # "exchange", "link", "rename", "collapse", "truncate"
     proof: str = ""  # "lease", "/proc", "unknown: ..."
@@ -70,10 +72,10 @@ class Plan(Struct, frozen=True, kw_only=True):
     now: datetime
     logs: tuple[LogPlan, ...]
     missing: tuple[str, ...] = ()  # literal paths that do not exist and may be missing
-    unmatched: tuple[Waiting, ...] = ()  # rules whose globs match no log, which may be
-    skipped: tuple[Waiting, ...] = ()  # logs that are no business of ours, say a link to /dev/stdout
-    shadowed: tuple[Waiting, ...] = ()  # files that a second rule names too; the first in file order has them
-    problems: tuple[str, ...] = ()  # rules and directories that failed, each alone
+    unmatched: tuple[Note, ...] = ()  # rules whose globs match no log, which may be
+    skipped: tuple[Note, ...] = ()  # logs that are no business of ours, say a link to /dev/stdout
+    shadowed: tuple[Note, ...] = ()  # files that a second rule names too; the first in file order has them
+    problems: tuple[Problem, ...] = ()  # rules and directories that failed, each alone
     notes: tuple[str, ...] = ()
     directories: Mapping[str, FileId] = field(default_factory=dict)  # by path: no other one is touched
     locked: tuple[str, ...] = ()  # directories in which a run works, or was killed
@@ -107,6 +109,15 @@ class Outcome(Struct, frozen=True, kw_only=True):
     reason: str = ""  # why it was done, or was not
     errno: int | None = None
     details: Mapping[str, Any] = field(default_factory=dict)
+    problem: Problem | None = None  # why it failed, as fields; ``reason`` says the same in one line
+
+    @property
+    def record(self) -> Mapping[str, Any]:
+        """What the history keeps beside the reason."""
+        if self.problem is None:
+            return self.details
+        kept = {name: getattr(self.problem, name) for name in ("subject", "problem", "advice")}
+        return {**self.details, "problem": kept}
 
 
 class Report(Struct, frozen=True, kw_only=True):
@@ -116,7 +127,7 @@ class Report(Struct, frozen=True, kw_only=True):
     duration: float
     outcomes: tuple[Outcome, ...]
     plan: Plan
-    problems: tuple[str, ...] = ()
+    problems: tuple[Problem, ...] = ()
     interrupted: bool = False
 
     def count(self, action: str, status: Status = Status.DONE) -> int:

@@ -27,7 +27,7 @@ class JobSettings(Struct, frozen=True, kw_only=True):
 
     @property
     def time_limit(self) -> float:
-        """What the run is told: after this it begins nothing long, so that it ends before the timeout."""
+        """The time limit of the run: after this it begins nothing long, so that it ends before the timeout."""
         return self.timeout - min(5.0, self.timeout / 5)
 
     @property
@@ -54,7 +54,7 @@ class QueueSettings(Struct, frozen=True, kw_only=True):
     """``[queue]``: which engine, where, and for which host."""
 
     engine: str = "huey"
-    url: str | None = None  # None: the engine's own default; "env:NAME": stands in the variable NAME
+    url: str | None = None  # None: the engine's own default; "env:NAME": in the variable NAME
     name: str = "log-rotation"
     host: str | None = None  # None: the machine's host name
     schedule: str = "* * * * *"
@@ -85,10 +85,10 @@ class Attempt(Struct, frozen=True, kw_only=True):
     queue: str
     host: str
     started: float
-    ended: float | None
+    ended: float | None = None
     ending: Ending
-    final: bool  # no further attempt follows
-    detail: str  # why it ended so
+    final: bool = False  # no further attempt follows
+    detail: str = ""  # why it ended so
     pid: int
     payload: str
     settled: str = ""  # "retried" or "cleared" by the operator

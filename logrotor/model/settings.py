@@ -4,22 +4,35 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Self
 
 from msgspec import Struct
+
+from logrotor.model.problem import Problem
 
 if TYPE_CHECKING:
     from logrotor.model.queue import QueueSettings
 
 
 class Codec(enum.StrEnum):
-    """How an archive is stored. The configuration accepts none, gzip and zstd; the others are read only."""
+    """How an archive is stored: the one table of codecs. What compresses and reads them is in :mod:`disk.codecs`.
 
-    NONE = "none"
-    GZIP = "gzip"
-    ZSTD = "zstd"
-    BZIP2 = "bzip2"
-    XZ = "xz"
+    Each has its word in the configuration, the suffix of its archives, and the levels that the configuration accepts.
+    """
+
+    suffix: str
+    levels: range | None  # None: logrotor reads such archives and makes none
+
+    def __new__(cls, word: str, suffix: str, levels: range | None = None) -> Self:
+        codec = str.__new__(cls, word)
+        codec._value_, codec.suffix, codec.levels = word, suffix, levels
+        return codec
+
+    ZSTD = "zstd", ".zst", range(1, 23)
+    GZIP = "gzip", ".gz", range(10)
+    NONE = "none", "", range(0)
+    BZIP2 = "bzip2", ".bz2"
+    XZ = "xz", ".xz"
 
 
 class Method(enum.StrEnum):
@@ -110,18 +123,33 @@ class ReopenTarget(Struct, frozen=True, kw_only=True):
     function: Callable[[tuple[str, ...]], object] | None = None
 
 
-class Problem(Struct, frozen=True):
-    """Something wrong in a configuration: where it stands, what it is, what would be accepted."""
+class ConfigProblem(Struct, frozen=True):
+    """Something wrong in a configuration: where it is, what it is, and what would be accepted."""
 
     file: str
     key: str  # "log[2].max_size"
-    message: str  # "'10 potatoes' is no size; accepted: 10MB, 512KiB, 1.5G or plain bytes"
+    problem: str  # "'10 potatoes' is not a size"
     line: int | None = None
     rule: str | None = None  # the rule that it switches off; None: it concerns the whole configuration
+    advice: str = ""  # "accepted: 10MB, 512KiB, 1.5G or plain bytes"
+
+    @property
+    def where(self) -> str:
+        """``FILE:LINE``."""
+        return f"{self.file}:{self.line}" if self.line else self.file
+
+    @property
+    def message(self) -> str:
+        """What it is and what would be accepted, in one line."""
+        return f"{self.problem}; {self.advice}" if self.advice else self.problem
+
+    @property
+    def as_problem(self) -> Problem:
+        """The same for those who know problems of any kind."""
+        return Problem(subject=self.where, problem=f"{self.key}: {self.problem}", advice=self.advice)
 
     def __str__(self) -> str:
-        where = f"{self.file}:{self.line}" if self.line else self.file
-        return f"{where}: {self.key}: {self.message}"
+        return str(self.as_problem)
 
 
 class Config(Struct, frozen=True, kw_only=True):
@@ -138,4 +166,4 @@ class Config(Struct, frozen=True, kw_only=True):
     metrics_textfile: str | None = None  # absolute; None: no metrics are written
     page_file: str | None = None  # absolute; None: no page is written after a run
     files: tuple[str, ...] = ()  # every file read, the main one first
-    problems: tuple[Problem, ...] = ()
+    problems: tuple[ConfigProblem, ...] = ()

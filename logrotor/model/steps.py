@@ -5,7 +5,7 @@ from __future__ import annotations
 from msgspec import Struct
 
 from logrotor.model.files import FileId
-from logrotor.model.memory import CopyInFlight
+from logrotor.model.past import CopyInFlight
 from logrotor.model.settings import Codec
 
 
@@ -183,7 +183,7 @@ Step = (
 
 
 def action_of(step: Step) -> str:
-    """The word under which a step stands in reports, events and the history."""
+    """The name of a step in reports, events and the history."""
     return _ACTIONS.get(type(step), "recover")
 
 

@@ -11,6 +11,7 @@ from msgspec.structs import replace
 from logrotor.model import (
     Codec,
     Compress,
+    ConfigProblem,
     Copytruncate,
     CreateLive,
     DropTemp,
@@ -19,13 +20,13 @@ from logrotor.model import (
     FinishTake,
     Move,
     NotDue,
+    Note,
     Plan,
     Problem,
     Remove,
     RunHook,
     Shift,
     Take,
-    Waiting,
 )
 from tests.cli.world import LOGS, NOW, ZONE, idle
 
@@ -44,8 +45,8 @@ def busy(name: str = "payments-queue.log"):
         retire=(Remove(LOGS, f"{name}.8.zst", ID, 900_000, False, "more than backup_count 7"),),
         compress=(Compress(LOGS, f"{name}.1", ID, 1, LOGS, f"{name}.1.zst", Codec.ZSTD, 3, True, "nobody writes it"),),
         hooks=(RunHook(LOGS, f"{name}.2.zst", ID, ("upload", "--now"), 300.0),),
-        deferred=(Waiting(f"{name}.3", "still written by pid 71"),),
-        kept=(Waiting(f"{name}.2.zst", "1 of 7"), Waiting(f"{name}.7.zst", "7 of 7")),
+        deferred=(Note(f"{name}.3", "still written by pid 71"),),
+        kept=(Note(f"{name}.2.zst", "1 of 7"), Note(f"{name}.7.zst", "7 of 7")),
         protocol="exchange",
         proof="lease",
     )
@@ -78,7 +79,7 @@ def test_overview_counts_and_directory(logrotor, full):
 
 def test_rules_without_a_log(logrotor, world):
     """A misspelt glob looks like a rule with nothing to do; the plan names it."""
-    rule = Waiting("app", "nothing matches /srv/logs/*.lgo")
+    rule = Note("app", "nothing matches /srv/logs/*.lgo")
     world.plan = Plan(now=NOW, logs=(), unmatched=(rule,))
     assert "Rules without a log:\n  app  nothing matches /srv/logs/*.lgo" in logrotor("plan").out
     assert logrotor("plan", "--json").json["unmatched"] == [{"name": rule.name, "reason": rule.reason}]
@@ -112,7 +113,7 @@ def test_names_cannot_act_on_the_terminal(logrotor, world):
     """A log whose name holds a newline, ANSI codes or bytes that are no UTF-8 is shown escaped, everywhere."""
     name = os.fsdecode(b"a\x1b[2J\n\xff.log")
     path = f"{LOGS}/{name}"
-    world.plan = Plan(now=NOW, logs=(busy(name),), missing=(path,), skipped=(Waiting(path, name),), problems=(name,))
+    world.plan = Plan(now=NOW, logs=(busy(name),), missing=(path,), skipped=(Note(path, name),), problems=(name,))
     for args in (("plan",), ("plan", "-v"), ("plan", path), ("plan", f"{path}.7.zst"), ("plan", name)):
         out = logrotor(*args).out
         assert "a\\x1b[2J\\n" in out or "a\\x1b[2J\n    \\xff" in out
@@ -152,14 +153,14 @@ def test_trouble_is_exit_1(logrotor, world, trouble):
     refused = idle("b.log", refused="why not") if trouble == "refused" else idle("b.log")
     world.plan = Plan(now=NOW, logs=(refused,), problems=("why not",) if trouble == "problem" else ())
     if trouble == "rule":
-        world.config = replace(world.config, problems=(Problem("f", "k", "why not"),))
+        world.config = replace(world.config, problems=(ConfigProblem("f", "k", "why not"),))
     result = logrotor("plan")
     assert result.code == 1 and "why not" in result.out
 
 
 def test_a_state_directory_with_which_every_run_would_end(logrotor, world):
     """The plan is shown, with what is in the way of a run, and exit code 1."""
-    world.state_problem = "state_dir /etc/passwd/x (default): /etc/passwd is a file; name a directory"
+    world.state_problem = Problem(subject="state_dir /x", problem="is a file", advice="name a directory")
     result = logrotor("plan", "-v")
     assert result.code == 1 and "a-queue.log" in result.out and f"error: {world.state_problem}" in result.out
 
@@ -238,7 +239,7 @@ def test_ctrl_c_in_a_plan(logrotor, world, monkeypatch):
     def interrupted(*_):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("logrotor.cli.plan._plan", lambda *a, **k: interrupted())
+    monkeypatch.setattr("logrotor.cli.planning._plan", lambda *a, **k: interrupted())
     result = logrotor("plan")
     assert (result.code, result.err.strip()) == (130, "")
 
@@ -246,7 +247,7 @@ def test_ctrl_c_in_a_plan(logrotor, world, monkeypatch):
 def test_local_zone_is_that_of_the_day(monkeypatch):
     """--at in summer is summer time, also when asked in winter."""
     import logrotor.clock
-    from logrotor.cli.plan import moment
+    from logrotor.cli.options import moment
 
     monkeypatch.setenv("TZ", "Europe/Berlin")
     import time

@@ -193,7 +193,7 @@ def test_two_configurations_interleaved(place, name):
 
 def interleaved(site: Site, first: int, second: int) -> tuple[bool, list[str]]:
     """B goes up to its ``second`` change within A's ``first``, then A to its end, then B; whether B got so far."""
-    b = Waiting(site.rotator("b"), second)
+    b = Note(site.rotator("b"), second)
 
     def meanwhile() -> None:
         site.write()
@@ -210,7 +210,7 @@ def interleaved(site: Site, first: int, second: int) -> tuple[bool, list[str]]:
     return b.paused, [where + harm for harm in [*failed, *site.harm(report)]]
 
 
-class Waiting:
+class Note:
     """A run in a fork that waits before it starts, and stops before its ``number``-th change.
 
     It is forked before the other run begins: a fork would share that run's locks, and keep them for it.
@@ -376,7 +376,7 @@ def test_once_for_each_period_of_a_given_now(tmp_path):
 def test_lock_of_a_killed_process(tmp_path):
     """A run that holds the lock keeps the others away; killed, its lock is free at once."""
     site = Site(tmp_path, Scene())
-    holder = Waiting(site.rotator("a"), 5)
+    holder = Note(site.rotator("a"), 5)
     holder.start()
     assert holder.paused
     rule = {"name": "app", "paths": [str(site.log)], "max_size": 10_000}

@@ -17,9 +17,10 @@ from logrotor.model import (
     Entry,
     FileId,
     FileSystem,
-    LogMemory,
+    LogHistory,
     LogSpec,
     Nobody,
+    Problem,
     Writers,
 )
 
@@ -62,7 +63,9 @@ def system(kind: str = "ext4", *, device: int = DEVICE, total: int = 10**9, free
     return FileSystem(device, kind, total, free, 4096, "exchange", kind in ("ext4", "xfs", "overlay"))
 
 
-def directory(*entries: Entry, path: str = HERE, closed: str | None = None, fs: FileSystem | None = None) -> Directory:
+def directory(
+    *entries: Entry, path: str = HERE, closed: Problem | None = None, fs: FileSystem | None = None
+) -> Directory:
     """A directory that holds these, sorted by the log that they belong to."""
     fs = fs or system()
     found = Directory(path, path, FileId(fs.device, hash(path) & 0xFFFF), {}, fs, closed)
@@ -93,7 +96,7 @@ def facts(
     *entries: Entry,
     base: str = "app.log",
     rule: LogSpec | None = None,
-    memory: LogMemory | None = None,
+    memory: LogHistory | None = None,
     writers: Mapping[str, Writers] | None = None,
     elsewhere: Iterable[Directory] = (),
     here: Directory | None = None,
@@ -120,7 +123,7 @@ def facts(
         family=found.families.get(base, Family()),
         elsewhere=others,
         archive_dir=more.pop("archive_dir", None),
-        memory=memory or LogMemory(),
+        memory=memory or LogHistory(),
         writers={each.id: known.get(each.name, Nobody("lease")) for each in plain},
         **more,
     )

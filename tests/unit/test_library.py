@@ -26,7 +26,7 @@ from logrotor import Rotator, events, load_config
 from logrotor.disk import snapshot
 from logrotor.errors import ConfigError, LogrotorError, Stale
 from logrotor.events import Event, Level
-from logrotor.model import Config, Manager, Plan, Problem, ReopenTarget, Report, as_json
+from logrotor.model import Config, ConfigProblem, Manager, Plan, ReopenTarget, Report, as_json
 from tests.support import oracle, users
 
 ODD = os.fsdecode(b'odd \xff\n"name".log')
@@ -89,7 +89,7 @@ def every_error() -> list[type[LogrotorError]]:
 @pytest.mark.parametrize("kind", every_error(), ids=lambda kind: kind.__name__)
 def test_errors_pickle(kind: type[LogrotorError]) -> None:
     """Every error comes through a process pool or a queue as it was: type, arguments, text, notes."""
-    problem = Problem("logrotor.toml", "log[1].max_size", "'x' is no size", 7, "app")
+    problem = ConfigProblem("logrotor.toml", "log[1].max_size", "'x' is no size", 7, "app")
     error = kind((problem,)) if issubclass(kind, ConfigError) else kind("/logs/app.log: says what, where and why")
     error.add_note("in the night")
     for protocol in range(2, pickle.HIGHEST_PROTOCOL + 1):

@@ -1,0 +1,63 @@
+"""The directories of one survey, each listed once, by however many paths it is named."""
+
+from __future__ import annotations
+
+import os
+
+from logrotor.decide.facts import Directory
+from logrotor.disk import snapshot
+from logrotor.disk.walk import user_name
+from logrotor.model import FileId, LogSpec, Problem
+
+
+class Listings:
+    """``ids``: of the directories that were found, by their paths without symlinks; ``locked``: see Survey."""
+
+    def __init__(self) -> None:
+        self.ids: dict[str, FileId] = {}
+        self.locked: list[str] = []
+        self._by_path: dict[str, Directory] = {}
+        self._by_id: dict[FileId, Directory] = {}
+
+    def look(self, path: str) -> Directory:
+        """The directory as it was found the first time."""
+        found = self._by_path.get(path)
+        if found is None:
+            found = snapshot.look(path)
+            if found.id is not None:
+                self.ids[found.resolved] = found.id
+                if found.locked and found.resolved not in self.locked:
+                    self.locked.append(found.resolved)
+                found = self._by_id.setdefault(found.id, found)
+                self._by_path[found.resolved] = found
+            self._by_path[path] = found
+        return found
+
+    def archive_dir(self, spec: LogSpec, directory: Directory) -> Directory | None:
+        """The archive directory of a rule for the logs in ``directory``; None: beside them."""
+        if spec.archive_dir is None:
+            return None
+        return self.look(os.path.join(directory.resolved or directory.path, spec.archive_dir))
+
+
+def path_of(directory: Directory) -> str:
+    """Without symlinks, also where it is missing or refused."""
+    return directory.resolved or os.path.normpath(directory.path)
+
+
+def why_no_archives(spec: LogSpec, directory: Directory) -> Problem | None:
+    """Why finished archives cannot go to the archive directory of a rule, with what to do; None: they can."""
+    path = path_of(directory)
+    if directory.problem is not None:
+        found = directory.problem
+        what = found.problem if found.subject == path else f"{found.subject}: {found.problem}"
+        advice = found.advice or "name a directory that logrotor can make or use"
+    elif directory.barrier is not None:
+        us = user_name(os.geteuid())
+        what = f"cannot be made by {us}: {directory.barrier} may not be written"
+        advice = f"as root: install -d -o {us} {path}"
+    elif directory.closed is not None:
+        what, advice = directory.closed.problem, directory.closed.advice
+    else:
+        return None
+    return Problem(subject=path, problem=f"cannot be the archive_dir of rule {spec.name}: {what}", advice=advice)
