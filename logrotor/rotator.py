@@ -271,7 +271,7 @@ class _Run(Struct):
         }
         code = report.exit_code if interrupted is None else interrupted
         memory.run_completed(self.clock(), report.outcomes, counts, code)
-        self.problems += [Problem(subject="", problem=problem) for problem in memory.problems]
+        self.problems += memory.problems
 
     def report(self, plan: Plan, *, interrupted: bool) -> Report:
         """The report, told as events where it was not told before."""
@@ -331,7 +331,9 @@ def _is_taken(log: LogPlan) -> bool:
 def _refusals(plan: Plan) -> Iterator[Outcome]:
     for log in plan.logs:
         if log.refused is not None:
-            yield Outcome(log=log.path, action="plan", status=Status.FAILED, reason=str(log.refused))
+            yield Outcome(
+                log=log.path, action="plan", status=Status.FAILED, reason=str(log.refused), problem=log.refused
+            )
 
 
 def _recall(state_dir: str) -> Recollection | None:

@@ -29,6 +29,7 @@ from logrotor.model import (
     LogPlan,
     Outcome,
     Plan,
+    Problem,
     ReopenTarget,
     Status,
 )
@@ -101,17 +102,20 @@ class Executor:
             except ReopenFailed as error:
                 self.results.unasked.update(paths)
                 self.memory.requested(paths, self.clock(), delivered=False)
-                self._note_request(name, paths, Status.FAILED, str(error))
+                self._note_request(name, paths, Status.FAILED, str(error), problem=error.problem)
             else:
                 asked.update(paths)
                 self.memory.requested(paths, self.clock(), delivered=True)
                 self._note_request(name, paths, Status.DONE, delivered.detail, pids=list(delivered.pids))
         return asked
 
-    def _note_request(self, target: str, paths: Sequence[str], status: Status, reason: str, **details: Any) -> None:
+    def _note_request(
+        self, target: str, paths: Sequence[str], status: Status, reason: str, problem: Problem | None = None,
+        **details: Any,
+    ) -> None:  # fmt: skip
         outcome = Outcome(
             log=paths[0], action="reopen", status=status, name=target, reason=reason,
-            details={"logs": list(paths), **details},
+            details={"logs": list(paths), **details}, problem=problem,
         )  # fmt: skip
         self.results.outcomes.append(outcome)
         if status is Status.DONE:

@@ -99,9 +99,9 @@ def moment_or_age(given: str, now: datetime, option: str) -> float:
 def _refuse_unknown(site: Site, log: str) -> None:
     """A log that is gone is known by its past. Raises UnknownSelection."""
     from logrotor.observe.reading import find
-    from logrotor.survey import meant
+    from logrotor.survey import find_path
 
-    if meant(log, (each for outcome in site.outcomes for each in outcome.logs)) is None:
+    if find_path(log, (each for outcome in site.outcomes for each in outcome.logs)) is None:
         find(site, log)
 
 

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from logrotor.disk import files, proc, walk
 from logrotor.disk.calls import change
 from logrotor.errors import Interrupted, Locked, LogrotorError, StateError
+from logrotor.model import Problem
 
 LOCK = "lock"
 HISTORY = "history.sqlite"
@@ -45,12 +46,11 @@ def locked(path: str, timeout: float, stop: Callable[[], bool]) -> Iterator[None
         lock.acquire(timeout=timeout, cancel_check=stop)
     except Timeout:
         if stop():
-            raise Interrupted(f"{path}: asked to stop while another run held the lock") from None
-        raise Locked(
-            f"{path}: another run holds the lock (waited {timeout:g} s); it is free as soon as that run ends"
-        ) from None
+            raise Interrupted(_problem(path, "asked to stop while another run held the lock")) from None
+        held = f"another run holds the lock (waited {timeout:g} s)"
+        raise Locked(_problem(path, held, "it is free as soon as that run ends")) from None
     except OSError as error:
-        raise StateError(f"{os.path.join(path, LOCK)}: cannot be locked: {error.strerror}") from error
+        raise StateError(_problem(os.path.join(path, LOCK), f"cannot be locked: {error.strerror}")) from error
     try:
         yield
     finally:
@@ -84,7 +84,7 @@ def refuse_uncreatable(path: str, origin: str) -> None:
     """Could a missing state directory be created? Raises StateError."""
     above = walk.barrier_to(path)
     if above is not None:
-        raise StateError(_unwritable(path, origin, f"{above} may not be written"))
+        raise _unwritable(path, origin, f"{above} may not be written")
 
 
 def refuse_impossible(path: str, origin: str) -> None:
@@ -106,8 +106,10 @@ def _refuse_insecure_above(path: str, origin: str) -> None:
             walk.resolve_private(above)
         else:
             walk.resolve_missing(path)
-    except (LogrotorError, OSError) as error:
-        raise StateError(f"state_dir {path} ({origin}): {error}") from None
+    except LogrotorError as error:
+        raise _because(path, origin, error) from None
+    except OSError as error:
+        raise _unusable(path, origin, str(error), "") from None
 
 
 def _refuse_insecure(path: str, origin: str) -> None:
@@ -119,13 +121,12 @@ def _refuse_insecure(path: str, origin: str) -> None:
     except FileNotFoundError:
         raise
     except LogrotorError as error:
-        raise StateError(f"state_dir {path} ({origin}): {error}") from None
+        raise _because(path, origin, error) from None
     except NotADirectoryError as error:
-        file = error.filename or path
-        raise StateError(f"state_dir {path} ({origin}): {file} is a file; {_own_directory()}") from None
+        raise _unusable(path, origin, f"{error.filename or path} is a file", _own_directory()) from None
     except OSError as error:
         why = f"cannot be used by uid {os.geteuid()}: {error.strerror or error}"
-        raise StateError(f"state_dir {path} ({origin}): {why}; {_own_directory()}") from None
+        raise _unusable(path, origin, why, _own_directory()) from None
     _refuse_open(path, origin, resolved)
 
 
@@ -138,7 +139,7 @@ def _refuse_open(path: str, origin: str, place: str) -> None:
         advice = _own_directory(path)
         if ours:
             advice = f"chmod 0700 {path} if it is logrotor's alone, else {advice}"
-        raise StateError(f"state_dir {path} ({origin}): others may write there; {advice}")
+        raise _unusable(path, origin, "others may write there", advice)
 
 
 def _refuse_closed(path: str, origin: str) -> None:
@@ -152,7 +153,7 @@ def _refuse_closed(path: str, origin: str) -> None:
         why, advice = f"its mode is {stat.S_IMODE(status.st_mode):04o}", f"chmod 0700 {path}"
     else:
         why, advice = "permission denied, or mounted read-only", _own_directory()
-    raise StateError(f"state_dir {path} ({origin}): cannot be written by uid {user}: {why}; {advice}")
+    raise _unusable(path, origin, f"cannot be written by uid {user}: {why}", advice)
 
 
 def _own_directory(above: str | None = None) -> str:
@@ -170,18 +171,31 @@ def _create(path: str, origin: str) -> None:
     try:
         walk.make_directories(walk.resolve_missing(path), 0o700)
     except LogrotorError as error:
-        raise StateError(f"state_dir {path} ({origin}): {error}") from None
+        raise _because(path, origin, error) from None
     except OSError as error:
-        raise StateError(_unwritable(path, origin, error.strerror or str(error))) from None
+        raise _unwritable(path, origin, error.strerror or str(error)) from None
 
 
-def _unwritable(path: str, origin: str, why: str) -> str:
+def _unwritable(path: str, origin: str, why: str) -> StateError:
     """For one that is missing: install(1) would change the owner of one that is there."""
     user = os.geteuid()
-    return (
-        f"state_dir {path} ({origin}): cannot be written by uid {user}: {why}; {_own_directory()}, "
-        f"or as root: install -d -m 0700 -o {user} {path}"
+    advice = f"{_own_directory()}, or as root: install -d -m 0700 -o {user} {path}"
+    return _unusable(path, origin, f"cannot be written by uid {user}: {why}", advice)
+
+
+def _because(path: str, origin: str, error: LogrotorError) -> StateError:
+    found = error.problem
+    return _unusable(
+        path, origin, f"{found.subject}: {found.problem}" if found.subject else found.problem, found.advice
     )
+
+
+def _unusable(path: str, origin: str, problem: str, advice: str) -> StateError:
+    return StateError(_problem(f"state_dir {path} ({origin})", problem, advice))
+
+
+def _problem(subject: str, problem: str, advice: str = "") -> Problem:
+    return Problem(subject=subject, problem=problem, advice=advice)
 
 
 def _hide_lock(path: str) -> None:
@@ -198,4 +212,4 @@ def refuse_odd(path: str) -> None:
     except FileNotFoundError:
         return
     if not stat.S_ISREG(status.st_mode) or status.st_nlink > 1:
-        raise StateError(f"{path}: not a regular file with one name only; look at it, then remove it")
+        raise StateError(_problem(path, "not a regular file with one name only", "look at it, then remove it"))

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from msgspec import Struct
 
 from logrotor.disk import proc
-from logrotor.disk.attempts import Attempts
+from logrotor.disk.history import History
 from logrotor.jobs.engine import Engine, QueueCount
 from logrotor.jobs.failures import failed_jobs
 from logrotor.jobs.site import Site
@@ -54,7 +54,7 @@ class Status(Struct, frozen=True, kw_only=True):
 
 def look(site: Site, engine: Engine, now: float) -> Status:
     """Raises QueueUnreachable, OSError."""
-    attempts = Attempts(site.config.state_dir).since(now - WINDOW)
+    attempts = History(site.config.state_dir).attempts_since(now - WINDOW)
     found = {count.queue: count for count in engine.counts(f"{site.settings.name}-")}
     found.setdefault(site.queue, QueueCount(queue=site.queue, pending=0, reserved=None, scheduled=0, failed=None))
     failed = len(failed_jobs(site, engine))

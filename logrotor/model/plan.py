@@ -109,6 +109,15 @@ class Outcome(Struct, frozen=True, kw_only=True):
     reason: str = ""  # why it was done, or was not
     errno: int | None = None
     details: Mapping[str, Any] = field(default_factory=dict)
+    problem: Problem | None = None  # why it failed, as fields; ``reason`` says the same in one line
+
+    @property
+    def record(self) -> Mapping[str, Any]:
+        """What the history keeps beside the reason."""
+        if self.problem is None:
+            return self.details
+        kept = {name: getattr(self.problem, name) for name in ("subject", "problem", "advice")}
+        return {**self.details, "problem": kept}
 
 
 class Report(Struct, frozen=True, kw_only=True):

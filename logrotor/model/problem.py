@@ -15,5 +15,14 @@ class Problem(Struct, frozen=True, kw_only=True):
 
     def __str__(self) -> str:
         """In one line, as an error or an event shows it."""
-        what = f"{self.subject}: {self.problem}" if self.subject else self.problem
-        return f"{what}; {self.advice}" if self.advice else what
+        return f"{self.subject}: {self.words}" if self.subject else self.words
+
+    @property
+    def words(self) -> str:
+        """Without the subject, for a place that has named it."""
+        return f"{self.problem}; {self.advice}" if self.advice else self.problem
+
+    def under(self, subject: str) -> Problem:
+        """The same as a problem of ``subject``; where it was found at something else, the sentence names that."""
+        what = self.problem if self.subject in ("", subject) else f"{self.subject}: {self.problem}"
+        return Problem(subject=subject, problem=what, why=self.why, advice=self.advice)

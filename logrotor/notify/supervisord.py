@@ -296,7 +296,7 @@ def advice(log: Logfile) -> str:
     """The exact line to change, where it stands, and what it takes to have an effect."""
     after = _RESTART if log.section == "supervisord" else _UPDATE
     if not log.file:
-        return f"start it with -y 0 instead of -y {log.setting}"
+        return f"start supervisord with -y 0 instead of -y {log.setting}"
     where = f"in {log.file}, section [{log.section}]"
     if log.setting is None:
         return f"{where}, add the line `{log.key} = 0` (without it, {DEFAULT} is meant), {after}"

@@ -16,8 +16,7 @@ from logrotor.errors import Refused, Stale, UnknownSelection
 from logrotor.model import Codec, Entry, Method
 from logrotor.observe.site import Site
 from logrotor.observe.status import archives_of
-from logrotor.survey import meant
-from logrotor.survey.names import real_path
+from logrotor.survey import find_path, real_path
 
 _TRIES = 5  # a run may rename everything while the files are opened
 _AT_ONCE = 200  # files that are held open: a process may have 1024, and a log thousands of archives
@@ -39,7 +38,7 @@ class Piece(Struct, frozen=True):
 def find(site: Site, given: str) -> LogFacts:
     """The log of that path or, if only one has it, that file name. Raises UnknownSelection."""
     known = {facts.path: facts for facts in site.survey.logs}
-    path = meant(given, known)
+    path = find_path(given, known)
     if path is not None:
         return known[path]
     raise UnknownSelection(f"{given}: {_what_else(site, given)}")

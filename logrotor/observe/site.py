@@ -9,10 +9,10 @@ from functools import cached_property
 from msgspec.structs import replace
 
 from logrotor.decide.planner import plan_logs
-from logrotor.disk import history, state, writers
-from logrotor.disk.memory import Recollection, recall
+from logrotor.disk import state, writers
+from logrotor.disk.history import History
 from logrotor.errors import StateError
-from logrotor.model import Config, LogPlan, PastOutcome, PastRun
+from logrotor.model import Config, LogHistories, LogPlan, PastOutcome, PastRun
 from logrotor.survey import Survey, Surveyor
 
 
@@ -23,21 +23,21 @@ class Site:
         self.config, self.now = config, now
 
     @cached_property
-    def memory(self) -> Recollection:
+    def memory(self) -> LogHistories:
         """What the history knows of each log; nothing where it cannot be read, and ``notes`` says why."""
         try:
             state.refuse_odd(os.path.join(self.config.state_dir, state.HISTORY))
-            return recall(self.config.state_dir)
+            return History(self.config.state_dir).recall()
         except OSError as error:
-            return Recollection({}, f"{self.config.state_dir}: {error.strerror}: nothing is known of past runs")
+            return LogHistories({}, f"{self.config.state_dir}: {error.strerror}: nothing is known of past runs")
         except StateError as error:  # no run can begin, and all the more one wants to look
-            return Recollection({}, str(error))
+            return LogHistories({}, str(error))
 
     @cached_property
     def runs(self) -> list[PastRun]:
         """Empty where the history cannot be read; ``notes`` says why."""
         try:
-            return history.past_runs(self.config.state_dir)
+            return History(self.config.state_dir).runs()
         except StateError:
             return []
 
@@ -45,7 +45,7 @@ class Site:
     def outcomes(self) -> list[PastOutcome]:
         """Those that were done or failed; empty where the history cannot be read, ``notes`` says why."""
         try:
-            return history.settled_outcomes(self.config.state_dir)
+            return History(self.config.state_dir).settled_outcomes()
         except StateError:
             return []
 

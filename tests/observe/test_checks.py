@@ -19,7 +19,7 @@ import pytest
 from logrotor import Rotator
 from logrotor.disk import walk
 from logrotor.disk import writers as disk_writers
-from logrotor.model import Finding
+from logrotor.model import Finding, Problem
 from logrotor.observe.checks import checks, rivals, schedule
 from logrotor.observe.doctor import choose, examine, mend
 from logrotor.observe.site import Site
@@ -267,18 +267,16 @@ def test_an_archive_directory_that_is_not_ours(here, there):
     for path in (here.logs, *here.logs.iterdir()):
         os.chown(path, us.uid, us.gid)
 
-    def looked() -> tuple[list[str], list[Finding]]:
+    def looked() -> tuple[list[Problem], list[Finding]]:
         chosen = choose(checks(here.config, datetime.now(UTC)), ["directories.archives", "logs.refused"])
         found = [finding for each in examine(chosen) for finding in each.findings]
         plan = Rotator(here.config).plan()
-        assert (plan.due, [log.refused for log in plan.logs]) == (
-            1,
-            [None],
-        )  # its archives can wait
+        assert (plan.due, [log.refused for log in plan.logs]) == (1, [None])  # its archives can wait
         return list(plan.problems), found
 
     problems, found = users.as_user("www-data", looked)
-    assert problems == [f"archive_dir {archives} (rule app): {what}; {advice}"]
+    what = f"cannot be the archive_dir of rule app: {what}"
+    assert problems == [Problem(subject=str(archives), problem=what, advice=advice)]
     assert [(f.subject, f.problem, f.advice) for f in found] == [(str(archives), what, advice)]
 
 
@@ -288,10 +286,12 @@ def test_a_file_in_the_place_of_an_archive_directory(here, look, logrotor):
     (here.folder / "file").touch()
     here.configure(f'archive_dir = "{here.folder}/file"')
     found = only(look("directories.archives"))
-    assert (found.problem, found.advice) == (
-        "Not a directory (ENOTDIR)", "name a directory that logrotor can make or use"
-    )  # fmt: skip
-    assert f"REFUSED: archive_dir {here.folder}/file (rule app): Not a directory" in logrotor("plan", code=1).out
+    assert (found.subject, found.advice) == (
+        str(here.folder / "file"),
+        "name a directory that logrotor can make or use",
+    )
+    (log,) = logrotor("plan", "--json", code=1).json["logs"]
+    assert (log["refused"]["problem"], log["refused"]["advice"]) == (found.problem, found.advice)
 
 
 def test_an_archive_directory_that_cannot_be_made_after_all(here, monkeypatch):

@@ -12,6 +12,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from msgspec.structs import replace
 
+from logrotor.model import Problem
 from logrotor.observe.attention import Thresholds, attention
 from logrotor.observe.site import Site
 from logrotor.observe.status import LogStatus, Pending, Status, SystemStatus, status
@@ -168,7 +169,7 @@ WELL = Status(now=NOW, last_run=NOW, failed_runs=0, logs=(a_log(),), file_system
         ({"logs": (a_log(due=True, size=21),)}, "twice as large"),
         ({"logs": (a_log(due=True, size=19),)}, ""),
         ({"logs": (a_log(failures=3, last_outcome="failed: full"),)}, "failed in 3 runs in a row: failed: full"),
-        ({"logs": (a_log(refused="odd"),)}, "refused: odd"),
+        ({"logs": (a_log(refused=Problem(subject="/logs/a", problem="odd")),)}, "refused: odd"),
         ({"file_systems": (a_system(NOW + 5 * HOUR),)}, "/: full in 5 h"),
         ({"file_systems": (a_system(NOW + 25 * HOUR),)}, ""),
         ({"file_systems": (a_system(NOW),)}, "/: full: 1 bytes are free"),

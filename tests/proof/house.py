@@ -308,7 +308,7 @@ def _import_all() -> None:
     import logrotor.cli.plan
     import logrotor.cli.rotation
     import logrotor.cli.run
-    import logrotor.disk.memory
+    import logrotor.disk.history
 
     _ = (
         _strptime,

@@ -441,8 +441,8 @@ UNGATED = {
     # The lock file of a log directory: what is there already is only locked.
     ("open", "logrotor.disk.turns._found"),
     # SQLite opens and writes its own file; each commit passes through the gate, and the sweeps kill in between.
-    ("sqlite3.connect", "logrotor.disk.memory._connect"),
-    ("sqlite3.connect", "logrotor.disk.memory.recall"),
+    ("sqlite3.connect", "logrotor.disk.database.to_write"),
+    ("sqlite3.connect", "logrotor.disk.database.to_look"),
 }
 
 
@@ -496,7 +496,7 @@ def test_every_change_passes_through_the_gate(audited: Callable[[str], list[tupl
 def test_planning_changes_nothing(audited: Callable[[str], list[tuple[str, str, list[str]]]]) -> None:
     """Rotator.plan() opens nothing for writing; the history it only reads."""
     assert {(event, caller(names)) for event, _, names in audited("plan")} <= {
-        ("sqlite3.connect", "logrotor.disk.memory.recall")
+        ("sqlite3.connect", "logrotor.disk.database.to_look")
     }
 
 

@@ -11,7 +11,7 @@ from msgspec.structs import replace
 import logrotor
 from logrotor.clock import local_now
 from logrotor.disk import proc
-from logrotor.disk.attempts import Attempts
+from logrotor.disk.history import History
 from logrotor.errors import LogrotorError
 from logrotor.jobs import running
 from logrotor.jobs.dispatch import period
@@ -176,4 +176,4 @@ def _has_ticked(site: Site) -> bool:
     """Whether a job has come lately: a schedule may run on another machine, or in cron."""
     now = local_now()
     horizon = 2 * period(site.settings.schedule, now) + site.settings.job.timeout
-    return bool(Attempts(site.config.state_dir).since(now.timestamp() - horizon))
+    return bool(History(site.config.state_dir).attempts_since(now.timestamp() - horizon))

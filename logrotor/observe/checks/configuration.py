@@ -6,10 +6,11 @@ import glob
 import os
 from collections.abc import Iterator
 
-from logrotor.disk import discover, programs, snapshot
+from logrotor.disk import programs
 from logrotor.disk.walk import user_name
-from logrotor.model import Check, Finding, LogSpec
+from logrotor.model import Check, Finding
 from logrotor.observe.site import Site
+from logrotor.survey import NamedLogs
 
 
 def checks(site: Site) -> list[Check]:
@@ -33,33 +34,24 @@ def rules(site: Site) -> Iterator[Finding]:
 
 def matches(site: Site) -> Iterator[Finding]:
     """A path without a log is nothing odd; a glob that has never had one is, most often, misspelt."""
-    having = {facts.spec.name for facts in site.survey.logs}
-    for spec in site.config.logs:
-        globs = [path for path in spec.paths if glob.has_magic(path)]
-        if spec.name in having or not globs or not _is_empty(site, spec):
+    if not site.survey.unmatched:
+        return
+    named = NamedLogs(site.config.logs)
+    past = {outcome.log for outcome in site.outcomes}
+    having = {facts.spec.name for facts in site.survey.logs} | {s.spec.name for p in past for s in named.naming(p)}
+    specs = {spec.name: spec for spec in site.config.logs}
+    for spec in (specs[unmatched.name] for unmatched in site.survey.unmatched):
+        places = {each.directory for each in named.selectors if each.spec is spec}
+        if spec.name in having or (places and not any(map(os.path.lexists, places))):  # see directories.logs
             continue
+        globs = ", ".join(path for path in spec.paths if glob.has_magic(path))
         left_out = ", or only what exclude leaves out" if spec.exclude else ""
         yield Finding(
             subject=f"rule {spec.name}",
-            problem=f"{', '.join(globs)} matches no file{left_out}, and no run has rotated one",
+            problem=f"{globs} matches no file{left_out}, and no run has rotated one",
             why="a misspelt path looks like this: the logs that were meant grow, and no run says a word",
             advice="correct paths in the rule; nothing, if the logs are still to come",
         )
-
-
-def _is_empty(site: Site, spec: LogSpec) -> bool:
-    """False also where that is not known, or told elsewhere: a directory that is missing or refused."""
-    selectors = list(discover.discover((spec,)))
-    places = [snapshot.look(path) for path in {selector.directory for selector in selectors}]
-    if any(place.problem for place in places) or (places and all(place.missing for place in places)):
-        return False
-    others = [waiting.name for waiting in (*site.survey.shadowed, *site.survey.skipped)]
-    return not any(_is_named(path, selectors) for path in {*others, *(outcome.log for outcome in site.outcomes)})
-
-
-def _is_named(path: str, selectors: list[discover.Selector]) -> bool:
-    head, name = os.path.split(path)
-    return any(each.takes(name) and os.path.realpath(each.directory) == head for each in selectors)
 
 
 def overlap(site: Site) -> Iterator[Finding]:

@@ -29,12 +29,11 @@ def targets(site: Site) -> Iterator[Finding]:
             if name in used:
                 notify.probe(target)
         except ReopenFailed as error:
-            what, _, advice = str(error).rpartition("; ")
             yield Finding(
                 subject=f"[reopen.{name}]",
-                problem=what,
+                problem=error.problem.problem,
                 why="after a rotation its writers go on with the old file; it waits, neither compressed nor removed",
-                advice=advice,
+                advice=error.problem.advice,
             )
 
 
@@ -48,8 +47,7 @@ def self_rotation(site: Site) -> Iterator[Finding]:
     problems += [problem for rotation in found for problem in rotation.unknown]
     hiding = proc.why_hiding()
     if not found and hiding is not None:
-        problems.append(
-            supervisord.unknown("supervisord", f"/proc does not show every process: {hiding}", "run as root")
-        )
+        why = f"/proc does not show every process: {hiding}"
+        problems.append(supervisord.unknown("supervisord", why, "run the doctor as root"))
     for each in problems:
         yield Finding(subject=each.subject, problem=each.problem, why=each.why, advice=each.advice)

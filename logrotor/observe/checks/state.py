@@ -7,8 +7,8 @@ import re
 from collections.abc import Iterator
 from functools import partial
 
-from logrotor.disk import discover, history, mend, state
-from logrotor.disk.memory import recall
+from logrotor.disk import discover, mend, state
+from logrotor.disk.history import History
 from logrotor.disk.walk import user_name
 from logrotor.errors import StateError
 from logrotor.model import Check, FileId, Finding
@@ -136,12 +136,12 @@ def whole(site: Site) -> Iterator[Finding]:
 def _problem(site: Site) -> tuple[str, str | None]:
     """What is wrong with the history, or nothing; and what to do, if no run can mend it."""
     try:
-        recall(site.config.state_dir)
+        History(site.config.state_dir).recall()
     except StateError as error:
         what, _, advice = str(error).rpartition("; ")
         return what, advice
     try:
-        return site.memory.note or history.problem_with(site.config.state_dir) or "", None
+        return site.memory.note or History(site.config.state_dir).damage() or "", None
     except StateError as error:
         return str(error), None
 
