@@ -134,7 +134,7 @@ class Rotator:
             unmatched=tuple(survey.unmatched),
             skipped=tuple(survey.skipped),
             shadowed=tuple(survey.shadowed),
-            problems=(*(found.problem for found in self._config.problems), *survey.problems),
+            problems=(*(found.as_problem for found in self._config.problems), *survey.problems),
             notes=(*notes, *((known.note,) if known and known.note else ())),
             directories=survey.directories,
             locked=tuple(survey.locked),

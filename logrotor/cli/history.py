@@ -86,7 +86,7 @@ def history(
 def moment_or_age(given: str, now: datetime, option: str) -> float:
     """An option as epoch seconds: a moment, or how long ago. 20261101 is a day of ISO 8601, and a bare 2 neither."""
     from logrotor.cli.plan import moment
-    from logrotor.config.quantities import age
+    from logrotor.config.values import age
 
     try:
         return now.timestamp() - age(given)

@@ -49,7 +49,7 @@ class Duration(click.ParamType[float]):
     name = "duration"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
-        from logrotor.config.quantities import positive_duration
+        from logrotor.config.values import positive_duration
 
         try:
             return positive_duration(value)
@@ -63,7 +63,7 @@ class Age(click.ParamType[float]):
     name = "age"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
-        from logrotor.config.quantities import age
+        from logrotor.config.values import age
 
         try:
             return age(value)

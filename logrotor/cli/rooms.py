@@ -12,7 +12,7 @@ from msgspec import Struct
 from logrotor.errors import LogrotorError
 
 if TYPE_CHECKING:
-    from logrotor.jobs.status import Status
+    from logrotor.jobs.backlog import Status
     from logrotor.model import Check, Config
     from logrotor.observe.metrics import Gauge
     from logrotor.observe.page.age import Age
@@ -34,14 +34,13 @@ def queue_status(config: Config, now: float) -> Status | None:
     """How the queues are; None without a queue. Raises LogrotorError or OSError if the engine cannot be asked."""
     if config.queue is None or not config.files:
         return None
-    from logrotor.jobs.engine import open_engine
-    from logrotor.jobs.site import open_site
-    from logrotor.jobs.status import look
+    from logrotor.jobs.backlog import status
+    from logrotor.jobs.engine import open_engine, open_site
 
     site = open_site(config.files[0], os.environ)
     if os.path.isabs(site.url) and not os.path.exists(site.url):  # looking must not create it
         return None
-    return look(site, open_engine(site), now)
+    return status(site, open_engine(site), now)
 
 
 class Asked(Struct, frozen=True):
@@ -53,11 +52,13 @@ class Asked(Struct, frozen=True):
     @property
     def troubles(self) -> list[str]:
         """Failed and stuck jobs, jobs that nobody takes, or that the engine cannot be asked."""
-        from logrotor.jobs.status import troubles
+        from logrotor.jobs.backlog import troubles
 
         if self.problem is not None:
             return [f"queue: {self.problem}"]
-        return troubles(self.status, max_pending=MAX_PENDING, max_age=MAX_AGE) if self.status is not None else []
+        if self.status is None:
+            return []
+        return [str(problem) for problem in troubles(self.status, max_pending=MAX_PENDING, max_age=MAX_AGE)]
 
 
 def ask_queue(config: Config, now: float) -> Asked:

@@ -131,6 +131,6 @@ def _report(report: Report, code: int) -> dict[str, Any]:
 
 def _summary(report: Report) -> dict[str, Any]:
     """What a job keeps of its attempt; the whole plan of many logs would be megabytes."""
-    errors = [*(f"{o.log}: {o.reason}" for o in report.failed), *report.problems]
+    errors = [*(f"{o.log}: {o.reason}" for o in report.failed), *map(str, report.problems)]
     deferred = sum(1 for o in report.outcomes if o.status == "deferred")
     return {"rotated": report.rotated, "deferred": deferred, "errors": errors[:20], "more": max(0, len(errors) - 20)}

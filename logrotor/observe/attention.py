@@ -10,6 +10,7 @@ from msgspec.structs import replace
 
 from logrotor.model import Problem
 from logrotor.observe.status import LogStatus, Status, SystemStatus
+from logrotor.text import span
 
 HOUR = 3600.0
 _AHEAD = 120.0  # seconds; the state directory may be on a network file system with a clock of its own
@@ -87,8 +88,4 @@ def _longer(begin: datetime, end: datetime, limit: float) -> bool:
 
 
 def _span(begin: datetime, end: datetime) -> str:
-    seconds = end.timestamp() - begin.timestamp()
-    for length, unit in ((86400, "d"), (3600, "h"), (60, "min")):
-        if seconds >= 2 * length:
-            return f"{seconds / length:.0f} {unit}"
-    return f"{max(0.0, seconds):.0f} s"
+    return span(max(0.0, end.timestamp() - begin.timestamp()))

@@ -10,8 +10,8 @@ from datetime import datetime
 from msgspec import Struct
 
 from logrotor.decide import proof, schedule
-from logrotor.decide.due import last_rotation
 from logrotor.decide.facts import Directory, LogFacts
+from logrotor.decide.schedule import last_rotation
 from logrotor.decide.slots import newest_first
 from logrotor.disk import state
 from logrotor.model import Archive, Codec, Due, Entry, FileSystem, LogPlan, LogSpec, PastOutcome, Problem, Written
@@ -99,7 +99,7 @@ def status(site: Site) -> Status:
         file_systems=tuple(_file_systems(site, {log.path: log for log in logs})),
         missing=tuple(site.survey.missing),
         problems=(
-            *(found.problem for found in site.config.problems),
+            *(found.as_problem for found in site.config.problems),
             *site.survey.problems,
             *obstacles.old_locks(site, _LOCKED),
             *_vanished(site),

@@ -8,8 +8,8 @@ import time
 from pathlib import Path
 
 import pytest
-from logrotor.disk.history import History
 
+from logrotor.disk.history import History
 from logrotor.model import Attempt, Ending
 from tests.end_to_end.site import Site, counted, listing, outcomes
 from tests.support import command, users

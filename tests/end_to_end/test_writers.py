@@ -198,8 +198,9 @@ def test_after_a_failed_request_even_a_closed_log_waits(site: Site, logs: Path, 
 def test_systemd(site: Site, logs: Path, waiting: Writer) -> None:
     """The main process of a unit gets the signal; systemctl is only asked for its number."""
     folder = site.folder("bin")
-    script = f'#!/bin/sh\necho "$@" >> {site.root}/asked\necho MainPID={waiting.pid}\n'
-    fake = site.file("bin/systemctl", script.encode())
+    fake = site.file(
+        "bin/systemctl", f'#!/bin/sh\necho "$@" >> {site.root}/asked\necho MainPID={waiting.pid}\n'.encode()
+    )
     fake.chmod(0o755)
     site.configure(
         '[reopen.unit]\nmanager = "systemd"\nunit = "app.service"\nsignal = "USR1"\n'

@@ -647,16 +647,16 @@ def test_nobody_runs_it(here):
     assert f"no run is known; named in {crontab}" in only(looked()).problem
     here.run()
     assert looked() == [] and looked(days=2) == [], "once a week is often enough"
-    assert "9 days ago; named in" in only(looked(days=9)).problem
+    assert "9 d ago; named in" in only(looked(days=9)).problem
     for line in ("* * * * * logrotor run\n", "*/5 * * * * me logrotor run\n", "@hourly logrotor run\n"):
         crontab.write_text(line)
-        assert looked(days=0.06) == [] and "3 hours ago; named in" in only(looked(days=0.11)).problem, line
+        assert looked(days=0.06) == [] and "2 h 38 min ago; named in" in only(looked(days=0.11)).problem, line
     crontab.write_text(f"* * * * * logrotor run -c {here.folder}/another.toml\n")
-    assert "2 hours ago, and no cron line" in only(looked(days=0.09)).problem, "that is another deployment"
+    assert "2 h 9 min ago, and no cron line" in only(looked(days=0.09)).problem, "that is another deployment"
     crontab.write_text(f"0 3 * * 0 logrotor run -c {here.file}\n")
     assert looked(days=2) == []
     crontab.unlink()
-    assert "2 hours ago, and no cron line" in only(looked(days=0.09)).problem
+    assert "2 h 9 min ago, and no cron line" in only(looked(days=0.09)).problem
 
 
 @pytest.mark.parametrize(
@@ -679,7 +679,7 @@ def test_a_timer_or_a_worker_that_runs_it(here, name, text):
     assert f"no run is known; named in {place}" in only(looked()).problem
     here.run()
     assert looked(days=2) == []
-    assert f"9 days ago; named in {place}" in only(looked(days=9)).problem
+    assert f"9 d ago; named in {place}" in only(looked(days=9)).problem
 
 
 def test_metrics_that_nobody_finds(here, look, logrotor):

@@ -175,10 +175,10 @@ WELL = Status(now=NOW, last_run=NOW, failed_runs=0, logs=(a_log(),), file_system
         ({"file_systems": (a_system(NOW),)}, "/: full: 1 bytes are free"),
         (
             {"logs": (a_log(last_rotation=NOW, pending=(Pending(name="a.2", reason="busy", since=NOW - 25 * HOUR),)),)},
-            "/logs/a: a.2 has waited for 25 h: busy",
+            "/logs/a: a.2 has waited for 1 d 1 h: busy",
         ),
         ({"logs": (a_log(last_rotation=NOW, pending=(Pending(name="a.1", reason="busy", since=NOW - HOUR),)),)}, ""),
-        ({"last_run": NOW + HOUR}, "the last run is 60 min in the future"),
+        ({"last_run": NOW + HOUR}, "the last run is 1 h in the future"),
         ({"last_run": NOW + HOUR / 60}, ""),
         ({"problems": ("rule left out",)}, "rule left out"),
     ],

@@ -276,7 +276,7 @@ def test_only_the_command_line_prints() -> None:
     # A worker's own events go where those of its attempts go.
     assert (
         used_outside(
-            lambda name: name == "print" or name.startswith(spoken), rooms_but("cli"), "logrotor.jobs.log: sys.stderr"
+            lambda name: name == "print" or name.startswith(spoken), rooms_but("cli"), "logrotor.jobs.task: sys.stderr"
         )
         == []
     )

@@ -7,7 +7,7 @@ import re
 import shlex
 from collections.abc import Iterator, Mapping, Sequence
 
-from logrotor.jobs.site import Site
+from logrotor.jobs.engine import Site, named_config
 from logrotor.model import Check, Finding
 from logrotor.notify import supervisord, systemd
 from logrotor.notify.supervisor_ini import Ini, Program, Unreadable, boolean
@@ -124,8 +124,4 @@ def _named(command: str) -> str | None:
         words = shlex.split(command)
     except ValueError:  # a quote that nobody closes
         words = command.split()
-    for place, word in enumerate(words):
-        name, equals, value = word.partition("=")
-        if name in ("-c", "--config"):
-            return value if equals else next(iter(words[place + 1 : place + 2]), None)
-    return None
+    return named_config(words)

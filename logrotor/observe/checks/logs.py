@@ -11,17 +11,17 @@ from functools import partial
 from logrotor.act import retire
 from logrotor.act.guard import Guard
 from logrotor.decide.facts import Directory, LogFacts
-from logrotor.disk import mend, snapshot
+from logrotor.disk import access, snapshot
 from logrotor.disk.directories import Directories
 from logrotor.disk.discover import is_excluded
 from logrotor.disk.walk import user_name
 from logrotor.errors import Busy, LogrotorError, Stale
-from logrotor.model import Check, DropTemp, Entry, Finding, Method, Problem
+from logrotor.model import Check, Codec, DropTemp, Entry, Finding, Method, Problem
 from logrotor.observe.site import Site
 from logrotor.survey import why_no_archives
 
 _DATE = re.compile(r"(?<![0-9])(?:19|20)[0-9]{2}-?[01][0-9]-?[0-3][0-9]")
-_PACKED = (".gz", ".bz2", ".xz", ".zst", ".Z", ".lz4")
+_PACKED = {*(codec.suffix for codec in Codec), ".Z", ".lz4"}  # other rotators have more
 
 
 def checks(site: Site) -> list[Check]:
@@ -87,7 +87,7 @@ def _mode(facts: LogFacts, live: Entry, wanted: int) -> Finding:
         why=f"the next rotation replaces it with one of create_mode: {_change(mode, wanted)}",
         advice=f"{setting}; or, if anyone may: {command}{by}" if exposes else f"{command}{by}, or {setting}",
         would=command,
-        mend=partial(mend.set_mode, facts.path, wanted, live.id) if ours and not exposes else None,
+        mend=partial(access.set_mode, facts.path, wanted, live.id) if ours and not exposes else None,
     )
 
 

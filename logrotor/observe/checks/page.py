@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 
-from logrotor.disk.ownership import why_closed
+from logrotor.disk.access import why_closed
 from logrotor.errors import Refused
 from logrotor.model import Check, Finding
 from logrotor.observe.page.age import earlier

@@ -9,6 +9,7 @@ import re
 import shlex
 from collections.abc import Iterator, Sequence
 
+from logrotor import text
 from logrotor.disk import programs
 from logrotor.disk.walk import user_name
 from logrotor.model import Check, Finding
@@ -43,7 +44,7 @@ def runs(site: Site, places: Sequence[str] = PLACES) -> Iterator[Finding]:
     seen = f"; named in {', '.join(found)}" if found else ", and no cron line, timer or supervised program names it"
     yield Finding(
         subject="logrotor",
-        problem=("no run is known" if age is None else f"the last run was {_span(age)} ago") + seen,
+        problem=("no run is known" if age is None else f"the last run was {text.span(age)} ago") + seen,
         why="logs that nobody rotates grow until the disk is full",
         advice="is cron, systemd or supervisord running, and as this user? see its log" if found else
         f"crontab -e: {cron_line(site.config.files)} (or a timer, or a queue); a line in place that may not be read "
@@ -79,7 +80,3 @@ def _is_meant(line: str, configs: Sequence[str]) -> bool:
     if given is None or not configs:
         return True
     return os.path.realpath(given[1]) in map(os.path.realpath, configs)
-
-
-def _span(seconds: float) -> str:
-    return f"{seconds / 86400:.0f} days" if seconds >= 2 * 86400 else f"{seconds / HOUR:.0f} hours"

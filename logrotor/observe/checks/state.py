@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterator
 from functools import partial
 
-from logrotor.disk import discover, mend, state
+from logrotor.disk import access, discover, state
 from logrotor.disk.history import History
 from logrotor.disk.walk import user_name
 from logrotor.errors import StateError
@@ -109,7 +109,7 @@ def too_open(path: str, mode: int) -> Finding:
         why=_PRIVATE,
         advice=command,
         would=command,
-        mend=partial(mend.set_mode, path, mode, FileId(status.st_dev, status.st_ino)) if ours else None,
+        mend=partial(access.set_mode, path, mode, FileId(status.st_dev, status.st_ino)) if ours else None,
     )
 
 
