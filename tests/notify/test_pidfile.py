@@ -183,7 +183,8 @@ def test_a_pidfile_that_names_no_process(tmp_path: Path, by_pidfile: Target, con
 
 def test_pid_1_is_legal() -> None:
     """In a container supervisord often is process 1: the number alone is no reason to refuse."""
-    process.check_pid(process.Sought(ReopenTarget(name="daemon", manager=Manager.PIDFILE)), 1)
+    target = ReopenTarget(name="daemon", manager=Manager.PIDFILE)
+    process.check_pid(process.Sought(target, signal.SIGUSR1), 1)
 
 
 def test_blanks_and_further_lines_are_allowed(daemon: Daemon, by_pidfile: Target) -> None:
