@@ -595,7 +595,8 @@ def test_a_glance_tells_what_a_closer_look_tells(
                for _, name in paper.files if rule.reopen or data.draw(st.booleans())}  # fmt: skip
     known = paper.facts(rule=rule, archive_dir=place, writers=writers)
     if data.draw(st.booleans()):
-        known = replace(known, elsewhere=())
+        twins = {path: twin for path, twin in known.duplicates.items() if path.startswith(f"{HERE}/")}
+        known = replace(known, elsewhere=(), duplicates=twins)
     found = plan(known)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("logrotor.decide.planner.kept_at_a_glance", lambda *_: None)
