@@ -271,7 +271,7 @@ class _Run(Struct):
         }
         code = report.exit_code if interrupted is None else interrupted
         memory.run_completed(self.clock(), report.outcomes, counts, code)
-        self.problems += [Problem(subject="", problem=problem) for problem in memory.problems]
+        self.problems += memory.problems
 
     def report(self, plan: Plan, *, interrupted: bool) -> Report:
         """The report, told as events where it was not told before."""

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from datetime import datetime
 
+# Of a duration: as the configuration spells it, as people read it, its seconds.
+UNITS = (("d", "d", 86400), ("h", "h", 3600), ("m", "min", 60), ("s", "s", 1))
 _NAMED = {"\n": "\\n", "\r": "\\r", "\t": "\\t", "\\": "\\\\"}
 
 
@@ -43,20 +45,20 @@ def size(count: int | None) -> str:
     return f"{value:.1f} TiB"
 
 
+def duration(seconds: float) -> str:
+    """``604800`` -> ``7d``, ``90`` -> ``90s``: exact, as the configuration spells it, in the largest unit that fits."""
+    unit, _, length = next((each for each in UNITS if seconds >= each[2] and seconds % each[2] == 0), UNITS[-1])
+    return f"{seconds / length:g}{unit}"
+
+
 def span(seconds: float) -> str:
     """``11000`` -> ``3 h``; the largest unit that fits, two of them below 10."""
-    units = ((86400.0, "d"), (3600.0, "h"), (60.0, "min"), (1.0, "s"))
-    for index, (length, unit) in enumerate(units):
-        if seconds >= length:
-            return _two(seconds, length, unit, units[index + 1 : index + 2])
+    for index, (_, unit, length) in enumerate(UNITS):
+        whole, rest = divmod(int(seconds), length)
+        if whole:
+            _, smaller, part = UNITS[min(index + 1, len(UNITS) - 1)]
+            return f"{whole} {unit} {rest // part} {smaller}" if whole < 10 and rest >= part else f"{whole} {unit}"
     return "0 s"
-
-
-def _two(seconds: float, length: float, unit: str, smaller: Sequence[tuple[float, str]]) -> str:
-    whole, rest = divmod(int(seconds), int(length))
-    if whole < 10 and smaller and rest >= smaller[0][0]:
-        return f"{whole} {unit} {int(rest // smaller[0][0])} {smaller[0][1]}"
-    return f"{whole} {unit}"
 
 
 def brief(seconds: float) -> str:

@@ -12,6 +12,7 @@ from typing import Any, NoReturn
 
 from logrotor.act.sharing import Stop, Tell
 from logrotor.disk.calls import die_with
+from logrotor.disk.proc import threads
 
 Work = Callable[[Stop, Tell], object]
 _PATIENCE = 0.1  # seconds between two looks whether we were asked to stop
@@ -23,7 +24,7 @@ def fork(work: Work) -> Helper | None:
     Too many processes or files, no memory, no /proc: one process does the work as well.
     """
     try:
-        if len(os.listdir("/proc/self/task")) > 1 or not hasattr(os, "memfd_create"):
+        if threads() > 1 or not hasattr(os, "memfd_create"):
             return None
         return Helper(work)
     except OSError:

@@ -12,8 +12,7 @@ from logrotor import text
 from logrotor.cli import output
 from logrotor.cli.plan_table import guarantee, problems, step_lines
 from logrotor.model import Config, Due, LogPlan, NotDue, Note, Plan, as_json
-from logrotor.survey import meant, rule_for
-from logrotor.survey.names import real_path
+from logrotor.survey import NamedLogs, find_path, real_path
 
 
 def show_path(config: Config, plan: Plan, given: str, *, as_json: bool) -> int:
@@ -21,7 +20,7 @@ def show_path(config: Config, plan: Plan, given: str, *, as_json: bool) -> int:
     if "/" not in given and any(spec.name == given for spec in config.logs):
         return _show(config, plan, [log for log in plan.logs if log.rule == given], [], as_json=as_json)
     named = [log.path for log in plan.logs], plan.missing, (item.name for item in plan.skipped)
-    path = real_path(meant(given, chain(*named)) or given)
+    path = real_path(find_path(given, chain(*named)) or given)
     logs = [log for log in plan.logs if real_path(log.path) == path]
     if logs:
         return _show(config, plan, logs, [], as_json=as_json)
@@ -159,7 +158,7 @@ def _homes(config: Config, log: LogPlan) -> set[str]:
 def _show_stranger(config: Config, plan: Plan, given: str, path: str, *, as_json: bool) -> int:
     missing = tuple(item for item in plan.missing if real_path(item) == path)
     skipped = tuple(item for item in plan.skipped if real_path(item.name) == path)
-    rule = None if missing or skipped or os.path.lexists(path) else rule_for(config.logs, path)
+    rule = None if missing or skipped or os.path.lexists(path) else NamedLogs(config.logs).rule_for(path)
     if as_json:
         _print_json(plan, missing=missing if rule is None else (path,), skipped=skipped)
     else:

@@ -14,30 +14,29 @@ from datetime import UTC, datetime
 
 from logrotor.model import ArchiveName, Codec, Naming
 
-SUFFIXES: dict[Codec, str] = {
-    Codec.NONE: "",
-    Codec.GZIP: ".gz",
-    Codec.BZIP2: ".bz2",
-    Codec.XZ: ".xz",
-    Codec.ZSTD: ".zst",
-}
+SUFFIXES = {codec: codec.suffix for codec in Codec}
 LOCK = ".logrotor.lock"
-_CODECS = {suffix: codec for codec, suffix in SUFFIXES.items()}
+_CODECS = {codec.suffix: codec for codec in Codec}
+_LONGEST_SUFFIX = max(_CODECS, key=len)
 _STAMP = "%Y%m%dT%H%M%SZ"
 _FIRST = datetime(1000, 1, 1, tzinfo=UTC).timestamp()
 _LAST = datetime(9999, 12, 31, 23, 59, 59, tzinfo=UTC).timestamp()
 _ARCHIVE = re.compile(
     r"(?P<base>.+)"
     r"(?:\.(?P<slot>[1-9][0-9]{0,8})|-(?P<stamp>[0-9]{8}T[0-9]{6}Z)(?:-(?P<copy>[1-9][0-9]{0,8}))?)"
-    r"(?P<suffix>\.gz|\.bz2|\.xz|\.zst)?",
+    rf"(?P<suffix>{'|'.join(map(re.escape, filter(None, _CODECS)))})?",
     re.DOTALL,
 )
 # A file that we create under its final name has this mode until it is what it shall be: an empty one of it keeps
 # the name of an archive free, and a log of it still lacks its mode. The sticky bit means nothing on a file.
 UNFINISHED_MODE = 0o1600
-_LAST_CHARACTERS = frozenset("0123456789Zz2t")  # of a slot, a stamp, a copy, .gz .bz2 .xz .zst
+# Of a slot, a copy, a stamp and each suffix: by it most names in a directory are known to be no archives at all.
+_LAST_CHARACTERS = frozenset("0123456789Z").union(suffix[-1:] for suffix in _CODECS)
 _NAME_MAX = 255  # bytes; every file system that we know
-_LONGEST = {Naming.NUMBERED: "..999999999.zst.tmp", Naming.DATED: ".-20261121T070000Z-999999999.zst.tmp"}
+_LONGEST = {
+    Naming.NUMBERED: f"..999999999{_LONGEST_SUFFIX}.tmp",
+    Naming.DATED: f".-20261121T070000Z-999999999{_LONGEST_SUFFIX}.tmp",
+}
 
 
 def parse_archive(name: str) -> ArchiveName | None:
@@ -54,9 +53,14 @@ def parse_archive(name: str) -> ArchiveName | None:
 def format_archive(name: ArchiveName) -> str:
     """The reverse of :func:`parse_archive`."""
     if name.slot is not None:
-        return f"{name.base}.{name.slot}{SUFFIXES[name.codec]}"
+        return slot_name(name.base, name.slot, name.codec)
     copy = f"-{name.copy}" if name.copy else ""
-    return f"{name.base}-{name.stamp}{copy}{SUFFIXES[name.codec]}"
+    return f"{name.base}-{name.stamp}{copy}{name.codec.suffix}"
+
+
+def slot_name(base: str, slot: int, codec: Codec = Codec.NONE) -> str:
+    """``app.log``, 1 -> ``app.log.1``: the name of a numbered archive."""
+    return f"{base}.{slot}{codec.suffix}"
 
 
 def parse_replacement(name: str) -> str | None:

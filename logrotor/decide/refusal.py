@@ -40,17 +40,17 @@ def _odd_live(facts: LogFacts) -> Problem | None:
 def _odd_member(facts: LogFacts) -> Problem | None:
     """Something with the name of an archive or temp of ours that is not one."""
     known = [
-        entry
+        (directory, entry)
         for directory in (facts.directory, *facts.elsewhere)
         for entry in _members(directory.families.get(facts.base))
     ]
     names: dict[object, int] = {}
-    for entry in known:
+    for _, entry in known:
         names[entry.id] = names.get(entry.id, 0) + 1
     if facts.family.live is not None:
         names[facts.family.live.id] = names.get(facts.family.live.id, 0) + 1
-    for entry in known:
-        where = os.path.join(facts.directory.resolved, entry.name)
+    for directory, entry in known:
+        where = os.path.join(directory.resolved, entry.name)
         if not entry.is_regular:
             what = f"is a {entry.kind} with the name of an archive or temp of ours"
             return Problem(subject=where, problem=what, advice="move it away")

@@ -7,6 +7,7 @@ from functools import lru_cache
 
 from msgspec import Struct
 
+from logrotor import text
 from logrotor.model import LogSpec
 
 
@@ -34,7 +35,7 @@ def _reason(spec: LogSpec, index: int, generation: Generation, total: int) -> st
     if spec.backup_count is not None and index >= spec.backup_count:
         return f"more than backup_count = {spec.backup_count}"
     if spec.max_age is not None and generation.age > spec.max_age and generation.size is not None:
-        return f"older than max_age = {duration(spec.max_age)}"
+        return f"older than max_age = {text.duration(spec.max_age)}"
     if spec.max_total_size is not None and index > 0 and total > spec.max_total_size:
         return f"more than max_total_size = {spec.max_total_size} bytes"
     return None
@@ -49,15 +50,7 @@ def why_kept(spec: LogSpec, index: int) -> str:
 def _within(backup_count: int | None, max_age: float | None, max_total_size: int | None, index: int) -> str:
     limits = [
         f"{index + 1} of backup_count = {backup_count}" if backup_count is not None else "",
-        f"within max_age = {duration(max_age)}" if max_age is not None else "",
+        f"within max_age = {text.duration(max_age)}" if max_age is not None else "",
         "within max_total_size" if max_total_size is not None else "",
     ]
     return ", ".join(filter(None, limits)) or "no count, age or size limit: everything is kept"
-
-
-def duration(seconds: float) -> str:
-    """``604800`` -> ``7d``: the largest unit that divides it."""
-    for unit, length in (("d", 86_400), ("h", 3_600), ("m", 60)):
-        if seconds >= length and seconds % length == 0:
-            return f"{int(seconds // length)}{unit}"
-    return f"{seconds:g}s"

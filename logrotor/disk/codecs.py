@@ -1,4 +1,4 @@
-"""Compression, by well-kept libraries: zstandard; gzip by isal where installed, else zlib; bz2 and xz are only read.
+"""Compress and read archives, by well-kept libraries: zstandard; gzip by isal where installed, else zlib; bz2 and xz.
 
 The one module that changes when the standard library's ``compression.zstd`` (Python 3.14) takes over.
 """
@@ -10,6 +10,8 @@ import threading
 import zlib
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, Protocol
+
+from msgspec import Struct
 
 from logrotor.errors import Interrupted
 from logrotor.model import Codec
@@ -31,40 +33,25 @@ class Compressor(Protocol):
     def flush(self) -> bytes: ...
 
 
+class Machine(Struct, frozen=True):
+    """How one codec compresses and reads. Its word, suffix and levels are in :class:`model.Codec`."""
+
+    reader: Callable[[], Any]  # a decompressor as in bz2, for one member
+    writer: Callable[[int | None, int, int], Compressor] | None = None  # level, size, threads; None: only read
+
+
 def compressor(codec: Codec, level: int | None, size: int, threads: int = 1) -> Compressor:
-    """A stream compressor; ``size``: the bytes that will come (zstd writes it into the frame, with a checksum).
+    """Return a stream compressor.
 
-    ``threads``: how many processors zstd may use; the others know only one.
+    ``size``: the bytes that will come (zstd writes it into the frame, with a checksum). ``threads``: how many
+    processors zstd may use; the other codecs use one.
     """
-    if codec is Codec.ZSTD:
-        import zstandard
-
-        level = 3 if level is None else level
-        options: dict[str, Any] = {"write_checksum": True, "write_content_size": True}
-        if threads > 1:
-            # Without overlap: pieces of a log gain nothing by the end of the one before, and it takes 0.6 s for 1 GB.
-            options |= {"threads": threads, "job_size": _PIECE, "overlap_log": 1} | (_LEVEL_3 if level == 3 else {})
-            parameters = zstandard.ZstdCompressionParameters.from_level(level, **options)
-            maker = zstandard.ZstdCompressor(compression_params=parameters)
-        else:
-            maker = zstandard.ZstdCompressor(level=level, **options)
-        made: Compressor = maker.compressobj(size=size)
-        return made
-    if codec is Codec.GZIP:
-        return _gzip(level)
     if codec is Codec.NONE:
         return _Plain()
-    raise ValueError(f"{codec.value} is only read, never written")
-
-
-def _gzip(level: int | None) -> Compressor:
-    try:
-        from isal import isal_zlib
-    except ImportError:
-        return zlib.compressobj(6 if level is None else level, zlib.DEFLATED, _GZIP)
-    # igzip knows the levels 0 to 3 only
-    made: Compressor = isal_zlib.compressobj(2 if level is None else min(level, 3), isal_zlib.DEFLATED, _GZIP)
-    return made
+    write = _MACHINES[codec].writer
+    if write is None:
+        raise ValueError(f"{codec.value} is only read, never written")
+    return write(level, size, threads)
 
 
 class _Plain:
@@ -73,6 +60,66 @@ class _Plain:
 
     def flush(self) -> bytes:
         return b""
+
+
+def _zstd(level: int | None, size: int, threads: int) -> Compressor:
+    import zstandard
+
+    level = 3 if level is None else level
+    options: dict[str, Any] = {"write_checksum": True, "write_content_size": True}
+    if threads > 1:
+        # Without overlap: pieces of a log gain nothing by the end of the one before, and it takes 0.6 s for 1 GB.
+        options |= {"threads": threads, "job_size": _PIECE, "overlap_log": 1} | (_LEVEL_3 if level == 3 else {})
+        parameters = zstandard.ZstdCompressionParameters.from_level(level, **options)
+        maker = zstandard.ZstdCompressor(compression_params=parameters)
+    else:
+        maker = zstandard.ZstdCompressor(level=level, **options)
+    made: Compressor = maker.compressobj(size=size)
+    return made
+
+
+def _gzip(level: int | None, size: int, threads: int) -> Compressor:
+    try:
+        from isal import isal_zlib
+    except ImportError:
+        return zlib.compressobj(6 if level is None else level, zlib.DEFLATED, _GZIP)
+    # igzip has the levels 0 to 3 only.
+    made: Compressor = isal_zlib.compressobj(2 if level is None else min(level, 3), isal_zlib.DEFLATED, _GZIP)
+    return made
+
+
+def _unzstd() -> Any:
+    import zstandard
+
+    return zstandard.ZstdDecompressor().decompressobj()
+
+
+def _gunzip() -> Any:
+    try:
+        from isal import isal_zlib
+    except ImportError:
+        return zlib.decompressobj(_GZIP)
+    return isal_zlib.decompressobj(_GZIP)
+
+
+def _bunzip() -> Any:
+    import bz2
+
+    return bz2.BZ2Decompressor()
+
+
+def _unxz() -> Any:
+    import lzma
+
+    return lzma.LZMADecompressor()
+
+
+_MACHINES = {
+    Codec.ZSTD: Machine(_unzstd, _zstd),
+    Codec.GZIP: Machine(_gunzip, _gzip),
+    Codec.BZIP2: Machine(_bunzip),
+    Codec.XZ: Machine(_unxz),
+}
 
 
 class Growing:
@@ -126,8 +173,7 @@ def decompressed(fd: int, codec: Codec, growing: Growing | None = None) -> Itera
     """
     if codec is Codec.NONE:
         return read(fd, CHUNK, growing)
-    makers = {Codec.ZSTD: _unzstd, Codec.GZIP: _gunzip, Codec.BZIP2: _bunzip, Codec.XZ: _unxz}
-    return _members(read(fd, _SIP, growing), makers[codec])
+    return _members(read(fd, _SIP, growing), _MACHINES[codec].reader)
 
 
 def _growing_frame(fd: int, chunk: int, growing: Growing) -> Iterator[bytes]:
@@ -165,32 +211,6 @@ class _Withheld:
         self.offset += len(data)
         self.exhausted = not data
         return data
-
-
-def _unzstd() -> Any:
-    import zstandard
-
-    return zstandard.ZstdDecompressor().decompressobj()
-
-
-def _gunzip() -> Any:
-    try:
-        from isal import isal_zlib
-    except ImportError:
-        return zlib.decompressobj(_GZIP)
-    return isal_zlib.decompressobj(_GZIP)
-
-
-def _bunzip() -> Any:
-    import bz2
-
-    return bz2.BZ2Decompressor()
-
-
-def _unxz() -> Any:
-    import lzma
-
-    return lzma.LZMADecompressor()
 
 
 def _members(pieces: Iterable[bytes], make: Callable[[], Any]) -> Iterator[bytes]:

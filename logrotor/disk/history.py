@@ -1,111 +1,350 @@
-"""Read past runs and their outcomes from the history, and say which are too old to be kept. Changes nothing itself."""
+"""The history: one SQLite file of the state directory, and all that is asked of it.
+
+who                          | how it connects
+-----------------------------|------------------------------------------------------------------------------------
+whoever looks                | mode=ro: nothing is created, repaired or upgraded
+a job, beside any run        | one short transaction on the table ``attempts``, which belongs to the jobs
+a run, which holds the lock  | :class:`RunHistory`: one connection; it upgrades the tables and sets a damaged file aside
+
+A lost or damaged file costs a guess about schedules, never data.
+"""
 
 from __future__ import annotations
 
+import itertools
 import os
 import sqlite3
-from collections.abc import Callable
-from contextlib import closing
-from typing import Any, TypeVar
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from contextlib import closing, contextmanager
+from functools import partial
+from typing import TYPE_CHECKING, Any, TypeVar
 
-from logrotor.disk import state
-from logrotor.errors import StateError
-from logrotor.model import PastOutcome, PastRun, Problem
+from logrotor.disk import database, state
+from logrotor.disk.calls import change
+from logrotor.disk.database import value
+from logrotor.errors import LogrotorError, StateError
+from logrotor.model import CopyInFlight, LogHistories, Outcome, PastOutcome, PastRun, Problem
+
+if TYPE_CHECKING:
+    from logrotor.model import Attempt
 
 T = TypeVar("T")
+Work = tuple[str, Collection[tuple[Any, ...]]]  # a statement, and the rows that it is carried out for
 
-_PLAIN = frozenset("/-._~0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ")  # unreserved: RFC 3986, 2.3
-
-KEEP = 90 * 86400.0  # seconds that a row is kept
-MOST = 200_000  # rows of outcomes: a writer that never lets go makes one a minute for each of its archives
-_AT_ONCE = 1000  # rows that one run looks at: it must not wait for a year's worth
-
-_RUNS = "SELECT id, started, ended, pid, forced, exit, rotated, failed, deferred, removed FROM runs"
-_OUTCOMES = "SELECT run, time, log, action, status, name, reason, details FROM outcomes"
+_KEEP_SUCCESSES = 7 * 86400.0  # seconds: a job a minute is half a million rows a year
 
 
-def pruning(now: float) -> list[tuple[str, list[tuple[Any, ...]]]]:
-    """Statements that delete what is older than ``KEEP``, or too much."""
-    oldest = "id IN (SELECT id FROM {} ORDER BY id LIMIT ?)"
-    too_many = "id <= (SELECT max(id) FROM {}) - ?"
-    return [
-        (
-            f"DELETE FROM {table} WHERE {oldest.format(table)} AND ({column} < ? OR {too_many.format(table)})",
-            [(_AT_ONCE, now - KEEP, MOST)],
-        )
-        for table, column in (("outcomes", "time"), ("runs", "started"))
-    ]
+class HistoryUnusable(LogrotorError, OSError):
+    """The history is locked for long, damaged, or on a full disk; the message says where."""
 
 
-def past_runs(state_dir: str, since: float | None = None) -> list[PastRun]:
-    """Every run that had something to do and began at ``since`` or later, the oldest first. Raises StateError."""
-    return _select(state_dir, f"{_RUNS} WHERE started >= ? ORDER BY id", (since or 0.0,), _run)
+class History:
+    """The history of one state directory, for all but the run that holds the lock. Keeps no connection."""
 
+    def __init__(self, state_dir: str) -> None:
+        self.path = os.path.join(state_dir, state.HISTORY)
 
-def past_outcomes(state_dir: str, since: float | None = None) -> list[PastOutcome]:
-    """Every outcome of the runs that ended at ``since`` or later, the oldest first. Raises StateError."""
-    return _select(state_dir, f"{_OUTCOMES} WHERE time >= ? ORDER BY id", (since or 0.0,), _outcome)
+    # ------------------------------------------------------------ looking
 
+    def recall(self) -> LogHistories:
+        """What is known of each log. Raises StateError if a newer logrotor wrote it."""
+        if not os.path.exists(self.path):
+            return LogHistories({})
+        try:
+            with closing(database.to_look(self.path)) as connection:
+                return self._known(connection)
+        except sqlite3.Error as error:
+            return LogHistories({}, f"{self.path}: cannot be read ({error}); schedules are guessed from the files")
 
-def settled_outcomes(state_dir: str) -> list[PastOutcome]:
-    """Those that were done or failed, the oldest first. Raises StateError.
+    def runs(self, since: float = 0.0) -> list[PastRun]:
+        """Every run that had something to do and began at ``since`` or later, the oldest first. Raises StateError."""
+        return self._select("runs", "started >= ?", (since,), partial(value, PastRun))
 
-    A writer that never lets go makes a deferred one each minute: 100,000 of them cost a second to read.
-    """
-    return _select(state_dir, f"{_OUTCOMES} WHERE status IN ('done', 'failed') ORDER BY id", (), _outcome)
+    def outcomes(self, since: float = 0.0) -> list[PastOutcome]:
+        """Every outcome of the runs that ended at ``since`` or later, the oldest first. Raises StateError."""
+        return self._select("outcomes", "time >= ?", (since,), database.outcome)
 
+    def settled_outcomes(self) -> list[PastOutcome]:
+        """Those that were done or failed, the oldest first. Raises StateError.
 
-def _run(row: Any) -> PastRun:
-    counts = dict(zip(("rotated", "failed", "deferred", "removed"), (int(n or 0) for n in row[6:]), strict=True))
-    ended = None if row[2] is None else float(row[2])
-    return PastRun(
-        id=row[0], started=float(row[1]), ended=ended, pid=int(row[3] or 0), forced=bool(row[4]), exit=row[5], **counts
-    )
+        A writer that never lets go makes a deferred one each minute: 100,000 of them cost a second to read.
+        """
+        return self._select("outcomes", "status IN ('done', 'failed')", (), database.outcome)
 
+    def damage(self) -> str | None:
+        """What SQLite's own check finds; None: nothing, or there is no history. Raises StateError."""
+        with self._looking() as connection:
+            found = connection.execute("PRAGMA integrity_check(3)").fetchall() if connection else []
+        words = [str(row[0]) for row in found]
+        return None if words in ([], ["ok"]) else "; ".join(words)
 
-def _outcome(row: Any) -> PastOutcome:
-    import json
+    def attempts_of(self, job: str) -> list[Attempt]:
+        """All attempts of one job, in order. Raises HistoryUnusable, as every method for attempts."""
+        return self._attempts("job = ?", (job,))
 
-    run, time, log, action, status, name, reason, packed = row
-    details = json.loads(packed or "{}")  # with the reason, where an older logrotor wrote it
-    return PastOutcome(
-        run=run or 0, time=float(time), log=os.fsdecode(log), action=action, status=status,
-        name=os.fsdecode(name or ""), reason=reason or str(details.get("why", "")), details=details,
-    )  # fmt: skip
+    def attempts_since(self, moment: float) -> list[Attempt]:
+        """All attempts that started at ``moment`` or later, or have not ended, in order."""
+        return self._attempts("started >= ? OR ended IS NULL", (moment,))
 
+    def failed_attempts(self) -> list[Attempt]:
+        """The last attempt of each job that failed for good and that nobody has settled."""
+        from logrotor.model import Ending
 
-def problem_with(state_dir: str) -> str | None:
-    """What is wrong with the history by SQLite's own check; None: nothing, or there is none. Raises StateError."""
-    found = [str(row[0]) for row in _select(state_dir, "PRAGMA integrity_check(3)", (), tuple)]
-    return None if found in ([], ["ok"]) else "; ".join(found)
+        endings = (Ending.FAILED, Ending.TIMEOUT, Ending.LOST, Ending.REFUSED)
+        return self._attempts("final AND settled = '' AND ending IN (?, ?, ?, ?)", endings)
 
+    def _attempts(self, where: str, values: Collection[object]) -> list[Attempt]:
+        from logrotor.model import Attempt
 
-def _select(state_dir: str, statement: str, values: tuple[Any, ...], make: Callable[[Any], T]) -> list[T]:
-    path = os.path.join(state_dir, state.HISTORY)
-    try:
-        state.refuse_odd(path)
-        os.stat(path)
-    except (FileNotFoundError, NotADirectoryError):
-        return []
-    except OSError as error:
-        what = f"cannot be read: {error.strerror}"
-        raise StateError(Problem(subject=path, problem=what, advice="ask as the user who runs logrotor")) from error
-    try:
-        with closing(sqlite3.connect(f"file:{quoted(path)}?mode=ro", uri=True, timeout=5)) as connection:
-            if connection.execute("PRAGMA user_version").fetchone()[0] == 0:
+        try:
+            return self._select("attempts", where, values, partial(value, Attempt))
+        except StateError as error:
+            raise HistoryUnusable(error.problem) from error
+
+    def _select(self, table: str, where: str, values: Collection[object], make: Callable[[sqlite3.Row], T]) -> list[T]:
+        with self._looking() as connection:
+            if connection is None or not database.has(connection, table):
                 return []
-            return [make(row) for row in connection.execute(statement, values)]
-    except (sqlite3.Error, TypeError, ValueError) as error:  # SQLite keeps any value in any column
-        advice = "the next run that has something to do repairs it or sets it aside"
-        raise StateError(Problem(subject=path, problem=f"cannot be read ({error})", advice=advice)) from error
+            rows = connection.execute(f"SELECT * FROM {table} WHERE {where} ORDER BY id", tuple(values))
+            return [make(row) for row in rows]
+
+    @contextmanager
+    def _looking(self) -> Iterator[sqlite3.Connection | None]:
+        """None: there is no history. Raises StateError."""
+        advice = "ask as the user who runs logrotor"
+        try:
+            state.refuse_odd(self.path)
+            os.stat(self.path)
+            advice = "the next run that has something to do repairs it or sets it aside"
+            with closing(database.to_look(self.path)) as connection:
+                yield connection
+        except (FileNotFoundError, NotADirectoryError):
+            yield None
+        except (sqlite3.Error, OSError, TypeError, ValueError) as error:  # SQLite keeps any value in any column
+            reason = getattr(error, "strerror", None) or error
+            raise StateError(self._problem(f"cannot be read ({reason})", advice)) from error
+
+    def _problem(self, problem: str, advice: str = "") -> Problem:
+        return Problem(subject=self.path, problem=problem, advice=advice)
+
+    def _known(self, connection: sqlite3.Connection) -> LogHistories:
+        found = database.version(connection)
+        if found > database.VERSION:
+            newer = f"written by a newer logrotor (format {found}, this one knows {database.VERSION})"
+            raise StateError(self._problem(newer, "upgrade logrotor, or set another state_dir"))
+        try:
+            return LogHistories(database.logs(connection) if found else {})
+        except (TypeError, ValueError) as error:  # SQLite keeps any value in any column
+            raise sqlite3.DatabaseError(f"odd values: {error}") from error
+
+    # ------------------------------------------------------------ written by jobs
+
+    def begin_attempt(self, attempt: Attempt, *, overdue: float) -> Attempt:
+        """Remember that an attempt begins; returns it with its id and its number. Raises OSError.
+
+        Earlier ones of the job that never ended are ``lost``: the engine has given the job to this worker since. So are
+        those of other jobs that began before ``overdue``: no engine gives them to anybody any more.
+        """
+        from logrotor.model import Attempt, Ending
+
+        with self._job() as connection:
+            connection.execute(
+                "UPDATE attempts SET ending = ?, ended = ?, final = (job != ?) "
+                "WHERE ending = ? AND (job = ? OR started < ?)",
+                (Ending.LOST, attempt.started, attempt.job, Ending.RUNNING, attempt.job, overdue),
+            )
+            # What an engine delivers after all was not lost for good.
+            connection.execute("UPDATE attempts SET final = 0 WHERE final AND job = ?", (attempt.job,))
+            week, season = attempt.started - _KEEP_SUCCESSES, attempt.started - database.KEEP
+            connection.execute(
+                "DELETE FROM attempts WHERE started < ? AND (started < ? OR ending IN (?, ?, ?))",
+                (week, season, Ending.DONE, Ending.BUSY, Ending.STALE),
+            )
+            cursor = connection.execute(
+                "INSERT INTO attempts (job, number, engine, queue, host, started, ending, pid, payload) "
+                "VALUES (?,(SELECT count(*) + 1 FROM attempts WHERE job = ?),?,?,?,?,?,?,?)",
+                (
+                    attempt.job, attempt.job, attempt.engine, attempt.queue, attempt.host, attempt.started,
+                    attempt.ending, attempt.pid, attempt.payload,
+                ),
+            )  # fmt: skip
+            row = connection.execute("SELECT * FROM attempts WHERE id = ?", (cursor.lastrowid,)).fetchone()
+            return value(Attempt, row)
+
+    def end_attempt(self, attempt: Attempt) -> None:
+        """Remember how it ended. Raises OSError."""
+        ended = "UPDATE attempts SET ended = ?, ending = ?, final = ?, detail = ? WHERE id = ?"
+        detail = database.text(attempt.detail)
+        with self._job() as connection:
+            connection.execute(ended, (attempt.ended, attempt.ending, attempt.final, detail, attempt.id))
+
+    def settle(self, jobs: Collection[str], how: str) -> None:
+        """The operator has retried or cleared these jobs. Raises OSError."""
+        if os.path.exists(self.path):
+            with self._job() as connection:
+                connection.executemany("UPDATE attempts SET settled = ? WHERE job = ?", [(how, job) for job in jobs])
+
+    def prune_attempts(self, before: float) -> int:
+        """Forget attempts that ended before; returns how many. Raises OSError."""
+        if not os.path.exists(self.path):
+            return 0
+        with self._job() as connection:
+            return connection.execute("DELETE FROM attempts WHERE ended < ?", (before,)).rowcount
+
+    @contextmanager
+    def _job(self) -> Iterator[sqlite3.Connection]:
+        """One transaction on ``attempts``. The tables of the runs are left as they are, also those of an older format:
+        a run of that format may be at work on them."""
+        try:
+            with closing(database.to_write(self.path)) as connection:
+                connection.executescript(database.ATTEMPTS)
+                with database.transaction(connection, database.PATIENCE):
+                    yield connection
+        except sqlite3.Error as error:
+            advice = "logrotor doctor says what helps; rotation goes on without it"
+            raise HistoryUnusable(self._problem(f"cannot be written: {error}", advice)) from error
 
 
-def text(value: str) -> str:
-    """Text that SQLite accepts: undecodable bytes of a file name are shown as escapes."""
-    return value.encode("utf-8", "backslashreplace").decode("utf-8")
+class RunHistory(History):
+    """The history open for a run; only the holder of the lock has one.
 
+    What cannot be written is kept in ``problems`` and does not stop the rotation; only the record of a
+    copytruncate in flight must be written, so its methods raise OSError.
+    """
 
-def quoted(path: str) -> str:
-    """A path as it stands in a URI of SQLite (https://www.sqlite.org/uri.html)."""
-    # urllib.parse.quote does the same, and takes 2 ms of every start.
-    return "".join(chr(byte) if chr(byte) in _PLAIN else f"%{byte:02X}" for byte in os.fsencode(path))
+    def __init__(self, state_dir: str, *, patience: float = database.PATIENCE) -> None:
+        super().__init__(state_dir)
+        self._patience = patience  # seconds to wait for another program that has the file locked
+        self.problems: list[Problem] = []
+        self.replaced: str | None = None  # where a damaged file was set aside
+        self._lost: sqlite3.Error | OSError | None = None  # why nothing of this run can be kept
+        self._busy = False  # another program did not let go of it: what may be left undone is not waited for again
+        self._connection = self._open()
+
+    def close(self) -> None:
+        self._connection.close()
+
+    # ------------------------------------------------------------ what recovery needs
+
+    def begin_copy(self, record: CopyInFlight) -> None:
+        """Remember a copytruncate before its archive is published."""
+        self._must("INSERT OR REPLACE INTO in_flight VALUES (?,?,?,?,?,?,?,?,?)", database.copy_row(record))
+
+    def mark_copy(self, path: str) -> None:
+        """The head of the log bears the mark by now."""
+        self._must("UPDATE in_flight SET stage = 'marked' WHERE path = ?", (os.fsencode(path),))
+
+    def end_copy(self, path: str) -> None:
+        self._must("DELETE FROM in_flight WHERE path = ?", (os.fsencode(path),))
+
+    # ------------------------------------------------------------ what helps
+
+    def rotated(self, paths: Iterable[str], now: float) -> None:
+        self._set("last_rotation = excluded.last_rotation", paths, now)
+
+    def requested(self, paths: Iterable[str], now: float, delivered: bool) -> None:
+        wiped = ", request_failed = NULL" if delivered else ""
+        column = "request_delivered" if delivered else "request_failed"
+        self._set(f"{column} = excluded.{column}{wiped}", paths, now)
+
+    def _set(self, change: str, paths: Iterable[str], now: float) -> None:
+        """``change``: begins with the column that gets ``now``."""
+        column = change.split()[0]
+        insert = f"INSERT INTO logs (path, {column}) VALUES (?, ?) ON CONFLICT (path) DO UPDATE SET {change}"
+        self._may((insert, [(os.fsencode(path), now) for path in paths]))
+
+    def archives_in(self, pairs: Iterable[tuple[str, str]]) -> None:
+        """Remember which directories hold archives of which log, for the day when ``archive_dir`` is switched off.
+
+        A directory has archives of one log of a name: another one that had some there has none left.
+        """
+        rows = [(os.fsencode(path), os.fsencode(directory)) for path, directory in pairs]
+        ends = [(directory, path, b"/" + os.path.basename(path)) for path, directory in rows]
+        forget = "DELETE FROM archive_dirs WHERE directory = ?1 AND path != ?2 AND substr(path, -length(?3)) = ?3"
+        self._may((forget, ends), ("INSERT OR IGNORE INTO archive_dirs VALUES (?, ?)", rows))
+
+    def hooked(self, path: str, inode: int, mtime_ns: int) -> None:
+        self._may(("INSERT OR IGNORE INTO hooked VALUES (?, ?, ?)", [(os.fsencode(path), inode, mtime_ns)]))
+
+    def forget_hooks(self, path: str, inode: int) -> None:
+        self._may(("DELETE FROM hooked WHERE path = ? AND inode = ?", [(os.fsencode(path), inode)]))
+
+    def run_started(self, started: float, forced: bool) -> None:
+        self._may(("INSERT INTO runs (started, pid, forced) VALUES (?, ?, ?)", [(started, os.getpid(), forced)]))
+
+    def run_completed(self, now: float, outcomes: Iterable[Outcome], counts: Mapping[str, int], exit_code: int) -> None:
+        insert = (
+            "INSERT INTO outcomes (run, time, log, action, status, name, reason, errno, details) "
+            "VALUES ((SELECT max(id) FROM runs),?,?,?,?,?,?,?,?)"
+        )
+        end = (
+            "UPDATE runs SET ended = ?, exit = ?, rotated = ?, failed = ?, deferred = ?, removed = ? "
+            "WHERE id = (SELECT max(id) FROM runs)"
+        )
+        ended = (now, exit_code, *(counts[name] for name in ("rotated", "failed", "deferred", "removed")))
+        rows = [database.outcome_row(now, outcome) for outcome in outcomes]
+        self._may((insert, rows), (end, [ended]), *database.pruning(now))
+
+    # ------------------------------------------------------------ transactions
+
+    def _must(self, statement: str, row: tuple[Any, ...]) -> None:
+        try:
+            if self._lost is not None:
+                raise self._lost
+            with database.transaction(self._connection, self._patience):
+                self._connection.execute(statement, row)
+        except sqlite3.Error as error:
+            raise OSError(database.errno_of(error), f"{error}", self.path) from error
+
+    def _may(self, *work: Work) -> None:
+        """All of it in one commit."""
+        if not any(rows for _, rows in work):
+            return
+        try:
+            with database.transaction(self._connection, 0.0 if self._busy else self._patience):
+                for statement, rows in work:
+                    self._connection.executemany(statement, rows)
+        except (sqlite3.Error, OSError) as error:
+            # A backup, or a suspended reader: a wait for each archive would hold the lock of the run for minutes.
+            self._busy = self._busy or getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_BUSY
+            problem = self._problem(f"cannot be written, and the run went on without it: {error}")
+            if problem not in self.problems:
+                self.problems.append(problem)
+
+    # ------------------------------------------------------------ opening
+
+    def _open(self) -> sqlite3.Connection:
+        try:
+            return self._connect()
+        except (sqlite3.Error, OSError) as error:
+            if not database.is_damage(error):
+                return self._go_without(error)
+            try:
+                self._set_aside(error)
+                return self._connect()
+            except (sqlite3.Error, OSError) as another:
+                return self._go_without(another)
+
+    def _connect(self) -> sqlite3.Connection:
+        connection = database.to_write(self.path)
+        try:
+            database.upgrade(connection)
+            self._known(connection)
+        except BaseException:
+            connection.close()
+            raise
+        return connection
+
+    def _set_aside(self, error: sqlite3.Error | OSError) -> None:
+        names = (f"{self.path}.damaged-{number}" for number in itertools.count(1))
+        aside = next(name for name in names if not os.path.lexists(name))
+        change("rename", os.rename, self.path, aside)
+        self.replaced = f"{self.path} was damaged ({error}); it was set aside as {aside}; schedules are guessed"
+
+    def _go_without(self, error: sqlite3.Error | OSError) -> sqlite3.Connection:
+        """A table in memory for this run: a full disk must not stop the rotation that would empty it."""
+        self._lost = error
+        self.problems.append(self._problem(f"cannot be opened, and the run went on without it: {error}"))
+        connection = sqlite3.connect(":memory:", isolation_level=None)
+        database.upgrade(connection)
+        return connection

@@ -7,7 +7,7 @@ import os
 import stat
 from collections.abc import Callable, Iterator
 
-from logrotor.disk import files, walk
+from logrotor.disk import files, proc, walk
 from logrotor.disk.calls import change
 from logrotor.errors import Interrupted, Locked, LogrotorError, StateError
 from logrotor.model import Problem
@@ -46,13 +46,11 @@ def locked(path: str, timeout: float, stop: Callable[[], bool]) -> Iterator[None
         lock.acquire(timeout=timeout, cancel_check=stop)
     except Timeout:
         if stop():
-            stopped = "asked to stop while another run held the lock"
-            raise Interrupted(Problem(subject=path, problem=stopped)) from None
+            raise Interrupted(_problem(path, "asked to stop while another run held the lock")) from None
         held = f"another run holds the lock (waited {timeout:g} s)"
-        raise Locked(Problem(subject=path, problem=held, advice="it is free as soon as that run ends")) from None
+        raise Locked(_problem(path, held, "it is free as soon as that run ends")) from None
     except OSError as error:
-        what = f"cannot be locked: {error.strerror}"
-        raise StateError(Problem(subject=os.path.join(path, LOCK), problem=what)) from error
+        raise StateError(_problem(os.path.join(path, LOCK), f"cannot be locked: {error.strerror}")) from error
     try:
         yield
     finally:
@@ -65,14 +63,9 @@ def holder(path: str) -> int | None:
     Nothing is taken: a run that began at this moment would find the lock held by whoever only looks.
     """
     try:
-        status = os.stat(os.path.join(path, LOCK))
-        with open("/proc/locks", encoding="ascii") as table:
-            locks = [line.split() for line in table]
+        return proc.lock_holder(os.stat(os.path.join(path, LOCK)))
     except OSError:
         return None
-    file = f"{os.major(status.st_dev):02x}:{os.minor(status.st_dev):02x}:{status.st_ino}"
-    held = (int(fields[4]) for fields in locks if fields[1] == "FLOCK" and fields[5] == file)
-    return next((pid for pid in held if pid > 0), None)
 
 
 def touch_last_run(path: str) -> None:
@@ -114,9 +107,9 @@ def _refuse_insecure_above(path: str, origin: str) -> None:
         else:
             walk.resolve_missing(path)
     except LogrotorError as error:
-        raise _passed_on(path, origin, error.problem) from None
+        raise _because(path, origin, error) from None
     except OSError as error:
-        raise _unusable(path, origin, str(error)) from None
+        raise _unusable(path, origin, str(error), "") from None
 
 
 def _refuse_insecure(path: str, origin: str) -> None:
@@ -128,7 +121,7 @@ def _refuse_insecure(path: str, origin: str) -> None:
     except FileNotFoundError:
         raise
     except LogrotorError as error:
-        raise _passed_on(path, origin, error.problem) from None
+        raise _because(path, origin, error) from None
     except NotADirectoryError as error:
         raise _unusable(path, origin, f"{error.filename or path} is a file", _own_directory()) from None
     except OSError as error:
@@ -147,16 +140,6 @@ def _refuse_open(path: str, origin: str, place: str) -> None:
         if ours:
             advice = f"chmod 0700 {path} if it is logrotor's alone, else {advice}"
         raise _unusable(path, origin, "others may write there", advice)
-
-
-def _unusable(path: str, origin: str, what: str, advice: str = "") -> StateError:
-    return StateError(Problem(subject=f"state_dir {path} ({origin})", problem=what, advice=advice))
-
-
-def _passed_on(path: str, origin: str, found: Problem) -> StateError:
-    """What is wrong with a directory above it, most often."""
-    what = f"{found.subject}: {found.problem}" if found.subject else found.problem
-    return _unusable(path, origin, what, found.advice)
 
 
 def _refuse_closed(path: str, origin: str) -> None:
@@ -188,7 +171,7 @@ def _create(path: str, origin: str) -> None:
     try:
         walk.make_directories(walk.resolve_missing(path), 0o700)
     except LogrotorError as error:
-        raise _passed_on(path, origin, error.problem) from None
+        raise _because(path, origin, error) from None
     except OSError as error:
         raise _unwritable(path, origin, error.strerror or str(error)) from None
 
@@ -198,6 +181,21 @@ def _unwritable(path: str, origin: str, why: str) -> StateError:
     user = os.geteuid()
     advice = f"{_own_directory()}, or as root: install -d -m 0700 -o {user} {path}"
     return _unusable(path, origin, f"cannot be written by uid {user}: {why}", advice)
+
+
+def _because(path: str, origin: str, error: LogrotorError) -> StateError:
+    found = error.problem
+    return _unusable(
+        path, origin, f"{found.subject}: {found.problem}" if found.subject else found.problem, found.advice
+    )
+
+
+def _unusable(path: str, origin: str, problem: str, advice: str) -> StateError:
+    return StateError(_problem(f"state_dir {path} ({origin})", problem, advice))
+
+
+def _problem(subject: str, problem: str, advice: str = "") -> Problem:
+    return Problem(subject=subject, problem=problem, advice=advice)
 
 
 def _hide_lock(path: str) -> None:
@@ -214,5 +212,4 @@ def refuse_odd(path: str) -> None:
     except FileNotFoundError:
         return
     if not stat.S_ISREG(status.st_mode) or status.st_nlink > 1:
-        what = "not a regular file with one name only"
-        raise StateError(Problem(subject=path, problem=what, advice="look at it, then remove it"))
+        raise StateError(_problem(path, "not a regular file with one name only", "look at it, then remove it"))

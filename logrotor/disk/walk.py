@@ -14,6 +14,7 @@ import stat
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
 
+from logrotor.disk import proc
 from logrotor.errors import InsecureDirectory, Stale
 from logrotor.model import FileId, Problem
 
@@ -181,21 +182,11 @@ def _refuse_open_to_all(status: os.stat_result, here: str) -> None:
 
 def _refuse_others(status: os.stat_result, here: str) -> None:
     _refuse_open_to_all(status, here)
-    if os.geteuid() == 0 and status.st_uid != 0 and _is_mapped(status.st_uid):
+    if os.geteuid() == 0 and status.st_uid != 0 and proc.is_mapped(status.st_uid):
         owner = user_name(status.st_uid)
         what = f"belongs to {owner}, who could put something else in its place, but logrotor runs as root"
         advice = f'choose a place of root\'s own, or set run_as = "{owner}"'
         raise InsecureDirectory(Problem(subject=here, problem=what, advice=advice))
-
-
-def _is_mapped(uid: int) -> bool:
-    """In a user namespace, the root directory itself may belong to somebody outside, whom nobody here can be."""
-    try:
-        with open("/proc/self/uid_map", encoding="ascii") as table:
-            ranges = [tuple(map(int, line.split())) for line in table]
-    except OSError:
-        return True
-    return any(first <= uid < first + count for first, _, count in ranges)
 
 
 def _refuse_foreign(fd: int, path: str) -> None:

@@ -13,68 +13,12 @@ from collections.abc import Iterator
 
 from msgspec import Struct, field
 
-from logrotor.disk import calls
+from logrotor.disk import calls, proc
 from logrotor.model import FileId, Nobody, Unknown, Writers, Written
 
-_INITIAL_PID_NAMESPACE = "pid:[4026531836]"  # PROC_PID_INIT_INO: nobody can hide from /proc there
 _DEAD = frozenset({errno.EIO, errno.ESTALE, errno.ENOTCONN})  # a broken disk, a stale NFS handle, a FUSE daemon gone
 _REMOTE = frozenset({"nfs", "fuse", "9p", "cifs"})  # a writer may sit elsewhere, where our kernel does not see it
 _DELEGATING = frozenset({"nfs", "cifs"})  # EAGAIN says there that the server gave no delegation: nothing about writers
-
-
-class Holder(Struct, frozen=True):
-    """A process that has a file open for writing."""
-
-    pid: int
-    append: bool
-
-
-class Processes(Struct):
-    """One look at every process: who holds which file open for writing. Made once a run, and only if needed."""
-
-    holders: dict[FileId, list[Holder]] = field(default_factory=dict)
-    complete: bool = True  # no process refused to be looked at
-
-    @classmethod
-    def look(cls) -> Processes:
-        seen = cls()
-        for pid in filter(str.isdigit, os.listdir("/proc")):
-            try:
-                seen._add(int(pid))
-            except (FileNotFoundError, ProcessLookupError):  # it ended meanwhile
-                continue
-            except PermissionError:
-                seen.complete = False
-        return seen
-
-    def pids(self, file: FileId) -> tuple[int, ...]:
-        return tuple(sorted({holder.pid for holder in self.holders.get(file, ())}))
-
-    def writing(self, file: FileId, proof: str) -> Written:
-        """Who writes the file, by name."""
-        pids = self.pids(file)
-        return Written(proof, pids, tuple(_program(pid) for pid in pids))
-
-    def _add(self, pid: int) -> None:
-        for number in os.listdir(f"/proc/{pid}/fd"):
-            with contextlib.suppress(FileNotFoundError, ProcessLookupError):
-                flags = _flags(pid, number)
-                if flags & os.O_ACCMODE != os.O_RDONLY:
-                    self._add_file(pid, number, append=bool(flags & os.O_APPEND))
-        for file in _mapped(pid):
-            self.holders.setdefault(file, []).append(Holder(pid, append=False))
-
-    def _add_file(self, pid: int, number: str, *, append: bool) -> None:
-        try:
-            status = os.stat(f"/proc/{pid}/fd/{number}")
-        except PermissionError:  # a FUSE mount of another user, closed even to root
-            self.complete = False
-            return
-        except OSError as error:
-            if error.errno in _DEAD:  # a dead file system: not the one that is asked about
-                return
-            raise
-        self.holders.setdefault(FileId(status.st_dev, status.st_ino), []).append(Holder(pid, append))
 
 
 def prove(fd: int, file_system: str, processes: Processes | None = None) -> Writers:
@@ -101,17 +45,9 @@ def _by_proc(fd: int, why: str, processes: Processes) -> Writers:
     file = FileId(status.st_dev, status.st_ino)
     if processes.holders.get(file):
         return processes.writing(file, "/proc")
-    if processes.complete and sees_every_process():
+    if processes.unseen is None:
         return Nobody("/proc")
-    return Unknown(f"{why}; /proc does not show every process to us")
-
-
-def sees_every_process() -> bool:
-    """Are we in the initial pid namespace, where no process is hidden?"""
-    try:
-        return os.readlink("/proc/self/ns/pid") == _INITIAL_PID_NAMESPACE
-    except OSError:
-        return False
+    return Unknown(f"{why}; /proc does not show every writer: {processes.unseen}")
 
 
 def expected_proof(owner: int, file_system: str) -> str:
@@ -131,31 +67,62 @@ def _no_lease(error: OSError, fd: int) -> str:
     return f"no lease: {error.strerror}"
 
 
-def _program(pid: int) -> str:
-    """The name of its program, as ps shows it (comm in proc(5)), if it is still there."""
-    try:
-        with open(f"/proc/{pid}/comm", encoding="utf-8", errors="replace") as comm:
-            return comm.read().rstrip("\n")
-    except OSError:
-        return ""
+# ---------------------------------------------------------------- what /proc shows
 
 
-def _flags(pid: int, number: str) -> int:
-    with open(f"/proc/{pid}/fdinfo/{number}", encoding="ascii", errors="replace") as info:
-        for line in info:
-            if line.startswith("flags:"):
-                return int(line.split()[1], 8)
-    return 0
+class Holder(Struct, frozen=True):
+    """A process that has a file open for writing, or mapped."""
+
+    pid: int
+    append: bool
 
 
-def _mapped(pid: int) -> Iterator[FileId]:
-    """Files that the process has mapped shared and writable: such a writer needs no open descriptor."""
-    with open(f"/proc/{pid}/maps", encoding="utf-8", errors="replace") as maps:
-        for line in maps:
-            fields = line.split(None, 5)
-            if len(fields) > 4 and fields[1][1] == "w" and fields[1][3] == "s":
-                major, minor = (int(part, 16) for part in fields[3].split(":"))
-                yield FileId(os.makedev(major, minor), int(fields[4]))
+class Processes(Struct):
+    """One look at every process: who holds which file open for writing. Made once a run, and only if needed."""
+
+    holders: dict[FileId, list[Holder]] = field(default_factory=dict)
+    unseen: str | None = "nobody has looked"  # why a writer may be missing; None: each of them was seen
+
+    @classmethod
+    def look(cls) -> Processes:
+        seen = cls(unseen=proc.why_not_whole())
+        for pid in proc.pids():
+            try:
+                seen._add(pid)
+            except proc.GONE:  # it ended meanwhile
+                continue
+            except PermissionError:
+                seen.unseen = seen.unseen or "it shows the files of some processes to root alone"
+        return seen
+
+    def pids(self, file: FileId) -> tuple[int, ...]:
+        return tuple(sorted({holder.pid for holder in self.holders.get(file, ())}))
+
+    def writing(self, file: FileId, proof: str) -> Written:
+        """Who writes the file, by name."""
+        pids = self.pids(file)
+        return Written(proof, pids, tuple(map(proc.program, pids)))
+
+    def _add(self, pid: int) -> None:
+        for file in proc.opened(pid):
+            if file.for_writing:
+                with contextlib.suppress(*proc.GONE):
+                    self._add_file(pid, file)
+        for mapped in proc.mapped(pid):
+            self.holders.setdefault(mapped, []).append(Holder(pid, append=False))
+
+    def _add_file(self, pid: int, file: proc.OpenFile) -> None:
+        try:
+            status = os.stat(file.path)
+        except PermissionError:  # a FUSE mount of another user, closed even to root
+            self.unseen = self.unseen or f"it does not show every file of process {pid}"
+            return
+        except OSError as error:
+            if error.errno in _DEAD:  # a dead file system: not the one that is asked about
+                return
+            raise
+        holder = Holder(pid, append=bool(file.flags & os.O_APPEND))
+        self.holders.setdefault(FileId(status.st_dev, status.st_ino), []).append(holder)
 
 
 class Deleted(Struct, frozen=True):
@@ -168,17 +135,17 @@ class Deleted(Struct, frozen=True):
 
 def writers_of_deleted(directories: frozenset[str]) -> Iterator[Deleted]:
     """Who writes files that were removed from these directories? What may not be seen is left out."""
-    for pid in filter(str.isdigit, os.listdir("/proc")):
+    for pid in proc.pids():
         with contextlib.suppress(OSError):
-            for number in os.listdir(f"/proc/{pid}/fd"):
+            for file in proc.opened(pid):
                 with contextlib.suppress(OSError):
-                    yield from _deleted(int(pid), number, directories)
+                    if file.for_writing:
+                        yield from _deleted(pid, file, directories)
 
 
-def _deleted(pid: int, number: str, directories: frozenset[str]) -> Iterator[Deleted]:
-    name, mark, rest = os.readlink(f"/proc/{pid}/fd/{number}").rpartition(" (deleted)")
-    if not mark or rest or os.path.dirname(name) not in directories:
-        return
-    status = os.stat(f"/proc/{pid}/fd/{number}")
-    if status.st_nlink == 0 and _flags(pid, number) & os.O_ACCMODE != os.O_RDONLY:
-        yield Deleted(pid, name, status.st_size)
+def _deleted(pid: int, file: proc.OpenFile, directories: frozenset[str]) -> Iterator[Deleted]:
+    name, mark, rest = file.name.rpartition(" (deleted)")
+    if mark and not rest and os.path.dirname(name) in directories:
+        status = os.stat(file.path)
+        if status.st_nlink == 0:
+            yield Deleted(pid, name, status.st_size)

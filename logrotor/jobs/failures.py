@@ -8,7 +8,7 @@ from datetime import datetime
 
 from msgspec import Struct
 
-from logrotor.disk.attempts import Attempts
+from logrotor.disk.history import History
 from logrotor.errors import LogrotorError
 from logrotor.jobs import payload
 from logrotor.jobs.dispatch import new_job
@@ -36,7 +36,9 @@ def failed_jobs(site: Site, engine: Engine) -> list[FailedJob]:
     kept: dict[str, list[KeptJob]] = {}
     for entry in engine.failed(site.queue):
         kept.setdefault(payload.identify(entry.payload), []).append(entry)
-    known = [_of_attempt(attempt, kept.pop(attempt.job, ())) for attempt in Attempts(site.config.state_dir).failures()]
+    known = [
+        _of_attempt(attempt, kept.pop(attempt.job, ())) for attempt in History(site.config.state_dir).failed_attempts()
+    ]
     settled = {job for job in kept if _is_known(site, job)}
     more = [_of_engine(job, entries) for job, entries in kept.items() if job not in settled]
     return sorted((*known, *more), key=lambda failed: failed.when or 0)
@@ -66,7 +68,7 @@ def clear_failed(site: Site, engine: Engine, *, before: float | None = None) -> 
 
 def clear_stale(site: Site, engine: Engine, now: float) -> int:
     """Remove jobs that wait and would be dropped at their first attempt anyway; returns how many."""
-    begun = {attempt.job for attempt in Attempts(site.config.state_dir).since(now - 86400)}
+    begun = {attempt.job for attempt in History(site.config.state_dir).attempts_since(now - 86400)}
     stale = [entry.key for entry in engine.pending(site.queue) if _is_stale(entry, begun, now)]
     return engine.forget(site.queue, stale) if stale else 0
 
@@ -99,12 +101,12 @@ def _anew(failed: FailedJob, site: Site, now: datetime) -> Payload:
 def _settle(site: Site, engine: Engine, failed: FailedJob, how: str) -> None:
     if failed.keys:
         engine.forget(failed.queue, failed.keys)
-    Attempts(site.config.state_dir).settle([failed.job], how)
+    History(site.config.state_dir).settle([failed.job], how)
 
 
 def _is_known(site: Site, job: str) -> bool:
     """Whether the history has it, so that it is either listed from there, settled, or not over yet."""
-    return bool(Attempts(site.config.state_dir).of_job(job))
+    return bool(History(site.config.state_dir).attempts_of(job))
 
 
 def _of_attempt(attempt: Attempt, kept: Iterable[KeptJob]) -> FailedJob:

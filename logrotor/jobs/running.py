@@ -6,13 +6,13 @@ import os
 import re
 import signal
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 
 from msgspec import Struct
 
+from logrotor.disk import proc
 from logrotor.errors import LogrotorError
 from logrotor.jobs.site import CONFIG_VARIABLE
-from logrotor.notify import procfs
 
 _MODULE = re.compile(r"logrotor\.jobs\.engines\.([a-z]+)")  # of rq it is rq_settings
 
@@ -20,7 +20,7 @@ _MODULE = re.compile(r"logrotor\.jobs\.engines\.([a-z]+)")  # of rq it is rq_set
 class Running(Struct, frozen=True, dict=True):
     """A process that works on a queue, or dispatches to one. ``environ`` is None where it may not be seen."""
 
-    process: procfs.Process
+    process: proc.Process
     engine: str | None  # of a worker; None for a schedule
     environ: Mapping[str, str] | None
 
@@ -34,7 +34,7 @@ class Running(Struct, frozen=True, dict=True):
         named = _after(self.process.argv, "-c", "--config") or (self.environ or {}).get(CONFIG_VARIABLE)
         if named is None or os.path.isabs(named):
             return named
-        folder = procfs.cwd(self.pid)
+        folder = proc.cwd(self.pid)
         return os.path.join(folder, named) if folder else None
 
     @property
@@ -47,17 +47,13 @@ def look() -> tuple[list[Running], list[Running]]:
     """The workers and the schedules. Of a worker with children only the first process."""
     workers: dict[int, Running] = {}
     schedules: list[Running] = []
-    parents: dict[int, int] = {}
-    for process in _processes():
+    for process in proc.running(b"logrotor"):
         engine = _engine(process.argv)
         if engine is not None:
-            parent = _parent(process.pid)
-            if parent is not None:  # a work horse that has just ended would look like a second worker
-                workers[process.pid] = Running(process, engine, procfs.environ(process.pid))
-                parents[process.pid] = parent
+            workers[process.pid] = Running(process, engine, proc.environ(process.pid))
         elif _is_schedule(process.argv):
-            schedules.append(Running(process, None, procfs.environ(process.pid)))
-    return [w for pid, w in sorted(workers.items()) if parents[pid] not in workers], schedules
+            schedules.append(Running(process, None, proc.environ(process.pid)))
+    return [w for _, w in sorted(workers.items()) if w.process.parent not in workers], schedules
 
 
 def restart(running: Running, patience: float) -> str:
@@ -66,30 +62,13 @@ def restart(running: Running, patience: float) -> str:
     until = time.monotonic() + patience
     while time.monotonic() < until:
         try:
-            now = procfs.look(running.pid)
-        except (FileNotFoundError, ProcessLookupError):
+            now = proc.look(running.pid)
+        except proc.GONE:
             return f"process {running.pid} was asked to stop and has ended; its manager starts it anew"
         if now.dead or abs(now.started - running.process.started) > 1:
             return f"process {running.pid} was asked to stop and has ended; its manager starts it anew"
         time.sleep(0.05)
     raise LogrotorError(f"process {running.pid} was asked to stop, and still runs after {patience:g} s")
-
-
-def _processes() -> Iterator[procfs.Process]:
-    for pid in filter(str.isdigit, os.listdir("/proc")):
-        try:
-            # Most processes are none of ours: their arguments tell that, before more is read.
-            if b"logrotor" in _raw(int(pid)):
-                process = procfs.look(int(pid))
-                if not process.dead:
-                    yield process
-        except OSError:  # it ended, or /proc hides it
-            continue
-
-
-def _raw(pid: int) -> bytes:
-    with open(f"/proc/{pid}/cmdline", "rb") as file:
-        return file.read()
 
 
 def _engine(argv: tuple[str, ...]) -> str | None:
@@ -105,16 +84,6 @@ def _is_schedule(argv: tuple[str, ...]) -> bool:
         return False
     after = words[words.index("queue") + 1 :]
     return "schedule" in after or ("worker" in after and "--schedule" in after)
-
-
-def _parent(pid: int) -> int | None:
-    """None: it has ended."""
-    try:
-        with open(f"/proc/{pid}/stat", "rb") as file:
-            stat = file.read()
-    except OSError:
-        return None
-    return int(stat[stat.rindex(b")") + 1 :].split()[1])
 
 
 def _after(argv: tuple[str, ...], *options: str) -> str | None:

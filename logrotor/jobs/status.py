@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import os
 from collections import Counter
 from collections.abc import Mapping, Sequence
 
 from msgspec import Struct
 
-from logrotor.disk.attempts import Attempts
+from logrotor.disk import proc
+from logrotor.disk.history import History
 from logrotor.jobs.engine import Engine, QueueCount
 from logrotor.jobs.failures import failed_jobs
 from logrotor.jobs.site import Site
@@ -54,7 +54,7 @@ class Status(Struct, frozen=True, kw_only=True):
 
 def look(site: Site, engine: Engine, now: float) -> Status:
     """Raises QueueUnreachable, OSError."""
-    attempts = Attempts(site.config.state_dir).since(now - WINDOW)
+    attempts = History(site.config.state_dir).attempts_since(now - WINDOW)
     found = {count.queue: count for count in engine.counts(f"{site.settings.name}-")}
     found.setdefault(site.queue, QueueCount(queue=site.queue, pending=0, reserved=None, scheduled=0, failed=None))
     failed = len(failed_jobs(site, engine))
@@ -87,7 +87,7 @@ def troubles(status: Status, *, max_pending: int, max_age: float) -> list[str]:
 
 def _ours(site: Site, count: QueueCount, attempts: Sequence[Attempt], failed: int, now: float) -> QueueStatus:
     running = [a for a in attempts if a.ending is Ending.RUNNING and a.queue == site.queue]
-    alive = [a for a in running if os.path.exists(f"/proc/{a.pid}")]
+    alive = [a for a in running if proc.exists(a.pid)]
     stuck = [a for a in running if now - a.started > site.settings.job.stuck_after]
     return QueueStatus(
         queue=count.queue, host=site.host, is_ours=True, pending=count.pending,

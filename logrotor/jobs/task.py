@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable
 from msgspec.structs import replace
 
 from logrotor.disk import state
-from logrotor.disk.attempts import Attempts
+from logrotor.disk.history import History
 from logrotor.errors import ConfigError, LogrotorError, StateError
 from logrotor.jobs import child, payload
 from logrotor.jobs.child import Result
@@ -91,10 +91,10 @@ def _begin(site: Site, text: str, now: float) -> tuple[Attempt, list[Attempt]]:
         engine=site.settings.engine, queue=site.queue, host=site.host, started=now, ended=None,
         ending=Ending.RUNNING, final=False, detail="", pid=os.getpid(), payload=payload.excerpt(text),
     )  # fmt: skip
-    history = Attempts(site.config.state_dir)
+    history = History(site.config.state_dir)
     try:
-        attempt = history.begin(attempt, overdue=now - site.settings.job.reclaim_after)
-        return attempt, [a for a in history.of_job(attempt.job) if a.id != attempt.id]
+        attempt = history.begin_attempt(attempt, overdue=now - site.settings.job.reclaim_after)
+        return attempt, [a for a in history.attempts_of(attempt.job) if a.id != attempt.id]
     except OSError as error:
         # A full disk must not stop the rotation that would empty it; but what is not counted is not tried again.
         tell("problem.found", error=str(error))
@@ -104,7 +104,7 @@ def _begin(site: Site, text: str, now: float) -> tuple[Attempt, list[Attempt]]:
 def _remember(site: Site, attempt: Attempt) -> None:
     if attempt.id:
         try:
-            Attempts(site.config.state_dir).end(attempt)
+            History(site.config.state_dir).end_attempt(attempt)
         except OSError as error:
             tell("problem.found", error=str(error))
 

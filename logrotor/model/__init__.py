@@ -23,10 +23,12 @@ if TYPE_CHECKING:
     from logrotor.model.files import Unknown as Unknown
     from logrotor.model.files import Writers as Writers
     from logrotor.model.files import Written as Written
-    from logrotor.model.memory import CopyInFlight as CopyInFlight
-    from logrotor.model.memory import LogMemory as LogMemory
-    from logrotor.model.memory import PastOutcome as PastOutcome
-    from logrotor.model.memory import PastRun as PastRun
+    from logrotor.model.past import CopyInFlight as CopyInFlight
+    from logrotor.model.past import LogHistories as LogHistories
+    from logrotor.model.past import LogHistory as LogHistory
+    from logrotor.model.past import LogMemory as LogMemory
+    from logrotor.model.past import PastOutcome as PastOutcome
+    from logrotor.model.past import PastRun as PastRun
     from logrotor.model.plan import Due as Due
     from logrotor.model.plan import LogPlan as LogPlan
     from logrotor.model.plan import NotDue as NotDue
@@ -71,7 +73,7 @@ _NAMES = {
     "checks": "Check Finding",
     "convert": "as_json",
     "files": "Archive ArchiveName Entry FileId FileSystem Nobody Unknown Writers Written",
-    "memory": "CopyInFlight LogMemory PastOutcome PastRun",
+    "past": "CopyInFlight LogHistories LogHistory LogMemory PastOutcome PastRun",
     "plan": "Due LogPlan NotDue Outcome Plan Report Status Note",
     "problem": "Problem",
     "queue": "Attempt Ending JobSettings QueueSettings",

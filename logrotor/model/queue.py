@@ -85,10 +85,10 @@ class Attempt(Struct, frozen=True, kw_only=True):
     queue: str
     host: str
     started: float
-    ended: float | None
+    ended: float | None = None
     ending: Ending
-    final: bool  # no further attempt follows
-    detail: str  # why it ended so
+    final: bool = False  # no further attempt follows
+    detail: str = ""  # why it ended so
     pid: int
     payload: str
     settled: str = ""  # "retried" or "cleared" by the operator

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Self
 
 from msgspec import Struct
 
@@ -15,13 +15,24 @@ if TYPE_CHECKING:
 
 
 class Codec(enum.StrEnum):
-    """How an archive is stored. The configuration accepts none, gzip and zstd; the others are read only."""
+    """How an archive is stored: the one table of codecs. What compresses and reads them is in :mod:`disk.codecs`.
 
-    NONE = "none"
-    GZIP = "gzip"
-    ZSTD = "zstd"
-    BZIP2 = "bzip2"
-    XZ = "xz"
+    Each has its word in the configuration, the suffix of its archives, and the levels that the configuration accepts.
+    """
+
+    suffix: str
+    levels: range | None  # None: logrotor reads such archives and makes none
+
+    def __new__(cls, word: str, suffix: str, levels: range | None = None) -> Self:
+        codec = str.__new__(cls, word)
+        codec._value_, codec.suffix, codec.levels = word, suffix, levels
+        return codec
+
+    ZSTD = "zstd", ".zst", range(1, 23)
+    GZIP = "gzip", ".gz", range(10)
+    NONE = "none", "", range(0)
+    BZIP2 = "bzip2", ".bz2"
+    XZ = "xz", ".xz"
 
 
 class Method(enum.StrEnum):

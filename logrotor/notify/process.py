@@ -11,16 +11,18 @@ import contextlib
 import errno
 import os
 import re
+import select
 import signal
 import stat
 from collections.abc import Callable, Iterator
 
 from msgspec import Struct
 
-from logrotor.disk import calls
+from logrotor.disk import calls, proc
+from logrotor.disk.walk import user_name
 from logrotor.errors import ReopenFailed
 from logrotor.model import ReopenTarget
-from logrotor.notify import failure, procfs
+from logrotor.notify import failure
 
 MAX_PIDFILE = 4096  # bytes
 MAX_PID = 4_194_304  # PID_MAX_LIMIT, linux/threads.h
@@ -51,7 +53,7 @@ class Pidfile(Struct, frozen=True):
 class Found(Struct, frozen=True):
     """A process that is the right one, with its pidfd (None where the kernel has none)."""
 
-    process: procfs.Process
+    process: proc.Process
     pidfd: int | None
 
 
@@ -71,7 +73,7 @@ def opened(target: ReopenTarget, pid: int, expected: Expected) -> Iterator[Found
     check_pid(target, pid, expected)
     pidfd = _open(target, pid, expected)
     try:
-        yield Found(_living(target, pid, expected), pidfd)
+        yield Found(_living(target, pid, pidfd, expected), pidfd)
     finally:
         if pidfd is not None:
             os.close(pidfd)
@@ -104,15 +106,6 @@ def number_of(target: ReopenTarget) -> signal.Signals:
         return signal.Signals[f"SIG{target.signal.upper().removeprefix('SIG')}"]
     except KeyError:
         raise failure(target, f"there is no signal {target.signal!r}", do='use a name such as "USR1"') from None
-
-
-def user_name(uid: int) -> str:
-    import pwd
-
-    try:
-        return pwd.getpwuid(uid).pw_name
-    except KeyError:
-        return f"uid {uid}"
 
 
 # ---------------------------------------------------------------- the pidfile
@@ -178,7 +171,7 @@ def check_pid(target: ReopenTarget, pid: int, expected: Expected) -> None:
         raise failure(target, f"{pid} is no pid", do=expected.hint)
 
 
-def check_owner(target: ReopenTarget, pidfile: Pidfile, process: procfs.Process, expected: Expected) -> None:
+def check_owner(target: ReopenTarget, pidfile: Pidfile, process: proc.Process, expected: Expected) -> None:
     """The pidfile belongs to the user of the process, or to root: masters drop their privileges."""
     if pidfile.owner not in (0, process.uid):
         owner, user = user_name(pidfile.owner), user_name(process.uid)
@@ -186,7 +179,7 @@ def check_owner(target: ReopenTarget, pidfile: Pidfile, process: procfs.Process,
         raise failure(target, what, do=f"remove the stale pidfile and restart {expected.noun}; {expected.hint}")
 
 
-def check_age(target: ReopenTarget, pidfile: Pidfile, process: procfs.Process, expected: Expected) -> None:
+def check_age(target: ReopenTarget, pidfile: Pidfile, process: proc.Process, expected: Expected) -> None:
     """A process that started after the pidfile was written only got its number."""
     late = process.started - pidfile.mtime
     if late > SLACK:
@@ -198,10 +191,15 @@ def check_age(target: ReopenTarget, pidfile: Pidfile, process: procfs.Process, e
         raise failure(target, what, do=do)
 
 
-def _living(target: ReopenTarget, pid: int, expected: Expected) -> procfs.Process:
+def _living(target: ReopenTarget, pid: int, pidfd: int | None, expected: Expected) -> proc.Process:
     try:
-        process = procfs.look(pid)
-    except (FileNotFoundError, ProcessLookupError):
+        process = proc.look(pid)
+    except proc.GONE:
+        if _runs(pid, pidfd):
+            what = (
+                f"process {pid} runs, but /proc does not show what it is: {proc.why_hiding() or 'it may not be seen'}"
+            )
+            raise failure(target, what, do="run logrotor as the user of that process, or mount a whole /proc") from None
         raise _gone(target, pid, expected) from None
     except OSError as error:
         what = f"process {pid} cannot be looked at in /proc: {error.strerror}"
@@ -215,7 +213,16 @@ def _living(target: ReopenTarget, pid: int, expected: Expected) -> procfs.Proces
     return process
 
 
-def _check_handled(target: ReopenTarget, process: procfs.Process, number: signal.Signals, expected: Expected) -> None:
+def _runs(pid: int, pidfd: int | None) -> bool:
+    """A pidfd becomes readable when its process ends."""
+    if pidfd is None:
+        return proc.exists(pid)
+    poll = select.poll()
+    poll.register(pidfd, select.POLLIN)
+    return not poll.poll(0)
+
+
+def _check_handled(target: ReopenTarget, process: proc.Process, number: signal.Signals, expected: Expected) -> None:
     # The default action of these signals is to end the process: a daemon that still starts up, or a wrong setting.
     if number in _CUSTOMARY and process.caught is not None and not process.caught >> (number - 1) & 1:
         do = "if it has only just started, the next run asks again; else name the signal by which it reopens its logs"
@@ -247,15 +254,13 @@ def _deliver(found: Found, number: signal.Signals) -> None:
 
 def _gone(target: ReopenTarget, pid: int, expected: Expected) -> ReopenFailed:
     what = f"there is no process {pid}"
-    do = (
-        f"is {expected.noun} running, and in the same container as logrotor? {expected.hint}; "
-        "if it runs, /proc hides it (hidepid): run logrotor as its user"
+    return failure(
+        target, what, do=f"is {expected.noun} running, and in the same container as logrotor? {expected.hint}"
     )
-    return failure(target, what, do=do)
 
 
 def _not_permitted(
-    target: ReopenTarget, process: procfs.Process, number: signal.Signals, expected: Expected
+    target: ReopenTarget, process: proc.Process, number: signal.Signals, expected: Expected
 ) -> ReopenFailed:
     user, us = user_name(process.uid), user_name(os.geteuid())
     what = f"{us} may not send {number.name} to process {process.pid}, which runs as {user} (uid {process.uid})"

@@ -13,7 +13,8 @@ from collections.abc import Iterator, Mapping
 
 from msgspec import Struct
 
-from logrotor.notify import SelfRotation, procfs, supervisor_ini, supervisord
+from logrotor.disk import proc
+from logrotor.notify import SelfRotation, supervisor_ini, supervisord
 from logrotor.notify.supervisor_ini import Ini, Instance, Unreadable
 
 DEFAULT = "50MB"
@@ -48,7 +49,7 @@ class Logfile(Struct, frozen=True):
     maxbytes: int
 
 
-def self_rotation(process: procfs.Process, *, given: str | None = None) -> SelfRotation:
+def self_rotation(process: proc.Process, *, given: str | None = None) -> SelfRotation:
     """The files that this supervisord rotates itself, by real path, each with what to change. Never raises."""
     notes: list[str] = []
     try:
@@ -63,13 +64,13 @@ def self_rotation(process: procfs.Process, *, given: str | None = None) -> SelfR
     return SelfRotation(files, tuple(prefix + note for note in dict.fromkeys(notes)))
 
 
-def locate(process: procfs.Process, given: str | None = None) -> Located:
+def locate(process: proc.Process, given: str | None = None) -> Located:
     """The configuration by ``given``, by its command line, or by its search path. Raises Unreadable."""
     script, arguments = supervisord.arguments(process.argv) or (None, ())
     options = _options(arguments, given)
-    environ = procfs.environ(process.pid)
+    environ = proc.environ(process.pid)
     started_in = (environ or {}).get("PWD")
-    bases = tuple(base for base in (procfs.cwd(process.pid), started_in) if base and os.path.isabs(base))
+    bases = tuple(base for base in (proc.cwd(process.pid), started_in) if base and os.path.isabs(base))
     named = given or options.get("c")
     names = [named] if named else _search_path(script)
     for name in names:

@@ -10,10 +10,10 @@ from msgspec.structs import replace
 
 from logrotor.decide.facts import LogFacts
 from logrotor.decide.planner import plan_logs
-from logrotor.disk import history, state, writers
-from logrotor.disk.memory import Recollection, recall
+from logrotor.disk import state, writers
+from logrotor.disk.history import History
 from logrotor.errors import StateError
-from logrotor.model import Archive, Config, LogPlan, PastOutcome, PastRun, Problem
+from logrotor.model import Archive, Config, LogHistories, LogPlan, PastOutcome, PastRun, Problem
 from logrotor.survey import Survey, Surveyor
 
 
@@ -27,7 +27,7 @@ class Deployment:
         self.config, self.now = config, now
 
     @property
-    def memory(self) -> Recollection:
+    def memory(self) -> LogHistories:
         """What the history knows of each log; nothing where it cannot be read."""
         return self._recalled[0]
 
@@ -37,22 +37,22 @@ class Deployment:
         return self._recalled[1]
 
     @cached_property
-    def _recalled(self) -> tuple[Recollection, Problem | None]:
+    def _recalled(self) -> tuple[LogHistories, Problem | None]:
         try:
             state.refuse_odd(os.path.join(self.config.state_dir, state.HISTORY))
-            found = recall(self.config.state_dir)
+            found = History(self.config.state_dir).recall()
         except OSError as error:
             what = f"{error.strerror}: nothing is known of past runs"
-            return Recollection({}), Problem(subject=self.config.state_dir, problem=what)
+            return LogHistories({}), Problem(subject=self.config.state_dir, problem=what)
         except StateError as error:  # no run can begin, and all the more one wants to look
-            return Recollection({}), error.problem
+            return LogHistories({}), error.problem
         return found, Problem(subject="", problem=found.note) if found.note else None
 
     @cached_property
     def runs(self) -> list[PastRun]:
         """Empty where the history cannot be read; ``blind`` says why."""
         try:
-            return history.past_runs(self.config.state_dir)
+            return History(self.config.state_dir).runs()
         except StateError:
             return []
 
@@ -60,7 +60,7 @@ class Deployment:
     def outcomes(self) -> list[PastOutcome]:
         """Those that were done or failed; empty where the history cannot be read; ``blind`` says why."""
         try:
-            return history.settled_outcomes(self.config.state_dir)
+            return History(self.config.state_dir).settled_outcomes()
         except StateError:
             return []
 

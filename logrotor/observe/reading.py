@@ -17,8 +17,7 @@ from logrotor.disk.snapshot import problem_of
 from logrotor.errors import LogrotorError, Refused, Stale, UnknownSelection
 from logrotor.model import Archive, Codec, Entry, Method, PastOutcome, Problem
 from logrotor.observe.deployment import Deployment, archives_of
-from logrotor.survey import meant
-from logrotor.survey.names import real_path
+from logrotor.survey import find_path, real_path
 
 _TRIES = 5  # a run may rename everything while the files are opened
 _EMPTY = "damaged archive: it is empty"
@@ -42,7 +41,7 @@ class Piece(Struct, frozen=True):
 def find(deployment: Deployment, given: str) -> LogFacts:
     """The log of that path or, if only one has it, that file name. Raises UnknownSelection."""
     known = {facts.path: facts for facts in deployment.survey.logs}
-    path = meant(given, known)
+    path = find_path(given, known)
     if path is not None:
         return known[path]
     raise UnknownSelection(_what_else(deployment, given))

@@ -7,9 +7,9 @@ from collections.abc import Iterable
 from msgspec import Struct
 from msgspec.structs import replace
 
-from logrotor.disk import history
+from logrotor.disk.history import History
 from logrotor.model import PastOutcome, PastRun, Problem
-from logrotor.survey import meant
+from logrotor.survey import find_path
 
 TAKES = frozenset({"take", "copytruncate"})
 
@@ -58,10 +58,10 @@ def records(
 
     ``log``: its path, or a file name that only one log of these runs has.
     """
-    runs = history.past_runs(state_dir, since)
-    outcomes = history.past_outcomes(state_dir, since)
+    runs = History(state_dir).runs(since or 0.0)
+    outcomes = History(state_dir).outcomes(since or 0.0)
     if log is not None:
-        path = meant(log, (each for outcome in outcomes for each in outcome.logs))
+        path = find_path(log, (each for outcome in outcomes for each in outcome.logs))
         outcomes = [replace(outcome, log=path) for outcome in outcomes if path is not None and path in outcome.logs]
         touched = {outcome.run for outcome in outcomes}
         runs = [run for run in runs if run.id in touched]

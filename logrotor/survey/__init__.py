@@ -1,8 +1,7 @@
 """From the rules to the facts: which files there are, which rule has each, and what is known of it. Changes nothing."""
 
-from logrotor.survey.claims import Survey, rule_for
-from logrotor.survey.names import meant
-from logrotor.survey.places import mount_points, why_no_archives
+from logrotor.survey.claims import NamedLogs, Survey, find_path, real_path
+from logrotor.survey.listings import why_no_archives
 from logrotor.survey.surveyor import Surveyor
 
-__all__ = ["Survey", "Surveyor", "meant", "mount_points", "rule_for", "why_no_archives"]
+__all__ = ["NamedLogs", "Survey", "Surveyor", "find_path", "real_path", "why_no_archives"]

@@ -1,4 +1,4 @@
-"""Which rule has which log: the first that names it."""
+"""Which rule has which log: the first that names it. And which log the archives in an archive directory belong to."""
 
 from __future__ import annotations
 
@@ -10,13 +10,12 @@ from typing import TYPE_CHECKING
 
 from msgspec import Struct, field
 
-from logrotor.decide.facts import Directory, Family, LogFacts
+from logrotor.decide.facts import Directory, LogFacts
 from logrotor.decide.naming import is_ours
 from logrotor.disk import discover, state
 from logrotor.errors import UnknownSelection
 from logrotor.model import FileId, LogSpec, Missing, Note, Problem
-from logrotor.survey.names import meant
-from logrotor.survey.places import Places, id_of
+from logrotor.survey.listings import Listings, path_of
 
 if TYPE_CHECKING:
     from logrotor.disk.memory import Recollection
@@ -50,75 +49,193 @@ class Claim(Struct, frozen=True):
     literal: bool
 
 
+class NamedLogs:
+    """The logs that the rules name, whether or not they exist."""
+
+    def __init__(self, specs: tuple[LogSpec, ...]) -> None:
+        self.selectors = list(discover.discover(specs))
+        self._real: dict[str, str] = {}
+
+    def naming(self, path: str) -> list[discover.Selector]:
+        """What selects a log of this path."""
+        directory, base = os.path.split(path)
+        if directory not in self._real:
+            self._real[directory] = os.path.realpath(directory)
+        place = self._real[directory]
+        literal = self._by_name.get((place, base), [])
+        return literal + [each for each in self._by_name.get((place, None), ()) if each.takes(base)]
+
+    def rule_for(self, path: str) -> str | None:
+        """The rule that would have a log at ``path``, were there one."""
+        is_archive = is_ours(os.path.basename(path))
+        found = [s for s in self.naming(path) if not (s.name is None and is_archive) and not _is_excluded(s, path)]
+        return min(found, key=self.selectors.index).spec.name if found else None
+
+    @cached_property
+    def _by_name(self) -> Mapping[tuple[str, str | None], list[discover.Selector]]:
+        """By directory and name; all patterns of a directory under None."""
+        found: dict[tuple[str, str | None], list[discover.Selector]] = {}
+        for selector in self.selectors:
+            found.setdefault((os.path.realpath(selector.directory), selector.name), []).append(selector)
+        return found
+
+
+class ArchiveOwners:
+    """Which log the archives of one name in a directory belong to: to one only, since nobody could tell two apart.
+
+    It is the log that lies there; else the log that the history names, as long as a rule names it or it exists; else,
+    in an archive directory, the first log of that name, in file order, that is to have its archives there.
+    """
+
+    def __init__(self, named: NamedLogs, listings: Listings, history: Recollection | None) -> None:
+        self._named, self._history = named, history
+        self._first: dict[tuple[object, str], str] = {}
+        self._users: dict[object, set[str]] = {}  # archive directory -> the directories of its logs
+        self._gone: dict[object, dict[str | None, list[str]]] = {}  # archive directory -> directory -> its gone logs
+        for selector in named.selectors:
+            directory = listings.look(selector.directory)
+            archive_dir = listings.archive_dir(selector.spec, directory)
+            if archive_dir is not None:
+                self._users.setdefault(_key(archive_dir), set()).add(path_of(directory))
+
+    def add(self, path: str, archive_dir: Directory) -> None:
+        """A log that is to have its archives there; in file order."""
+        self._first.setdefault((_key(archive_dir), os.path.basename(path)), path)
+
+    def owner(self, directory: Directory, base: str) -> str | None:
+        """The path of the log; None: it is no log of these rules, as far as anybody knows."""
+        if self._is_log(directory, base):
+            return os.path.join(path_of(directory), base)
+        return self._recorded(directory, base) or self._first.get((_key(directory), base))
+
+    def is_of_gone_log(self, directory: Directory, base: str) -> bool:
+        """Do archives or temps of a log that is not there belong to a log in this directory?"""
+        return bool(directory.families[base].replacement) or self._origin(directory, base) == path_of(directory)
+
+    def gone_logs(self, directory: Directory, archive_dir: Directory) -> list[str]:
+        """Names of logs of a directory of which only archives are left, all of them in their archive directory."""
+        key = _key(archive_dir)
+        if key not in self._gone:
+            found = self._gone[key] = {}
+            for base in archive_dir.families:
+                if not self._is_log(archive_dir, base):
+                    found.setdefault(self._origin(archive_dir, base), []).append(base)
+        return [base for base in self._gone[key].get(path_of(directory), ()) if base not in directory.families]
+
+    def _is_log(self, directory: Directory, base: str) -> bool:
+        """Does a log lie there, a rule's or somebody else's, or does a rule name one by its path?"""
+        family = directory.families.get(base)
+        if family is not None and family.live is not None and family.live.is_regular:
+            return True
+        path = os.path.join(path_of(directory), base)
+        return any(each.name is not None and not _is_excluded(each, path) for each in self._named.naming(path))
+
+    def _origin(self, directory: Directory, base: str) -> str | None:
+        """The directory of the log, which is gone; None: nobody knows.
+
+        Without a record, archives belong to a log in their directory, or in the one above it whose logs alone have
+        their archives here. In any other archive directory, another program may have put them.
+        """
+        path, here = self._recorded(directory, base), path_of(directory)
+        if path is not None:
+            return os.path.dirname(path)
+        users = self._users.get(_key(directory), set()) - {here}
+        if not users:
+            return here
+        above = next(iter(users))
+        return above if len(users) == 1 and here.startswith(os.path.join(above, "")) else None
+
+    def _recorded(self, directory: Directory, base: str) -> str | None:
+        """The log that has archives there by the history: it put them there, or was rotated there itself."""
+        if self._history is None or base not in directory.families:
+            return None
+        path = self._history.keepers.get((directory.resolved, base))
+        if path is None:
+            path = os.path.join(directory.resolved, base)
+            if self._history.of(path).last_rotation is None:
+                return None
+        return path if self._named.naming(path) or _exists(path) else None
+
+
 class Claims:
     """All logs of the rules ``specs``, as an iterable; what is wrong with rules and directories goes to ``found``.
 
-    ``state_dir``: a rule may reach it, but never has what logrotor itself keeps there. ``known``: tells of logs that
-    are gone whose archives lie elsewhere.
+    ``state_dir``: a rule may reach it, but never has what logrotor itself keeps there.
     """
 
     def __init__(
         self,
         specs: tuple[LogSpec, ...],
-        places: Places,
+        listings: Listings,
         found: Survey,
         *,
         state_dir: str,
-        known: Recollection | None,
+        history: Recollection | None,
     ) -> None:
-        self._specs, self._places, self._found, self._known = specs, places, found, known
-        self._state = id_of(state_dir)
-        self._sources: dict[FileId, set[FileId | None]] = {}  # archive directory -> directories of its logs
-        self._selectors: list[discover.Selector] = []
+        self._specs, self._listings, self._found = specs, listings, found
+        self._state = _id_of(state_dir)
+        self.named = NamedLogs(specs)
+        self.owners = ArchiveOwners(self.named, listings, history)
         self._unusable: list[discover.Selector] = []  # globs in directories with a problem
         self._matching: set[tuple[str, str]] = set()  # rules, each with a path of it that has a log
 
     def __iter__(self) -> Iterator[Claim]:
         claimed: dict[tuple[object, str], LogSpec] = {}
-        self._selectors = list(discover.discover(self._specs))
-        self._note_archive_dirs()
-        for selector in self._selectors:
-            directory = self._places.look(selector.directory)
-            if directory.problem is not None and selector.name is None:
+        for selector in self.named.selectors:
+            for claim in self._claims(selector, self._listings.look(selector.directory)):
+                key = (claim.directory.id or claim.directory.path, claim.base)
+                if key not in claimed:
+                    claimed[key] = claim.spec
+                    yield claim
+                elif claimed[key] is not claim.spec:
+                    reason = f"rule {claimed[key].name} has it; {claim.spec.name} names it too"
+                    self._found.shadowed.append(Note(claim.path, reason))
+
+    def _claims(self, selector: discover.Selector, directory: Directory) -> list[Claim]:
+        spec, which = selector.spec, (selector.spec.name, selector.path)
+        if directory.problem is not None:
+            self._matching.add(which)  # nobody knows, and the refusal is reported
+            if selector.name is None:
                 self._unusable.append(selector)
-                self._matching.add((selector.spec.name, selector.path))  # nobody knows
                 if directory.problem not in self._found.problems:
                     self._found.problems.append(directory.problem)
-                continue
-            excludes, place = selector.spec.exclude, os.path.join(directory.resolved or directory.path, "")
-            bases = self._bases(selector, directory)
-            if self._state is not None and directory.id == self._state:
-                bases = [base for base in bases if not self._is_state(place + base)]
-            which = selector.spec.name, selector.path
-            if which not in self._matching and any(_is_there(selector, directory, base) for base in bases):
-                self._matching.add(which)
-            for base in bases:
-                if excludes and discover.is_excluded(selector.spec, os.path.join(selector.directory, base)):
-                    continue
-                claim = Claim(selector.spec, directory, base, place + base, selector.name is not None)
-                key = (directory.id or directory.path, base)
-                if key not in claimed:
-                    claimed[key] = selector.spec
-                    yield claim
-                elif claimed[key] is not selector.spec:
-                    reason = f"rule {claimed[key].name} has it; {selector.spec.name} names it too"
-                    self._found.shadowed.append(Note(claim.path, reason))
+                return []
+        bases, place = self._bases(selector, directory), os.path.join(directory.resolved or directory.path, "")
+        if spec.exclude:
+            bases = [base for base in bases if not _is_excluded(selector, base)]
+        if self._state is not None and directory.id == self._state:
+            bases = [base for base in bases if not self._is_state(place + base)]
+        if which not in self._matching and any(_has_live(directory, base) for base in bases):
+            self._matching.add(which)
+        return [Claim(spec, directory, base, place + base, selector.name is not None) for base in bases]
 
     def _bases(self, selector: discover.Selector, directory: Directory) -> list[str]:
         """Names of logs: those that are there, and those of which only archives or temps are left."""
         if selector.name is not None:
             return [selector.name]
-        families: Mapping[str, Family] = directory.families
-        if directory.id is not None and self._sources.get(directory.id, set()) - {directory.id}:
-            families = self._of_its_own(directory)
-        if archived := self._archived(selector.spec, directory):
-            families = {**archived, **families}
-        # The name of a live log that is there was taken for no archive: only of others it has to be asked.
-        return sorted(
-            base
-            for base, family in families.items()
-            if selector.takes(base) and not (_is_directory(family) if family.live is not None else is_ours(base))
-        )
+        bases = []
+        for base, family in directory.families.items():
+            if not selector.takes(base):
+                continue
+            if family.live is not None:  # a glob for logs means files: directories that match it are passed over
+                is_log = family.live.kind != "directory"
+            else:  # only of such a name it is not known yet that it is none of an archive
+                is_log = not is_ours(base) and self.owners.is_of_gone_log(directory, base)
+            if is_log:
+                bases.append(base)
+        archive_dir = self._listings.archive_dir(selector.spec, directory)
+        if archive_dir is not None:
+            gone = filter(selector.takes, self.owners.gone_logs(directory, archive_dir))
+            bases += [base for base in gone if not is_ours(base)]
+        return sorted(bases)
+
+    def _is_state(self, path: str) -> bool:
+        if not state.is_own(os.path.basename(path)):
+            return False
+        skipped = Note(path, "logrotor keeps its state in it")
+        if skipped not in self._found.skipped:
+            self._found.skipped.append(skipped)
+        return True
 
     def note_unmatched(self, only: Sequence[str]) -> None:
         """Once all were claimed: globs, and whole rules, that match no log; those of ``only`` if it names any."""
@@ -133,125 +250,76 @@ class Claims:
             elif len(without) == len(spec.paths):
                 self._found.unmatched.append(Note(spec.name, f"nothing matches {', '.join(without)}"))
 
-    def _is_state(self, path: str) -> bool:
-        if not state.is_own(os.path.basename(path)):
-            return False
-        skipped = Note(path, "logrotor keeps its state in it")
-        if skipped not in self._found.skipped:
-            self._found.skipped.append(skipped)
-        return True
-
-    def _note_archive_dirs(self) -> None:
-        """Which directories have their archives in which archive directory?"""
-        for selector in self._selectors:
-            live = self._places.look(selector.directory)
-            found = self._places.look_for_archives(selector.spec, live)
-            if found is not None and found.id is not None:
-                self._sources.setdefault(found.id, set()).add(live.id)
-
-    def _of_its_own(self, directory: Directory) -> Mapping[str, Family]:
-        """Without archives that are those of logs in other directories, as far as anybody knows."""
-        return {
-            base: family
-            for base, family in directory.families.items()
-            if family.live is not None or family.replacement is not None or self._was_rotated(directory, base)
-        }
-
-    def _was_rotated(self, directory: Directory, base: str) -> bool:
-        if self._known is None or self._keeper(directory, base) is not None:
-            return False
-        return self._known.of(os.path.join(directory.resolved, base)).last_rotation is not None
-
-    def _archived(self, spec: LogSpec, directory: Directory) -> Mapping[str, Family]:
-        """Logs that are gone and have archives in an archive directory.
-
-        Other programs may have theirs there. So it is the history that knows; without it they are taken for ours
-        only in a folder within the directory of the logs, as they would be beside them.
-        """
-        found = self._places.look_for_archives(spec, directory)
-        if found is None or found.id is None:
-            return {}
-        place = os.path.join(directory.resolved or directory.path, "")
-        is_within = found.resolved.startswith(place) and len(self._sources[found.id]) == 1
-
-        gone = set(self._kept.get((found.resolved, place), ()))
-        if is_within:
-            families = found.families.items()
-            gone |= {base for base, family in families if family.live is None and self._keeper(found, base) is None}
-        return {base: Family() for base in gone if base in found.families and base not in directory.families}
-
-    @cached_property
-    def _kept(self) -> Mapping[tuple[str, str], list[str]]:
-        """By the history: archive directory and directory of the logs (with a slash) -> names of logs."""
-        kept: dict[tuple[str, str], list[str]] = {}
-        for (where, base), path in self._known.keepers.items() if self._known is not None else ():
-            kept.setdefault((where, path.removesuffix(base)), []).append(base)
-        return kept
-
-    def _keeper(self, directory: Directory, base: str) -> str | None:
-        return None if self._known is None else self._known.keepers.get((directory.resolved, base))
-
     def select(self, claims: Sequence[Claim], only: Sequence[str]) -> list[Claim]:
         """Those of which ``only`` has the rule, the path, or a name that no other has. Raises UnknownSelection."""
-        names = {claim.spec.name for claim in claims} | {spec.name for spec in self._specs}
-        paths = {name: os.path.abspath(name) for name in only}
-        for name in only:
-            if "/" not in name and name not in names and not any(_same(c, paths[name]) for c in claims):
-                paths[name] = meant(name, (claim.path for claim in claims)) or paths[name]
-        chosen = [c for c in claims if c.spec.name in only or any(_same(c, path) for path in paths.values())]
-        for name in only:
-            if name not in names and not any(_same(c, paths[name]) for c in claims) and not self._is_lost(paths[name]):
+        rules = {spec.name for spec in self._specs}
+        paths = {real_path(claim.path): claim.path for claim in claims}
+        chosen = set()
+        for given in only:
+            path = None if given in rules else find_path(given, paths)
+            if path is not None:
+                chosen.add(paths[path])
+            elif given not in rules and not self._is_lost(real_path(given)):
                 raise UnknownSelection(
-                    f"{name}: neither a rule nor a log of this configuration; rules: {', '.join(sorted(names))}"
+                    f"{given}: neither a rule nor a log of this configuration; rules: {', '.join(sorted(rules))}"
                 )
-        return chosen
-
-    def is_named(self, path: str) -> bool:
-        """Do the rules name this log, be it there or not, and its directory usable or not?"""
-        directory, base = os.path.split(path)
-        return any(selector.takes(base) for selector in self._by_place.get(os.path.realpath(directory), ()))
-
-    @cached_property
-    def _by_place(self) -> Mapping[str, list[discover.Selector]]:
-        found: dict[str, list[discover.Selector]] = {}
-        for selector in self._selectors:
-            found.setdefault(os.path.realpath(selector.directory), []).append(selector)
-        return found
+        return [claim for claim in claims if claim.path in chosen or claim.spec.name in only]
 
     def _is_lost(self, path: str) -> bool:
         """Would it be a log, were its directory not refused? ``problems`` says why that is."""
-        return _is_named(path, self._unusable)
+        return any(selector is each for selector in self.named.naming(path) for each in self._unusable)
 
 
-def rule_for(specs: tuple[LogSpec, ...], path: str) -> str | None:
-    """The rule that would have a log at ``path``, were there one."""
-    base = os.path.basename(path)
-    for selector in discover.discover(specs):
-        is_archive = selector.name is None and is_ours(base)
-        if not is_archive and not discover.is_excluded(selector.spec, path) and _is_named(path, [selector]):
-            return selector.spec.name
-    return None
+def real_path(given: str) -> str:
+    """Absolute, without symlinks on the way to its last part."""
+    head, name = os.path.split(os.path.abspath(given))
+    return os.path.join(os.path.realpath(head), name)
 
 
-def _is_named(path: str, selectors: Iterable[discover.Selector]) -> bool:
-    directory, base = os.path.split(path)
-    place = os.path.realpath(directory)
-    return any(s.takes(base) and os.path.realpath(s.directory) == place for s in selectors)
+def find_path(given: str, paths: Iterable[str]) -> str | None:
+    """The one of ``paths`` (without symlinks) that a user means, by its path or by a file name that only one has.
+
+    None: none is. Raises UnknownSelection where several may be.
+    """
+    known = list(dict.fromkeys(paths))
+    path = real_path(given)
+    if path in known:
+        return path
+    found = [each for each in known if os.path.basename(each) == given]
+    if len(found) > 1:
+        raise UnknownSelection(f"{given}: may be any of {', '.join(found)}; give the whole path")
+    return found[0] if found else None
 
 
-def _same(claim: Claim, path: str) -> bool:
-    directory, name = os.path.split(path)
-    return name == claim.base and os.path.realpath(directory) == os.path.realpath(os.path.dirname(claim.path))
+def _key(directory: Directory | None) -> object:
+    assert directory is not None
+    return directory.id or path_of(directory)
 
 
-def _is_directory(family: Family) -> bool:
-    """A glob for logs means files: directories that match it are passed over."""
-    return family.live is not None and family.live.kind == "directory"
+def _is_excluded(selector: discover.Selector, path: str) -> bool:
+    """Is the log left out? Its directory is named as in the rule, for the patterns of ``exclude`` are."""
+    return discover.is_excluded(selector.spec, os.path.join(selector.directory, os.path.basename(path)))
 
 
-def _is_there(selector: discover.Selector, directory: Directory, base: str) -> bool:
-    if selector.name is not None and directory.problem is not None:
-        return True  # nobody knows, and its refusal is told
+def _has_live(directory: Directory, base: str) -> bool:
     family = directory.families.get(base)
-    is_live = family is not None and family.live is not None
-    return is_live and not discover.is_excluded(selector.spec, os.path.join(selector.directory, base))
+    return family is not None and family.live is not None
+
+
+def _exists(path: str) -> bool:
+    try:
+        os.lstat(path)
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    except OSError:  # nobody knows
+        return True
+    return True
+
+
+def _id_of(path: str) -> FileId | None:
+    """Which directory this is, whatever its path looks like; None: there is none."""
+    try:
+        status = os.stat(path)
+    except OSError:
+        return None
+    return FileId(status.st_dev, status.st_ino)

@@ -14,7 +14,7 @@ from logrotor.disk.calls import birth_time
 from logrotor.disk.directories import Directories
 from logrotor.errors import LogrotorError
 from logrotor.model import Archive, Codec, Entry, FileId, Writers, Written
-from logrotor.survey.places import Places
+from logrotor.survey.listings import Listings
 
 _COARSE = (100, 1_000, 10_000_000, 1_000_000_000, 2_000_000_000)  # nanoseconds that some file systems cut times to
 _NO_DUPLICATES: Mapping[str, str] = MappingProxyType({})  # one for all: there can be 100,000 logs
@@ -23,13 +23,13 @@ _NO_DUPLICATES: Mapping[str, str] = MappingProxyType({})  # one for all: there c
 class Prover:
     """Finds out who writes a file, as long as ``dirs`` are open; the processes are looked at once."""
 
-    def __init__(self, places: Places, dirs: Directories) -> None:
-        self._places, self._dirs = places, dirs
+    def __init__(self, listings: Listings, dirs: Directories) -> None:
+        self._listings, self._dirs = listings, dirs
         self._processes: writers.Processes | None = None
 
     def prove(self, directory: str, entry: Entry, names: int) -> Writers | None:
         """Who writes this file; None where it cannot be opened."""
-        known = self._places.look(directory)
+        known = self._listings.look(directory)
         kind = known.file_system.type if known.file_system is not None else "unknown"
         processes = self._look_at_processes() if entry.stat.st_uid != os.geteuid() else None
         try:

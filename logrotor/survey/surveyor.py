@@ -10,13 +10,12 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from logrotor.decide.facts import Directory, Family, LogFacts
-from logrotor.disk import ownership, writers
+from logrotor.disk import ownership, proc, writers
 from logrotor.disk.directories import Directories
 from logrotor.model import Archive, Config, LogMemory, Method, Missing, Note, Problem
 from logrotor.survey import proofs
 from logrotor.survey.claims import Claim, Claims, Survey
-from logrotor.survey.owners import Owners
-from logrotor.survey.places import Places, mount_points, why_no_archives
+from logrotor.survey.listings import Listings, path_of, why_no_archives
 
 if TYPE_CHECKING:
     from logrotor.disk.memory import Recollection
@@ -28,14 +27,14 @@ _NOTHING = LogMemory()
 class Surveyor:
     """One survey of one configuration, used as a context manager."""
 
-    def __init__(self, config: Config, known: Recollection | None, only: Sequence[str] = ()) -> None:
-        self._config, self._known, self._only = config, known, tuple(only)
-        self._mounted = mount_points()
-        self._places = Places()
-        self._dirs = Directories(self._places.ids)
-        self._owners: Owners
-        self._prover = proofs.Prover(self._places, self._dirs)
-        self.found = Survey(directories=self._places.ids, locked=self._places.locked)
+    def __init__(self, config: Config, history: Recollection | None, only: Sequence[str] = ()) -> None:
+        self._config, self._history, self._only = config, history, tuple(only)
+        self._mounted = proc.mount_points()
+        self._listings = Listings()
+        self._dirs = Directories(self._listings.ids)
+        self._prover = proofs.Prover(self._listings, self._dirs)
+        self.found = Survey(directories=self._listings.ids, locked=self._listings.locked)
+        self._claims = Claims(config.logs, self._listings, self.found, state_dir=config.state_dir, history=history)
 
     def __enter__(self) -> Surveyor:
         return self
@@ -51,31 +50,32 @@ class Surveyor:
 
     def walk(self) -> Iterator[LogFacts]:
         """The same, log by log: the rest of ``found`` is whole only at the end."""
-        config = self._config
-        every = Claims(config.logs, self._places, self.found, state_dir=config.state_dir, known=self._known)
-        claims: Iterable[Claim] = every
+        claims: Iterable[Claim] = self._claims
         if self._only or self._has_archives_elsewhere():
-            claims = known = list(every)
-            self._owners = Owners(every, known, self._places, self._known)
+            claims = every = list(self._claims)
+            for claim in every:
+                archive_dir = self._listings.archive_dir(claim.spec, claim.directory)
+                if archive_dir is not None:
+                    self._claims.owners.add(claim.path, archive_dir)
             if self._only:
-                claims = every.select(known, self._only)
+                claims = self._claims.select(every, self._only)
         for claim in claims:
             facts = self._facts(claim)
             if facts is not None:
                 self.found.logs.append(facts)
                 yield facts
-        every.note_unmatched(self._only)
+        self._claims.note_unmatched(self._only)
 
     def _has_archives_elsewhere(self) -> bool:
-        known = self._known is not None and bool(self._known.keepers)
-        return known or any(spec.archive_dir is not None for spec in self._config.logs)
+        recorded = self._history is not None and bool(self._history.keepers)
+        return recorded or any(spec.archive_dir is not None for spec in self._config.logs)
 
     def _facts(self, claim: Claim) -> LogFacts | None:
         spec, directory = claim.spec, claim.directory
         family = directory.families.get(claim.base) or Family()
         if self._is_none_of_ours(claim, family):
             return None
-        memory = _NOTHING if self._known is None else self._known.of(claim.path)
+        memory = _NOTHING if self._history is None else self._history.of(claim.path)
         archive_dir, refusal = self._archive_dir(claim)
         elsewhere = self._elsewhere(claim, archive_dir, memory)
         if self._is_missing(claim, family) and not any(claim.base in d.families for d in (directory, *elsewhere)):
@@ -125,29 +125,27 @@ class Surveyor:
         return not claim.spec.create_missing
 
     def _archive_dir(self, claim: Claim) -> tuple[str | None, Problem | None]:
-        """Where finished archives go (None: beside the log), and why that cannot be."""
-        directory = self._places.look_for_archives(claim.spec, claim.directory)
-        if directory is None:
-            return None, None
-        if directory.id is not None and directory.id == claim.directory.id:
+        """Where finished archives go (None: beside the log), and why the log is not rotated because of that."""
+        directory = self._listings.archive_dir(claim.spec, claim.directory)
+        if directory is None or (directory.id is not None and directory.id == claim.directory.id):
             return None, None
         why_not = why_no_archives(claim.spec, directory)
         if directory.problem is not None:
             return None, why_not
         if why_not is not None:
             self._note(why_not)
-        path = directory.resolved or os.path.normpath(directory.path)
-        owner = self._owners.owner(directory, claim.base)
-        if owner != claim.path:
-            why = f"archives of {owner} and of {claim.path} would have the same names there"
-            if self._owners.is_ours(owner):
-                advice = "give one of the two rules another archive_dir"
-                return None, Problem(subject=path, problem=why, advice=advice)
-            away = f"remove or rename {owner} if nobody writes it any more"
-            advice = f"give rule {claim.spec.name} another archive_dir, or {away}"
-            self._note(Problem(subject=path, problem=why, advice=advice))
-            return None, None
-        return path, None
+        path, owner = path_of(directory), self._claims.owners.owner(directory, claim.base)
+        if owner is None or owner == claim.path:
+            return path, None
+        why = f"archives of {owner} and of {claim.path} would have the same names there"
+        if self._claims.named.naming(owner):
+            advice = "give one of the two rules another archive_dir"
+            return None, Problem(subject=path, problem=why, advice=advice)
+        away = f"remove or rename {owner} if nobody writes it any more"
+        self._note(
+            Problem(subject=path, problem=why, advice=f"give rule {claim.spec.name} another archive_dir, or {away}")
+        )
+        return None, None
 
     def _note(self, problem: Problem) -> None:
         """The log is rotated all the same, for the disk is finite, and its archives wait beside it."""
@@ -158,13 +156,14 @@ class Surveyor:
         if not archive_dir and not memory.archive_dirs:
             return ()
         paths = dict.fromkeys(([archive_dir] if archive_dir else []) + list(memory.archive_dirs))
-        found = [(path, self._places.look(path)) for path in paths]
+        found = [(path, self._listings.look(path)) for path in paths]
+        owners = self._claims.owners
         return tuple(
             directory
             for path, directory in found
             if not directory.missing
             and (directory.id is None or directory.id != claim.directory.id)
-            and (path == archive_dir or self._owners.has_archives(claim.path, directory))
+            and (path == archive_dir or owners.owner(directory, claim.base) == claim.path)
         )
 
     def _refusal(self, claim: Claim, family: Family) -> Problem | None:

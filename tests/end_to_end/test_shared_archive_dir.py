@@ -54,7 +54,10 @@ def site(tmp_path: Path) -> Site:
 
 
 def refused(report: Report) -> list[str]:
-    return [outcome.log for outcome in report.failed if "would have the same names there" in (outcome.reason or "")]
+    """Logs whose archive directory has archives of another log of their name."""
+    return [
+        log.path for log in report.plan.logs if log.refused is not None and "another archive_dir" in log.refused.advice
+    ]
 
 
 def test_the_second_is_refused_also_where_it_alone_is_asked_for(site: Site) -> None:
@@ -146,7 +149,7 @@ def test_another_configuration_has_archives_of_this_name(site: Site) -> None:
         assert (report.exit_code, refused(report), report.rotated) == (1, [], 1)
         assert "app.log.1.zst" in os.listdir(site.root / "b")
     advice = f"give rule b another archive_dir, or remove or rename {site.root}/a/app.log if nobody writes it any more"
-    assert report.problems[0].endswith(advice)
+    assert report.problems[0].advice == advice
     assert site.run({"b": {"backup_count": 5, "archive_dir": str(site.root / "store of b")}}).exit_code == 0
     site.is_whole("a", "b", "store of b")
 
@@ -206,7 +209,7 @@ def test_the_log_of_another_program_is_in_the_archive_directory(site: Site) -> N
     site.write("a")
     report = site.run({"a": {}})
     assert (report.exit_code, sorted(os.listdir(site.root / "a"))) == (1, ["app.log", "app.log.1.zst"])
-    assert "give rule a another archive_dir, or remove or rename" in report.problems[0]
+    assert "give rule a another archive_dir, or remove or rename" in report.problems[0].advice
     assert kept(site, files)
 
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from logrotor.disk.attempts import Attempts
+from logrotor.disk.history import History
 from logrotor.jobs.engine import Engine, open_engine
 from logrotor.jobs.site import Site, open_site
 from logrotor.model import Attempt
@@ -103,7 +103,7 @@ class Host:
         return self.queue("dispatch").stdout.strip()
 
     def attempts(self) -> list[Attempt]:
-        return Attempts(str(self.folder / "state")).since(0)
+        return History(str(self.folder / "state")).attempts_since(0)
 
     def endings(self) -> list[str]:
         return [attempt.ending.value for attempt in self.attempts()]

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from msgspec.structs import replace
 
-from logrotor.disk.attempts import Attempts
+from logrotor.disk.history import History
 from logrotor.jobs import payload
 from logrotor.jobs.child import Result
 from logrotor.jobs.payload import Payload, Stale, Unacceptable
@@ -68,11 +68,11 @@ class World:
         return end
 
     @property
-    def history(self) -> Attempts:
-        return Attempts(self.site.config.state_dir)
+    def history(self) -> History:
+        return History(self.site.config.state_dir)
 
     def attempts(self) -> list[Attempt]:
-        return self.history.since(0)
+        return self.history.attempts_since(0)
 
     def endings(self) -> list[str]:
         return [attempt.ending.value for attempt in self.attempts()]
@@ -100,7 +100,7 @@ def test_tries_and_backoff(world: World) -> None:
     assert delays == [10.0, 30.0]
     assert world.endings() == ["failed", "timeout", "failed"]
     assert [a.final for a in world.attempts()] == [False, False, True]
-    assert [f.job for f in world.history.failures()] == ["job-1"]
+    assert [f.job for f in world.history.failed_attempts()] == ["job-1"]
 
 
 def test_a_job_that_is_delivered_once_too_often_is_not_run(world: World) -> None:
@@ -142,13 +142,13 @@ def test_a_job_whose_worker_was_killed_is_lost_in_the_end(world: World) -> None:
         ending=Ending.RUNNING, final=False, detail="", pid=1, payload=world.job(id="gone"),
     )  # fmt: skip
     os.makedirs(world.site.config.state_dir, mode=0o700)
-    world.history.begin(begun, overdue=0)
+    world.history.begin_attempt(begun, overdue=0)
     world.run(world.job())
     assert world.endings() == ["running", "done"]
     world.now += 1000
     world.run(world.job(id="job-2"))
     assert world.endings() == ["lost", "done", "done"]
-    assert [f.job for f in world.history.failures()] == ["gone"]
+    assert [f.job for f in world.history.failed_attempts()] == ["gone"]
 
 
 @pytest.mark.parametrize("ending", [Ending.DONE, Ending.BUSY])
@@ -156,7 +156,7 @@ def test_success_and_busy_are_over(world: World, ending: Ending) -> None:
     """Another run at work is a success: it does what is due."""
     world.ends = [Result(ending)]
     assert world.run(world.job()) == ending.value
-    assert world.attempts()[0].final and world.history.failures() == []
+    assert world.attempts()[0].final and world.history.failed_attempts() == []
 
 
 def test_expiry_is_for_the_first_attempt_only(world: World) -> None:
@@ -269,7 +269,7 @@ def test_what_is_no_payload(world: World, text: Any) -> None:
     assert payload.enqueued(text) is None
     with pytest.raises(JobFailed, match="cannot be read"):
         world.run(text)
-    (failed,) = world.history.failures()
+    (failed,) = world.history.failed_attempts()
     assert len(failed.job) == 32 and len(failed.payload) <= payload.LONGEST
 
 

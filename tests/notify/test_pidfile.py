@@ -15,10 +15,9 @@ from pathlib import Path
 import pytest
 
 from logrotor import notify
-from logrotor.disk import calls
+from logrotor.disk import calls, proc
 from logrotor.errors import ReopenFailed
 from logrotor.model import Manager, ReopenTarget
-from logrotor.notify import procfs
 from tests.notify.conftest import Daemon
 from tests.support.need import need
 from tests.support.supervisor import wait_for
@@ -69,20 +68,20 @@ def test_the_pidfd_is_open_before_anything_is_looked_at(
 ) -> None:
     """A process that ends after the checks gets no signal, and neither does another one with its number."""
     order: list[str] = []
-    opened, looked = os.pidfd_open, procfs.look
+    opened, looked = os.pidfd_open, proc.look
 
     def open_first(pid: int, flags: int = 0) -> int:
         order.append("pidfd")
         return opened(pid, flags)
 
-    def look(pid: int) -> procfs.Process:
+    def look(pid: int) -> proc.Process:
         order.append("look")
         seen = looked(pid)
         daemon.end()
         return seen
 
     monkeypatch.setattr(os, "pidfd_open", open_first)
-    monkeypatch.setattr(procfs, "look", look)
+    monkeypatch.setattr(proc, "look", look)
     invoke = calls.invoke
     sent: list[object] = []
 
@@ -107,7 +106,7 @@ def test_every_signal_passes_the_one_gate(daemon: Daemon, by_pidfile: Target, mo
 
 def test_a_recycled_pid_is_not_signalled(daemon: Daemon, by_pidfile: Target) -> None:
     """A pidfile that is older than the process belongs to an earlier process with that number."""
-    started = procfs.look(daemon.pid).started
+    started = proc.look(daemon.pid).started
     os.utime(daemon.pidfile, (started - 60, started - 60))
     message = refusal(by_pidfile(daemon.pidfile))
     assert "is stale" in message
@@ -117,21 +116,22 @@ def test_a_recycled_pid_is_not_signalled(daemon: Daemon, by_pidfile: Target) -> 
 
 def test_two_seconds_of_slack(daemon: Daemon, by_pidfile: Target) -> None:
     """The start of a process is known to the second only, so a pidfile written at once is not called stale."""
-    started = procfs.look(daemon.pid).started
+    started = proc.look(daemon.pid).started
     os.utime(daemon.pidfile, (started - 1.5, started - 1.5))
     notify.request(by_pidfile(daemon.pidfile), ())
 
 
 def test_start_time_is_right_within_a_second_or_two(daemon: Daemon) -> None:
     """btime and the ticks of /proc/PID/stat give the time at which the process was started."""
-    assert abs(procfs.look(daemon.pid).started - daemon.noted.stat().st_ctime) < 60
+    assert abs(proc.look(daemon.pid).started - daemon.noted.stat().st_ctime) < 60
 
 
 @pytest.mark.parametrize("name", [b"sh", b"a b", b"a) R 1 1 (b", b"((", b"\xff)"])
 def test_a_process_name_cannot_forge_its_stat(name: bytes) -> None:
     """The name may hold spaces and parentheses; the fields are counted from the last one."""
     line = b"42 (" + name + b") S 1 42 42 0 -1 4194560 1 2 3 4 5 6 7 8 20 0 1 0 777 9 9"
-    assert procfs.state_and_start(line) == ("S", 777)
+    fields = proc.stat_fields(line)
+    assert (fields[0], fields[19]) == (b"S", b"777")
 
 
 def test_a_zombie_is_dead(world: Path, by_pidfile: Target) -> None:

@@ -12,8 +12,9 @@ from pathlib import Path
 import pytest
 
 from logrotor import notify
+from logrotor.disk import proc
 from logrotor.model import Manager, ReopenTarget
-from logrotor.notify import procfs, supervisor_config
+from logrotor.notify import supervisor_config
 from logrotor.notify.supervisor_ini import Unreadable
 from tests.support.need import need
 from tests.support.supervisor import HEAD, program, running, start, wait_for
@@ -22,9 +23,9 @@ from tests.support.users import as_user
 OFF = "[supervisord]\nlogfile_maxbytes = 0\nlogfile = /dev/null\n"
 
 
-def process(argv: tuple[str, ...] = (), pid: int = 0) -> procfs.Process:
+def process(argv: tuple[str, ...] = (), pid: int = 0) -> proc.Process:
     argv = argv or ("/usr/bin/python3", "/opt/venv/bin/supervisord")
-    return procfs.Process(pid=pid or os.getpid(), uid=0, started=0, dead=False, argv=argv, caught=None)
+    return proc.Process(pid=pid or os.getpid(), parent=1, uid=0, started=0, dead=False, argv=argv, caught=None)
 
 
 def of(conf: str, folder: Path, environ: Mapping[str, str] | None = None) -> tuple[dict[str, str], list[str]]:
@@ -43,7 +44,8 @@ def test_the_default_is_50_megabytes(tmp_path: Path) -> None:
     """A missing stdout_logfile_maxbytes does not mean off: the line to add and its place are named."""
     files, notes = of(f"{OFF}[program:mail]\ncommand = x\nstdout_logfile = {tmp_path}/mail.log\n", tmp_path, {})
     assert files == {
-        f"{tmp_path}/mail.log": f"in {tmp_path}/supervisord.conf, section [program:mail], add the line `stdout_logfile_maxbytes = 0` "
+        f"{tmp_path}/mail.log": f"in {tmp_path}/supervisord.conf, section [program:mail], add the line "
+        "`stdout_logfile_maxbytes = 0` "
         "(without it, 50MB is meant), then `supervisorctl update`, which restarts the programs whose section changed"
     }
     assert notes == []

@@ -11,9 +11,10 @@ from pathlib import Path
 import pytest
 
 from logrotor import notify
+from logrotor.disk import proc
 from logrotor.errors import ReopenFailed
 from logrotor.model import Manager, ReopenTarget
-from logrotor.notify import procfs, supervisord
+from logrotor.notify import supervisord
 from tests.notify.conftest import Daemon
 from tests.support.need import need
 from tests.support.supervisor import Supervisord, executable, program, running, start, wait_for
@@ -133,7 +134,7 @@ def test_daemonized(tmp_path: Path) -> None:
         assert list(notify.self_rotated(target(pidfile))) == [os.path.realpath(tmp_path / "supervisord.log")]
     finally:
         os.kill(pid, 15)
-        wait_for(lambda: not os.path.exists(f"/proc/{pid}") or procfs.look(pid).dead)
+        wait_for(lambda: not os.path.exists(f"/proc/{pid}") or proc.look(pid).dead)
 
 
 def test_supervisord_of_an_ordinary_user(world: Path) -> None:
@@ -142,7 +143,7 @@ def test_supervisord_of_an_ordinary_user(world: Path) -> None:
     os.chown(world, 33, 33)
     handle = start(program("default-queue", world / "default-queue.log"), world, user=33)
     try:
-        assert procfs.look(handle.pid).uid == 33
+        assert proc.look(handle.pid).uid == 33
         notify.request(target(handle.pidfile), ())
         wait_for(lambda: "SIGUSR2" in handle.log)  # two at once would be taken for one
         as_user(33, notify.request, target(handle.pidfile), ())

@@ -14,9 +14,9 @@ from pathlib import Path
 import pytest
 
 from logrotor import notify
+from logrotor.disk import proc
 from logrotor.errors import ReopenFailed
 from logrotor.model import Manager, ReopenTarget
-from logrotor.notify import procfs
 from tests.notify.conftest import Daemon
 from tests.support.supervisor import wait_for
 from tests.support.users import in_fork
@@ -37,7 +37,7 @@ def refusal(target: ReopenTarget, paths: tuple[str, ...] = (), **more: notify.St
 
 def alive(pid: int) -> bool:
     try:
-        return not procfs.look(pid).dead
+        return not proc.look(pid).dead
     except (FileNotFoundError, ProcessLookupError):
         return False
 

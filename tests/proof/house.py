@@ -307,7 +307,7 @@ def _import_all() -> None:
     import logrotor.cli.planning
     import logrotor.cli.rotation
     import logrotor.cli.session
-    import logrotor.disk.memory
+    import logrotor.disk.history
 
     _ = (
         _strptime,

@@ -247,7 +247,7 @@ MUTANTS = (
     ),
     Mutant(
         "a record that a power cut forgets",
-        "logrotor/disk/memory.py",
+        "logrotor/disk/database.py",
         (("PRAGMA synchronous = EXTRA", "PRAGMA synchronous = OFF"),),
         "tests/proof/test_power_cut.py::test_the_record_of_a_collapse_outlives_a_power_cut[ext4]",
     ),

@@ -517,7 +517,7 @@ def test_unknown_is_never_nobody(logs: Path) -> None:
     """Where no proof is to be had, an archive waits, whatever its age, for a request that was delivered."""
     write(logs)
     entry = Entry(BASE, (logs / BASE).stat())
-    unknown = Unknown("no lease, and /proc does not show every process to us")
+    unknown = Unknown("no lease, and /proc does not show every writer")
     assert proof.why_not(unknown, entry, None, entry.mtime + 10 * 86400)
     assert proof.why_not(unknown, entry, entry.ctime + 1, entry.mtime + 60)
     assert proof.why_not(unknown, entry, entry.ctime + 1, entry.mtime + 7200) is None

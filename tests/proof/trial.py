@@ -25,7 +25,7 @@ from msgspec.structs import replace
 
 from logrotor import Rotator, load_config
 from logrotor.act import executor
-from logrotor.disk.memory import Memory
+from logrotor.disk.history import RunHistory
 from logrotor.model import Config, Manager, ReopenTarget, Report, Status
 from tests.proof.door import Door, Fault, Moment, through
 from tests.proof.places import Places
@@ -114,7 +114,7 @@ class Trial:
             self._make(log)
         if self.scenario.archives:
             self.state.mkdir(mode=0o700)
-            Memory(str(self.state)).close()
+            RunHistory(str(self.state)).close()
         if self.company.writes:
             self.holders = [Holder(self.logs / log, _writer(log), self.lines[log]) for log in self.scenario.logs]
 

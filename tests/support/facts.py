@@ -20,6 +20,7 @@ from logrotor.model import (
     LogMemory,
     LogSpec,
     Nobody,
+    Problem,
     Writers,
 )
 
@@ -62,7 +63,9 @@ def system(kind: str = "ext4", *, device: int = DEVICE, total: int = 10**9, free
     return FileSystem(device, kind, total, free, 4096, "exchange", kind in ("ext4", "xfs", "overlay"))
 
 
-def directory(*entries: Entry, path: str = HERE, closed: str | None = None, fs: FileSystem | None = None) -> Directory:
+def directory(
+    *entries: Entry, path: str = HERE, closed: Problem | None = None, fs: FileSystem | None = None
+) -> Directory:
     """A directory that holds these, sorted by the log that they belong to."""
     fs = fs or system()
     found = Directory(path, path, FileId(fs.device, hash(path) & 0xFFFF), {}, fs, closed)

@@ -60,16 +60,21 @@ def user(who: str | int, *, groups: Sequence[int | str] | None = None) -> User:
     return User(found.pw_uid, found.pw_gid, tuple(wanted), found.pw_dir, found.pw_name)
 
 
-def as_argv(who: str | int | User, argv: Sequence[str | os.PathLike[str]]) -> list[str]:
-    """``argv``, wrapped so that it runs as ``who`` in the very process that is started (the pid stays the same)."""
+def as_argv(who: str | int | User, argv: Sequence[str | os.PathLike[str]], *, mount: str = "") -> list[str]:
+    """``argv``, wrapped so that it runs as ``who`` in the very process that is started (the pid stays the same).
+
+    ``mount``: a shell command that root runs before, in a mount namespace of its own (unshare(1)).
+    """
     target = who if isinstance(who, User) else user(who)
     need(os.geteuid() == 0, "root, to become another user")
     groups = ["--groups", ",".join(map(str, target.groups))] if target.groups else ["--clear-groups"]
     become = ["setpriv", "--reuid", str(target.uid), "--regid", str(target.gid), *groups, "--inh-caps=-all", "--"]
     command = [*become, *(os.fspath(arg) for arg in argv)]
-    if not _closed():
+    steps = [step for step in (_opening(), mount) if step]
+    if not steps:
         return command
-    return ["unshare", "--mount", "--propagation", "slave", "sh", "-ec", _opening() + '; exec "$@"', "sh", *command]
+    script = "\n".join([*steps, 'exec "$@"'])
+    return ["unshare", "--mount", "--propagation", "slave", "sh", "-ec", script, "sh", *command]
 
 
 def as_user(who: str | int | User, function: Callable[..., T], *args: Any, timeout: float = 120, **kwargs: Any) -> T:

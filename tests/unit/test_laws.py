@@ -302,7 +302,7 @@ def test_no_module_is_too_long() -> None:
 
 
 # Names that several modules bear: the same thing for two rooms that do not know each other, or of today (to be shrunk).
-SHARED = {"dispatch", "schedule", "site", "status", "files", "memory", "queue"}
+SHARED = {"dispatch", "schedule", "site", "status", "files", "queue"}
 
 
 def test_a_name_is_that_of_one_module() -> None:
@@ -313,9 +313,9 @@ def test_a_name_is_that_of_one_module() -> None:
 
 APART = {"partition", "rpartition", "split", "rsplit", "removeprefix", "removesuffix", "startswith", "endswith"}
 FORMATS = {  # what looks like prose, and is a format of somebody else's
-    "logrotor.disk.attempts: split(', ')",  # its own list of columns
     "logrotor.disk.writers: rpartition(' (deleted)')",  # proc(5), of a removed file
-    "logrotor.notify.procfs: startswith('btime ')",  # proc(5), /proc/stat
+    "logrotor.disk.proc: startswith('btime ')",  # proc(5), /proc/stat
+    "logrotor.disk.proc: partition(' - ')",  # proc(5), /proc/PID/mountinfo
     "logrotor.jobs.engines.procrastinate: str(...).split",  # blanks of a message are made single ones
 }
 
@@ -452,6 +452,22 @@ def test_only_the_edge_reads_the_environment() -> None:
     assert found == []
 
 
+def proc_paths(module: Module) -> Iterator[tuple[int, str]]:
+    """Calls of ``open`` and of ``os`` with a path that begins with /proc."""
+    for node in ast.walk(module.tree):
+        if isinstance(node, ast.Call) and node.args and (name := _dotted(node.func)).startswith(("os.", "open")):
+            first = node.args[0]
+            start = first.values[0] if isinstance(first, ast.JoinedStr) and first.values else first
+            if isinstance(start, ast.Constant) and str(start.value).startswith("/proc"):
+                yield node.lineno, f"{name} of {start.value}"
+
+
+def test_one_module_reads_proc() -> None:
+    """What /proc does not show is unknown, never nobody: that is judged in one place."""
+    assert list(proc_paths(planted('open(f"/proc/{pid}/stat")\nos.listdir("/proc")\nos.stat("/srv")'))) != []
+    assert violations(lambda module: proc_paths(module) if module.name != "logrotor.disk.proc" else iter(())) == []
+
+
 PURE = {
     "os.fsencode", "os.fsdecode", "os.fspath", "os.sep", "os.stat_result", "os.PathLike", "os.path",
     *(f"os.path.{name}" for name in ("join", "basename", "dirname", "split", "splitext", "normpath", "isabs")),
@@ -558,8 +574,8 @@ UNGATED = {
     # The lock file of a log directory: what is there already is only locked.
     ("open", "logrotor.disk.turns._found"),
     # SQLite opens and writes its own file; each commit passes through the gate, and the sweeps kill in between.
-    ("sqlite3.connect", "logrotor.disk.memory._connect"),
-    ("sqlite3.connect", "logrotor.disk.memory.recall"),
+    ("sqlite3.connect", "logrotor.disk.database.to_write"),
+    ("sqlite3.connect", "logrotor.disk.database.to_look"),
 }
 
 
@@ -613,7 +629,7 @@ def test_every_change_passes_through_the_gate(audited: Callable[[str], list[tupl
 def test_planning_changes_nothing(audited: Callable[[str], list[tuple[str, str, list[str]]]]) -> None:
     """Rotator.plan() opens nothing for writing; the history it only reads."""
     assert {(event, caller(names)) for event, _, names in audited("plan")} <= {
-        ("sqlite3.connect", "logrotor.disk.memory.recall")
+        ("sqlite3.connect", "logrotor.disk.database.to_look")
     }
 
 

@@ -39,6 +39,7 @@ from logrotor.model import (
     Naming,
     Nobody,
     NotDue,
+    Problem,
     Remove,
     RunHook,
     Shift,
@@ -114,8 +115,8 @@ def test_copytruncate_where_nothing_can_be_collapsed() -> None:
     """Refused with both ways out; with accept_loss it is done, and the plan names the protocol."""
     tmpfs = directory(BIG, fs=system("tmpfs"))
     found = plan(facts(here=tmpfs, rule=spec(method=Method.COPYTRUNCATE)))
-    assert found.refused is not None and "tmpfs cannot collapse a range" in found.refused
-    assert 'method = "rename"' in found.refused and "accept_loss = true" in found.refused and found.steps == ()
+    assert found.refused is not None and found.refused.subject == f"{HERE}/app.log" and found.steps == ()
+    assert 'method = "rename"' in found.refused.advice and "accept_loss = true" in found.refused.advice
     found = plan(facts(here=tmpfs, rule=spec(method=Method.COPYTRUNCATE, accept_loss=True)))
     (step,) = found.take
     assert isinstance(step, Copytruncate) and not step.collapse and found.protocol == "truncate"
@@ -414,34 +415,38 @@ def test_on_archive_runs_on_the_final_form(newest: int, hooked: list[str]) -> No
 # ---------------------------------------------------------------- refusals
 
 
+FOUND = Problem(subject="/found/before", problem="is odd", advice="look at it")
+
+
 @pytest.mark.parametrize(
-    ("known", "said"),
+    ("known", "subject"),
     [
-        (facts(entry("app.log", mode=0o120777)), "is a symlink, not a regular file"),
-        (facts(entry("app.log", mode=0o40755)), "is a directory, not a regular file"),
-        (facts(entry("app.log", mode=0o10644)), "is a FIFO, not a regular file"),
-        (facts(entry("app.log", nlink=2)), "has 2 hard links, and rotation sees one"),
-        (facts(BIG, entry("app.log.1", mode=0o120777)), "app.log.1: is a symlink with the name of an archive"),
-        (facts(BIG, entry(".app.log.new", mode=0o40755)), ".app.log.new: is a directory with the name"),
-        (facts(BIG, entry("app.log.1.zst", nlink=2)), "app.log.1.zst: has a hard link elsewhere"),
-        (facts(BIG, entry("app.log.999999999")), "leaves no higher slot"),
-        (facts(BIG, refusal="supervisord rotates this file itself"), "supervisord rotates this file itself"),
-        (facts(entry("app.log.1"), base="app.log.1"), "has the name of an archive or temp; rename the log"),
-        (facts(entry("a" * 240, 9999), base="a" * 240), "is too long for archives beside it; shorten it to 236"),
-        (facts(here=directory(BIG, closed="you may not; chmod")), f"{HERE}: you may not; chmod"),
-        (facts(here=replace(directory(BIG), problem="/logs: anyone may write there")), "anyone may write there"),
+        (facts(entry("app.log", mode=0o120777)), f"{HERE}/app.log"),
+        (facts(entry("app.log", mode=0o40755)), f"{HERE}/app.log"),
+        (facts(entry("app.log", mode=0o10644)), f"{HERE}/app.log"),
+        (facts(entry("app.log", nlink=2)), f"{HERE}/app.log"),
+        (facts(BIG, entry("app.log.1", mode=0o120777)), f"{HERE}/app.log.1"),
+        (facts(BIG, entry(".app.log.new", mode=0o40755)), f"{HERE}/.app.log.new"),
+        (facts(BIG, entry("app.log.1.zst", nlink=2)), f"{HERE}/app.log.1.zst"),
+        (facts(BIG, elsewhere=[directory(entry("app.log.1.zst", nlink=2), path=STORE)]), f"{STORE}/app.log.1.zst"),
+        (facts(BIG, entry("app.log.999999999")), f"{HERE}/app.log.999999999"),
+        (facts(entry("app.log.1"), base="app.log.1"), f"{HERE}/app.log.1"),
+        (facts(entry("a" * 240, 9999), base="a" * 240), f"{HERE}/{'a' * 240}"),
+        (facts(BIG, refusal=FOUND), FOUND.subject),
+        (facts(here=directory(BIG, closed=FOUND)), FOUND.subject),
+        (facts(here=replace(directory(BIG), problem=FOUND)), FOUND.subject),
     ],
 )  # fmt: skip
-def test_refused_with_what_to_do(known: LogFacts, said: str) -> None:
-    """Each log that must not be touched: nothing is planned for it, and the reason is a sentence to act on."""
+def test_refused_with_what_to_do(known: LogFacts, subject: str) -> None:
+    """Nothing is planned for a log that must not be touched; the refusal names the file and what to do about it."""
     found = plan(known, force=True)
-    assert found.refused is not None and said in found.refused
+    assert found.refused is not None and found.refused.subject == subject and found.refused.advice
     assert found.steps == () and found.reopen is None
 
 
 def test_a_closed_directory_matters_only_if_there_is_something_to_do() -> None:
     """A log that is not due may lie in a directory that we may not write."""
-    assert plan(facts(here=directory(entry("app.log"), closed="you may not"))).refused is None
+    assert plan(facts(here=directory(entry("app.log"), closed=FOUND))).refused is None
 
 
 def test_one_refusal_stops_nobody_else() -> None:

@@ -5,7 +5,8 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from logrotor.decide.retention import Generation, decide, duration, why_kept
+from logrotor import text
+from logrotor.decide.retention import Generation, decide, why_kept
 from logrotor.model import LogSpec
 from tests.support.facts import DAY, spec
 
@@ -95,4 +96,4 @@ def test_reasons_are_in_the_units_of_the_user() -> None:
         "3 of backup_count = 7, within max_age = 1d, within max_total_size"
     )
     shown = {1: "1s", 90: "90s", 120: "2m", 5400: "90m", 7200: "2h", 86_400: "1d", 1.5: "1.5s"}
-    assert {seconds: duration(seconds) for seconds in shown} == shown
+    assert {seconds: text.duration(seconds) for seconds in shown} == shown

@@ -35,7 +35,7 @@ def clear(
     ctx: click.Context, config: str | None, all_failed: bool, stale: bool, older_than: float | None, as_json: bool
 ) -> int:
     """Remove jobs of this host that nobody needs any more. No log and no archive is touched."""
-    from logrotor.disk.attempts import Attempts
+    from logrotor.disk.history import History
     from logrotor.jobs import failures
 
     if not (all_failed or stale or older_than is not None):
@@ -49,7 +49,7 @@ def clear(
     if stale:
         gone["stale"] = failures.clear_stale(site, engine, now)
     if older_than is not None:
-        gone["attempts"] = Attempts(site.config.state_dir).prune(now - older_than)
+        gone["attempts"] = History(site.config.state_dir).prune_attempts(now - older_than)
     if as_json:
         output.write_json({"queue": site.queue, "removed": gone})
     else:

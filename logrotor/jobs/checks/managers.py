@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import glob
 import os
 import re
 import shlex
 from collections.abc import Iterator, Mapping, Sequence
 
+from logrotor.disk import proc
 from logrotor.jobs.site import Site
 from logrotor.model import Check, Finding
-from logrotor.notify import procfs, supervisor_config, supervisor_ini, supervisord
+from logrotor.notify import supervisor_config, supervisor_ini, supervisord
 
 UNITS = (
     "/etc/systemd/system/*.service", "/usr/lib/systemd/system/*.service", "/etc/systemd/user/*.service",
@@ -38,13 +40,11 @@ def _supervisor_files(site: Site) -> dict[str, Mapping[str, str] | None]:
     found: dict[str, Mapping[str, str] | None] = {
         target.supervisor_config: None for target in site.config.targets.values() if target.supervisor_config
     }
-    for pid in filter(str.isdigit, os.listdir("/proc")):
-        try:
-            if supervisord.is_supervisord(procfs.cmdline(int(pid))):
-                located = supervisor_config.locate(procfs.look(int(pid)))
+    for process in proc.running(b"supervisord"):
+        if supervisord.is_supervisord(process.argv):
+            with contextlib.suppress(OSError, supervisor_ini.Unreadable):
+                located = supervisor_config.locate(process)
                 found[located.path] = located.environ
-        except (OSError, supervisor_ini.Unreadable):
-            continue
     return found
 
 

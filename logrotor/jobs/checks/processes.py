@@ -10,7 +10,8 @@ from msgspec.structs import replace
 
 import logrotor
 from logrotor.clock import local_now
-from logrotor.disk.attempts import Attempts
+from logrotor.disk import proc
+from logrotor.disk.history import History
 from logrotor.errors import LogrotorError
 from logrotor.jobs import running
 from logrotor.jobs.dispatch import period
@@ -69,9 +70,11 @@ def arguments(site: Site) -> Iterator[Finding]:
 
 def single(site: Site) -> Iterator[Finding]:
     workers, schedules = _ours(site)
+    hiding = proc.why_hiding()
     if not workers:
+        hidden = f"no worker of this queue can be seen on this host, since /proc does not show every process: {hiding}"
         yield Finding(
-            subject=site.queue, problem="no worker of this queue runs on this host",
+            subject=site.queue, problem="no worker of this queue runs on this host" if hiding is None else hidden,
             why="jobs are queued, and nobody does them", advice="logrotor queue unit --supervisor (or --systemd) "
             "prints the program that runs one",
         )  # fmt: skip
@@ -86,8 +89,9 @@ def single(site: Site) -> Iterator[Finding]:
             why="each tick is queued several times", advice="stop all but one",
         )  # fmt: skip
     if not schedules and not _has_ticked(site):
+        runs = "runs" if hiding is None else f"can be seen ({hiding})"
         yield Finding(
-            subject=site.queue, problem="no schedule runs, and no job has come for two ticks",
+            subject=site.queue, problem=f"no schedule {runs}, and no job has come for two ticks",
             why="nothing is rotated", advice="run the worker with --schedule, or logrotor queue schedule, or "
             "logrotor queue dispatch from cron",
         )  # fmt: skip
@@ -172,4 +176,4 @@ def _has_ticked(site: Site) -> bool:
     """Whether a job has come lately: a schedule may run on another machine, or in cron."""
     now = local_now()
     horizon = 2 * period(site.settings.schedule, now) + site.settings.job.timeout
-    return bool(Attempts(site.config.state_dir).since(now.timestamp() - horizon))
+    return bool(History(site.config.state_dir).attempts_since(now.timestamp() - horizon))

@@ -12,13 +12,13 @@ from logrotor import notify
 from logrotor.act import retire
 from logrotor.act.guard import Guard
 from logrotor.decide.facts import Directory, LogFacts
-from logrotor.disk import mend, snapshot, writers
+from logrotor.disk import mend, proc, snapshot, writers
 from logrotor.disk.directories import Directories
 from logrotor.disk.discover import is_excluded
 from logrotor.disk.walk import user_name
 from logrotor.errors import Busy, LogrotorError, ReopenFailed, Stale
 from logrotor.model import Check, DropTemp, Entry, Finding, Method, Problem, Written
-from logrotor.notify import procfs, supervisor_config, supervisord
+from logrotor.notify import supervisor_config, supervisord
 from logrotor.observe.deployment import Deployment, archives_of
 from logrotor.survey import why_no_archives
 
@@ -264,7 +264,7 @@ def _who(pids: tuple[int, ...]) -> str:
 
 def _named(pid: int) -> str:
     try:
-        program = os.path.basename((procfs.cmdline(pid) or ("?",))[0])
+        program = os.path.basename((proc.cmdline(pid) or ("?",))[0])
     except OSError:
         return f"process {pid}"
     return f"process {pid} ({program})"
@@ -304,10 +304,5 @@ def self_rotation(deployment: Deployment) -> Iterator[Finding]:
         )
 
 
-def _supervisords() -> Iterator[procfs.Process]:
-    for pid in filter(str.isdigit, os.listdir("/proc")):
-        try:
-            if supervisord.is_supervisord(procfs.cmdline(int(pid))):
-                yield procfs.look(int(pid))
-        except OSError:  # it ended, or /proc hides it
-            continue
+def _supervisords() -> Iterator[proc.Process]:
+    return (process for process in proc.running(b"supervisord") if supervisord.is_supervisord(process.argv))

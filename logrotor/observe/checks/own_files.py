@@ -7,8 +7,8 @@ import re
 from collections.abc import Iterator
 from functools import partial
 
-from logrotor.disk import discover, history, mend, state
-from logrotor.disk.memory import recall
+from logrotor.disk import discover, mend, state
+from logrotor.disk.history import History
 from logrotor.disk.ownership import why_closed
 from logrotor.disk.walk import user_name
 from logrotor.errors import Refused, StateError
@@ -137,7 +137,7 @@ def whole(deployment: Deployment) -> Iterator[Finding]:
     except (StateError, OSError):
         return  # told by state.files
     try:
-        recall(deployment.config.state_dir)
+        History(deployment.config.state_dir).recall()
     except StateError as error:
         yield _unusable(path, error)
     else:
@@ -156,7 +156,7 @@ def whole(deployment: Deployment) -> Iterator[Finding]:
 def _damage(deployment: Deployment) -> Problem | None:
     """What is wrong with the history, by what is read of it and by SQLite's own check."""
     try:
-        found = history.problem_with(deployment.config.state_dir)
+        found = History(deployment.config.state_dir).damage()
     except StateError as error:
         return error.problem
     return deployment.blind or (Problem(subject="", problem=found) if found else None)

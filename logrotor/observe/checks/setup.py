@@ -13,10 +13,11 @@ from datetime import UTC, datetime
 
 from logrotor import text
 from logrotor.decide.naming import stamp_time
-from logrotor.disk import discover, programs, snapshot
+from logrotor.disk import programs
 from logrotor.disk.walk import user_name
-from logrotor.model import Archive, Check, Finding, LogSpec
+from logrotor.model import Archive, Check, Finding
 from logrotor.observe.deployment import Deployment, archives_of
+from logrotor.survey import NamedLogs
 
 HOUR = 3600.0
 LONGEST = 8 * 86400.0  # nobody runs it less often than once a week
@@ -69,33 +70,25 @@ def rules(deployment: Deployment) -> Iterator[Finding]:
 
 def matches(deployment: Deployment) -> Iterator[Finding]:
     """A path without a log is nothing odd; a glob that has never had one is, most often, misspelt."""
-    having = {facts.spec.name for facts in deployment.survey.logs}
-    for spec in deployment.config.logs:
-        globs = [path for path in spec.paths if glob.has_magic(path)]
-        if spec.name in having or not globs or not _is_empty(deployment, spec):
+    survey, rules = deployment.survey, deployment.config.logs
+    if not survey.unmatched:
+        return
+    named = NamedLogs(rules)
+    past = {outcome.log for outcome in deployment.outcomes}
+    having = {facts.spec.name for facts in survey.logs} | {s.spec.name for p in past for s in named.naming(p)}
+    specs = {spec.name: spec for spec in rules}
+    for spec in (specs[unmatched.name] for unmatched in survey.unmatched):
+        places = {each.directory for each in named.selectors if each.spec is spec}
+        if spec.name in having or (places and not any(map(os.path.lexists, places))):  # see directories.logs
             continue
+        globs = ", ".join(path for path in spec.paths if glob.has_magic(path))
         left_out = ", or only what exclude leaves out" if spec.exclude else ""
         yield Finding(
             subject=f"rule {spec.name}",
-            problem=f"{', '.join(globs)} matches no file{left_out}, and no run has rotated one",
+            problem=f"{globs} matches no file{left_out}, and no run has rotated one",
             why="a misspelt path looks like this: the logs that were meant grow, and no run says a word",
             advice="correct paths in the rule; nothing, if the logs are still to come",
         )
-
-
-def _is_empty(deployment: Deployment, spec: LogSpec) -> bool:
-    """False also where that is not known, or told elsewhere: a directory that is missing or refused."""
-    selectors = list(discover.discover((spec,)))
-    places = [snapshot.look(path) for path in {selector.directory for selector in selectors}]
-    if any(place.problem for place in places) or (places and all(place.missing for place in places)):
-        return False
-    others = [waiting.name for waiting in (*deployment.survey.shadowed, *deployment.survey.skipped)]
-    return not any(_is_named(path, selectors) for path in {*others, *(outcome.log for outcome in deployment.outcomes)})
-
-
-def _is_named(path: str, selectors: list[discover.Selector]) -> bool:
-    head, name = os.path.split(path)
-    return any(each.takes(name) and os.path.realpath(each.directory) == head for each in selectors)
 
 
 def overlap(deployment: Deployment) -> Iterator[Finding]:

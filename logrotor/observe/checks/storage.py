@@ -8,13 +8,13 @@ from datetime import timedelta
 
 from logrotor import text
 from logrotor.decide.facts import Directory
-from logrotor.disk import discover, snapshot
+from logrotor.disk import discover, proc, snapshot
 from logrotor.model import Check, Codec, Finding, LogSpec, Method
 from logrotor.observe.deployment import Deployment
 from logrotor.observe.forecast import mount_of
 from logrotor.observe.status import locks as unusable_locks
 from logrotor.observe.status import status
-from logrotor.survey import mount_points, why_no_archives
+from logrotor.survey import why_no_archives
 
 SOON = timedelta(days=7)
 FEW_INODES = 1000
@@ -119,7 +119,7 @@ def calls(deployment: Deployment) -> Iterator[Finding]:
 
 
 def mounts(deployment: Deployment) -> Iterator[Finding]:
-    mounted = mount_points()
+    mounted = proc.mount_points()
     for facts in deployment.survey.logs:
         if facts.path in mounted and facts.spec.method is not Method.COPYTRUNCATE:
             yield Finding(

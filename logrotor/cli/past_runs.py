@@ -87,9 +87,9 @@ def history(
 def _refuse_unknown(here: Deployment, log: str) -> None:
     """A log that is gone is known by its past. Raises UnknownSelection."""
     from logrotor.observe.reading import find
-    from logrotor.survey import meant
+    from logrotor.survey import find_path
 
-    if meant(log, (each for outcome in here.outcomes for each in outcome.logs)) is None:
+    if find_path(log, (each for outcome in here.outcomes for each in outcome.logs)) is None:
         find(here, log)
 
 

@@ -1,8 +1,10 @@
-"""What is remembered of earlier runs."""
+"""What the history knows of earlier runs."""
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
+from functools import cached_property
 from typing import Any
 
 from msgspec import Struct, field
@@ -24,7 +26,7 @@ class CopyInFlight(Struct, frozen=True):
     head: int = 0  # the first byte of the log, which is inverted while it is truncated
 
 
-class LogMemory(Struct, frozen=True):
+class LogHistory(Struct, frozen=True):
     """What the history knows of one log."""
 
     last_rotation: float | None = None
@@ -35,6 +37,25 @@ class LogMemory(Struct, frozen=True):
     in_flight: CopyInFlight | None = None
 
 
+_NOTHING = LogHistory()
+
+
+class LogHistories:
+    """What the history knows of all logs, read at once. ``note``: why nothing is known, if something went wrong."""
+
+    def __init__(self, logs: Mapping[str, LogHistory], note: str | None = None) -> None:
+        self._logs = logs
+        self.note = note
+
+    def of(self, path: str) -> LogHistory:
+        return self._logs.get(path, _NOTHING)
+
+    @cached_property
+    def keepers(self) -> Mapping[tuple[str, str], str]:
+        """Which log has archives of the name BASE in a directory other than its own: (directory, BASE) to its path."""
+        return {(d, os.path.basename(path)): path for path, log in self._logs.items() for d in log.archive_dirs}
+
+
 class PastRun(Struct, frozen=True, kw_only=True):
     """A run that had something to do. ``ended``, ``exit``: None while it goes on, and for ever if it was killed.
 
@@ -43,10 +64,10 @@ class PastRun(Struct, frozen=True, kw_only=True):
 
     id: int
     started: float
-    ended: float | None
-    pid: int
-    forced: bool
-    exit: int | None
+    ended: float | None = None
+    pid: int = 0
+    forced: bool = False
+    exit: int | None = None
     rotated: int = 0
     failed: int = 0
     deferred: int = 0
@@ -77,3 +98,6 @@ class PastOutcome(Struct, frozen=True, kw_only=True):
     def logs(self) -> tuple[str, ...]:
         """The logs that it is about: one reopen request is for all logs of its target."""
         return tuple(dict.fromkeys((self.log, *self.details.get("logs", ()))))
+
+
+LogMemory = LogHistory  # the old name, until nobody says so

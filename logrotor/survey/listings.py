@@ -1,9 +1,8 @@
-"""The directories of one survey, each looked at once, by however many paths it is named."""
+"""The directories of one survey, each listed once, by however many paths it is named."""
 
 from __future__ import annotations
 
 import os
-import re
 
 from logrotor.decide.facts import Directory
 from logrotor.disk import snapshot
@@ -11,7 +10,7 @@ from logrotor.disk.walk import user_name
 from logrotor.model import FileId, LogSpec, Problem
 
 
-class Places:
+class Listings:
     """``ids``: of the directories that were found, by their paths without symlinks; ``locked``: see Survey."""
 
     def __init__(self) -> None:
@@ -34,16 +33,21 @@ class Places:
             self._by_path[path] = found
         return found
 
-    def look_for_archives(self, spec: LogSpec, directory: Directory) -> Directory | None:
+    def archive_dir(self, spec: LogSpec, directory: Directory) -> Directory | None:
         """The archive directory of a rule for the logs in ``directory``; None: beside them."""
         if spec.archive_dir is None:
             return None
         return self.look(os.path.join(directory.resolved or directory.path, spec.archive_dir))
 
 
+def path_of(directory: Directory) -> str:
+    """Without symlinks, also where it is missing or refused."""
+    return directory.resolved or os.path.normpath(directory.path)
+
+
 def why_no_archives(spec: LogSpec, directory: Directory) -> Problem | None:
     """Why finished archives cannot go to the archive directory of a rule, with what to do; None: they can."""
-    path = directory.resolved or os.path.normpath(directory.path)
+    path = path_of(directory)
     if directory.problem is not None:
         found = directory.problem
         what = found.problem if found.subject == path else f"{found.subject}: {found.problem}"
@@ -57,22 +61,3 @@ def why_no_archives(spec: LogSpec, directory: Directory) -> Problem | None:
     else:
         return None
     return Problem(subject=path, problem=f"cannot be the archive_dir of rule {spec.name}: {what}", advice=advice)
-
-
-def id_of(path: str) -> FileId | None:
-    """Which directory this is, whatever its path looks like; None: there is none."""
-    try:
-        status = os.stat(path)
-    except OSError:
-        return None
-    return FileId(status.st_dev, status.st_ino)
-
-
-def mount_points() -> frozenset[str]:
-    """Every mount point: a file among them is bind-mounted (proc(5), mountinfo; octal escapes for odd characters)."""
-    try:
-        with open("/proc/self/mountinfo", "rb") as table:
-            points = [line.split(b" ")[4] for line in table]
-    except OSError:
-        return frozenset()
-    return frozenset(os.fsdecode(re.sub(rb"\\([0-7]{3})", lambda m: bytes([int(m[1], 8)]), p)) for p in points)

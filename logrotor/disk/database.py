@@ -1,0 +1,234 @@
+"""The database behind the history: connections, tables and their upgrade, rows as values.
+
+``journal_mode=DELETE``, because a WAL reader creates files; ``synchronous=EXTRA``, because a copytruncate in
+flight must survive a power cut.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import sqlite3
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from typing import Any, TypeVar
+
+import msgspec
+from msgspec.structs import replace
+
+from logrotor.disk.calls import change
+from logrotor.model import CopyInFlight, LogHistory, Outcome, PastOutcome
+
+T = TypeVar("T")
+
+PATIENCE = 10.0  # seconds to wait for another program that reads or writes the history
+KEEP = 90 * 86400.0  # seconds that a row is kept
+MOST = 200_000  # rows of outcomes: a writer that never lets go makes one a minute for each of its archives
+_AT_ONCE = 1000  # rows that one run looks at: it must not wait for a year's worth
+
+# The one table that jobs write, without the lock of a run. It has no version: whoever comes first makes it, and an
+# older logrotor goes on beside it.
+ATTEMPTS = """
+CREATE TABLE IF NOT EXISTS attempts (
+    id INTEGER PRIMARY KEY, job TEXT NOT NULL, number INTEGER NOT NULL, engine TEXT, queue TEXT, host TEXT,
+    started REAL NOT NULL, ended REAL, ending TEXT NOT NULL, final INTEGER NOT NULL DEFAULT 0, detail TEXT,
+    pid INTEGER, payload TEXT, settled TEXT NOT NULL DEFAULT '');
+CREATE INDEX IF NOT EXISTS attempts_by_job ON attempts (job);
+CREATE INDEX IF NOT EXISTS attempts_by_time ON attempts (started);
+"""
+
+# STEPS[n] upgrades format n to n + 1; only the holder of the lock takes them. A logrotor that knows fewer steps
+# refuses the file: so a step is for what an older one must not write, and for nothing else.
+STEPS = (
+    """
+CREATE TABLE runs (id INTEGER PRIMARY KEY, started REAL, ended REAL, pid INTEGER, forced INTEGER, exit INTEGER,
+                   rotated INTEGER, failed INTEGER, deferred INTEGER, removed INTEGER);
+CREATE TABLE outcomes (id INTEGER PRIMARY KEY, run INTEGER, time REAL, log BLOB, action TEXT, status TEXT,
+                       name BLOB, reason TEXT, errno INTEGER, details TEXT);
+CREATE INDEX outcomes_by_log ON outcomes (log, time);
+CREATE TABLE logs (path BLOB PRIMARY KEY, last_rotation REAL, request_delivered REAL, request_failed REAL);
+CREATE TABLE archive_dirs (path BLOB, directory BLOB, PRIMARY KEY (path, directory));
+CREATE TABLE hooked (path BLOB, inode INTEGER, mtime_ns INTEGER, PRIMARY KEY (path, inode, mtime_ns));
+CREATE TABLE in_flight (path BLOB PRIMARY KEY, inode INTEGER, birth REAL, archive_inode INTEGER,
+                        length INTEGER, stage TEXT, protocol TEXT);
+"""
+    + ATTEMPTS,
+    """
+ALTER TABLE in_flight ADD COLUMN archive_mtime_ns INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE in_flight ADD COLUMN head INTEGER NOT NULL DEFAULT 0;
+""",
+)
+VERSION = len(STEPS)
+
+_NOTHING = LogHistory()
+_PLAIN = frozenset("/-._~0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ")  # unreserved: RFC 3986, 2.3
+
+
+# ---------------------------------------------------------------- connections
+
+
+def to_look(path: str) -> sqlite3.Connection:
+    """Nothing is created, repaired or upgraded. Raises sqlite3.Error."""
+    connection = sqlite3.connect(f"file:{quoted(path)}?mode=ro", uri=True, timeout=5)
+    connection.row_factory = sqlite3.Row
+    return connection
+
+
+def to_write(path: str) -> sqlite3.Connection:
+    """Create the file if need be (0600). Raises OSError, sqlite3.Error."""
+    with suppress(FileExistsError):
+        flags = os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_NOFOLLOW | os.O_CLOEXEC
+        os.close(change("create", os.open, path, flags, 0o600))
+    connection = sqlite3.connect(path, timeout=PATIENCE, isolation_level=None)
+    connection.row_factory = sqlite3.Row
+    try:
+        connection.execute("PRAGMA journal_mode = DELETE")
+        connection.execute("PRAGMA synchronous = EXTRA")
+    except BaseException:
+        connection.close()
+        raise
+    return connection
+
+
+@contextmanager
+def transaction(connection: sqlite3.Connection, patience: float) -> Iterator[None]:
+    """Commit at the end, through the gate; roll back if anything is raised. Waits ``patience`` seconds for others."""
+    connection.execute(f"PRAGMA busy_timeout = {patience * 1000:.0f}")
+    connection.execute("BEGIN IMMEDIATE")
+    try:
+        yield
+        change("commit", connection.execute, "COMMIT")
+    except BaseException:
+        with suppress(sqlite3.Error):  # SQLite may have rolled back by itself
+            connection.execute("ROLLBACK")
+        raise
+
+
+def quoted(path: str) -> str:
+    """A path as it stands in a URI of SQLite (https://www.sqlite.org/uri.html)."""
+    # urllib.parse.quote does the same, and takes 2 ms of every start.
+    return "".join(chr(byte) if chr(byte) in _PLAIN else f"%{byte:02X}" for byte in os.fsencode(path))
+
+
+def is_damage(error: sqlite3.Error | OSError) -> bool:
+    """Not a database, or not our tables; anything else may be gone at the next run."""
+    if isinstance(error, sqlite3.OperationalError):
+        return error.sqlite_errorcode == sqlite3.SQLITE_ERROR
+    return isinstance(error, sqlite3.DatabaseError)
+
+
+def errno_of(error: sqlite3.Error) -> int:
+    full = getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_FULL
+    return errno.ENOSPC if full else errno.EIO
+
+
+# ---------------------------------------------------------------- tables
+
+
+def version(connection: sqlite3.Connection) -> int:
+    """0: the tables of the runs have not been made."""
+    found: int = connection.execute("PRAGMA user_version").fetchone()[0]
+    return found
+
+
+def has(connection: sqlite3.Connection, table: str) -> bool:
+    """Has the table been made? A job may have come before the first run, and made its own only."""
+    if table != "attempts":
+        return version(connection) > 0
+    found = connection.execute("SELECT 1 FROM sqlite_master WHERE name = 'attempts'").fetchone()
+    return found is not None
+
+
+def upgrade(connection: sqlite3.Connection) -> None:
+    """Take the steps that the file lacks, all or none."""
+    found = version(connection)
+    if found < VERSION:
+        script = f"BEGIN; {''.join(STEPS[found:])} PRAGMA user_version = {VERSION}; COMMIT;"
+        change("commit", connection.executescript, script)
+
+
+def pruning(now: float) -> list[tuple[str, list[tuple[Any, ...]]]]:
+    """Statements that delete what is older than ``KEEP``, or too much."""
+    oldest = "id IN (SELECT id FROM {} ORDER BY id LIMIT ?)"
+    too_many = "id <= (SELECT max(id) FROM {}) - ?"
+    return [
+        (
+            f"DELETE FROM {table} WHERE {oldest.format(table)} AND ({column} < ? OR {too_many.format(table)})",
+            [(_AT_ONCE, now - KEEP, MOST)],
+        )
+        for table, column in (("outcomes", "time"), ("runs", "started"))
+    ]
+
+
+# ---------------------------------------------------------------- rows to values; TypeError, ValueError: odd values
+
+
+def logs(connection: sqlite3.Connection) -> dict[str, LogHistory]:
+    """What is known of each log, by its path."""
+    plain = {
+        os.fsdecode(path): LogHistory(_moment(rotated), _moment(delivered), _moment(failed))
+        for path, rotated, delivered, failed in connection.execute(
+            "SELECT path, last_rotation, request_delivered, request_failed FROM logs"
+        )
+    }
+    more: dict[str, dict[str, Any]] = {}
+    for blob, directory in connection.execute("SELECT path, directory FROM archive_dirs ORDER BY rowid"):
+        fields = more.setdefault(os.fsdecode(blob), {})
+        fields["archive_dirs"] = (*fields.get("archive_dirs", ()), os.fsdecode(directory))
+    for blob, inode, mtime_ns in connection.execute("SELECT path, inode, mtime_ns FROM hooked"):
+        fields = more.setdefault(os.fsdecode(blob), {})
+        fields["hooked"] = fields.get("hooked", frozenset()) | {(inode, mtime_ns)}
+    for row in connection.execute("SELECT * FROM in_flight"):  # fewer columns in format 1
+        values = dict(zip(CopyInFlight.__struct_fields__, (os.fsdecode(row[0]), *row[1:]), strict=False))
+        record = msgspec.convert(values, CopyInFlight)
+        more.setdefault(record.path, {})["in_flight"] = record
+    return {**plain, **{path: replace(plain.get(path, _NOTHING), **fields) for path, fields in more.items()}}
+
+
+def value(kind: type[T], row: sqlite3.Row) -> T:
+    """The columns that the value has; one without a value gets the default. SQLite has 0 and 1 for false and true."""
+    return msgspec.convert({name: found for name, found in dict(row).items() if found is not None}, kind, strict=False)
+
+
+def outcome(row: sqlite3.Row) -> PastOutcome:
+    import json
+
+    details = json.loads(row["details"] or "{}")  # with the reason, where an older logrotor wrote it
+    return PastOutcome(
+        run=row["run"] or 0, time=float(row["time"]), log=os.fsdecode(row["log"]), action=row["action"],
+        status=row["status"], name=os.fsdecode(row["name"] or ""),
+        reason=row["reason"] or str(details.get("why", "")), details=details,
+    )  # fmt: skip
+
+
+def _moment(value: object) -> float | None:
+    if value is None or isinstance(value, (int, float)):
+        return value
+    raise TypeError(f"{value!r} is not a time")
+
+
+# ---------------------------------------------------------------- values to rows
+
+
+def copy_row(record: CopyInFlight) -> tuple[Any, ...]:
+    return (os.fsencode(record.path), *(getattr(record, name) for name in CopyInFlight.__struct_fields__[1:]))
+
+
+def outcome_row(now: float, o: Outcome) -> tuple[Any, ...]:
+    log, name = os.fsencode(o.log), os.fsencode(o.name)
+    return now, log, o.action, o.status.value, name, text(o.reason), o.errno, _packed(o.record)
+
+
+def _packed(details: Mapping[str, Any]) -> str:
+    """As JSON."""
+    try:
+        return msgspec.json.encode(details).decode()
+    except UnicodeEncodeError:  # a file name of undecodable bytes
+        import json
+
+        return json.dumps(dict(details))
+
+
+def text(value: str) -> str:
+    """Text that SQLite accepts: undecodable bytes of a file name are shown as escapes."""
+    return value.encode("utf-8", "backslashreplace").decode("utf-8")
