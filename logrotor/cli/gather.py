@@ -13,7 +13,7 @@ from logrotor.errors import LogrotorError
 from logrotor.model import Problem
 
 if TYPE_CHECKING:
-    from logrotor.jobs.status import Status
+    from logrotor.jobs.backlog import Status
     from logrotor.model import Check, Config
     from logrotor.observe.attention import Attention
     from logrotor.observe.metrics import Gauge
@@ -35,14 +35,13 @@ def queue_status(config: Config, now: float) -> Status | None:
     """How the queues are; None without a queue. Raises LogrotorError or OSError if the engine cannot be asked."""
     if config.queue is None or not config.files:
         return None
-    from logrotor.jobs.engine import open_engine
-    from logrotor.jobs.site import open_site
-    from logrotor.jobs.status import look
+    from logrotor.jobs.backlog import status
+    from logrotor.jobs.engine import open_engine, open_site
 
     site = open_site(config.files[0], os.environ)
     if os.path.isabs(site.url) and not os.path.exists(site.url):  # looking must not create it
         return None
-    return look(site, open_engine(site), now)
+    return status(site, open_engine(site), now)
 
 
 class Asked(Struct, frozen=True):
@@ -54,13 +53,13 @@ class Asked(Struct, frozen=True):
     @property
     def troubles(self) -> list[Attention]:
         """Failed and stuck jobs, jobs that nobody takes, or that the engine cannot be asked."""
-        from logrotor.jobs.status import troubles
+        from logrotor.jobs.backlog import troubles
         from logrotor.observe.attention import of_problem
 
         if self.problem is not None:
             return [of_problem(self.problem.under("queue"), "queue")]
         found = troubles(self.status, max_pending=MAX_PENDING, max_age=MAX_AGE) if self.status is not None else []
-        return [of_problem(Problem(subject="", problem=each), "queue") for each in found]
+        return [of_problem(each, "queue") for each in found]
 
 
 def ask_queue(config: Config, now: float) -> Asked:

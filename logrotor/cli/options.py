@@ -91,7 +91,7 @@ class Duration(click.ParamType[float]):
     name = "duration"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
-        from logrotor.config.quantities import positive_duration
+        from logrotor.config.values import positive_duration
 
         try:
             return positive_duration(value)
@@ -105,7 +105,7 @@ class Age(click.ParamType[float]):
     name = "age"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
-        from logrotor.config.quantities import age
+        from logrotor.config.values import age
 
         try:
             return age(value)
@@ -187,7 +187,7 @@ def _local(naive: datetime) -> datetime:
 
 def moment_or_age(given: str, now: datetime, option: str) -> float:
     """An option as epoch seconds: a moment, or how long ago. 20261101 is a day of ISO 8601, and a bare 2 neither."""
-    from logrotor.config.quantities import age
+    from logrotor.config.values import age
 
     try:
         return now.timestamp() - age(given)

@@ -41,7 +41,7 @@ Examples:
 
 
 def _span(ctx: click.Context, param: click.Parameter, given: str) -> float:
-    from logrotor.config.quantities import duration
+    from logrotor.config.values import duration
 
     try:
         return duration(given)

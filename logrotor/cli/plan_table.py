@@ -19,6 +19,7 @@ from logrotor.model import (
     Move,
     Note,
     Plan,
+    PutBack,
     Remove,
     RunHook,
     Shift,
@@ -138,6 +139,8 @@ def _step(step: Step, log: LogPlan) -> list[Row]:
             return [*_moves("shift", step.moves, ""), ("take", step.base, text.size(step.size), _take(step, log))]
         case Copytruncate():
             return [*_moves("shift", step.moves, ""), ("copy", step.base, text.size(step.size), _copied(step, log))]
+        case PutBack():
+            return [*_moves("shift", step.moves, ""), ("put back", step.name, "", f"-> {step.target}: {step.reason}")]
         case FinishTake():
             return [*_moves("shift", step.moves, ""), ("finish", f".{step.base}.new", "", step.reason)]
         case Remove():

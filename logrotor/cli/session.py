@@ -51,7 +51,7 @@ class Session(Struct):
 def become(config: Config) -> None:
     """Started as root with ``run_as``: be that user from here on."""
     if config.run_as and os.geteuid() == 0:
-        from logrotor.disk.identity import become
+        from logrotor.disk.access import become
 
         become(config.run_as)
 

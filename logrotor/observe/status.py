@@ -10,9 +10,9 @@ from datetime import datetime
 from msgspec import Struct
 
 from logrotor.decide import proof, schedule
-from logrotor.decide.due import last_rotation
 from logrotor.decide.facts import LogFacts
 from logrotor.decide.naming import LOCK
+from logrotor.decide.schedule import last_rotation
 from logrotor.decide.slots import newest_first
 from logrotor.disk import state
 from logrotor.disk.logdir import LogDir
@@ -98,7 +98,7 @@ def status(deployment: Deployment) -> Status:
         ),
         missing=tuple(deployment.survey.missing),
         problems=(
-            *(found.problem for found in deployment.config.problems),
+            *(found.as_problem for found in deployment.config.problems),
             *deployment.survey.problems,
             *_old_locks(deployment),
             *_vanished(deployment),

@@ -8,22 +8,24 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from functools import partial
 
+from msgspec.structs import replace
+
 from logrotor import notify
 from logrotor.act import retire
 from logrotor.act.guard import Guard
 from logrotor.decide.facts import Directory, LogFacts
-from logrotor.disk import mend, proc, snapshot, writers
+from logrotor.disk import access, proc, snapshot, writers
 from logrotor.disk.directories import Directories
 from logrotor.disk.discover import is_excluded
 from logrotor.disk.walk import user_name
 from logrotor.errors import Busy, LogrotorError, ReopenFailed, Stale
-from logrotor.model import Check, DropTemp, Entry, Finding, Method, Problem, Written
-from logrotor.notify import supervisor_config, supervisord
+from logrotor.model import Check, Codec, DropTemp, Entry, Finding, Method, Problem, Written
+from logrotor.notify import supervisord
 from logrotor.observe.deployment import Deployment, archives_of
 from logrotor.survey import why_no_archives
 
 _DATE = re.compile(r"(?<![0-9])(?:19|20)[0-9]{2}-?[01][0-9]-?[0-3][0-9]")
-_PACKED = (".gz", ".bz2", ".xz", ".zst", ".Z", ".lz4")
+_PACKED = {*(codec.suffix for codec in Codec), ".Z", ".lz4"}  # other rotators have more
 
 
 def checks(deployment: Deployment) -> list[Check]:
@@ -99,7 +101,7 @@ def _mode(facts: LogFacts, live: Entry, wanted: int) -> Finding:
         why=f"the next rotation replaces it with one of create_mode: {_change(mode, wanted)}",
         advice=f"{setting}; or, if anyone may: {command}{by}" if exposes else f"{command}{by}, or {setting}",
         would=command,
-        mend=partial(mend.set_mode, facts.path, wanted, live.id) if ours and not exposes else None,
+        mend=partial(access.set_mode, facts.path, wanted, live.id) if ours and not exposes else None,
     )
 
 
@@ -291,18 +293,15 @@ def targets(deployment: Deployment) -> Iterator[Finding]:
 def self_rotation(deployment: Deployment) -> Iterator[Finding]:
     """Asked of every supervisord that can be seen, whether or not a rule names it."""
     ours = {os.path.realpath(facts.path): facts.path for facts in deployment.survey.logs}
-    found: dict[str, str] = {}
-    for process in _supervisords():
-        given = next((t.supervisor_config for t in deployment.config.targets.values() if t.supervisor_config), None)
-        found.update(supervisor_config.self_rotation(process, given=given).files)
-    for path in sorted(found.keys() & ours.keys()):
-        yield Finding(
-            subject=ours[path],
-            problem="supervisord rotates this file itself",
-            why="both shift and delete the same archives, and supervisord then writes without O_APPEND: lines get lost",
-            advice=found[path],
+    given = next((t.supervisor_config for t in deployment.config.targets.values() if t.supervisor_config), None)
+    found = [supervisord.rotated_by(process, given=given) for process in supervisord.running()]
+    files = {path: problem for rotation in found for path, problem in rotation.files.items()}
+    problems = [replace(files[path], subject=ours[path]) for path in sorted(files.keys() & ours.keys())]
+    problems += [problem for rotation in found for problem in rotation.unknown]
+    hiding = proc.why_hiding()
+    if not found and hiding is not None:
+        problems.append(
+            supervisord.unknown("supervisord", f"/proc does not show every process: {hiding}", "run as root")
         )
-
-
-def _supervisords() -> Iterator[proc.Process]:
-    return (process for process in proc.running(b"supervisord") if supervisord.is_supervisord(process.argv))
+    for each in problems:
+        yield Finding(subject=each.subject, problem=each.problem, why=each.why, advice=each.advice)

@@ -62,7 +62,7 @@ def rules(deployment: Deployment) -> Iterator[Finding]:
     for problem in deployment.config.problems:
         yield Finding(
             subject=problem.where,
-            problem=problem.problem.problem,
+            problem=problem.as_problem.problem,
             why="this rule is left out: its logs grow without a limit, and every run ends with exit 1",
             advice=f"correct it; logrotor check -c {next(iter(deployment.config.files), problem.file)}",
         )

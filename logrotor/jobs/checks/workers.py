@@ -1,11 +1,14 @@
-"""The running workers and schedules, against the configuration."""
+"""The running workers and schedules, as /proc shows them, against the configuration."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
-from functools import partial
+import re
+import signal
+import time
+from collections.abc import Iterator, Mapping
 
+from msgspec import Struct
 from msgspec.structs import replace
 
 import logrotor
@@ -13,14 +16,11 @@ from logrotor.clock import local_now
 from logrotor.disk import proc
 from logrotor.disk.history import History
 from logrotor.errors import LogrotorError
-from logrotor.jobs import running
 from logrotor.jobs.dispatch import period
-from logrotor.jobs.engine import open_engine
-from logrotor.jobs.running import Running
-from logrotor.jobs.site import Site, mask, open_site
-from logrotor.model import Check, Finding
+from logrotor.jobs.engine import CONFIG_VARIABLE, Site, mask, named_config, open_engine, open_site
+from logrotor.model import Check, Finding, Problem
 
-_RESTART = "restart it: it reads [queue] when it starts (--fix asks it to end, and its manager starts it anew)"
+_MODULE = re.compile(r"logrotor\.jobs\.engines\.([a-z]+)")  # of rq it is rq_settings
 
 
 def checks(site: Site) -> list[Check]:
@@ -37,7 +37,7 @@ def checks(site: Site) -> list[Check]:
 
 def agreement(site: Site) -> Iterator[Finding]:
     """The application queued to Redis while the worker read from the database: nobody saw it for days."""
-    for worker in running.look()[0]:
+    for worker in look()[0]:
         other = _site_of(worker)
         if other is None:
             # Another user's is another deployment: it could not even read this one's state directory.
@@ -56,15 +56,13 @@ def arguments(site: Site) -> Iterator[Finding]:
             continue
         extra = [word for word in found[1:] if word not in wanted]
         lacking = [word for word in wanted[1:] if word not in found]
-        yield Finding(
-            subject=worker.words,
-            problem=mask(f"its arguments differ; too many: {' '.join(extra) or 'none'}; "
-                         f"lacking: {' '.join(lacking) or 'none'}"),
+        yield _outdated(
+            site, worker,
+            mask(f"its arguments differ; too many: {' '.join(extra) or 'none'}; "
+                 f"lacking: {' '.join(lacking) or 'none'}"),
             why="a limit of the worker below that of the job ends it half-way, another serializer cannot read it, and "
             "more tries than the job has are never made",
             advice="start it with: logrotor queue worker; logrotor queue unit prints a program for it",
-            would=f"ask process {worker.pid} to end",
-            mend=partial(running.restart, worker, site.settings.job.stop_wait),
         )  # fmt: skip
 
 
@@ -105,20 +103,28 @@ def fresh(site: Site) -> Iterator[Finding]:
     for each in (*workers, *schedules):
         newer = "the package" if package > each.process.started + 1 else "the configuration"
         if max(package, config) > each.process.started + 1:
-            yield Finding(
-                subject=each.words, problem=f"was started before {newer} changed",
+            yield _outdated(
+                site, each, f"was started before {newer} changed",
                 why="a job runs with the code and the configuration of now, but the worker around it does not: "
-                "engine, URL, queue and limits are those of then", advice=_RESTART,
-                would=f"ask process {each.pid} to end",
-                mend=partial(running.restart, each, site.settings.job.stop_wait),
+                "engine, URL, queue and limits are those of then",
+                advice="restart it: it reads [queue] when it starts (--fix asks it to end, and its manager starts it "
+                "again)",
             )  # fmt: skip
+
+
+def _outdated(site: Site, process: Running, problem: str, *, why: str, advice: str) -> Finding:
+    """A process that runs as it should once its manager has started it again."""
+    return Finding(
+        subject=process.words, problem=problem, why=why, advice=advice, would=f"ask process {process.pid} to end",
+        mend=lambda: restart(process, site.settings.job.stop_wait),
+    )  # fmt: skip
 
 
 # ---------------------------------------------------------------- whose they are
 
 
 def _ours(site: Site) -> tuple[list[Running], list[Running]]:
-    workers, schedules = running.look()
+    workers, schedules = look()
     return [w for w in workers if _is_ours(w, site)], [s for s in schedules if _is_ours(s, site)]
 
 
@@ -146,14 +152,10 @@ def _differences(site: Site, worker: Running, other: Site) -> Iterator[Finding]:
         problem = f"works on the queue {site.queue} with another configuration, {other.file}"
     else:
         return
-    yield Finding(
-        subject=worker.words,
-        problem=problem,
-        why="jobs that are queued here never reach it, or reach it and are refused",
+    yield _outdated(
+        site, worker, problem, why="jobs that are queued here never reach it, or reach it and are refused",
         advice=f"start it with the configuration {site.file} and the same environment as what dispatches",
-        would=f"ask process {worker.pid} to end",
-        mend=partial(running.restart, worker, site.settings.job.stop_wait),
-    )
+    )  # fmt: skip
 
 
 def _url(site: Site) -> str:
@@ -177,3 +179,79 @@ def _has_ticked(site: Site) -> bool:
     now = local_now()
     horizon = 2 * period(site.settings.schedule, now) + site.settings.job.timeout
     return bool(History(site.config.state_dir).attempts_since(now.timestamp() - horizon))
+
+
+# ---------------------------------------------------------------- processes
+
+
+class Running(Struct, frozen=True, dict=True):
+    """A process that works on a queue, or dispatches to one. ``environ`` is None where it may not be seen."""
+
+    process: proc.Process
+    engine: str | None  # of a worker; None for a schedule
+    environ: Mapping[str, str] | None
+
+    @property
+    def pid(self) -> int:
+        return self.process.pid
+
+    @property
+    def config(self) -> str | None:
+        """The configuration that it was started with; None if that cannot be told."""
+        named = (self.environ or {}).get(CONFIG_VARIABLE)
+        if "queue" in self.process.argv:  # logrotor's own command line; an engine's has a -c of another meaning
+            named = named_config(self.process.argv) or named
+        if named is None or os.path.isabs(named):
+            return named
+        folder = proc.cwd(self.pid)
+        return os.path.join(folder, named) if folder else None
+
+    @property
+    def words(self) -> str:
+        """How it is called in a finding."""
+        return f"process {self.pid} ({' '.join(self.process.argv)[:120]})"
+
+
+def look() -> tuple[list[Running], list[Running]]:
+    """The workers and the schedules. Of a worker with children only the first process."""
+    workers: dict[int, Running] = {}
+    schedules: list[Running] = []
+    for process in proc.running(b"logrotor"):
+        engine = _engine(process.argv)
+        if engine is not None:
+            workers[process.pid] = Running(process, engine, proc.environ(process.pid))
+        elif _is_schedule(process.argv):
+            schedules.append(Running(process, None, proc.environ(process.pid)))
+    return [w for _, w in sorted(workers.items()) if w.process.parent not in workers], schedules
+
+
+def restart(running: Running, patience: float) -> str:
+    """Ask it to end, once its job is done, so that its manager starts it again. Raises LogrotorError, OSError."""
+    ended = f"process {running.pid} was asked to stop and has ended; its manager starts it again"
+    os.kill(running.pid, signal.SIGTERM)
+    until = time.monotonic() + patience
+    while time.monotonic() < until:
+        try:
+            now = proc.look(running.pid)
+        except proc.GONE:
+            return ended
+        if now.dead or abs(now.started - running.process.started) > 1:
+            return ended
+        time.sleep(0.05)
+    still = f"was asked to stop, and still runs after {patience:g} s"
+    raise LogrotorError(Problem(subject=f"process {running.pid}", problem=still))
+
+
+def _engine(argv: tuple[str, ...]) -> str | None:
+    """The engine of a worker: its own command line names our module. A shell that quotes it is none."""
+    if not argv or os.path.basename(argv[0]) in ("sh", "bash", "dash", "grep"):
+        return None
+    return next((found[1] for word in argv[1:] if (found := _MODULE.search(word))), None)
+
+
+def _is_schedule(argv: tuple[str, ...]) -> bool:
+    words = list(argv)
+    if "queue" not in words or not any("logrotor" in word for word in words[: words.index("queue")]):
+        return False
+    after = words[words.index("queue") + 1 :]
+    return "schedule" in after or ("worker" in after and "--schedule" in after)

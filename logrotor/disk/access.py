@@ -1,18 +1,43 @@
-"""Who may write what: the writer of a log its replacement, which belongs to us; we the directory of a log."""
+"""Who we are, and who may do what: the writer of a log with its replacement, we with a directory and with a file."""
 
 from __future__ import annotations
 
 import contextlib
 import os
 import pwd
+import stat
 import struct
 from functools import cache
 
+from logrotor.disk.calls import change
+from logrotor.disk.proc import by_descriptor
 from logrotor.disk.walk import user_name
-from logrotor.model.problem import Problem
+from logrotor.errors import Refused, Stale, StateError
+from logrotor.model import FileId, Problem
 
 _ACL = "system.posix_acl_access"
 _USER, _GROUP, _WRITE = 0x02, 0x08, 2  # acl(5), as stored in the attribute
+
+
+def become(user: str) -> None:
+    """Give up root once, for good, for ``user``: groups, gid, uid, in this order (setgroups(2)). The environment stays.
+
+    Raises StateError if the user does not exist, or if we are neither root nor that user.
+    """
+    try:
+        record = pwd.getpwnam(user)
+    except KeyError:
+        raise StateError(f'run_as = "{user}": no such user on this system') from None
+    if os.geteuid() == record.pw_uid:
+        return
+    if os.geteuid() != 0:
+        raise StateError(
+            f'run_as = "{user}": only root can become another user, and this is uid {os.geteuid()}; '
+            f"start logrotor as root or as {user}, or remove run_as"
+        )
+    os.setgroups(os.getgrouplist(user, record.pw_gid))
+    os.setgid(record.pw_gid)
+    os.setuid(record.pw_uid)
 
 
 def why_locked_out(path: str, old: os.stat_result, directory: os.stat_result, mode: int) -> Problem | None:
@@ -51,6 +76,22 @@ def why_closed(directory: str) -> Problem:
     else:
         cause, advice = owned, f"see its ACL: getfacl {directory}"
     return Problem(subject=directory, problem=f"{us} may not create and rename files there: {cause}", advice=advice)
+
+
+def set_mode(path: str, mode: int, file: FileId) -> str:
+    """Give the file or directory that was looked at its mode; says what was done. Raises Stale, Refused or OSError."""
+    # O_PATH: a file without any permission cannot be opened otherwise, and no link is followed.
+    fd = os.open(path, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC)
+    try:
+        status = os.fstat(fd)
+        if (status.st_dev, status.st_ino) != file:
+            raise Stale(f"{path}: another file has its place by now")
+        if not (stat.S_ISREG(status.st_mode) or stat.S_ISDIR(status.st_mode)):
+            raise Refused(f"{path}: neither a file nor a directory")
+        change("chmod", os.chmod, by_descriptor(fd), mode)
+    finally:
+        os.close(fd)
+    return f"chmod {mode:04o} {path}"
 
 
 def _group_name(gid: int) -> str:
