@@ -134,7 +134,7 @@ class Rotator:
             unmatched=tuple(survey.unmatched),
             skipped=tuple(survey.skipped),
             shadowed=tuple(survey.shadowed),
-            problems=(*(found.problem for found in self._config.problems), *survey.problems),
+            problems=(*(found.as_problem for found in self._config.problems), *survey.problems),
             notes=(*notes, *((known.note,) if known and known.note else ())),
             directories=survey.directories,
             locked=tuple(survey.locked),
@@ -148,14 +148,14 @@ class Rotator:
     ) -> tuple[tuple[LogPlan, ...], tuple[str, ...]]:
         """Refuse logs that supervisord rotates itself. Asked only if one of its logs is about to be taken."""
         taken = {log.reopen for log in logs if log.reopen and self._may_be_supervisords(log) and _is_taken(log)}
-        refusals: dict[str, str] = {}
+        refusals: dict[str, Problem] = {}
         notes: list[str] = []
         for name in sorted(taken):
             from logrotor import notify
 
             found = notify.self_rotation(self._config.targets[name])
             refusals.update(found.files)
-            notes += found.notes
+            notes += map(str, found.unknown)
         if not refusals:
             return logs, tuple(notes)
         return plan_logs([_refused(facts, refusals) for facts in survey.logs], now, force=force), tuple(notes)
@@ -347,9 +347,8 @@ def _recall(state_dir: str) -> Recollection | None:
     return recall(state_dir)
 
 
-def _refused(facts: LogFacts, refusals: dict[str, str]) -> LogFacts:
+def _refused(facts: LogFacts, refusals: dict[str, Problem]) -> LogFacts:
     why = refusals.get(os.path.realpath(facts.path))
     if why is None:
         return facts
-    rival = Problem(subject=facts.path, problem="supervisord rotates this file itself", advice=why)
-    return replace(facts, refusal=facts.refusal or rival)
+    return replace(facts, refusal=facts.refusal or replace(why, subject=facts.path))

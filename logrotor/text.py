@@ -22,13 +22,13 @@ def _escaped(char: str) -> str:
         return _NAMED[char]
     if char.isprintable():
         return char
-    if 0xDC80 <= code <= 0xDCFF:  # a byte that is no UTF-8, as os.fsdecode gives it
+    if 0xDC80 <= code <= 0xDCFF:  # a byte that is not UTF-8, as os.fsdecode gives it
         return f"\\x{code - 0xDC00:02x}"
     return f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}"
 
 
 def lines(text: str) -> str:
-    """A message of ours that may have several lines: each printable, the later ones indented, so none can pose as
+    """A message that may have several lines: each printable, the later ones indented, so none can pose as
     a message of its own."""
     return "\n    ".join(map(printable, text.split("\n")))
 
@@ -48,7 +48,7 @@ def size(count: int | None) -> str:
 def duration(seconds: float) -> str:
     """``604800`` -> ``7d``, ``90`` -> ``90s``: exact, as the configuration spells it, in the largest unit that fits."""
     unit, _, length = next((each for each in UNITS if seconds >= each[2] and seconds % each[2] == 0), UNITS[-1])
-    return f"{seconds / length:g}{unit}"
+    return f"{seconds / length:.15g}{unit}"
 
 
 def span(seconds: float) -> str:
@@ -68,9 +68,13 @@ def brief(seconds: float) -> str:
 
 def moment(when: datetime, now: datetime) -> str:
     """``2026-11-22 00:00 +01:00 (in 3 h)``."""
+    return f"{stamp(when)} ({distance(when, now)})"
+
+
+def distance(when: datetime, now: datetime) -> str:
+    """``in 3 h``, ``5 s ago``."""
     seconds = (when - now).total_seconds()
-    distance = f"in {span(seconds)}" if seconds >= 0 else f"{span(-seconds)} ago"
-    return f"{stamp(when)} ({distance})"
+    return f"in {span(seconds)}" if seconds >= 0 else f"{span(-seconds)} ago"
 
 
 def stamp(when: datetime) -> str:

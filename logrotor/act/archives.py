@@ -20,7 +20,7 @@ from logrotor.disk.directories import Directories
 from logrotor.disk.logdir import LogDir
 from logrotor.disk.memory import Memory
 from logrotor.disk.snapshot import file_system
-from logrotor.errors import Busy, LogrotorError
+from logrotor.errors import Busy, LogrotorError, Stale
 from logrotor.model import (
     Codec,
     Compress,
@@ -126,9 +126,14 @@ class Archives:
             fd = open_plain(logdir, step.name, file)
             try:
                 self._permit(log, step, logdir, fd)
-                yield lambda: retire.refuse_written(logdir, fd)
+                yield lambda: self._refuse_changed(step, logdir, fd)
             finally:
                 os.close(fd)
+
+    def _refuse_changed(self, step: Remove | RunHook, logdir: LogDir, fd: int) -> None:
+        retire.refuse_written(logdir, fd)
+        if isinstance(step, Remove) and os.fstat(fd).st_size != step.size:
+            raise Stale(f"{step.name}: was written since the plan was made")
 
     # ------------------------------------------------------------ compress
 

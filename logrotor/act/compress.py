@@ -121,10 +121,10 @@ class Rewriting:
             self.target.discard(self.step.to_name, self._out)
 
     def _refuse_written(self) -> None:
-        if _version(self._fd) != self._read:
-            raise Stale(f"{self.step.name}: was written after it had been compressed")
         if self.step.plain:
             refuse_written(self.source, self._fd)
+        if _version(self._fd) != self._read:  # last: who had it open until just now may have written
+            raise Stale(f"{self.step.name}: was written after it had been compressed")
 
     def close(self) -> None:
         """End its turn at the log; a temp that was not published goes."""

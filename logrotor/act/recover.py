@@ -14,6 +14,7 @@ from logrotor.model import (
     DropTemp,
     FinishCopytruncate,
     FinishTake,
+    PutBack,
     Shift,
     Step,
 )
@@ -30,6 +31,8 @@ def carry_out(dirs: Directories, step: Step, memory: Memory) -> bool:
             retire.drop_duplicate(dirs, step)
         case Shift():
             take.make_way(dirs, step.moves)
+        case PutBack():
+            take.put_back(dirs, step)
         case FinishTake():
             take.finish_take(dirs, step)
         case FinishCopytruncate():

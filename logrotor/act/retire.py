@@ -52,11 +52,11 @@ def drop_duplicate(dirs: Directories, step: DropDuplicate) -> None:
 
 def _refuse_changed(logdir: LogDir, fd: int, step: DropDuplicate) -> None:
     """Raises Stale if it no longer is what was compared, Busy if the next line could go into it."""
-    status = os.fstat(fd)
-    if (status.st_size, status.st_mtime_ns) != (step.size, step.mtime_ns):
-        raise Stale(f"{step.name}: was written since the plan was made")
     if step.plain:
         refuse_written(logdir, fd)
+    status = os.fstat(fd)  # last: who had it open until just now may have written
+    if (status.st_size, status.st_mtime_ns) != (step.size, step.mtime_ns):
+        raise Stale(f"{step.name}: was written since the plan was made")
 
 
 def refuse_written(logdir: LogDir, fd: int) -> None:

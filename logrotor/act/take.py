@@ -11,7 +11,7 @@ from logrotor.disk.calls import NOT_OFFERED
 from logrotor.disk.directories import Directories
 from logrotor.disk.logdir import LogDir
 from logrotor.errors import Refused, Stale
-from logrotor.model import FileId, FinishTake, Move, Take
+from logrotor.model import FileId, FinishTake, Move, PutBack, Take
 
 
 def take(dirs: Directories, step: Take) -> str:
@@ -140,6 +140,13 @@ def finish_take(dirs: Directories, step: FinishTake) -> None:
         logdir.expect(name, step.id)
         make_way(dirs, step.moves)
         logdir.move_this(name, f"{step.base}.1", step.id)
+
+
+def put_back(dirs: Directories, step: PutBack) -> None:
+    """Give an archive that was set aside a name, under which anybody may find it again."""
+    make_way(dirs, step.moves)
+    with dirs.use(step.directory) as logdir:
+        logdir.move_this(step.name, step.target, step.id)
 
 
 def make_way(dirs: Directories, moves: Iterable[Move]) -> None:

@@ -8,11 +8,13 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from logrotor.cli import streams, text
+from logrotor import text
+from logrotor.cli import output
 from logrotor.cli.options import config_option, config_path, json_option
 from logrotor.cli.session import become, exit_codes, why_no_run
 
 if TYPE_CHECKING:
+    from logrotor.config.find import Found
     from logrotor.model import Config, ConfigProblem
 
 CODES = {
@@ -48,15 +50,14 @@ def check(ctx: click.Context, config: str | None, as_json: bool) -> int:
     from logrotor.config import find_config, load_config
     from logrotor.errors import ConfigError
 
-    given = config_path(ctx)
-    file = find_config(given, os.environ)
+    found = find_config(config_path(ctx), os.environ)
     try:
-        loaded = load_config(given, environ=os.environ)
+        loaded = load_config(found, environ=os.environ)
     except ConfigError as error:
-        return _show(file, None, error.problems, as_json=as_json)
+        return _show(found, None, error.problems, as_json=as_json)
     become(loaded)
-    problems = (*loaded.problems, *_obstacles(file, loaded))
-    return _show(file, loaded, problems, as_json=as_json)
+    problems = (*loaded.problems, *_obstacles(found.file, loaded))
+    return _show(found, loaded, problems, as_json=as_json)
 
 
 def _obstacles(file: str, config: Config) -> Iterator[ConfigProblem]:
@@ -66,7 +67,7 @@ def _obstacles(file: str, config: Config) -> Iterator[ConfigProblem]:
 
     why = why_no_run(config)
     if why is not None:
-        yield ConfigProblem(file, _STATE, why.removeprefix("state_dir "))
+        yield ConfigProblem(file, _STATE, f"{config.state_dir} ({config.state_dir_origin}): {why.words}")
     if config.queue is not None:
         from logrotor.jobs.engine import find_engine
 
@@ -76,24 +77,16 @@ def _obstacles(file: str, config: Config) -> Iterator[ConfigProblem]:
             yield from error.problems
 
 
-def _show(file: str, config: Config | None, problems: tuple[ConfigProblem, ...], *, as_json: bool) -> int:
+def _show(found: Found, config: Config | None, problems: tuple[ConfigProblem, ...], *, as_json: bool) -> int:
     nothing_runs = config is None or any(problem.key == _STATE for problem in problems)
     code = 2 if nothing_runs else 1 if problems else 0
-    how = _how(file)
     if as_json:
-        streams.write_json(_as_json(file, how, config, problems, code))
+        output.write_json(_as_json(found, config, problems, code))
     else:
-        facts = [("configuration", f"{file} ({how})"), *(_facts(config) if config else [])]
-        found = [text.lines(str(problem)) for problem in problems]
-        streams.write("\n".join([*text.table(facts), *found, _verdict(config, problems, code)]))
+        facts = [("configuration", f"{found.file} ({found.origin})"), *(_facts(config) if config else [])]
+        shown = [text.lines(str(problem)) for problem in problems]
+        output.write("\n".join([*output.table(facts), *shown, _verdict(config, problems, code)]))
     return code
-
-
-def _how(file: str) -> str:
-    ctx = click.get_current_context()
-    if config_path(ctx) is not None:
-        return "given with -c"
-    return "named by $LOGROTOR_CONFIG" if os.environ.get("LOGROTOR_CONFIG") else "found in the usual places"
 
 
 def _facts(config: Config) -> list[tuple[str, str]]:
@@ -119,10 +112,13 @@ def _verdict(config: Config | None, problems: tuple[ConfigProblem, ...], code: i
     return f"{wrong}; {text.count(len(config.logs), 'rule')} can run."
 
 
-def _as_json(
-    file: str, how: str, config: Config | None, problems: tuple[ConfigProblem, ...], code: int
-) -> dict[str, Any]:
+def _as_json(found: Found, config: Config | None, problems: tuple[ConfigProblem, ...], code: int) -> dict[str, Any]:
     from logrotor.model import as_json
 
-    loaded = as_json(config) if config else None
-    return {"file": file, "found": how, "exit_code": code, "problems": as_json(problems), "config": loaded}
+    return {
+        "file": found.file,
+        "found": found.origin,
+        "exit_code": code,
+        "problems": [{**as_json(problem), "message": problem.message} for problem in problems],
+        "config": as_json(config) if config else None,
+    }

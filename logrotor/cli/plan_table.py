@@ -6,7 +6,8 @@ import os
 from collections import Counter
 from collections.abc import Iterable, Iterator
 
-from logrotor.cli import text
+from logrotor import text
+from logrotor.cli import output
 from logrotor.model import (
     Compress,
     Config,
@@ -18,6 +19,7 @@ from logrotor.model import (
     Move,
     Note,
     Plan,
+    PutBack,
     Remove,
     RunHook,
     Shift,
@@ -114,7 +116,7 @@ def verdict(log: LogPlan) -> str:
 
 def step_lines(log: LogPlan, *, indent: str) -> list[str]:
     """The steps of one log, in the order in which they are carried out, then what waits."""
-    return text.table(_rows(log), indent=indent, right=frozenset({2}))
+    return output.table(_rows(log), indent=indent, right=frozenset({2}))
 
 
 def _rows(log: LogPlan) -> Iterator[Row]:
@@ -137,6 +139,8 @@ def _step(step: Step, log: LogPlan) -> list[Row]:
             return [*_moves("shift", step.moves, ""), ("take", step.base, text.size(step.size), _take(step, log))]
         case Copytruncate():
             return [*_moves("shift", step.moves, ""), ("copy", step.base, text.size(step.size), _copied(step, log))]
+        case PutBack():
+            return [*_moves("shift", step.moves, ""), ("put back", step.name, "", f"-> {step.target}: {step.reason}")]
         case FinishTake():
             return [*_moves("shift", step.moves, ""), ("finish", f".{step.base}.new", "", step.reason)]
         case Remove():
@@ -203,4 +207,4 @@ def _waiting(title: str, items: tuple[Note, ...], *, verbose: bool) -> list[str]
         return []
     if not verbose:
         return ["", f"{title}: {len(items)} (-v lists them)"]
-    return ["", f"{title}:", *text.table([(item.name, item.reason) for item in items], indent="  ")]
+    return ["", f"{title}:", *output.table([(item.name, item.reason) for item in items], indent="  ")]

@@ -1,19 +1,31 @@
-"""Read one configuration file, or take a dict for one. Knows TOML and the file's owner, not what the keys mean."""
+"""Read one configuration file, or take a dict for one: its values and their lines.
+
+Knows TOML and the file's owner, not what the keys mean.
+"""
 
 from __future__ import annotations
 
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from functools import cached_property
 from typing import Any
 
 from msgspec import Struct
 
-from logrotor.config.place import Place
+from logrotor.config.paths import Place
 from logrotor.model import ConfigProblem
 
 FROM_DICT = "<dict>"
+
+# Patterns stay text: an idle run, which asks for no line, compiles none of them.
+_STRING = r'"""(?:\\.|[^\\])*?"{3,5}|' + r"'''.*?'{3,5}|" + r'"(?:\\.|[^"\\\n])*"|' + r"'[^'\n]*'"
+_TOKEN = rf"(?s)(?P<opaque>{_STRING}|#[^\n]*)|(?P<open>[\[{{])|(?P<close>[\]}}])|(?P<newline>\n)"
+_PART = r"""(?:[A-Za-z0-9_-]+|"(?:\\.|[^"\\\n])*"|'[^'\n]*')"""
+_KEY = rf"{_PART}(?:[ \t]*\.[ \t]*{_PART})*"
+_HEADER = rf"[ \t]*(\[\[?)[ \t]*({_KEY})[ \t]*\]\]?"
+_ASSIGNMENT = rf"[ \t]*({_KEY})[ \t]*="
+_LAST_PART = r"\.[^.]*$|\[[0-9]+\]$"
 
 
 class Document(Struct, frozen=True, dict=True):
@@ -31,19 +43,20 @@ class Document(Struct, frozen=True, dict=True):
 
     @cached_property
     def _lines(self) -> Mapping[str, int]:
-        from logrotor.config.lines import lines_of
-
         return lines_of(self.text)
 
     def line(self, key: str) -> int | None:
-        """The line of a key path, where it can be had."""
-        from logrotor.config.lines import nearest_line
-
-        return nearest_line(self._lines, key)
+        """The line of a key path, else of the innermost table around it that has one."""
+        while key not in self._lines:
+            shorter = re.sub(_LAST_PART, "", key)
+            if shorter == key:
+                return None
+            key = shorter
+        return self._lines[key]
 
 
 class Unreadable(Exception):
-    """A file that is no configuration at all; ``problem`` says why."""
+    """A file that cannot be read as a configuration; ``problem`` says why."""
 
     def __init__(self, problem: ConfigProblem) -> None:
         super().__init__(problem)
@@ -65,7 +78,7 @@ def read_document(file: str, home: str | None) -> Document:
 
 def _decoded(file: str, content: bytes) -> str:
     try:
-        # An editor's byte order mark is no reason to refuse.
+        # Some editors write a byte order mark.
         return content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         line = content.count(b"\n", 0, error.start) + 1
@@ -80,9 +93,9 @@ def _parsed(file: str, text: str) -> Mapping[str, Any]:
     except (ValueError, RecursionError) as error:  # ValueError: also an integer of more than 4300 digits
         message = str(error) if isinstance(error, ValueError) else "nested too deeply"
         line = _syntax_line(message, text)
-        raise Unreadable(
-            ConfigProblem(file, "syntax", f"is no TOML: {message}{_hint(message, text, line)}", line)
-        ) from None
+        repeated, advice = _explained(message, text, line) if line else ("", "")
+        problem = ConfigProblem(file, "syntax", f"is not valid TOML: {message}{repeated}", line, advice=advice)
+        raise Unreadable(problem) from None
 
 
 def _syntax_line(message: str, text: str) -> int | None:
@@ -92,12 +105,67 @@ def _syntax_line(message: str, text: str) -> int | None:
     return text.rstrip().count("\n") + 1 if "at end of document" in message else None
 
 
-def _hint(message: str, text: str, line: int | None) -> str:
-    """What tomllib does not say: which key stands twice, and how a number with a leading 0 is written."""
-    from logrotor.config.lines import key_at
-
-    key = key_at(text, line) if line else None
+def _explained(message: str, text: str, line: int) -> tuple[str, str]:
+    """What tomllib does not say: which key is repeated, and how a number with a leading 0 is written."""
+    key = _key_at(text, line)
     if key and "Cannot overwrite" in message:
-        return f": {key} is set already"
-    octal = re.search(r"=\s*(0[0-7]+)\b", text.split("\n")[line - 1]) if line else None
-    return f'; a number may not begin with 0; write {key} = "{octal[1]}"' if key and octal else ""
+        return f": {key} is already set", ""
+    octal = re.search(r"=\s*(0[0-7]+)\b", text.split("\n")[line - 1])
+    return "", f'a number may not begin with 0; write {key} = "{octal[1]}"' if key and octal else ""
+
+
+# ---------------------------------------------------------------- lines: tomllib reads values but keeps no places
+
+
+def lines_of(text: str) -> Mapping[str, int]:
+    """The line (from 1) of each table and key of a TOML text, by key path, at best effort.
+
+    ``log[2].max_size`` is of the second ``[[log]]``, ``log`` itself the first one.
+    """
+    found: dict[str, int] = {}
+    counts: dict[str, int] = {}
+    prefix = ""
+    for line, statement in _statements(text):
+        header, assignment = re.match(_HEADER, statement), re.match(_ASSIGNMENT, statement)
+        if header:
+            prefix = _opened(_parts(header[2]), is_array=header[1] == "[[", counts=counts)
+            found.setdefault(prefix, line)
+            found.setdefault(".".join(_parts(header[2])), line)
+        elif assignment:
+            key = ".".join(_parts(assignment[1]))
+            found.setdefault(f"{prefix}.{key}" if prefix else key, line)
+    return found
+
+
+def _key_at(text: str, line: int) -> str | None:
+    """The key, or the name of the table, of the statement that ``line`` is part of."""
+    at = [statement for first, statement in _statements(text) if first <= line][-1]
+    header, assignment = re.match(_HEADER, at), re.match(_ASSIGNMENT, at)
+    return header[2] if header else assignment[1] if assignment else None
+
+
+def _statements(text: str) -> Iterator[tuple[int, str]]:
+    """Each statement with the line that it begins on; a list or string of several lines is one statement."""
+    start, depth = 0, 0
+    line = first = 1
+    for token in re.finditer(_TOKEN, text):
+        depth += (token.lastgroup == "open") - (token.lastgroup == "close")
+        line += token[0].count("\n")
+        if token.lastgroup == "newline" and depth <= 0:
+            yield first, text[start : token.start()]
+            start, depth, first = token.end(), 0, line
+    yield first, text[start:]
+
+
+def _opened(parts: list[str], *, is_array: bool, counts: dict[str, int]) -> str:
+    """The key path of a header; ``counts`` has the tables seen so far of each array of tables."""
+    path = ".".join(parts)
+    if is_array:
+        counts[path] = counts.get(path, 0) + 1
+        return f"{path}[{counts[path]}]"
+    head = parts[0]
+    return ".".join([f"{head}[{counts[head]}]" if head in counts else head, *parts[1:]])
+
+
+def _parts(key: str) -> list[str]:
+    return [part.strip("\"'") for part in re.findall(_PART, key)]

@@ -1,11 +1,14 @@
-"""Find the configuration file and the default state directory. Reads names and variables, no content."""
+"""Find the configuration file and the default state directory. Reads names and variables, not contents."""
 
 from __future__ import annotations
 
+import enum
 import os
 from collections.abc import Mapping
 
-from logrotor.config.place import home_of
+from msgspec import Struct
+
+from logrotor.config.paths import home_of
 from logrotor.errors import ConfigError
 from logrotor.model import ConfigProblem
 
@@ -21,26 +24,43 @@ _BEGIN = """begin with a file logrotor.toml such as
 and look at it with: logrotor check"""
 
 
+class Origin(enum.StrEnum):
+    """How a configuration was found."""
+
+    OPTION = "given with -c"
+    VARIABLE = f"named by ${VARIABLE}"
+    USUAL_PLACE = "found in the usual places"
+
+
+class Found(Struct, frozen=True):
+    """The configuration file to be read: an absolute path, and how it was found."""
+
+    file: str
+    origin: Origin
+
+
 def find_config(
     explicit: str | None = None, environ: Mapping[str, str] | None = None, *, euid: int | None = None
-) -> str:
-    """The absolute path of the configuration: ``explicit``, else ``$LOGROTOR_CONFIG``, else the first usual place.
+) -> Found:
+    """Find the configuration: ``explicit``, else ``$LOGROTOR_CONFIG``, else the first of the usual places.
 
     Raises :class:`ConfigError` if none is found, or if ``explicit`` is empty; an empty variable counts as unset.
     A file that was named is returned even if it does not exist: reading it says so, and no other file takes its place.
     """
     environ = os.environ if environ is None else environ
     if explicit == "":  # to look elsewhere would rotate other logs than those that were meant
-        raise ConfigError((ConfigProblem("''", "file", 'is no file; is a variable unset, as in -c "$FILE"?'),))
-    named = explicit or environ.get(VARIABLE)
-    if named:
-        return os.path.abspath(named)
+        problem = ConfigProblem("''", "file", "is not a file name", advice='is a variable unset, as in -c "$FILE"?')
+        raise ConfigError((problem,))
+    if explicit:
+        return Found(os.path.abspath(explicit), Origin.OPTION)
+    if environ.get(VARIABLE):
+        return Found(os.path.abspath(environ[VARIABLE]), Origin.VARIABLE)
     places = usual_places(environ, os.geteuid() if euid is None else euid)
     found = next((place for place in places if os.path.isfile(place)), None)
     if found is None:
         looked = ", ".join(["-c", f"${VARIABLE}", *places])
-        raise ConfigError((ConfigProblem(NAME, "file", f"no configuration found; looked at {looked}; {_BEGIN}"),))
-    return found
+        raise ConfigError((ConfigProblem(NAME, "file", f"no configuration found; looked at {looked}", advice=_BEGIN),))
+    return Found(found, Origin.USUAL_PLACE)
 
 
 def usual_places(environ: Mapping[str, str], euid: int) -> tuple[str, ...]:
@@ -69,7 +89,7 @@ def default_state_dir(environ: Mapping[str, str], euid: int) -> tuple[str, str] 
 
 
 def _xdg(environ: Mapping[str, str], variable: str, fallback: str, euid: int) -> str | None:
-    # The XDG base directory specification: a relative path there is to be ignored.
+    # The XDG base directory specification: relative paths are ignored.
     if environ.get(variable, "").startswith("/"):
         return environ[variable]
     home = home_of(euid, environ)

@@ -1,59 +1,75 @@
-"""The table of keys: it drives validation, messages and the reference in the README. Nothing else lists keys."""
+"""The table of keys: it drives validation, messages and the reference in the README. Nothing else lists keys.
+
+A further key is a field with its default in model/settings.py, an entry here, and its line in the README, which
+:func:`reference` prints.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import enum
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
-from msgspec import Struct
+from msgspec import NODEFAULT, Struct
+from msgspec.structs import replace
 
-from logrotor.config import quantities, schedules, values
-from logrotor.config.place import Place
+from logrotor.config import paths, values
+from logrotor.config.paths import Place
 from logrotor.model import Codec, Manager, Method, Missing, Naming
 
 NO_OFF = object()  # "off" means nothing for this key
 
-LEVELS = {Codec.ZSTD: range(1, 23), Codec.GZIP: range(10)}
+
+class Kind(Struct, frozen=True):
+    """What a value may be: how it is parsed, in words what is accepted, and how a path becomes absolute."""
+
+    parse: Callable[[object], Any]
+    accepts: str
+    locate: Callable[[Place, Any], Any] | None = None
 
 
-class Key(Struct, frozen=True, kw_only=True):
+class Key(Struct, frozen=True):
     """One key: what it accepts, what it means, and what holds without it."""
 
     name: str
-    parse: Callable[[object], Any]
-    accepts: str
+    kind: Kind
     doc: str
-    default: str = ""  # in words, for the reference; the values stand in model.py
-    locate: Callable[[Place, Any], Any] | None = None  # makes a parsed path absolute
     off: Any = NO_OFF  # what "off" sets
     aliases: tuple[str, ...] = ()  # what other programs call it
+    without: str = ""  # what holds without it, in words, where the field only says None
+    field: str = ""  # the field that it sets, where that has another name
+    of: str = ""  # the value in model/ that has this field; what the field holds by default holds without the key
     required: frozenset[Manager] = frozenset()
     allowed: frozenset[Manager] = frozenset(Manager)
 
     @property
     def accepted(self) -> str:
         """All that is accepted, "off" included."""
-        return self.accepts if self.off is NO_OFF else f'{self.accepts}, or "off"'
+        return self.kind.accepts if self.off is NO_OFF else f'{self.kind.accepts}, or "off"'
+
+    @property
+    def value(self) -> Any:
+        """What the code uses without it; NODEFAULT where it is required."""
+        from logrotor import model
+
+        struct = getattr(model, self.of)
+        names, defaults = struct.__struct_fields__, struct.__struct_defaults__
+        values = (NODEFAULT,) * (len(names) - len(defaults)) + defaults
+        return dict(zip(names, values, strict=True)).get(self.field or self.name)
 
 
-def _table(*keys: Key) -> Mapping[str, Key]:
-    return {key.name: key for key in keys}
+def _table(of: str, *keys: Key) -> Mapping[str, Key]:
+    return {key.name: replace(key, of=of) for key in keys}
 
 
-def _path(place: Place, written: str) -> str:
-    return place.path(written)
+def _words(members: Iterable[enum.StrEnum]) -> str:
+    """``"zstd", "gzip" or "none"``."""
+    *words, last = (f'"{member}"' for member in members)
+    return f"{', '.join(words)} or {last}"
 
 
-def _patterns(place: Place, written: tuple[str, ...]) -> tuple[str, ...]:
-    return tuple(place.pattern(item) for item in written)
-
-
-def _excludes(place: Place, written: tuple[str, ...]) -> tuple[str, ...]:
-    return tuple(place.exclude(item) for item in written)
-
-
-def _expanded(place: Place, written: str) -> str:
-    return place.expanded(written)
+def _one_of(members: Iterable[enum.StrEnum]) -> Kind:
+    return Kind(values.one_of(members), _words(members))
 
 
 def _reopen(value: object) -> Any:
@@ -63,275 +79,260 @@ def _reopen(value: object) -> Any:
     return value if isinstance(value, ReopenTarget) else values.name(value)
 
 
-_SIZE = "10MB, 512KiB, 1.5G or plain bytes (1024-based, 1 or more)"
-_DURATION = '"90s", "1h30m", "7d", "2w" or plain seconds'
-_BOOLEAN = "true or false"
+_MADE = tuple(codec for codec in Codec if codec.levels is not None)  # the others are only read
+_LEVELS = ", ".join(f"{c.levels[0]} to {c.levels[-1]} for {c}" for c in _MADE if c.levels)
+MANAGERS = tuple(manager for manager in Manager if manager is not Manager.CALLABLE)  # that a file can name
 _PLACE = "absolute, from ~, or relative to this configuration file"
+_SIZE = Kind(values.size, "10MB, 512KiB, 1.5G or plain bytes (1024-based, 1 or more)")
+_DURATION = Kind(values.duration, '"90s", "1h30m", "7d", "2w" or plain seconds')
+_SPAN = Kind(values.positive_duration, _DURATION.accepts)
+_BOOLEAN = Kind(values.boolean, "true or false")
+_FILE = Kind(paths.file_path, f"a file: {_PLACE}", Place.path)
+_SCHEDULE = Kind(values.schedule, "hourly, daily, weekly, monthly, yearly or a 5-field cron expression")
+_TRIES = Kind(values.whole(1, 100), "a whole number from 1 to 100")
 
 TOP = _table(
+    "Config",
     Key(
-        name="state_dir", parse=values.path, locate=_path,
-        accepts=f"a directory of logrotor's own: {_PLACE}",
-        default="the first entry of `$STATE_DIRECTORY`; else `/var/lib/logrotor` for root, "
-        "`$XDG_STATE_HOME/logrotor` or `~/.local/state/logrotor` for others",
-        doc="Holds the lock and the history. Two configurations that share it never run at once.",
-        aliases=("state", "statefile"),
+        "state_dir", Kind(paths.path, f"a directory of logrotor's own: {_PLACE}", Place.path),
+        "Holds the lock and the history. Two configurations that share it never run at once.",
+        without="the first entry of `$STATE_DIRECTORY`; else `/var/lib/logrotor` for root, "
+        "`$XDG_STATE_HOME/logrotor` or `~/.local/state/logrotor` for others", aliases=("state", "statefile"),
     ),
+    Key("lock_timeout", _DURATION, "How long a run waits for another one to finish before it ends with exit 3."),
     Key(
-        name="lock_timeout", parse=quantities.duration, accepts=_DURATION, default="10s",
-        doc="How long a run waits for another one to finish before it ends with exit 3.",
-    ),
-    Key(
-        name="compress_jobs", parse=values.whole(1, 64), accepts="a whole number from 1 to 64", default="4",
-        doc="How many archives are compressed at a time. Hundreds of small ones are divided among as many processes, "
+        "compress_jobs", Kind(values.whole(1, 64), "a whole number from 1 to 64"),
+        "How many archives are compressed at a time. Hundreds of small ones are divided among as many processes, "
         "at most one for each processor.", aliases=("jobs", "threads"),
     ),
     Key(
-        name="run_as", parse=values.name, accepts="the name of a user", default="the user who starts it",
-        doc="Started as root: become this user, once, at the start.", aliases=("user", "su"),
+        "run_as", Kind(values.name, "the name of a user"),
+        "Started as root: become this user, once, at the start.",
+        without="the user who starts it", aliases=("user", "su"),
     ),
     Key(
-        name="include", parse=values.list_of(values.glob), locate=_patterns,
-        accepts=f"a list of globs: {_PLACE}",
-        doc="Further TOML files, which hold only `[[log]]` and `[reopen.NAME]`.",
+        "include", Kind(values.list_of(paths.glob), f"a list of globs: {_PLACE}", Place.patterns),
+        "Further TOML files, which hold only `[[log]]` and `[reopen.NAME]`.",
     ),
 )  # fmt: skip
 
 LOG = _table(
+    "LogSpec",
     Key(
-        name="name", parse=values.name, accepts='a name without "/", each only once', default="required",
-        doc="Names the rule in reports and for `--only`.",
+        "name", Kind(values.name, 'a name without "/", each only once'),
+        "Names the rule in reports and for `--only`.",
     ),
     Key(
-        name="paths", parse=values.list_of(values.glob), locate=_patterns, default="required",
-        accepts=f'a list of files or globs ("**" goes through folders): {_PLACE}',
-        doc="The logs of this rule. A file in two rules belongs to the first.", aliases=("path", "file", "files"),
+        "paths",
+        Kind(values.list_of(paths.glob), f'a list of files or globs ("**" goes through folders): {_PLACE}',
+             Place.patterns),
+        "The logs of this rule. A file in two rules belongs to the first.", aliases=("path", "file", "files"),
     ),
     Key(
-        name="exclude", parse=values.list_of(values.glob, empty=True), locate=_excludes, off=(), default="off",
-        accepts='a list of globs; one without "/" is for the file name alone',
-        doc="Files that `paths` matches and that are left alone.", aliases=("ignore", "taboo"),
+        "exclude", Kind(values.list_of(paths.glob, empty=True),
+                        'a list of globs; one without "/" is for the file name alone', Place.excludes),
+        "Files that `paths` matches and that are left alone.", off=(), aliases=("ignore", "taboo"),
     ),
     Key(
-        name="max_size", parse=quantities.size, accepts=_SIZE, off=None, default="off",
-        doc="The log is due when it is larger than this. This or `schedule` must be set; either makes it due.",
-        aliases=("size", "maxsize", "maxbytes", "max_bytes"),
+        "max_size", _SIZE,
+        "The log is due when it is larger than this. This or `schedule` must be set; either makes it due.",
+        off=None, aliases=("size", "maxsize", "maxbytes", "max_bytes"),
+    ),
+    Key("min_size", _SIZE, "A log that is smaller is not due by `schedule`.", off=None, aliases=("minsize",)),
+    Key(
+        "schedule", _SCHEDULE,
+        "The log is due when a slot has passed since the last rotation; missed slots are caught up once.",
+        off=None, aliases=("when", "interval", "cron"),
     ),
     Key(
-        name="min_size", parse=quantities.size, accepts=_SIZE, off=None, default="off",
-        doc="A log that is smaller is not due by `schedule`.", aliases=("minsize",),
+        "rotate_empty", _BOOLEAN, "Rotate by `schedule` or `--force` also when the log is empty.",
+        aliases=("ifempty", "notifempty"),
     ),
     Key(
-        name="schedule", parse=schedules.schedule, off=None, default="off", aliases=("when", "interval", "cron"),
-        accepts="hourly, daily, weekly, monthly, yearly or a 5-field cron expression",
-        doc="The log is due when a slot has passed since the last rotation; missed slots are caught up once.",
+        "backup_count", Kind(values.backup_count, "a whole number, 1 or more"),
+        "How many archives of a log stay. Without a limit of count, age or size all stay.",
+        off=None, aliases=("rotate", "count", "keep", "backups", "max_files"),
     ),
     Key(
-        name="rotate_empty", parse=values.boolean, accepts=_BOOLEAN, default="false", aliases=("ifempty", "notifempty"),
-        doc="Rotate by `schedule` or `--force` also when the log is empty.",
+        "max_age", Kind(values.age, '"12h", "30d", "2w" (with a unit)'), "Archives older than this are removed.",
+        off=None, aliases=("maxage", "max_days"),
     ),
     Key(
-        name="backup_count", parse=values.backup_count, accepts="a whole number, 1 or more", off=None, default="off",
-        doc="How many archives of a log stay. Without a limit of count, age or size all stay.",
-        aliases=("rotate", "count", "keep", "backups", "max_files"),
+        "max_total_size", _SIZE, "The archives of one log may take this much room; the oldest go first.", off=None,
     ),
     Key(
-        name="max_age", parse=quantities.age, accepts='"12h", "30d", "2w" (with a unit)', off=None, default="off",
-        doc="Archives older than this are removed.", aliases=("maxage", "max_days"),
+        "keep_free", Kind(values.free_space, f'{_SIZE.accepts}, or a share such as "10%"'),
+        "Room to keep free on the file system of the archives; the oldest archives go for it.",
+        off=None, aliases=("min_free",),
     ),
     Key(
-        name="max_total_size", parse=quantities.size, accepts=_SIZE, off=None, default="off",
-        doc="The archives of one log may take this much room; the oldest go first.",
+        "compress", _one_of(_MADE), "How archives are compressed.",
+        off=Codec.NONE, aliases=("codec", "compression", "compresscmd"),
     ),
     Key(
-        name="keep_free", parse=quantities.free_space, accepts=f'{_SIZE}, or a share such as "10%"',
-        off=None, default="off", aliases=("min_free",),
-        doc="Room to keep free on the file system of the archives; the oldest archives go for it.",
+        "compress_level", Kind(values.whole(0, max(c.levels[-1] for c in _MADE if c.levels)), _LEVELS),
+        "How hard archives are compressed. gzip with the extra `isal` (`pip install 'logrotor[isal]'`) is two "
+        "to four times as fast; its highest level is 3, and 4 to 9 mean that one.",
+        off=None, without="off: the codec's own", aliases=("level",),
     ),
     Key(
-        name="compress", parse=values.one_of(Codec, Codec.ZSTD, Codec.GZIP, Codec.NONE), off=Codec.NONE,
-        accepts='"zstd", "gzip" or "none"', default="zstd", aliases=("codec", "compression", "compresscmd"),
-        doc="How archives are compressed.",
+        "keep_uncompressed", Kind(values.whole(0), "a whole number, 0 or more"),
+        "The newest so many archives stay plain.", off=0, aliases=("delaycompress",),
+    ),
+    Key("create", _BOOLEAN, "Put an empty log in the place of the one that was taken.", aliases=("nocreate",)),
+    Key(
+        "create_mode",
+        Kind(values.mode, 'octal digits in quotes, such as "0664", at most "0777", writable by the owner'),
+        "The mode of a log that is created.", aliases=("mode", "chmod"),
     ),
     Key(
-        name="compress_level", parse=values.whole(0, 22), accepts="1 to 22 for zstd, 0 to 9 for gzip",
-        off=None, default="off: the codec's own", aliases=("level",),
-        doc="How hard archives are compressed. gzip with the extra `isal` (`pip install 'logrotor[isal]'`) is two "
-            "to four times as fast; its highest level is 3, and 4 to 9 mean that one.",
+        "create_missing", _BOOLEAN, "Create a log that does not exist, and its folders (0755).",
+        aliases=("createolddir",),
     ),
     Key(
-        name="keep_uncompressed", parse=values.whole(0), accepts="a whole number, 0 or more", off=0, default="0",
-        doc="The newest so many archives stay plain.", aliases=("delaycompress",),
-    ),
-    Key(
-        name="create", parse=values.boolean, accepts=_BOOLEAN, default="true", aliases=("nocreate",),
-        doc="Put an empty log in the place of the one that was taken.",
-    ),
-    Key(
-        name="create_mode", parse=values.mode, default='"0664"', aliases=("mode", "chmod"),
-        accepts='octal digits in quotes, such as "0664", at most "0777", writable by the owner',
-        doc="The mode of a log that is created.",
-    ),
-    Key(
-        name="create_missing", parse=values.boolean, accepts=_BOOLEAN, default="false",
-        doc="Create a log that does not exist, and its folders (0755).", aliases=("createolddir",),
-    ),
-    Key(
-        name="method", parse=values.one_of(Method), accepts='"rename" or "copytruncate"', default="rename",
-        doc="How a log is taken. `copytruncate` is for writers that cannot reopen; `reopen` is not used with it.",
+        "method", _one_of(Method),
+        "How a log is taken. `copytruncate` is for writers that cannot reopen; `reopen` is not used with it.",
         aliases=("copytruncate", "renamecopy"),
     ),
+    Key("accept_loss", _BOOLEAN, "Allow copytruncate where a range cannot be collapsed and lines may get lost."),
     Key(
-        name="accept_loss", parse=values.boolean, accepts=_BOOLEAN, default="false",
-        doc="Allow copytruncate where a range cannot be collapsed and lines may get lost.",
+        "naming", _one_of(Naming), "`app.log.1`, or `app.log-20261121T070000Z` (UTC).",
+        aliases=("dateext", "dateformat"),
     ),
     Key(
-        name="naming", parse=values.one_of(Naming), accepts='"numbered" or "dated"', default="numbered",
-        doc="`app.log.1`, or `app.log-20261121T070000Z` (UTC).", aliases=("dateext", "dateformat"),
+        "archive_dir",
+        Kind(paths.path, "a directory: absolute, from ~, or relative to the directory of each log", Place.expanded),
+        "Where finished archives go, also on another file system. Log directories may share one; "
+        "of two logs of one name the second is refused.",
+        off=None, without="off: beside the log", aliases=("olddir",),
     ),
     Key(
-        name="archive_dir", parse=values.path, locate=_expanded, off=None, default="off: beside the log",
-        accepts="a directory: absolute, from ~, or relative to the directory of each log",
-        doc="Where finished archives go; another file system is fine; logs of one name need one each.",
-        aliases=("olddir",),
+        "reopen", Kind(_reopen, "the name of a `[reopen.NAME]` table"),
+        "Who is asked to reopen the log after it was taken.", off=None, aliases=("postrotate", "notify", "signal"),
     ),
     Key(
-        name="reopen", parse=_reopen, accepts="the name of a `[reopen.NAME]` table", off=None, default="off",
-        doc="Who is asked to reopen the log after it was taken.", aliases=("postrotate", "notify", "signal"),
+        "on_archive", Kind(values.argv, 'a list such as ["/usr/local/bin/upload", "--now"]'),
+        "Command, run without a shell, for each finished archive; tried again in the next run until it succeeds.",
+        off=(), aliases=("lastaction", "hook"),
     ),
+    Key("on_archive_timeout", _SPAN, "After this long the command is stopped and counts as failed."),
     Key(
-        name="on_archive", parse=values.argv, accepts='a list such as ["/usr/local/bin/upload", "--now"]',
-        off=(), default="off", aliases=("lastaction", "hook"),
-        doc="Command, run without a shell, for each finished archive; tried again in the next run until it succeeds.",
-    ),
-    Key(
-        name="on_archive_timeout", parse=quantities.positive_duration, accepts=_DURATION, default="5m",
-        doc="After this long the command is stopped and counts as failed.",
-    ),
-    Key(
-        name="missing", parse=values.one_of(Missing), accepts='"skip" or "error"', default="skip",
-        doc="What a path or glob without a log means; `skip` mentions it at debug level only.",
+        "missing", _one_of(Missing),
+        "What a path or glob without a log means; `skip` mentions it at debug level only.",
         aliases=("missingok", "nomissingok"),
     ),
 )  # fmt: skip
 
 DEFAULTS = {name: key for name, key in LOG.items() if name not in ("name", "paths")}
 
-_SUPERVISORD, _SYSTEMD, _PIDFILE = (frozenset({m}) for m in (Manager.SUPERVISORD, Manager.SYSTEMD, Manager.PIDFILE))
-_COMMAND, _CALLABLE = frozenset({Manager.COMMAND}), frozenset({Manager.CALLABLE})
+_SUPERVISORD, _SYSTEMD, _PIDFILE, _COMMAND, _CALLABLE = (
+    frozenset({manager})
+    for manager in (Manager.SUPERVISORD, Manager.SYSTEMD, Manager.PIDFILE, Manager.COMMAND, Manager.CALLABLE)
+)
 
 REOPEN = _table(
+    "ReopenTarget",
     Key(
-        name="manager", default="required", accepts='"supervisord", "systemd", "pidfile" or "command"',
-        parse=values.one_of(Manager), required=frozenset(Manager), aliases=("type", "kind"),
-        doc="Who is asked; a configuration from a dict may also say `callable`.",
+        "manager", Kind(values.one_of(Manager), _words(MANAGERS)),
+        "Who is asked; a configuration from a dict may also say `callable`.",
+        aliases=("type", "kind"), required=frozenset(Manager),
     ),
     Key(
-        name="pidfile", parse=values.file_path, locate=_path, accepts=f"a file: {_PLACE}",
-        required=_SUPERVISORD | _PIDFILE, allowed=_SUPERVISORD | _PIDFILE, aliases=("pid", "pid_file"),
-        doc="Holds the process id. The process is checked before it gets a signal.",
+        "pidfile", _FILE, "Holds the process id. The process is checked before it gets a signal.",
+        aliases=("pid", "pid_file"), required=_SUPERVISORD | _PIDFILE, allowed=_SUPERVISORD | _PIDFILE,
     ),
     Key(
-        name="signal", parse=values.signal_name, accepts='the name of a signal, such as "USR1" or "HUP"',
+        "signal", Kind(values.signal_name, 'the name of a signal, such as "USR1" or "HUP"'),
+        "What is sent. supervisord always gets USR2: HUP would restart all its children.",
         required=_PIDFILE | _SYSTEMD, allowed=_PIDFILE | _SYSTEMD,
-        doc="What is sent. supervisord always gets USR2: HUP would restart all its children.",
     ),
     Key(
-        name="unit", parse=values.unit, accepts='the name of a unit, such as "nginx.service"',
-        required=_SYSTEMD, allowed=_SYSTEMD, aliases=("service",), doc="Its main process gets the signal.",
+        "unit", Kind(values.unit, 'the name of a unit, such as "nginx.service"'), "Its main process gets the signal.",
+        aliases=("service",), required=_SYSTEMD, allowed=_SYSTEMD,
     ),
+    Key("user_unit", _BOOLEAN, "The unit belongs to the systemd of the user.", allowed=_SYSTEMD),
     Key(
-        name="user_unit", parse=values.boolean, accepts=_BOOLEAN, default="false", allowed=_SYSTEMD,
-        doc="The unit belongs to the systemd of the user.",
+        "command", Kind(values.argv, 'a list such as ["/usr/sbin/nginx", "-s", "reopen"]'), "Run without a shell.",
+        aliases=("exec", "cmd"), required=_COMMAND, allowed=_COMMAND,
     ),
+    Key("timeout", _SPAN, "After this long the request counts as failed."),
     Key(
-        name="command", parse=values.argv, accepts='a list such as ["/usr/sbin/nginx", "-s", "reopen"]',
-        required=_COMMAND, allowed=_COMMAND, doc="Run without a shell.", aliases=("exec", "cmd"),
-    ),
-    Key(
-        name="timeout", parse=quantities.positive_duration, accepts=_DURATION, default="10s",
-        doc="After this long the request counts as failed.",
-    ),
-    Key(
-        name="supervisor_config", parse=values.file_path, locate=_path, accepts=f"a file: {_PLACE}",
-        default="found by supervisord's command line, then its search path", allowed=_SUPERVISORD,
-        doc="Where it is checked that supervisord does not rotate the same files.",
+        "supervisor_config", _FILE, "Where it is checked that supervisord does not rotate the same files.",
+        without="found by supervisord's command line, then its search path", allowed=_SUPERVISORD,
     ),
 )  # fmt: skip
 
 FUNCTION = Key(
-    name="function", parse=values.function, accepts="a function that takes a tuple of paths",
-    required=_CALLABLE, allowed=_CALLABLE, doc="Called with the logs that were taken.",
+    "function", Kind(values.function, "a function that takes a tuple of paths"),
+    "Called with the logs that were taken.", of="ReopenTarget", required=_CALLABLE, allowed=_CALLABLE,
 )  # fmt: skip
 
 QUEUE = _table(
+    "QueueSettings",
     Key(
-        name="engine", parse=values.name, accepts='"huey", "procrastinate", "rq", "celery" or one that a plugin adds',
-        default='"huey"', doc="Which queue. huey needs no server; each is an extra: `pip install logrotor[huey]`.",
+        "engine", Kind(values.name, '"huey", "procrastinate", "rq", "celery" or one that a plugin adds'),
+        "Which queue. huey needs no server; each is an extra: `pip install logrotor[huey]`.",
         aliases=("driver", "connection", "backend"),
     ),
     Key(
-        name="url", parse=values.text, aliases=("broker", "dsn", "broker_url"),
-        accepts='a URL, for huey the path of its file, or "env:NAME" for the variable that holds it',
-        default="huey: `queue.sqlite` in the state directory; others: required",
-        doc="Where the queue is. With `env:NAME` no password stands in a file.",
+        "url",
+        Kind(values.text, 'a URL, for huey the path of its file, or "env:NAME" for the variable that holds it'),
+        "Where the queue is. With `env:NAME` no password stands in a file.",
+        without="huey: `queue.sqlite` in the state directory; others: required",
+        aliases=("broker", "dsn", "broker_url"),
     ),
     Key(
-        name="name", parse=values.queue_name, accepts="up to 30 letters, digits, _ and -", default='"log-rotation"',
-        doc="The queue is `NAME-HOST`: rotation is local to a host.", aliases=("queue",),
+        "name", Kind(values.queue_name, "up to 30 letters, digits, _ and -"),
+        "The queue is `NAME-HOST`: rotation is local to a host.", aliases=("queue",),
     ),
     Key(
-        name="host", parse=values.text, accepts="a name that stays the same", default="the machine's host name",
-        doc="In a container, whose host name changes at every recreate, set it.", aliases=("hostname",),
+        "host", Kind(values.text, "a name that stays the same"),
+        "In a container, whose host name changes at every recreate, set it.",
+        without="the machine's host name", aliases=("hostname",),
     ),
     Key(
-        name="schedule", parse=schedules.schedule, default='"* * * * *"', aliases=("every", "cron", "interval"),
-        accepts="hourly, daily, weekly, monthly, yearly or a 5-field cron expression",
-        doc="When `queue schedule` and `queue worker --schedule` dispatch a job.",
+        "schedule", _SCHEDULE, "When `queue schedule` and `queue worker --schedule` dispatch a job.",
+        aliases=("every", "cron", "interval"),
     ),
 )  # fmt: skip
 
 JOB = _table(
+    "JobSettings",
     Key(
-        name="tries", parse=values.whole(1, 100), accepts="a whole number from 1 to 100", default="3",
-        doc="How many attempts a job gets; each counts, also one whose worker died.", aliases=("retries", "max_tries"),
+        "tries", _TRIES, "How many attempts a job gets; each counts, also one whose worker died.",
+        aliases=("retries", "max_tries"),
+    ),
+    Key("max_exceptions", _TRIES, "How many of its attempts may fail by themselves."),
+    Key(
+        "timeout", _SPAN,
+        "An attempt that takes longer is ended. Compressions that would not fit are left to the next job.",
     ),
     Key(
-        name="max_exceptions", parse=values.whole(1, 100), accepts="a whole number from 1 to 100", default="3",
-        doc="How many of its attempts may fail by themselves.",
+        "backoff", Kind(values.durations, 'a list such as ["10s", "30s", "60s"]'),
+        "How long to wait before the next attempt; the last one repeats.",
     ),
     Key(
-        name="timeout", parse=quantities.positive_duration, accepts=_DURATION, default="60s",
-        doc="An attempt that takes longer is ended. Compressions that would not fit are left to the next job.",
+        "expires", _SPAN, "A job that has waited longer for its first attempt is dropped: the next one does its work.",
+        without="nine tenths of the time to the next tick",
     ),
-    Key(
-        name="backoff", parse=quantities.durations, accepts='a list such as ["10s", "30s", "60s"]',
-        default='["10s", "30s", "60s"]', doc="How long to wait before the next attempt; the last one repeats.",
-    ),
-    Key(
-        name="expires", parse=quantities.positive_duration, accepts=_DURATION,
-        default="nine tenths of the time to the next tick",
-        doc="A job that has waited longer for its first attempt is dropped: the next one does its work.",
-    ),
-    Key(
-        name="stuck_after", parse=quantities.positive_duration, accepts=_DURATION, default="10m",
-        doc="`queue status` calls a job stuck that has been at work for longer.",
-    ),
+    Key("stuck_after", _SPAN, "`queue status` calls a job stuck that has been at work for longer."),
 )  # fmt: skip
 
 METRICS = _table(
+    "Config",
     Key(
-        name="textfile", parse=values.textfile, locate=_path, accepts=f"a file whose name ends in .prom: {_PLACE}",
-        default="no metrics", aliases=("file", "path"),
-        doc="Written after each `logrotor run`, for the textfile collector of Prometheus's node exporter.",
+        "textfile", Kind(paths.textfile, f"a file whose name ends in .prom: {_PLACE}", Place.path),
+        "Written after each `logrotor run`, for the textfile collector of Prometheus's node exporter.",
+        field="metrics_textfile", without="no metrics", aliases=("file", "path"),
     ),
 )  # fmt: skip
 
 PAGE = _table(
+    "Config",
     Key(
-        name="file", parse=values.file_path, locate=_path, accepts=f"a file: {_PLACE}", default="no page",
-        aliases=("html", "path", "output"),
-        doc="Written after each `logrotor run`, as `logrotor page` does: how everything stands, for a browser.",
+        "file", _FILE,
+        "Written after each `logrotor run`, as `logrotor page` does: how everything stands, for a browser.",
+        field="page_file", without="no page", aliases=("html", "path", "output"),
     ),
 )  # fmt: skip
 

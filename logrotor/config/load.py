@@ -3,28 +3,23 @@
 from __future__ import annotations
 
 import os
+import stat
 from collections.abc import Iterator, Mapping
 from typing import Any
 
 from msgspec.structs import replace
 
-from logrotor.config.apart import StateDir
 from logrotor.config.document import FROM_DICT, Document, Unreadable, read_document
-from logrotor.config.find import VARIABLE, default_state_dir, find_config
-from logrotor.config.hooks import refuse_foreign_hooks
-from logrotor.config.includes import read_included
-from logrotor.config.keys import DEFAULTS, TABLES, TOP
-from logrotor.config.outputs import read_metrics, read_page
-from logrotor.config.place import Place, home_of, is_user
-from logrotor.config.queues import read_queue
-from logrotor.config.rules import Rule, create_conflict, level_conflict, read_rules, unknown_target
-from logrotor.config.tables import Problems, Read, Section, read_table
-from logrotor.config.targets import Targets, read_targets
-from logrotor.config.values import shown
+from logrotor.config.find import Found, Origin, default_state_dir, find_config
+from logrotor.config.keys import DEFAULTS, METRICS, PAGE, TABLES, TOP
+from logrotor.config.paths import Place, home_of, is_user
+from logrotor.config.rules import Rule, StateDir, create_conflict, level_conflict, read_rules, unknown_target
+from logrotor.config.section import Problems, Read, Section
+from logrotor.config.tables import Targets, read_output, read_queue, read_targets
 from logrotor.errors import ConfigError
-from logrotor.model import Config, ConfigProblem, LogSpec
+from logrotor.model import Config
 
-Source = str | os.PathLike[str] | Mapping[str, Any] | None
+Source = str | os.PathLike[str] | Mapping[str, Any] | Found | None
 
 
 def load_config(source: Source = None, *, environ: Mapping[str, str] | None = None, euid: int | None = None) -> Config:
@@ -38,112 +33,135 @@ def load_config(source: Source = None, *, environ: Mapping[str, str] | None = No
     problems = Problems()
     main = _main_document(source, environ, euid)
     top, defaults = _read_top(main, problems), _read_defaults(main, problems)
-    refuse_foreign_hooks(main, euid, problems, fatal=True)
+    _refuse_foreign_hooks(main, euid, problems, fatal=True)
     _refuse_unknown_user(main, top, euid, problems)
     before = len(problems)
-    included = read_included(main, top.values.get("include", ()), euid, problems)
+    documents = (main, *_read_included(main, top.values.get("include", ()), euid, problems))
     is_whole = len(problems) == before
-    targets = read_targets((main, *included), problems)
+    targets = read_targets(documents, problems)
     defaults = _check_default_target(main, defaults, targets, problems, fatal=is_whole)
     state = _state_dir(main, top, environ, euid, problems)
-    logs = read_rules((main, *included), defaults, targets, state, problems)
-    _refuse_no_rules((main, *included), problems)
-    queue = read_queue(main, problems)
-    metrics, page = read_metrics(main, problems), read_page(main, problems)
-    if problems.fatal or not logs:
-        raise ConfigError(tuple(problems.found))
-    config = _config(top, logs, targets, problems, (main, *included), state)
-    return replace(config, queue=queue, metrics_textfile=metrics, page_file=page)
-
-
-def _config(
-    top: Read,
-    logs: list[LogSpec],
-    targets: Targets,
-    problems: Problems,
-    documents: tuple[Document, ...],
-    state: StateDir,
-) -> Config:
-    return Config(
+    logs = read_rules(documents, defaults, targets, state, problems)
+    if not any(document.table.get("log") for document in documents):
+        sample = 'at least one [[log]] with name = "app", paths = ["app.log"] and max_size = "10MB"'
+        Section(main, "", problems, fatal=True).wrong("log", "no rule", f"accepted: {sample}")
+    config = Config(
         state_dir=state.path,
         state_dir_origin=state.origin,
         **{name: value for name, value in top.values.items() if name not in ("state_dir", "include")},
         logs=tuple(logs),
         targets=targets.known,
+        queue=read_queue(main, problems),
+        metrics_textfile=read_output(main, problems, "metrics", METRICS),
+        page_file=read_output(main, problems, "page", PAGE),
         files=tuple(document.file for document in documents if not document.is_dict),
-        problems=tuple(problems.found),
     )
+    if problems.fatal or not logs:
+        raise ConfigError(tuple(problems.found))
+    return replace(config, problems=tuple(problems.found))
+
+
+# ---------------------------------------------------------------- the files
 
 
 def _main_document(source: Source, environ: Mapping[str, str], euid: int) -> Document:
     home = home_of(euid, environ)
     if isinstance(source, Mapping):
         return Document(FROM_DICT, source, Place(os.getcwd(), home))
-    explicit = os.fspath(source) if source is not None else None
+    if isinstance(source, Found):
+        found = source
+    else:
+        found = find_config(os.fspath(source) if source is not None else None, environ, euid=euid)
     try:
-        return read_document(find_config(explicit, environ, euid=euid), home)
+        return read_document(found.file, home)
     except Unreadable as error:
-        raise ConfigError((_with_origin(error.problem, explicit, environ),)) from None
+        problem = error.problem
+        if found.origin is Origin.VARIABLE and problem.key == "file":  # nobody sees who named it
+            problem = replace(problem, problem=f"{problem.problem}; it is {Origin.VARIABLE}")
+        raise ConfigError((problem,)) from None
 
 
-def _with_origin(problem: ConfigProblem, explicit: str | None, environ: Mapping[str, str]) -> ConfigProblem:
-    """A file that cannot be read, where nobody sees who named it."""
-    if explicit is not None or problem.key != "file" or not environ.get(VARIABLE):
-        return problem
-    return replace(problem, message=f"{problem.message}; it is named by ${VARIABLE}")
+def _read_included(main: Document, patterns: tuple[str, ...], euid: int, problems: Problems) -> Iterator[Document]:
+    """The included files that can be used, in the order of the globs, each sorted; each file once."""
+    seen = {os.path.realpath(main.file)}
+    for file in _matching(patterns):
+        if os.path.realpath(file) in seen:
+            continue
+        seen.add(os.path.realpath(file))
+        before = len(problems)
+        try:
+            document = read_document(file, main.place.home)
+        except Unreadable as error:
+            problems.add(error.problem)
+            continue
+        for name in document.table:
+            if name not in ("log", "reopen"):
+                problem = "does not belong here: an included file holds only [[log]] and [reopen.NAME]"
+                Section(document, "", problems).wrong(name, problem)
+        _refuse_foreign_hooks(document, euid, problems, fatal=False)
+        if len(problems) == before:
+            yield document
+
+
+def _matching(patterns: tuple[str, ...]) -> Iterator[str]:
+    import glob
+
+    for pattern in patterns:
+        if glob.has_magic(pattern):
+            yield from sorted(file for file in glob.glob(pattern, recursive=True) if not os.path.isdir(file))
+        else:
+            yield pattern
+
+
+def _refuse_foreign_hooks(document: Document, euid: int, problems: Problems, *, fatal: bool) -> None:
+    """Refuse a file with ``on_archive`` or a ``command`` that others may write: it would run as us.
+
+    A dict is the caller's own.
+    """
+    reason, advice = _who_else_may_write(document.status, euid) if document.status else ("", "")
+    hook = next(_hooks(document.table), None) if reason else None
+    if hook:
+        problem = f"names a command to run, and {document.file} {reason}"
+        Section(document, "", problems, fatal=fatal).wrong(hook, problem, advice)
+
+
+def _hooks(table: Mapping[str, Any]) -> Iterator[str]:
+    logs = table.get("log")
+    rules = [(f"log[{n}]", rule) for n, rule in enumerate(logs, 1)] if isinstance(logs, list) else []
+    for path, rule in [("defaults", table.get("defaults")), *rules]:
+        if isinstance(rule, Mapping) and rule.get("on_archive", "off") != "off":
+            yield f"{path}.on_archive"
+    targets = table.get("reopen")
+    for name, target in targets.items() if isinstance(targets, Mapping) else ():
+        if isinstance(target, Mapping) and "command" in target:
+            yield f"reopen.{name}.command"
+
+
+def _who_else_may_write(status: os.stat_result, euid: int) -> tuple[str, str]:
+    """Why somebody else could put commands into this file, and what to do; empty if nobody could."""
+    if status.st_uid not in (0, euid):
+        return f"belongs to uid {status.st_uid}, who is neither root nor uid {euid} that runs this", "chown it"
+    if status.st_mode & stat.S_IWOTH:
+        return "may be written by anyone", "chmod o-w it"
+    if euid == 0 and status.st_mode & stat.S_IWGRP:
+        return "may be written by its group, and root would run its commands", "chmod g-w it"
+    return "", ""
+
+
+# ---------------------------------------------------------------- the top level and [defaults]
 
 
 def _read_top(main: Document, problems: Problems) -> Read:
     table = {name: value for name, value in main.table.items() if name not in TABLES}
-    return read_table(Section(main, "", problems, fatal=True), table, TOP, tables=TABLES)
-
-
-def _read_defaults(main: Document, problems: Problems) -> Read:
-    section = Section(main, "defaults", problems, fatal=True)
-    table = main.table.get("defaults", {})
-    if not isinstance(table, Mapping):
-        section.wrong("", f"{shown(table)} is no table; accepted: [defaults] with keys of a rule")
-        return Read({})
-    read = read_table(section, table, DEFAULTS)
-    # What contradicts itself here is reported here, once, and not again in each rule.
-    conflicts = [*_conflicts_within(read)]
-    for name, message in conflicts:
-        section.wrong(name, message)
-    return Read(read.values, read.failed | {name for name, _ in conflicts})
-
-
-def _conflicts_within(defaults: Read) -> Iterator[tuple[str, str]]:
-    rule = Rule(defaults, Read({}))
-    if rule.says("compress") and rule["compress"] != "none":
-        yield from level_conflict(rule)
-    if rule.says("create"):
-        yield from create_conflict(rule)
-
-
-def _check_default_target(main: Document, defaults: Read, targets: Targets, problems: Problems, *, fatal: bool) -> Read:
-    """Report an unknown target of [defaults] once. Not ``fatal``: the file that holds it may be a broken one."""
-    name = defaults.values.get("reopen")
-    if not isinstance(name, str) or name in targets.known or name in targets.wrong:
-        return defaults
-    Section(main, "defaults", problems, fatal=fatal).wrong("reopen", unknown_target(name, targets))
-    if fatal:
-        return Read(defaults.values, defaults.failed | {"reopen"})
-    targets.wrong[name] = f"defaults.reopen in {main.file}"
-    return defaults
-
-
-def _refuse_no_rules(documents: tuple[Document, ...], problems: Problems) -> None:
-    if not any(document.table.get("log") for document in documents):
-        message = 'no rule; accepted: at least one [[log]] with name = "app", paths = ["app.log"] and max_size = "10MB"'
-        Section(documents[0], "", problems, fatal=True).wrong("log", message)
+    return Section(main, "", problems, fatal=True).read(table, TOP, tables=TABLES)
 
 
 def _refuse_unknown_user(main: Document, top: Read, euid: int, problems: Problems) -> None:
     """Only root becomes that user; for others the key has no meaning, and the user may be one of another machine."""
     user = top.values.get("run_as")
     if user is not None and euid == 0 and not is_user(user):
-        message = f"{user!r} is no user of this system; accepted: {TOP['run_as'].accepted}"
-        Section(main, "", problems, fatal=True).wrong("run_as", message)
+        section = Section(main, "", problems, fatal=True)
+        section.wrong("run_as", f"{user!r} is not a user of this system", f"accepted: {TOP['run_as'].accepted}")
 
 
 def _state_dir(main: Document, top: Read, environ: Mapping[str, str], euid: int, problems: Problems) -> StateDir:
@@ -151,6 +169,36 @@ def _state_dir(main: Document, top: Read, environ: Mapping[str, str], euid: int,
         return StateDir(top.values["state_dir"], f"state_dir in {main.file}", main)
     found = default_state_dir(environ, euid)
     if found is None and "state_dir" not in top.failed:
-        message = "is required where there is no $HOME, $XDG_STATE_HOME or $STATE_DIRECTORY"
-        Section(main, "", problems, fatal=True).wrong("state_dir", f"{message}; accepted: {TOP['state_dir'].accepted}")
+        problem = "is required where there is no $HOME, $XDG_STATE_HOME or $STATE_DIRECTORY"
+        section = Section(main, "", problems, fatal=True)
+        section.wrong("state_dir", problem, f"accepted: {TOP['state_dir'].accepted}")
     return StateDir(*(found or ("", "")))
+
+
+def _read_defaults(main: Document, problems: Problems) -> Read:
+    section = Section(main, "defaults", problems, fatal=True)
+    table = section.table(main.table.get("defaults", {}), "[defaults] with keys of a rule")
+    if table is None:
+        return Read({})
+    read = section.read(table, DEFAULTS)
+    # What contradicts itself here is reported here, once, and not again in each rule.
+    rule = Rule(read, Read({}))
+    conflicts = [
+        *(level_conflict(rule) if rule.says("compress") and rule["compress"] != "none" else ()),
+        *(create_conflict(rule) if rule.says("create") else ()),
+    ]
+    for conflict in conflicts:
+        section.wrong(*conflict)
+    return Read(read.values, read.failed | {name for name, *_ in conflicts})
+
+
+def _check_default_target(main: Document, defaults: Read, targets: Targets, problems: Problems, *, fatal: bool) -> Read:
+    """Report an unknown target of [defaults] once. Not ``fatal``: the file that holds it may be a broken one."""
+    name = defaults.values.get("reopen")
+    if not isinstance(name, str) or name in targets.known or name in targets.wrong:
+        return defaults
+    Section(main, "defaults", problems, fatal=fatal).wrong("reopen", *unknown_target(name, targets))
+    if fatal:
+        return Read(defaults.values, defaults.failed | {"reopen"})
+    targets.wrong[name] = f"defaults.reopen in {main.file}"
+    return defaults

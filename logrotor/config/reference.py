@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import enum
 from collections.abc import Iterable, Mapping
+from typing import Any
 
-from logrotor.config.keys import JOB, LOG, METRICS, PAGE, QUEUE, REOPEN, TOP, Key
+from msgspec import NODEFAULT
+
+from logrotor import text
+from logrotor.config.keys import JOB, LOG, MANAGERS, METRICS, NO_OFF, PAGE, QUEUE, REOPEN, TOP, Key
+from logrotor.config.values import mode
 from logrotor.model import Manager
-
-_MANAGERS = (Manager.SUPERVISORD, Manager.SYSTEMD, Manager.PIDFILE, Manager.COMMAND)
 
 
 def reference() -> str:
@@ -35,21 +39,45 @@ def reference() -> str:
     )
 
 
-def _section(title: str, keys: Mapping[str, Key], text: str, *, managers: bool = False) -> str:
+def _section(title: str, keys: Mapping[str, Key], about: str, *, managers: bool = False) -> str:
     head = ["Key", "Accepted", "Default", "What it does", *(["Managers"] if managers else [])]
     rows = [_row(key) + ([_used_by(key)] if managers else []) for key in keys.values()]
-    return f"### {title}\n\n{text}\n\n" + "\n".join(_line(row) for row in [head, ["---"] * len(head), *rows])
+    return f"### {title}\n\n{about}\n\n" + "\n".join(_line(row) for row in [head, ["---"] * len(head), *rows])
 
 
 def _row(key: Key) -> list[str]:
-    return [f"`{key.name}`", key.accepted, key.default or "none", key.doc]
+    return [f"`{key.name}`", key.accepted, default_of(key), key.doc]
+
+
+def default_of(key: Key) -> str:
+    """What holds without the key, as one would write it."""
+    value = key.value
+    if key.without:
+        return key.without
+    if value is NODEFAULT:
+        return "required"
+    if value is None or value == ():
+        return "none" if key.off is NO_OFF else "off"
+    return f'"{value:04o}"' if key.kind.parse is mode else _spelled(value)
+
+
+def _spelled(value: Any) -> str:
+    import json
+
+    if isinstance(value, tuple):
+        return f"[{', '.join(json.dumps(_spelled(item)) for item in value)}]"
+    if isinstance(value, float):
+        return text.duration(value)
+    if isinstance(value, (enum.Enum, bool)):
+        return str(value).lower()
+    return json.dumps(value)
 
 
 def _used_by(key: Key) -> str:
     if key.allowed == frozenset(Manager):
         return "all"
     return ", ".join(
-        f"{m.value} ({'required' if m in key.required else 'optional'})" for m in _MANAGERS if m in key.allowed
+        f"{m.value} ({'required' if m in key.required else 'optional'})" for m in MANAGERS if m in key.allowed
     )
 
 

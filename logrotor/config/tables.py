@@ -1,124 +1,187 @@
-"""Check one table of a configuration against its keys, and collect what is wrong with it."""
+"""Read the tables beside the rules: ``[reopen.NAME]``, ``[queue]``, ``[metrics]`` and ``[page]``.
+
+What is wrong there leaves out that table and the rules that need it; the other rules run.
+"""
 
 from __future__ import annotations
 
-import os
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Iterable, Iterator, Mapping
+from typing import TYPE_CHECKING, Any
 
 from msgspec import Struct, field
+from msgspec.structs import replace
 
+from logrotor import text
 from logrotor.config.document import Document
-from logrotor.config.keys import DEFAULTS, JOB, LOG, METRICS, NO_OFF, PAGE, QUEUE, REOPEN, TABLES, TOP, Key
-from logrotor.config.place import Place
-from logrotor.config.values import shown
-from logrotor.model import ConfigProblem
+from logrotor.config.keys import FUNCTION, JOB, QUEUE, REOPEN, Key
+from logrotor.config.section import Problems, Read, Section
+from logrotor.config.values import Invalid, did_you_mean
+from logrotor.config.values import name as parse_name
+from logrotor.model import Manager, ReopenTarget
+
+if TYPE_CHECKING:
+    from logrotor.model import JobSettings, QueueSettings
+
+ENGINES = ("huey", "procrastinate", "rq", "celery")  # a plugin may add others
 
 
-class Problems(Struct):
-    """What was found wrong so far. ``fatal``: with this nothing can run."""
+class Targets(Struct, frozen=True):
+    """The targets that are right, and those that are not; a rule that uses the latter is left out."""
 
-    found: list[ConfigProblem] = field(default_factory=list)
-    fatal: bool = False
-
-    def __len__(self) -> int:
-        return len(self.found)
-
-    def add(self, problem: ConfigProblem, *, fatal: bool = False) -> None:
-        self.found.append(problem)
-        self.fatal = self.fatal or fatal
+    known: dict[str, ReopenTarget] = field(default_factory=dict)
+    wrong: dict[str, str] = field(default_factory=dict)  # name: where its problem was reported
+    repeated: set[tuple[str, str]] = field(default_factory=set)  # (file, name): defined a second time there
 
 
-class Section(Struct, frozen=True):
-    """One table of a document, and what a problem in it switches off: a rule, or (``fatal``) everything."""
-
-    document: Document
-    path: str  # "log[2]"; "" for the top level
-    problems: Problems
-    rule: str | None = None
-    fatal: bool = False
-
-    def key(self, name: str) -> str:
-        return ".".join(part for part in (self.path, name) if part)
-
-    def wrong(self, name: str, message: str) -> None:
-        """Collect a problem of the key ``name``; an empty name is the table itself."""
-        key = self.key(name)
-        line = self.document.line(key)
-        self.problems.add(ConfigProblem(self.document.file, key, message, line, self.rule), fatal=self.fatal)
+def read_targets(documents: Iterable[Document], problems: Problems) -> Targets:
+    """Return the targets of all files. A name in two files belongs to the first."""
+    targets = Targets()
+    for document in documents:
+        for name, table in _tables(document, problems):
+            _add(targets, document, name, table, problems)
+        for key, target in _built_targets(document):
+            _add_built(targets, Section(document, key, problems), target)
+    return targets
 
 
-class Read(Struct, frozen=True):
-    """The values of a table that are right, and the names of the keys that are not."""
-
-    values: dict[str, Any]
-    failed: frozenset[str] = frozenset()
+def _tables(document: Document, problems: Problems) -> Iterator[tuple[str, Any]]:
+    reopen = Section(document, "reopen", problems).table(document.table.get("reopen", {}), "[reopen.NAME]")
+    yield from ((str(name), table) for name, table in (reopen or {}).items())
 
 
-def read_table(
-    section: Section, table: Mapping[Any, Any], keys: Mapping[str, Key], *, tables: tuple[str, ...] = ()
-) -> Read:
-    """Parse each key of ``table``. What is wrong goes to the section's problems. ``tables`` may be meant too."""
-    values: dict[str, Any] = {}
-    failed: set[str] = set()
-    for name, value in table.items():
-        key = keys.get(name)
-        if key is None:
-            failed.add(_refuse_unknown(section, str(name), keys, tables))
-            continue
-        try:
-            values[name] = parse(key, value, section.document.place)
-        except ValueError as error:
-            failed.add(name)
-            section.wrong(name, f"{_value(value)} {error}; accepted: {key.accepted}")
-    return Read(values, frozenset(failed))
-
-
-def parse(key: Key, value: object, place: Place) -> Any:
-    """The value of one key, paths made absolute. Raises ``ValueError``."""
-    if isinstance(value, str) and value == "off" and key.off is not NO_OFF:
-        return key.off
-    if value is False and key.off is not NO_OFF:
-        raise ValueError('is not how it is switched off; write "off"')
-    parsed = key.parse(value)
-    return key.locate(place, parsed) if key.locate else parsed
-
-
-def _value(value: object) -> str:
-    return shown(os.fspath(value) if isinstance(value, os.PathLike) else value)
-
-
-def _refuse_unknown(section: Section, name: str, keys: Mapping[str, Key], tables: tuple[str, ...]) -> str:
-    """Say where the key belongs, or which one was meant; returns the key that was meant, else its own name."""
-    from logrotor.text import closest
-
-    homes = _homes(name)
-    meant = _alias(name, keys) or closest(name.lower().replace("-", "_"), (*keys, *tables))
-    if homes:
-        section.wrong(name, f"does not belong here but in {homes}")
-    elif meant:
-        section.wrong(name, f"unknown key; did you mean {meant!r}?")
+def _add(targets: Targets, document: Document, name: str, table: object, problems: Problems) -> None:
+    section = Section(document, f"reopen.{name}", problems)
+    if name in targets.known or name in targets.wrong:
+        section.wrong(
+            "", "is defined a second time; the first one counts, and rules of this file that use it do not run"
+        )
+        targets.repeated.add((document.file, name))
+        return
+    target = _read_target(section, name, table)
+    if target is None:
+        targets.wrong[name] = f"{section.path} in {document.file}"
     else:
-        section.wrong(name, f"unknown key; accepted: {', '.join(sorted((*keys, *tables)))}")
-    return meant or name
+        targets.known[name] = target
 
 
-def _alias(name: str, keys: Mapping[str, Key]) -> str | None:
-    """The key that other programs call ``name``."""
-    word = name.lower().replace("-", "_")
-    return next((key.name for key in keys.values() if word in key.aliases), None)
+def _read_target(section: Section, name: str, value: object) -> ReopenTarget | None:
+    before = len(section.problems)
+    try:
+        parse_name(name)
+    except Invalid as error:
+        section.wrong("", f"{name!r} {error.problem}", 'accepted: a name without "/" that is not "off"')
+    if isinstance(value, ReopenTarget):
+        return replace(value, name=name) if len(section.problems) == before else None
+    table = section.table(value, f"[{section.path}] with manager = ...")
+    if table is None:
+        return None
+    read = section.read(table, _keys(section.document))
+    _check_manager(section, read)
+    return ReopenTarget(name=name, **read.values) if len(section.problems) == before else None
 
 
-def _homes(name: str) -> str:
-    places = {
-        "the top level": TOP,
-        "[defaults]": DEFAULTS,
-        "[[log]]": LOG,
-        "[reopen.NAME]": REOPEN,
-        "[queue]": QUEUE,
-        "[queue.job]": JOB,
-        "[metrics]": METRICS,
-        "[page]": PAGE,
-    }
-    homes = ["the top level"] if name in TABLES else [place for place, keys in places.items() if name in keys]
-    return " or ".join(homes)
+def _keys(document: Document) -> Mapping[str, Key]:
+    return {**REOPEN, FUNCTION.name: FUNCTION} if document.is_dict else REOPEN
+
+
+def _check_manager(section: Section, read: Read) -> None:
+    manager, advice = read.values.get("manager"), f"accepted: {REOPEN['manager'].accepted}"
+    if manager is None:
+        if "manager" not in read.failed:
+            section.wrong("manager", "is required", advice)
+        return
+    if manager is Manager.CALLABLE and not section.document.is_dict:
+        problem = "'callable' works only from the library, where a dict can hold the function"
+        section.wrong("manager", problem, advice)
+        return
+    for key in _keys(section.document).values():
+        _check_key(section, key, manager, read)
+
+
+def _check_key(section: Section, key: Key, manager: Manager, read: Read) -> None:
+    is_set = key.name in read.values or key.name in read.failed
+    if is_set and manager not in key.allowed:
+        section.wrong(key.name, f"is not used with manager = {manager.value!r}", _why_not(key, manager))
+    elif not is_set and manager in key.required:
+        section.wrong(key.name, f"is required with manager = {manager.value!r}", f"accepted: {key.accepted}")
+
+
+def _why_not(key: Key, manager: Manager) -> str:
+    if key.name == "signal" and manager is Manager.SUPERVISORD:
+        return "supervisord reopens its logs on USR2, always (HUP would restart all its children): leave it out"
+    return "leave it out, or use " + " or ".join(repr(m.value) for m in Manager if m in key.allowed)
+
+
+def _built_targets(document: Document) -> Iterator[tuple[str, ReopenTarget]]:
+    """Targets built in Python and used in place of a name: from a dict only."""
+    if not document.is_dict:
+        return
+    logs = document.table.get("log")
+    numbered = [(f"log[{n}]", log) for n, log in enumerate(logs, 1)] if isinstance(logs, (list, tuple)) else []
+    for key, table in [("defaults", document.table.get("defaults")), *numbered]:
+        if isinstance(table, Mapping) and isinstance(table.get("reopen"), ReopenTarget):
+            yield key, table["reopen"]
+
+
+def _add_built(targets: Targets, section: Section, target: ReopenTarget) -> None:
+    known = targets.known.setdefault(target.name, target)
+    if known is not target and (known != target or known.function is not target.function):
+        section.wrong("reopen", f"another target is already named {target.name!r}", "accepted: a name of its own")
+
+
+# ---------------------------------------------------------------- what each run writes for others
+
+
+def read_output(document: Document, problems: Problems, name: str, keys: Mapping[str, Key]) -> str | None:
+    """The only key of ``[metrics]`` or ``[page]``: where a file goes after each run; None: nowhere."""
+    value, (key,) = document.table.get(name), keys
+    section = Section(document, name, problems)
+    table = None if value is None else section.table(value, f"[{name}] with {key}")
+    return None if table is None else section.read(table, keys).values.get(key)
+
+
+# ---------------------------------------------------------------- the queue
+
+
+def read_queue(document: Document, problems: Problems) -> QueueSettings | None:
+    """The queue's settings; None without a ``[queue]`` table, or with one that is wrong."""
+    if "queue" not in document.table:
+        return None
+    from logrotor.model import JobSettings, QueueSettings
+
+    before = len(problems)
+    section, below = Section(document, "queue", problems), Section(document, "queue.job", problems)
+    table = section.table(document.table["queue"], "[queue] with engine, url, name, host, schedule")
+    if table is None:
+        return None
+    read = section.read({key: value for key, value in table.items() if key != "job"}, QUEUE, tables=("job",))
+    job_table = below.table(table.get("job", {}), f"[queue.job] with {', '.join(JOB)}")
+    job = Read({}) if job_table is None else below.read(job_table, JOB)
+    settings = QueueSettings(**_spelt_out(read.values), job=JobSettings(**job.values))
+    _refuse_missing_url(section, read, settings)
+    _refuse_short_stuck(below, job, settings.job)
+    return settings if len(problems) == before else None
+
+
+def _spelt_out(values: dict[str, Any]) -> dict[str, Any]:
+    """A parsed schedule is its expression, and the name under which the user wrote it."""
+    schedule = values.get("schedule")
+    return {**values, "schedule": schedule.expression, "schedule_name": schedule.name} if schedule else values
+
+
+def _refuse_missing_url(section: Section, read: Read, settings: QueueSettings) -> None:
+    if settings.engine != "huey" and "url" not in read.values and "url" not in read.failed:
+        hint = "" if settings.engine in ENGINES else did_you_mean(settings.engine, ENGINES)
+        advice = "; ".join(filter(None, (hint, f"accepted: {QUEUE['url'].accepted}")))
+        section.wrong("url", f"is required with engine = {settings.engine!r}", advice)
+
+
+def _refuse_short_stuck(section: Section, read: Read, job: JobSettings) -> None:
+    if job.stuck_after <= job.reclaim_after:
+        limit, stuck = text.duration(job.reclaim_after), text.duration(job.stuck_after)
+        section.wrong(
+            "stuck_after" if "stuck_after" in read.values else "timeout",
+            f"a job may be at work for {limit} (timeout, grace and the engine's limits), and would count as stuck "
+            f"after {stuck}",
+            f"accepted: stuck_after above {limit}",
+        )

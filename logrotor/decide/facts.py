@@ -3,10 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from typing import Any
 
 from msgspec import Struct, field
 
-from logrotor.model import Archive, Entry, FileId, FileSystem, LogMemory, LogSpec, Problem, Writers
+from logrotor.model import (
+    Archive,
+    Due,
+    Entry,
+    FileId,
+    FileSystem,
+    LogHistory,
+    LogPlan,
+    LogSpec,
+    Method,
+    NotDue,
+    Problem,
+    Writers,
+)
 
 
 class Family(Struct):
@@ -43,12 +57,34 @@ class LogFacts(Struct, frozen=True, kw_only=True):
     family: Family
     elsewhere: tuple[Directory, ...] = ()  # archive_dir first if it is set, then those that once held archives
     archive_dir: str | None = None  # where finished archives go, if not beside the log
-    memory: LogMemory = field(default_factory=LogMemory)
+    memory: LogHistory = field(default_factory=LogHistory)
     writers: Mapping[FileId, Writers] = field(default_factory=dict)  # of plain archives and the replacement
     duplicates: Mapping[str, str] = field(default_factory=dict)  # path of a plain archive -> its equal twin
     birth: Callable[[], float | None] = lambda: None  # of the live log
     literal: bool = True  # named by a path, not by a glob
-    refusal: Problem | None = (
-        None  # found on the way: bind mount, owner who could not write, supervisord rotates it ...
-    )
+    refusal: Problem | None = None  # bind mount, owner who could not write, supervisord rotates it ...
     proof: str = ""
+
+    @property
+    def protocol(self) -> str:
+        """How the log would be taken: "exchange", "link", "rename", "collapse", "truncate"; "" if nobody knows."""
+        system = self.directory.file_system
+        if system is None:
+            return ""
+        if self.spec.method is Method.COPYTRUNCATE:
+            return "collapse" if system.collapse else "truncate"
+        return system.protocol if self.spec.create else "rename"
+
+    def planned(self, due: Due | NotDue, **decided: Any) -> LogPlan:
+        """A plan with what is known of the log, and what was decided about it."""
+        live = self.family.live
+        return LogPlan(
+            path=self.path,
+            rule=self.spec.name,
+            due=due,
+            size=live.size if live is not None else None,
+            missing=live is None,
+            protocol=self.protocol,
+            proof=self.proof,
+            **decided,
+        )

@@ -2,6 +2,7 @@
 
 ``BASE.N`` and ``BASE-YYYYmmddTHHMMSSZ[-n]``, each with or without a codec's suffix, are archives of BASE.
 ``.BASE.new`` is a replacement, or a taken log that a crash left. ``.ARCHIVE.tmp`` is an unfinished archive.
+``.ARCHIVE.aside`` is an archive that was set aside for a last look before it goes; it is whole.
 ``.logrotor.lock`` is there while runs work in the directory. Nothing else is ever created, moved or removed.
 """
 
@@ -12,7 +13,7 @@ import os
 import re
 from datetime import UTC, datetime
 
-from logrotor.model import ArchiveName, Codec, Naming
+from logrotor.model import Archive, ArchiveName, Codec, Naming
 
 SUFFIXES = {codec: codec.suffix for codec in Codec}
 LOCK = ".logrotor.lock"
@@ -27,20 +28,20 @@ _ARCHIVE = re.compile(
     rf"(?P<suffix>{'|'.join(map(re.escape, filter(None, _CODECS)))})?",
     re.DOTALL,
 )
-# A file that we create under its final name has this mode until it is what it shall be: an empty one of it keeps
-# the name of an archive free, and a log of it still lacks its mode. The sticky bit means nothing on a file.
+# A file created under its final name has this mode until it is complete: an empty one reserves the name of an archive,
+# and a live log still lacks its own mode. The sticky bit means nothing on a file.
 UNFINISHED_MODE = 0o1600
 # Of a slot, a copy, a stamp and each suffix: by it most names in a directory are known to be no archives at all.
 _LAST_CHARACTERS = frozenset("0123456789Z").union(suffix[-1:] for suffix in _CODECS)
 _NAME_MAX = 255  # bytes; every file system that we know
 _LONGEST = {
-    Naming.NUMBERED: f"..999999999{_LONGEST_SUFFIX}.tmp",
-    Naming.DATED: f".-20261121T070000Z-999999999{_LONGEST_SUFFIX}.tmp",
+    Naming.NUMBERED: f"..999999999{_LONGEST_SUFFIX}.aside",
+    Naming.DATED: f".-20261121T070000Z-999999999{_LONGEST_SUFFIX}.aside",
 }
 
 
 def parse_archive(name: str) -> ArchiveName | None:
-    """Take an archive's name apart; None if it is not of our grammar (an impossible date is not)."""
+    """Return the parts of an archive's name; None for any other name, or with an impossible date."""
     match = _ARCHIVE.fullmatch(name) if name[-1:] in _LAST_CHARACTERS else None
     if match is None:
         return None
@@ -77,6 +78,13 @@ def parse_temp(name: str) -> ArchiveName | None:
     return None
 
 
+def parse_aside(name: str) -> ArchiveName | None:
+    """The archive of ``.ARCHIVE.aside``, or None."""
+    if name.startswith(".") and name.endswith(".aside"):
+        return parse_archive(name[1:-6])
+    return None
+
+
 def replacement_name(base: str) -> str:
     return f".{base}.new"
 
@@ -85,13 +93,23 @@ def temp_name(archive: str) -> str:
     return f".{archive}.tmp"
 
 
+def aside_name(archive: str) -> str:
+    return f".{archive}.aside"
+
+
+def is_aside(archive: Archive) -> bool:
+    """Was it set aside? An older logrotor gave it the name of an unfinished one."""
+    return archive.entry.name.endswith((".aside", ".tmp"))
+
+
 def is_ours(name: str) -> bool:
-    """Is it an archive, a temp or the lock? Such a name is never taken for a live log."""
+    """Tell whether it is an archive, a temp or the lock. Such a name is never taken for a live log."""
     return (
         name == LOCK
         or parse_archive(name) is not None
         or parse_replacement(name) is not None
         or parse_temp(name) is not None
+        or parse_aside(name) is not None
     )
 
 
@@ -110,25 +128,25 @@ def stamp_time(stamp: str) -> float | None:
 
 
 def is_dated_by(name: ArchiveName, written: float) -> bool:
-    """Is it the date of an archive that was last written at that moment (epoch seconds)?
+    """Tell whether an archive last written at that moment (epoch seconds) has this date.
 
-    Its own, or, for a copy, the later one of the archive before: their names stand in the order of their rotation.
+    A copy may have the later date of the archive before it: the names keep the order of the rotations.
     """
     own, stamp = stamp_of(written), name.stamp or ""
     return stamp == own or (name.copy > 0 and stamp > own)
 
 
 def is_unfinished(mode: int) -> bool:
-    """Is it the mode of a file that we did not finish? Its ACL may have come already, which sets the group's bits."""
+    """Tell whether a file with this mode is incomplete. Its ACL may be set already, which changes the group's bits."""
     return mode & 0o7700 == UNFINISHED_MODE
 
 
 def longest_base(naming: Naming) -> int:
-    """Bytes that the name of a log may have, so that every archive and temp beside it has a name too."""
+    """How many bytes the name of a log may have, so that every archive and temp beside it gets a name too."""
     return _NAME_MAX - max(len(_LONGEST[Naming.NUMBERED]), len(_LONGEST[naming]))
 
 
 def is_too_long(base: str, naming: Naming) -> bool:
-    """Is there an archive or temp of this log that would have no name?"""
-    # No character has more than 4 bytes: of nearly all names the length in characters tells enough.
+    """Tell whether the name of an archive or temp of this log would be too long."""
+    # No character has more than 4 bytes: for nearly all names the length in characters is enough.
     return 4 * len(base) > 200 and len(os.fsencode(base)) > longest_base(naming)

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 from msgspec import Struct, field
+from msgspec.structs import replace
 
 from logrotor.decide import proof
-from logrotor.decide.facts import LogFacts
-from logrotor.decide.naming import is_unfinished, parse_archive, replacement_name
+from logrotor.decide.facts import Directory, Family, LogFacts
+from logrotor.decide.naming import format_archive, is_aside, is_unfinished, parse_archive, replacement_name
 from logrotor.decide.slots import make_way, moved
 from logrotor.model import (
     Archive,
@@ -22,7 +25,9 @@ from logrotor.model import (
     FinishCopytruncate,
     FinishTake,
     Method,
+    Move,
     Nobody,
+    PutBack,
     Shift,
     Step,
     Written,
@@ -45,6 +50,7 @@ def recover(facts: LogFacts, now: float) -> Recovery:
             found.archives += directory.families[facts.base].archives
     _drop_reserved_names(facts, found)
     _drop_aliases(facts, found)
+    _put_back(found)
     _drop_temps(facts, found)
     _finish_copytruncate(facts, found)
     _drop_duplicates(facts, found, now)
@@ -99,7 +105,7 @@ def _drop_aliases(facts: LogFacts, found: Recovery) -> None:
         kept[live.id] = live.name
     by_target = sorted(
         (a for a in found.archives if a.entry.stat.st_nlink > 1),
-        key=lambda a: (a.directory != facts.directory.resolved, a.name.slot is None, a.name.slot or 0),
+        key=lambda a: (a.directory != facts.directory.resolved, a.name.slot is None, a.name.slot or 0, not is_aside(a)),
         reverse=True,
     )
     for archive in by_target:
@@ -118,6 +124,29 @@ def _alias(found: Recovery, kept: dict[FileId, str], directory: str, entry: Entr
         found.archives.remove(archive)
 
 
+def _put_back(found: Recovery) -> None:
+    """An archive that was set aside is as whole as any other, and somebody may have written it since."""
+    while aside := next(filter(is_aside, found.archives), None):
+        name, file = aside.entry.name, aside.entry.id
+        target, moves = _way_back(aside, found.archives)
+        way, reason = tuple(move for _, move in moves), "an interrupted run had set it aside"
+        found.steps.append(PutBack(aside.directory, name, file, target, way, reason))
+        found.archives = moved(found.archives, [*moves, (aside, Move(aside.directory, name, target, file))])
+
+
+def _way_back(aside: Archive, archives: list[Archive]) -> tuple[str, list[tuple[Archive, Move]]]:
+    """Its own name; or if somebody created that anew meanwhile, one that is free, once these moves are made."""
+    own, others = format_archive(aside.name), [a for a in archives if a is not aside]
+    if all((a.directory, a.entry.name) != (aside.directory, own) for a in others):
+        return own, []
+    if aside.name.slot is None:
+        copy = max(a.name.copy for a in archives if a.name.stamp == aside.name.stamp) + 1
+        return format_archive(replace(aside.name, copy=copy)), []
+    moves = make_way(archives, 1)
+    target = next((move.target for archive, move in moves if archive is aside), own)
+    return target, [(archive, move) for archive, move in moves if archive is not aside]
+
+
 def _drop_temps(facts: LogFacts, found: Recovery) -> None:
     for directory in (facts.directory, *facts.elsewhere):
         for temp in directory.families[facts.base].temps if facts.base in directory.families else ():
@@ -126,12 +155,12 @@ def _drop_temps(facts: LogFacts, found: Recovery) -> None:
 
 def _drop_duplicates(facts: LogFacts, found: Recovery, now: float) -> None:
     """One that may still be written is a generation of its own until then: the next line would be in it alone."""
-    by_path = {archive.path: archive for archive in found.archives}
-    for path, twin_path in facts.duplicates.items():
-        one, twin = by_path.get(path), by_path.get(twin_path)
+    by_file = {(archive.directory, archive.entry.id): archive for archive in found.archives}
+    for one_key, twin_key in _files(facts):
+        one, twin = by_file.get(one_key), by_file.get(twin_key)
         if one is None or twin is None or (_is_plain(one) and _may_be_written(facts, one.entry, now)):
             continue
-        found.archives.remove(one)
+        found.archives.remove(by_file.pop(one_key))
         found.steps.append(
             DropDuplicate(
                 one.directory, one.entry.name, one.entry.id, _is_plain(one), one.entry.size, one.entry.stat.st_mtime_ns,
@@ -139,6 +168,18 @@ def _drop_duplicates(facts: LogFacts, found: Recovery, now: float) -> None:
                 f"{twin.entry.name} holds the same bytes",
             )
         )  # fmt: skip
+
+
+def _files(facts: LogFacts) -> Iterator[tuple[tuple[str, FileId], tuple[str, FileId]]]:
+    """The duplicates by what does not change with their names."""
+    every = [facts.directory, *facts.elsewhere]
+    known = {a.path: (a.directory, a.entry.id) for d in every for f in _family(d, facts.base) for a in f.archives}
+    return ((known[path], known[twin]) for path, twin in facts.duplicates.items())
+
+
+def _family(directory: Directory, base: str) -> Iterator[Family]:
+    if base in directory.families:
+        yield directory.families[base]
 
 
 def _is_plain(archive: Archive) -> bool:

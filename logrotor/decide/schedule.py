@@ -1,14 +1,96 @@
-"""Decide when a schedule makes a log due. Knows cron expressions and the moment it is given; reads no clock.
+"""Decide whether a log is due: by its size, or by its schedule. Reads no clock: the moment is an argument.
 
-Slots are those of Debian's cron in the zone of ``now``. At a clock change that means: a fixed time ("30 2 * * *")
-inside a skipped hour comes at the end of the gap, inside a doubled hour it comes once, the first time; an
-expression whose minutes or hours begin with a star goes by elapsed time.
+The slots of a schedule are those of Debian's cron in the zone of ``now``. At a clock change that means: a fixed time
+("30 2 * * *") inside a skipped hour comes at the end of the gap, inside a doubled hour it comes once, the first time;
+an expression whose minutes or hours begin with a star goes by elapsed time.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import UTC, datetime, timedelta
+
+from logrotor.decide.facts import LogFacts
+from logrotor.model import Archive, Due, Entry, LogSpec, Method, NotDue
+
+
+def due_or_not(facts: LogFacts, archives: Sequence[Archive], now: datetime, force: bool) -> Due | NotDue:
+    live = facts.family.live
+    if live is not None and facts.spec.method is Method.COPYTRUNCATE and not _can_cut(facts):
+        return NotDue("within one block of the file system: nothing to cut off")
+
+    def last() -> float | None:
+        remembered = facts.memory.last_rotation
+        guesses = [remembered, facts.birth()]
+        if remembered is None and archives:
+            from logrotor.decide.slots import time_of
+
+            guesses += [time_of(archive) for archive in archives]
+        return last_rotation(guesses, now)
+
+    return is_due(facts.spec, live, now, last=last, force=force)
+
+
+def _can_cut(facts: LogFacts) -> bool:
+    live, system = facts.family.live, facts.directory.file_system
+    if live is None or system is None or not system.collapse:
+        return live is not None and live.size > 0
+    return live.size > system.block
+
+
+def is_due(
+    spec: LogSpec,
+    live: Entry | None,
+    now: datetime,
+    *,
+    last: Callable[[], float | None],
+    force: bool = False,
+) -> Due | NotDue:
+    """Due or not, with the reason. ``last`` is asked only if a schedule needs it."""
+    if live is None:
+        return NotDue("missing")
+    if live.size == 0 and not spec.rotate_empty:  # before --force: seven of them would remove seven real archives
+        return NotDue("empty; rotate_empty = true would rotate it" if force else "empty", _next(spec, now))
+    if force:
+        return Due("forced")
+    if spec.min_size is not None and live.size < spec.min_size:
+        return NotDue(f"smaller than min_size: {live.size} < {spec.min_size} bytes", _next(spec, now))
+    if spec.max_size is not None and live.size > spec.max_size:
+        return Due(f"larger than max_size: {live.size} > {spec.max_size} bytes")
+    if spec.schedule is not None:
+        return _by_schedule(spec, now, last())
+    return NotDue(f"within max_size: {live.size} <= {spec.max_size} bytes")
+
+
+def last_rotation(known: Iterable[float | None], now: datetime) -> float | None:
+    """The latest of several guesses; one in the future counts as none."""
+    return max((moment for moment in known if moment is not None and moment <= now.timestamp()), default=None)
+
+
+def _by_schedule(spec: LogSpec, now: datetime, last: float | None) -> Due | NotDue:
+    assert spec.schedule is not None
+    named = spec.schedule_name or spec.schedule
+    if is_due_by_schedule(spec.schedule, last, now):
+        return Due(f"schedule {named}: last rotation {_shown(last, now)}")
+    return NotDue(f"schedule {named}: not yet", _next(spec, now))
+
+
+def _shown(last: float | None, now: datetime) -> str:
+    if last is None:
+        return "never"
+    try:
+        return datetime.fromtimestamp(last, now.tzinfo).isoformat(" ", "seconds")
+    except (OverflowError, ValueError, OSError):  # a file may have any time, of any year
+        return "long ago"
+
+
+def _next(spec: LogSpec, now: datetime) -> datetime | None:
+    if spec.schedule is None:
+        return None
+    return next_slot(spec.schedule, now)
+
+
+# ---------------------------------------------------------------- the slots of a schedule
 
 
 def is_due_by_schedule(expression: str, last: float | None, now: datetime) -> bool:

@@ -9,6 +9,8 @@ from msgspec.structs import replace
 from logrotor.decide.naming import format_archive, is_dated_by, parse_archive, stamp_time
 from logrotor.model import Archive, Codec, Move
 
+HIGHEST_SLOT = 999_000_000  # of nine digits; nobody rotates that often
+
 
 def time_of(archive: Archive) -> float:
     """The moment of an archive: its stamp, or its last write, which tells the part of the second too."""

@@ -123,7 +123,7 @@ _MACHINES = {
 
 
 class Growing:
-    """How much of a file is written, told by its writer to a reader in another thread."""
+    """How much of a file is written: its writer reports it to a reader in another thread."""
 
     def __init__(self) -> None:
         self.size, self._ended = 0, False
@@ -140,7 +140,7 @@ class Growing:
             self._changed.notify_all()
 
     def beyond(self, offset: int) -> int:
-        """How many bytes can be read from ``offset`` on; waits for the first one, and 0 is the end."""
+        """Return how many bytes can be read from ``offset`` on. Waits for the first one; 0 is the end."""
         with self._changed:
             self._changed.wait_for(lambda: self.size > offset or self._ended)
             return max(0, self.size - offset)
@@ -192,14 +192,15 @@ def _growing_frame(fd: int, chunk: int, growing: Growing) -> Iterator[bytes]:
                 yield piece
         except zstandard.ZstdError as error:
             raise ValueError(f"damaged archive: {error}") from None
-    # The reader tells no whole frame from one cut short; but of a whole one it wants no more than is there.
+    # The reader does not distinguish a whole frame from one cut short; but for a whole one it asks for no more than
+    # there is.
     if source.exhausted or growing.beyond(source.offset):
         raise ValueError("archive cut short, or something follows it")
     yield piece
 
 
 class _Withheld:
-    """A growing file that gives its last byte only to who has used all others: only a frame that ends there gets it."""
+    """A growing file that hands out its last byte only after all others: only a frame that ends there reads it."""
 
     def __init__(self, fd: int, growing: Growing) -> None:
         self._fd, self._growing = fd, growing
@@ -239,7 +240,7 @@ def same_content(
     stop: Callable[[], bool] = lambda: False,
     growing: Growing | None = None,
 ) -> bool:
-    """Do two open archives hold the same bytes? Compared as streams, in constant memory. Raises Interrupted.
+    """Tell whether two open archives hold the same bytes, compared as streams in constant memory. Raises Interrupted.
 
     ``growing``: the other one is still being written, and the first one, plain, is removed then.
     """

@@ -22,6 +22,11 @@ def source(fd: int) -> bytes:
     return f"{status.st_ino} {status.st_mtime_ns}".encode()
 
 
+def inode(fd: int) -> int:
+    """The inode of that file."""
+    return int(source(fd).split()[0])
+
+
 def is_shared(one: int, other: int) -> bool:
     """Is one of two open files made of the other, or both of the same?
 

@@ -13,7 +13,7 @@ import os
 import stat
 from collections.abc import Callable, Iterator
 
-from logrotor.decide.naming import LOCK, UNFINISHED_MODE, is_unfinished, temp_name
+from logrotor.decide.naming import LOCK, UNFINISHED_MODE, aside_name, is_unfinished
 from logrotor.disk import calls, walk
 from logrotor.disk.calls import change
 from logrotor.disk.turns import Turns
@@ -324,21 +324,30 @@ class LogDir:
         self._unlink(name)
 
     def remove(self, name: str, file: FileId, check: Callable[[], None] = lambda: None) -> None:
-        """Remove an archive, and surely this one: it is renamed to its temp's name, looked at, then unlinked.
+        """Remove an archive, and surely this one: it is set aside, looked at, then unlinked. Raises Stale or OSError.
 
         unlink(2) takes a name, not a file; if the archives were shifted between our look and our unlink, a newer
         generation would go. ``check`` is asked when nobody can open it by its name any more; if it raises, the archive
         is put back.
+
+        killed before ...   | directory shows    | next plan
+        unlink, or put back | .app.log.1.aside   | give it its name back, decide anew
         """
-        aside = temp_name(name)
+        aside = aside_name(name)
         self.move_this(name, aside, file)
         try:
             check()
         except BaseException:
-            self.move(aside, name)
+            self._put_back(aside, name)
             raise
-        with contextlib.suppress(FileNotFoundError):  # another run dropped it as a temp: it is gone, as it should be
+        with contextlib.suppress(FileNotFoundError):  # somebody removed it by hand: it is gone, as it should be
             self._unlink(aside)
+
+    def _put_back(self, aside: str, name: str) -> None:
+        try:
+            self.move(aside, name)
+        except FileExistsError:  # somebody appends by name, and made a new file of it: the next plan sees two
+            raise Stale(f"{self._path(name)}: was created anew meanwhile") from None
 
     def _unlink(self, name: str) -> None:
         try:

@@ -51,11 +51,17 @@ def is_there(name: str) -> bool:
 
 
 def run(
-    argv: Sequence[str], *, timeout: float, stop: Stop, variables: Mapping[str, str | None] | None = None
+    argv: Sequence[str],
+    *,
+    timeout: float,
+    stop: Stop,
+    variables: Mapping[str, str | None] | None = None,
+    keep: int = TAIL,
 ) -> Finished:
     """Run ``argv``, at most ``timeout`` seconds; then its whole process group is killed.
 
-    ``variables`` are added to the environment; None takes one away. Raises OSError, ValueError or
+    ``variables`` are added to the environment; None takes one away. Of the output the last ``keep`` bytes are kept.
+    Raises OSError, ValueError or
     subprocess.SubprocessError if it cannot be started.
     """
     reader, writer = os.pipe2(os.O_CLOEXEC)
@@ -65,7 +71,7 @@ def run(
         finally:
             os.close(writer)
         os.set_blocking(output.fileno(), False)
-        return _attend(child, output.fileno(), timeout, stop)
+        return _attend(child, output.fileno(), timeout, stop, keep)
 
 
 def _spawn(argv: Sequence[str], writer: int, variables: Mapping[str, str | None]) -> subprocess.Popen[bytes]:
@@ -86,7 +92,7 @@ def _spawn(argv: Sequence[str], writer: int, variables: Mapping[str, str | None]
         os.close(stdin)
 
 
-def _attend(child: subprocess.Popen[bytes], output: int, timeout: float, stop: Stop) -> Finished:
+def _attend(child: subprocess.Popen[bytes], output: int, timeout: float, stop: Stop, keep: int) -> Finished:
     """Collect the tail of the output until the command ends or has to be ended.
 
     The end of the output is not the end of the command, nor the other way round: a daemon that it leaves behind
@@ -98,7 +104,7 @@ def _attend(child: subprocess.Popen[bytes], output: int, timeout: float, stop: S
     asked: float | None = None
     try:
         while not why and not _ended(child.pid):
-            tail = (tail + _read(output, _TICK))[-TAIL:]
+            tail = (tail + _read(output, _TICK))[-keep:]
             now = time.monotonic()
             asked = now if asked is None and stop() else asked
             why = _overdue(now - began, timeout, None if asked is None else now - asked)
@@ -106,7 +112,7 @@ def _attend(child: subprocess.Popen[bytes], output: int, timeout: float, stop: S
         if why or not _ended(child.pid):
             _kill_group(child.pid)
         collected = _collect(child)
-    tail = (tail + _read(output, 0))[-TAIL:]
+    tail = (tail + _read(output, 0))[-keep:]
     return Finished(collected, tail.decode(errors="replace").strip(), why, bool(why) and asked is not None)
 
 

@@ -6,10 +6,11 @@ import fcntl
 import os
 import stat
 
+from logrotor.disk.access import why_closed
 from logrotor.disk.calls import change
 from logrotor.disk.files import write_all
-from logrotor.disk.ownership import why_closed
 from logrotor.errors import Busy, Refused
+from logrotor.model import Problem
 
 _FLAGS = os.O_CREAT | os.O_WRONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 
@@ -38,11 +39,14 @@ def _create(temp: str, path: str) -> int:
     try:
         return int(change("create", os.open, temp, _FLAGS, 0o600))
     except FileNotFoundError:
-        raise Refused(f"{path}: cannot be written: {directory} does not exist; create it, or name another") from None
+        what, advice = f"cannot be written: {directory} does not exist", "create it, or name another"
+        raise Refused(Problem(subject=path, problem=what, advice=advice)) from None
     except PermissionError:
         if os.access(directory, os.W_OK | os.X_OK, effective_ids=True):  # the temp of another user
             raise
-        raise Refused(f"{path}: cannot be written: {directory}: {why_closed(directory)}") from None
+        closed = why_closed(directory)
+        what = f"cannot be written: {directory}: {closed.problem}"
+        raise Refused(Problem(subject=path, problem=what, advice=closed.advice)) from None
 
 
 def _refuse_odd(fd: int, temp: str) -> None:
@@ -55,4 +59,5 @@ def _refuse_odd(fd: int, temp: str) -> None:
     if (own.st_dev, own.st_ino) != (there.st_dev, there.st_ino):
         raise Busy(f"{temp}: another run has just written it")
     if not stat.S_ISREG(own.st_mode) or own.st_nlink > 1 or own.st_uid != os.geteuid():
-        raise Refused(f"{temp}: not a file of ours with one name only; look at it, then remove it")
+        what = "not a file of ours with one name only"
+        raise Refused(Problem(subject=temp, problem=what, advice="look at it, then remove it"))

@@ -9,10 +9,10 @@ from msgspec.structs import replace
 
 from logrotor.decide import naming
 from logrotor.decide.facts import Directory, Family
-from logrotor.disk import calls, descent, ownership, walk, writers
+from logrotor.disk import access, calls, descent, walk, writers
 from logrotor.disk.logdir import LogDir
 from logrotor.errors import LogrotorError
-from logrotor.model import Archive, Codec, Entry, FileSystem, Problem, Writers
+from logrotor.model import Archive, Entry, FileSystem, Problem, Writers
 
 _TYPES = {
     0xEF53: "ext4", 0x58465342: "xfs", 0x9123683E: "btrfs", 0x01021994: "tmpfs", 0x794C7630: "overlay",
@@ -72,7 +72,7 @@ def message(error: BaseException, path: str) -> str:
 def _fill(found: Directory, logdir: LogDir) -> None:
     found.resolved, found.id = logdir.path, logdir.id
     found.file_system = file_system(logdir.fd, logdir.id.device)
-    found.closed = None if logdir.is_writable() else ownership.why_closed(logdir.path)
+    found.closed = None if logdir.is_writable() else access.why_closed(logdir.path)
     for entry in logdir.scan():
         if entry.name == naming.LOCK:
             found.locked = True
@@ -82,7 +82,7 @@ def _fill(found: Directory, logdir: LogDir) -> None:
 
 def _sort_in(families: dict[str, Family], entry: Entry, directory: str) -> None:
     name = entry.name
-    archive = naming.parse_archive(name)
+    archive = naming.parse_archive(name) or (naming.parse_aside(name) if name[0] == "." else None)
     if archive is not None:
         _family(families, archive.base).archives.append(Archive(archive, entry, directory))
         return
@@ -157,17 +157,14 @@ def are_equal(one: Archive, other: Archive, names: int, *, same_source: bool = F
         return False
 
 
-def birth(logdir: LogDir, entry: Entry) -> float | None:
-    """When the file was born, or None."""
+def is_made_of(archive: Archive, original: Entry) -> bool:
+    """Is it noted on the archive that it was made of this file? The file may have grown since."""
     try:
-        fd = os.open(entry.name, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=logdir.fd)
-    except OSError:
-        return None
-    try:
-        return calls.birth_time(fd)
-    finally:
-        os.close(fd)
-
-
-def is_plain(archive: Archive) -> bool:
-    return archive.name.codec is Codec.NONE
+        with LogDir(archive.directory) as logdir:
+            fd = logdir.open_file(archive.entry.name, archive.entry.id)
+            try:
+                return archive.entry.id != original.id and descent.inode(fd) == original.stat.st_ino
+            finally:
+                os.close(fd)
+    except (LogrotorError, OSError):
+        return False

@@ -1,18 +1,30 @@
-"""Queue one job: what a tick of the schedule does, and ``logrotor queue dispatch``."""
+"""Queue a job of this host, once or at each tick of the schedule; a worker beside the schedule, if wanted."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from datetime import datetime, timedelta
 
 import logrotor
 from logrotor.decide.schedule import next_slot
 from logrotor.jobs import payload
-from logrotor.jobs.engine import Engine
+from logrotor.jobs.engine import Engine, QueueUnreachable, Site
 from logrotor.jobs.payload import Payload
-from logrotor.jobs.site import Site
+from logrotor.jobs.task import tell
 
 _SHARE = 0.9  # of the time to the next tick: a job that has waited longer leaves the work to the next one
+_STEP = 10.0  # seconds between two looks at the clock
+_LOOK = 0.2  # seconds between two looks at the worker
+
+Wait = Callable[[float], bool]  # seconds -> whether the loop is to end
+NextTick = Callable[[datetime], datetime | None]
+IsOver = Callable[[float, Callable[[], bool]], bool]  # seconds to wait, stop -> the worker has ended, or we are to stop
 
 
 def dispatch(site: Site, engine: Engine, now: datetime, *, logs: Sequence[str] = ()) -> Payload:
@@ -44,3 +56,63 @@ def period(schedule: str, now: datetime) -> float:
     if first is None or second is None:
         return timedelta(days=1).total_seconds()
     return second.timestamp() - first.timestamp()
+
+
+# ---------------------------------------------------------------- the schedule
+
+
+def by_schedule(site: Site) -> NextTick:
+    """The ticks that the configuration asks for."""
+    return lambda now: next_slot(site.settings.schedule, now)
+
+
+def dispatch_by(
+    site: Site, connect: Callable[[], Engine], *, ticks: NextTick, now: Callable[[], datetime], wait: Wait
+) -> None:
+    """Dispatch at each tick until ``wait`` says that it is to end. A late or a double tick does no harm; a queue out of
+    reach is logged, and tried again at the next one.
+
+    ``connect`` is called at each tick: a connection kept for an hour between two may be dead.
+    """
+    while _awaited(ticks, now, wait):
+        try:
+            dispatch(site, connect(), now())
+        except QueueUnreachable as error:
+            tell("job.undelivered", error=str(error), queue=site.queue)
+
+
+def _awaited(ticks: NextTick, now: Callable[[], datetime], wait: Wait) -> bool:
+    """Whether the next tick has come; False: there is none, or the loop is to end."""
+    tick = ticks(now())
+    # In steps, and asked anew in each: a machine that slept, or a clock that was set back by a day, must not delay
+    # a tick for long.
+    while tick is not None and (left := tick.timestamp() - now().timestamp()) > 0:
+        if wait(min(left, _STEP)):
+            return False
+        earlier = ticks(now())
+        if earlier is not None and earlier.timestamp() < tick.timestamp():
+            tick = earlier
+    return tick is not None and not wait(0)
+
+
+@contextmanager
+def worker_beside(config: str) -> Iterator[IsOver]:
+    """Start ``logrotor queue worker`` as a child; at the end it is asked to stop, and waited for.
+
+    It is tied to this process: killed -9 in our place, it still ends its job and stops.
+    """
+    argv = [sys.executable, "-P", "-m", "logrotor", "queue", "worker", "-c", config, "--tied-to", str(os.getpid())]
+    child = subprocess.Popen(argv, stdin=subprocess.DEVNULL)
+
+    def is_over(seconds: float, stop: Callable[[], bool]) -> bool:
+        until = time.monotonic() + seconds
+        while child.poll() is None and not stop() and (left := until - time.monotonic()) > 0:
+            time.sleep(min(left, _LOOK))
+        return stop() or child.poll() is not None
+
+    try:
+        yield is_over
+    finally:
+        if child.poll() is None:
+            child.send_signal(signal.SIGTERM)
+        child.wait()

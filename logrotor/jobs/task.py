@@ -1,29 +1,46 @@
 """The body of the rotation job, the same on every engine.
 
-Judge the payload, count the attempt in the history, run it as a child, decide what follows. Busy and stale are
-successes; what no further attempt can make right is not tried again.
+Judge the payload, count the attempt in the history, carry it out as a child process, decide what follows. Busy and
+stale are successes; what no further attempt can make right is not tried again.
 """
 
 from __future__ import annotations
 
+import contextlib
+import json
 import os
+import signal
+import subprocess
+import sys
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
 
+from msgspec import Struct
 from msgspec.structs import replace
 
+from logrotor import events
 from logrotor.disk import state
 from logrotor.disk.history import History
 from logrotor.errors import ConfigError, LogrotorError, StateError
-from logrotor.jobs import child, payload
-from logrotor.jobs.child import Result
-from logrotor.jobs.log import tell
-from logrotor.jobs.payload import Payload
-from logrotor.jobs.site import Site, open_site
+from logrotor.jobs import payload
+from logrotor.jobs.engine import Site, open_site
 from logrotor.model import Attempt, Ending, JobSettings
 
+VERBOSITY = "LOGROTOR_VERBOSITY"  # of a worker: -1 errors, 0 warnings, 1 info (the default), 2 debug
 SUCCESSES = frozenset({Ending.DONE, Ending.BUSY, Ending.STALE})
 _AGAIN = frozenset({Ending.FAILED, Ending.TIMEOUT})
+_ENDINGS = {0: Ending.DONE, 1: Ending.FAILED, 2: Ending.REFUSED, 3: Ending.BUSY}  # by exit code
+_LEVELS = {-1: events.Level.ERROR, 0: events.Level.WARNING, 1: events.Level.INFO, 2: events.Level.DEBUG}
+
+
+class Result(Struct, frozen=True):
+    """How an attempt ended, and why."""
+
+    ending: Ending
+    detail: str = ""
+
+
 Runner = Callable[[Site, tuple[str, ...]], Result]
 Clock = Callable[[], float]
 
@@ -43,18 +60,14 @@ class JobFailed(LogrotorError):
     """The job failed for good."""
 
 
-def rotate(text: str, known: Site, *, run: Runner = child.attempt, clock: Clock = time.time) -> str:
+def rotate(text: str, known: Site, *, run: Runner | None = None, clock: Clock = time.time) -> str:
     """One attempt of the job ``text``; returns how it ended, if well. Raises TryAgain or JobFailed.
 
     ``known``: the configuration that the worker started with. It is read again, so that a changed one holds.
     """
     site, refused = _reread(known)
-    job, unreadable = _decoded(text)
     attempt, earlier = _begin(site, text, clock())
-    result = refused or unreadable
-    if job is not None and result is None:
-        result = _judged(job, site, attempt, earlier, clock()) or _tried(job, site, attempt, run, clock)
-    assert result is not None  # without a job there is a reason
+    result = refused or _judged(text, site, attempt, earlier, clock()) or _tried(text, site, attempt, run, clock)
     ended = replace(attempt, ended=clock(), ending=result.ending, detail=result.detail)
     ended = replace(ended, final=not _may_try_again(ended, earlier, site.settings.job))
     _remember(site, ended)
@@ -73,15 +86,6 @@ def _reread(known: Site) -> tuple[Site, Result | None]:
     except StateError as error:
         refused = refused or Result(Ending.REFUSED, str(error))
     return site, refused
-
-
-def _decoded(text: str) -> tuple[Payload | None, Result | None]:
-    try:
-        return payload.decode(text), None
-    except payload.Stale as error:
-        return None, Result(Ending.STALE, str(error))
-    except payload.Unacceptable as error:
-        return None, Result(Ending.REFUSED, str(error))
 
 
 def _begin(site: Site, text: str, now: float) -> tuple[Attempt, list[Attempt]]:
@@ -109,9 +113,10 @@ def _remember(site: Site, attempt: Attempt) -> None:
             tell("problem.found", error=str(error))
 
 
-def _tried(job: Payload, site: Site, attempt: Attempt, run: Runner, clock: Clock) -> Result:
+def _tried(text: str, site: Site, attempt: Attempt, run: Runner | None, clock: Clock) -> Result:
+    job = payload.decode(text)
     try:
-        result = run(site, job.logs)
+        result = (run or carry_out)(site, job.logs)
     except OSError as error:
         return Result(Ending.FAILED, f"could not be started: {error}")
     except BaseException as error:  # the engine's own limit, or a worker that is stopped hard
@@ -126,8 +131,14 @@ def _tried(job: Payload, site: Site, attempt: Attempt, run: Runner, clock: Clock
 # ---------------------------------------------------------------- judging
 
 
-def _judged(job: Payload, site: Site, attempt: Attempt, earlier: list[Attempt], now: float) -> Result | None:
+def _judged(text: str, site: Site, attempt: Attempt, earlier: list[Attempt], now: float) -> Result | None:
     """What is known without trying; None: try."""
+    try:
+        job = payload.decode(text)
+    except payload.Stale as error:
+        return Result(Ending.STALE, str(error))
+    except payload.Unacceptable as error:
+        return Result(Ending.REFUSED, str(error))
     limits = site.settings.job
     if job.host != site.host:
         return Result(Ending.REFUSED, f"the job is for host {job.host!r}, and this is {site.host!r}: give each host a "
@@ -165,3 +176,106 @@ def _told(attempt: Attempt, limits: JobSettings) -> str:
         raise TryAgain(attempt.detail, delay)
     tell("job.failed", **fields, error=attempt.detail)
     raise JobFailed(f"attempt {attempt.number} of {limits.tries}: {attempt.detail}")
+
+
+# ---------------------------------------------------------------- the attempt itself
+
+
+def carry_out(site: Site, logs: Sequence[str]) -> Result:
+    """One attempt as a process of its own, ``logrotor run``, in a process group that can be ended.
+
+    It takes at most the job's timeout; then TERM, a grace, KILL. The lock is taken inside the child, so it is free as
+    soon as the child is dead; and the child dies with its worker. Raises OSError if it cannot be started.
+    """
+    job = site.settings.job
+    summary = os.memfd_create("logrotor-attempt", os.MFD_CLOEXEC)
+    try:
+        process = subprocess.Popen(_argv(site, logs), stdin=subprocess.DEVNULL, stdout=summary, process_group=0)
+        try:
+            is_late = not _ended(process, job.timeout)
+            if is_late:
+                _signal(process, signal.SIGTERM)
+                _ended(process, job.grace)
+        finally:  # the engine may interrupt the wait as well: nothing is left running
+            _signal(process, signal.SIGKILL)
+            process.wait()
+        return _exited(process.returncode, summary, job.timeout if is_late else None)
+    finally:
+        os.close(summary)
+
+
+def _argv(site: Site, logs: Sequence[str]) -> list[str]:
+    # -P: a folder named logrotor in the worker's directory is not ours.
+    argv = [sys.executable, "-P", "-m", "logrotor", "run", "-c", site.file, "--log-format", "json"]
+    argv += ["--time-limit", f"{site.settings.job.time_limit:g}", "--attempt", str(os.getpid())]
+    level = int(site.environ.get(VERBOSITY, "1"))
+    argv += ["-" + "v" * level] if level > 0 else ["-q"] * -level
+    for name in logs if "*" not in logs else ():
+        argv.append(f"--only={name}")
+    return argv
+
+
+def _ended(process: subprocess.Popen[bytes], patience: float) -> bool:
+    try:
+        process.wait(patience)
+    except subprocess.TimeoutExpired:
+        return False
+    return True
+
+
+def _signal(process: subprocess.Popen[bytes], signum: int) -> None:
+    """To the whole group: commands that the run has started are in it unless they left it."""
+    if process.returncode is None:
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.killpg(process.pid, signum)
+
+
+def _exited(code: int, summary: int, timeout: float | None) -> Result:
+    if timeout is not None and code != 0:
+        advice = "raise [queue.job] timeout if the work needs longer"
+        return Result(Ending.TIMEOUT, f"did not end within {timeout:g} s, and was ended; {advice}")
+    if code < 0:
+        return Result(Ending.FAILED, f"was killed by {signal.Signals(-code).name}; out of memory?")
+    if code not in _ENDINGS:
+        return Result(Ending.FAILED, f"ended with exit code {code}: it was interrupted from outside")
+    return Result(_ENDINGS[code], _errors(summary) if code in (1, 2) else "")
+
+
+def _errors(summary: int) -> str:
+    """What the run itself gives as its errors."""
+    size = os.fstat(summary).st_size
+    try:
+        said = json.loads(os.pread(summary, size, 0))
+    except ValueError:
+        return "see the worker's log, or run: logrotor run -v"
+    more = f" (and {said['more']} more)" if said["more"] else ""
+    return "; ".join(said["errors"]) + more
+
+
+# ---------------------------------------------------------------- what the worker logs
+
+
+def tell(name: str, /, **fields: Any) -> None:
+    """Log one event of a job on the worker's stderr, as one JSON object like those of the runs.
+
+    Engines set up logging each in its own way, and two of them for their own names only; so this does not rely on it.
+    It never raises: a message that nobody can read must not fail a job.
+    """
+    level = events.NAMES[name][0]
+    wanted = os.environ.get(VERBOSITY, "1")
+    if level < _LEVELS.get(int(wanted) if wanted.lstrip("-").isdigit() else 1, events.Level.INFO):
+        return
+    with contextlib.suppress(OSError, ValueError):
+        getattr(_logger(), level.name.lower())(name, **fields)
+
+
+def _logger() -> Any:
+    import structlog
+    from structlog.processors import JSONRenderer, TimeStamper, add_log_level
+
+    return structlog.wrap_logger(
+        structlog.WriteLogger(sys.stderr),
+        wrapper_class=structlog.make_filtering_bound_logger(0),
+        processors=[add_log_level, TimeStamper(fmt="iso", utc=True), JSONRenderer(default=str)],
+        context_class=dict,
+    )

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 from logrotor.disk import programs
 from logrotor.errors import LogrotorError
-from logrotor.jobs.site import Site
+from logrotor.jobs.engine import Site
 
 _COMMENT = re.compile(r"\s[;#]")  # supervisord takes it for one, also within quotes
 

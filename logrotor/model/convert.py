@@ -38,7 +38,7 @@ def _word(name: str) -> str:
     return "".join("_" + c.lower() if c.isupper() else c for c in name).lstrip("_")
 
 
-# What is no plain value, or stands elsewhere.
+# Not plain values, or shown elsewhere.
 _HIDDEN = frozenset({"directories", "function", "locked", "mend", "stat"})
-# Those that stand in one place with others of a different shape: their type is told.
+# Values of several shapes share one field here, so each says its type.
 _TAGGED = (*get_args(Writers), *get_args(Step), Due, NotDue)

@@ -67,7 +67,7 @@ class Entry(Struct, frozen=True):
 
 
 class ArchiveName(Struct, frozen=True):
-    """A name of our grammar, taken apart: ``BASE.N`` or ``BASE-STAMP[-COPY]``, with or without a codec's suffix."""
+    """The parts of an archive's name: ``BASE.N`` or ``BASE-STAMP[-COPY]``, with or without a codec's suffix."""
 
     base: str
     slot: int | None = None
@@ -77,7 +77,7 @@ class ArchiveName(Struct, frozen=True):
 
 
 class Archive(Struct, frozen=True):
-    """An archive as found: its name taken apart, its entry, and the directory that holds it."""
+    """An archive as found: the parts of its name, its entry, and the directory that holds it."""
 
     name: ArchiveName
     entry: Entry

@@ -27,7 +27,7 @@ class JobSettings(Struct, frozen=True, kw_only=True):
 
     @property
     def time_limit(self) -> float:
-        """What the run is told: after this it begins nothing long, so that it ends before the timeout."""
+        """The time limit of the run: after this it begins nothing long, so that it ends before the timeout."""
         return self.timeout - min(5.0, self.timeout / 5)
 
     @property
@@ -54,7 +54,7 @@ class QueueSettings(Struct, frozen=True, kw_only=True):
     """``[queue]``: which engine, where, and for which host."""
 
     engine: str = "huey"
-    url: str | None = None  # None: the engine's own default; "env:NAME": stands in the variable NAME
+    url: str | None = None  # None: the engine's own default; "env:NAME": in the variable NAME
     name: str = "log-rotation"
     host: str | None = None  # None: the machine's host name
     schedule: str = "* * * * *"

@@ -124,13 +124,14 @@ class ReopenTarget(Struct, frozen=True, kw_only=True):
 
 
 class ConfigProblem(Struct, frozen=True):
-    """Something wrong in a configuration: where it stands, what it is, what would be accepted."""
+    """Something wrong in a configuration: where it is, what it is, and what would be accepted."""
 
     file: str
     key: str  # "log[2].max_size"
-    message: str  # "'10 potatoes' is no size; accepted: 10MB, 512KiB, 1.5G or plain bytes"
+    problem: str  # "'10 potatoes' is not a size"
     line: int | None = None
     rule: str | None = None  # the rule that it switches off; None: it concerns the whole configuration
+    advice: str = ""  # "accepted: 10MB, 512KiB, 1.5G or plain bytes"
 
     @property
     def where(self) -> str:
@@ -138,12 +139,17 @@ class ConfigProblem(Struct, frozen=True):
         return f"{self.file}:{self.line}" if self.line else self.file
 
     @property
-    def problem(self) -> Problem:
+    def message(self) -> str:
+        """What it is and what would be accepted, in one line."""
+        return f"{self.problem}; {self.advice}" if self.advice else self.problem
+
+    @property
+    def as_problem(self) -> Problem:
         """The same for those who know problems of any kind."""
-        return Problem(subject=self.where, problem=f"{self.key}: {self.message}")
+        return Problem(subject=self.where, problem=f"{self.key}: {self.problem}", advice=self.advice)
 
     def __str__(self) -> str:
-        return str(self.problem)
+        return str(self.as_problem)
 
 
 class Config(Struct, frozen=True, kw_only=True):

@@ -59,6 +59,17 @@ class Shift(Struct, frozen=True):
     reason: str
 
 
+class PutBack(Struct, frozen=True):
+    """Give an archive that was set aside for a last look its name back, or the next one that is free by now."""
+
+    directory: str
+    name: str
+    id: FileId
+    target: str
+    moves: tuple[Move, ...]  # make way for it, highest first
+    reason: str
+
+
 class FinishTake(Struct, frozen=True):
     """Bring a taken log that a crash left as ``.BASE.new`` to slot 1."""
 
@@ -166,13 +177,13 @@ class RunHook(Struct, frozen=True):
 
 
 Step = (
-    DropTemp | DropAlias | DropDuplicate | Shift | FinishTake | CreateLive | FinishCopytruncate
+    DropTemp | DropAlias | DropDuplicate | PutBack | Shift | FinishTake | CreateLive | FinishCopytruncate
     | Take | Copytruncate | Remove | Compress | RunHook
 )  # fmt: skip
 
 
 def action_of(step: Step) -> str:
-    """The word under which a step stands in reports, events and the history."""
+    """The name of a step in reports, events and the history."""
     return _ACTIONS.get(type(step), "recover")
 
 

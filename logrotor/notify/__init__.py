@@ -8,46 +8,28 @@ retried here, since the next run asks again.
 from __future__ import annotations
 
 import importlib
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 
-from msgspec import Struct, field
+from logrotor.model import Manager, ReopenTarget
+from logrotor.notify.common import Delivered, SelfRotation, Stop
 
-from logrotor.errors import ReopenFailed
-from logrotor.model import Manager, Problem, ReopenTarget
-
-Stop = Callable[[], bool]
+__all__ = ["Delivered", "SelfRotation", "Stop", "probe", "request", "self_rotation"]
 
 _WAYS: Mapping[Manager, str] = {
     Manager.SUPERVISORD: "logrotor.notify.supervisord",
     Manager.SYSTEMD: "logrotor.notify.systemd",
-    Manager.PIDFILE: "logrotor.notify.pidfile",
+    Manager.PIDFILE: "logrotor.notify.process",
     Manager.COMMAND: "logrotor.notify.command",
-    Manager.CALLABLE: "logrotor.notify.function",
+    Manager.CALLABLE: "logrotor.notify.command",
 }
-
-
-class Delivered(Struct, frozen=True):
-    """A request that was delivered: to which processes (none for a command or a function), and how, in words."""
-
-    target: ReopenTarget
-    pids: tuple[int, ...]
-    detail: str
-
-
-class SelfRotation(Struct, frozen=True):
-    """Files that their manager rotates itself (real path -> what to change), and what could not be checked."""
-
-    files: Mapping[str, str] = field(default_factory=dict)
-    notes: tuple[str, ...] = ()
 
 
 def request(target: ReopenTarget, paths: tuple[str, ...], *, stop: Stop = lambda: False) -> Delivered:
     """Ask ``target`` once to reopen all of ``paths``. Raises ReopenFailed with what to do.
 
-    A request is always made; once ``stop`` says so, a command that still runs is given 2 more seconds only.
+    A request is always made; once ``stop`` says so, a command that still runs gets 2 more seconds only.
     """
-    way = importlib.import_module(_WAYS[target.manager])
-    delivered: Delivered = way.request(target, paths, stop=stop)
+    delivered: Delivered = importlib.import_module(_WAYS[target.manager]).request(target, paths, stop=stop)
     return delivered
 
 
@@ -60,24 +42,10 @@ def probe(target: ReopenTarget) -> None:
         importlib.import_module(_WAYS[target.manager]).probe(target)
 
 
-def self_rotated(target: ReopenTarget) -> Mapping[str, str]:
-    """Real paths of the logs which the manager rotates itself, each with the exact lines to change.
-
-    Empty for all but supervisord, and where supervisord or its configuration is not found: then nothing is
-    claimed, and :func:`self_rotation` has a note that says why.
-    """
-    return self_rotation(target).files
-
-
 def self_rotation(target: ReopenTarget) -> SelfRotation:
-    """:func:`self_rotated` with notes, "could not be checked: ...". Changes nothing and never raises."""
+    """The logs that the target's supervisord rotates itself. Empty for other managers. Never raises."""
     if target.manager is not Manager.SUPERVISORD:
         return SelfRotation()
     from logrotor.notify import supervisord
 
     return supervisord.self_rotation(target)
-
-
-def failure(target: ReopenTarget, what: str, *, do: str) -> ReopenFailed:
-    """The one shape of a refusal: which target, what is wrong and why, what to do."""
-    return ReopenFailed(Problem(subject=f"reopen target {target.name!r} ({target.manager})", problem=what, advice=do))

@@ -1,6 +1,6 @@
-"""Ask by running a command: an argument list without a shell, in a process group of its own, with a timeout.
+"""Ask by running a command, without a shell, in a process group of its own, with a timeout; or by calling a function.
 
-The command gets LOGROTOR_TARGET, the target's name, and LOGROTOR_LOGS, a JSON list of the paths (bytes that are no
+The command gets LOGROTOR_TARGET, the target's name, and LOGROTOR_LOGS, a JSON list of the paths (bytes that are not
 UTF-8 as lone surrogates, as Python's os.fsdecode gives them). A list of over 120,000 characters is left out: Linux
 takes no longer variable (MAX_ARG_STRLEN, execve(2)).
 """
@@ -11,20 +11,22 @@ import json
 import subprocess
 from collections.abc import Mapping, Sequence
 
-from logrotor.disk import programs
-from logrotor.disk.programs import Finished
-from logrotor.model import ReopenTarget
-from logrotor.notify import Delivered, Stop, failure
+from logrotor.disk import calls, programs
+from logrotor.model import Manager, ReopenTarget
+from logrotor.notify.common import Delivered, Stop, failure
 
 MAX_VARIABLE = 120_000
 
 
 def request(target: ReopenTarget, paths: tuple[str, ...], *, stop: Stop) -> Delivered:
-    """Run the target's command. Anything but exit status 0 within the timeout raises ReopenFailed."""
+    """Run the target's command, or call its function. Anything but a success in time raises ReopenFailed."""
+    if target.manager is Manager.CALLABLE:
+        return _call(target, paths)
     if not target.command:
         raise failure(target, "no command is set", do='set command = ["/path/to/program", "argument"]')
-    finished = run(target, target.command, stop=stop, variables=_variables(target, paths))
-    check(target, target.command, finished)
+    logs = json.dumps(paths)
+    variables = {"LOGROTOR_TARGET": target.name, "LOGROTOR_LOGS": logs if len(logs) <= MAX_VARIABLE else None}
+    output(target, target.command, stop=stop, variables=variables)
     return Delivered(target, (), f"{target.command[0]} ended with 0")
 
 
@@ -35,26 +37,24 @@ def probe(target: ReopenTarget) -> None:
         raise failure(target, f"{name}: no such program", do="correct the command")
 
 
-def run(
+def output(
     target: ReopenTarget,
     argv: Sequence[str],
     *,
     stop: Stop,
     variables: Mapping[str, str | None] | None = None,
-    do: str = "correct the command",
-) -> Finished:
-    """Run ``argv``, at most ``target.timeout`` seconds. Raises ReopenFailed if it cannot be started."""
+    not_started: str = "correct the command",
+    failed: str = "run it by hand to see why",
+) -> str:
+    """What ``argv`` prints. Raises ReopenFailed unless it ends by itself with 0 within ``target.timeout`` seconds.
+
+    ``not_started``, ``failed``: what to do if it could not be started, or fails.
+    """
     try:
-        return programs.run(argv, timeout=target.timeout, stop=stop, variables=variables)
+        finished = programs.run(argv, timeout=target.timeout, stop=stop, variables=variables)
     except (OSError, ValueError, subprocess.SubprocessError) as error:
         why = getattr(error, "strerror", None) or str(error)
-        raise failure(target, f"{argv[0]} could not be started: {why}", do=do) from error
-
-
-def check(
-    target: ReopenTarget, argv: Sequence[str], finished: Finished, *, do: str = "run it by hand to see why"
-) -> None:
-    """Raises ReopenFailed unless the command ended by itself with 0."""
+        raise failure(target, f"{argv[0]} could not be started: {why}", do=not_started) from error
     said = finished.said
     if finished.cut_short:
         what = f"{argv[0]} {finished.cut_short}, and its process group was killed{said}"
@@ -64,9 +64,22 @@ def check(
         raise failure(target, what, do="set SIGCHLD to its default in the program that uses logrotor")
     if finished.status:
         how = f"exit status {finished.status}" if finished.status > 0 else f"signal {-finished.status}"
-        raise failure(target, f"{argv[0]} ended with {how}{said}", do=do)
+        raise failure(target, f"{argv[0]} ended with {how}{said}", do=failed)
+    return finished.output
 
 
-def _variables(target: ReopenTarget, paths: tuple[str, ...]) -> dict[str, str | None]:
-    logs = json.dumps(paths)
-    return {"LOGROTOR_TARGET": target.name, "LOGROTOR_LOGS": logs if len(logs) <= MAX_VARIABLE else None}
+def _call(target: ReopenTarget, paths: tuple[str, ...]) -> Delivered:
+    """Call the target's function with the paths. Whatever it raises becomes ReopenFailed."""
+    if target.function is None:
+        raise failure(target, "no function is given", do="pass one that takes the tuple of paths")
+    name = getattr(target.function, "__qualname__", repr(target.function))
+    try:
+        # invoke, not change: an InterruptedError of the function is its own affair, no reason to call it again.
+        result = calls.invoke("call", target.function, paths)
+    except Exception as error:
+        what = f"{name}() raised {type(error).__name__}: {error}"
+        raise failure(target, what, do="correct the function; the next run calls it again") from error
+    if hasattr(result, "__await__"):
+        getattr(result, "close", lambda: None)()
+        raise failure(target, f"{name}() is asynchronous and was not run", do="pass a function that is not async")
+    return Delivered(target, (), f"called {name}()")

@@ -22,7 +22,7 @@ from logrotor.disk import calls, proc
 from logrotor.disk.walk import user_name
 from logrotor.errors import ReopenFailed
 from logrotor.model import ReopenTarget
-from logrotor.notify import failure
+from logrotor.notify.common import Delivered, Stop, failure
 
 MAX_PIDFILE = 4096  # bytes
 MAX_PID = 4_194_304  # PID_MAX_LIMIT, linux/threads.h
@@ -32,13 +32,24 @@ _NO_PIDFD = frozenset({errno.ENOSYS, errno.EPERM})  # before Linux 5.3; seccomp 
 _CUSTOMARY = frozenset({signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2})
 
 
-class Expected(Struct, frozen=True):
-    """What should be behind a pid, and how the operator finds it."""
+class Sought(Struct, frozen=True):
+    """The process that a target means, and how the operator finds it. By default that of a pidfile."""
 
-    noun: str  # "supervisord"
-    hint: str  # what to look at if it is not there
-    permit: str = "give it the user of logrotor"  # the other way to be allowed to signal it
+    target: ReopenTarget
+    noun: str = "the daemon"
+    hint: str = "pidfile must name the file that the daemon writes its pid to"  # what to look at if it is not there
+    # The other way to be allowed to signal it.
+    permit: str = (
+        'let the daemon run as the user of logrotor, or use manager = "command" with a helper that may signal it'
+    )
     is_it: Callable[[tuple[str, ...]], bool] = lambda argv: True  # by its command line
+
+    def refusal(self, what: str, do: str = "") -> ReopenFailed:
+        return failure(self.target, what, do=do or self.hint)
+
+    def absence(self, what: str, where: str = "") -> ReopenFailed:
+        """It seems not to run."""
+        return self.refusal(what, f"is {self.noun} running{where}? {self.hint}")
 
 
 class Pidfile(Struct, frozen=True):
@@ -57,49 +68,71 @@ class Found(Struct, frozen=True):
     pidfd: int | None
 
 
+# ---------------------------------------------------------------- the way by pidfile
+
+
+def request(target: ReopenTarget, paths: tuple[str, ...], *, stop: Stop) -> Delivered:
+    """Send the target's signal to the process in its pidfile. Raises ReopenFailed."""
+    return signal_pidfile(Sought(target), signal_of(target))
+
+
+def probe(target: ReopenTarget) -> None:
+    """Could it be asked? Raises ReopenFailed."""
+    number, sought = signal_of(target), Sought(target)
+    with by_pidfile(sought) as found:
+        check_permitted(sought, found, number)
+
+
+def signal_pidfile(sought: Sought, number: signal.Signals) -> Delivered:
+    """Send a signal to the process in the target's pidfile. Raises ReopenFailed."""
+    with by_pidfile(sought) as found:
+        send(sought, found, number)
+        pid = found.process.pid
+        return Delivered(sought.target, (pid,), f"{number.name} to {sought.noun}, process {pid}")
+
+
 @contextlib.contextmanager
-def by_pidfile(target: ReopenTarget, expected: Expected) -> Iterator[Found]:
+def by_pidfile(sought: Sought) -> Iterator[Found]:
     """The process that the target's pidfile names. Raises ReopenFailed if it is gone or another one."""
-    pidfile = read_pidfile(target, expected)
-    with opened(target, pidfile.pid, expected) as found:
-        check_owner(target, pidfile, found.process, expected)
-        check_age(target, pidfile, found.process, expected)
+    pidfile = _read_pidfile(sought)
+    with opened(sought, pidfile.pid) as found:
+        _check_owner(sought, pidfile, found.process)
+        _check_age(sought, pidfile, found.process)
         yield found
 
 
 @contextlib.contextmanager
-def opened(target: ReopenTarget, pid: int, expected: Expected) -> Iterator[Found]:
-    """Hold on to process ``pid``, look at it, close. Raises ReopenFailed if it is dead or not what is expected."""
-    check_pid(target, pid, expected)
-    pidfd = _open(target, pid, expected)
+def opened(sought: Sought, pid: int) -> Iterator[Found]:
+    """Hold on to process ``pid``, look at it, close. Raises ReopenFailed if it is dead or not the one sought."""
+    check_pid(sought, pid)
+    pidfd = _open(sought, pid)
     try:
-        yield Found(_living(target, pid, pidfd, expected), pidfd)
+        yield Found(_living(sought, pid, pidfd), pidfd)
     finally:
         if pidfd is not None:
             os.close(pidfd)
 
 
-def send(target: ReopenTarget, found: Found, number: signal.Signals, expected: Expected) -> None:
+def send(sought: Sought, found: Found, number: signal.Signals) -> None:
     """Send the signal, unless it would end the process. Raises ReopenFailed."""
-    process = found.process
-    _check_handled(target, process, number, expected)
+    _check_handled(sought, found.process, number)
     try:
         _deliver(found, number)
     except ProcessLookupError:
-        raise _gone(target, process.pid, expected) from None
+        raise _gone(sought, found.process.pid) from None
     except PermissionError:
-        raise _not_permitted(target, process, number, expected) from None
+        raise _not_permitted(sought, found.process, number) from None
 
 
-def check_permitted(target: ReopenTarget, found: Found, number: signal.Signals, expected: Expected) -> None:
+def check_permitted(sought: Sought, found: Found, number: signal.Signals) -> None:
     """Everything that :func:`send` needs, without sending. Raises ReopenFailed."""
-    _check_handled(target, found.process, number, expected)
+    _check_handled(sought, found.process, number)
     if os.geteuid() not in (0, found.process.uid):
-        raise _not_permitted(target, found.process, number, expected)
+        raise _not_permitted(sought, found.process, number)
 
 
-def number_of(target: ReopenTarget) -> signal.Signals:
-    """The target's signal by name, "USR1" or "SIGUSR1"."""
+def signal_of(target: ReopenTarget) -> signal.Signals:
+    """The target's signal by name, "USR1" or "SIGUSR1". Raises ReopenFailed."""
     if target.signal is None:
         raise failure(target, "no signal is set", do='say which one makes it reopen its logs: signal = "USR1"')
     try:
@@ -111,105 +144,103 @@ def number_of(target: ReopenTarget) -> signal.Signals:
 # ---------------------------------------------------------------- the pidfile
 
 
-def read_pidfile(target: ReopenTarget, expected: Expected) -> Pidfile:
+def _read_pidfile(sought: Sought) -> Pidfile:
     """Read and check the target's pidfile: a regular file whose first line is a pid. Raises ReopenFailed."""
-    path = target.pidfile
+    path = sought.target.pidfile
     if path is None:
-        raise failure(target, "no pidfile is set", do=f"set pidfile in [reopen.{target.name}]; {expected.hint}")
+        raise sought.refusal("no pidfile is set", f"set pidfile in [reopen.{sought.target.name}]; {sought.hint}")
     try:
-        _check_link(target, path)
+        _check_link(sought, path)
         # O_NONBLOCK: a FIFO without a writer would hold the run for ever.
         fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
     except (FileNotFoundError, NotADirectoryError):
-        raise failure(target, f"{path}: no such pidfile", do=f"is {expected.noun} running? {expected.hint}") from None
+        raise sought.absence(f"{path}: no such pidfile") from None
     except OSError as error:
-        do = f"let {user_name(os.geteuid())} read it"
-        raise failure(target, f"{path}: the pidfile cannot be read: {error.strerror}", do=do) from error
+        what = f"{path}: the pidfile cannot be read: {error.strerror}"
+        raise sought.refusal(what, f"let {user_name(os.geteuid())} read it") from error
     try:
         status = os.fstat(fd)
-        _check_file(target, path, status, expected)
+        _check_file(sought, path, status)
         data = os.read(fd, MAX_PIDFILE)
     finally:
         os.close(fd)
-    return Pidfile(path, _number_in(target, path, data, expected), status.st_uid, status.st_mtime)
+    return Pidfile(path, _number_in(sought, path, data), status.st_uid, status.st_mtime)
 
 
-def _check_link(target: ReopenTarget, path: str) -> None:
+def _check_link(sought: Sought, path: str) -> None:
     # Whoever owns a link chooses which root-owned pidfile is read, and so who is signalled.
     status = os.lstat(path)
     if stat.S_ISLNK(status.st_mode) and status.st_uid not in (0, os.geteuid()):
         what = f"{path}: the pidfile is a symlink that belongs to {user_name(status.st_uid)}"
-        raise failure(target, what, do="name the real file in pidfile")
+        raise sought.refusal(what, "name the real file in pidfile")
 
 
-def _check_file(target: ReopenTarget, path: str, status: os.stat_result, expected: Expected) -> None:
+def _check_file(sought: Sought, path: str, status: os.stat_result) -> None:
     if not stat.S_ISREG(status.st_mode):
-        raise failure(target, f"{path}: the pidfile is no regular file", do=expected.hint)
+        raise sought.refusal(f"{path}: the pidfile is not a regular file")
     if status.st_mode & stat.S_IWOTH:
-        raise failure(target, f"{path}: anyone may write this pidfile, so it proves nothing", do=f"chmod o-w {path}")
+        raise sought.refusal(f"{path}: anyone may write this pidfile, so it proves nothing", f"chmod o-w {path}")
     if status.st_size > MAX_PIDFILE:
-        raise failure(target, f"{path}: {status.st_size} bytes are too many for a pidfile", do=expected.hint)
+        raise sought.refusal(f"{path}: {status.st_size} bytes are too many for a pidfile")
 
 
-def _number_in(target: ReopenTarget, path: str, data: bytes, expected: Expected) -> int:
+def _number_in(sought: Sought, path: str, data: bytes) -> int:
     lines = [line.strip() for line in data.splitlines() if line.strip()]
     if not lines:
-        raise failure(target, f"{path}: the pidfile is empty", do=f"is {expected.noun} running? {expected.hint}")
+        raise sought.absence(f"{path}: the pidfile is empty")
     if not re.fullmatch(rb"[+-]?[0-9]{1,10}", lines[0]):
-        raise failure(target, f"{path}: the pidfile begins with {lines[0][:40]!r}, which is no pid", do=expected.hint)
+        raise sought.refusal(f"{path}: the pidfile begins with {lines[0][:40]!r}, which is not a pid")
     return int(lines[0])
 
 
 # ---------------------------------------------------------------- identity
 
 
-def check_pid(target: ReopenTarget, pid: int, expected: Expected) -> None:
+def check_pid(sought: Sought, pid: int) -> None:
     """Refuse numbers that no process has or that mean something else to kill(2). 1 is legal: containers."""
     if pid == os.getpid():
-        raise failure(target, f"pid {pid} is logrotor itself, not {expected.noun}", do=expected.hint)
+        raise sought.refusal(f"pid {pid} is logrotor itself, not {sought.noun}")
     if not 0 < pid <= MAX_PID:
-        raise failure(target, f"{pid} is no pid", do=expected.hint)
+        raise sought.refusal(f"{pid} is not a pid")
 
 
-def check_owner(target: ReopenTarget, pidfile: Pidfile, process: proc.Process, expected: Expected) -> None:
+def _check_owner(sought: Sought, pidfile: Pidfile, process: proc.Process) -> None:
     """The pidfile belongs to the user of the process, or to root: masters drop their privileges."""
     if pidfile.owner not in (0, process.uid):
         owner, user = user_name(pidfile.owner), user_name(process.uid)
         what = f"{pidfile.path} belongs to {owner}, but its process {process.pid} runs as {user}: not the one meant"
-        raise failure(target, what, do=f"remove the stale pidfile and restart {expected.noun}; {expected.hint}")
+        raise sought.refusal(what, f"remove the stale pidfile and restart {sought.noun}; {sought.hint}")
 
 
-def check_age(target: ReopenTarget, pidfile: Pidfile, process: proc.Process, expected: Expected) -> None:
+def _check_age(sought: Sought, pidfile: Pidfile, process: proc.Process) -> None:
     """A process that started after the pidfile was written only got its number."""
     late = process.started - pidfile.mtime
     if late > SLACK:
         what = f"{pidfile.path} is stale: process {process.pid} started {late:.0f} s after it was written"
-        do = (
-            f"is {expected.noun} running? {expected.hint}; if {process.pid} is the right process all the same "
-            f"(the clock was set forward), touch {pidfile.path}"
+        raise sought.refusal(
+            what,
+            f"is {sought.noun} running? {sought.hint}; if {process.pid} is the right process all the same "
+            f"(the clock was set forward), touch {pidfile.path}",
         )
-        raise failure(target, what, do=do)
 
 
-def _living(target: ReopenTarget, pid: int, pidfd: int | None, expected: Expected) -> proc.Process:
+def _living(sought: Sought, pid: int, pidfd: int | None) -> proc.Process:
     try:
         process = proc.look(pid)
     except proc.GONE:
-        if _runs(pid, pidfd):
-            what = (
-                f"process {pid} runs, but /proc does not show what it is: {proc.why_hiding() or 'it may not be seen'}"
-            )
-            raise failure(target, what, do="run logrotor as the user of that process, or mount a whole /proc") from None
-        raise _gone(target, pid, expected) from None
+        if not _runs(pid, pidfd):
+            raise _gone(sought, pid) from None
+        what = f"process {pid} runs, but /proc does not show what it is: {proc.why_hiding() or 'it may not be seen'}"
+        raise sought.refusal(what, "run logrotor as the user of that process, or mount a whole /proc") from None
     except OSError as error:
         what = f"process {pid} cannot be looked at in /proc: {error.strerror}"
-        raise failure(target, what, do="run logrotor as the user of that process") from error
+        raise sought.refusal(what, "run logrotor as the user of that process") from error
     if process.dead:
         what = f"process {pid} is dead (a zombie whose parent has not collected it)"
-        raise failure(target, what, do=f"restart {expected.noun}; {expected.hint}")
-    if not expected.is_it(process.argv):
-        what = f"process {pid} is not {expected.noun} but {' '.join(process.argv)[:200]!r}"
-        raise failure(target, what, do=f"the pidfile is stale or of another program: {expected.hint}")
+        raise sought.refusal(what, f"restart {sought.noun}; {sought.hint}")
+    if not sought.is_it(process.argv):
+        what = f"process {pid} is not {sought.noun} but {' '.join(process.argv)[:200]!r}"
+        raise sought.refusal(what, f"the pidfile is stale or of another program: {sought.hint}")
     return process
 
 
@@ -222,26 +253,25 @@ def _runs(pid: int, pidfd: int | None) -> bool:
     return not poll.poll(0)
 
 
-def _check_handled(target: ReopenTarget, process: proc.Process, number: signal.Signals, expected: Expected) -> None:
+def _check_handled(sought: Sought, process: proc.Process, number: signal.Signals) -> None:
     # The default action of these signals is to end the process: a daemon that still starts up, or a wrong setting.
     if number in _CUSTOMARY and process.caught is not None and not process.caught >> (number - 1) & 1:
         do = "if it has only just started, the next run asks again; else name the signal by which it reopens its logs"
-        what = f"process {process.pid} does not handle {number.name}, so it would be ended by it"
-        raise failure(target, what, do=do)
+        raise sought.refusal(f"process {process.pid} does not handle {number.name}, so it would be ended by it", do)
 
 
 # ---------------------------------------------------------------- system calls and what they answer
 
 
-def _open(target: ReopenTarget, pid: int, expected: Expected) -> int | None:
+def _open(sought: Sought, pid: int) -> int | None:
     try:
         return os.pidfd_open(pid)
     except ProcessLookupError:
-        raise _gone(target, pid, expected) from None
+        raise _gone(sought, pid) from None
     except OSError as error:
         if error.errno in _NO_PIDFD:
             return None
-        raise failure(target, f"{pid} is no process: {error.strerror}", do=expected.hint) from error
+        raise sought.refusal(f"{pid} is not a process: {error.strerror}") from error
 
 
 def _deliver(found: Found, number: signal.Signals) -> None:
@@ -252,18 +282,11 @@ def _deliver(found: Found, number: signal.Signals) -> None:
         calls.change("signal", signal.pidfd_send_signal, found.pidfd, number)
 
 
-def _gone(target: ReopenTarget, pid: int, expected: Expected) -> ReopenFailed:
-    what = f"there is no process {pid}"
-    return failure(
-        target, what, do=f"is {expected.noun} running, and in the same container as logrotor? {expected.hint}"
-    )
+def _gone(sought: Sought, pid: int) -> ReopenFailed:
+    return sought.absence(f"there is no process {pid}", ", and in the same container as logrotor")
 
 
-def _not_permitted(
-    target: ReopenTarget, process: proc.Process, number: signal.Signals, expected: Expected
-) -> ReopenFailed:
+def _not_permitted(sought: Sought, process: proc.Process, number: signal.Signals) -> ReopenFailed:
     user, us = user_name(process.uid), user_name(os.geteuid())
     what = f"{us} may not send {number.name} to process {process.pid}, which runs as {user} (uid {process.uid})"
-    return failure(
-        target, what, do=f'run logrotor as {user} (started as root: run_as = "{user}"), or {expected.permit}'
-    )
+    return sought.refusal(what, f'run logrotor as {user} (started as root: run_as = "{user}"), or {sought.permit}')

@@ -1,52 +1,105 @@
 """Ask supervisord: SIGUSR2, on which it reopens its own log and those of all programs, in append mode.
 
-Never SIGHUP, which restarts every program.
+Never SIGHUP, which restarts every program. And find the logs that it rotates itself: it uses our names, shifts and
+deletes our archives, and afterwards writes without O_APPEND. That is on by default: a missing ``*_logfile_maxbytes``
+means 50MB. It is asked itself what it does (RPC), else its configuration is read, which is what it does only after
+``supervisorctl update``.
 """
 
 from __future__ import annotations
 
+import getopt
 import os
+import re
 import signal
+from collections.abc import Iterator, Mapping
 
+from msgspec import Struct
+from msgspec.structs import replace
+
+from logrotor.disk import proc
 from logrotor.errors import ReopenFailed
-from logrotor.model import ReopenTarget
-from logrotor.notify import Delivered, SelfRotation, Stop, process
+from logrotor.model import Problem, ReopenTarget
+from logrotor.notify import supervisor_rpc
+from logrotor.notify.common import Delivered, SelfRotation, Stop
+from logrotor.notify.process import Sought, by_pidfile, check_permitted, signal_pidfile
+from logrotor.notify.supervisor_ini import PROGRAMS, Ini, Program, Unreadable, boolean, byte_size
 
+DEFAULT = "50MB"
 _SCRIPTS = frozenset({"supervisord", "supervisord.py"})
 _MODULES = frozenset({"supervisor.supervisord"})
 _WITH_VALUE = ("-W", "-X", "--check-hash-based-pycs")  # options of python that take the next argument
+_SHORT = "h?c:vnu:m:d:l:y:z:e:j:i:q:a:kts"
+_LONG = (
+    "help", "configuration=", "version", "nodaemon", "user=", "umask=", "directory=", "logfile=",
+    "logfile_maxbytes=", "logfile_backups=", "loglevel=", "pidfile=", "identifier=", "childlogdir=", "minfds=",
+    "minprocs=", "nocleanup", "strip_ansi", "profile_options=", "silent",
+)  # fmt: skip
+_NO_FILE = frozenset({"none", "off", "auto", "syslog"})
+_DEVICE = re.compile(r"/dev/(?!shm/)|/proc/")
+_UPDATE = "then `supervisorctl update`, which restarts the programs whose section changed"
+_RESTART = "then restart supervisord (`supervisorctl reload`), which restarts all programs"
+_WHY = "both shift and delete the same archives, and supervisord then writes without O_APPEND: lines get lost"
+
+
+class Located(Struct, frozen=True):
+    """A supervisord's configuration, and what its relative paths are relative to."""
+
+    path: str
+    options: Mapping[str, str]  # of its command line: "-y" and "--logfile_maxbytes" alike as "y"
+    environ: Mapping[str, str] | None
+    bases: tuple[str, ...]  # its working directory now, then the one in which it was started
+    pid: int = 0
+
+
+class Logfile(Struct, frozen=True):
+    """A file that supervisord writes."""
+
+    path: str  # absolute
+    section: str
+    key: str  # of its maxbytes
+    maxbytes: int
+    file: str  # the configuration file to change; empty: the command line
+    setting: str | None  # as written there; None: absent
+
+
+# ---------------------------------------------------------------- the way to ask
 
 
 def request(target: ReopenTarget, paths: tuple[str, ...], *, stop: Stop) -> Delivered:
     """Send SIGUSR2 to the supervisord in the target's pidfile. Raises ReopenFailed."""
-    with process.by_pidfile(target, EXPECTED) as found:
-        process.send(target, found, signal.SIGUSR2, EXPECTED)
-        return Delivered(target, (found.process.pid,), f"SIGUSR2 to supervisord, process {found.process.pid}")
+    return signal_pidfile(_sought(target), signal.SIGUSR2)
 
 
 def probe(target: ReopenTarget) -> None:
     """Could it be asked? Raises ReopenFailed."""
-    with process.by_pidfile(target, EXPECTED) as found:
-        process.check_permitted(target, found, signal.SIGUSR2, EXPECTED)
+    sought = _sought(target)
+    with by_pidfile(sought) as found:
+        check_permitted(sought, found, signal.SIGUSR2)
 
 
-def self_rotation(target: ReopenTarget) -> SelfRotation:
-    """The log files that the running supervisord rotates itself, with what to change."""
-    from logrotor.notify import supervisor_config
+def _sought(target: ReopenTarget) -> Sought:
+    return Sought(
+        target,
+        noun="supervisord",
+        hint="pidfile must be the same path as pidfile = ... in [supervisord]",
+        permit="let supervisord run as the user of logrotor (user = ... in [supervisord]), "
+        'or use manager = "command" with a helper that may signal it',
+        is_it=is_supervisord,
+    )
 
-    try:
-        with process.by_pidfile(target, EXPECTED) as found:
-            return supervisor_config.self_rotation(found.process, given=target.supervisor_config)
-    except ReopenFailed as error:
-        return SelfRotation(notes=(f"supervisord's own rotation could not be checked: {error}",))
+
+def running() -> Iterator[proc.Process]:
+    """Every supervisord that can be seen."""
+    return (process for process in proc.running(b"supervisord") if is_supervisord(process.argv))
 
 
 def is_supervisord(argv: tuple[str, ...]) -> bool:
     """Whether a command line is that of supervisord: its script, or ``python -m supervisor.supervisord``."""
-    return arguments(argv) is not None
+    return _arguments(argv) is not None
 
 
-def arguments(argv: tuple[str, ...]) -> tuple[str | None, tuple[str, ...]] | None:
+def _arguments(argv: tuple[str, ...]) -> tuple[str | None, tuple[str, ...]] | None:
     """The script (None if it was started with -m) and its arguments; None if this is not supervisord.
 
     Its process is named after the script only if that was executed; the command line always begins with python.
@@ -59,7 +112,8 @@ def arguments(argv: tuple[str, ...]) -> tuple[str | None, tuple[str, ...]] | Non
     while rest and rest[0].startswith("-"):
         option = rest.pop(0)
         if option.startswith("-m"):
-            return _module([option[2:], *rest] if option[2:] else rest)
+            module, *rest = [option[2:], *rest] if option[2:] else (rest or [""])
+            return (None, tuple(rest)) if module in _MODULES else None
         if option == "-c":
             return None
         if option in _WITH_VALUE and rest:
@@ -67,16 +121,183 @@ def arguments(argv: tuple[str, ...]) -> tuple[str | None, tuple[str, ...]] | Non
     return (rest[0], tuple(rest[1:])) if rest and os.path.basename(rest[0]) in _SCRIPTS else None
 
 
-def _module(rest: list[str]) -> tuple[None, tuple[str, ...]] | None:
-    return (None, tuple(rest[1:])) if rest and rest[0] in _MODULES else None
+# ---------------------------------------------------------------- what it rotates itself
 
 
-EXPECTED = process.Expected(
-    noun="supervisord",
-    hint="pidfile must be the same path as pidfile = ... in [supervisord]",
-    permit=(
-        "let supervisord run as the user of logrotor (user = ... in [supervisord]), "
-        'or use manager = "command" with a helper that may signal it'
-    ),
-    is_it=is_supervisord,
-)
+def self_rotation(target: ReopenTarget) -> SelfRotation:
+    """The logs that the target's supervisord rotates itself. Never raises."""
+    try:
+        with by_pidfile(_sought(target)) as found:
+            return rotated_by(found.process, given=target.supervisor_config)
+    except ReopenFailed as error:
+        return SelfRotation(unknown=(unknown(error.problem.subject, error.problem.problem, error.problem.advice),))
+
+
+def rotated_by(process: proc.Process, *, given: str | None = None) -> SelfRotation:
+    """The logs that this supervisord rotates itself. Never raises."""
+    subject, files, notes = f"supervisord, process {process.pid}", dict[str, Problem](), list[str]()
+    try:
+        for log in logfiles(locate(process, given), notes):
+            path = os.path.realpath(log.path)
+            if log.maxbytes > 0 and not is_device(log.path):
+                files[path] = _merged(files.get(path), _problem(path, log))
+    except (Unreadable, OSError) as error:
+        return SelfRotation({}, (unknown(subject, str(error), "set supervisor_config in the reopen target"),))
+    return SelfRotation(files, tuple(unknown(subject, note) for note in dict.fromkeys(notes)))
+
+
+def locate(process: proc.Process, given: str | None = None) -> Located:
+    """The configuration by ``given``, by its command line, or by its search path. Raises Unreadable."""
+    script, arguments = _arguments(process.argv) or (None, ())
+    options = _options(arguments, given)
+    environ = proc.environ(process.pid)
+    started_in = (environ or {}).get("PWD")
+    bases = tuple(base for base in (proc.cwd(process.pid), started_in) if base and os.path.isabs(base))
+    named = given or options.get("c")
+    names = [named] if named else _search_path(script)
+    for name in names:
+        for base in bases or ("",):
+            path = os.path.join(base, name)
+            if os.path.isabs(path) and os.path.exists(path):
+                return Located(os.path.normpath(path), options, environ, bases, process.pid)
+    raise Unreadable(f"its configuration was not found at {', '.join(names)}")
+
+
+def logfiles(found: Located, notes: list[str]) -> Iterator[Logfile]:
+    """Every file that supervisord writes. What cannot be made out is left out, with a note. Raises Unreadable."""
+    ini = Ini(found.path, found.environ)
+    if "supervisord" in ini.sections:
+        yield from _noting(ini, "supervisord", _own(found, ini))
+    programs = supervisor_rpc.programs(ini, found.pid)
+    for values in programs or ():
+        yield from _noting(ini, str(values["name"]), _as_told(found, ini, values))
+    for program in () if programs is not None else ini.programs():
+        yield from _noting(ini, program.section, _as_written(found, ini, program))
+    notes.extend(ini.notes)
+
+
+# ---------------------------------------------------------------- finding its configuration
+
+
+def _options(arguments: tuple[str, ...], given: str | None) -> dict[str, str]:
+    try:
+        pairs, _ = getopt.getopt(list(arguments), _SHORT, list(_LONG))
+    except getopt.GetoptError as error:  # a supervisord of another version
+        if given:
+            return {}
+        raise Unreadable(f"its command line: {error}") from None
+    short = {"configuration": "c", "logfile": "l", "logfile_maxbytes": "y"}
+    return {short.get(name.lstrip("-"), name.lstrip("-")): value for name, value in pairs}
+
+
+def _search_path(script: str | None) -> list[str]:
+    names = ["supervisord.conf", "etc/supervisord.conf", "/etc/supervisord.conf", "/etc/supervisor/supervisord.conf"]
+    if script is None:
+        return names
+    above = os.path.dirname(os.path.dirname(script))
+    return [os.path.join(above, "etc/supervisord.conf"), os.path.join(above, "supervisord.conf"), *names]
+
+
+# ---------------------------------------------------------------- what it writes
+
+
+def _noting(ini: Ini, section: str, logs: Iterator[Logfile]) -> Iterator[Logfile]:
+    try:
+        yield from logs
+    except Unreadable as error:
+        ini.note(section, error)
+
+
+def _own(found: Located, ini: Ini) -> Iterator[Logfile]:
+    """supervisord's own log; its command line wins over [supervisord]."""
+    section, key = "supervisord", "logfile_maxbytes"
+    name = found.options.get("l") or ini.value(section, "logfile", "supervisord.log") or ""
+    if name != "syslog":
+        path = _absolute(name, found, prefer_existing=True)
+        size = found.options.get("y")
+        if size is None:
+            yield _logfile(ini, path, section, key)
+        else:
+            yield Logfile(path, section, key, byte_size(size), file="", setting=size)
+
+
+def _as_told(found: Located, ini: Ini, values: Mapping[str, object]) -> Iterator[Logfile]:
+    """The files of one process, as supervisord itself says; the configuration only says where that stands."""
+    names = [f"{kind}:{values[key]}" for kind in PROGRAMS for key in ("name", "group")]
+    section = next((name for name in names if name in ini.sections), f"program:{values['name']}")
+    for channel in ("stdout", "stderr"):
+        name, key = str(values[f"{channel}_logfile"]), f"{channel}_logfile_maxbytes"
+        if name.lower() not in _NO_FILE:
+            size = int(str(values[key]))
+            yield Logfile(_absolute(name, found), section, key, size, ini.file_of(section, key), ini.get(section, key))
+
+
+def _as_written(found: Located, ini: Ini, program: Program) -> Iterator[Logfile]:
+    """The files of one process, as its section says."""
+    section, names = program.section, program.names
+    for channel in ("stdout", "stderr"):
+        name = ini.value(section, f"{channel}_logfile", None, names)
+        if channel == "stderr" and boolean(ini.value(section, "redirect_stderr", "false", names) or ""):
+            return
+        if name is not None:
+            name = ini.expand(section, name, names)  # supervisord expands this one twice
+            if name.lower() not in _NO_FILE:
+                yield _logfile(ini, _absolute(name, found), section, f"{channel}_logfile_maxbytes", names)
+
+
+def _logfile(ini: Ini, path: str, section: str, key: str, names: Mapping[str, object] | None = None) -> Logfile:
+    size = byte_size(ini.value(section, key, DEFAULT, names) or DEFAULT)
+    return Logfile(path, section, key, size, ini.file_of(section, key), ini.get(section, key))
+
+
+def _absolute(name: str, found: Located, *, prefer_existing: bool = False) -> str:
+    """As supervisord opens it. Its own log it opens from where it was started, the others from where it is now."""
+    home = (found.environ or {}).get("HOME")
+    if name.startswith("~/") and home:
+        name = home + name[1:]
+    paths = [os.path.normpath(os.path.join(base, name)) for base in found.bases or ("",)]
+    if name.startswith("~") or not os.path.isabs(paths[0]):
+        raise Unreadable(f"{name!r}: from where it counts, in the process of supervisord, may not be seen")
+    return next((path for path in paths if prefer_existing and os.path.exists(path)), paths[0])
+
+
+def is_device(path: str) -> bool:
+    """/dev/stdout and its like, behind links too; resolved here, it would be a file of ours."""
+    for _ in range(40):
+        if _DEVICE.match(path):
+            return True
+        if not os.path.islink(path):
+            return False
+        path = os.path.normpath(os.path.join(os.path.dirname(path), os.readlink(path)))
+    return False
+
+
+# ---------------------------------------------------------------- what to do
+
+
+def unknown(subject: str, why: str, do: str = "") -> Problem:
+    """A supervisord of which it is not known which logs it rotates."""
+    what = f"its own rotation of logs could not be checked: {why}"
+    return Problem(subject=subject, problem=what, why=_WHY, advice=do)
+
+
+def _problem(path: str, log: Logfile) -> Problem:
+    return Problem(subject=path, problem="supervisord rotates this file itself", why=_WHY, advice=advice(log))
+
+
+def _merged(known: Problem | None, more: Problem) -> Problem:
+    """Two programs may write one file: each has its line to change."""
+    if known is None or more.advice in known.advice:
+        return known or more
+    return replace(known, advice=f"{known.advice}; {more.advice}")
+
+
+def advice(log: Logfile) -> str:
+    """The exact line to change, where it stands, and what it takes to have an effect."""
+    after = _RESTART if log.section == "supervisord" else _UPDATE
+    if not log.file:
+        return f"start it with -y 0 instead of -y {log.setting}"
+    where = f"in {log.file}, section [{log.section}]"
+    if log.setting is None:
+        return f"{where}, add the line `{log.key} = 0` (without it, {DEFAULT} is meant), {after}"
+    return f"{where}, change `{log.key} = {log.setting}` to `{log.key} = 0`, {after}"

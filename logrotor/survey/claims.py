@@ -6,7 +6,6 @@ import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
 from glob import has_magic
-from typing import TYPE_CHECKING
 
 from msgspec import Struct, field
 
@@ -14,11 +13,8 @@ from logrotor.decide.facts import Directory, LogFacts
 from logrotor.decide.naming import is_ours
 from logrotor.disk import discover, state
 from logrotor.errors import UnknownSelection
-from logrotor.model import FileId, LogSpec, Missing, Note, Problem
+from logrotor.model import FileId, LogHistories, LogSpec, Missing, Note, Problem
 from logrotor.survey.listings import Listings, path_of
-
-if TYPE_CHECKING:
-    from logrotor.disk.memory import Recollection
 
 
 class Survey(Struct):
@@ -87,7 +83,7 @@ class ArchiveOwners:
     in an archive directory, the first log of that name, in file order, that is to have its archives there.
     """
 
-    def __init__(self, named: NamedLogs, listings: Listings, history: Recollection | None) -> None:
+    def __init__(self, named: NamedLogs, listings: Listings, history: LogHistories | None) -> None:
         self._named, self._history = named, history
         self._first: dict[tuple[object, str], str] = {}
         self._users: dict[object, set[str]] = {}  # archive directory -> the directories of its logs
@@ -170,7 +166,7 @@ class Claims:
         found: Survey,
         *,
         state_dir: str,
-        history: Recollection | None,
+        history: LogHistories | None,
     ) -> None:
         self._specs, self._listings, self._found = specs, listings, found
         self._state = _id_of(state_dir)

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from types import MappingProxyType
 
 from logrotor.decide.facts import Directory, Family
-from logrotor.decide.naming import is_dated_by
+from logrotor.decide.naming import is_dated_by, parse_temp
 from logrotor.disk import snapshot, writers
 from logrotor.disk.calls import birth_time
 from logrotor.disk.directories import Directories
@@ -109,6 +109,22 @@ class Names:
                 entries = [family.live, family.replacement, *family.temps, *(a.entry for a in family.archives)]
                 self._found.update(entry.id for entry in entries if entry is not None)
         return self._found[file]
+
+
+def find_set_aside(base: str, directories: Sequence[Directory]) -> None:
+    """Take what an older logrotor had set aside, by the name of an unfinished archive, for the archive that it is.
+
+    It is known by the archive that was made of it, and noted its inode.
+    """
+    families = [(d.resolved, d.families[base]) for d in directories if base in d.families]
+    for directory, family in families:
+        for temp in list(family.temps):
+            name = parse_temp(temp.name)
+            if name is None or name.codec is not Codec.NONE or not temp.is_regular:
+                continue
+            if any(snapshot.is_made_of(archive, temp) for _, other in families for archive in other.archives):
+                family.temps.remove(temp)
+                family.archives.append(Archive(name, temp, directory))
 
 
 def duplicates(archives: Sequence[Archive], beside: str, names: Names) -> Mapping[str, str]:

@@ -7,27 +7,23 @@ import re
 import stat
 from collections.abc import Iterable, Iterator, Sequence
 from functools import partial
-from typing import TYPE_CHECKING
 
 from logrotor.decide.facts import Directory, Family, LogFacts
-from logrotor.disk import ownership, proc, writers
+from logrotor.disk import access, proc, writers
 from logrotor.disk.directories import Directories
-from logrotor.model import Archive, Config, LogMemory, Method, Missing, Note, Problem
+from logrotor.model import Archive, Config, LogHistories, LogHistory, Method, Missing, Note, Problem
 from logrotor.survey import proofs
 from logrotor.survey.claims import Claim, Claims, Survey
 from logrotor.survey.listings import Listings, path_of, why_no_archives
 
-if TYPE_CHECKING:
-    from logrotor.disk.memory import Recollection
-
 _STREAM = re.compile(r"/dev/(?!shm/)|/proc/[^/]+/fd/")
-_NOTHING = LogMemory()
+_NOTHING = LogHistory()
 
 
 class Surveyor:
     """One survey of one configuration, used as a context manager."""
 
-    def __init__(self, config: Config, history: Recollection | None, only: Sequence[str] = ()) -> None:
+    def __init__(self, config: Config, history: LogHistories | None, only: Sequence[str] = ()) -> None:
         self._config, self._history, self._only = config, history, tuple(only)
         self._mounted = proc.mount_points()
         self._listings = Listings()
@@ -73,13 +69,15 @@ class Surveyor:
     def _facts(self, claim: Claim) -> LogFacts | None:
         spec, directory = claim.spec, claim.directory
         family = directory.families.get(claim.base) or Family()
-        if self._is_none_of_ours(claim, family):
+        if self._is_stream(claim, family):
             return None
         memory = _NOTHING if self._history is None else self._history.of(claim.path)
         archive_dir, refusal = self._archive_dir(claim)
         elsewhere = self._elsewhere(claim, archive_dir, memory)
         if self._is_missing(claim, family) and not any(claim.base in d.families for d in (directory, *elsewhere)):
             return None
+        if family.temps or elsewhere:
+            proofs.find_set_aside(claim.base, (directory, *elsewhere))
         archives = family.archives
         if elsewhere:
             archives = [*archives, *(a for d in elsewhere for a in _archives(d, claim.base))]
@@ -101,8 +99,8 @@ class Surveyor:
             proof=self._proof(claim, family),
         )
 
-    def _is_none_of_ours(self, claim: Claim, family: Family) -> bool:
-        """A link to /dev/stdout, as in many containers, is no file to rotate; a stranger's link is an error."""
+    def _is_stream(self, claim: Claim, family: Family) -> bool:
+        """Is it a link to /dev/stdout or the like, as in many containers? Another user's link is an error."""
         live = family.live
         if live is None or not stat.S_ISLNK(live.stat.st_mode) or live.stat.st_uid not in (0, os.geteuid()):
             return False
@@ -152,7 +150,7 @@ class Surveyor:
         if problem not in self.found.problems:
             self.found.problems.append(problem)
 
-    def _elsewhere(self, claim: Claim, archive_dir: str | None, memory: LogMemory) -> tuple[Directory, ...]:
+    def _elsewhere(self, claim: Claim, archive_dir: str | None, memory: LogHistory) -> tuple[Directory, ...]:
         if not archive_dir and not memory.archive_dirs:
             return ()
         paths = dict.fromkeys(([archive_dir] if archive_dir else []) + list(memory.archive_dirs))
@@ -177,7 +175,7 @@ class Surveyor:
             )
         if claim.spec.create and family.live.stat.st_uid != os.geteuid():
             directory = os.stat(claim.directory.resolved)
-            return ownership.why_locked_out(claim.path, family.live.stat, directory, claim.spec.create_mode)
+            return access.why_locked_out(claim.path, family.live.stat, directory, claim.spec.create_mode)
         return None
 
     def _proof(self, claim: Claim, family: Family) -> str:

@@ -10,9 +10,15 @@ from typing import Any
 import pytest
 
 from logrotor.cli import call
+from logrotor.config.find import Found, Origin
 from logrotor.errors import ConfigError
 from logrotor.model import Config, Plan, Report
 from tests.cli.world import Result, World
+
+
+def find_config(explicit: str | None, environ: Any) -> Found:
+    usual = Origin.VARIABLE if environ.get("LOGROTOR_CONFIG") else Origin.USUAL_PLACE
+    return Found("/etc/logrotor.toml", Origin.OPTION if explicit else usual)
 
 
 @pytest.fixture
@@ -45,9 +51,9 @@ def world(monkeypatch: pytest.MonkeyPatch) -> World:
         monkeypatch.setitem(sys.modules, name, made)
 
     # The pretended configuration is of another machine: its user and its state directory are none of this one.
-    monkeypatch.setattr("logrotor.disk.identity.become", lambda user: None)
+    monkeypatch.setattr("logrotor.disk.access.become", lambda user: None)
     monkeypatch.setattr("logrotor.disk.state.refuse_impossible", lambda path, origin: world.refuse_state())
-    module("logrotor.config", load_config=load_config, find_config=lambda explicit, environ: "/etc/logrotor.toml")
+    module("logrotor.config", load_config=load_config, find_config=find_config)
     module("logrotor.rotator", Rotator=Rotator)
     return world
 

@@ -8,8 +8,8 @@ import time
 from pathlib import Path
 
 import pytest
-from logrotor.disk.attempts import Attempts
 
+from logrotor.disk.history import History
 from logrotor.model import Attempt, Ending
 from tests.support import command, users
 from tests.support.deployment import Deployment, counted, listing, outcomes
@@ -112,7 +112,7 @@ def test_a_job_whose_worker_proc_hides_is_still_at_work(site: Deployment) -> Non
             id=0, job="job", number=1, engine="huey", queue="log-rotation-web-1", host="web-1", started=time.time(),
             ended=None, ending=Ending.RUNNING, final=False, detail="", pid=worker, payload="{}",
         )  # fmt: skip
-        Attempts(str(site.state)).begin(attempt, overdue=3600.0)
+        History(str(site.state)).begin_attempt(attempt, overdue=3600.0)
 
     worker = os.getpid()
     users.as_user("www-data", begin)

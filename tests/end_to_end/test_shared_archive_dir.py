@@ -70,24 +70,18 @@ def test_the_second_is_refused_also_where_it_alone_is_asked_for(site: Site) -> N
     site.is_whole("a", "b")
 
 
-def test_archives_of_a_log_that_is_gone(site: Site) -> None:
+@pytest.mark.parametrize("is_gone", [True, False], ids=["gone", "in a refused directory"])
+def test_archives_of_a_log_that_is_not_seen(site: Site, is_gone: bool) -> None:
     """They stay its own: it may come back, and somebody may look for them."""
     site.write("a")
     assert site.run(site.globs()).exit_code == 0
-    (site.root / "a" / "app.log").unlink()
     site.write("b")
+    if is_gone:
+        (site.root / "a" / "app.log").unlink()
+    else:
+        (site.root / "a").chmod(0o777)
     assert refused(site.run(site.globs())) == [f"{site.root}/b/app.log"]
-    site.is_whole("b")
-
-
-def test_archives_of_a_log_that_cannot_be_looked_at(site: Site) -> None:
-    """A directory that anyone may write to is refused, and its archives are still not up for others."""
-    site.write("a")
-    assert site.run(site.globs()).exit_code == 0
-    site.write("b")
-    (site.root / "a").chmod(0o777)
-    assert refused(site.run(site.globs())) == [f"{site.root}/b/app.log"]
-    site.is_whole("a", "b")
+    site.is_whole(*([] if is_gone else ["a"]), "b")
 
 
 def test_the_directory_of_another_log(site: Site) -> None:
@@ -169,14 +163,23 @@ def kept(site: Site, files: dict[str, bytes]) -> bool:
     return all((site.store / name).read_bytes() == content for name, content in files.items())
 
 
-def test_archives_of_other_programs(site: Site) -> None:
-    """An archive of a name that the rule could have had is no log that is gone, unless we put it there."""
-    files = others(site, "dpkg.log", "dpkg.log.1", "dpkg.log.2", "dpkg.log.3", "kern.log.1", "kern.log.2")
+@pytest.mark.parametrize("place", ["store", "a/old"])
+def test_archives_of_other_programs(site: Site, place: str) -> None:
+    """What lies beside its live log is its own; elsewhere, so is what we did not put there.
+
+    Within the directory of the logs a name of ours is ours, as it is beside the logs.
+    """
+    site.store = site.root / place
+    files = others(site, "dpkg.log", "dpkg.log.1", "dpkg.log.2", "dpkg.log.3")
+    others(site, "kern.log.1")
+    ours = [] if place == "store" else [f"{site.root}/a/kern.log"]
     for _ in range(2):
         site.write("a")
         report = site.run({"a": site.globs()["a"]})
-        assert report.exit_code == 0 and [log.path for log in report.plan.logs] == [f"{site.root}/a/app.log"]
+        assert report.exit_code == 0 and [log.path for log in report.plan.logs] == [f"{site.root}/a/app.log", *ours]
     assert kept(site, files)
+    left = set(os.listdir(site.store)) - set(files)
+    assert left == {"app.log.1.zst", "kern.log.1.zst" if ours else "kern.log.1"}
 
 
 def test_a_log_that_is_gone_still_ages(site: Site) -> None:
@@ -226,16 +229,6 @@ def test_the_log_of_another_program_comes_to_our_archives(site: Site) -> None:
         assert sorted(os.listdir(site.store)) == ["app.log", "app.log.1", "app.log.1.zst"] and kept(site, files)
 
 
-def test_archives_of_other_programs_within_the_directory_of_the_logs(site: Site) -> None:
-    """There a name of ours is ours, as beside the logs; but not what lies beside its live log."""
-    site.store = site.root / "a" / "old"
-    files = others(site, "dpkg.log", "dpkg.log.1", "dpkg.log.2")
-    others(site, "gone.log.1", "gone.log.2")
-    report = site.run({"a": site.globs()["a"] | {"archive_dir": "old"}})
-    assert report.exit_code == 0 and [log.path for log in report.plan.logs] == [f"{site.root}/a/gone.log"]
-    assert kept(site, files) and sorted(set(os.listdir(site.store)) - set(files)) == ["gone.log.1.zst"]
-
-
 # ---------------------------------------------------------------- a glob that finds archive directories
 
 
@@ -264,3 +257,16 @@ def test_a_log_of_its_own_that_is_gone_from_an_archive_directory(site: Site) -> 
     rules["b"] |= {"backup_count": 1}
     assert site.run(rules).exit_code == 0
     assert os.listdir(site.root / "b") == ["app.log.1.zst"]
+
+
+def test_an_archive_directory_that_is_one_no_longer(site: Site) -> None:
+    """The archives there are still those of the log that sent them, and of no log there that is gone."""
+    rules = {"a": site.globs()["a"] | {"archive_dir": "../b"}, "b": site.globs()["b"] | {"archive_dir": "off"}}
+    (site.root / "b" / "app.log").unlink(missing_ok=True)
+    site.write("a")
+    site.run(rules)
+    rules["a"] |= {"archive_dir": "off", "backup_count": 2}
+    site.write("a")
+    report = site.run(rules)
+    assert (report.exit_code, [log.path for log in report.plan.logs]) == (0, [f"{site.root}/a/app.log"])
+    assert (os.listdir(site.root / "b"), "app.log.1.zst" in os.listdir(site.root / "a")) == (["app.log.2.zst"], True)

@@ -199,14 +199,16 @@ def test_after_a_failed_request_even_a_closed_log_waits(site: Deployment, logs: 
 def test_systemd(site: Deployment, logs: Path, waiting: Writer) -> None:
     """The main process of a unit gets the signal; systemctl is only asked for its number."""
     folder = site.folder("bin")
-    fake = site.file("bin/systemctl", f'#!/bin/sh\necho "$@" >> {site.root}/asked\necho {waiting.pid}\n'.encode())
+    fake = site.file(
+        "bin/systemctl", f'#!/bin/sh\necho "$@" >> {site.root}/asked\necho MainPID={waiting.pid}\n'.encode()
+    )
     fake.chmod(0o755)
     site.configure(
         '[reopen.unit]\nmanager = "systemd"\nunit = "app.service"\nsignal = "USR1"\n'
         + rule("app.log", 'reopen = "unit"')
     )
     site.run("--force", env={"PATH": f"{folder}:/usr/bin:/bin"})
-    assert set((site.root / "asked").read_text().splitlines()) == {"show -p MainPID --value app.service"}
+    assert set((site.root / "asked").read_text().splitlines()) == {"show -p MainPID -- app.service"}
     waiting.write(10)
     assert waiting.reopened() == 1
     site.settle(logs / "app.log.1.zst")

@@ -14,8 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from logrotor.disk.history import History
-from logrotor.jobs.engine import Engine, open_engine
-from logrotor.jobs.site import Site, open_site
+from logrotor.jobs.engine import Engine, Site, open_engine, open_site
 from logrotor.model import Attempt
 from tests.support import command
 from tests.support.command import CHECKOUT, Result

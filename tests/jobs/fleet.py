@@ -9,8 +9,7 @@ from uuid import uuid4
 from msgspec.structs import replace
 
 from logrotor.jobs.dispatch import dispatch
-from logrotor.jobs.engine import Engine, QueueCount, open_engine
-from logrotor.jobs.site import Site
+from logrotor.jobs.engine import Engine, QueueCount, Site, open_engine
 
 HOSTS = 500
 

@@ -13,9 +13,9 @@ from pathlib import Path
 import pytest
 from msgspec.structs import replace
 
-from logrotor.jobs import child
-from logrotor.jobs.log import VERBOSITY
-from logrotor.jobs.site import Site, open_site
+from logrotor.jobs import task
+from logrotor.jobs.engine import Site, open_site
+from logrotor.jobs.task import VERBOSITY
 from logrotor.model import Ending
 from tests.support import command
 from tests.support.command import CHECKOUT
@@ -58,7 +58,7 @@ def rotated(folder: Path) -> list[str]:
 
 def test_done(folder: Path) -> None:
     """Exit 0: the logs are rotated."""
-    assert child.attempt(site(folder), ("*",)) == child.Result(Ending.DONE)
+    assert task.carry_out(site(folder), ("*",)) == task.Result(Ending.DONE)
     assert rotated(folder) == ["app.log.1.zst", "other.log.1.zst"]
 
 
@@ -72,7 +72,7 @@ def test_what_a_job_tells(folder: Path, capfd: pytest.CaptureFixture[str]) -> No
     )
     text += '[reopen.workers]\nmanager = "command"\ncommand = ["/bin/true"]\n'
     (folder / "logrotor.toml").write_text(text)
-    assert child.attempt(replace(where, environ={VERBOSITY: "2"}), ("*",)).ending is Ending.DONE
+    assert task.carry_out(replace(where, environ={VERBOSITY: "2"}), ("*",)).ending is Ending.DONE
     told = [json.loads(line) for line in capfd.readouterr().err.splitlines()]
     assert [event["event"] for event in told if event["level"] == "info"] == [
         "run.started", "reopen.signalled", "run.completed",
@@ -85,14 +85,14 @@ def test_what_a_job_tells(folder: Path, capfd: pytest.CaptureFixture[str]) -> No
 
 def test_a_selection(folder: Path) -> None:
     """A job for one rule leaves the others alone."""
-    assert child.attempt(site(folder), ("other",)).ending is Ending.DONE
+    assert task.carry_out(site(folder), ("other",)).ending is Ending.DONE
     assert rotated(folder) == ["other.log.1.zst"]
 
 
 def test_a_failure_says_which_log_and_why(folder: Path) -> None:
     """Exit 1: some log failed, and the others were done."""
     (folder / "app.log").unlink()
-    result = child.attempt(site(folder), ("*",))
+    result = task.carry_out(site(folder), ("*",))
     assert result.ending is Ending.FAILED and "app.log" in result.detail
     assert rotated(folder) == ["other.log.1.zst"]
 
@@ -103,13 +103,13 @@ def test_busy(folder: Path) -> None:
 
     (folder / "state").mkdir(mode=0o700)
     with FileLock(str(folder / "state" / "lock")):
-        assert child.attempt(site(folder), ("*",)).ending is Ending.BUSY
+        assert task.carry_out(site(folder), ("*",)).ending is Ending.BUSY
     assert rotated(folder) == []
 
 
 def test_a_selection_that_names_nothing_is_refused(folder: Path) -> None:
     """Exit 2: no further attempt makes it right; the reason is that of the run."""
-    result = child.attempt(site(folder), ("nothing",))
+    result = task.carry_out(site(folder), ("nothing",))
     assert result.ending is Ending.REFUSED and "nothing: neither a rule nor a log" in result.detail
 
 
@@ -117,10 +117,10 @@ def test_a_selection_that_names_nothing_is_refused(folder: Path) -> None:
 def test_an_attempt_that_takes_too_long_is_ended(folder: Path, how: str) -> None:
     """TERM, and KILL for what ignores it; nothing runs on, and the lock is free."""
     (folder / "slow").write_text(how)
-    result = child.attempt(site(folder, "1s"), ("*",))
+    result = task.carry_out(site(folder, "1s"), ("*",))
     assert result.ending is Ending.TIMEOUT and "1 s" in result.detail
     (folder / "slow").unlink()
-    assert child.attempt(site(folder), ("*",)).ending is Ending.DONE
+    assert task.carry_out(site(folder), ("*",)).ending is Ending.DONE
 
 
 def test_an_attempt_dies_with_its_worker(folder: Path) -> None:
@@ -128,8 +128,8 @@ def test_an_attempt_dies_with_its_worker(folder: Path) -> None:
     where = site(folder)
     (folder / "slow").write_text("600")
     code = (
-        "import os, sys; from logrotor.jobs import child; from logrotor.jobs.site import open_site;"
-        "child.attempt(open_site(sys.argv[1], os.environ), ('*',))"
+        "import os, sys; from logrotor.jobs import task; from logrotor.jobs.engine import open_site;"
+        "task.carry_out(open_site(sys.argv[1], os.environ), ('*',))"
     )
     worker = subprocess.Popen([sys.executable, "-c", code, where.file], env=dict(os.environ), cwd=CHECKOUT)
     try:
@@ -141,7 +141,7 @@ def test_an_attempt_dies_with_its_worker(folder: Path) -> None:
         worker.kill()
         worker.wait()
     (folder / "slow").unlink()
-    assert child.attempt(where, ("*",)).ending is Ending.DONE
+    assert task.carry_out(where, ("*",)).ending is Ending.DONE
 
 
 def test_the_engine_may_interrupt_the_wait(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -153,9 +153,9 @@ def test_the_engine_may_interrupt_the_wait(folder: Path, monkeypatch: pytest.Mon
         pids.append(process.pid)
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(child, "_ended", interrupted)
+    monkeypatch.setattr(task, "_ended", interrupted)
     with pytest.raises(KeyboardInterrupt):
-        child.attempt(site(folder), ("*",))
+        task.carry_out(site(folder), ("*",))
     _wait_until_gone(pids[0])
     assert rotated(folder) == []
 
@@ -165,7 +165,7 @@ def test_a_folder_named_logrotor_is_not_ours(folder: Path, monkeypatch: pytest.M
     (folder / "logrotor").mkdir()
     (folder / "logrotor" / "__init__.py").write_text("raise SystemExit(77)")
     monkeypatch.chdir(folder)
-    assert child.attempt(site(folder), ("*",)).ending is Ending.DONE
+    assert task.carry_out(site(folder), ("*",)).ending is Ending.DONE
 
 
 def test_the_run_itself_sums_up(folder: Path) -> None:

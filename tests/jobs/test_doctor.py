@@ -219,7 +219,7 @@ def test_a_systemd_unit_that_does_not_wait(host: Host, tmp_path: Path, keys: str
     """TimeoutStopSec, KillMode and KillSignal of the unit that runs the worker."""
     unit = tmp_path / "rotation.service"
     unit.write_text(UNIT.format(config=host.config, keys=keys))
-    found = list(managers.systemd(host.site, str(unit)))
+    found = list(managers.stopping(host.site, [str(unit)], booted=f"{tmp_path}/none"))
     assert len(found) == len(words)
     assert all(word in finding.problem for word, finding in zip(words, found, strict=True))
 
@@ -231,4 +231,4 @@ def test_the_generated_program_and_unit_fit(host: Host, tmp_path: Path) -> None:
     unit.write_text(host.queue("unit", "--systemd").stdout)
     assert "queue worker --schedule" in program.read_text() and "queue worker --schedule" in unit.read_text()
     assert list(managers.supervisor(host.site, str(program))) == []
-    assert list(managers.systemd(host.site, str(unit))) == []
+    assert list(managers.stopping(host.site, [str(unit)], booted=f"{tmp_path}/none")) == []

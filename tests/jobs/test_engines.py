@@ -11,8 +11,8 @@ from datetime import UTC, datetime
 import pytest
 from msgspec.structs import replace
 
-from logrotor.jobs import payload, scheduler
-from logrotor.jobs.dispatch import dispatch
+from logrotor.jobs import payload
+from logrotor.jobs.dispatch import dispatch, dispatch_by
 from logrotor.jobs.payload import Payload
 from tests.jobs.bench import Host, attempt_pids, worker_pids
 from tests.jobs.conftest import MakeHost
@@ -66,7 +66,7 @@ def test_every_tick_is_a_job(host: Host) -> None:
         for number in range(1, 4):
             host.grow(str(number))
             ticks = iter([datetime.now(UTC)])
-            scheduler.run(
+            dispatch_by(
                 host.site, lambda: host.engine, ticks=lambda _, ticks=ticks: next(ticks, None),
                 now=lambda: datetime.now(UTC), wait=lambda _: False,
             )  # fmt: skip

@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from logrotor.jobs.site import open_site
+from logrotor.jobs.engine import open_site
 from tests.jobs.servers import PASSWORD
 from tests.papers.story import Reader
 from tests.papers.test_examples import PHP, large

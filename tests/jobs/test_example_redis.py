@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from logrotor.jobs.site import open_site
+from logrotor.jobs.engine import open_site
 from tests.jobs.servers import await_port, free_port
 from tests.papers.story import Reader
 from tests.papers.test_examples import PHP, large

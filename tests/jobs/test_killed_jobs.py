@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from logrotor.jobs import child
-from logrotor.jobs.site import Site, open_site
+from logrotor.jobs import task
+from logrotor.jobs.engine import Site, open_site
 from logrotor.model import Ending
 from tests.support import oracle, strace
 
@@ -39,10 +39,10 @@ def test_killed_in_mid_job(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, part
         folder = tmp_path / f"killed-{number}"
         site = _site(folder)
         with monkeypatch.context() as patched:
-            patched.setattr(child, "_argv", _Traced(strace.kill(*point)))
-            first = child.attempt(site, ("*",))
+            patched.setattr(task, "_argv", _Traced(strace.kill(*point)))
+            first = task.carry_out(site, ("*",))
         assert first.ending is Ending.FAILED and "SIGKILL" in first.detail, point
-        assert child.attempt(site, ("*",)).ending is Ending.DONE, point
+        assert task.carry_out(site, ("*",)).ending is Ending.DONE, point
         tally = oracle.count(folder / "logs", "app.log", expected={"w": LINES}).check()
         assert len(tally.per_file) == 2, (point, str(tally))
 
@@ -51,7 +51,7 @@ class _Traced:
     """The command of an attempt under strace. -D: its parent is still the worker, to which it is tied."""
 
     def __init__(self, *injects: strace.Inject, **how: Any) -> None:
-        self._injects, self._how, self._argv = injects, how, child._argv
+        self._injects, self._how, self._argv = injects, how, task._argv
 
     def __call__(self, site: Site, logs: Sequence[str]) -> list[str]:
         program, *options = strace.argv(self._argv(site, logs), *self._injects, **self._how)
@@ -61,8 +61,8 @@ class _Traced:
 def _points(site: Site, monkeypatch: pytest.MonkeyPatch, output: Path) -> list[tuple[str, int]]:
     """Every changing call of an undisturbed attempt, counted as they are struck: by the same worker, in its place."""
     with monkeypatch.context() as patched:
-        patched.setattr(child, "_argv", _Traced(trace=strace.CHANGING, output=output))
-        assert child.attempt(site, ("*",)).ending is Ending.DONE
+        patched.setattr(task, "_argv", _Traced(trace=strace.CHANGING, output=output))
+        assert task.carry_out(site, ("*",)).ending is Ending.DONE
     calls = strace.parse(output.read_text(errors="surrogateescape").splitlines())
     return strace.points(call for call in calls if call.first_thread and strace.is_change(call))
 

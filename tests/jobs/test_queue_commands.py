@@ -18,11 +18,10 @@ import pytest
 from msgspec.structs import replace
 
 from logrotor.disk.history import History
-from logrotor.jobs import payload, scheduler, status, units
+from logrotor.jobs import backlog, payload, units
 from logrotor.jobs.checks import managers
-from logrotor.jobs.dispatch import lifetime, new_job, period
-from logrotor.jobs.engine import QueueCount, QueueUnreachable
-from logrotor.jobs.site import Site, open_site
+from logrotor.jobs.dispatch import by_schedule, dispatch_by, lifetime, new_job, period
+from logrotor.jobs.engine import QueueCount, QueueUnreachable, Site, open_site
 from logrotor.model import Attempt, Ending
 from tests.jobs.bench import Host, attempt_pids, worker_pids
 from tests.support import command
@@ -115,12 +114,10 @@ def test_a_hundred_hosts_are_shown_by_what_matters(host: Host, monkeypatch: pyte
         QueueCount(queue=f"{prefix}-h{n}", pending=n % 3 // 2 * n, reserved=0, scheduled=0, failed=0) for n in range(9)
     ]
     monkeypatch.setattr(engine, "counts", lambda prefix: known)
-    found = status.look(site, engine, time.time())
+    found = backlog.status(site, engine, time.time())
     assert [queue.host for queue in found.queues][:4] == [host.name, "h8", "h5", "h2"]
-    assert status.troubles(found, max_pending=4, max_age=60) == [
-        f"{prefix}-h8: 8 pending, more than 4; does a worker run there?",
-        f"{prefix}-h5: 5 pending, more than 4; does a worker run there?",
-    ]
+    troubles = backlog.troubles(found, max_pending=4, max_age=60)
+    assert [trouble.subject for trouble in troubles] == [f"{prefix}-h8", f"{prefix}-h5"]
 
 
 def test_failed_jobs_are_listed_retried_and_cleared(host: Host) -> None:
@@ -155,7 +152,7 @@ def test_what_to_clear_and_for_whom_must_be_said(host: Host) -> None:
     assert "--failed, --stale or --older-than" in host.queue("clear", check=2).stderr
     assert "--supervisor or --systemd" in host.queue("unit", check=2).stderr
     assert "is for --supervisor" in host.queue("unit", "--systemd", "--log", "x", check=2).stderr
-    assert "is no duration" in host.queue("clear", "--older-than", "soon", check=2).stderr
+    assert "is not a duration" in host.queue("clear", "--older-than", "soon", check=2).stderr
     assert 'for days write "7d"' in host.queue("clear", "--older-than", "7", check=2).stderr
 
 
@@ -254,7 +251,7 @@ def test_ticks(host: Host) -> None:
                 raise QueueUnreachable("gone")
 
     site = host.site
-    scheduler.run(site, Queue, ticks=scheduler.by_schedule(site), now=lambda: now[0], wait=wait)  # type: ignore[arg-type]
+    dispatch_by(site, Queue, ticks=by_schedule(site), now=lambda: now[0], wait=wait)  # type: ignore[arg-type]
     assert told == [1, 2, 3, 4]
 
 
@@ -274,7 +271,7 @@ def test_a_clock_that_is_set_delays_no_tick(host: Host, jump: timedelta) -> None
             ticked.append(passed[0])
 
     site = host.site
-    scheduler.run(site, Queue, ticks=scheduler.by_schedule(site), now=lambda: now[0], wait=wait)  # type: ignore[arg-type]
+    dispatch_by(site, Queue, ticks=by_schedule(site), now=lambda: now[0], wait=wait)  # type: ignore[arg-type]
     assert len(ticked) >= 3
     assert max(b - a for a, b in zip([0.0, *ticked], ticked, strict=False)) < 75, ticked
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -9,7 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from logrotor.model import Manager, ReopenTarget
+from logrotor import notify
+from logrotor.errors import ReopenFailed
+from logrotor.model import Manager, Problem, ReopenTarget
 from tests.support.fixtures import world
 from tests.support.supervisor import wait_for
 
@@ -27,6 +30,17 @@ open(sys.argv[1], "w").close()
 while True:
     signal.pause()
 """
+
+
+def refusal(target: ReopenTarget, paths: tuple[str, ...] = ("/var/log/app.log",), **more: notify.Stop) -> Problem:
+    """Why a request is not made. Whatever it is, it names the target and says what to do, and it pickles."""
+    with pytest.raises(ReopenFailed) as caught:
+        notify.request(target, paths, **more)
+    found = caught.value.problem
+    assert found.subject == f"reopen target {target.name!r} ({target.manager})"
+    assert found.problem and found.advice
+    assert pickle.loads(pickle.dumps(caught.value)).problem == found
+    return found
 
 
 class Daemon:

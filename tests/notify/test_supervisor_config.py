@@ -1,12 +1,13 @@
-"""Which files does supervisord rotate itself? Its configuration, read as it reads it, and compared with supervisor."""
+"""Which files does supervisord rotate itself? It is asked, or its configuration is read as it reads it."""
 
 from __future__ import annotations
 
 import json
 import os
+import socket
 import subprocess
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import pytest
@@ -14,8 +15,9 @@ import pytest
 from logrotor import notify
 from logrotor.disk import proc
 from logrotor.model import Manager, ReopenTarget
-from logrotor.notify import supervisor_config
-from logrotor.notify.supervisor_ini import Unreadable
+from logrotor.notify import supervisor_rpc, supervisord
+from logrotor.notify.supervisor_ini import Ini, Unreadable
+from logrotor.notify.supervisord import Logfile
 from tests.support.need import need
 from tests.support.supervisor import HEAD, program, running, start, wait_for
 from tests.support.users import as_user
@@ -23,42 +25,36 @@ from tests.support.users import as_user
 OFF = "[supervisord]\nlogfile_maxbytes = 0\nlogfile = /dev/null\n"
 
 
-def process(argv: tuple[str, ...] = (), pid: int = 0) -> proc.Process:
-    argv = argv or ("/usr/bin/python3", "/opt/venv/bin/supervisord")
-    return proc.Process(pid=pid or os.getpid(), parent=1, uid=0, started=0, dead=False, argv=argv, caught=None)
+def process(*argv: str) -> proc.Process:
+    """A supervisord with that command line, in our working directory and environment."""
+    argv = ("python3", *(argv or ("/opt/venv/bin/supervisord",)))
+    return proc.Process(pid=os.getpid(), parent=1, uid=0, started=0, dead=False, argv=argv, caught=None)
 
 
-def of(conf: str, folder: Path, environ: Mapping[str, str] | None = None) -> tuple[dict[str, str], list[str]]:
-    """(path -> advice, notes) of a configuration that stands in ``folder``."""
-    (folder / "supervisord.conf").write_text(conf)
-    found = supervisor_config.Located(str(folder / "supervisord.conf"), {}, environ, (str(folder),))
+def read(folder: Path, environ: Mapping[str, str] | None) -> tuple[list[Logfile], list[str]]:
+    """What folder/supervisord.conf says of log files, and the notes."""
     notes: list[str] = []
-    files: dict[str, str] = {}
-    for log in supervisor_config.logfiles(found, notes):
-        if log.maxbytes > 0 and not supervisor_config._is_device(log.path):
-            supervisor_config._say(files, log.path, supervisor_config._advice(log))
-    return files, notes
+    located = supervisord.Located(str(folder / "supervisord.conf"), {}, environ, (str(folder),))
+    return list(supervisord.logfiles(located, notes)), notes
 
 
-def test_the_default_is_50_megabytes(tmp_path: Path) -> None:
-    """A missing stdout_logfile_maxbytes does not mean off: the line to add and its place are named."""
-    files, notes = of(f"{OFF}[program:mail]\ncommand = x\nstdout_logfile = {tmp_path}/mail.log\n", tmp_path, {})
-    assert files == {
-        f"{tmp_path}/mail.log": f"in {tmp_path}/supervisord.conf, section [program:mail], add the line "
-        "`stdout_logfile_maxbytes = 0` "
-        "(without it, 50MB is meant), then `supervisorctl update`, which restarts the programs whose section changed"
-    }
+def of(conf: str, folder: Path, environ: Mapping[str, str] | None = None) -> tuple[dict[str, Logfile], list[str]]:
+    """(path -> the file that is rotated, notes) of a configuration that stands in ``folder``."""
+    (folder / "supervisord.conf").write_text(conf)
+    logs, notes = read(folder, environ)
+    return {log.path: log for log in logs if log.maxbytes > 0 and not supervisord.is_device(log.path)}, notes
+
+
+def test_a_size_that_is_set_or_missing(tmp_path: Path) -> None:
+    """A missing size does not mean off but 50MB: both streams, each with its own line to change or to add."""
+    text = "stderr_logfile = e.log\nstdout_logfile=o.log\nstdout_logfile_maxbytes=10MB ; as ever\n"
+    files, notes = of(f"{OFF}[program:queue]\ncommand = x\n{text}", tmp_path, {})
+    out, err = files[f"{tmp_path}/o.log"], files[f"{tmp_path}/e.log"]
+    assert (out.section, out.key, out.setting) == ("program:queue", "stdout_logfile_maxbytes", "10MB")
+    assert (err.key, err.setting, err.maxbytes) == ("stderr_logfile_maxbytes", None, 50 << 20)
+    assert "change `stdout_logfile_maxbytes = 10MB` to `stdout_logfile_maxbytes = 0`" in supervisord.advice(out)
+    assert "add the line `stderr_logfile_maxbytes = 0`" in supervisord.advice(err)
     assert notes == []
-
-
-def test_a_size_that_is_set(tmp_path: Path) -> None:
-    """The deployment's 10MB: both streams, each with its own line."""
-    text = "stderr_logfile = e.log\nstdout_logfile=o.log\n"
-    text += "stdout_logfile_maxbytes=10MB ; as ever\nstderr_logfile_maxbytes=1\n"
-    files, _ = of(f"{OFF}[program:queue]\ncommand = x\n{text}", tmp_path, {})
-    assert sorted(files) == [f"{tmp_path}/e.log", f"{tmp_path}/o.log"]
-    assert "change `stdout_logfile_maxbytes = 10MB` to `stdout_logfile_maxbytes = 0`" in files[f"{tmp_path}/o.log"]
-    assert "change `stderr_logfile_maxbytes = 1` to `stderr_logfile_maxbytes = 0`" in files[f"{tmp_path}/e.log"]
 
 
 @pytest.mark.parametrize(
@@ -82,11 +78,9 @@ def test_what_supervisord_does_not_rotate(tmp_path: Path, text: str) -> None:
 
 def test_its_own_log(tmp_path: Path) -> None:
     """[supervisord] logfile has the same default, but an update does not reach it."""
-    files, _ = of("[supervisord]\n", tmp_path, {})
-    (advice,) = files.values()
-    assert list(files) == [f"{tmp_path}/supervisord.log"]
-    assert "section [supervisord], add the line `logfile_maxbytes = 0`" in advice
-    assert "restart supervisord" in advice
+    ((path, log),) = of("[supervisord]\n", tmp_path, {})[0].items()
+    assert (path, log.section, log.key) == (f"{tmp_path}/supervisord.log", "supervisord", "logfile_maxbytes")
+    assert "restart supervisord" in supervisord.advice(log)
 
 
 def test_a_line_in_an_included_file(tmp_path: Path) -> None:
@@ -98,49 +92,37 @@ def test_a_line_in_an_included_file(tmp_path: Path) -> None:
     conf = f"{OFF}[include]\nfiles = conf.d/*.conf %(here)s/none/*\n"
     conf += "[program:b]\ncommand=x\nstdout_logfile=%(here)s/b.log\n"
     files, notes = of(conf, tmp_path, {})
+    assert {path: (log.file, log.setting) for path, log in files.items()} == {
+        f"{tmp_path}/conf.d/a.log": (f"{tmp_path}/conf.d/a.conf", None),
+        f"{tmp_path}/b.log": (f"{tmp_path}/conf.d/b.conf", "5MB"),
+    }
     assert notes == []
-    assert f"in {tmp_path}/conf.d/a.conf, section [program:a], add" in files.pop(f"{tmp_path}/conf.d/a.log")
-    assert f"in {tmp_path}/conf.d/b.conf, section [program:b], change" in files.pop(f"{tmp_path}/b.log")
-    assert files == {}
 
 
 def test_two_programs_with_one_log(tmp_path: Path) -> None:
     """Each of them has its line to change."""
-    section = "[program:{}]\ncommand=x\nstdout_logfile=both.log\n"
-    files, _ = of(OFF + section.format("a") + section.format("b"), tmp_path, {})
-    (advice,) = files.values()
-    assert "section [program:a]" in advice
-    assert "section [program:b]" in advice
-
-
-def test_a_name_that_cannot_be_expanded_is_left_out_with_a_note(tmp_path: Path) -> None:
-    """Without the environment of supervisord (another user's) nothing is claimed about that file; the others stay."""
-    conf = f"{OFF}[program:a]\ncommand=x\nstdout_logfile=%(ENV_LOGS)s/a.log\n"
-    conf += "[program:b]\ncommand=x\nstdout_logfile=b.log\n"
-    files, notes = of(conf, tmp_path, None)
-    assert list(files) == [f"{tmp_path}/b.log"]
-    (note,) = notes
-    assert "[program:a]" in note
-    assert "ENV_LOGS" in note
-    assert "may not be seen" in note
+    section = "[program:{}]\ncommand=x\nstdout_logfile=%(here)s/both.log\n"
+    (tmp_path / "c").write_text(OFF + section.format("a") + section.format("b"))
+    (problem,) = supervisord.rotated_by(process("supervisord", "-c", f"{tmp_path}/c")).files.values()
+    assert "section [program:a]" in problem.advice
+    assert "section [program:b]" in problem.advice
 
 
 @pytest.mark.parametrize(
     "line",
     [
-        "stdout_logfile_maxbytes = lots",
-        "numprocs = many",
-        "environment = A",
-        "stdout_logfile = %(oops",
-        "stdout_logfile=%d",
+        "stdout_logfile_maxbytes = lots", "numprocs = many", "stdout_logfile = %(oops", "stdout_logfile=%d",
+        "stdout_logfile = %(ENV_LOGS)s/a.log", "environment = HOME=/\nstdout_logfile = %(ENV_HOME)s/a.log",
+        "stdout_logfile = ~nobody/a.log", "[group:g]\nprograms = a\n[program:a]\nstdout_logfile = %(group_name)s.log",
     ],
-)
-def test_nonsense_is_left_out_with_a_note(tmp_path: Path, line: str) -> None:
-    """A broken section costs only itself."""
+)  # fmt: skip
+def test_what_cannot_be_made_out_is_said(tmp_path: Path, line: str) -> None:
+    """It costs only its own section; a name from an environment that is not known is not guessed at."""
     tail = "[program:b]\ncommand=x\nstdout_logfile=b.log\n"
-    files, notes = of(f"{OFF}[program:a]\ncommand=x\nstdout_logfile=a.log\n{line}\n{tail}", tmp_path, {})
+    conf = f"{OFF}[program:a]\ncommand=x\nstdout_logfile=a.log\n{line}\n{tail}"
+    files, (note,) = of(conf, tmp_path, {"HOME": "/root"})
     assert list(files) == [f"{tmp_path}/b.log"]
-    assert len(notes) == 1
+    assert "[program:a]" in note
 
 
 def test_broken_files(tmp_path: Path) -> None:
@@ -167,34 +149,25 @@ CONFIGS = {
         stderr_logfile = %(here)s/logs/%(host_node_name)s-%(process_num)d.err
         stderr_logfile_maxbytes = 1KB
     """,
-    "groups": """
+    "kinds": """
         [supervisord]
         logfile = %(here)s/logs/main.log
         logfile_maxbytes = 3gb
         [group:g]
         programs = a, b
-        [group:h]
-        programs = a
         [program:a]
         command = x
-        stdout_logfile = %(here)s/logs/%(group_name)s-a.log
+        stdout_logfile = %(here)s/%(ENV_OUTER)s/a.log
         [fcgi-program:b]
         command = x
         socket = tcp://localhost:9
-        stdout_logfile = %(here)s/logs/%(group_name)s-b.log
+        stdout_logfile = %(here)s/logs/b.log
         stdout_logfile_maxbytes = 0
         [program:c]
         command = x
-        stdout_logfile = %(here)s/logs/%(group_name)s-c.log  # a comment
-        stderr_logfile = %(here)s/logs/expanded-twice-50%%%%.log
-    """,
-    "environment": """
-        [supervisord]
-        environment = SITE="shop;1",DIR='logs', N=%(ENV_OUTER)s
-        [program:a]
-        command = x
         environment = PART="a,b"
-        stdout_logfile = %(here)s/%(ENV_DIR)s/%(ENV_OUTER)s-%(ENV_SITE)s-%(ENV_PART)s-%(ENV_N)s.log
+        stdout_logfile = %(here)s/logs/c.log  # a comment
+        stderr_logfile = %(here)s/logs/expanded-twice-50%%%%.log
         [eventlistener:l]
         command = x
         events = TICK_5
@@ -243,23 +216,16 @@ print(json.dumps(sorted(found)))
 def test_read_as_supervisor_reads_it(tmp_path: Path, name: str) -> None:
     """Every log file and its limit, exactly as supervisor's own parser has them."""
     pytest.importorskip("supervisor", reason="supervisor is not installed")
-    (tmp_path / "logs").mkdir()
+    for folder in ("logs", "2"):
+        (tmp_path / folder).mkdir()
     (tmp_path / "logs" / "more.ini").write_text("[program:more]\ncommand=x\nstdout_logfile=%(here)s/more.log\n")
     config = tmp_path / "supervisord.conf"
     config.write_text("\n".join(line.removeprefix(" " * 8) for line in CONFIGS[name].splitlines()))
     environ = {**os.environ, "OUTER": "2", "HOME": str(tmp_path)}
-    oracle = subprocess.run(
-        [sys.executable, "-c", ORACLE, str(config)],
-        cwd=tmp_path,
-        env=environ,
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    notes: list[str] = []
-    found = supervisor_config.Located(str(config), {}, environ, (str(tmp_path),))
-    ours = sorted([log.path, log.maxbytes] for log in supervisor_config.logfiles(found, notes))
-    assert ours == json.loads(oracle.stdout)
+    argv = [sys.executable, "-c", ORACLE, str(config)]
+    oracle = subprocess.run(argv, cwd=tmp_path, env=environ, capture_output=True, text=True, check=True)
+    logs, notes = read(tmp_path, environ)
+    assert sorted([log.path, log.maxbytes] for log in logs) == json.loads(oracle.stdout)
     assert notes == []
 
 
@@ -277,9 +243,7 @@ def test_named_on_the_command_line(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     """As getopt reads it, relative to the working directory."""
     (tmp_path / "x.conf").write_text("")
     monkeypatch.chdir(tmp_path)
-    assert supervisor_config.locate(process(("python3", "supervisord", *option.split()))).path == str(
-        tmp_path / "x.conf"
-    )
+    assert supervisord.locate(process("supervisord", *option.split())).path == str(tmp_path / "x.conf")
 
 
 @pytest.mark.parametrize(
@@ -291,28 +255,28 @@ def test_the_search_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, place:
     (tmp_path / place).write_text("")
     (tmp_path / "cwd").mkdir(exist_ok=True)
     monkeypatch.chdir(tmp_path / "cwd")
-    asked = process(("python3", f"{tmp_path}/venv/bin/supervisord"))
-    assert supervisor_config.locate(asked).path == str(tmp_path / place)
+    asked = process(f"{tmp_path}/venv/bin/supervisord")
+    assert supervisord.locate(asked).path == str(tmp_path / place)
 
 
 def test_not_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Nothing is claimed; the note says what to set."""
+    """Nothing is claimed; what could not be found, and what to set, is said."""
     monkeypatch.chdir(tmp_path)
-    found = supervisor_config.self_rotation(process(("python3", "supervisord", "-c", "gone.conf")))
-    assert found.files == {}
-    assert "not found at gone.conf; set supervisor_config" in found.notes[0]
-    odd = supervisor_config.self_rotation(process(("python3", "supervisord", "--new-option")))
-    assert "--new-option not recognized" in odd.notes[0]
+    for argument, why in (("-cgone.conf", "not found at gone.conf"), ("--new-option", "--new-option")):
+        found = supervisord.rotated_by(process("supervisord", argument))
+        assert found.files == {}
+        assert why in found.unknown[0].problem
+        assert "supervisor_config" in found.unknown[0].advice
 
 
 def test_the_command_line_wins_over_the_file(tmp_path: Path) -> None:
     """-y 0 switches the rotation of supervisord's own log off, -l names another file."""
     (tmp_path / "c").write_text(HEAD.replace("logfile_maxbytes = 0", "logfile_maxbytes = 5MB"))
-    argv = ("python3", "supervisord", "-c", str(tmp_path / "c"), "-l", str(tmp_path / "other.log"))
-    assert list(supervisor_config.self_rotation(process(argv)).files) == [str(tmp_path / "other.log")]
-    assert supervisor_config.self_rotation(process((*argv, "-y", "0"))).files == {}
-    on = supervisor_config.self_rotation(process((*argv, "--logfile_maxbytes=1MB"))).files
-    assert "start supervisord with -y 0 instead of -y 1MB" in on[str(tmp_path / "other.log")]
+    argv, other = ("supervisord", "-c", str(tmp_path / "c"), "-l", str(tmp_path / "o.log")), str(tmp_path / "o.log")
+    assert list(supervisord.rotated_by(process(*argv)).files) == [other]
+    assert supervisord.rotated_by(process(*argv, "-y", "0")).files == {}
+    on = supervisord.rotated_by(process(*argv, "--logfile_maxbytes=1MB")).files
+    assert "-y 0 instead of -y 1MB" in on[other].advice
 
 
 # ---------------------------------------------------------------- a running supervisord
@@ -349,12 +313,50 @@ def test_found_from_the_running_supervisord(deployment: tuple[Path, str], monkey
         handle.stop()
     real = os.path.realpath(world / "storage")
     assert sorted(found.files) == [f"{real}/shop-0.log", f"{real}/shop-1.log"]
-    assert all(f"in {world}/conf.d/queue.conf, section [program:queue], add" in text for text in found.files.values())
-    assert found.notes == ()
+    assert all(f"in {world}/conf.d/queue.conf, section [program:queue], add" in p.advice for p in found.files.values())
+    assert found.unknown == ()
+
+
+SERVERS = {
+    "unix": "[unix_http_server]\nfile = %(here)s/s.sock\n",
+    "inet": "[inet_http_server]\nport = 127.0.0.1:{port}\nusername = u\npassword = p\n",
+}
+INTERFACE = (
+    "[rpcinterface:supervisor]\nsupervisor.rpcinterface_factory = supervisor.rpcinterface:make_main_rpcinterface\n"
+)
+
+
+@pytest.mark.parametrize("server", SERVERS)
+def test_supervisord_is_asked_what_it_does(world: Path, server: str) -> None:
+    """Its file was changed and no update made: it goes on as before. It also knows every name that it expanded."""
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    conf = HEAD + SERVERS[server].format(port=port) + INTERFACE + "[group:g]\nprograms = busy\n"
+    more = "environment = A=b\nstdout_logfile_maxbytes = {}"
+    busy = program("busy", "%(here)s/%(group_name)s-busy.log", more=more.format("7MB"))
+    with running(conf + busy, world) as handle:
+        handle.config.write_text(conf + program("busy", world / "other.log", more=more.format("0")))
+        wait_for(lambda: "entered RUNNING state" in handle.log)
+        found = notify.self_rotation(target(handle.pidfile))
+        # A socket that is closed to us: the file is read.
+        closed = as_user("nobody", notify.self_rotation, target(handle.pidfile)) if server == "unix" else None
+    ((path, problem),) = found.files.items()
+    assert path == os.path.realpath(world / "g-busy.log")
+    assert f"in {world}/supervisord.conf, section [program:busy]" in problem.advice
+    assert found.unknown == ()
+    assert closed is None or closed.files == {}
+
+
+def test_an_answer_of_another_supervisord_counts_for_nothing(tmp_path: Path) -> None:
+    """The socket in a configuration may belong to an earlier or later one."""
+    with running(HEAD + SERVERS["unix"] + INTERFACE, tmp_path) as handle:
+        ini = Ini(str(handle.config), {})
+        wait_for(lambda: supervisor_rpc.programs(ini, handle.pid) == [])
+        assert supervisor_rpc.programs(ini, os.getpid()) is None
 
 
 def test_seen_by_another_user(deployment: tuple[Path, str], monkeypatch: pytest.MonkeyPatch) -> None:
-    """Root's environment and directory cannot be seen: what depends on them is not claimed, and a note says so."""
+    """Root's environment and directory cannot be seen: what depends on them is not claimed but said."""
     need(os.geteuid() == 0, "root, to become another user")
     world, conf = deployment
     monkeypatch.setenv("SITE", "shop")
@@ -362,23 +364,23 @@ def test_seen_by_another_user(deployment: tuple[Path, str], monkeypatch: pytest.
     with running(conf + extra, world) as handle:
         found = as_user("nobody", notify.self_rotation, target(handle.pidfile))
     assert list(found.files) == [os.path.realpath(world / "p.log")]
-    assert any("may not be seen" in note for note in found.notes)
+    assert any("ENV_SITE" in problem.problem for problem in found.unknown)
 
 
 def test_a_given_configuration_wins(tmp_path: Path) -> None:
     """supervisor_config is for the cases in which it cannot be found."""
     (tmp_path / "other.conf").write_text(f"{OFF}[program:o]\ncommand=x\nstdout_logfile={tmp_path}/o.log\n")
     with running("", tmp_path) as handle:
-        assert notify.self_rotated(target(handle.pidfile)) == {}
-        files = notify.self_rotated(target(handle.pidfile, tmp_path / "other.conf"))
+        assert notify.self_rotation(target(handle.pidfile)).files == {}
+        files = notify.self_rotation(target(handle.pidfile, tmp_path / "other.conf")).files
     assert list(files) == [f"{os.path.realpath(tmp_path)}/o.log"]
 
 
 def test_where_supervisord_does_not_run_nothing_is_claimed(tmp_path: Path) -> None:
-    """No pidfile, no claim: only a note."""
+    """No pidfile, no claim: it is unknown."""
     found = notify.self_rotation(target(tmp_path / "none.pid"))
     assert found.files == {}
-    assert "could not be checked: reopen target 'w' (supervisord)" in found.notes[0]
+    assert "no such pidfile" in found.unknown[0].problem
     for manager in set(Manager) - {Manager.SUPERVISORD}:
         assert notify.self_rotation(ReopenTarget(name="w", manager=manager)) == notify.SelfRotation()
 
@@ -386,7 +388,6 @@ def test_where_supervisord_does_not_run_nothing_is_claimed(tmp_path: Path) -> No
 def test_supervisord_really_rotates_what_is_reported(tmp_path: Path) -> None:
     """The claim itself, seen: it shifts .1 and .2, the names of our archives."""
     log = tmp_path / "busy.log"
-    size: Callable[[str], str] = "stdout_logfile_maxbytes = {}".format
-    with running(program("busy", log, pause=0, more=size("2KB")), tmp_path) as handle:
+    with running(program("busy", log, pause=0, more="stdout_logfile_maxbytes = 2KB"), tmp_path) as handle:
         wait_for(lambda: (tmp_path / "busy.log.2").exists())
-        assert list(notify.self_rotated(target(handle.pidfile))) == [os.path.realpath(log)]
+        assert list(notify.self_rotation(target(handle.pidfile)).files) == [os.path.realpath(log)]

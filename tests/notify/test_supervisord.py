@@ -12,10 +12,9 @@ import pytest
 
 from logrotor import notify
 from logrotor.disk import proc
-from logrotor.errors import ReopenFailed
 from logrotor.model import Manager, ReopenTarget
 from logrotor.notify import supervisord
-from tests.notify.conftest import Daemon
+from tests.notify.conftest import Daemon, refusal
 from tests.support.need import need
 from tests.support.supervisor import Supervisord, executable, program, running, start, wait_for
 from tests.support.users import as_user
@@ -37,13 +36,6 @@ def written(path: Path) -> list[str]:
 
 def target(pidfile: Path) -> ReopenTarget:
     return ReopenTarget(name="workers", manager=Manager.SUPERVISORD, pidfile=str(pidfile))
-
-
-def refusal(asked: ReopenTarget) -> str:
-    with pytest.raises(ReopenFailed) as caught:
-        notify.request(asked, ())
-    assert str(caught.value).startswith("reopen target 'workers' (supervisord): ")
-    return str(caught.value)
 
 
 def test_programs_write_on_in_the_new_files(three: Supervisord) -> None:
@@ -83,9 +75,9 @@ def test_a_target_cannot_turn_usr2_into_hup(three: Supervisord) -> None:
 
 def test_another_program_behind_the_pidfile(daemon: Daemon) -> None:
     """A pidfile that names some other process than supervisord: nothing is sent."""
-    message = refusal(target(daemon.pidfile))
-    assert f"process {daemon.pid} is not supervisord but '{sys.executable} -S -E -c" in message
-    assert "pidfile = ... in [supervisord]" in message
+    found = refusal(target(daemon.pidfile))
+    assert f"process {daemon.pid} is not supervisord but '{sys.executable} -S -E -c" in found.problem
+    assert "pidfile = ... in [supervisord]" in found.advice
     assert daemon.signals() == []
 
 
@@ -93,13 +85,14 @@ def test_a_child_of_supervisord_is_not_supervisord(three: Supervisord, tmp_path:
     """The number of one of its programs is refused."""
     pid = min(three.children())
     (tmp_path / "pid").write_text(str(pid))
-    assert f"process {pid} is not supervisord" in refusal(target(tmp_path / "pid"))
+    assert f"process {pid} is not supervisord" in refusal(target(tmp_path / "pid")).problem
 
 
 def test_not_running(tmp_path: Path) -> None:
     """supervisord removes its pidfile when it ends: says so."""
-    message = refusal(target(tmp_path / "supervisord.pid"))
-    assert "no such pidfile; is supervisord running? pidfile must be the same path as pidfile = ..." in message
+    found = refusal(target(tmp_path / "supervisord.pid"))
+    assert found.problem == f"{tmp_path}/supervisord.pid: no such pidfile"
+    assert "is supervisord running?" in found.advice
 
 
 def test_started_as_a_module(tmp_path: Path) -> None:
@@ -131,7 +124,7 @@ def test_daemonized(tmp_path: Path) -> None:
     pid = int(pidfile.read_text())
     try:
         assert notify.request(target(pidfile), ()).pids == (pid,)
-        assert list(notify.self_rotated(target(pidfile))) == [os.path.realpath(tmp_path / "supervisord.log")]
+        assert list(notify.self_rotation(target(pidfile)).files) == [os.path.realpath(tmp_path / "supervisord.log")]
     finally:
         os.kill(pid, 15)
         wait_for(lambda: not os.path.exists(f"/proc/{pid}") or proc.look(pid).dead)
@@ -147,7 +140,7 @@ def test_supervisord_of_an_ordinary_user(world: Path) -> None:
         notify.request(target(handle.pidfile), ())
         wait_for(lambda: "SIGUSR2" in handle.log)  # two at once would be taken for one
         as_user(33, notify.request, target(handle.pidfile), ())
-        assert "nobody may not send SIGUSR2" in as_user("nobody", refusal, target(handle.pidfile))
+        assert "nobody may not send SIGUSR2" in as_user("nobody", refusal, target(handle.pidfile)).problem
         wait_for(lambda: handle.log.count("SIGUSR2") == 2)
     finally:
         handle.stop()
@@ -157,36 +150,26 @@ def test_root_supervisord_and_an_ordinary_rotator(world: Path) -> None:
     """EPERM: says which user would have to run, and what may be done instead."""
     need(os.geteuid() == 0, "root, to start supervisord as root")
     with running(program("default-queue", world / "default-queue.log"), world) as handle:
-        message = as_user("nobody", refusal, target(handle.pidfile))
-        assert f"nobody may not send SIGUSR2 to process {handle.pid}, which runs as root (uid 0)" in message
-        assert "user = ... in [supervisord]" in message
+        found = as_user("nobody", refusal, target(handle.pidfile))
+        assert f"nobody may not send SIGUSR2 to process {handle.pid}" in found.problem
+        assert "user = ... in [supervisord]" in found.advice
         assert "SIGUSR2" not in handle.log
 
 
 @pytest.mark.parametrize(
-    "line",
+    ("line", "is_it"),
     [
-        "/usr/bin/python3 /usr/bin/supervisord -n",
-        "/usr/bin/python3 -u -W ignore /usr/bin/supervisord",
-        "/usr/bin/python /usr/lib/python3/dist-packages/supervisor/supervisord.py -c x",
-        "python3.11 -m supervisor.supervisord",
-        "python3 -Wignore -msupervisor.supervisord",
-        "/usr/local/bin/supervisord -c /etc/supervisord.conf",
-    ],
-)
-def test_command_lines_of_supervisord(line: str) -> None:
-    """Its script, whoever runs it, or its module."""
-    assert supervisord.is_supervisord(tuple(line.split()))
-
-
-@pytest.mark.parametrize(
-    "line",
-    [
-        "", "tail -f supervisord", "vim supervisord.conf", "python3 worker.py supervisord",
-        "python3 -c supervisord", "python3 -m http.server supervisord", "python3 -m", "python3",
-        "/usr/bin/python3 /usr/bin/supervisorctl tail supervisord", "grep supervisord",
+        ("/usr/bin/python3 /usr/bin/supervisord -n", True),
+        ("/usr/bin/python3 -u -W ignore /usr/bin/supervisord", True),
+        ("/usr/bin/python /usr/lib/python3/dist-packages/supervisor/supervisord.py -c x", True),
+        ("python3.11 -m supervisor.supervisord", True), ("python3 -Wignore -msupervisor.supervisord", True),
+        ("/usr/local/bin/supervisord -c /etc/supervisord.conf", True),
+        ("", False), ("tail -f supervisord", False), ("vim supervisord.conf", False), ("python3", False),
+        ("python3 worker.py supervisord", False), ("python3 -c supervisord", False), ("grep supervisord", False),
+        ("python3 -m http.server supervisord", False), ("python3 -m", False),
+        ("/usr/bin/python3 /usr/bin/supervisorctl tail supervisord", False),
     ],
 )  # fmt: skip
-def test_command_lines_that_only_name_it(line: str) -> None:
-    """To mention supervisord is not to be it."""
-    assert not supervisord.is_supervisord(tuple(line.split()))
+def test_command_lines_of_supervisord(line: str, is_it: bool) -> None:
+    """Its script, whoever runs it, or its module; to mention supervisord is not to be it."""
+    assert supervisord.is_supervisord(tuple(line.split())) is is_it

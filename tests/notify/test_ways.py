@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import json
+import math
 import os
 import signal
 import sys
@@ -15,9 +16,9 @@ import pytest
 
 from logrotor import notify
 from logrotor.disk import proc
-from logrotor.errors import ReopenFailed
 from logrotor.model import Manager, ReopenTarget
-from tests.notify.conftest import Daemon
+from logrotor.notify import systemd
+from tests.notify.conftest import Daemon, refusal
 from tests.support.supervisor import wait_for
 from tests.support.users import in_fork
 
@@ -26,13 +27,6 @@ PATHS = ("/var/log/app.log", "/var/log/odd\nname.log", os.fsdecode(b"/var/log/\x
 
 def shell(script: str, *, timeout: float = 60) -> ReopenTarget:
     return ReopenTarget(name="web", manager=Manager.COMMAND, command=("/bin/sh", "-c", script), timeout=timeout)
-
-
-def refusal(target: ReopenTarget, paths: tuple[str, ...] = (), **more: notify.Stop) -> str:
-    with pytest.raises(ReopenFailed) as caught:
-        notify.request(target, paths, **more)
-    assert str(caught.value).startswith(f"reopen target 'web' ({target.manager}): ")
-    return str(caught.value)
 
 
 def alive(pid: int) -> bool:
@@ -86,26 +80,27 @@ def test_a_command_inherits_no_descriptor(tmp_path: Path) -> None:
 
 def test_a_command_that_fails_is_quoted() -> None:
     """Exit status and the tail of both outputs stand in the error, at most 2 kB."""
-    message = refusal(shell("head -c 100000 /dev/zero | tr '\\0' x; echo the reason >&2; exit 3"))
-    assert "/bin/sh ended with exit status 3; its last output: xxx" in message
-    assert "the reason; run it by hand" in message
-    assert 2000 < len(message) < 2300
-    assert "signal 9; it printed nothing" in refusal(shell("kill -9 $$"))
+    found = refusal(shell("head -c 100000 /dev/zero | tr '\\0' x; echo the reason >&2; exit 3")).problem
+    assert "exit status 3" in found
+    assert found.endswith("xxxthe reason")
+    assert 2000 < len(found) < 2200
+    assert "signal 9" in refusal(shell("kill -9 $$")).problem
 
 
 def test_a_command_that_does_not_exist() -> None:
     """Says what could not be started and why."""
     lost = ReopenTarget(name="web", manager=Manager.COMMAND, command=("/no/such/program",))
-    assert "/no/such/program could not be started: No such file or directory" in refusal(lost)
-    assert "no command is set" in refusal(ReopenTarget(name="web", manager=Manager.COMMAND))
+    assert "/no/such/program" in refusal(lost).problem
+    assert "no command is set" in refusal(ReopenTarget(name="web", manager=Manager.COMMAND)).problem
 
 
 def test_a_timeout_ends_the_whole_process_group(tmp_path: Path) -> None:
     """What the command started ends with it, also what ignores TERM."""
     script = f"trap '' TERM; (trap '' TERM; echo $$ > {tmp_path}/x; sleep 600) & echo $! > {tmp_path}/a; sleep 600 & \
         echo $! > {tmp_path}/b; echo begun; wait"
-    message = refusal(shell(script, timeout=1))
-    assert "/bin/sh did not end within 1 s, and its process group was killed; its last output: begun" in message
+    found = refusal(shell(script, timeout=1)).problem
+    assert "did not end within 1 s" in found
+    assert found.endswith("begun")
     for name in ("a", "b", "x"):
         pid = int((tmp_path / name).read_text())
         wait_for(functools.partial(gone, pid))
@@ -121,13 +116,13 @@ def test_a_command_that_leaves_a_daemon_behind_is_not_waited_for(tmp_path: Path)
 
 def test_endless_output_needs_no_memory_and_no_reader() -> None:
     """A command that prints for ever does not block on a full pipe and is ended by its timeout."""
-    assert "did not end within 0.5 s" in refusal(shell("yes", timeout=0.5))
+    assert "did not end within 0.5 s" in refusal(shell("yes", timeout=0.5)).problem
 
 
 def test_stop_gives_a_running_command_two_more_seconds() -> None:
     """A run that is asked to stop does not wait for a timeout of minutes; the request counts as failed."""
-    message = refusal(shell("sleep 600", timeout=600), stop=lambda: True)
-    assert "still ran 2 s after the run was asked to stop, and its process group was killed" in message
+    found = refusal(shell("sleep 600", timeout=600), stop=lambda: True)
+    assert "still ran 2 s after the run was asked to stop" in found.problem
 
 
 def test_stop_does_not_keep_a_request_from_being_made(daemon: Daemon) -> None:
@@ -156,9 +151,9 @@ def test_a_host_that_ignores_sigchld_gets_no_false_success() -> None:
 
     def ignoring() -> str:
         signal.signal(signal.SIGCHLD, signal.SIG_IGN)
-        return refusal(shell("exit 3"))
+        return refusal(shell("exit 3")).problem
 
-    assert "how /bin/sh ended cannot be known" in in_fork(ignoring)
+    assert "cannot be known" in in_fork(ignoring)
 
 
 def test_a_command_in_a_thread() -> None:
@@ -193,48 +188,89 @@ def unit(name: str = "web.service", *, user: bool = False) -> ReopenTarget:
 @pytest.mark.parametrize("user", [False, True])
 def test_the_main_process_of_a_unit_is_signalled(systemctl: Path, daemon: Daemon, user: bool) -> None:
     """MainPID is asked for, twice: before and after the pidfd is opened; then the signal is ours."""
-    (systemctl / "answer").write_text(f"echo {daemon.pid}")
+    (systemctl / "answer").write_text(f"echo MainPID={daemon.pid}")
     assert notify.request(unit(user=user), ()).pids == (daemon.pid,)
     wait_for(daemon.signals)
-    line = ("--user " if user else "") + "show -p MainPID --value web.service"
+    line = ("--user " if user else "") + "show -p MainPID -- web.service"
     assert (systemctl / "asked").read_text().splitlines() == [line, line]
 
 
 def test_a_unit_that_restarts_meanwhile_is_not_signalled(systemctl: Path, daemon: Daemon) -> None:
     """The number may have been recycled: another MainPID at the second answer stops the request."""
-    script = f"test -e {systemctl}/once && echo 4 || {{ touch {systemctl}/once; echo {daemon.pid}; }}"
+    script = f"test -e {systemctl}/once && echo MainPID=4 || {{ touch {systemctl}/once; echo MainPID={daemon.pid}; }}"
     (systemctl / "answer").write_text(script)
-    assert "web.service is being restarted" in refusal(unit())
+    assert "is being restarted" in refusal(unit()).problem
     assert daemon.signals() == []
 
 
 @pytest.mark.parametrize(
     ("answer", "says"),
     [
-        ("echo 0", "web.service has no main process, so it does not run; see systemctl status web.service"),
-        ("true", "systemctl said '' for the MainPID"),
+        ("echo MainPID=0", "web.service has no main process"),
+        ("true", "systemctl said ''"),
         ("echo what", "systemctl said 'what'"),
-        ("echo Failed to connect to bus >&2; exit 1", "exit status 1; its last output: Failed to connect to bus"),
-        ("echo 4194304", "there is no process 4194304"),
+        ("echo Failed to connect to bus >&2; exit 1", "Failed to connect to bus"),
+        ("echo MainPID=4194304", "there is no process 4194304"),
     ],
 )
 def test_a_unit_that_cannot_be_asked(systemctl: Path, answer: str, says: str) -> None:
     """Not running, unknown, no systemd: each with its own message."""
     (systemctl / "answer").write_text(answer)
-    assert says in refusal(unit())
+    assert says in refusal(unit()).problem
 
 
 def test_a_user_unit_without_a_session(systemctl: Path) -> None:
     """Under cron systemctl --user fails for want of a variable: it is named."""
     (systemctl / "answer").write_text("exit 1")
-    assert "XDG_RUNTIME_DIR=/run/user/UID" in refusal(unit(user=True))
+    assert "XDG_RUNTIME_DIR=/run/user/UID" in refusal(unit(user=True)).advice
 
 
 def test_no_systemd_at_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A container has no systemctl: says what to use instead."""
     monkeypatch.setenv("PATH", str(tmp_path))
-    assert 'use manager = "pidfile"' in refusal(unit())
-    assert "no unit is set" in refusal(ReopenTarget(name="web", manager=Manager.SYSTEMD, signal="USR1"))
+    assert 'manager = "pidfile"' in refusal(unit()).advice
+    assert "no unit is set" in refusal(ReopenTarget(name="web", manager=Manager.SYSTEMD, signal="USR1")).problem
+
+
+LOADED = """\
+TimeoutStopUSec=1min 35s
+ExecStart={ path=/bin/a ; argv[]=/bin/a queue worker -c /etc/x.toml ; ignore_errors=no ; start_time=[n/a] ; pid=0 }
+KillMode=mixed
+KillSignal=15
+Id=a.service
+
+TimeoutStopUSec=infinity
+KillMode=control-group
+KillSignal=2
+Id=b.service
+"""
+
+
+def test_systemd_is_asked_what_holds_of_its_services(systemctl: Path) -> None:
+    """One call for all of them; what the drop-ins changed is in the answer."""
+    (systemctl / "loaded").write_text(LOADED)
+    (systemctl / "answer").write_text(f'test "$1" = --user && exit 1; cat {systemctl}/loaded')
+    assert list(systemd.services((), booted=str(systemctl))) == [
+        systemd.Service("a.service", "/bin/a queue worker -c /etc/x.toml", 95.0, "mixed", "TERM"),
+        systemd.Service("b.service", "", math.inf, "control-group", "INT"),
+    ]
+    assert len((systemctl / "asked").read_text().splitlines()) == 2
+
+
+def test_a_systemd_that_does_not_answer_is_no_systemd_without_services(systemctl: Path) -> None:
+    """What it has loaded is unknown then."""
+    (systemctl / "answer").write_text("exit 1")
+    with pytest.raises(OSError):
+        list(systemd.services((), booted=str(systemctl)))
+
+
+def test_without_systemd_its_files_are_read_with_their_drop_ins(tmp_path: Path) -> None:
+    """The last file that sets a key wins, as under systemd."""
+    (tmp_path / "a.service.d").mkdir()
+    (tmp_path / "a.service").write_text("[Service]\nExecStart=/bin/a 50%%\nTimeoutStopSec=2min\nKillSignal=SIGINT\n")
+    (tmp_path / "a.service.d" / "x.conf").write_text("[Service]\nTimeoutStopSec = 1h 3s\n")
+    found = systemd.services((f"{tmp_path}/*.service",), booted=f"{tmp_path}/none")
+    assert list(found) == [systemd.Service(f"{tmp_path}/a.service", "/bin/a 50%", 3603.0, "control-group", "INT")]
 
 
 # ---------------------------------------------------------------- function
@@ -261,8 +297,7 @@ def test_an_exception_in_a_function_is_a_failed_request(error: Exception) -> Non
         calls.append(paths)
         raise error
 
-    message = refusal(function(reopen))
-    assert f"reopen() raised {type(error).__name__}: {error}" in message
+    assert refusal(function(reopen)).problem.endswith(f"reopen() raised {type(error).__name__}: {error}")
     assert len(calls) == 1
 
 
@@ -277,8 +312,8 @@ def test_an_async_function_is_refused() -> None:
 
     async def reopen(paths: tuple[str, ...]) -> None: ...
 
-    assert "is asynchronous" in refusal(function(reopen))
-    assert "no function is given" in refusal(function(None))
+    assert "is asynchronous" in refusal(function(reopen)).problem
+    assert "no function is given" in refusal(function(None)).problem
 
 
 def test_every_manager_has_its_way() -> None:

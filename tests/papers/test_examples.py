@@ -23,7 +23,7 @@ import pytest
 from cronsim import CronSim
 
 from logrotor.config import load_config
-from logrotor.jobs.site import open_site
+from logrotor.jobs.engine import open_site
 from logrotor.jobs.units import supervisor_program
 from tests.papers.machine import Machine, machine
 from tests.papers.story import Reader

@@ -25,7 +25,7 @@ from typing import Any
 import zstandard
 
 from logrotor.cli import call
-from logrotor.disk import identity
+from logrotor.disk import access
 from logrotor.errors import LogrotorError
 from tests.proof import interfere
 from tests.support import oracle, users
@@ -171,7 +171,7 @@ class House:
         if self.who is Who.RUN_AS and become:
 
             def changed() -> Ended:
-                identity.become(RUNNER)
+                access.become(RUNNER)
                 return function()
 
             return users.in_fork(changed, timeout=60)
@@ -303,11 +303,10 @@ def _import_all() -> None:
 
     import logrotor.act.executor
     import logrotor.cli.check
-    import logrotor.cli.events
-    import logrotor.cli.failures
-    import logrotor.cli.plan
+    import logrotor.cli.output
+    import logrotor.cli.planning
     import logrotor.cli.rotation
-    import logrotor.cli.run
+    import logrotor.cli.session
     import logrotor.disk.history
 
     _ = (

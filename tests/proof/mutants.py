@@ -61,7 +61,7 @@ MUTANTS = (
     Mutant(
         "nobody looks once more before an archive is removed",
         "logrotor/act/archives.py",
-        (("yield lambda: retire.refuse_written(logdir, fd)", "yield lambda: None"),),
+        (("yield lambda: self._refuse_changed(step, logdir, fd)", "yield lambda: None"),),
         ORDER + "test_a_writer_that_comes_before_an_archive_is_removed",
     ),
     Mutant(

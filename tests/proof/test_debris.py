@@ -141,9 +141,9 @@ def _after_move(name: str) -> str | None:
 def _published(name: str) -> str | None:
     """``app.log.1.zst`` of ``.app.log.1.zst.tmp``; and the other way round, for a removal."""
     folder, base = os.path.split(name)
-    if base.endswith(".tmp"):
-        return os.path.join(folder, base[1:-4])
-    return os.path.join(folder, f".{base}.tmp") if base.startswith("app.log.") else None
+    if base.endswith((".tmp", ".aside")):
+        return os.path.join(folder, os.path.splitext(base)[0][1:])
+    return os.path.join(folder, f".{base}.aside") if base.startswith("app.log.") else None
 
 
 # ---------------------------------------------------------------- what lies there

@@ -27,6 +27,7 @@ from tests.support.need import need
 
 LINES = 300
 BASE = "app.log"
+ASIDE = ".app.log.1.aside"
 Moment = Callable[[str, tuple[str, ...]], object]  # an operation, and the names of the files that it is about
 
 
@@ -171,11 +172,81 @@ def test_a_writer_that_comes_before_an_archive_is_removed(logs: Path, door: Door
     write(logs, base="app.log.1")
     os.utime(logs / "app.log.1", (10**9, 10**9))
     with ExitStack() as held:
-        door.once("rename", lambda: held.enter_context(open(logs / "app.log.1", "ab")), "app.log.1", ".app.log.1.tmp")
+        door.once("rename", lambda: held.enter_context(open(logs / "app.log.1", "ab")), "app.log.1", ASIDE)
         report = run(logs, max_age="30d")
         assert "still writes it" in _deferred(report) and found(logs) == ["app.log.1"]
         whole(logs, "w1")
     assert run(logs, max_age="30d").exit_code == 0 and found(logs) == []
+
+
+def append(path: Path) -> None:
+    with open(path, "ab") as archive:
+        archive.write(oracle.lines("late", 1, 1))
+
+
+def set_aside(logs: Path, door: Door, **keys: Any) -> None:
+    """A run that could not put the archive back, which somebody has written since it was compressed, or still does."""
+
+    def fails(*_: object) -> None:
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    def at_last(operation: str, names: tuple[str, ...]) -> None:
+        if operation == "rename" and names == (ASIDE, "app.log.1"):
+            fails()
+        if operation == "rename" and names == ("app.log.1", ASIDE):
+            append(logs / "app.log.1")
+
+    door.before = at_last
+    assert run(logs, **keys).exit_code == 1
+    door.before = lambda *_: None
+    assert ASIDE in found(logs)
+
+
+@pytest.mark.parametrize("name", [ASIDE, ".app.log.1.tmp"])
+def test_what_was_set_aside_and_not_put_back_loses_no_line(logs: Path, door: Door, name: str) -> None:
+    """The next run gives the archive its name back, also where an older logrotor called it an unfinished one."""
+    write(logs)
+    set_aside(logs, door, compress="zstd")
+    (logs / ASIDE).rename(logs / name)
+    report = run(logs, compress="zstd")
+    tally = oracle.count(logs, BASE, expected={"w1": LINES, "late": 1})
+    assert report.exit_code == 0 and not tally.lost and not tally.strays
+
+
+def test_what_retention_had_set_aside_is_judged_again(logs: Path, door: Door) -> None:
+    """Killed right before it was removed, the archive is back, with the line that made it young again."""
+    write(logs, base="app.log.1")
+    os.utime(logs / "app.log.1", (10**9, 10**9))
+    (logs / "app.log.1").rename(logs / ASIDE)
+    append(logs / ASIDE)
+    assert run(logs, max_age="30d").exit_code == 0
+    oracle.count(logs, BASE, expected={"w1": LINES, "late": 1}).check()
+    os.utime(logs / "app.log.1", (10**9, 10**9))
+    (logs / "app.log.1").rename(logs / ASIDE)
+    assert run(logs, max_age="30d").exit_code == 0 and found(logs) == []
+
+
+def test_who_appends_by_name_to_what_was_set_aside_makes_a_generation(logs: Path, door: Door) -> None:
+    """It is put back beside the new file: nothing is hidden, nothing overwritten."""
+    write(logs)
+
+    def opens() -> None:
+        append(logs / "app.log.1")  # so it is to be put back
+        door.once("rename", lambda: append(logs / "app.log.1"), ASIDE, "app.log.1")
+
+    door.once("sync", opens, "logs")
+    assert run(logs, compress="zstd").exit_code == 0
+    tally = oracle.count(logs, BASE, expected={"w1": LINES, "late": 1})
+    assert not tally.lost and not tally.strays
+
+
+def test_a_line_comes_before_an_archive_is_removed(logs: Path, door: Door) -> None:
+    """Somebody appends between the plan and the last look: what made it old is no longer true."""
+    write(logs, base="app.log.1")
+    os.utime(logs / "app.log.1", (10**9, 10**9))
+    door.once("rename", lambda: append(logs / "app.log.1"), "app.log.1", ASIDE)
+    assert run(logs, max_age="30d").exit_code == 0
+    oracle.count(logs, BASE, expected={"w1": LINES, "late": 1}).check()
 
 
 def test_a_copy_is_not_published_beside_another_ones(logs: Path, door: Door) -> None:
@@ -305,7 +376,7 @@ def test_the_archive_directory_is_durable_before_the_original_goes(logs: Path, d
     write(logs)
     assert run(logs, compress="zstd", archive_dir="old").exit_code == 0
     published = door.at("rename", ".app.log.1.zst.tmp", "app.log.1.zst")
-    removed = door.at("rename", "app.log.1", ".app.log.1.tmp")
+    removed = door.at("rename", "app.log.1", ASIDE)
     assert published < door.at("sync", "old", last=True) < removed
 
 

@@ -41,6 +41,7 @@ _ACL = struct.pack("<I", 2) + b"".join(
 )
 # SQLite leaves the journal of a killed commit until its next one.
 _STATE = {"lock", "last-run", "history.sqlite", "history.sqlite-journal"}
+_PACKED = (".zst", ".gz")
 _STAMP = re.compile(r"-\d{8}T\d{6}Z(-\d+)?")
 
 Layout = dict[str, list[tuple[str, ...]]]  # log -> archives, the oldest first: name, and generations in it
@@ -72,6 +73,27 @@ class Holder:
         return os.open(self.path, os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC)
 
 
+class Appender:
+    """Somebody who now and then opens the newest plain archive of a log by its name, and appends a line."""
+
+    def __init__(self, folders: Callable[[], list[Path]], log: str) -> None:
+        self.folders, self.log, self.writer, self.number = folders, log, f"late{_writer(log)}", 0
+
+    def append(self, *, creating: bool = False) -> None:
+        """Does nothing if there is no plain archive; ``creating``: makes slot 1 anew then."""
+        plain = [path for path in oracle.archives(self.folders(), self.log) if not path.endswith(_PACKED)]
+        path = plain[-1] if plain else str(self.folders()[0] / f"{self.log}.1")
+        try:
+            fd = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC | (os.O_CREAT if creating else 0), 0o664)
+        except FileNotFoundError:
+            return
+        try:
+            self.number += 1
+            os.write(fd, oracle.line(self.writer, self.number, WIDTH))
+        finally:
+            os.close(fd)
+
+
 class Trial:
     """Use it as a context manager. Every method leaves it usable; :meth:`reset` begins anew."""
 
@@ -84,6 +106,7 @@ class Trial:
         self.state = places.fast / "state"
         self.config = self._load()
         self.holders: list[Holder] = []
+        self.appenders: list[Appender] = []
         self.lines: dict[str, int] = {}
         self.originals: dict[str, int] = {}
         self.asked = self.asked_after_take = 0
@@ -117,6 +140,8 @@ class Trial:
             RunHistory(str(self.state)).close()
         if self.company.writes:
             self.holders = [Holder(self.logs / log, _writer(log), self.lines[log]) for log in self.scenario.logs]
+        if self.company.appends:
+            self.appenders = [Appender(lambda: self.folders, log) for log in self.scenario.logs]
 
     def _make(self, log: str) -> None:
         home = self.archive if self.scenario.archives_there else self.logs
@@ -199,18 +224,23 @@ class Trial:
         """The run that rotates: an empty log only because it is forced to."""
         return self.run(force=self.company.empty, **how)
 
-    def killed(self, nth: int, *, force: bool = False) -> str | None:
-        """A run in a fork, killed before its ``nth`` changing call; None: it had fewer, and ended."""
+    def killed(self, nth: int, *, force: bool = False, late: range = range(0)) -> str | None:
+        """A run in a fork, killed before its ``nth`` changing call; None: it had fewer, and ended.
+
+        ``late``: before which calls somebody appends to an archive by its name.
+        """
         reached = ""
 
         def before(number: int, operation: str) -> None:
+            if number in late:
+                self._message(b"a")
             if number == nth:
                 self._message(operation.encode())
                 os.kill(os.getpid(), signal.SIGKILL)
 
         def heard(message: bytes) -> None:
             nonlocal reached
-            if message in (b"r", b"w"):
+            if message in (b"r", b"w", b"a"):
                 self._serve(message)
             else:
                 reached = message.decode()
@@ -221,8 +251,8 @@ class Trial:
         assert os.WEXITSTATUS(status) == 0, f"the run in the fork failed: {status}"
         return None
 
-    def first_killed(self, nth: int) -> str | None:
-        return self.killed(nth, force=self.company.empty)
+    def first_killed(self, nth: int, *, late: range = range(0)) -> str | None:
+        return self.killed(nth, force=self.company.empty, late=late)
 
     @contextmanager
     def served(self) -> Iterator[list[str]]:
@@ -310,6 +340,9 @@ class Trial:
         if what == b"w":
             self.write()
             return
+        if what == b"a":
+            self.append()
+            return
         self.asked += 1
         self.asked_after_take += any(self.has_left(log) for log in self.scenario.logs)
         for holder in self.holders if self.company.obeys else ():
@@ -319,6 +352,10 @@ class Trial:
         for holder in self.holders:
             holder.write(lines)
             self.lines[holder.path.name] = holder.number
+
+    def append(self) -> None:
+        for appender in self.appenders:
+            appender.append(creating=self.company.creates)
 
     # ------------------------------------------------------------ looking
 
@@ -427,9 +464,11 @@ class Trial:
         if settled is not None:
             found += [*self._wrong_after(settled), *self._wrong_lines(expected)]
         layout = self.layout()
+        if self.appenders:  # a line in a name that was kept free makes it a generation of its own
+            expected = layout
         if self._comparable(layout) != self._comparable(expected):
             found.append(f"generations {layout}, expected {expected}")
-        found += self._wrong_hooks(expected)
+        found += self._wrong_hooks(expected) if not self.appenders else []
         plan = Rotator(self.config).plan()
         if plan.notes:
             found.append(f"the history is not whole: {plan.notes}")
@@ -473,6 +512,9 @@ class Trial:
 
     def _wrong_lines(self, expected: Layout, *, unfinished: bool = False) -> Iterator[str]:
         ends = {_writer(log): last for log, last in self.lines.items()}
+        ends |= {appender.writer: appender.number for appender in self.appenders}
+        if self.appenders:  # retention may have taken one archive more than without them
+            expected = self.layout()
         ends |= {mark: 5 for kept in expected.values() for _, *marks in kept for mark in marks}
         tally = oracle.count(self.folders, *self.scenario.logs, expected=ends)
         if self.scenario.copytruncate:  # cuts where a block ends: a line goes on in the next archive

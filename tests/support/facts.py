@@ -17,7 +17,7 @@ from logrotor.model import (
     Entry,
     FileId,
     FileSystem,
-    LogMemory,
+    LogHistory,
     LogSpec,
     Nobody,
     Problem,
@@ -71,6 +71,7 @@ def directory(
     found = Directory(path, path, FileId(fs.device, hash(path) & 0xFFFF), {}, fs, closed)
     for each in entries:
         parsed, base = naming.parse_archive(each.name), naming.parse_replacement(each.name)
+        parsed = parsed or naming.parse_aside(each.name)
         temp = naming.parse_temp(each.name)
         if parsed is not None:
             _family(found, parsed.base).archives.append(Archive(parsed, each, path))
@@ -95,7 +96,7 @@ def facts(
     *entries: Entry,
     base: str = "app.log",
     rule: LogSpec | None = None,
-    memory: LogMemory | None = None,
+    memory: LogHistory | None = None,
     writers: Mapping[str, Writers] | None = None,
     elsewhere: Iterable[Directory] = (),
     here: Directory | None = None,
@@ -122,7 +123,7 @@ def facts(
         family=found.families.get(base, Family()),
         elsewhere=others,
         archive_dir=more.pop("archive_dir", None),
-        memory=memory or LogMemory(),
+        memory=memory or LogHistory(),
         writers={each.id: known.get(each.name, Nobody("lease")) for each in plain},
         **more,
     )

@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import os
+import shutil
+import subprocess
+import sys
+import zlib
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -13,6 +17,7 @@ from hypothesis import strategies as st
 from logrotor.disk import codecs
 from logrotor.model import Codec
 from tests.support import oracle
+from tests.support.command import CHECKOUT, environment
 
 PLAIN = oracle.lines("w1", 1, 5000)  # several blocks of zstd
 
@@ -90,3 +95,35 @@ def test_a_flipped_bit_is_judged_alike(tmp_path: Path, place: float, bit: int) -
     archive[int(place * len(archive))] ^= 1 << bit
     here = compared(tmp_path, PLAIN, bytes(archive), Codec.ZSTD, made_here=True)
     assert (here == "same") == (compared(tmp_path, PLAIN, bytes(archive), Codec.ZSTD, made_here=False) == "same")
+
+
+# One entry in each of the two tables; the machine is gzip's, which is what a further codec would bring of its own.
+PLANTED = {
+    "model/settings.py": ('    NONE = "none"', '    BROTLI = "brotli", ".br", range(12)\n    NONE = "none"'),
+    "disk/codecs.py": ("_MACHINES = {\n", "_MACHINES = {\n    Codec.BROTLI: Machine(_gunzip, _gzip),\n"),
+}
+
+
+def test_a_further_codec_is_one_entry_in_two_tables(tmp_path: Path) -> None:
+    """brotli planted there can be configured with its levels; its archives are shifted, read, and never live logs."""
+    library = tmp_path / "library"
+    shutil.copytree(CHECKOUT / "logrotor", library / "logrotor", ignore=shutil.ignore_patterns("__pycache__"))
+    for name, (before, after) in PLANTED.items():
+        text = (library / "logrotor" / name).read_text()
+        assert text.count(before) == 1
+        (library / "logrotor" / name).write_text(text.replace(before, after))
+    logs = tmp_path / "logs"
+    logs.mkdir()
+    rule = f'name = "app"\npaths = ["{logs}/*"]\nmax_size = "1K"\ncompress = "brotli"\ncompress_level = 9\n'
+    (tmp_path / "logrotor.toml").write_text(f'state_dir = "{tmp_path}/state"\n[[log]]\n{rule}')
+
+    def logrotor(command: str) -> bytes:
+        argv = [sys.executable, "-m", "logrotor", command, "-c", tmp_path / "logrotor.toml"]
+        return subprocess.run(argv, cwd=library, env=environment(), check=True, capture_output=True).stdout
+
+    for run in range(2):
+        (logs / "app.log").write_bytes(oracle.lines("w1", 500 * run + 1, 500 * run + 500))
+        logrotor("run")
+    assert sorted(path.name for path in logs.iterdir()) == ["app.log", "app.log.1.br", "app.log.2.br"]
+    assert zlib.decompress((logs / "app.log.1.br").read_bytes(), 31) == oracle.lines("w1", 501, 1000)
+    assert logrotor("verify") and not (logs / "app.log").read_bytes()

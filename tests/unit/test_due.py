@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from logrotor.decide.due import is_due, last_rotation
+from logrotor.decide.schedule import is_due, last_rotation
 from logrotor.model import Due, LogSpec, NotDue
 from tests.support.facts import DAY, NOW, entry, spec
 
@@ -22,74 +22,49 @@ def daily(**more: object) -> LogSpec:
     return spec(max_size=None, schedule="0 0 * * *", schedule_name="daily", **more)
 
 
-YESTERDAY = NOW.timestamp() - DAY
-
-
-@pytest.mark.parametrize(("size", "is_now"), [(0, False), (999, False), (1000, False), (1001, True)])
-def test_size(size: int, is_now: bool) -> None:
-    """Larger than max_size is due, as large is not; the reason has both numbers."""
-    found = due(spec(max_size=1000), size)
-    assert isinstance(found, Due) == is_now
-    if size:
-        assert str(size) in found.reason and "1000" in found.reason
+YESTERDAY, MIDNIGHT = NOW.timestamp() - DAY, datetime(2026, 11, 22, tzinfo=UTC)
+LATELY, BOTH = NOW.timestamp(), spec(schedule="0 0 * * *", schedule_name="daily")
+SINCE_YESTERDAY = Due("schedule daily: last rotation 2026-11-20 12:00:00+00:00")
 
 
 @pytest.mark.parametrize(
-    ("rule", "size", "last", "reason"),
+    ("rule", "size", "last", "expected"),
     [
-        (spec(), None, None, "missing"),
-        (spec(), 0, None, "empty"),
-        (spec(rotate_empty=True), 0, None, "within max_size: 0 <= 1000 bytes"),
-        (daily(), 0, YESTERDAY, "empty"),
-        (daily(min_size=101), 100, YESTERDAY, "smaller than min_size: 100 < 101 bytes"),
-        (daily(), 100, NOW.timestamp(), "schedule daily: not yet"),
+        (spec(), None, None, NotDue("missing")),
+        (spec(), 0, None, NotDue("empty")),
+        (spec(rotate_empty=True), 0, None, NotDue("within max_size: 0 <= 1000 bytes")),
+        (spec(), 1000, None, NotDue("within max_size: 1000 <= 1000 bytes")),
+        (spec(), 1001, None, Due("larger than max_size: 1001 > 1000 bytes")),
+        (daily(), 0, YESTERDAY, NotDue("empty", MIDNIGHT)),
+        (daily(min_size=101), 100, YESTERDAY, NotDue("smaller than min_size: 100 < 101 bytes", MIDNIGHT)),
+        (daily(), 100, LATELY, NotDue("schedule daily: not yet", MIDNIGHT)),
+        (daily(), 100, YESTERDAY, SINCE_YESTERDAY),
+        (daily(), 100, None, Due("schedule daily: last rotation never")),
+        (daily(rotate_empty=True), 0, YESTERDAY, SINCE_YESTERDAY),
+        (daily(min_size=100), 100, YESTERDAY, SINCE_YESTERDAY),
+        (BOTH, 2000, LATELY, Due("larger than max_size: 2000 > 1000 bytes")),
+        (BOTH, 10, YESTERDAY, SINCE_YESTERDAY),
+        (BOTH, 10, LATELY, NotDue("schedule daily: not yet", MIDNIGHT)),
     ],
 )
-def test_not_due(rule: LogSpec, size: int | None, last: float | None, reason: str) -> None:
-    """Each reason to leave a log alone, in words."""
-    found = due(rule, size, last=last)
-    assert isinstance(found, NotDue) and found.reason == reason
+def test_due_or_not(rule: LogSpec, size: int | None, last: float | None, expected: Due | NotDue) -> None:
+    """By size or by schedule, one is enough; with the reason, and the next slot in the zone of now."""
+    assert due(rule, size, last=last) == expected
 
 
 @pytest.mark.parametrize(
-    ("rule", "size", "last", "reason"),
+    ("rule", "size", "expected"),
     [
-        (daily(), 100, YESTERDAY, "schedule daily: last rotation 2026-11-20 12:00:00+00:00"),
-        (daily(), 100, None, "schedule daily: last rotation never"),
-        (daily(rotate_empty=True), 0, YESTERDAY, "schedule daily: last rotation 2026-11-20 12:00:00+00:00"),
-        (daily(min_size=100), 100, YESTERDAY, "schedule daily: last rotation 2026-11-20 12:00:00+00:00"),
+        (spec(min_size=1000), 1, Due("forced")),
+        (daily(), 1, Due("forced")),
+        (spec(), None, NotDue("missing")),
+        (spec(), 0, NotDue("empty; rotate_empty = true would rotate it")),
+        (spec(rotate_empty=True), 0, Due("forced")),
     ],
 )
-def test_due(rule: LogSpec, size: int, last: float | None, reason: str) -> None:
-    """Each reason to rotate, in words."""
-    assert due(rule, size, last=last) == Due(reason)
-
-
-def test_either_makes_it_due() -> None:
-    """Size or schedule: one is enough."""
-    both = spec(max_size=1000, schedule="0 0 * * *", schedule_name="daily")
-    assert isinstance(due(both, 2000, last=NOW.timestamp()), Due)
-    assert isinstance(due(both, 10, last=YESTERDAY), Due)
-    assert isinstance(due(both, 10, last=NOW.timestamp()), NotDue)
-
-
-def test_force() -> None:
-    """--force rotates whatever has a line in it; a missing log it cannot rotate."""
-    assert due(spec(min_size=1000), 1, force=True) == Due("forced")
-    assert due(daily(), 1, last=NOW.timestamp(), force=True) == Due("forced")
-    assert due(spec(), None, force=True) == NotDue("missing")
-
-
-def test_an_empty_log_is_not_forced() -> None:
-    """Forced again and again, empty archives would push out every real one; who wants that sets rotate_empty."""
-    assert due(spec(), 0, force=True) == NotDue("empty; rotate_empty = true would rotate it")
-    assert due(spec(rotate_empty=True), 0, force=True) == Due("forced")
-
-
-def test_not_due_says_when() -> None:
-    """A schedule tells its next slot, in the zone of now."""
-    found = due(daily(), 100, last=NOW.timestamp())
-    assert isinstance(found, NotDue) and found.next_slot == datetime(2026, 11, 22, tzinfo=UTC)
+def test_force(rule: LogSpec, size: int | None, expected: Due | NotDue) -> None:
+    """--force rotates whatever has a line in it; empty archives would push out every real one."""
+    assert due(rule, size, last=LATELY, force=True) == expected
 
 
 def test_the_history_is_asked_only_if_a_schedule_needs_it() -> None:

@@ -9,10 +9,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from logrotor.decide.naming import (
+    aside_name,
     format_archive,
     is_ours,
     longest_base,
     parse_archive,
+    parse_aside,
     parse_replacement,
     parse_temp,
     replacement_name,
@@ -55,7 +57,9 @@ def test_temps_lead_back_to_their_log(base: str) -> None:
     archive = ArchiveName(base, slot=1, codec=Codec.ZSTD)
     assert parse_replacement(replacement_name(base)) == base
     assert parse_temp(temp_name(format_archive(archive))) == archive
+    assert parse_aside(aside_name(format_archive(archive))) == archive
     assert is_ours(replacement_name(base)) and is_ours(temp_name(format_archive(archive)))
+    assert is_ours(aside_name(format_archive(archive))) and parse_temp(aside_name(format_archive(archive))) is None
 
 
 @pytest.mark.parametrize(
@@ -120,4 +124,4 @@ def test_no_name_gets_too_long(base: str) -> None:
     for naming, slot, moment, copy in ((Naming.NUMBERED, last, None, 0), (Naming.DATED, None, stamp, last)):
         longest = os.fsdecode((os.fsencode(base) * 255)[: longest_base(naming)])
         name = ArchiveName(longest, slot, moment, copy, Codec.ZSTD)
-        assert len(os.fsencode(temp_name(format_archive(name)))) == 255
+        assert len(os.fsencode(aside_name(format_archive(name)))) == 255

@@ -13,7 +13,7 @@ from hypothesis import HealthCheck, event, given, settings
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from logrotor.decide import idle, proof
+from logrotor.decide import planner, proof
 from logrotor.decide.facts import LogFacts
 from logrotor.decide.naming import parse_archive, parse_replacement, parse_temp, stamp_of
 from logrotor.decide.planner import plan_logs
@@ -32,7 +32,7 @@ from logrotor.model import (
     FinishCopytruncate,
     FinishTake,
     FreeSpace,
-    LogMemory,
+    LogHistory,
     LogPlan,
     Method,
     Move,
@@ -40,6 +40,7 @@ from logrotor.model import (
     Nobody,
     NotDue,
     Problem,
+    PutBack,
     Remove,
     RunHook,
     Shift,
@@ -137,19 +138,8 @@ def test_create_missing(literal: bool) -> None:
 ASKING = spec(reopen="workers")
 
 
-def asked(since: float) -> LogMemory:
-    return LogMemory(request_delivered=NOW.timestamp() - since)
-
-
-def test_asked_after_the_take() -> None:
-    """A log that is taken needs its writer to reopen it."""
-    found = plan(facts(BIG, rule=ASKING))
-    assert (found.reopen, found.reopen_reason) == ("workers", "after the take")
-
-
-def test_asked_after_an_interrupted_take() -> None:
-    """So does one whose take is finished now."""
-    assert plan(facts(entry("app.log"), entry(".app.log.new", 9), rule=ASKING)).reopen == "workers"
+def asked(since: float) -> LogHistory:
+    return LogHistory(request_delivered=NOW.timestamp() - since)
 
 
 @pytest.mark.parametrize(
@@ -157,7 +147,7 @@ def test_asked_after_an_interrupted_take() -> None:
     [
         (asked(since=1), Written("lease", (7,)), "app.log.1 is still written"),
         (replace(asked(since=1), request_failed=5.0), Nobody("lease"), "app.log.1: the last request failed"),
-        (LogMemory(), Nobody("lease"), "app.log.1: no request was delivered since it was taken"),
+        (LogHistory(), Nobody("lease"), "app.log.1: no request was delivered since it was taken"),
         (asked(since=2 * DAY), Nobody("lease"), "app.log.1: no request was delivered since it was taken"),
         (asked(since=-60), Nobody("lease"), "app.log.1: no request was delivered since it was taken"),
         (asked(since=2 * DAY), Unknown("x"), "app.log.1: no request was delivered since it was taken"),
@@ -165,22 +155,28 @@ def test_asked_after_an_interrupted_take() -> None:
         (asked(since=1), Unknown("x"), ""),
     ],
 )
-def test_asked_again_until_a_request_was_delivered(memory: LogMemory, writers: Writers, reason: str) -> None:
+def test_asked_again_until_a_request_was_delivered(memory: LogHistory, writers: Writers, reason: str) -> None:
     """A plain archive beside the log, taken a day ago: asked again if it is written, or if nobody was asked since."""
     known = facts(entry("app.log"), entry("app.log.1"), rule=ASKING, memory=memory, writers={"app.log.1": writers})
     found = plan(known)
     assert (found.reopen_reason, found.reopen) == (reason, "workers" if reason else None)
 
 
-@pytest.mark.parametrize("name", ["app.log.1.zst", "app.log.1.gz"])
-def test_a_compressed_archive_has_no_writer(name: str) -> None:
-    """Nobody is asked for its sake."""
-    assert plan(facts(entry("app.log"), entry(name), rule=ASKING)).reopen is None
-
-
-def test_without_a_target_nobody_is_asked() -> None:
-    """A writer that follows the name by itself needs no request."""
-    assert plan(facts(BIG, entry("app.log.2"))).reopen is None
+@pytest.mark.parametrize(
+    ("known", "target"),
+    [
+        (facts(BIG, rule=ASKING), "workers"),
+        (facts(entry("app.log"), entry(".app.log.new", 9), rule=ASKING), "workers"),
+        (facts(entry("app.log"), entry("app.log.1.zst"), rule=ASKING), None),
+        (facts(entry("app.log"), entry("app.log.1.gz"), rule=ASKING), None),
+        (facts(BIG, entry("app.log.2")), None),
+    ],
+    ids=["taken", "a take is finished", "compressed", "compressed by gzip", "no target"],
+)
+def test_whose_writers_are_asked(known: LogFacts, target: str | None) -> None:
+    """Those of a log that is taken, also by an interrupted run; a compressed archive has none."""
+    found = plan(known)
+    assert (found.reopen, found.reopen_reason) == (target, "after the take" if target else "")
 
 
 # ---------------------------------------------------------------- proof
@@ -220,7 +216,7 @@ def test_an_archive_that_may_be_written_waits(writers: Writers) -> None:
         entry("app.log"), entry("app.log.1"), entry("app.log.2"),
         rule=spec(backup_count=1, on_archive=("/bin/true",)),
         writers={"app.log.1": writers, "app.log.2": writers},
-        memory=LogMemory(hooked=frozenset()),
+        memory=LogHistory(hooked=frozenset()),
     )  # fmt: skip
     found = plan(known)
     assert found.steps == () and set(deferred(found)) == {"app.log.1", "app.log.2"}
@@ -232,18 +228,14 @@ def test_an_archive_that_may_be_written_waits(writers: Writers) -> None:
 
 
 def test_retention_also_where_nothing_rotates() -> None:
-    """The surplus goes in an idle hour too, the oldest first."""
-    found = plan(facts(entry("app.log"), *(entry(f"app.log.{n}.zst") for n in (1, 2, 3)), rule=spec(backup_count=1)))
-    assert [(r.name, r.reason) for r in found.retire] == [
-        ("app.log.3.zst", "more than backup_count = 1"), ("app.log.2.zst", "more than backup_count = 1")
-    ]  # fmt: skip
-
-
-def test_what_is_taken_now_counts() -> None:
-    """backup_count = 1: the log that is taken is the one that stays."""
-    found = plan(facts(BIG, entry("app.log.1.zst"), rule=spec(backup_count=1)))
-    assert [r.name for r in found.retire] == ["app.log.2.zst"], "under the name that it has after the take"
-    assert [c.name for c in found.compress] == ["app.log.1"]
+    """The surplus goes in an idle hour too, the oldest first; a log that is taken counts, and moves the others."""
+    archives = [entry(f"app.log.{n}.zst") for n in (1, 2, 3)]
+    for live, first in ((entry("app.log"), 2), (BIG, 2)):
+        found = plan(facts(live, *archives, rule=spec(backup_count=1)))
+        last = 4 if live is BIG else 3
+        assert [r.name for r in found.retire] == [f"app.log.{n}.zst" for n in range(last, first - 1, -1)]
+        assert {r.reason for r in found.retire} == {"more than backup_count = 1"}
+        assert [c.name for c in found.compress] == (["app.log.1"] if live is BIG else [])
 
 
 def test_the_newest_waits_for_on_archive() -> None:
@@ -253,7 +245,7 @@ def test_the_newest_waits_for_on_archive() -> None:
     found = plan(facts(entry("app.log"), *names, rule=rule))
     assert found.retire == () and [h.name for h in found.hooks] == ["app.log.2.zst", "app.log.1.zst"]
     hooked = frozenset((e.stat.st_ino, e.stat.st_mtime_ns) for e in names)
-    found = plan(facts(entry("app.log"), *names, rule=rule, memory=LogMemory(hooked=hooked)))
+    found = plan(facts(entry("app.log"), *names, rule=rule, memory=LogHistory(hooked=hooked)))
     assert [r.name for r in found.retire] == ["app.log.2.zst"] and found.hooks == ()
 
 
@@ -320,51 +312,35 @@ def test_keep_free_looks_where_the_archive_lies() -> None:
 # ---------------------------------------------------------------- the final form
 
 
-def test_keep_uncompressed() -> None:
-    """The newest N stay plain; what is taken now is among them."""
-    known = facts(BIG, entry("app.log.1"), entry("app.log.2"), rule=spec(keep_uncompressed=2))
-    assert [c.name for c in plan(known).compress] == ["app.log.3"]
+LIVE, PLAIN = entry("app.log"), [entry("app.log.1"), entry("app.log.2")]
+STAMP = stamp_of(NOW.timestamp() - DAY)
+OTHERS = [directory(path=STORE), directory(entry("app.log.1"), entry("app.log.2.gz"), path="/old")]
+DATED = spec(naming=Naming.DATED)
 
 
-def test_what_is_compressed_stays_so() -> None:
-    """Another codec, or none, touches no finished archive."""
-    for codec in Codec.NONE, Codec.GZIP, Codec.ZSTD:
-        known = facts(entry("app.log"), entry("app.log.1.zst"), entry("app.log.2.bz2"), rule=spec(compress=codec))
-        assert plan(known).is_idle
-
-
-def test_into_the_archive_directory() -> None:
-    """Finished ones move there as they are, plain ones are compressed on the way."""
-    known = facts(entry("app.log"), entry("app.log.1"), entry("app.log.2.gz"), archive_dir=STORE,
-                  elsewhere=[directory(path=STORE)])  # fmt: skip
-    assert [(c.name, c.to_directory, c.to_name, c.codec) for c in plan(known).compress] == [
-        ("app.log.2.gz", STORE, "app.log.2.gz", Codec.NONE), ("app.log.1", STORE, "app.log.1.zst", Codec.ZSTD)
-    ]  # fmt: skip
-
-
-def test_what_lies_in_an_archive_directory_stays_there() -> None:
-    """Also after archive_dir was changed or switched off; only its form is finished."""
-    old = directory(entry("app.log.1"), entry("app.log.2.gz"), path="/old")
-    for target in (None, STORE):
-        found = plan(facts(entry("app.log"), elsewhere=[directory(path=STORE), old], archive_dir=target))
-        assert [(c.directory, c.to_directory, c.to_name) for c in found.compress] == [("/old", "/old", "app.log.1.zst")]
-
-
-def test_dated_names_are_the_last_write() -> None:
-    """Numbered ones become dated by their own mtime, and of one second each gets a name of its own, in order."""
-    moment = NOW.timestamp() - DAY
-    found = plan(facts(entry("app.log"), entry("app.log.1"), entry("app.log.2"), rule=spec(naming=Naming.DATED)))
-    assert [(c.name, c.to_name) for c in found.compress] == [
-        ("app.log.2", f"app.log-{stamp_of(moment)}.zst"), ("app.log.1", f"app.log-{stamp_of(moment)}-1.zst")
-    ]  # fmt: skip
-
-
-def test_a_dated_name_that_is_taken() -> None:
-    """In whatever codec or directory: the new one is another, higher copy."""
-    stamp = stamp_of(NOW.timestamp() - DAY)
-    old = directory(entry(f"app.log-{stamp}-4.gz"), path="/old")
-    found = plan(facts(entry("app.log"), entry("app.log.1"), elsewhere=[old], rule=spec(naming=Naming.DATED)))
-    assert [c.to_name for c in found.compress] == [f"app.log-{stamp}-5.zst"]
+@pytest.mark.parametrize(
+    ("known", "steps"),
+    [
+        (facts(BIG, *PLAIN, rule=spec(keep_uncompressed=2)), [("app.log.3", HERE, "app.log.3.zst")]),
+        *((facts(LIVE, entry("app.log.1.zst"), entry("app.log.2.bz2"), rule=spec(compress=codec)), [])
+          for codec in (Codec.NONE, Codec.GZIP, Codec.ZSTD)),
+        (facts(LIVE, entry("app.log.1"), entry("app.log.2.gz"), archive_dir=STORE, elsewhere=OTHERS[:1]),
+         [("app.log.2.gz", STORE, "app.log.2.gz"), ("app.log.1", STORE, "app.log.1.zst")]),
+        *((facts(LIVE, elsewhere=OTHERS, archive_dir=place), [("app.log.1", "/old", "app.log.1.zst")])
+          for place in (None, STORE)),
+        (facts(LIVE, *PLAIN, rule=DATED),
+         [("app.log.2", HERE, f"app.log-{STAMP}.zst"), ("app.log.1", HERE, f"app.log-{STAMP}-1.zst")]),
+        (facts(LIVE, PLAIN[0], elsewhere=[directory(entry(f"app.log-{STAMP}-4.gz"), path="/old")], rule=DATED),
+         [("app.log.1", HERE, f"app.log-{STAMP}-5.zst")]),
+    ],
+    ids=["newest stay plain", "no other codec", "nor gzip", "nor zstd", "into archive_dir", "archive_dir is off",
+         "archive_dir is another", "dated by the last write", "the date is taken elsewhere"],
+)  # fmt: skip
+def test_final_forms(known: LogFacts, steps: list[tuple[str, str, str]]) -> None:
+    """Plain archives get their codec, name and place; what is finished stays as it is, where it is."""
+    found = plan(known).compress
+    assert [(step.name, step.to_directory, step.to_name) for step in found] == steps
+    assert all(step.codec is (Codec.ZSTD if step.plain else Codec.NONE) for step in found)
 
 
 def test_a_date_is_never_before_that_of_an_older_archive() -> None:
@@ -446,7 +422,7 @@ def test_refused_with_what_to_do(known: LogFacts, subject: str) -> None:
 
 def test_a_closed_directory_matters_only_if_there_is_something_to_do() -> None:
     """A log that is not due may lie in a directory that we may not write."""
-    assert plan(facts(here=directory(entry("app.log"), closed=FOUND))).refused is None
+    assert plan(facts(here=directory(LIVE, closed=FOUND))).refused is None
 
 
 def test_one_refusal_stops_nobody_else() -> None:
@@ -485,6 +461,9 @@ class Paper:
         match step:
             case Shift(moves=moves):
                 self.moves(moves)
+            case PutBack(directory=where, name=name, target=target, id=file, moves=moves):
+                self.moves(moves)
+                self.move(Move(where, name, target, file))
             case FinishTake(directory=where, base=base, id=file, moves=moves):
                 self.moves(moves)
                 self.move(Move(where, f".{base}.new", f"{base}.1", file))
@@ -557,9 +536,9 @@ def papers(draw: st.DrawFn) -> Paper:
     paper = Paper()
     day, older = stamp_of(NOW.timestamp() - DAY), stamp_of(NOW.timestamp() - 3 * DAY)
     names = [
-        "app.log", ".app.log.new", ".app.log.1.zst.tmp", ".app.log.2.tmp", "app.log.1", "app.log.1.zst", "app.log.2",
-        "app.log.2.gz", "app.log.3.zst", "app.log.4", "app.log.6.xz", f"app.log-{day}", f"app.log-{day}-1.zst",
-        f"app.log-{older}.gz",
+        "app.log", ".app.log.new", ".app.log.1.zst.tmp", ".app.log.2.tmp", ".app.log.1.aside", ".app.log.4.gz.aside",
+        "app.log.1", "app.log.1.zst", "app.log.2", "app.log.2.gz", "app.log.3.zst", "app.log.4", "app.log.6.xz",
+        f"app.log-{day}", f"app.log-{day}-1.zst", f"app.log-{older}.gz",
     ]  # fmt: skip
     places = st.sampled_from([HERE, HERE, HERE, STORE, "/old"])
     for number, name in enumerate(draw(st.lists(st.sampled_from(names), unique=True))):
@@ -619,10 +598,14 @@ def test_a_glance_tells_what_a_closer_look_tells(
         known = replace(known, elsewhere=())
     found = plan(known)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("logrotor.decide.idle.kept", lambda *_: None)
+        patch.setattr("logrotor.decide.planner.kept_at_a_glance", lambda *_: None)
         assert plan(known) == found
     if carried_out == 3 and place is None and found.is_idle:
-        event("all is settled: at a glance" if idle.kept(known, NOW) is not None else "all is settled: a closer look")
+        event(
+            "all is settled: at a glance"
+            if planner.kept_at_a_glance(known, NOW) is not None
+            else "all is settled: a closer look"
+        )
 
 
 @pytest.mark.parametrize(
@@ -643,7 +626,7 @@ def test_a_glance_tells_what_a_closer_look_tells(
 def test_a_glance_is_enough_for_a_log_within_its_limits(change: dict[str, Any], glance: bool) -> None:
     """The shortcut is taken where it shall be, and only there."""
     known = facts(entry("app.log"), entry("app.log.1.zst"), entry("app.log.2.zst"), rule=spec(**change))
-    assert (idle.kept(known, NOW) is not None) == glance
+    assert (planner.kept_at_a_glance(known, NOW) is not None) == glance
 
 
 @settings(max_examples=200, deadline=None, suppress_health_check=list(HealthCheck))
@@ -687,14 +670,14 @@ def test_a_schedule_falls_back_on_what_is_known() -> None:
     rule = spec(max_size=None, schedule="0 0 * * *", schedule_name="daily")
     today, yesterday = NOW - timedelta(hours=2), NOW - timedelta(days=1)
     for known, is_due in (
-        (facts(BIG, rule=rule, memory=LogMemory(last_rotation=today.timestamp())), False),
-        (facts(BIG, rule=rule, memory=LogMemory(last_rotation=yesterday.timestamp())), True),
+        (facts(BIG, rule=rule, memory=LogHistory(last_rotation=today.timestamp())), False),
+        (facts(BIG, rule=rule, memory=LogHistory(last_rotation=yesterday.timestamp())), True),
         (facts(BIG, rule=rule, birth=lambda: today.timestamp()), False),
         (facts(BIG, rule=rule, birth=lambda: yesterday.timestamp()), True),
         (facts(BIG, entry("app.log.1.zst", age=3600), rule=rule), False),
         (facts(BIG, entry("app.log.1.zst", age=DAY), rule=rule), True),
         (facts(BIG, rule=rule), True),
-        (facts(BIG, rule=rule, memory=LogMemory(last_rotation=NOW.timestamp() + DAY)), True),
+        (facts(BIG, rule=rule, memory=LogHistory(last_rotation=NOW.timestamp() + DAY)), True),
     ):
         assert isinstance(plan(known).due, Due) == is_due
 
@@ -702,7 +685,7 @@ def test_a_schedule_falls_back_on_what_is_known() -> None:
 def test_a_copy_in_flight_stands_in_the_plan() -> None:
     """It is finished before anything else is done to the log."""
     record = CopyInFlight(f"{HERE}/app.log", BIG.id.inode, 1.0, 5, 4096, "copied", "collapse")
-    known = facts(BIG, entry("app.log.1", inode=5), memory=LogMemory(in_flight=record),
+    known = facts(BIG, entry("app.log.1", inode=5), memory=LogHistory(in_flight=record),
                   rule=spec(method=Method.COPYTRUNCATE))  # fmt: skip
     found = plan(known, force=True)
     assert isinstance(found.recover[0], FinishCopytruncate) and found.take == ()

@@ -18,6 +18,7 @@ from logrotor.model import (
     LogMemory,
     Method,
     Nobody,
+    PutBack,
     Shift,
     Step,
     Unknown,
@@ -274,3 +275,49 @@ def test_debris_of_several_runs() -> None:
     found = steps(known)
     assert [type(s) for s in found] == [DropAlias, DropTemp, DropDuplicate, CreateLive, FinishTake]
     assert names(known) == ["app.log.1", "app.log.2", "app.log.4.zst"]
+
+
+# ---------------------------------------------------------------- set aside for a last look
+
+
+@pytest.mark.parametrize("name", ["app.log.1", "app.log.3.zst", "app.log-20261121T070000Z.gz"])
+def test_an_archive_that_was_set_aside_gets_its_name_back(name: str) -> None:
+    """It is whole, and somebody may have written it since: what becomes of it is decided anew."""
+    aside = entry(f".{name}.aside")
+    known = facts(entry("app.log"), aside)
+    assert steps(known) == [PutBack(HERE, f".{name}.aside", aside.id, name, (), "an interrupted run had set it aside")]
+    assert names(known) == [name]
+
+
+def test_an_archive_that_was_set_aside_and_whose_name_was_created_anew() -> None:
+    """Whoever appends by name creates it: two generations, of which the older one moves up."""
+    aside, anew, older = entry(".app.log.1.aside", age=60), entry("app.log.1", age=50), entry("app.log.2.zst")
+    known = facts(entry("app.log"), aside, anew, older)
+    (step,) = steps(known)
+    assert isinstance(step, PutBack) and (step.id, step.target) == (aside.id, "app.log.2")
+    assert [(m.source, m.target) for m in step.moves] == [("app.log.2.zst", "app.log.3.zst")]
+    assert names(known) == ["app.log.1", "app.log.2", "app.log.3.zst"]
+
+
+def test_a_dated_archive_that_was_set_aside_and_whose_name_was_created_anew() -> None:
+    """It gets the next number of its date."""
+    dated = "app.log-20261121T070000Z"
+    known = facts(entry("app.log"), entry(f".{dated}-1.aside"), entry(f"{dated}-1"), entry(dated))
+    (step,) = steps(known)
+    assert isinstance(step, PutBack) and (step.target, step.moves) == (f"{dated}-2", ())
+
+
+def test_an_archive_that_was_about_to_be_set_aside_by_link() -> None:
+    """Two names of one file: it keeps its own."""
+    (step,) = steps(facts(entry("app.log"), *linked(".app.log.1.aside", "app.log.1")))
+    assert isinstance(step, DropAlias) and (step.name, step.kept) == (".app.log.1.aside", "app.log.1")
+
+
+def test_a_twin_that_was_set_aside() -> None:
+    """It is put back first, and goes as any other then."""
+    plain, packed = entry(".app.log.1.aside"), entry("app.log.1.zst", 30)
+    known = facts(entry("app.log"), plain, packed, duplicates={f"{HERE}/{plain.name}": f"{HERE}/app.log.1.zst"})
+    back, drop = steps(known)
+    assert isinstance(back, PutBack) and isinstance(drop, DropDuplicate)
+    assert (drop.name, drop.id) == ("app.log.1", plain.id)
+    assert names(known) == ["app.log.1.zst"]

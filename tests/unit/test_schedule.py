@@ -9,7 +9,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from logrotor.config.schedules import NAMES
+from logrotor.config.values import NAMES
 from logrotor.decide.schedule import is_due_by_schedule, latest_slot, next_slot
 
 BERLIN = ZoneInfo("Europe/Berlin")
@@ -54,28 +54,19 @@ def rotations(expression: str, start: datetime, end: datetime, every: timedelta 
 # ---------------------------------------------------------------- slots
 
 
-def test_a_slot_exactly_now_is_the_latest_one():
-    """At midnight sharp a daily log is due, not a day later."""
-    midnight = berlin("2026-05-05 00:00:00")
-    assert latest_slot("0 0 * * *", midnight) == midnight
-
-
-def test_a_slot_exactly_now_is_not_the_next_one():
-    """At midnight sharp the next daily slot is tomorrow's."""
-    assert next_slot("0 0 * * *", berlin("2026-05-05 00:00")) == berlin("2026-05-06 00:00")
-
-
-@pytest.mark.parametrize("microsecond", [0, 1, 999_999])
-def test_fractions_of_a_second_do_not_move_a_slot(microsecond):
-    """A run a moment after midnight sees the slot of midnight."""
-    now = berlin("2026-05-05 00:00").replace(microsecond=microsecond)
-    assert latest_slot("0 0 * * *", now) == berlin("2026-05-05 00:00")
-
-
-def test_a_microsecond_before_a_slot_it_has_not_come():
-    """A run a moment before midnight does not see the slot of midnight."""
-    now = berlin("2026-05-04 23:59:59").replace(microsecond=999_999)
-    assert latest_slot("0 0 * * *", now) == berlin("2026-05-04 00:00")
+@pytest.mark.parametrize(
+    ("now", "latest"),
+    [
+        ("2026-05-05 00:00:00", "2026-05-05"),
+        ("2026-05-05 00:00:00.000001", "2026-05-05"),
+        ("2026-05-05 00:00:00.999999", "2026-05-05"),
+        ("2026-05-04 23:59:59.999999", "2026-05-04"),
+    ],
+)
+def test_a_slot_comes_at_its_very_second(now, latest):
+    """At midnight sharp and a moment later a daily log is due, a moment earlier it is not; the next one is another."""
+    assert latest_slot("0 0 * * *", berlin(now)) == berlin(latest)
+    assert next_slot("0 0 * * *", berlin(now)) == berlin(latest) + timedelta(days=1)
 
 
 @pytest.mark.parametrize(
@@ -133,21 +124,23 @@ def test_the_slot_of_the_skipped_hour_is_found_afterwards(now):
     assert latest_slot("30 2 * * *", berlin(now)) == berlin("2026-03-29 03:00")
 
 
-def test_several_slots_in_the_skipped_hour_rotate_once():
-    """02:15 and 02:45 of a day without them are one rotation at 03:00."""
-    assert rotations("15,45 2 * * *", berlin("2026-03-29 01:00"), berlin("2026-03-29 06:00")) == [
-        "2026-03-29T03:00:00+02:00"
-    ]
+@pytest.mark.parametrize(
+    ("expression", "start", "moments"),
+    [
+        ("15,45 2 * * *", "2026-03-29 01:00", ["2026-03-29T03:00:00+02:00"]),
+        ("30 2 * * *", "2026-10-25 01:00", ["2026-10-25T02:30:00+02:00"]),
+    ],
+)
+def test_a_fixed_time_in_an_odd_hour_rotates_once(expression, start, moments):
+    """02:15 and 02:45 of a day without them are one rotation at 03:00; of two 02:30 the first is the one."""
+    assert rotations(expression, berlin(start), berlin(start) + timedelta(hours=5)) == moments
 
 
 def test_a_fixed_time_in_the_doubled_hour_comes_once():
-    """On 25 October 2026 there are two 02:30; the rotation comes at the first one only."""
+    """On 25 October 2026 there are two 02:30; the slot is the first one only."""
     assert slots_between("30 2 * * *", berlin("2026-10-24 12:00"), berlin("2026-10-26 12:00")) == [
         "2026-10-25T02:30:00+02:00",
         "2026-10-26T02:30:00+01:00",
-    ]
-    assert rotations("30 2 * * *", berlin("2026-10-25 01:00"), berlin("2026-10-25 06:00")) == [
-        "2026-10-25T02:30:00+02:00"
     ]
 
 
@@ -186,41 +179,30 @@ def test_midnight_itself_may_be_skipped():
 # ---------------------------------------------------------------- due or not
 
 
-def test_no_last_rotation_is_due():
-    """A log that was never rotated is due at once."""
-    assert is_due_by_schedule("0 0 1 1 *", None, berlin("2026-11-21 07:00"))
+@pytest.mark.parametrize(
+    ("last", "now", "is_due"),
+    [
+        (None, "2026-11-21 07:00", True),
+        ("2026-11-21 00:00:01", "2026-11-21 23:59:59", False),
+        ("2026-11-14 00:00:05", "2026-11-21 07:12", True),
+        ("2026-11-21 07:12", "2026-11-21 07:13", False),
+    ],
+    ids=["never rotated", "twice in one slot", "off for a week", "caught up"],
+)
+def test_missed_slots_are_caught_up_once(last, now, is_due):
+    """A log that was never rotated is due at once; a machine that was off for a week rotates once, not seven times."""
+    assert is_due_by_schedule("0 0 * * *", last and berlin(last).timestamp(), berlin(now)) == is_due
 
 
-def test_not_due_twice_in_one_slot():
-    """Rotated this morning, not again before midnight."""
-    last = berlin("2026-11-21 00:00:01").timestamp()
-    assert not is_due_by_schedule("0 0 * * *", last, berlin("2026-11-21 23:59:59"))
-
-
-def test_missed_slots_are_caught_up_once():
-    """A machine that was off for a week rotates a daily log once, not seven times."""
-    last = berlin("2026-11-14 00:00:05").timestamp()
-    now = berlin("2026-11-21 07:12")
-    assert is_due_by_schedule("0 0 * * *", last, now)
-    assert not is_due_by_schedule("0 0 * * *", now.timestamp(), now + timedelta(minutes=1))
-
-
-def test_a_clock_set_back_a_day_rotates_once_and_goes_on():
+@pytest.mark.parametrize(
+    ("last", "now"),
+    [("2026-11-21 00:00:05", "2026-11-20 12:00"), ("2026-11-21 12:00", "2026-11-20 12:01")],
+    ids=["set back", "was ahead"],
+)
+def test_a_clock_that_was_wrong_rotates_once_more_and_goes_on(last, now):
     """A last rotation in the future counts as none: one rotation, then the usual rhythm."""
-    last = berlin("2026-11-21 00:00:05").timestamp()
-    now = berlin("2026-11-20 12:00")
-    assert is_due_by_schedule("0 0 * * *", last, now)
-    assert rotations("0 0 * * *", now, berlin("2026-11-21 12:00")) == ["2026-11-21T00:00:00+01:00"]
-
-
-def test_a_clock_set_forward_a_day_rotates_once_and_recovers():
-    """A clock a day ahead rotates early once; put right again, it rotates once more and then as usual."""
-    last = berlin("2026-11-20 00:00:05").timestamp()
-    ahead = berlin("2026-11-21 12:00")
-    assert is_due_by_schedule("0 0 * * *", last, ahead)
-    right = berlin("2026-11-20 12:01")
-    assert is_due_by_schedule("0 0 * * *", ahead.timestamp(), right)
-    assert rotations("0 0 * * *", right, berlin("2026-11-21 12:00")) == ["2026-11-21T00:00:00+01:00"]
+    assert is_due_by_schedule("0 0 * * *", berlin(last).timestamp(), berlin(now))
+    assert rotations("0 0 * * *", berlin(now), berlin("2026-11-21 12:00")) == ["2026-11-21T00:00:00+01:00"]
 
 
 # ---------------------------------------------------------------- properties

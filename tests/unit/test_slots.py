@@ -99,17 +99,15 @@ def test_in_one_slot_the_plain_one_is_newer() -> None:
     assert [(a, m.target) for a, m in make_way([older, newer], 1)] == [(older, "app.log.2.zst")]
 
 
-def test_a_full_chain_shifts_fully() -> None:
-    """Highest first, each by one."""
-    chain = [archive(f"app.log.{n}.zst") for n in (1, 2, 3)]
-    assert [m.target for _, m in make_way(chain, 2)] == ["app.log.4.zst", "app.log.3.zst", "app.log.2.zst"]
-
-
-def test_a_hole_swallows_the_shift() -> None:
-    """1, 2 and 4: after a take only 1 and 2 have moved, and 4 is where it was."""
-    chain = [archive(f"app.log.{n}") for n in (1, 2, 4)]
-    assert [m.target for _, m in make_way(chain, 2)] == ["app.log.3", "app.log.2"]
-    assert make_way([archive("app.log.5")], 2) == []
+@pytest.mark.parametrize(
+    ("slots", "moves"),
+    [([1, 2, 3], {3: 4, 2: 3, 1: 2}), ([1, 2, 4], {2: 3, 1: 2}), ([5], {})],
+    ids=["a full chain", "a hole swallows the shift", "slot 1 is free"],
+)
+def test_a_shift_goes_to_the_first_hole(slots: list[int], moves: dict[int, int]) -> None:
+    """Highest first, each by one; what lies beyond a hole stays where it is."""
+    found = make_way([archive(f"app.log.{n}") for n in slots], 2)
+    assert [(m.source, m.target) for _, m in found] == [(f"app.log.{a}", f"app.log.{b}") for a, b in moves.items()]
 
 
 def test_slots_count_over_both_directories() -> None:
@@ -119,11 +117,16 @@ def test_slots_count_over_both_directories() -> None:
     assert [(m.directory, m.target) for _, m in moves] == [("/store", "app.log.3.zst"), (HERE, "app.log.2")]
 
 
-@pytest.mark.parametrize(("written", "moment"), [(0.7, 0.7), (5.0, 0.0)])
-def test_the_time_of_a_dated_archive(written: float, moment: float) -> None:
-    """Its stamp, and within that second its last write; a file that was touched later stays where its stamp says."""
+@pytest.mark.parametrize(
+    ("copy", "written", "moment"), [("", 0.7, 0.7), ("", 5.0, 0.0), ("-1.zst", -DAY, -DAY), (".zst", -DAY, 0.0)]
+)
+def test_the_time_of_a_dated_archive(copy: str, written: float, moment: float) -> None:
+    """Its stamp, and within that second its last write; a copy may have the date of the archive before.
+
+    One that is no copy and was written at another time was touched by somebody: its stamp counts.
+    """
     second = float(int(NOW.timestamp()))
-    found = archive(f"app.log-{stamp_of(second)}", age=-written)
+    found = archive(f"app.log-{stamp_of(second)}{copy}", age=-written)
     assert time_of(found) == pytest.approx(second + moment, abs=0.001)
 
 
@@ -155,11 +158,3 @@ def test_a_date_to_come_is_older_than_any_slot() -> None:
     waiting = archive("app.log.2", age=2 * DAY)
     assert newest_first([ahead, waiting], NOW.timestamp()) == [waiting, ahead]
     assert newest_first([ahead, waiting], NOW.timestamp() + 10 * DAY) == [ahead, waiting]
-
-
-@pytest.mark.parametrize(("copy", "moment"), [("-1", -DAY), ("", 0.0)])
-def test_a_copy_may_have_the_date_of_the_archive_before(copy: str, moment: float) -> None:
-    """Then its time is its last write; one that is no copy was touched by somebody, and its stamp counts."""
-    second = float(int(NOW.timestamp()))
-    found = archive(f"app.log-{stamp_of(second)}{copy}.zst", age=DAY)
-    assert time_of(found) == pytest.approx(second + moment, abs=0.001)

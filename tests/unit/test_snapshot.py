@@ -310,7 +310,7 @@ def test_an_error_names_the_file_that_it_is_about(tmp_path: Path, monkeypatch: p
         }[fails]
         with pytest.raises(PermissionError) as caught:
             change()
-    name = ".app.log.1.tmp" if fails == "unlink" else "app.log.1"
+    name = ".app.log.1.aside" if fails == "unlink" else "app.log.1"
     assert message(caught.value, "/logs/app.log") == f"{tmp_path}/{name}: Operation not permitted (EPERM)"
 
 

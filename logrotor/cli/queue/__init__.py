@@ -1,22 +1,21 @@
-"""``logrotor queue``: the rotation as a job on a queue. Each command is a module, imported when it is called."""
+"""``logrotor queue``: the rotation as a job on a queue. The commands are imported when one is called."""
 
 from __future__ import annotations
 
 import click
 
-from logrotor.cli.lazy import LazyGroup
-from logrotor.cli.options import config_option
+from logrotor.cli.options import LazyGroup, config_option
 from logrotor.cli.session import exit_codes
 
 COMMANDS = {
-    "dispatch": ("logrotor.cli.queue.dispatch", "Queue one job now."),
-    "worker": ("logrotor.cli.queue.worker", "Work on the jobs of this host; with --schedule a whole deployment."),
-    "schedule": ("logrotor.cli.queue.schedule", "Queue a job at each tick of [queue] schedule."),
-    "status": ("logrotor.cli.queue.status", "What is pending, at work, failed or stuck, for each host."),
-    "failed": ("logrotor.cli.queue.failed", "List the jobs that failed for good."),
-    "retry": ("logrotor.cli.queue.retry", "Queue failed jobs anew."),
-    "clear": ("logrotor.cli.queue.clear", "Remove failed, stale or old jobs."),
-    "unit": ("logrotor.cli.queue.unit", "Print the supervisor program or systemd unit that fits."),
+    "dispatch": ("logrotor.cli.queue.control", "Queue one job now."),
+    "worker": ("logrotor.cli.queue.service", "Work on the jobs of this host; with --schedule a whole deployment."),
+    "schedule": ("logrotor.cli.queue.service", "Queue a job at each tick of [queue] schedule."),
+    "status": ("logrotor.cli.queue.control", "What is pending, at work, failed or stuck, for each host."),
+    "failed": ("logrotor.cli.queue.control", "List the jobs that failed for good."),
+    "retry": ("logrotor.cli.queue.control", "Queue failed jobs anew."),
+    "clear": ("logrotor.cli.queue.control", "Remove failed, stale or old jobs."),
+    "unit": ("logrotor.cli.queue.service", "Print the supervisor program or systemd unit that fits."),
 }
 
 EPILOG = f"""\

@@ -6,11 +6,11 @@ from collections.abc import Iterator, Mapping
 from functools import partial
 
 from logrotor.errors import ConfigError
-from logrotor.jobs.checks import limits, managers, processes, queue
-from logrotor.jobs.site import open_site
+from logrotor.jobs.checks import managers, soundness, workers
+from logrotor.jobs.engine import open_site
 from logrotor.model import Check, Config, Finding
 
-THEMES = (queue, processes, limits, managers)
+THEMES = (soundness, workers, managers)
 
 
 def checks(config: Config, environ: Mapping[str, str]) -> list[Check]:

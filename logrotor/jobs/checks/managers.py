@@ -2,83 +2,87 @@
 
 from __future__ import annotations
 
-import contextlib
-import glob
 import os
 import re
 import shlex
 from collections.abc import Iterator, Mapping, Sequence
 
-from logrotor.disk import proc
-from logrotor.jobs.site import Site
+from logrotor.jobs.engine import Site, named_config
 from logrotor.model import Check, Finding
-from logrotor.notify import supervisor_config, supervisor_ini, supervisord
+from logrotor.notify import supervisord, systemd
+from logrotor.notify.supervisor_ini import Ini, Program, Unreadable, boolean
 
-UNITS = (
-    "/etc/systemd/system/*.service", "/usr/lib/systemd/system/*.service", "/etc/systemd/user/*.service",
-    "~/.config/systemd/user/*.service",
-)  # fmt: skip
 _OURS = re.compile(r"\blogrotor\b.*\bqueue\s+worker\b|logrotor\.jobs\.engines\.")
-_SPAN = re.compile(r"(\d+(?:\.\d+)?)\s*(us|ms|s|m|h|d|w|$)")
-_SECONDS = {"us": 1e-6, "ms": 0.001, "s": 1.0, "": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0, "w": 604800.0}
 _WHY = "a worker that is stopped or restarted is killed in mid-job; no line is lost, but the job is"
+_KEYS = {
+    "command": "", "stopwaitsecs": "10", "stopsignal": "TERM", "stopasgroup": "false", "autorestart": "unexpected",
+}  # fmt: skip
 
 
 def checks(site: Site) -> list[Check]:
     return [Check(id="queue.stopping", title="process managers wait for a job to end", look=lambda: stopping(site))]
 
 
-def stopping(site: Site, units: Sequence[str] = UNITS) -> Iterator[Finding]:
-    for path, environ in sorted(_supervisor_files(site).items()):
-        yield from supervisor(site, path, environ)
-    for path in sorted(path for pattern in units for path in glob.glob(os.path.expanduser(pattern))):
-        yield from systemd(site, path)
-
-
-def _supervisor_files(site: Site) -> dict[str, Mapping[str, str] | None]:
-    """The configurations that a target names, and those of the supervisords that run."""
-    found: dict[str, Mapping[str, str] | None] = {
+def stopping(site: Site, units: Sequence[str] = systemd.FILES, booted: str = systemd.BOOTED) -> Iterator[Finding]:
+    files: dict[str, Mapping[str, str] | None] = {
         target.supervisor_config: None for target in site.config.targets.values() if target.supervisor_config
     }
-    for process in proc.running(b"supervisord"):
-        if supervisord.is_supervisord(process.argv):
-            with contextlib.suppress(OSError, supervisor_ini.Unreadable):
-                located = supervisor_config.locate(process)
-                found[located.path] = located.environ
-    return found
+    for process in supervisord.running():
+        try:
+            located = supervisord.locate(process)
+            files[located.path] = located.environ
+        except (OSError, Unreadable) as error:
+            yield _unread(f"supervisord, process {process.pid}", str(error))
+    for path, environ in sorted(files.items()):
+        yield from supervisor(site, path, environ)
+    for service in systemd.services(units, booted):
+        yield from unit(site, service)
+
+
+def _unread(subject: str, what: str) -> Finding:
+    return Finding(
+        subject=subject, problem=f"could not be read: {what}", why=f"nobody knows whether {_WHY}",
+        advice="let this user read it, or run the doctor as the user of supervisord",
+    )  # fmt: skip
 
 
 def supervisor(site: Site, path: str, environ: Mapping[str, str] | None = None) -> Iterator[Finding]:
     """The programs of a supervisord configuration that run a worker of this queue."""
-    ini = supervisor_ini.load(path, environ)
-    for instance in supervisor_ini.instances(ini):
-        values = {
-            key: ini.value(instance.section, key, default, instance.names) or "" for key, default in _KEYS.items()
-        }
-        if not _is_ours(values["command"], site):
-            continue
-        for key, wrong in _wrong_keys(site, values):
-            yield Finding(
-                subject=f"[{instance.section}] in {ini.file_of(instance.section, key)}", problem=wrong, why=_WHY,
-                advice="logrotor queue unit --supervisor prints one that fits; then supervisorctl update",
-            )  # fmt: skip
+    try:
+        ini = Ini(path, environ)
+    except Unreadable as error:
+        yield _unread(path, str(error))
+        return
+    for program in ini.programs():
+        if _OURS.search(ini.get(program.section, "command") or ""):
+            yield from _program(site, ini, program)
+    for note in dict.fromkeys(ini.notes):
+        yield _unread(path, note)
 
 
-_KEYS = {
-    "command": "", "stopwaitsecs": "10", "stopsignal": "TERM", "stopasgroup": "false", "autorestart": "unexpected",
-}  # fmt: skip
+def _program(site: Site, ini: Ini, program: Program) -> Iterator[Finding]:
+    try:
+        values = {key: ini.value(program.section, key, default, program.names) or "" for key, default in _KEYS.items()}
+    except Unreadable as error:
+        ini.note(program.section, error)
+        return
+    for key, wrong in _wrong_keys(site, values) if _is_ours(values["command"], site) else ():
+        yield Finding(
+            subject=f"[{program.section}] in {ini.file_of(program.section, key)}", problem=wrong, why=_WHY,
+            advice="logrotor queue unit --supervisor prints one that fits; then supervisorctl update",
+        )  # fmt: skip
 
 
 def _wrong_keys(site: Site, values: Mapping[str, str]) -> Iterator[tuple[str, str]]:
     job = site.settings.job
     needed = job.timeout + job.grace
     if not _is_number(values["stopwaitsecs"]):
-        yield "stopwaitsecs", f"stopwaitsecs is {values['stopwaitsecs']}, which is no number"
+        yield "stopwaitsecs", f"stopwaitsecs is {values['stopwaitsecs']}, which is not a number"
     elif float(values["stopwaitsecs"]) <= needed:
         yield "stopwaitsecs", f"stopwaitsecs is {values['stopwaitsecs']}, and an attempt may take {needed:g} s"
     if values["stopsignal"].upper().removeprefix("SIG") != "TERM":
         yield "stopsignal", f"stopsignal is {values['stopsignal']}, and a worker stops gracefully on TERM"
-    if supervisor_ini.boolean(values["stopasgroup"]) and "--schedule" in values["command"]:
+    if boolean(values["stopasgroup"]) and "--schedule" in values["command"]:
         yield "stopasgroup", "stopasgroup is true: the worker gets TERM twice, and the second one ends the job at work"
     if values["autorestart"].lower() == "false":
         yield "autorestart", "autorestart is false: a worker that ends stays away"
@@ -88,36 +92,23 @@ def _is_number(text: str) -> bool:
     return re.fullmatch(r"\s*\d+\s*", text) is not None
 
 
-def systemd(site: Site, path: str) -> Iterator[Finding]:
-    """A unit file whose service runs a worker of this queue. Defaults are those of systemd.service(5)."""
-    try:
-        with open(path, encoding="utf-8", errors="replace") as file:
-            keys = dict(re.findall(r"^\s*(\w+)\s*=\s*(.*?)\s*$", file.read(), re.MULTILINE))
-    except OSError:
-        return
-    if not _is_ours(keys.get("ExecStart", "").replace("%%", "%").replace("$$", "$"), site):
+def unit(site: Site, service: systemd.Service) -> Iterator[Finding]:
+    """A service that runs a worker of this queue."""
+    if not _is_ours(service.command, site):
         return
     job = site.settings.job
-    needed, given = job.timeout + job.grace, keys.get("TimeoutStopSec", "90")
-    wrong = []
-    if _seconds(given) <= needed:
-        wrong.append(f"TimeoutStopSec is {given}, and an attempt may take {needed:g} s")
-    if keys.get("KillSignal", "SIGTERM") not in ("SIGTERM", "TERM", "15"):
-        wrong.append(f"KillSignal is {keys['KillSignal']}, and a worker stops gracefully on SIGTERM")
-    if keys.get("KillMode", "control-group") != "mixed" and "--schedule" in keys["ExecStart"]:
+    needed, wrong = job.timeout + job.grace, []
+    if service.stop_after <= needed:
+        wrong.append(f"TimeoutStopSec is {service.stop_after:g} s, and an attempt may take {needed:g} s")
+    if service.kill_signal != "TERM":
+        wrong.append(f"KillSignal is SIG{service.kill_signal}, and a worker stops gracefully on SIGTERM")
+    if service.kill_mode != "mixed" and "--schedule" in service.command:
         wrong.append("KillMode is not mixed: the worker gets SIGTERM twice, and the second one ends the job at work")
     for problem in wrong:
         yield Finding(
-            subject=path, problem=problem, why=_WHY,
+            subject=service.name, problem=problem, why=_WHY,
             advice="logrotor queue unit --systemd prints one that fits; then systemctl daemon-reload",
         )  # fmt: skip
-
-
-def _seconds(text: str) -> float:
-    """A time span of systemd.time(7)."""
-    if text == "infinity" or text == "0":
-        return float("inf")
-    return sum(float(number) * _SECONDS[unit] for number, unit in _SPAN.findall(text))
 
 
 def _is_ours(command: str, site: Site) -> bool:
@@ -133,8 +124,4 @@ def _named(command: str) -> str | None:
         words = shlex.split(command)
     except ValueError:  # a quote that nobody closes
         words = command.split()
-    for place, word in enumerate(words):
-        name, equals, value = word.partition("=")
-        if name in ("-c", "--config"):
-            return value if equals else next(iter(words[place + 1 : place + 2]), None)
-    return None
+    return named_config(words)

@@ -9,8 +9,7 @@ from redis import Redis, RedisError
 from redis.backoff import ConstantBackoff
 from redis.retry import Retry
 
-from logrotor.jobs.engine import QueueUnreachable
-from logrotor.jobs.site import Site
+from logrotor.jobs.engine import QueueUnreachable, Site
 
 SCHEMES = ("redis://", "rediss://", "unix://")
 PATIENCE = 5.0  # seconds for the server to accept, or to answer

@@ -11,7 +11,6 @@ import base64
 import json
 import os
 import signal
-import sys
 import time
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping
@@ -25,12 +24,10 @@ from kombu.exceptions import KombuError
 from kombu.transport import redis
 
 from logrotor.disk.calls import die_with
-from logrotor.jobs.engine import KeptJob, QueueCount, WorkerCommand
+from logrotor.jobs.engine import KeptJob, QueueCount, Site, WorkerCommand, open_site, python_worker
 from logrotor.jobs.engines._redis import PATIENCE, connect, reaching, string
-from logrotor.jobs.log import tell
 from logrotor.jobs.payload import TASK, enqueued
-from logrotor.jobs.site import CONFIG_VARIABLE, Site, open_site
-from logrotor.jobs.task import JobFailed, TryAgain, rotate
+from logrotor.jobs.task import JobFailed, TryAgain, rotate, tell
 
 EXCHANGE = "logrotor"
 BINDINGS = f"_kombu.binding.{EXCHANGE}"  # the set of our queues, which kombu keeps
@@ -144,10 +141,12 @@ class Celery:
 
     def worker(self) -> WorkerCommand:
         # --workdir, because celery puts the working directory before all others in sys.path to import its app.
-        argv = [sys.executable, "-P", "-m", "celery", "-A", f"{__name__}:app", "--workdir", "/", "-q", "worker"]
-        argv += ["-Q", self._site.queue, "-n", f"{self._site.queue}@%h", "-P", "prefork", "-c", "1", "-l", "WARNING"]
-        argv += ["--without-gossip", "--without-mingle", "--without-heartbeat"]
-        return WorkerCommand(argv=argv, variables={CONFIG_VARIABLE: self._site.file})
+        queue = self._site.queue
+        return python_worker(
+            self._site, "celery", "-A", f"{__name__}:app", "--workdir", "/", "-q", "worker", "-Q", queue,
+            "-n", f"{queue}@%h", "-P", "prefork", "-c", "1", "-l", "WARNING",
+            "--without-gossip", "--without-mingle", "--without-heartbeat",
+        )  # fmt: skip
 
     def counts(self, prefix: str) -> list[QueueCount]:
         with reaching(self._site):

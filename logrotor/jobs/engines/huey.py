@@ -10,7 +10,6 @@ import json
 import os
 import signal
 import sqlite3
-import sys
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from datetime import datetime
@@ -23,9 +22,8 @@ from huey.serializer import Serializer
 
 from logrotor.disk import state
 from logrotor.disk.calls import die_with
-from logrotor.jobs.engine import KeptJob, QueueCount, QueueUnreachable, WorkerCommand
+from logrotor.jobs.engine import KeptJob, QueueCount, QueueUnreachable, Site, WorkerCommand, open_site, python_worker
 from logrotor.jobs.payload import TASK, enqueued
-from logrotor.jobs.site import CONFIG_VARIABLE, Site, open_site
 from logrotor.jobs.task import JobFailed, TryAgain, rotate
 
 
@@ -86,9 +84,8 @@ class Huey:
     def worker(self) -> WorkerCommand:
         # A process for the jobs, because huey ignores limits in threads; -g TERM, because SIGTERM interrupts jobs
         # by default; -n, because logrotor has the schedule. https://huey.readthedocs.io/en/latest/consumer.html
-        argv = [sys.executable, "-P", "-m", "huey.bin.huey_consumer", f"{__name__}.app"]
-        argv += ["-w", "1", "-k", "process", "-g", "TERM", "-n", "-q"]
-        return WorkerCommand(argv=argv, variables={CONFIG_VARIABLE: self._site.file})
+        options = ("-w", "1", "-k", "process", "-g", "TERM", "-n", "-q")
+        return python_worker(self._site, "huey.bin.huey_consumer", f"{__name__}.app", *options)
 
     def counts(self, prefix: str) -> list[QueueCount]:
         with _reaching(self._site):

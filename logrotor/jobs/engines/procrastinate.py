@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import os
 import re
-import sys
 import time
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
@@ -22,11 +21,9 @@ from procrastinate.jobs import Job
 from procrastinate.schema import SchemaManager
 from psycopg import conninfo, errors
 
-from logrotor.jobs.engine import KeptJob, QueueCount, QueueUnreachable, WorkerCommand
-from logrotor.jobs.log import tell
+from logrotor.jobs.engine import KeptJob, QueueCount, QueueUnreachable, Site, WorkerCommand, open_site, python_worker
 from logrotor.jobs.payload import TASK
-from logrotor.jobs.site import CONFIG_VARIABLE, Site, open_site
-from logrotor.jobs.task import JobFailed, TryAgain, rotate
+from logrotor.jobs.task import JobFailed, TryAgain, rotate, tell
 
 UPKEEP = "logrotor.upkeep"
 KEPT_DAYS = 30  # failed jobs that nobody has cleared
@@ -102,11 +99,12 @@ class Procrastinate:
 
     def worker(self) -> WorkerCommand:
         # All is said here, because else the environment would say it: PROCRASTINATE_WORKER_WAIT and the like.
-        argv = [sys.executable, "-P", "-m", "procrastinate", f"--app={__name__}.app", "--log-level=warning", "worker"]
-        argv += ["-q", self._site.queue, f"--name={self._site.queue}", "--concurrency=1", "--wait", "--listen-notify"]
-        argv += ["--delete-jobs=successful", "--fetch-job-polling-interval=5"]
-        argv += [f"--shutdown-graceful-timeout={self._site.settings.job.engine_timeout:g}"]
-        return WorkerCommand(argv=argv, variables={CONFIG_VARIABLE: self._site.file})
+        queue, limit = self._site.queue, self._site.settings.job.engine_timeout
+        return python_worker(
+            self._site, "procrastinate", f"--app={__name__}.app", "--log-level=warning", "worker",
+            "-q", queue, f"--name={queue}", "--concurrency=1", "--wait", "--listen-notify",
+            "--delete-jobs=successful", "--fetch-job-polling-interval=5", f"--shutdown-graceful-timeout={limit:g}",
+        )  # fmt: skip
 
     def counts(self, prefix: str) -> list[QueueCount]:
         found = {row[0]: row for row in self._sql(_COUNTS, prefix=prefix, task=TASK)}

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import math
 import os
-import sys
 from collections.abc import Collection, Iterable
 from functools import cache
 from typing import Any
@@ -23,10 +22,9 @@ from rq.registry import FailedJobRegistry, ScheduledJobRegistry, StartedJobRegis
 from rq.results import Result
 from rq.serializers import JSONSerializer
 
-from logrotor.jobs.engine import KeptJob, QueueCount, WorkerCommand
+from logrotor.jobs.engine import KeptJob, QueueCount, Site, WorkerCommand, open_site, python_worker
 from logrotor.jobs.engines._redis import connect, reaching, string
 from logrotor.jobs.payload import TASK, enqueued
-from logrotor.jobs.site import CONFIG_VARIABLE, Site, open_site
 from logrotor.jobs.task import TryAgain, rotate
 
 FUNCTION = f"{__name__}.perform"  # as frozen as payload.TASK: rq finds the task by its path
@@ -89,13 +87,14 @@ class RQ:
         # --path, because rq puts the working directory into sys.path; the classes, because rq takes others from its
         # environment; the scheduler, because it delivers retries.
         # Maintenance, which files abandoned jobs and restarts the scheduler, waits for at most --worker-ttl less 15 s.
-        argv = [sys.executable, "-P", "-m", "rq.cli", "worker", self._site.queue, "-c", f"{__name__}_settings"]
-        argv += ["--connection-class", f"{__name__}_settings.Connection", "--worker-class", "rq.Worker"]
-        argv += ["--queue-class", "rq.Queue", "--job-class", f"{__name__}.Rotation"]
-        argv += ["--path", os.devnull, "--serializer", "rq.serializers.JSONSerializer", "--results-ttl", "0"]
-        argv += ["--with-scheduler", "--quiet"]
-        argv += ["--disable-job-desc-logging", "--worker-ttl", "45", "--maintenance-interval", "30"]
-        return WorkerCommand(argv=argv, variables={CONFIG_VARIABLE: self._site.file})
+        return python_worker(
+            self._site, "rq.cli", "worker", self._site.queue, "-c", f"{__name__}_settings",
+            "--connection-class", f"{__name__}_settings.Connection", "--worker-class", "rq.Worker",
+            "--queue-class", "rq.Queue", "--job-class", f"{__name__}.Rotation",
+            "--path", os.devnull, "--serializer", "rq.serializers.JSONSerializer", "--results-ttl", "0",
+            "--with-scheduler", "--quiet",
+            "--disable-job-desc-logging", "--worker-ttl", "45", "--maintenance-interval", "30",
+        )  # fmt: skip
 
     def counts(self, prefix: str) -> list[QueueCount]:
         with reaching(self._site):

@@ -1,0 +1,134 @@
+"""``logrotor doctor``: named checks, what they find, why it matters, what to do; and to mend what is safe to mend."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from logrotor import text
+from logrotor.cli import output
+from logrotor.cli.gather import all_checks
+from logrotor.cli.options import config_option, json_option, load
+from logrotor.cli.session import Session, become, exit_codes
+
+if TYPE_CHECKING:
+    from logrotor.model import Finding
+    from logrotor.observe.doctor import Examined, Mended
+
+CODES = {"1": "something was found that was not mended"}
+EPILOG = f"""\
+\b
+Examples:
+  logrotor doctor                     is anything wrong, and what helps?
+  logrotor doctor -v                  also what is right
+  logrotor doctor --fix               mend what is safe to mend; asks before each
+  logrotor doctor --fix --yes         the same without asking
+  logrotor doctor --only logs         the checks whose id begins with "logs"
+  logrotor doctor --json | jq -r '.checks[].findings[].advice'
+
+{exit_codes(CODES)}
+"""
+
+
+@click.command(epilog=EPILOG)
+@config_option
+@click.option("--only", metavar="ID", multiple=True, help="Only checks whose id begins so; may be given several times.")
+@click.option("--fix", is_flag=True, help="Mend what is safe to mend; asks on a terminal.")
+@click.option("--yes", is_flag=True, help="With --fix: do not ask.")
+@json_option("Print the checks and their findings as JSON.")
+@click.option("-v", "--verbose", count=True, help="List checks without findings too; -vv: a traceback for a bug.")
+@click.pass_context
+def doctor(
+    ctx: click.Context, /, config: str | None, only: tuple[str, ...], fix: bool, yes: bool, as_json: bool, verbose: int
+) -> int:
+    """Find what is wrong or soon will be, say why it matters and what to do, and mend what is safe to mend.
+
+    Looks at the configuration, the state directory, the log directories, the logs and archives in them, the processes
+    that write them, the reopen targets, rivals such as logrotate, disk space, the clock, and whether anything runs
+    logrotor at all. Without --fix nothing is changed. Run it as the user who runs logrotor.
+    """
+    ctx.ensure_object(Session).verbosity = verbose
+    if fix and not yes and (as_json or not output.is_terminal(sys.stdin)):
+        raise click.UsageError("--fix asks before it mends, which needs a terminal; without one give --yes too")
+    loaded = load(ctx)
+    become(loaded)
+    from logrotor.clock import local_now
+    from logrotor.observe.doctor import choose, examine
+
+    ask = None if not fix else (lambda _: True) if yes else _ask
+    shown = _Shown(as_json=as_json, verbose=verbose > 0)
+    for examined in examine(choose(all_checks(loaded, local_now()), only)):
+        shown.add(examined, [_mend(finding, ask) for finding in examined.findings])
+    return shown.end()
+
+
+def _ask(finding: Finding) -> bool:
+    click.echo("\n".join(_lines("", finding, None)), err=True)
+    return click.confirm(f"    {text.printable(finding.would or 'mend it')}?", err=True)
+
+
+def _mend(finding: Finding, ask: Any) -> Mended | None:
+    """How mending ended; None where it was not tried."""
+    from logrotor.observe.doctor import mend
+
+    return mend(finding) if ask is not None and finding.mend is not None and ask(finding) else None
+
+
+class _Shown:
+    """Prints what each check found as soon as it is known; as JSON all at the end."""
+
+    def __init__(self, *, as_json: bool, verbose: bool) -> None:
+        self._as_json, self._verbose = as_json, verbose
+        self._checks: list[dict[str, Any]] = []
+        self._open = self._mended = 0
+
+    def add(self, examined: Examined, mended: list[Mended | None]) -> None:
+        self._checks.append(_in_json(examined, mended))
+        healed = sum(1 for each in mended if each is not None and each.done)
+        self._mended += healed
+        self._open += len(mended) - healed
+        if self._as_json:
+            return
+        for finding, end in zip(examined.findings, mended, strict=True):
+            output.write("\n".join(_lines(examined.check.id, finding, end)))
+        if self._verbose and not mended:
+            output.write(f"{examined.check.id}: well: {text.printable(examined.check.title)}")
+
+    def end(self) -> int:
+        code = 1 if self._open else 0
+        if self._as_json:
+            output.write_json({"exit_code": code, "checks": self._checks})
+        else:
+            output.write(self._verdict())
+        return code
+
+    def _verdict(self) -> str:
+        made = text.count(len(self._checks), "check")
+        if not self._open and not self._mended:
+            return f"{made}, nothing found."
+        mended = f", {self._mended} mended" if self._mended else ""
+        return f"{made}, {text.count(self._open + self._mended, 'finding')}{mended}."
+
+
+def _lines(check: str, finding: Finding, mended: Mended | None) -> Iterator[str]:
+    head = f"{check}: " if check else ""
+    yield f"{head}{text.printable(finding.subject)}: {text.lines(finding.problem)}"
+    yield f"    why   {text.lines(finding.why)}"
+    yield f"    do    {text.lines(finding.advice)}"
+    if mended is not None:
+        yield f"    {'done' if mended.done else 'failed'}  {text.lines(mended.told)}"
+    elif finding.mend is not None and check:
+        yield f"    --fix {text.lines(finding.would or 'mends it')}"
+
+
+def _in_json(examined: Examined, mended: list[Mended | None]) -> dict[str, Any]:
+    from logrotor.model import as_json
+
+    findings = [
+        {**as_json(finding), "mendable": finding.mend is not None, "mended": as_json(end)}
+        for finding, end in zip(examined.findings, mended, strict=True)
+    ]
+    return {"id": examined.check.id, "title": examined.check.title, "findings": findings}

@@ -1,0 +1,224 @@
+"""``logrotor status`` and ``logrotor page``: how everything stands, for a terminal, a monitoring system, a browser."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from logrotor import text
+from logrotor.cli import output
+from logrotor.cli.gather import queue_troubles, render_page, write_page
+from logrotor.cli.options import F, config_option, json_option, load
+from logrotor.cli.session import Session, become, exit_codes
+from logrotor.errors import Refused
+from logrotor.observe.attention import ago, archives, due, free, full, notes
+
+if TYPE_CHECKING:
+    from logrotor.model import Config
+    from logrotor.observe.attention import Attention, Thresholds
+    from logrotor.observe.forecast import SystemStatus
+    from logrotor.observe.status import LogStatus, Status
+
+STATUS_CODES = {
+    "1": "with --check only: something needs attention",
+    "2": "usage, or nothing can run, which is as critical",
+}
+STATUS_EPILOG = f"""\
+\b
+Examples:
+  logrotor status                              how does everything stand?
+  logrotor status --json | jq '.logs[] | select(.pending != []) | .path'
+  logrotor status --check                      for Nagios and the like: exit 1 if something needs attention
+  logrotor status --check --no-run 8d          where logrotor runs once a week
+  logrotor status --check --failures 1         tell the first failure already
+
+{exit_codes(STATUS_CODES)}
+"""
+
+
+def _span(ctx: click.Context, param: click.Parameter, given: str) -> float:
+    from logrotor.config.values import duration
+
+    try:
+        return duration(given)
+    except ValueError as error:
+        raise click.BadParameter(f'{given!r} {error}; accepted: "90s", "1h30m", "7d"') from None
+
+
+def _threshold(name: str, default: str, what: str) -> Callable[[F], F]:
+    told = f"With --check: {what}"
+    return click.option(name, metavar="TIME", default=default, show_default=True, callback=_span, help=told)
+
+
+@click.command(epilog=STATUS_EPILOG)
+@config_option
+@click.option("--check", is_flag=True, help="Say only what needs attention; exit 1 if anything does.")
+@_threshold("--no-run", "1h", "no run for so long, due or not (a dead man's switch).")
+@_threshold("--overdue", "1h", "a log that should have been rotated so long ago.")
+@_threshold("--waiting", "1d", "an archive whose writer has not let go for so long.")
+@_threshold("--full-within", "1d", "a file system that will be full within so long.")
+@click.option(
+    "--failures",
+    type=click.IntRange(1),
+    default=3,
+    show_default=True,
+    help="With --check: so many runs in a row failed, all of them or those of one log.",
+)
+@json_option("Print everything as JSON.")
+@click.option("-v", "--verbose", count=True, help="List missing logs too; -vv: a traceback if logrotor fails.")
+@click.pass_context
+def status(ctx: click.Context, /, config: str | None, check: bool, as_json: bool, verbose: int, **limits: Any) -> int:
+    """Show how every log and file system stands, what needs attention first.
+
+    Each log with its size and limit, when it is due (a forecast from its past rotations and its growth since, or the
+    next slot of its schedule), its last rotation and how that ended, its archives, and the archives that wait for a
+    writer to let go, with its process. Nothing is changed.
+    """
+    from logrotor.clock import local_now
+    from logrotor.observe.attention import Thresholds, attention
+    from logrotor.observe.deployment import Deployment
+    from logrotor.observe.status import status as look
+
+    ctx.ensure_object(Session).verbosity = verbose
+    loaded = load(ctx)
+    become(loaded)
+    found = look(Deployment(loaded, local_now()))
+    told = [*attention(found, _thresholds(Thresholds, limits)), *queue_troubles(loaded, found.now.timestamp())]
+    if as_json:
+        output.write_json(_in_json(found, told, 1 if check and told else 0))
+    elif check:
+        output.write("\n".join(_checked(found, told)))
+    else:
+        output.write("\n".join(_lines(found, told, verbose=verbose > 0)))
+    return 1 if check and told else 0
+
+
+def _thresholds(kind: type[Thresholds], limits: dict[str, Any]) -> Thresholds:
+    return kind(pending=limits.pop("waiting"), **limits)
+
+
+# ---------------------------------------------------------------- text
+
+
+def _checked(found: Status, told: list[Attention]) -> list[str]:
+    """First line: the verdict, as monitoring systems show it."""
+    if not told:
+        return [f"OK: {text.count(len(found.logs), 'log')}, last run {ago(found.last_run, found.now)}"]
+    more = f" (and {len(told) - 1} more)" if told[1:] else ""
+    return [f"ATTENTION: {text.printable(str(told[0]))}{more}", *(text.lines(str(each)) for each in told[1:])]
+
+
+def _lines(found: Status, told: list[Attention], *, verbose: bool) -> list[str]:
+    number = sum(log.due for log in found.logs)
+    now = f"; a run is under way (process {found.under_way})" if found.under_way is not None else ""
+    head = f"{text.count(len(found.logs), 'log')}, {number} due; last run {ago(found.last_run, found.now)}{now}."
+    lines = [f"Status at {text.stamp(found.now.replace(microsecond=0))}: {head}"]
+    lines += [f"attention: {text.lines(str(each))}" for each in told]
+    lines += _logs(found)
+    systems = output.table([_system(system, found.now) for system in found.file_systems], indent="  ")
+    lines += ["", "File systems", *systems] if systems else []
+    if found.missing and verbose:
+        lines += ["", "Missing, which is fine", *(f"  {text.printable(path)}" for path in found.missing)]
+    elif found.missing:
+        lines += ["", f"{text.count(len(found.missing), 'configured log')} missing, which is fine (-v lists them)"]
+    return lines
+
+
+def _logs(found: Status) -> Iterator[str]:
+    if not found.logs:
+        return
+    top = os.path.commonpath([os.path.dirname(log.path) for log in found.logs])
+    head = ("log", "size", "limit", "due", "last rotation", "archives")
+    rows = [_row(log, os.path.relpath(log.path, top), found.now) for log in found.logs]
+    lines = iter(output.table([head, *rows], indent="  ", right=frozenset({1, 2})))
+    yield from ("", f"Logs in {text.printable(top)}", next(lines))
+    for log, line in zip(found.logs, lines, strict=True):
+        yield line
+        yield from (f"      {text.printable(each)}" for each in notes(log))
+
+
+def _row(log: LogStatus, name: str, now: datetime) -> tuple[str, str, str, str, str, str]:
+    limit = text.size(log.max_size) if log.max_size else log.schedule or "-"
+    last = ago(log.last_rotation, now)
+    if log.last_outcome and log.last_outcome != "done":
+        last += f", then {log.last_outcome}"
+    return name, text.size(log.size), limit, due(log, now), last, archives(log)
+
+
+def _system(system: SystemStatus, now: datetime) -> tuple[str, str, str, str]:
+    return system.mount, system.type, free(system), full(system, now)
+
+
+# ---------------------------------------------------------------- JSON
+
+
+def _in_json(found: Status, told: list[Attention], code: int) -> dict[str, Any]:
+    from logrotor.model import as_json
+
+    shown = as_json(found)
+    for log, each in zip(found.logs, shown["logs"], strict=True):
+        if log.last_problem is not None:
+            each["last_outcome"] = f"{log.last_outcome}: {log.last_problem}"
+    return {"exit_code": code, "attention": [str(each) for each in told], **shown}
+
+
+# ---------------------------------------------------------------- page
+
+
+PAGE_CODES = {"1": "the page could not be written"}
+PAGE_EPILOG = f"""\
+\b
+Examples:
+  logrotor page -o /var/www/html/logrotor.html
+  logrotor page                          to the file of [page] in the configuration
+  logrotor page -o - | ssh web "cat > logrotor.html"
+
+{exit_codes(PAGE_CODES)}
+
+With "[page] file = PATH" in the configuration each "logrotor run" writes it too. It needs no script and no server, and
+asks for nothing else. A file that is no such page is not replaced.
+"""
+
+
+@click.command(epilog=PAGE_EPILOG)
+@config_option
+@click.option("-o", "--output", "given", metavar="FILE", help="Where to; - is standard output. Default: [page] file.")
+@click.option("-v", "--verbose", count=True, help="-vv: a traceback if logrotor fails.")
+@click.pass_context
+def page(ctx: click.Context, /, config: str | None, given: str | None, verbose: int) -> int:
+    """Write one HTML file that shows how everything stands: what needs attention first, each log's growth and rotations
+    as small plots, archives by size, queues, file systems, and what the doctor finds.
+
+    It says when it was written: one that is old tells that logrotor has stopped. It is replaced at once, and all may
+    read it.
+    """
+    from logrotor.clock import local_now
+
+    ctx.ensure_object(Session).verbosity = verbose
+    loaded = load(ctx)
+    target = given or loaded.page_file
+    if target is None:
+        raise click.UsageError("where to? give -o FILE (- is standard output), or [page] file in the configuration")
+    become(loaded)
+    if target == "-":
+        output.pour([render_page(loaded, local_now())])
+    else:
+        _write(target, loaded)
+    return 0
+
+
+def _write(target: str, config: Config) -> None:
+    """Raises LogrotorError: a place that cannot be written is a mistake of who named it, not of ours."""
+    from logrotor.clock import local_now
+    from logrotor.disk.snapshot import problem_of
+    from logrotor.model import Problem
+
+    try:
+        write_page(target, config, local_now())
+    except OSError as error:
+        what = f"the page cannot be written: {problem_of(error, target).problem}"
+        raise Refused(Problem(subject=target, problem=what, advice="correct that, or give another -o")) from error

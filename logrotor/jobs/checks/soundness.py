@@ -1,0 +1,104 @@
+"""The queue and its jobs: within reach, readable, and with times that fit into each other."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from logrotor.act.deadline import Deadline
+from logrotor.clock import local_now
+from logrotor.errors import ConfigError
+from logrotor.jobs import payload
+from logrotor.jobs.dispatch import lifetime, period
+from logrotor.jobs.engine import QueueUnreachable, Site, open_engine
+from logrotor.model import Check, Codec, Finding
+
+
+def checks(site: Site) -> list[Check]:
+    return [
+        Check(id="queue.reachable", title="the queue is within reach", look=lambda: reachable(site)),
+        Check(id="queue.format", title="the jobs on the queue can be read", look=lambda: readable(site)),
+        Check(id="queue.limits", title="each limit is below the next outer one", look=lambda: limits(site)),
+        Check(id="queue.expiry", title="a job expires before the next one comes", look=lambda: expiry(site)),
+    ]
+
+
+def reachable(site: Site) -> Iterator[Finding]:
+    try:
+        open_engine(site).counts(site.queue)
+    except (QueueUnreachable, ConfigError) as error:
+        yield Finding(
+            subject=f"{site.settings.engine}, {site.shown_url}",
+            problem=str(error),
+            why="no job can be queued, so nothing is rotated unless cron does it",
+            advice="start the server, or set [queue] url to where it is",
+        )
+
+
+def readable(site: Site) -> Iterator[Finding]:
+    """Both sides must write JSON: a job of another serializer is one that no worker can read."""
+    try:
+        engine = open_engine(site)
+        waiting = engine.pending(site.queue)
+    except (QueueUnreachable, ConfigError):
+        return  # told by the check before
+    odd = [entry for entry in waiting if not _is_readable(entry.payload)]
+    if odd:
+        yield Finding(
+            subject=site.queue,
+            problem=f"{len(odd)} of {len(waiting)} waiting jobs cannot be read",
+            why="whoever queued them uses another format or a newer logrotor; the worker refuses them",
+            advice="queue with: logrotor queue dispatch; and use one version on both sides",
+            would=f"remove {len(odd)} unreadable jobs from {site.queue}",
+            mend=lambda: f"{engine.forget(site.queue, [entry.key for entry in odd])} removed",
+        )
+
+
+def _is_readable(text: str) -> bool:
+    try:
+        payload.decode(text)
+    except payload.Unacceptable:
+        return False
+    except payload.Stale:
+        return True
+    return True
+
+
+def limits(site: Site) -> Iterator[Finding]:
+    job = site.settings.job
+    chain = (job.timeout + job.grace, job.engine_timeout, job.reclaim_after, job.stuck_after)
+    if sorted(chain) != list(chain):
+        yield Finding(
+            subject="[queue.job]",
+            problem="timeout and grace, the engine's limit, its reclaim time and stuck_after are "
+            + ", ".join(f"{seconds:g} s" for seconds in chain),
+            why="a job would be given to a second worker, or be called stuck, while it still works",
+            advice=f"set stuck_after above {job.reclaim_after:g}s",
+        )
+    for rule in site.config.logs:
+        if rule.on_archive and rule.on_archive_timeout > job.time_limit:
+            yield Finding(
+                subject=f"rule {rule.name}: on_archive_timeout",
+                problem=f"is {rule.on_archive_timeout:g} s, and an attempt has {job.time_limit:g} s",
+                why="a command that needs its time is stopped each time, and its archive is never handed over",
+                advice=f"raise [queue.job] timeout above {rule.on_archive_timeout:g}s, or lower on_archive_timeout",
+            )
+        late = None if rule.compress is Codec.NONE else Deadline.after(job.time_limit).why_not(rule.max_size or 0)
+        if late is not None:
+            yield Finding(
+                subject=f"rule {rule.name}: max_size",
+                problem=f"{late}: an attempt has {job.time_limit:g} s",
+                why="such an archive is put off by every job, and stays as large as it is",
+                advice="raise [queue.job] timeout, or lower max_size",
+            )
+
+
+def expiry(site: Site) -> Iterator[Finding]:
+    now = local_now()
+    lives, gap = lifetime(site, now), period(site.settings.schedule, now)
+    if lives >= gap:
+        yield Finding(
+            subject="[queue.job] expires",
+            problem=f"is {lives:g} s, and a job comes every {gap:g} s",
+            why="behind a worker that was away, old jobs pile up and are all carried out",
+            advice="leave it out (nine tenths of the period), or set it below the period",
+        )

@@ -1,0 +1,107 @@
+"""What checks and status look at: one survey, one plan, one look at the processes, each made when it is asked for."""
+
+from __future__ import annotations
+
+import os
+from datetime import datetime
+from functools import cached_property
+
+from msgspec.structs import replace
+
+from logrotor.decide.facts import LogFacts
+from logrotor.decide.planner import plan_logs
+from logrotor.disk import state, writers
+from logrotor.disk.history import History
+from logrotor.errors import StateError
+from logrotor.model import Archive, Config, LogHistories, LogPlan, PastOutcome, PastRun, Problem
+from logrotor.survey import Survey, Surveyor
+
+
+class Deployment:
+    """One configuration and what it rotates, at one moment.
+
+    Changes nothing; its properties may raise LogrotorError or OSError.
+    """
+
+    def __init__(self, config: Config, now: datetime) -> None:
+        self.config, self.now = config, now
+
+    @property
+    def memory(self) -> LogHistories:
+        """What the history knows of each log; nothing where it cannot be read."""
+        return self._recalled[0]
+
+    @property
+    def blind(self) -> Problem | None:
+        """Why nothing may be known of past runs."""
+        return self._recalled[1]
+
+    @cached_property
+    def _recalled(self) -> tuple[LogHistories, Problem | None]:
+        try:
+            state.refuse_odd(os.path.join(self.config.state_dir, state.HISTORY))
+            found = History(self.config.state_dir).recall()
+        except OSError as error:
+            what = f"{error.strerror}: nothing is known of past runs"
+            return LogHistories({}), Problem(subject=self.config.state_dir, problem=what)
+        except StateError as error:  # no run can begin, and all the more one wants to look
+            return LogHistories({}), error.problem
+        return found, Problem(subject="", problem=found.note) if found.note else None
+
+    @cached_property
+    def runs(self) -> list[PastRun]:
+        """Empty where the history cannot be read; ``blind`` says why."""
+        try:
+            return History(self.config.state_dir).runs()
+        except StateError:
+            return []
+
+    @cached_property
+    def outcomes(self) -> list[PastOutcome]:
+        """Those that were done or failed; empty where the history cannot be read; ``blind`` says why."""
+        try:
+            return History(self.config.state_dir).settled_outcomes()
+        except StateError:
+            return []
+
+    @cached_property
+    def survey(self) -> Survey:
+        with Surveyor(self.config, self.memory) as surveyor:
+            found = surveyor.survey()
+            found.logs = [replace(facts, writers=dict(facts.writers)) for facts in found.logs]  # proved now, or never
+        return found
+
+    @cached_property
+    def plans(self) -> dict[str, LogPlan]:
+        """What a run would do now, by the path of the log."""
+        return {plan.path: plan for plan in plan_logs(self.survey.logs, self.now)}
+
+    @cached_property
+    def processes(self) -> writers.Processes:
+        return writers.Processes.look()
+
+    @property
+    def last_run(self) -> float | None:
+        """When the last run ended, also one that had nothing to do; None: not known."""
+        try:
+            return os.stat(os.path.join(self.config.state_dir, state.LAST_RUN)).st_mtime
+        except OSError:
+            return None
+
+    @cached_property
+    def last_recorded(self) -> float:
+        """When the last run that had something to do began or ended; 0: none is known."""
+        return max((run.ended or run.started for run in self.runs[-1:]), default=0.0)
+
+    def moment(self, when: float | None) -> datetime | None:
+        """Epoch seconds in the zone of ``now``."""
+        try:
+            return None if when is None else datetime.fromtimestamp(when, self.now.tzinfo)
+        except (OverflowError, ValueError, OSError):  # a file may have any time, of any year
+            return None
+
+
+def archives_of(facts: LogFacts) -> list[Archive]:
+    """Beside the log and elsewhere."""
+    families = [facts.family, *(d.families[facts.base] for d in facts.elsewhere if facts.base in d.families)]
+    return [archive for family in families for archive in family.archives]
