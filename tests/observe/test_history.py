@@ -56,12 +56,12 @@ def test_what_a_run_did(here, logrotor):
 def test_the_reason_of_an_older_run(here, logrotor):
     """It stands among the details, where runs of an older logrotor put it."""
     here.state.mkdir(mode=0o700)
-    memory = RunHistory(str(here.state))
-    memory.run_started(5e9, False)
+    history = RunHistory(str(here.state))
+    history.run_started(5e9, False)
     outcomes = [Outcome(log="/logs/a", action=action, status=Status.DONE, details={"why": f"for {action}"})
                 for action in ("take", "remove")]  # fmt: skip
-    memory.run_completed(5e9, outcomes, {**COUNTS, "rotated": 1, "removed": 1}, 0)
-    memory.close()
+    history.run_completed(5e9, outcomes, {**COUNTS, "rotated": 1, "removed": 1}, 0)
+    history.close()
     told = logrotor("history", "-v", code=0).out
     assert "; for take" in told and "remove : for remove" in told
 
@@ -122,9 +122,9 @@ def test_failures_only(here, logrotor):
     here.configure('reopen = "gone"\n[reopen.gone]\nmanager = "pidfile"\npidfile = "gone.pid"\nsignal = "USR1"')
     here.log("b.log")
     here.run()
-    memory = RunHistory(str(here.state))
-    memory.run_started(5e9, False)
-    memory.close()
+    history = RunHistory(str(here.state))
+    history.run_started(5e9, False)
+    history.close()
     told = logrotor("history", "--failed", code=0).out
     assert "a.log" not in told and "reopen gone: reopen target 'gone'" in told and "exit 1" in told
     assert "no end is recorded" in told
@@ -217,12 +217,12 @@ def times(folder) -> list[float]:
 @pytest.fixture
 def remember(tmp_path):
     def run(at: float, number: int = 1) -> None:
-        memory = RunHistory(str(tmp_path))
-        memory.run_started(at, False)
+        history = RunHistory(str(tmp_path))
+        history.run_started(at, False)
         outcome = Outcome(log="/a", action="take", status=Status.DONE)
-        memory.run_completed(at, [outcome] * number, COUNTS, 0)
-        assert memory.problems == []
-        memory.close()
+        history.run_completed(at, [outcome] * number, COUNTS, 0)
+        assert history.problems == []
+        history.close()
 
     return run
 
