@@ -346,5 +346,5 @@ class RunHistory(History):
         self._lost = error
         self.problems.append(self._problem(f"cannot be opened, and the run went on without it: {error}"))
         connection = sqlite3.connect(":memory:", isolation_level=None)
-        database.upgrade(connection)
+        connection.executescript("".join(database.STEPS))
         return connection
