@@ -110,7 +110,7 @@ def quoted(path: str) -> str:
     return "".join(chr(byte) if chr(byte) in _PLAIN else f"%{byte:02X}" for byte in os.fsencode(path))
 
 
-def is_damage(error: sqlite3.Error | OSError) -> bool:
+def is_damage(error: sqlite3.Error) -> bool:
     """Not a database, or not our tables; anything else may be gone at the next run."""
     if isinstance(error, sqlite3.OperationalError):
         return error.sqlite_errorcode == sqlite3.SQLITE_ERROR
