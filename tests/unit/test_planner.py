@@ -648,11 +648,13 @@ def test_what_may_be_written_is_never_touched(paper: Paper, rule: Any, writers: 
     plain = {f.entry.id: f.holds for (_, name), f in paper.files.items()
              if ((p := parse_archive(name)) and p.codec is Codec.NONE)}  # fmt: skip
     known = paper.facts(rule=rule, writers={name: writers for _, name in paper.files})
-    doubled = {os.path.basename(path) for path in known.duplicates}
+    doubled = {os.path.basename(path) for pair in known.duplicates.items() for path in pair}
     found = plan(known)
     touched = {s.id for s in (*found.retire, *found.compress)} & plain.keys()
     assert not touched
-    assert {s.name for s in found.recover if isinstance(s, DropDuplicate)} <= doubled
+    dropped = {s.name for s in found.recover if isinstance(s, DropDuplicate)}
+    assert dropped <= doubled
+    assert not {s.id for s in found.recover if isinstance(s, DropDuplicate)} & plain.keys()
 
 
 @given(papers(), RULES)
