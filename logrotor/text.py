@@ -68,9 +68,13 @@ def brief(seconds: float) -> str:
 
 def moment(when: datetime, now: datetime) -> str:
     """``2026-11-22 00:00 +01:00 (in 3 h)``."""
+    return f"{stamp(when)} ({distance(when, now)})"
+
+
+def distance(when: datetime, now: datetime) -> str:
+    """``in 3 h``, ``5 s ago``."""
     seconds = (when - now).total_seconds()
-    distance = f"in {span(seconds)}" if seconds >= 0 else f"{span(-seconds)} ago"
-    return f"{stamp(when)} ({distance})"
+    return f"in {span(seconds)}" if seconds >= 0 else f"{span(-seconds)} ago"
 
 
 def stamp(when: datetime) -> str:

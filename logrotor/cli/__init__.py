@@ -7,15 +7,15 @@ import sys
 from collections.abc import Sequence
 from typing import NoReturn
 
-from logrotor.cli import streams
+from logrotor.cli import output
 from logrotor.cli.session import Session
 
 
 def main() -> NoReturn:
     """The console script: never returns, never shows a traceback for an expected error."""
-    streams.repair()
+    output.repair()
     code = call(sys.argv[1:])
-    streams.settle()
+    output.settle()
     gc.freeze()  # nothing is left to find, and the interpreter searches it all once more when it ends: 4 ms
     sys.exit(code)
 
@@ -34,12 +34,12 @@ def call(args: Sequence[str]) -> int:
     except KeyboardInterrupt:
         return 130
     except BrokenPipeError:  # the reader of --help went away: nobody is left to tell
-        streams.silence(1)
+        output.silence(1)
         return 1
     except Exception as error:
-        from logrotor.cli import failures
+        from logrotor.cli.session import fail
 
-        return failures.tell(error, session)
+        return fail(error, session)
 
 
 _PLAIN = ("run", "-c", "--config")

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from logrotor.cli import streams, text
+from logrotor import text
+from logrotor.cli import output
 from logrotor.cli.options import config_option, config_path, json_option
 from logrotor.cli.session import become, exit_codes, why_no_run
 
@@ -66,7 +67,7 @@ def _obstacles(file: str, config: Config) -> Iterator[ConfigProblem]:
 
     why = why_no_run(config)
     if why is not None:
-        yield ConfigProblem(file, _STATE, why.removeprefix("state_dir "))
+        yield ConfigProblem(file, _STATE, f"{config.state_dir} ({config.state_dir_origin}): {why.words}")
     if config.queue is not None:
         from logrotor.jobs.engine import find_engine
 
@@ -80,11 +81,11 @@ def _show(found: Found, config: Config | None, problems: tuple[ConfigProblem, ..
     nothing_runs = config is None or any(problem.key == _STATE for problem in problems)
     code = 2 if nothing_runs else 1 if problems else 0
     if as_json:
-        streams.write_json(_as_json(found, config, problems, code))
+        output.write_json(_as_json(found, config, problems, code))
     else:
         facts = [("configuration", f"{found.file} ({found.origin})"), *(_facts(config) if config else [])]
-        told = [text.lines(str(problem)) for problem in problems]
-        streams.write("\n".join([*text.table(facts), *told, _verdict(config, problems, code)]))
+        shown = [text.lines(str(problem)) for problem in problems]
+        output.write("\n".join([*output.table(facts), *shown, _verdict(config, problems, code)]))
     return code
 
 

@@ -7,23 +7,22 @@ from collections.abc import Sequence
 import click
 
 import logrotor
-from logrotor.cli.lazy import LazyGroup
-from logrotor.cli.options import config_option
+from logrotor.cli.options import LazyGroup, config_option
 from logrotor.cli.session import EXIT_CODES, Session
 
 # name -> (module, its line in the list of commands); the module holds the command under that name
 COMMANDS = {
-    "run": ("logrotor.cli.run", "Rotate what is due, retire and compress archives."),
-    "plan": ("logrotor.cli.plan", "Show what a run would do and why; changes nothing."),
+    "run": ("logrotor.cli.planning", "Rotate what is due, retire and compress archives."),
+    "plan": ("logrotor.cli.planning", "Show what a run would do and why; changes nothing."),
     "queue": ("logrotor.cli.queue", "Rotate as a job on a queue: worker, status, failed jobs, units."),
     "check": ("logrotor.cli.check", "Check the configuration and show which one is used."),
-    "status": ("logrotor.cli.status", "Show how every log stands; --check for a monitoring system."),
-    "history": ("logrotor.cli.history", "Show what past runs did, and why."),
-    "verify": ("logrotor.cli.verify", "Read every archive through, and report the damaged."),
-    "cat": ("logrotor.cli.cat", "Print a log across its archives, the oldest first."),
-    "grep": ("logrotor.cli.grep", "Search a log across its archives."),
-    "page": ("logrotor.cli.page", "Write a page that shows how everything stands."),
-    "doctor": ("logrotor.cli.doctor", "Find what is wrong, say what to do, and mend what is safe to mend."),
+    "status": ("logrotor.cli.overview", "Show how every log stands; --check for a monitoring system."),
+    "history": ("logrotor.cli.past", "Show what past runs did, and why."),
+    "verify": ("logrotor.cli.contents", "Read every archive through, and report the damaged."),
+    "cat": ("logrotor.cli.contents", "Print a log across its archives, the oldest first."),
+    "grep": ("logrotor.cli.contents", "Search a log across its archives."),
+    "page": ("logrotor.cli.overview", "Write a page that shows how everything stands."),
+    "doctor": ("logrotor.cli.findings", "Find what is wrong, say what to do, and mend what is safe to mend."),
 }
 
 GROUP_EPILOG = f"""\

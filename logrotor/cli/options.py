@@ -1,9 +1,11 @@
-"""Options that several commands share, how the configuration is loaded, and what the shell completes."""
+"""What commands share: a group that loads them late, options, times, the configuration, what the shell completes."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from datetime import datetime, timezone
+from importlib import import_module
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
@@ -14,6 +16,46 @@ if TYPE_CHECKING:
     from logrotor.model import Config
 
 F = TypeVar("F", bound=Callable[..., Any])
+
+
+class LazyGroup(click.Group):
+    """Commands as ``name -> (module, short help)``: the list of commands is printed without importing any of them."""
+
+    def __init__(self, *args: Any, commands: Mapping[str, tuple[str, str]], **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.lazy = dict(commands)
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(self.lazy)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in self.lazy:
+            return None
+        module, text = self.lazy[cmd_name]
+        command = getattr(import_module(module), cmd_name)
+        assert isinstance(command, click.Command)
+        command.short_help = text  # completion shows it
+        return command
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        try:
+            return super().resolve_command(ctx, args)
+        except click.UsageError as error:
+            from logrotor.text import closest
+
+            meant = closest(args[0], self.lazy)
+            if meant is None:
+                raise
+            raise click.UsageError(f"{error.message} Did you mean {meant!r}?", ctx) from None
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, text) for name, (_, text) in self.lazy.items()])
+
+
+# ---------------------------------------------------------------- options
 
 
 def config_option(command: F) -> F:
@@ -119,3 +161,37 @@ def complete_logs(ctx: click.Context, param: click.Parameter, incomplete: str) -
     given = dict.fromkeys(facts.path if "/" in incomplete else facts.base for facts in logs)
     found = [CompletionItem(text) for text in given if text.startswith(incomplete)]
     return found or [CompletionItem(incomplete, type="file")]
+
+
+# ---------------------------------------------------------------- times
+
+
+def moment(given: str, option: str = "--at") -> datetime:
+    """A moment in ISO 8601; without an offset it is local time."""
+    try:
+        parsed = datetime.fromisoformat(given)
+    except ValueError:
+        raise click.BadParameter(
+            f'{given!r} is no time; accepted: "2026-11-22 03:00", "2026-11-22T03:00:00+01:00"', param_hint=option
+        ) from None
+    return parsed if parsed.tzinfo else _local(parsed)
+
+
+def _local(naive: datetime) -> datetime:
+    from logrotor.clock import local_now
+
+    zone = local_now().tzinfo
+    # A fixed offset is that of today, not that of the day asked for.
+    return naive.astimezone() if zone is None or isinstance(zone, timezone) else naive.replace(tzinfo=zone)
+
+
+def moment_or_age(given: str, now: datetime, option: str) -> float:
+    """An option as epoch seconds: a moment, or how long ago. 20261101 is a day of ISO 8601, and a bare 2 neither."""
+    from logrotor.config.values import age
+
+    try:
+        return now.timestamp() - age(given)
+    except ValueError as error:
+        if given.strip().isdigit() and len(given.strip()) != len("20261101"):
+            raise click.BadParameter(f"{given!r} {error}", param_hint=option) from None
+        return moment(given, option=option).timestamp()

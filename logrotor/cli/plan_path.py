@@ -8,7 +8,8 @@ from itertools import chain
 
 from msgspec.structs import replace
 
-from logrotor.cli import streams, text
+from logrotor import text
+from logrotor.cli import output
 from logrotor.cli.plan_table import guarantee, problems, step_lines
 from logrotor.model import Config, Due, LogPlan, NotDue, Note, Plan, as_json
 from logrotor.survey import NamedLogs, find_path, real_path
@@ -46,7 +47,7 @@ def _show(config: Config, plan: Plan, logs: list[LogPlan], about: list[str], *, 
         _print_json(plan, logs=tuple(logs))
     else:
         blocks = ["\n".join(_long(config, plan, log)) for log in logs] or ["No log of this rule exists now."]
-        streams.write("\n\n".join([*about, *blocks]))
+        output.write("\n\n".join([*about, *blocks]))
     return 1 if any(log.refused for log in logs) else 0
 
 
@@ -55,7 +56,7 @@ def _print_json(
 ) -> None:
     """The plan, reduced to what was asked for."""
     part = replace(plan, logs=logs, missing=missing, skipped=skipped, shadowed=(), unmatched=())
-    streams.write_json(as_json(part))
+    output.write_json(as_json(part))
 
 
 # ---------------------------------------------------------------- a log
@@ -65,7 +66,7 @@ def _long(config: Config, plan: Plan, log: LogPlan) -> list[str]:
     steps = step_lines(log, indent="    ")
     return [
         text.printable(log.path),
-        *text.table(_facts(config, plan, log), indent="  "),
+        *output.table(_facts(config, plan, log), indent="  "),
         *(["  a run does, in this order:", *steps] if steps else ["  a run does nothing to it"]),
         *_archives(log),
     ]
@@ -112,7 +113,7 @@ def _archives(log: LogPlan) -> list[str]:
     rows += [(step.name, "goes now", step.reason) for step in log.retire]
     return [
         "  archives as a run leaves them, newest first; the last that stays goes next:",
-        *text.table(rows, indent="    "),
+        *output.table(rows, indent="    "),
     ]
 
 
@@ -164,7 +165,7 @@ def _show_stranger(config: Config, plan: Plan, given: str, path: str, *, as_json
         said = [f"{item}: configured, but missing, which is fine" for item in missing]
         said += [f"{item.name}: left alone: {item.reason}" for item in skipped]
         said += [f"{given} does not exist; rule {rule} would have it"] if rule is not None else []
-        streams.write("\n".join(map(text.printable, said or _no_rule(config, plan, given))))
+        output.write("\n".join(map(text.printable, said or _no_rule(config, plan, given))))
     return 0 if missing or skipped or rule is not None else 1
 
 

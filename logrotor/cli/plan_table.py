@@ -6,7 +6,8 @@ import os
 from collections import Counter
 from collections.abc import Iterable, Iterator
 
-from logrotor.cli import text
+from logrotor import text
+from logrotor.cli import output
 from logrotor.model import (
     Compress,
     Config,
@@ -115,7 +116,7 @@ def verdict(log: LogPlan) -> str:
 
 def step_lines(log: LogPlan, *, indent: str) -> list[str]:
     """The steps of one log, in the order in which they are carried out, then what waits."""
-    return text.table(_rows(log), indent=indent, right=frozenset({2}))
+    return output.table(_rows(log), indent=indent, right=frozenset({2}))
 
 
 def _rows(log: LogPlan) -> Iterator[Row]:
@@ -206,4 +207,4 @@ def _waiting(title: str, items: tuple[Note, ...], *, verbose: bool) -> list[str]
         return []
     if not verbose:
         return ["", f"{title}: {len(items)} (-v lists them)"]
-    return ["", f"{title}:", *text.table([(item.name, item.reason) for item in items], indent="  ")]
+    return ["", f"{title}:", *output.table([(item.name, item.reason) for item in items], indent="  ")]

@@ -9,11 +9,9 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from logrotor.cli import streams
-from logrotor.cli.events import EventPrinter
-from logrotor.cli.progress import Progress
-from logrotor.cli.session import Session, become, selection
-from logrotor.cli.signals import Stop
+from logrotor.cli import output
+from logrotor.cli.output import EventPrinter, Progress
+from logrotor.cli.session import Session, Stop, become, selection
 from logrotor.errors import Interrupted, Locked
 
 if TYPE_CHECKING:
@@ -44,10 +42,10 @@ def rotate(
     sums_up: bool = False,
 ) -> int:
     """Returns the exit code. ``log_format``: "auto", "console" or "json"; ``sums_up``: print a short report as JSON."""
-    session.json_messages = log_format == "json" or (log_format == "auto" and not streams.is_terminal(sys.stderr))
+    session.json_messages = log_format == "json" or (log_format == "auto" and not output.is_terminal(sys.stderr))
     progress = Progress()
-    printer = EventPrinter(session, before=progress.clear)
-    has_bar = streams.is_terminal(sys.stderr) and not as_json and session.verbosity >= 0
+    printer = EventPrinter(session.verbosity, as_json=session.json_messages, before=progress.clear)
+    has_bar = output.is_terminal(sys.stderr) and not as_json and session.verbosity >= 0
     from logrotor.config import load_config
     from logrotor.rotator import Rotator
 
@@ -67,9 +65,9 @@ def rotate(
     _tell_others(config, report, printer)
     code = stop.exit_code if report.interrupted else report.exit_code
     if as_json:
-        streams.write_json(_report(report, code))
+        output.write_json(_report(report, code))
     elif sums_up:
-        streams.write_json(_summary(report))
+        output.write_json(_summary(report))
     return code
 
 
@@ -108,7 +106,7 @@ def _attempt(what: str, path: str, write: Callable[[], None], printer: EventPrin
 
 
 def _write_metrics(path: str, config: Config, report: Report) -> None:
-    from logrotor.cli.rooms import queue_gauges
+    from logrotor.cli.gather import queue_gauges
     from logrotor.clock import local_now
     from logrotor.observe import metrics
 
@@ -117,7 +115,7 @@ def _write_metrics(path: str, config: Config, report: Report) -> None:
 
 
 def _write_page(path: str, config: Config) -> None:
-    from logrotor.cli.rooms import write_page
+    from logrotor.cli.gather import write_page
     from logrotor.clock import local_now
 
     write_page(path, config, local_now())

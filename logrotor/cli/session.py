@@ -1,17 +1,21 @@
-"""What one call of the command line knows of itself, and the exit codes that all commands share."""
+"""One call of the command line: how its messages look, its exit codes, its user, its signals, and how it fails."""
 
 from __future__ import annotations
 
 import os
+import signal
+import sys
+import threading
 from collections.abc import Iterable, Mapping
-from typing import TYPE_CHECKING
+from types import FrameType, TracebackType
+from typing import TYPE_CHECKING, Any
 
 from msgspec import Struct
 
-from logrotor.errors import StateError
+from logrotor import errors
 
 if TYPE_CHECKING:
-    from logrotor.model import Config
+    from logrotor.model import Config, Problem
 
 _CODES = {
     "0": "all well; nothing due and deferred included",
@@ -52,7 +56,7 @@ def become(config: Config) -> None:
         become(config.run_as)
 
 
-def why_no_run(config: Config) -> str | None:
+def why_no_run(config: Config) -> Problem | None:
     """Why every run would end with 2: its state directory cannot be used. None: it can, or it is not ours to judge."""
     from logrotor.disk import state
 
@@ -60,8 +64,8 @@ def why_no_run(config: Config) -> str | None:
         return None
     try:
         state.refuse_impossible(config.state_dir, config.state_dir_origin)
-    except StateError as error:
-        return str(error)
+    except errors.StateError as error:
+        return error.problem
     return None
 
 
@@ -82,3 +86,91 @@ def selection(config: Config, given: Iterable[str]) -> tuple[str, ...]:
 
 def _is_path(item: str) -> bool:
     return "/" in item or os.path.lexists(item)
+
+
+# ---------------------------------------------------------------- signals
+
+
+_SIGNALS = (signal.SIGINT, signal.SIGTERM)
+
+
+class Stop:
+    """A flag that a signal sets; call it to read it. As a context manager it holds the handlers and restores them."""
+
+    def __init__(self) -> None:
+        self.signum: int | None = None
+        self._before: dict[int, Any] = {}
+
+    def __call__(self) -> bool:
+        return self.signum is not None
+
+    @property
+    def exit_code(self) -> int:
+        """130 for SIGINT, 143 for SIGTERM, as a shell reports them."""
+        return 128 + (self.signum or signal.SIGINT)
+
+    def __enter__(self) -> Stop:
+        if threading.current_thread() is threading.main_thread():
+            for signum in _SIGNALS:
+                self._hold(signum)
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
+        for signum, handler in self._before.items():
+            signal.signal(signum, handler)
+
+    def _hold(self, signum: int) -> None:
+        handler = signal.getsignal(signum)
+        # nohup and "command &" in a script ignore SIGINT for us; None is a handler that was not set from Python.
+        if handler is not signal.SIG_IGN and handler is not None:
+            self._before[signum] = signal.signal(signum, self._arrived)
+
+    def _arrived(self, signum: int, frame: FrameType | None) -> None:
+        if self.signum is not None:
+            raise KeyboardInterrupt
+        self.signum = signum
+
+
+# ---------------------------------------------------------------- failures
+
+
+def fail(error: Exception, session: Session) -> int:
+    """One message for each thing that is wrong; a traceback only for a bug, and only with -vv."""
+    for message in messages(error):
+        _print(message, session)
+    if not isinstance(error, errors.LogrotorError) and session.verbosity >= 2:
+        import traceback
+
+        sys.stderr.write("".join(traceback.format_exception(error)))
+    return exit_code(error)
+
+
+def exit_code(error: Exception) -> int:
+    """2: nothing can run as asked; 3: another run holds the lock; 1: anything else."""
+    if isinstance(error, errors.ConfigError | errors.StateError | errors.UnknownSelection):
+        return 2
+    return 3 if isinstance(error, errors.Locked) else 1
+
+
+def messages(error: Exception) -> list[str]:
+    """One for each thing that is wrong."""
+    if isinstance(error, errors.ConfigError):
+        return [str(problem) for problem in error.problems]
+    if isinstance(error, errors.LogrotorError):
+        return [str(error)]
+    return [f"unexpected {type(error).__name__}: {error}; this is a bug, please report it with the output of -vv"]
+
+
+def _print(message: str, session: Session) -> None:
+    if session.json_messages:
+        from logrotor.cli.output import EventPrinter
+        from logrotor.events import NAMES, Event
+
+        printer = EventPrinter(session.verbosity, as_json=True)
+        printer(Event("run.failed", NAMES["run.failed"][0], {"error": message}))
+    else:
+        import click
+
+        from logrotor.text import lines
+
+        click.echo(f"logrotor: {lines(message)}", err=True)

@@ -1,1 +1,1 @@
-"""To see what is: history, status, forecast, the doctor. Reads; what it mends, it mends through disk/."""
+"""See how everything stands: status, history, forecast, metrics, page, doctor. Reads; repairs go through disk/."""

@@ -1,4 +1,4 @@
-"""What a monitoring system should be told: thresholds against a status. Pure."""
+"""How a status reads: what of it needs attention, by thresholds, and its facts in words. Pure."""
 
 from __future__ import annotations
 
@@ -6,18 +6,20 @@ from collections.abc import Iterator
 from datetime import datetime, timedelta
 
 from msgspec import Struct
-from msgspec.structs import replace
 
+from logrotor import text
 from logrotor.model import Problem
-from logrotor.observe.status import LogStatus, Status, SystemStatus
-from logrotor.text import span
+from logrotor.observe.forecast import SystemStatus
+from logrotor.observe.status import LogStatus, Status
 
 HOUR = 3600.0
 _AHEAD = 120.0  # seconds; the state directory may be on a network file system with a clock of its own
+_STARTER = "does a cron line, timer or worker start logrotor?"
+_FAILED = "see logrotor history --failed"
 
 
 class Thresholds(Struct, frozen=True, kw_only=True):
-    """From when on something is told. Times in seconds."""
+    """From when on something needs attention. Times in seconds."""
 
     no_run: float = HOUR  # since the last run: the dead man's switch
     overdue: float = HOUR  # a log that should have rotated and did not
@@ -26,66 +28,142 @@ class Thresholds(Struct, frozen=True, kw_only=True):
     full_within: float = 24 * HOUR
 
 
-def attention(status: Status, limits: Thresholds) -> list[str]:
-    """Everything that passes a threshold, in words; empty: all is well."""
-    told = [*_runs(status, limits)]
+class Attention(Problem, frozen=True, kw_only=True):
+    """Something that passes a threshold."""
+
+    code: str  # "no_run", "clock", "failed_runs", "refused", "failures", "overdue", "waiting", "full", "problem"
+
+
+def attention(status: Status, limits: Thresholds) -> list[Attention]:
+    """Everything that passes a threshold; empty: all is well."""
+    found = [*_runs(status, limits)]
     for log in status.logs:
-        told += [f"{log.path}: {what}" for what in _log(log, status.now, limits)]
+        found += _log(log, status.now, limits)
     for system in status.file_systems:
         if system.full_on is not None and system.full_on - status.now < timedelta(seconds=limits.full_within):
-            told.append(f"{system.mount}: {_full(system, status.now)}")
-    return [*told, *map(str, status.problems)]
+            found.append(Attention(code="full", subject=system.mount, problem=_full(system, status.now)))
+    return [*found, *(of_problem(problem) for problem in status.problems)]
+
+
+def of_problem(problem: Problem, code: str = "problem") -> Attention:
+    """A problem needs attention, whatever the thresholds."""
+    return Attention(
+        code=code, subject=problem.subject, problem=problem.problem, why=problem.why, advice=problem.advice
+    )
 
 
 def _full(system: SystemStatus, now: datetime) -> str:
     if system.full_on is None or system.full_on <= now:
-        return f"full: {system.free} bytes are free" + (", and no inode" if system.free_inodes == 0 else "")
-    return f"full in {_span(now, system.full_on)} at the present pace"
+        return f"full: {text.size(system.free)} are free" + (", and no inode" if system.free_inodes == 0 else "")
+    return f"full in {_between(now, system.full_on)} at the present pace"
 
 
-def _runs(status: Status, limits: Thresholds) -> Iterator[str]:
+def _runs(status: Status, limits: Thresholds) -> Iterator[Attention]:
     if status.last_run is None and status.under_way is not None:
-        yield f"no run has ended yet; the first one is under way (process {status.under_way})"
+        first = f"no run has ended yet; the first one is under way (process {status.under_way})"
+        yield Attention(code="no_run", subject="", problem=first)
     elif status.last_run is None:
-        yield "no run is known: does a cron line, timer or worker start logrotor?"
+        yield Attention(code="no_run", subject="", problem=f"no run is known: {_STARTER}")
     elif _longer(status.last_run, status.now, limits.no_run):
-        yield f"no run for {_span(status.last_run, status.now)}: does a cron line, timer or worker start logrotor?"
+        since = _between(status.last_run, status.now)
+        yield Attention(code="no_run", subject="", problem=f"no run for {since}: {_STARTER}")
     elif _longer(status.now, status.last_run, _AHEAD):
-        ahead = _span(status.now, status.last_run)
-        yield f"the last run is {ahead} in the future: was the clock set back? Until then nobody sees whether it is run"
+        ahead = f"the last run is {_between(status.now, status.last_run)} in the future: was the clock set back?"
+        yield Attention(code="clock", subject="", problem=f"{ahead} Until then a missing run goes unnoticed")
     if status.failed_runs >= limits.failures:
-        yield f"the last {status.failed_runs} runs with something to do failed; see logrotor history --failed"
+        failed = f"the last {status.failed_runs} runs with something to do failed"
+        yield Attention(code="failed_runs", subject="", problem=failed, advice=_FAILED)
 
 
-def _log(log: LogStatus, now: datetime, limits: Thresholds) -> Iterator[str]:
+def _log(log: LogStatus, now: datetime, limits: Thresholds) -> Iterator[Attention]:
+    def found(code: str, problem: str, advice: str = "") -> Attention:
+        return Attention(code=code, subject=log.path, problem=problem, advice=advice)
+
     if log.refused is not None:
-        yield f"refused: {_about(log.refused, log.path)}"
+        refused = log.refused.under(log.path)
+        yield found("refused", f"refused: {refused.problem}", refused.advice)
     if log.failures >= limits.failures:
-        why = log.last_outcome if log.last_outcome not in (None, "done") else "see logrotor history --failed"
-        yield f"failed in {log.failures} runs in a row: {why}"
+        yield _failing(log)
     if log.due and log.due_since is not None and _longer(log.due_since, now, limits.overdue):
-        yield f"should have been rotated {_span(log.due_since, now)} ago: {log.reason}"
+        yield found("overdue", f"should have been rotated {_between(log.due_since, now)} ago: {log.reason}")
     elif log.due and log.due_since is None and log.max_size and (log.size or 0) > 2 * log.max_size:
-        yield f"twice as large as max_size and not rotated: {log.reason}"
-    yield from _waiting(log, now, limits.pending)
-
-
-def _about(problem: Problem, path: str) -> str:
-    """Without its subject where that is the log."""
-    return str(replace(problem, subject="")) if problem.subject == path else str(problem)
-
-
-def _waiting(log: LogStatus, now: datetime, limit: float) -> Iterator[str]:
-    """The archive that has waited longest."""
+        yield found("overdue", f"twice as large as max_size and not rotated: {log.reason}")
     begun = [(since, each) for each in log.pending if (since := each.since or log.last_rotation) is not None]
     since, oldest = min(begun, key=lambda pair: pair[0], default=(now, None))
-    if oldest is not None and _longer(since, now, limit):
-        yield f"{oldest.name} has waited for {_span(since, now)}: {oldest.reason}"
+    if oldest is not None and _longer(since, now, limits.pending):
+        yield found("waiting", f"{oldest.name} has waited for {_between(since, now)}: {oldest.reason}")
+
+
+def _failing(log: LogStatus) -> Attention:
+    """Fails again and again, for the reason of the last time."""
+    failed, last = f"failed in {text.count(log.failures, 'run')} in a row", log.last_problem
+    why = last.under(log.path) if last is not None else None
+    return Attention(
+        code="failures",
+        subject=log.path,
+        problem=failed if why is None else f"{failed}: {log.last_outcome}: {why.problem}",
+        advice=_FAILED if why is None else why.advice,
+    )
 
 
 def _longer(begin: datetime, end: datetime, limit: float) -> bool:
     return end.timestamp() - begin.timestamp() > limit
 
 
-def _span(begin: datetime, end: datetime) -> str:
-    return span(max(0.0, end.timestamp() - begin.timestamp()))
+def _between(begin: datetime, end: datetime) -> str:
+    return text.span(max(0.0, end.timestamp() - begin.timestamp()))
+
+
+# ---------------------------------------------------------------- the facts in words
+
+
+def notes(log: LogStatus) -> Iterator[str]:
+    """What is not as it should be with a log, whatever the thresholds."""
+    if log.refused:
+        yield log.refused.under(log.path).words
+    if log.failures:
+        yield _failing(log).words
+    if log.request_failed:
+        yield f"its writers were asked to reopen it, and the request failed; {_FAILED}"
+    for each in log.pending:
+        yield f"{each.name}: {each.reason}"
+
+
+def due(log: LogStatus, now: datetime) -> str:
+    """When it is rotated next."""
+    if log.refused:
+        return "refused"
+    if log.due:
+        return "now"
+    if log.size is None:
+        return "missing"
+    if log.next_due is None:
+        return "unknown" if log.size else "when written"
+    return f"in {_between(now, log.next_due)} ({log.next_due_by})"
+
+
+def archives(log: LogStatus) -> str:
+    """How many, their bytes, and how many bytes of log one byte holds."""
+    if not log.archives:
+        return "-"
+    return f"{log.archives}, {text.size(log.archive_bytes)}" + (f" ({log.ratio:.1f}:1)" if log.ratio else "")
+
+
+def ago(moment: datetime | None, now: datetime) -> str:
+    """``3 h ago``, or never."""
+    return "never" if moment is None else text.distance(moment, now)
+
+
+def free(system: SystemStatus) -> str:
+    """``78.9 GiB of 252.0 GiB free (31 %), 1000 inodes``."""
+    share = f"{100 * system.free // system.total} %" if system.total else "-"
+    inodes = "" if system.free_inodes is None else f", {system.free_inodes} inodes"
+    return f"{text.size(system.free)} of {text.size(system.total)} free ({share}){inodes}"
+
+
+def full(system: SystemStatus, now: datetime) -> str:
+    """When the logs will have filled it."""
+    if system.full_on is not None and system.full_on <= now:
+        return "full"
+    unknown = {"unknown": "full: unknown", "never": "full: not by these logs"}
+    return f"full {text.moment(system.full_on, now)}" if system.full_on else unknown[system.forecast]

@@ -6,9 +6,9 @@ from collections.abc import Iterable, Iterator, Sequence
 
 from msgspec import Struct
 
-from logrotor.disk.snapshot import message
+from logrotor.disk.snapshot import problem_of
 from logrotor.errors import LogrotorError, UnknownSelection
-from logrotor.model import Check, Finding
+from logrotor.model import Check, Finding, Problem
 
 
 class Examined(Struct, frozen=True):
@@ -30,8 +30,8 @@ def choose(checks: Iterable[Check], only: Sequence[str]) -> list[Check]:
     known = list(checks)
     for wanted in only:
         if not any(check.id.startswith(wanted) for check in known):
-            ids = ", ".join(check.id for check in known)
-            raise UnknownSelection(f"{wanted}: no check has an id that begins so; there are: {ids}")
+            ids = "there are: " + ", ".join(check.id for check in known)
+            raise UnknownSelection(Problem(subject=wanted, problem="no check has an id that begins so", advice=ids))
     return [check for check in known if not only or check.id.startswith(tuple(only))]
 
 
@@ -45,18 +45,18 @@ def _look(check: Check) -> tuple[Finding, ...]:
     try:
         return tuple(check.look())
     except (LogrotorError, OSError) as error:
-        return (_blind(check, message(error, check.id), "make it readable for this user, then run this check again"),)
+        return (_blind(check, problem_of(error, check.id), "make it readable for this user, then check again"),)
     except Exception as error:  # a bug in one check must not hide what the others see
-        bug = f"unexpected {type(error).__name__}: {error}"
+        bug = Problem(subject="", problem=f"unexpected {type(error).__name__}: {error}")
         return (_blind(check, bug, "this is a bug, please report it"),)
 
 
-def _blind(check: Check, what: str, advice: str) -> Finding:
+def _blind(check: Check, why: Problem, advice: str) -> Finding:
     return Finding(
         subject=check.id,
-        problem=f"could not be checked: {what}",
+        problem=f"could not be checked: {why.under(check.id).problem}",
         why=f'nobody knows whether "{check.title}" holds',
-        advice=advice,
+        advice=why.advice or advice,
     )
 
 
@@ -67,4 +67,4 @@ def mend(finding: Finding) -> Mended:
     try:
         return Mended(True, finding.mend())
     except (LogrotorError, OSError) as error:
-        return Mended(False, message(error, finding.subject))
+        return Mended(False, str(problem_of(error, finding.subject)))

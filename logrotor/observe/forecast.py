@@ -1,12 +1,17 @@
-"""When will a log be due, and a file system full? Pure: from past rotations, what is there now, and the time."""
+"""When will a log be due, and a file system full? From past rotations, what is there now, and the time."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import os
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from datetime import datetime
 
 from msgspec import Struct
 
-from logrotor.model import LogSpec
+from logrotor.decide.facts import Directory, LogFacts
+from logrotor.model import FileSystem, LogSpec
+from logrotor.observe.deployment import Deployment
 
 _RECENT = 8  # rotations that are looked back on: a rate of last year says little
 _POINTS = 3  # fewer tell nothing
@@ -77,3 +82,63 @@ def full_on(free: int, growths: Iterable[Growth], now: float) -> float | None:
             return now + at + left / pace
         left, at, pace = left - used, stop, pace - slower
     return None
+
+
+# ---------------------------------------------------------------- file systems
+
+
+class SystemStatus(Struct, frozen=True, kw_only=True):
+    """One file system that holds logs or archives."""
+
+    mount: str
+    type: str
+    total: int
+    free: int
+    free_inodes: int | None  # None: it has no fixed number
+    full_on: datetime | None
+    forecast: str  # "known", "unknown" (no log with 3 points), "never" (retention stops it before)
+
+
+def file_systems(deployment: Deployment, growing: Mapping[str, Growth]) -> Iterator[SystemStatus]:
+    """Each file system of the deployment; ``growing``: how its logs grow, by their paths, as far as known."""
+    systems: dict[int, tuple[str, FileSystem]] = {}
+    growths: dict[int, list[Growth]] = defaultdict(list)
+    for facts in deployment.survey.logs:
+        places = (facts.directory, *facts.elsewhere)
+        for place in places:
+            if place.file_system is not None:
+                systems.setdefault(place.file_system.device, (place.resolved, place.file_system))
+        home = _home_of_archives(facts, places)
+        if facts.path in growing and home is not None:
+            growths[home].append(growing[facts.path])
+    for device, (path, system) in systems.items():
+        yield _system(deployment, path, system, growths.get(device, []))
+
+
+def _home_of_archives(facts: LogFacts, places: Sequence[Directory]) -> int | None:
+    wanted = facts.archive_dir or facts.directory.resolved
+    return next((p.file_system.device for p in places if p.resolved == wanted and p.file_system is not None), None)
+
+
+def _system(deployment: Deployment, path: str, system: FileSystem, growths: Sequence[Growth]) -> SystemStatus:
+    space, now = os.statvfs(path), deployment.now.timestamp()
+    inodes = space.f_favail if space.f_files else None
+    is_full = system.total > 0 and (system.free <= 0 or inodes == 0)
+    moment = now if is_full else full_on(system.free, growths, now)
+    return SystemStatus(
+        mount=mount_of(path),
+        type=system.type,
+        total=system.total,
+        free=system.free,
+        free_inodes=inodes,
+        full_on=deployment.moment(moment),
+        forecast="known" if moment is not None else "never" if growths else "unknown",
+    )
+
+
+def mount_of(path: str) -> str:
+    """The uppermost directory above ``path`` that is on the same file system."""
+    device = os.stat(path).st_dev
+    while path != "/" and os.stat(os.path.dirname(path)).st_dev == device:
+        path = os.path.dirname(path)
+    return path

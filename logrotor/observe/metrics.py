@@ -15,7 +15,7 @@ from msgspec import Struct
 from logrotor.disk.publish import publish
 from logrotor.model import Config, Outcome, Report
 from logrotor.model import Status as Ended
-from logrotor.observe.site import Site
+from logrotor.observe.deployment import Deployment
 from logrotor.observe.status import Status, status
 
 MODE = 0o644  # the node exporter runs as a user of its own
@@ -36,7 +36,7 @@ class Gauge(Struct, frozen=True):
 def write(path: str, config: Config, report: Report, now: datetime, *, more: Iterable[Gauge] = ()) -> None:
     """Write the metrics after a run; ``more`` are those of other rooms. Raises LogrotorError or OSError."""
     success = now.timestamp() if report.exit_code == 0 and not report.interrupted else last_success(path)
-    gauges = [*of_run(report, now, success), *of_status(status(Site(config, now))), *more]
+    gauges = [*of_run(report, now, success), *of_status(status(Deployment(config, now))), *more]
     publish(path, render(gauges).encode(), MODE)
 
 

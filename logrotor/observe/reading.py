@@ -1,24 +1,27 @@
-"""Read a log across its archives, oldest first, byte for byte; and find the log that a name means."""
+"""Read what logs and archives hold: a log byte for byte across its archives, or every archive to verify it."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from logrotor.decide.facts import LogFacts
 from logrotor.decide.slots import newest_first, time_of
 from logrotor.disk import codecs
 from logrotor.disk.logdir import LogDir
-from logrotor.errors import Refused, Stale, UnknownSelection
-from logrotor.model import Codec, Entry, Method
-from logrotor.observe.site import Site
-from logrotor.observe.status import archives_of
+from logrotor.disk.snapshot import problem_of
+from logrotor.errors import LogrotorError, Refused, Stale, UnknownSelection
+from logrotor.model import Archive, Codec, Entry, Method, PastOutcome, Problem
+from logrotor.observe.deployment import Deployment, archives_of
 from logrotor.survey import find_path, real_path
 
 _TRIES = 5  # a run may rename everything while the files are opened
+_EMPTY = "damaged archive: it is empty"
+_OWNER = "ask as the user who runs logrotor"
 _AT_ONCE = 200  # files that are held open: a process may have 1024, and a log thousands of archives
 
 
@@ -35,36 +38,40 @@ class Piece(Struct, frozen=True):
         return os.path.join(self.directory, self.entry.name)
 
 
-def find(site: Site, given: str) -> LogFacts:
+def find(deployment: Deployment, given: str) -> LogFacts:
     """The log of that path or, if only one has it, that file name. Raises UnknownSelection."""
-    known = {facts.path: facts for facts in site.survey.logs}
+    known = {facts.path: facts for facts in deployment.survey.logs}
     path = find_path(given, known)
     if path is not None:
         return known[path]
-    raise UnknownSelection(f"{given}: {_what_else(site, given)}")
+    raise UnknownSelection(_what_else(deployment, given))
 
 
-def _what_else(site: Site, given: str) -> str:
+def _what_else(deployment: Deployment, given: str) -> Problem:
     """What a name is that is none of a log."""
-    if any(spec.name == given for spec in site.config.logs):
-        logs = ", ".join(facts.path for facts in site.survey.logs if facts.spec.name == given)
-        return f"is a rule; name one of its logs: {logs}" if logs else "is a rule, and has no log yet"
+
+    def found(problem: str, advice: str = "") -> Problem:
+        return Problem(subject=given, problem=problem, advice=advice)
+
+    if any(spec.name == given for spec in deployment.config.logs):
+        logs = ", ".join(facts.path for facts in deployment.survey.logs if facts.spec.name == given)
+        return found("is a rule", f"name one of its logs: {logs}") if logs else found("is a rule, and has no log yet")
     path = real_path(given)
-    for facts in site.survey.logs:
+    for facts in deployment.survey.logs:
         for archive in archives_of(facts):
             if archive.path == path or archive.entry.name == given:
-                return f"is an archive of {facts.path}; name that log"
-    why = "; ".join([*map(str, site.survey.problems), "see logrotor status"])
-    return f"no log of this configuration, nor are there archives of one; {why}"
+                return found(f"is an archive of {facts.path}", "name that log")
+    other = "".join(f"; {problem}" for problem in deployment.survey.problems)
+    return found(f"no log of this configuration, nor are there archives of one{other}", "see logrotor status")
 
 
 def read(
-    look: Callable[[], Site],
+    look: Callable[[], Deployment],
     given: str,
     *,
     since: float | None,
     until: float | None,
-    damaged: Callable[[str], None],
+    damaged: Callable[[Problem], None],
 ) -> Iterator[bytes]:
     """The bytes of a log in the order in which they were written.
 
@@ -82,31 +89,34 @@ def read(
         if facts.spec.method is Method.COPYTRUNCATE:
             after = find(look(), given)
             if {a.entry.id for a in archives_of(after)} - {a.entry.id for a in archives_of(facts)}:
-                raise Refused(f"{facts.path}: was cut by a rotation while it was read; read it again")
+                cut = "was cut by a rotation while it was read"
+                raise Refused(Problem(subject=facts.path, problem=cut, advice="read it again"))
 
 
-def _contents(piece: Piece, fd: int, damaged: Callable[[str], None]) -> Iterator[bytes]:
+def _contents(piece: Piece, fd: int, damaged: Callable[[Problem], None]) -> Iterator[bytes]:
     try:
         if piece.codec is not Codec.NONE and piece.entry.size == 0:
-            raise ValueError("damaged archive: it is empty")
+            raise ValueError(_EMPTY)
         yield from codecs.decompressed(fd, piece.codec)
     except (ValueError, OSError) as error:  # EIO: the disk itself is damaged
-        why = getattr(error, "strerror", None) or error
-        damaged(f"{piece.path}: {why}; the rest of it is left out, and what follows is from the next file")
+        why = getattr(error, "strerror", None) or str(error)
+        rest = "the rest of it is left out, and what follows is from the next file"
+        damaged(Problem(subject=piece.path, problem=f"{why}; {rest}"))
 
 
 def _opened(
-    look: Callable[[], Site], given: str, opened: ExitStack, since: float | None, until: float | None
+    look: Callable[[], Deployment], given: str, opened: ExitStack, since: float | None, until: float | None
 ) -> tuple[LogFacts, list[Piece], list[tuple[Piece, int]]]:
     """The newest files at once, so that no rotation can come between them; the old ones only change their names."""
     for _ in range(_TRIES):
-        site = look()
-        facts = find(site, given)
+        deployment = look()
+        facts = find(deployment, given)
         if facts.directory.problem is not None:
             raise Refused(facts.directory.problem)
         if facts.memory.in_flight is not None:
-            raise Refused(f"{facts.path}: a copytruncate is at work, or was interrupted: logrotor run, then again")
-        chosen = _chosen(pieces(facts, site.now.timestamp()), since, until)
+            cut = "a copytruncate is at work, or was interrupted"
+            raise Refused(Problem(subject=facts.path, problem=cut, advice="logrotor run, then again"))
+        chosen = _chosen(pieces(facts, deployment.now.timestamp()), since, until)
         with ExitStack() as attempt:
             try:
                 files = [(piece, _open(piece, attempt)) for piece in chosen[-_AT_ONCE:]]
@@ -114,7 +124,7 @@ def _opened(
                 continue
             opened.push(attempt.pop_all())
             return facts, chosen[:-_AT_ONCE], files
-    raise Refused(f"{given}: is rotated again and again while it is opened; try again")
+    raise Refused(Problem(subject=given, problem="is rotated again and again while it is opened", advice="try again"))
 
 
 def _open(piece: Piece, opened: ExitStack) -> int:
@@ -124,7 +134,7 @@ def _open(piece: Piece, opened: ExitStack) -> int:
     except FileNotFoundError:
         raise
     except OSError as error:
-        raise Refused(f"{piece.path}: {error.strerror}; ask as the user who runs logrotor") from error
+        raise Refused(Problem(subject=piece.path, problem=error.strerror or str(error), advice=_OWNER)) from error
     opened.callback(os.close, fd)
     return fd
 
@@ -137,7 +147,8 @@ def _open_moved(piece: Piece, opened: ExitStack) -> int:
         with LogDir(piece.directory) as logdir:
             moved = next((entry for entry in logdir.scan() if entry.id == piece.entry.id), None)
         if moved is None:
-            raise Refused(f"{piece.path}: was removed while the log was read; read it again") from None
+            gone = "was removed while the log was read"
+            raise Refused(Problem(subject=piece.path, problem=gone, advice="read it again")) from None
         return _open(Piece(piece.directory, moved, piece.codec, piece.rotated), opened)
 
 
@@ -183,3 +194,87 @@ def lines(chunks: Iterator[bytes]) -> Iterator[bytes]:
             rest.append(last)
     if rest:
         yield b"".join(rest)
+
+
+# ---------------------------------------------------------------- every archive against its record
+
+
+class Record(Struct, frozen=True):
+    """What a rotation put into an archive."""
+
+    bytes: int
+    lines: int
+
+
+class Verdict(Struct, frozen=True, kw_only=True):
+    """One archive, or a place where none can be read. ``problem`` None: it holds what was recorded, if ``recorded``."""
+
+    path: str
+    log: str
+    bytes: int | None = None  # uncompressed
+    lines: int | None = None
+    recorded: bool = False
+    problem: Problem | None = None
+
+
+def verify(deployment: Deployment, given: str | None = None) -> Iterator[Verdict]:
+    """Every archive of every log, or of one. Raises UnknownSelection, StateError."""
+    records = records_of(deployment.outcomes)
+    if given is None:
+        for problem in deployment.survey.problems:
+            yield Verdict(path=problem.subject, log="", problem=problem)
+    for facts in deployment.survey.logs if given is None else [find(deployment, given)]:
+        if facts.directory.problem is not None:
+            yield Verdict(path=facts.path, log=facts.path, problem=facts.directory.problem)
+        for archive in newest_first(archives_of(facts), deployment.now.timestamp()):
+            if archive.entry.is_regular:
+                entry = archive.entry
+                yield _verdict(facts.path, archive, records.get((entry.stat.st_ino, entry.stat.st_mtime_ns)))
+
+
+def records_of(outcomes: Iterable[PastOutcome]) -> Mapping[tuple[int, int], Record]:
+    """By inode and time of the last write, which a rename leaves as they are."""
+    found: dict[tuple[int, int], Record] = {}
+    for outcome in outcomes:
+        details = outcome.details
+        if outcome.action != "compress" or outcome.status != "done" or "inode" not in details:
+            continue
+        key = details["inode"], details["mtime_ns"]
+        if details.get("lines") is not None:
+            found[key] = Record(details["bytes"], details["lines"])
+        elif (details.get("source"), details["mtime_ns"]) in found:  # moved to another file system as it was
+            found[key] = found[details["source"], details["mtime_ns"]]
+    return found
+
+
+def _verdict(log: str, archive: Archive, record: Record | None) -> Verdict:
+    try:
+        size, lines = _measured(archive)
+    except (Stale, FileNotFoundError):
+        return Verdict(path=archive.path, log=log)  # a run renamed or removed it meanwhile: no business of ours
+    except (LogrotorError, OSError, ValueError) as error:
+        problem = problem_of(error, archive.path)
+        if isinstance(error, PermissionError):
+            problem = replace(problem, advice=_OWNER)
+        return Verdict(path=archive.path, log=log, problem=problem)
+    verdict = Verdict(path=archive.path, log=log, bytes=size, lines=lines, recorded=record is not None)
+    if record is None or (size, lines) == (record.bytes, record.lines):
+        return verdict
+    what = f"holds {size} bytes in {lines} lines, but {record.bytes} bytes in {record.lines} lines went into it"
+    return replace(verdict, problem=Problem(subject=archive.path, problem=what))
+
+
+def _measured(archive: Archive) -> tuple[int, int]:
+    """Bytes and lines. Raises ValueError for a damaged archive."""
+    if archive.name.codec is not Codec.NONE and archive.entry.size == 0:
+        raise ValueError(_EMPTY)
+    size = lines = 0
+    with LogDir(archive.directory) as logdir:
+        fd = logdir.open_file(archive.entry.name, archive.entry.id, names=2)
+    try:
+        for chunk in codecs.decompressed(fd, archive.name.codec):
+            size += len(chunk)
+            lines += chunk.count(b"\n")
+    finally:
+        os.close(fd)
+    return size, lines

@@ -4,22 +4,27 @@ from __future__ import annotations
 
 import os
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 
 from msgspec import Struct
 
 from logrotor.decide import proof, schedule
-from logrotor.decide.facts import Directory, LogFacts
+from logrotor.decide.facts import LogFacts
+from logrotor.decide.naming import LOCK
 from logrotor.decide.schedule import last_rotation
 from logrotor.decide.slots import newest_first
 from logrotor.disk import state
-from logrotor.model import Archive, Codec, Due, Entry, FileSystem, LogPlan, LogSpec, PastOutcome, Problem, Written
-from logrotor.observe import failures, forecast, obstacles
-from logrotor.observe.history import Rotation, rotations
-from logrotor.observe.site import Site
+from logrotor.disk.logdir import LogDir
+from logrotor.errors import Busy, LogrotorError, Refused
+from logrotor.model import Archive, Codec, Due, Entry, LogPlan, LogSpec, PastOutcome, Problem, Written
+from logrotor.observe import forecast
+from logrotor.observe.deployment import Deployment, archives_of
+from logrotor.observe.forecast import SystemStatus
+from logrotor.observe.rotations import Rotation, rotations
 
 _LOCKED = 3600.0  # seconds; hardly a run works so long in one directory
+_LATER = 30.0  # seconds; a run marks its end in the history first, on a slow disk some time before the file last-run
 _USUAL_RATIO = 0.1  # of compressed logs, where the history does not tell
 
 
@@ -47,7 +52,8 @@ class LogStatus(Struct, frozen=True, kw_only=True):
     pace: float | None  # bytes a second
     due_since: datetime | None  # for a log that is due
     last_rotation: datetime | None
-    last_outcome: str | None  # "done", "failed: ..."
+    last_outcome: str | None  # "done", "failed", "deferred"
+    last_problem: Problem | None  # why it was not done
     failures: int  # runs in a row in which something of this log failed
     archives: int
     archive_bytes: int
@@ -55,18 +61,6 @@ class LogStatus(Struct, frozen=True, kw_only=True):
     pending: tuple[Pending, ...]
     request_failed: bool  # the last reopen request
     refused: Problem | None
-
-
-class SystemStatus(Struct, frozen=True, kw_only=True):
-    """One file system that holds logs or archives."""
-
-    mount: str
-    type: str
-    total: int
-    free: int
-    free_inodes: int | None  # None: it has no fixed number
-    full_on: datetime | None
-    forecast: str  # "known", "unknown" (no log with 3 points), "never" (retention stops it before)
 
 
 class Status(Struct, frozen=True, kw_only=True):
@@ -82,35 +76,40 @@ class Status(Struct, frozen=True, kw_only=True):
     problems: tuple[Problem, ...]
 
 
-def status(site: Site) -> Status:
+def status(deployment: Deployment) -> Status:
     """Look at everything once. What the history does not tell is unknown, and ``problems`` says why."""
     outcomes: dict[str, list[PastOutcome]] = defaultdict(list)
-    for outcome in site.outcomes:
+    for outcome in deployment.outcomes:
         for log in outcome.logs:
             outcomes[log].append(outcome)
     done = {log: rotations(found) for log, found in outcomes.items()}
-    logs = [_log(site, facts, done.get(facts.path, []), outcomes.get(facts.path, [])) for facts in site.survey.logs]
+    logs = [
+        _log(deployment, facts, done.get(facts.path, []), outcomes.get(facts.path, []))
+        for facts in deployment.survey.logs
+    ]
     return Status(
-        now=site.now,
-        last_run=site.moment(site.last_run),
-        under_way=state.holder(site.config.state_dir),
-        failed_runs=failures.of_runs(site),
+        now=deployment.now,
+        last_run=deployment.moment(deployment.last_run),
+        under_way=state.holder(deployment.config.state_dir),
+        failed_runs=_failures_of_runs(deployment),
         logs=tuple(sorted(logs, key=_urgency)),
-        file_systems=tuple(_file_systems(site, {log.path: log for log in logs})),
-        missing=tuple(site.survey.missing),
+        file_systems=tuple(
+            forecast.file_systems(deployment, dict(_growing(deployment, {log.path: log for log in logs})))
+        ),
+        missing=tuple(deployment.survey.missing),
         problems=(
-            *(found.as_problem for found in site.config.problems),
-            *site.survey.problems,
-            *obstacles.old_locks(site, _LOCKED),
-            *_vanished(site),
-            *(Problem(subject="", problem=note) for note in site.notes),
+            *(found.as_problem for found in deployment.config.problems),
+            *deployment.survey.problems,
+            *_old_locks(deployment),
+            *_vanished(deployment),
+            *([deployment.blind] if deployment.blind is not None else []),
         ),
     )
 
 
-def _vanished(site: Site) -> Iterable[Problem]:
+def _vanished(deployment: Deployment) -> Iterable[Problem]:
     """Without a log there is nothing to tell of, which must not look as if all were well."""
-    if not site.survey.logs and not site.survey.problems and site.outcomes:
+    if not deployment.survey.logs and not deployment.survey.problems and deployment.outcomes:
         what = "no log is found, though there were some: is a file system not mounted, or paths misspelt?"
         yield Problem(subject="", problem=what)
 
@@ -118,15 +117,17 @@ def _vanished(site: Site) -> Iterable[Problem]:
 # ---------------------------------------------------------------- a log
 
 
-def _log(site: Site, facts: LogFacts, done: Sequence[Rotation], outcomes: Sequence[PastOutcome]) -> LogStatus:
-    plan, spec, now = site.plans[facts.path], facts.spec, site.now.timestamp()
+def _log(
+    deployment: Deployment, facts: LogFacts, done: Sequence[Rotation], outcomes: Sequence[PastOutcome]
+) -> LogStatus:
+    plan, spec, now = deployment.plans[facts.path], facts.spec, deployment.now.timestamp()
     taken = [r for r in done if r.status == "done"]
     points = [forecast.Point(r.time, r.bytes) for r in taken if r.bytes is not None]
     pace = forecast.rate(points, plan.size, now)
     by_size = None
     if spec.max_size is not None and plan.size is not None:
         by_size = forecast.due_by_size(plan.size, spec.max_size, pace, now)
-    next_due, by = _next_due(site, plan, spec, by_size)
+    next_due, by = _next_due(deployment, plan, spec, by_size)
     last = max((m for m in (facts.memory.last_rotation, *(r.time for r in taken)) if m), default=None)
     archives = archives_of(facts)
     return LogStatus(
@@ -140,69 +141,69 @@ def _log(site: Site, facts: LogFacts, done: Sequence[Rotation], outcomes: Sequen
         next_due=next_due,
         next_due_by=by,
         pace=pace,
-        due_since=_due_since(site, facts, pace, by_size, last),
-        last_rotation=site.moment(last),
-        last_outcome=_outcome(done),
-        failures=failures.of_log(site, outcomes),
+        due_since=_due_since(deployment, facts, pace, by_size, last),
+        last_rotation=deployment.moment(last),
+        last_outcome=done[-1].status if done else None,
+        last_problem=done[-1].problem if done else None,
+        failures=_failures_of_log(deployment, outcomes),
         archives=len(archives),
         archive_bytes=sum(archive.entry.size for archive in archives),
         ratio=_ratio(taken),
-        pending=tuple(_pending(site, facts, archives, [r.time for r in taken])),
+        pending=tuple(_pending(deployment, facts, archives, [r.time for r in taken])),
         request_failed=facts.memory.request_failed is not None,
         refused=plan.refused,
     )
 
 
-def archives_of(facts: LogFacts) -> list[Archive]:
-    """Beside the log and elsewhere."""
-    families = [facts.family, *(d.families[facts.base] for d in facts.elsewhere if facts.base in d.families)]
-    return [archive for family in families for archive in family.archives]
-
-
-def _next_due(site: Site, plan: LogPlan, spec: LogSpec, by_size: float | None) -> tuple[datetime | None, str | None]:
+def _next_due(
+    deployment: Deployment, plan: LogPlan, spec: LogSpec, by_size: float | None
+) -> tuple[datetime | None, str | None]:
     if isinstance(plan.due, Due) or plan.size is None:
         return None, None
-    slot = schedule.next_slot(spec.schedule, site.now) if spec.schedule is not None else None
-    size = site.moment(None if by_size is None else max(by_size, site.now.timestamp()))
+    slot = schedule.next_slot(spec.schedule, deployment.now) if spec.schedule is not None else None
+    size = deployment.moment(None if by_size is None else max(by_size, deployment.now.timestamp()))
     if size is not None and (slot is None or size < slot):
         return size, "size"
     return slot, "schedule" if slot is not None else None
 
 
 def _due_since(
-    site: Site, facts: LogFacts, pace: float | None, by_size: float | None, last: float | None
+    deployment: Deployment, facts: LogFacts, pace: float | None, by_size: float | None, last: float | None
 ) -> datetime | None:
     """An estimate, for a log that grows past its limit between two runs; never before its last rotation."""
-    spec, live, plan = facts.spec, facts.family.live, site.plans[facts.path]
+    spec, live, plan = facts.spec, facts.family.live, deployment.plans[facts.path]
     if not isinstance(plan.due, Due) or live is None:
         return None
     if spec.max_size is not None and live.size > spec.max_size:
-        return site.moment(None if by_size is None else max(by_size, last or 0.0))
+        return deployment.moment(None if by_size is None else max(by_size, last or 0.0))
     if spec.schedule is None:
         return None
-    first = _first_missed_slot(site, spec.schedule, last_rotation([last, facts.birth()], site.now))
-    had_lines = first is not None and _had_lines(site, live, pace, first.timestamp())
-    return first if had_lines else schedule.latest_slot(spec.schedule, site.now)
+    first = _first_missed_slot(deployment, spec.schedule, last_rotation([last, facts.birth()], deployment.now))
+    had_lines = first is not None and _had_lines(deployment, live, pace, first.timestamp())
+    return first if had_lines else schedule.latest_slot(spec.schedule, deployment.now)
 
 
-def _first_missed_slot(site: Site, expression: str, last: float | None) -> datetime | None:
-    begin = site.moment(last)
+def _first_missed_slot(deployment: Deployment, expression: str, last: float | None) -> datetime | None:
+    begin = deployment.moment(last)
     slot = schedule.next_slot(expression, begin) if begin is not None else None
-    return slot if slot is not None and slot.timestamp() <= site.now.timestamp() else None
+    return slot if slot is not None and slot.timestamp() <= deployment.now.timestamp() else None
 
 
-def _had_lines(site: Site, live: Entry, pace: float | None, moment: float) -> bool:
+def _had_lines(deployment: Deployment, live: Entry, pace: float | None, moment: float) -> bool:
     """An empty log is not rotated: was there something in it when it should have been, as far as one can tell?"""
-    if site.last_run is not None and live.mtime <= site.last_run:
+    if deployment.last_run is not None and live.mtime <= deployment.last_run:
         return True
-    return bool(pace) and live.size / (pace or 1.0) >= site.now.timestamp() - moment
+    return bool(pace) and live.size / (pace or 1.0) >= deployment.now.timestamp() - moment
 
 
-def _outcome(done: Sequence[Rotation]) -> str | None:
-    if not done:
-        return None
-    last = done[-1]
-    return last.status if last.status == "done" else f"{last.status}: {last.reason}"
+def _growing(deployment: Deployment, logs: Mapping[str, LogStatus]) -> Iterator[tuple[str, forecast.Growth]]:
+    """How each log grows on the disk, where its pace is known."""
+    for facts in deployment.survey.logs:
+        log = logs[facts.path]
+        if log.pace is not None:
+            packed = 1 / log.ratio if log.ratio else 1.0 if facts.spec.compress is Codec.NONE else _USUAL_RATIO
+            sizes = [archive.entry.size for archive in archives_of(facts)]
+            yield log.path, forecast.growth(facts.spec, pace=log.pace, ratio=packed, archives=sizes, size=log.size or 0)
 
 
 def _ratio(taken: Iterable[Rotation]) -> float | None:
@@ -210,9 +211,11 @@ def _ratio(taken: Iterable[Rotation]) -> float | None:
     return sum(b for b, _ in known) / sum(a for _, a in known) if known else None
 
 
-def _pending(site: Site, facts: LogFacts, archives: Iterable[Archive], rotated: Sequence[float]) -> Iterable[Pending]:
+def _pending(
+    deployment: Deployment, facts: LogFacts, archives: Iterable[Archive], rotated: Sequence[float]
+) -> Iterable[Pending]:
     """``rotated``: the times of the log's rotations, of which each archive but the removed ones has one."""
-    delivered, now = facts.memory.request_delivered, site.now.timestamp()
+    delivered, now = facts.memory.request_delivered, deployment.now.timestamp()
     for rank, archive in enumerate(newest_first(archives, now)):
         if archive.name.codec is not Codec.NONE:
             continue
@@ -220,7 +223,7 @@ def _pending(site: Site, facts: LogFacts, archives: Iterable[Archive], rotated: 
         reason = proof.why_not(found, archive.entry, delivered, now)
         if reason is not None:
             pids = found.pids if isinstance(found, Written) else ()
-            since = site.moment(rotated[-min(rank + 1, len(rotated))] if rotated else None)
+            since = deployment.moment(rotated[-min(rank + 1, len(rotated))] if rotated else None)
             yield Pending(name=archive.entry.name, reason=reason, pids=pids, since=since)
 
 
@@ -231,57 +234,67 @@ def _urgency(log: LogStatus) -> tuple[object, ...]:
     return (*(-int(each) for each in trouble), log.size is None, soon, log.path)
 
 
-# ---------------------------------------------------------------- file systems
+# ---------------------------------------------------------------- how often in a row something failed
 
 
-def _file_systems(site: Site, logs: Mapping[str, LogStatus]) -> Iterable[SystemStatus]:
-    systems: dict[int, tuple[str, FileSystem]] = {}
-    growths: dict[int, list[forecast.Growth]] = defaultdict(list)
-    for facts in site.survey.logs:
-        places = (facts.directory, *facts.elsewhere)
-        for place in places:
-            if place.file_system is not None:
-                systems.setdefault(place.file_system.device, (place.resolved, place.file_system))
-        grows = _growth(facts, logs[facts.path])
-        home = _home_of_archives(facts, places)
-        if grows is not None and home is not None:
-            growths[home].append(grows)
-    for device, (path, system) in systems.items():
-        yield _system(site, path, system, growths.get(device, []))
+def _failures_of_runs(deployment: Deployment) -> int:
+    """Runs with something to do that failed, up to the last one; 0 once what failed there is mended."""
+    ended = [run for run in deployment.runs if run.ended is not None]
+    of_last = [outcome for outcome in deployment.outcomes if ended and outcome.run == ended[-1].id]
+    if _is_mended(deployment, deployment.last_recorded, of_last):
+        return 0
+    return _in_a_row([run.exit != 0 for run in ended])
 
 
-def _growth(facts: LogFacts, log: LogStatus) -> forecast.Growth | None:
-    if log.pace is None:
-        return None
-    packed = 1 / log.ratio if log.ratio else 1.0 if facts.spec.compress is Codec.NONE else _USUAL_RATIO
-    sizes = [archive.entry.size for archive in archives_of(facts)]
-    return forecast.growth(facts.spec, pace=log.pace, ratio=packed, archives=sizes, size=log.size or 0)
+def _failures_of_log(deployment: Deployment, outcomes: Sequence[PastOutcome]) -> int:
+    """Runs in which something failed, up to the last one that had to do with the log; ``outcomes`` are its own."""
+    failed: dict[int, bool] = {}
+    for outcome in outcomes:
+        if outcome.status in ("done", "failed"):
+            failed[outcome.run] = failed.get(outcome.run, False) or outcome.status == "failed"
+    if outcomes and _is_mended(deployment, outcomes[-1].time, [o for o in outcomes if o.run == outcomes[-1].run]):
+        return 0
+    return _in_a_row(list(failed.values()))
 
 
-def _home_of_archives(facts: LogFacts, places: Sequence[Directory]) -> int | None:
-    wanted = facts.archive_dir or facts.directory.resolved
-    return next((p.file_system.device for p in places if p.resolved == wanted and p.file_system is not None), None)
+def _is_mended(deployment: Deployment, ended: float, outcomes: Iterable[PastOutcome]) -> bool:
+    """Did a later run find nothing of it to do? Whatever fails is tried again by the next run, but a request is not."""
+    later = deployment.last_run is not None and deployment.last_run > ended + _LATER
+    return later and not any(o.action == "reopen" and o.status == "failed" for o in outcomes)
 
 
-def _system(site: Site, path: str, system: FileSystem, growths: Sequence[forecast.Growth]) -> SystemStatus:
-    space = os.statvfs(path)
-    inodes = space.f_favail if space.f_files else None
-    is_full = system.total > 0 and (system.free <= 0 or inodes == 0)
-    moment = site.now.timestamp() if is_full else forecast.full_on(system.free, growths, site.now.timestamp())
-    return SystemStatus(
-        mount=mount_of(path),
-        type=system.type,
-        total=system.total,
-        free=system.free,
-        free_inodes=inodes,
-        full_on=site.moment(moment),
-        forecast="known" if moment is not None else "never" if growths else "unknown",
-    )
+def _in_a_row(failed: Sequence[bool]) -> int:
+    count = 0
+    for each in reversed(failed):
+        if not each:
+            break
+        count += 1
+    return count
 
 
-def mount_of(path: str) -> str:
-    """The uppermost directory above ``path`` that is on the same file system."""
-    device = os.stat(path).st_dev
-    while path != "/" and os.stat(os.path.dirname(path)).st_dev == device:
-        path = os.path.dirname(path)
-    return path
+# ---------------------------------------------------------------- lock files that no run can use
+
+
+def locks(deployment: Deployment) -> Iterator[tuple[str, Problem]]:
+    """Each with what is wrong with it, and what to do."""
+    for directory in deployment.survey.locked:
+        path = os.path.join(directory, LOCK)
+        try:
+            with LogDir(directory) as logdir:
+                if logdir.is_writable():  # else it keeps nobody away: we do not rotate there
+                    logdir.turns.look()
+        except (Busy, Refused) as error:
+            yield path, error.problem
+        except (LogrotorError, OSError):  # it has gone, or the directory itself is a finding
+            continue
+
+
+def _old_locks(deployment: Deployment) -> Iterator[Problem]:
+    """Younger ones are of a run, more likely."""
+    for path, why in locks(deployment):
+        try:
+            made = os.stat(path, follow_symlinks=False).st_mtime
+        except OSError:
+            continue
+        if deployment.now.timestamp() - made >= _LOCKED:
+            yield why

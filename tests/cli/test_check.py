@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from msgspec.structs import replace
 
-from logrotor.model import ConfigProblem, Manager, QueueSettings, ReopenTarget
+from logrotor.model import ConfigProblem, Manager, Problem, QueueSettings, ReopenTarget
 
 PROBLEM = ConfigProblem("/etc/logrotor.toml", "log[2].max_sise", "unknown key; did you mean max_size?", 12, "b")
 
@@ -55,7 +55,9 @@ def test_nothing_can_run(logrotor, world):
     assert result.out.count("/etc/logrotor.toml:12") == 2
 
 
-UNUSABLE = "state_dir /etc/passwd/x (state_dir in /etc/logrotor.toml): /etc/passwd is a file; name a directory"
+UNUSABLE = Problem(
+    subject="state_dir /etc/passwd/x (state_dir in /etc/logrotor.toml)", problem="is a file", advice="name a directory"
+)
 
 
 def test_a_state_directory_with_which_every_run_would_end(logrotor, world):
@@ -63,7 +65,8 @@ def test_a_state_directory_with_which_every_run_would_end(logrotor, world):
     world.state_problem = UNUSABLE
     result = logrotor("check")
     assert result.code == 2 and result.out.endswith("1 problem; nothing can run.\n")
-    assert f"/etc/logrotor.toml: state_dir: {UNUSABLE.removeprefix('state_dir ')}\n" in result.out
+    (problem,) = logrotor("check", "--json").json["problems"]
+    assert (problem["file"], problem["key"]) == ("/etc/logrotor.toml", "state_dir") and UNUSABLE.words in result.out
 
 
 def test_a_state_directory_of_the_user_of_the_runs(logrotor, world):

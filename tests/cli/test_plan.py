@@ -22,6 +22,7 @@ from logrotor.model import (
     NotDue,
     Note,
     Plan,
+    Problem,
     Remove,
     RunHook,
     Shift,
@@ -159,7 +160,7 @@ def test_trouble_is_exit_1(logrotor, world, trouble):
 
 def test_a_state_directory_with_which_every_run_would_end(logrotor, world):
     """The plan is shown, with what is in the way of a run, and exit code 1."""
-    world.state_problem = "state_dir /etc/passwd/x (default): /etc/passwd is a file; name a directory"
+    world.state_problem = Problem(subject="state_dir /x", problem="is a file", advice="name a directory")
     result = logrotor("plan", "-v")
     assert result.code == 1 and "a-queue.log" in result.out and f"error: {world.state_problem}" in result.out
 
@@ -238,7 +239,7 @@ def test_ctrl_c_in_a_plan(logrotor, world, monkeypatch):
     def interrupted(*_):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("logrotor.cli.plan._plan", lambda *a, **k: interrupted())
+    monkeypatch.setattr("logrotor.cli.planning._plan", lambda *a, **k: interrupted())
     result = logrotor("plan")
     assert (result.code, result.err.strip()) == (130, "")
 
@@ -246,7 +247,7 @@ def test_ctrl_c_in_a_plan(logrotor, world, monkeypatch):
 def test_local_zone_is_that_of_the_day(monkeypatch):
     """--at in summer is summer time, also when asked in winter."""
     import logrotor.clock
-    from logrotor.cli.plan import moment
+    from logrotor.cli.options import moment
 
     monkeypatch.setenv("TZ", "Europe/Berlin")
     import time

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from logrotor import errors
-from logrotor.cli import progress
+from logrotor.cli import output
 from logrotor.events import Event, Level
 from logrotor.model import ConfigProblem, Outcome, Status
 from tests.cli.world import LOGS, Terminal
@@ -263,7 +263,7 @@ def test_bar_only_for_long_compressions(logrotor, world, monkeypatch):
     world.on_run = lambda rotator: rotator.on_progress(1000, 2000)
     logrotor("run")
     monkeypatch.setattr(sys, "stderr", long := Terminal())
-    world.on_run = lambda rotator: rotator.on_progress(progress.LARGE, 2 * progress.LARGE)
+    world.on_run = lambda rotator: rotator.on_progress(output.LARGE, 2 * output.LARGE)
     logrotor("run")
     assert short.getvalue() == ""
     assert "Compressing" in long.getvalue() and "50%" in long.getvalue()
@@ -274,7 +274,7 @@ def test_bar_after_a_second(monkeypatch):
     """A small compression that takes long shows its progress too."""
     monkeypatch.setattr(sys, "stderr", shown := Terminal())
     times = iter([0.0, 0.5, 2.0, 2.0])
-    bar = progress.Progress(clock=lambda: next(times))
+    bar = output.Progress(clock=lambda: next(times))
     bar(0, 100)
     assert shown.getvalue() == ""
     bar(30, 100)

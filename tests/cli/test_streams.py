@@ -25,7 +25,7 @@ def test_closed_streams_do_no_harm(closed):
 
 def test_closed_descriptors_are_not_given_to_files():
     """With closed descriptors no file that is opened later becomes descriptor 0, 1 or 2."""
-    code = "import os; from logrotor.cli import streams; streams.repair(); f = os.open('/', 0); os._exit(f)"
+    code = "import os; from logrotor.cli import output; output.repair(); f = os.open('/', 0); os._exit(f)"
     assert shell(f'{sys.executable} -c "{code}" <&- >&- 2>&-').returncode > 2
 
 
@@ -44,7 +44,7 @@ def test_full_disk_is_an_error(tmp_path):
 @pytest.mark.parametrize("encoding", ["ascii", "latin-1:strict"])
 def test_any_locale_shows_any_text(encoding):
     """A locale that lacks a character breaks no output."""
-    code = "from logrotor.cli import streams; streams.repair(); streams.write('log \\u65e5')"
+    code = "from logrotor.cli import output; output.repair(); output.write('log \\u65e5')"
     env = {**os.environ, "PYTHONIOENCODING": encoding}
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, env=env)
     assert result.stdout.startswith(b"log ") and (result.returncode, result.stderr) == (0, b"")

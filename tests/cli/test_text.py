@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from logrotor.cli import text
+from logrotor import text
+from logrotor.cli import output
 from tests.cli.world import NOW
 
 
@@ -67,4 +68,4 @@ def test_direction_marks_are_escaped():
 def test_table():
     """Columns are aligned, cells escaped, and lines end without blanks."""
     rows = [("a", "1", "x"), ("long\n", "10", "")]
-    assert text.table(rows, indent=" ", right=frozenset({1})) == [" a        1  x", " long\\n  10"]
+    assert output.table(rows, indent=" ", right=frozenset({1})) == [" a        1  x", " long\\n  10"]

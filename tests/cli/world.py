@@ -10,7 +10,7 @@ from datetime import datetime, timedelta, timezone
 from typing import Any
 
 from logrotor.errors import StateError
-from logrotor.model import Config, ConfigProblem, LogPlan, LogSpec, NotDue, Plan, Report
+from logrotor.model import Config, ConfigProblem, LogPlan, LogSpec, NotDue, Plan, Problem, Report
 
 ZONE = timezone(timedelta(hours=1))
 NOW = datetime(2026, 11, 21, 22, 30, tzinfo=ZONE)
@@ -62,7 +62,7 @@ class World:
     on_run: Callable[..., Any] = lambda rotator: None
     asked: dict[str, Any] = field(default_factory=dict)
 
-    state_problem: str = ""
+    state_problem: Problem | None = None
 
     def refuse_state(self) -> None:
         if self.state_problem:

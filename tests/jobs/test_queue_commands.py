@@ -23,6 +23,7 @@ from logrotor.jobs.checks import managers
 from logrotor.jobs.dispatch import by_schedule, dispatch_by, lifetime, new_job, period
 from logrotor.jobs.engine import QueueCount, QueueUnreachable, Site, open_site
 from logrotor.model import Attempt, Ending
+from logrotor.notify import systemd
 from tests.jobs.bench import Host, attempt_pids, worker_pids
 from tests.support import command
 
@@ -351,7 +352,9 @@ def test_systemd_starts_what_the_unit_says(host: Host, tmp_path: Path, name: str
         done = subprocess.run(["systemd-analyze", "verify", file], capture_output=True, text=True, check=False)
         assert (done.returncode, done.stderr) == (0, "")
     file.write_text(file.read_text().replace("TimeoutStopSec=60", "TimeoutStopSec=7"))
-    assert ["TimeoutStopSec is 7" in finding.problem for finding in managers.systemd(site, str(file))] == [True]
+    assert [
+        "TimeoutStopSec is 7" in finding.problem for finding in managers.stopping(site, [str(file)], f"{tmp_path}/none")
+    ] == [True]
 
 
 def test_a_name_that_no_unit_can_hold(host: Host, tmp_path: Path) -> None:
@@ -364,9 +367,12 @@ def test_a_name_that_no_unit_can_hold(host: Host, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "seconds"), [("90", 90), ("1min 30s", 90), ("5m", 300), ("2 hours", 7200), ("1d", 86400), ("500ms", 0.5)]
 )
-def test_a_time_of_systemd(host: Host, text: str, seconds: float) -> None:
+def test_a_time_of_systemd(tmp_path: Path, engine: str, text: str, seconds: float) -> None:
     """As systemd.time(7) has them."""
-    assert managers._seconds(text) == seconds
+    file = tmp_path / "a.service"
+    file.write_text(f"[Service]\nTimeoutStopSec={text}\n")
+    (service,) = systemd.services([str(file)], booted=f"{tmp_path}/none")
+    assert service.stop_after == seconds
 
 
 def moved(host: Host, folder: Path) -> Site:

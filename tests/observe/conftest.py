@@ -14,6 +14,7 @@ import pytest
 from logrotor import Rotator, load_config
 from logrotor.cli import call
 from logrotor.model import Config, Report
+from logrotor.observe import deployment
 from tests.support.fixtures import world  # noqa: F401
 
 
@@ -51,6 +52,10 @@ class Deployment:
         path.write_bytes(b"a line of the log, as it may be\n" * (size // 32))
         path.chmod(mode)
         return path
+
+    def seen(self, at: datetime | None = None) -> deployment.Deployment:
+        """What checks and status look at, now or at another moment."""
+        return deployment.Deployment(self.config, at or datetime.now(UTC))
 
     def run(self, at: float | None = None, **more: Any) -> Report:
         """A run whose clock stands at ``at``."""

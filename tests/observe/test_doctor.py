@@ -120,9 +120,9 @@ def test_fix_asks(logrotor, planted, monkeypatch):
     """Without --yes each is asked for; without a terminal that is an error of usage, and nothing is mended."""
     done: list[str] = []
     planted.append(check("a.b", finding(mend=lambda: done.append("x") or "evened out")))
-    monkeypatch.setattr("logrotor.cli.streams.is_terminal", lambda stream: False)
+    monkeypatch.setattr("logrotor.cli.output.is_terminal", lambda stream: False)
     assert "--yes" in logrotor("doctor", "--fix", code=2).err and done == []
-    monkeypatch.setattr("logrotor.cli.streams.is_terminal", lambda stream: True)
+    monkeypatch.setattr("logrotor.cli.output.is_terminal", lambda stream: True)
     for answer, code in (("n", 1), ("y", 0)):
         monkeypatch.setattr("click.termui.visible_prompt_func", lambda prompt, answer=answer: answer)
         logrotor("doctor", "--fix", code=code)

@@ -19,7 +19,6 @@ from logrotor.disk.publish import publish
 from logrotor.errors import Busy, Refused
 from logrotor.observe.checks import checks
 from logrotor.observe.metrics import Gauge, of_run, of_status, render
-from logrotor.observe.site import Site
 from logrotor.observe.status import status
 from tests.support import command
 
@@ -187,9 +186,9 @@ def test_the_queue_is_measured(here, logrotor):
 
 def known_names(here) -> set[str]:
     """Every metric that may be written."""
-    config, now = here.config, datetime.now(UTC)
+    now = datetime.now(UTC)
     report = here.run()
-    found = status(Site(config, now))
+    found = status(here.seen(now))
     return {gauge.name for gauge in (*of_run(report, now, None), *of_status(found))} | {
         f"logrotor_queue_{key}_jobs" for key in ("pending", "reserved", "scheduled", "failed", "stuck")
     }

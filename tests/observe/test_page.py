@@ -1,4 +1,4 @@
-"""The page: all facts in it, everything else of the world as text, its age, and how it gets into its place."""
+"""The page: all facts in it, everything else of the world as text, and how it gets into its place."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import os
 import re
 import shutil
 import time
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -15,10 +15,10 @@ from hypothesis import strategies as st
 
 from logrotor import load_config, text
 from logrotor.errors import Refused
-from logrotor.observe.history import Rotation
-from logrotor.observe.page import plots, style
-from logrotor.observe.page.age import Age, earlier
-from logrotor.observe.page.html import Html, escaped, tag
+from logrotor.observe.page import markup, plots
+from logrotor.observe.page.content import refuse_other
+from logrotor.observe.page.markup import Html, escaped, tag
+from logrotor.observe.rotations import Rotation
 from tests.support import command, users
 from tests.support.markup import Markup
 
@@ -78,7 +78,9 @@ def test_attention_comes_first(here, page):
     """What passes a threshold stands above all else, and in the title; a quiet page says that it is quiet."""
     here.log(size=640)
     here.run()
+    before = int(time.time())
     calm = page()
+    assert before <= datetime.fromisoformat(calm.all("time")[0].attributes["datetime"]).timestamp() <= time.time()
     assert "Nothing: runs come" in calm.all("section")[0].text
     os.utime(here.state / "last-run", (time.time() - 7200,) * 2)
     loud = page()
@@ -194,7 +196,7 @@ def test_it_asks_for_nothing(here, page):
         assert each.attributes.get("href", "#")[0] == "#" or each.attributes["href"] == "data:,"
     policy = found.elements[[e.attributes.get("http-equiv") for e in found.elements].index("Content-Security-Policy")]
     assert policy.attributes["content"].startswith("default-src 'none'; style-src 'sha256-")
-    assert "url(" not in style.CSS and "@import" not in style.CSS
+    assert "url(" not in markup.CSS and "@import" not in markup.CSS
 
 
 def test_ids_and_links_fit(here, page):
@@ -231,7 +233,7 @@ def _contrast(one: str, other: str) -> float:
     return (high + 0.05) / (low + 0.05)
 
 
-@pytest.mark.parametrize("theme", [style.LIGHT, style.DARK], ids=["light", "dark"])
+@pytest.mark.parametrize("theme", [markup.LIGHT, markup.DARK], ids=["light", "dark"])
 def test_contrast(theme: str):
     """WCAG 2.1 AA: text 4.5 to 1, what a plot shows 3 to 1, on each ground that it stands on."""
     colours = dict(re.findall(r"--([\w-]+): (#[0-9a-f]{6});", theme))
@@ -302,41 +304,6 @@ def test_days_are_those_of_the_page():
     assert titles[0].startswith("2 rotations in 30 days, 12 B") and titles[-1] == "2026-11-22: 1 rotated, 5 B, 1 failed"
 
 
-# ---------------------------------------------------------------- its age
-
-
-def test_it_says_when_it_was_written(here, page):
-    """And when the next one should be there: from the third on, as the last ones came."""
-    before = int(time.time())
-    found = page()
-    written = datetime.fromisoformat(found.all("time")[0].attributes["datetime"]).timestamp()
-    assert before <= written <= time.time() and "not known yet" in found.text
-    file = here.folder / "page.html"
-    times = " ".join(str(before - ago) for ago in (180, 120, 60))
-    file.write_text(re.sub(r'(name="written" content=")[^"]*', rf"\g<1>{times}", file.read_text()))
-    again = page()
-    expected = datetime.fromisoformat(again.all("time")[1].attributes["datetime"]).timestamp()
-    assert expected - time.time() == pytest.approx(60, abs=20) and "as the last ones came" in again.text
-
-
-def test_its_age_is_pure():
-    """The middle of the last gaps; a schedule of the queue knows better; on standard output there is no next one."""
-    stamps = tuple(EPOCH - ago for ago in (4000, 300, 240, 180, 120, 60))
-    assert Age(NOW, stamps).next == NOW + timedelta(seconds=60)
-    assert Age(NOW, stamps[-1:]).next is None and Age(NOW, stamps, once=True).next is None
-    assert Age(NOW, (), "*/5 * * * *").next == NOW + timedelta(minutes=5)
-    assert len(Age(NOW, stamps * 3).times) == 10
-
-
-def test_pages_of_a_clock_that_went_back_do_not_count(here, page):
-    """What was written later than now, or is no time, is not believed."""
-    page()
-    file = here.folder / "page.html"
-    for written, kept in (("99999999999 1000", (1000.0,)), ("1.2.3", ())):
-        file.write_text(re.sub(r'(name="written" content=")[^"]*', rf"\g<1>{written}", file.read_text()))
-        assert earlier(str(file), EPOCH) == kept
-
-
 # ---------------------------------------------------------------- its place
 
 
@@ -353,7 +320,7 @@ def test_standard_output(here, logrotor):
     rotated(here, times=1)
     done = command.logrotor("page", "-c", here.file, "-o", "-", check=0, env={"PYTHONIOENCODING": "ascii"})
     found = Markup(done.stdout)
-    assert "→" in found.text and "Nothing renews it" in found.text and not list(here.folder.glob("*.html"))
+    assert "→" in found.text and not list(here.folder.glob("*.html"))
 
 
 def test_what_is_no_page_is_not_replaced(here, logrotor):
@@ -369,9 +336,9 @@ def test_what_is_no_page_is_not_replaced(here, logrotor):
     (here.folder / "empty.html").touch()
     logrotor("page", "-o", here.folder / "empty.html", code=0)
     (here.folder / "second.html").symlink_to("empty.html")
-    assert "is no regular file" in logrotor("page", "-o", here.folder / "second.html", code=1).err
+    assert "is not a regular file" in logrotor("page", "-o", here.folder / "second.html", code=1).err
     with pytest.raises(Refused):
-        earlier(str(log), EPOCH)
+        refuse_other(str(log))
 
 
 def test_where_to(here, logrotor):
@@ -417,7 +384,6 @@ def test_each_run_writes_it(here, logrotor):
         assert (said.out, said.err) == ("", "")
         found = Markup((here.folder / "page.html").read_text())
         assert len(re.findall(r"app\.log\.1\.zst", found.text)) == archives
-    assert len(earlier(str(here.folder / "page.html"), time.time() + 60)) == 2
 
 
 @pytest.mark.parametrize("fault", ["nowhere", "a bug"])

@@ -14,8 +14,8 @@ from msgspec.structs import replace
 
 from logrotor.model import Problem
 from logrotor.observe.attention import Thresholds, attention
-from logrotor.observe.site import Site
-from logrotor.observe.status import LogStatus, Pending, Status, SystemStatus, status
+from logrotor.observe.forecast import SystemStatus
+from logrotor.observe.status import LogStatus, Pending, Status, status
 from tests.support import mounts
 from tests.support.writers import Kind, Writer
 
@@ -37,7 +37,7 @@ def test_a_steady_log_is_forecast(here, logrotor):
     here.configure(size="12.5KB")
     last = grown(here, 0, size=12_832)
     (here.logs / "app.log").write_bytes(b"x" * 6416)
-    found = status(Site(here.config, datetime.fromtimestamp(last + 1800, UTC))).logs[0]
+    found = status(here.seen(datetime.fromtimestamp(last + 1800, UTC))).logs[0]
     assert found.next_due is not None and found.next_due_by == "size"
     assert abs(found.next_due.timestamp() - (last + 3600)) < 360
     assert found.pace == pytest.approx(12_832 / 3600, rel=0.1)
@@ -140,53 +140,59 @@ def test_check_failures_in_a_row(here, logrotor):
 
 
 def a_log(**more) -> LogStatus:
+    names = ("schedule", "next_due", "next_due_by", "pace", "due_since", "last_rotation", "last_outcome",
+             "last_problem", "ratio", "refused")  # fmt: skip
+    unknown = dict.fromkeys(names)
     return LogStatus(**{
-        "path": "/logs/a", "rule": "a", "size": 5, "max_size": 10, "schedule": None, "due": False, "reason": "",
-        "next_due": None, "next_due_by": None, "pace": None, "due_since": None, "last_rotation": None,
-        "last_outcome": None, "failures": 0, "archives": 0, "archive_bytes": 0, "ratio": None, "pending": (),
-        "request_failed": False, "refused": None, **more,
+        **unknown, "path": "/logs/a", "rule": "a", "size": 5, "max_size": 10, "due": False, "reason": "", "failures": 0,
+        "archives": 0, "archive_bytes": 0, "pending": (), "request_failed": False, **more,
     })  # fmt: skip
 
 
 def a_system(full_on: datetime) -> SystemStatus:
-    return SystemStatus(
-        mount="/", type="ext4", total=9, free=1, free_inodes=1, full_on=full_on, forecast="known"
-    )  # fmt: skip
+    return SystemStatus(mount="/", type="ext4", total=9, free=1, free_inodes=1, full_on=full_on, forecast="known")
+
+
+def waits(name: str, hours: int) -> LogStatus:
+    return a_log(last_rotation=NOW, pending=(Pending(name=name, reason="busy", since=NOW - hours * HOUR),))
 
 
 WELL = Status(now=NOW, last_run=NOW, failed_runs=0, logs=(a_log(),), file_systems=(), missing=(), problems=())
+ODD = Problem(subject="/logs/a", problem="odd: a; b", advice="even it; or not")
 
 
 @pytest.mark.parametrize(
-    ("change", "said"),
+    ("change", "code"),
     [
-        ({"last_run": NOW - 2 * HOUR}, "no run for 2 h"),
-        ({"last_run": NOW - HOUR}, ""),
-        ({"failed_runs": 3}, "last 3 runs"),
-        ({"failed_runs": 2}, ""),
-        ({"logs": (a_log(due=True, due_since=NOW - 3 * HOUR),)}, "/logs/a: should have been rotated 3 h ago"),
-        ({"logs": (a_log(due=True, due_since=NOW - HOUR / 2),)}, ""),
-        ({"logs": (a_log(due=True, size=21),)}, "twice as large"),
-        ({"logs": (a_log(due=True, size=19),)}, ""),
-        ({"logs": (a_log(failures=3, last_outcome="failed: full"),)}, "failed in 3 runs in a row: failed: full"),
-        ({"logs": (a_log(refused=Problem(subject="/logs/a", problem="odd")),)}, "refused: odd"),
-        ({"file_systems": (a_system(NOW + 5 * HOUR),)}, "/: full in 5 h"),
-        ({"file_systems": (a_system(NOW + 25 * HOUR),)}, ""),
-        ({"file_systems": (a_system(NOW),)}, "/: full: 1 bytes are free"),
-        (
-            {"logs": (a_log(last_rotation=NOW, pending=(Pending(name="a.2", reason="busy", since=NOW - 25 * HOUR),)),)},
-            "/logs/a: a.2 has waited for 1 d 1 h: busy",
-        ),
-        ({"logs": (a_log(last_rotation=NOW, pending=(Pending(name="a.1", reason="busy", since=NOW - HOUR),)),)}, ""),
-        ({"last_run": NOW + HOUR}, "the last run is 1 h in the future"),
-        ({"last_run": NOW + HOUR / 60}, ""),
-        ({"problems": ("rule left out",)}, "rule left out"),
+        ({"last_run": NOW - 2 * HOUR}, "no_run"),
+        ({"last_run": NOW - HOUR}, None),
+        ({"failed_runs": 3}, "failed_runs"),
+        ({"failed_runs": 2}, None),
+        ({"logs": (a_log(due=True, due_since=NOW - 3 * HOUR),)}, "overdue"),
+        ({"logs": (a_log(due=True, due_since=NOW - HOUR / 2),)}, None),
+        ({"logs": (a_log(due=True, size=21),)}, "overdue"),
+        ({"logs": (a_log(due=True, size=19),)}, None),
+        ({"logs": (a_log(failures=3, last_outcome="failed", last_problem=ODD),)}, "failures"),
+        ({"logs": (a_log(refused=ODD),)}, "refused"),
+        ({"file_systems": (a_system(NOW + 5 * HOUR),)}, "full"),
+        ({"file_systems": (a_system(NOW + 25 * HOUR),)}, None),
+        ({"file_systems": (a_system(NOW),)}, "full"),
+        ({"logs": (waits("a.2", 25),)}, "waiting"),
+        ({"logs": (waits("a.1", 1),)}, None),
+        ({"last_run": NOW + HOUR}, "clock"),
+        ({"last_run": NOW + HOUR / 60}, None),
+        ({"problems": (ODD,)}, "problem"),
     ],
 )
-def test_thresholds(change, said):
-    """Each condition on its own, above its threshold and below."""
-    told = attention(replace(WELL, **change), Thresholds())
-    assert (len(told) == 1 and said in told[0]) if said else told == []
+def test_thresholds(change, code):
+    """Each condition on its own, above its threshold and below; a problem keeps its subject and its advice whole."""
+    found = attention(replace(WELL, **change), Thresholds())
+    assert [each.code for each in found] == ([code] if code else [])
+    if code in ("failures", "refused", "problem"):
+        assert (found[0].subject, found[0].advice) == (ODD.subject, ODD.advice)
+        assert found[0].problem.endswith(ODD.problem)
+    elif code is not None:
+        assert found[0].subject == {"full": "/", "overdue": "/logs/a", "waiting": "/logs/a"}.get(code, "")
 
 
 def test_every_missed_slot_counts(here, logrotor):
@@ -195,7 +201,7 @@ def test_every_missed_slot_counts(here, logrotor):
     grown(here, hours=0, size=3200)
     here.log(size=19_200)
     now = datetime.now(UTC)
-    (log,) = status(Site(here.config, now + timedelta(hours=6))).logs
+    (log,) = status(here.seen(now + timedelta(hours=6))).logs
     assert log.due and timedelta() < log.due_since - now <= timedelta(hours=1)
 
 
@@ -208,7 +214,7 @@ def test_an_empty_log_misses_nothing(here, logrotor):
     log.write_bytes(b"a line\n")
     for path, age in ((log, 1), (here.state / "last-run", 60)):
         os.utime(path, (now.timestamp() - age,) * 2)
-    found = status(Site(here.config, now))
+    found = status(here.seen(now))
     assert found.logs[0].due and attention(found, Thresholds()) == []
 
 
@@ -287,8 +293,8 @@ def test_a_disk_that_is_full_now(here, logrotor):
         with contextlib.suppress(OSError), open(mount / "other", "wb", buffering=0) as other:
             while True:
                 other.write(b"x" * 4096)
-        assert f"ATTENTION: {mount}: full: 0 bytes are free" in logrotor("status", "--check", code=1).out
-        assert "full: 0 bytes are free" in logrotor("doctor", "--only", "space.forecast", code=1).out
+        assert f"ATTENTION: {mount}: full: 0 B are free" in logrotor("status", "--check", code=1).out
+        assert "full: 0 B are free" in logrotor("doctor", "--only", "space.forecast", code=1).out
 
 
 # ---------------------------------------------------------------- the queue

@@ -303,11 +303,10 @@ def _import_all() -> None:
 
     import logrotor.act.executor
     import logrotor.cli.check
-    import logrotor.cli.events
-    import logrotor.cli.failures
-    import logrotor.cli.plan
+    import logrotor.cli.output
+    import logrotor.cli.planning
     import logrotor.cli.rotation
-    import logrotor.cli.run
+    import logrotor.cli.session
     import logrotor.disk.history
 
     _ = (

@@ -34,6 +34,7 @@ from tests.support.writers import Kind, Writer
 __all__ = ["places"]
 
 WIDTH, WIDE = 24, 200  # bytes of a line, more or less: what is written meanwhile, and what is there before
+WRITTEN = 1_100_000_000_000_000_000  # when a log was last written, in nanoseconds
 _ACL = struct.pack("<I", 2) + b"".join(
     struct.pack("<HHI", tag, bits, who)
     for tag, bits, who in ((1, 6, 2**32 - 1), (2, 6, 12345), (4, 4, 2**32 - 1), (16, 6, 2**32 - 1), (32, 4, 2**32 - 1))
@@ -43,11 +44,10 @@ _WORK = ("recover", "take", "retire", "compress", "hooks")
 
 
 @pytest.fixture(scope="module")
-def versions(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Version, Version]]:
+def versions() -> Iterator[tuple[Version, Version]]:
     """The previous version, and the one under test."""
-    folder = tmp_path_factory.mktemp("versions")
     with ExitStack() as stack:
-        old, new = previous(folder), current(folder)
+        old, new = previous(), current()
         stack.callback(old.close)
         stack.callback(new.close)
         yield old, new
@@ -63,6 +63,8 @@ class Holding:
     def write(self, lines: int = 1) -> None:
         os.write(self.fd, oracle.lines(_writer(self.path.name), self.number + 1, self.number + lines, WIDTH))
         self.number += lines
+        # A date that is out by the time of the rename is planned anew: all in one second, each run has the same calls.
+        os.utime(self.fd, ns=(WRITTEN + self.number, WRITTEN + self.number))
 
     def reopen(self) -> None:
         """By name, and never creating it: a log that is not there when we are asked to reopen it is a fault."""
@@ -132,7 +134,7 @@ class Upgrade:
         live.write_bytes(oracle.lines(_writer(log), 1, self.lines[log], WIDE))
         if self.scenario.acl:
             os.setxattr(live, "system.posix_acl_access", _ACL)
-        os.utime(live, (1.1e9, 1.1e9))
+        os.utime(live, ns=(WRITTEN, WRITTEN))
 
     def _toml(self) -> str:
         scenario = self.scenario

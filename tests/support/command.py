@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 import subprocess
@@ -12,6 +13,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from tests.support import users
+from tests.support.drivers import Driver
+from tests.support.need import need
 from tests.support.users import CHECKOUT, as_user, in_fork
 
 __all__ = ["CHECKOUT", "Result", "arguments", "as_user", "end", "environment", "in_fork", "logrotor", "run", "start"]
@@ -45,11 +48,56 @@ def logrotor(
     check: int | Collection[int] | None = None,
     traceback: bool = False,
 ) -> Result:
-    """Run ``python -m logrotor ARGS``. ``check``: the exit code(s) that are right, anything else raises AssertionError.
+    """Run ``logrotor ARGS``. ``check``: the exit code(s) that are right, anything else raises AssertionError.
 
-    So does a traceback on stderr, whatever the code, unless ``traceback`` says that it may be there.
+    So does a traceback on stderr, whatever the code, unless ``traceback`` says that it may be there. It is a process of
+    its own, forked where nothing speaks against it (LOGROTOR_FRESH=1: an interpreter each time, as :func:`run` has).
     """
-    return run(arguments(*args), cwd=cwd, user=user, env=env, timeout=timeout, check=check, traceback=traceback)
+    argv, who = arguments(*args), _user(user)
+    if not _can_be_forked(env):
+        return run(argv, cwd=cwd, user=who, env=env, timeout=timeout, check=check, traceback=traceback)
+    request = {"args": argv[3:]}
+    result = _forked(argv, request, timeout, env=environment(env, who), cwd=os.fspath(cwd or "/"), user=who)
+    return _checked(result, check, traceback)
+
+
+_MAIN = os.getpid()
+_idle: dict[int, list[Driver]] = {}  # by the user that this process is just now
+
+
+def _can_be_forked(env: Mapping[str, str] | None) -> bool:
+    """What an interpreter reads when it starts, a fork would not see; and a fork of the tests has no drivers."""
+    if os.environ.get("LOGROTOR_FRESH", "0") != "0" or os.getpid() != _MAIN:
+        return False
+    return not any(name.startswith(("PYTHON", "LD_", "LC_", "LANG")) for name in env or ())
+
+
+def _forked(argv: list[str], request: dict[str, Any], timeout: float, **how: Any) -> Result:
+    """By a driver that has nothing else to do; where several commands run at once there are several."""
+    idle = _idle.setdefault(os.geteuid(), [])
+    try:
+        driver = idle.pop()
+    except IndexError:
+        driver = Driver(environment(), "tests.support.users", "logrotor.cli")
+    who = how.pop("user")
+    driver.channel.settimeout(timeout)
+    try:
+        driver.ask(request, user=dataclasses.astuple(who) if who else None, **how)
+        answer = driver.answer()
+    except BaseException:
+        driver.kill()
+        driver.close()
+        raise
+    idle.append(driver)
+    return Result(tuple(argv), answer["code"], answer["stdout"], answer["stderr"])
+
+
+def _user(who: str | int | users.User | None) -> users.User | None:
+    if isinstance(who, (str, int)):
+        who = users.user(who)
+    if who is not None:
+        need(os.geteuid() == 0, "root, to become another user")
+    return who
 
 
 def arguments(*args: Argument) -> list[str]:
@@ -84,6 +132,10 @@ def run(
     result = Result(
         tuple(argv), process.returncode, *(out.decode(errors="surrogateescape") for out in (stdout, stderr))
     )
+    return _checked(result, check, traceback)
+
+
+def _checked(result: Result, check: int | Collection[int] | None, traceback: bool) -> Result:
     accepted = (check,) if isinstance(check, int) else check
     if accepted is not None and result.code not in accepted:
         raise AssertionError(f"expected exit code {check}\n{result}")
@@ -100,7 +152,7 @@ def start(
     env: Mapping[str, str] | None = None,
 ) -> subprocess.Popen[bytes]:
     """Start ``argv`` with stdin at /dev/null and both streams piped, and do not wait for it."""
-    who = users.user(user) if isinstance(user, (str, int)) else user
+    who = _user(user)
     return subprocess.Popen(
         users.as_argv(who, argv) if who else argv,
         cwd=cwd or "/",

@@ -90,6 +90,11 @@ def as_user(who: str | int | User, function: Callable[..., T], *args: Any, timeo
     return in_fork(as_target, timeout=timeout)
 
 
+def become(target: User) -> None:
+    """Be ``target`` from now on; for a fork."""
+    _become(target, _closed())
+
+
 def in_fork(function: Callable[[], T], *, timeout: float = 120) -> T:
     """Call ``function`` in a fork; give back its result, or raise its exception. Both travel pickled."""
     reader, writer = os.pipe()

@@ -5,10 +5,12 @@ from __future__ import annotations
 import ast
 import json
 import os
+import re
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Iterator
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -130,7 +132,7 @@ def planted(code: str, name: str = "logrotor.decide.planted") -> Module:
     "code",
     [
         "import logrotor.cli.run", "from logrotor.cli import run", "from logrotor import cli", "from ..cli import run",
-        "def f():\n    from logrotor.cli.run import run", "NAME = 'logrotor.cli.run'", "from ..cli.run import x as y",
+        "def f():\n    from logrotor.cli.run import run", "NAME = 'logrotor.cli.group'", "from ..cli.run import x as y",
     ],
 )  # fmt: skip
 def test_a_planted_import_is_seen(code: str) -> None:
@@ -224,6 +226,137 @@ def test_heavy_packages_are_imported_where_they_are_used() -> None:
     assert violations(early) == []
 
 
+# ---------------------------------------------------------------- the shape of the house
+
+
+def circles(graph: Mapping[str, set[str]]) -> list[frozenset[str]]:
+    """Groups of modules each of which leads to every other one."""
+    reach = {name: _reached(graph, name) for name in graph}
+    both = {name: {other for other in reach[name] if name in reach[other]} for name in graph if name in reach[name]}
+    return list({frozenset(circle) for circle in both.values()})
+
+
+def _reached(graph: Mapping[str, set[str]], start: str) -> set[str]:
+    found: set[str] = set()
+    rest = [start]
+    while rest:
+        for name in graph.get(rest.pop(), set()) - found:
+            found.add(name)
+            rest.append(name)
+    return found
+
+
+def within_rooms(known: list[Module]) -> dict[str, set[str]]:
+    """Which modules of its own room each module imports, for types or by a string included."""
+    room = {module.name: module.room for module in known}
+    return {m.name: {name for _, name in imported(m) if room.get(name) == m.room} - {m.name} for m in known}
+
+
+# Circles of today, to be shrunk to nothing; a module that joins one, or makes a new one, is a violation.
+CIRCLES: Mapping[str, frozenset[str]] = {
+    "act": frozenset(
+        f"logrotor.act.{name}" for name in ("archives", "batches", "compressing", "endings", "executor", "takes")
+    ),
+    "decide": frozenset({"logrotor.decide.drafting", "logrotor.decide.planner"}),
+    "notify": frozenset(
+        f"logrotor.notify{name}"
+        for name in (
+            "",
+            ".command",
+            ".function",
+            ".pidfile",
+            ".process",
+            ".supervisor_config",
+            ".supervisord",
+            ".systemd",
+        )
+    ),
+}
+
+
+def test_no_circles_in_a_room() -> None:
+    """Modules of one room can be read, and imported, in an order; imports under TYPE_CHECKING count."""
+    found = circles(within_rooms(MODULES))
+    assert [sorted(circle) for circle in found if not any(circle <= known for known in CIRCLES.values())] == []
+
+
+def test_a_planted_circle_is_seen() -> None:
+    """Also one for types only, and one over three modules."""
+    late = "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    from logrotor.cli.group import cli"
+    known = [planted(late, "logrotor.cli.session"), planted("import logrotor.cli.session", "logrotor.cli.group")]
+    assert circles(within_rooms(known)) == [frozenset({"logrotor.cli.session", "logrotor.cli.group"})]
+    assert circles({"a": {"b"}, "b": {"c"}, "c": {"a"}, "d": {"a"}}) == [frozenset("abc")]
+
+
+LONGEST = 350  # lines of a module
+LONGER: Mapping[str, int] = {  # those of today, to be shrunk to nothing
+    "logrotor.disk.logdir": 385,
+    "logrotor.rotator": 355,
+}
+
+
+def test_no_module_is_too_long() -> None:
+    """One of more lines usually hides two."""
+    long = {m.name: n for m in MODULES if (n := len(m.path.read_text().splitlines())) > LONGER.get(m.name, LONGEST)}
+    assert long == {}
+
+
+# Names that several modules bear: the same thing for two rooms that do not know each other, or of today (to be shrunk).
+SHARED = {"dispatch", "schedule", "site", "status", "files", "memory", "queue"}
+
+
+def test_a_name_is_that_of_one_module() -> None:
+    """Whoever says "status" means one module; packages and their __init__ are not counted."""
+    bases = Counter(m.name.rpartition(".")[2] for m in MODULES if m.path.name != "__init__.py")
+    assert {base for base, number in bases.items() if number > 1} - SHARED == set()
+
+
+APART = {"partition", "rpartition", "split", "rsplit", "removeprefix", "removesuffix", "startswith", "endswith"}
+FORMATS = {  # what looks like prose, and is a format of somebody else's
+    "logrotor.disk.attempts: split(', ')",  # its own list of columns
+    "logrotor.disk.writers: rpartition(' (deleted)')",  # proc(5), of a removed file
+    "logrotor.notify.procfs: startswith('btime ')",  # proc(5), /proc/stat
+    "logrotor.jobs.engines.procrastinate: str(...).split",  # blanks of a message are made single ones
+}
+
+
+def taken_apart(module: Module) -> Iterator[tuple[int, str]]:
+    """Text that is cut or asked at a piece of a sentence, or that was an error or a problem a moment ago."""
+    for node in ast.walk(module.tree):
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr in APART:
+            made = isinstance(node.func.value, ast.Call) and _dotted(node.func.value.func) == "str"
+            shown = [text for argument in node.args for text in _literals(argument)]
+            prose = next((text for text in shown if text not in (" ", "\n") and re.search(r"\s|^\($", text)), None)
+            if made or prose is not None:
+                yield node.lineno, f"{node.func.attr}({prose!r})" if prose is not None else f"str(...).{node.func.attr}"
+
+
+def _literals(node: ast.AST) -> Iterator[str]:
+    for each in ast.walk(node):
+        if isinstance(each, ast.Constant) and isinstance(each.value, str | bytes):
+            yield each.value if isinstance(each.value, str) else each.value.decode("latin-1")
+
+
+def test_no_sentence_is_taken_apart() -> None:
+    """What a program needs is a field of a value; a path may have ": " in it, and a rule's name "; "."""
+
+    def found(module: Module) -> Iterator[tuple[int, str]]:
+        yield from ((line, what) for line, what in taken_apart(module) if f"{module.name}: {what}" not in FORMATS)
+
+    assert violations(found) == []
+
+
+@pytest.mark.parametrize(
+    "code",
+    ["what.rpartition('; ')", "why.removeprefix(f'{path}: ')", "key.startswith('archive_dir ')", "x.partition(': ')",
+     "str(error).split(':')", "text.moment(a, b).rpartition('(')"],
+)  # fmt: skip
+def test_a_planted_taking_apart_is_seen(code: str) -> None:
+    """Each of the ways in which it was done; a separator of a format is none."""
+    assert list(taken_apart(planted(code)))
+    assert not list(taken_apart(planted("line.partition('='); path.split('/'); line.split(); fields.split(b' ')")))
+
+
 # ---------------------------------------------------------------- what is used where
 
 
@@ -259,8 +392,8 @@ def test_only_disk_names_a_changing_call() -> None:
         # The width of the terminal.
         "logrotor.cli.plan_table: shutil.get_terminal_size",
         # Closed standard streams are opened on /dev/null, so that no log gets their number.
-        "logrotor.cli.streams: os.O_WRONLY",
-        "logrotor.cli.streams: os.O_RDWR",
+        "logrotor.cli.output: os.O_WRONLY",
+        "logrotor.cli.output: os.O_RDWR",
     )  # fmt: skip
     assert found == []
 

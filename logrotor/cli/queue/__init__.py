@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import click
 
-from logrotor.cli.lazy import LazyGroup
-from logrotor.cli.options import config_option
+from logrotor.cli.options import LazyGroup, config_option
 from logrotor.cli.session import exit_codes
 
 COMMANDS = {

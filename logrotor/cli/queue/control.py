@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from logrotor.cli import streams, text
+from logrotor import text
+from logrotor.cli import output
 from logrotor.cli.options import Age, Duration, config_option, config_path, json_option, only_option
 from logrotor.cli.session import become, exit_codes, selection
 
@@ -70,9 +71,9 @@ def dispatch(ctx: click.Context, config: str | None, only: tuple[str, ...], as_j
     job = queue_job(site, engine_of(site), local_now(), logs=logs)
     if as_json:
         facts = {name: getattr(job, name) for name in job.__struct_fields__}
-        streams.write_json({"queue": site.queue, "engine": site.settings.engine, "job": facts})
+        output.write_json({"queue": site.queue, "engine": site.settings.engine, "job": facts})
     else:
-        streams.write(job.id)
+        output.write(job.id)
     return 0
 
 
@@ -138,11 +139,11 @@ def status(
     if as_json:
         from logrotor.model import as_json as plain
 
-        streams.write_json({**plain(found), "troubles": wrong})
+        output.write_json({**plain(found), "troubles": wrong})
     elif check:
-        streams.write("\n".join(map(text.printable, wrong)) or "All well.")
+        output.write("\n".join(map(text.printable, wrong)) or "All well.")
     else:
-        streams.write("\n".join(_status_lines(found, verbose)))
+        output.write("\n".join(_status_lines(found, verbose)))
     return 1 if check and wrong else 0
 
 
@@ -153,7 +154,7 @@ def _status_lines(found: Status, verbose: bool) -> Iterator[str]:
     rows = [head, *map(_row, shown)]
     if len(found.queues) > 1:
         rows.append(_sums(found))
-    yield from text.table(rows, right=frozenset({1, 2, 3, 4, 5, 6}))
+    yield from output.table(rows, right=frozenset({1, 2, 3, 4, 5, 6}))
     if len(shown) < len(found.queues):
         yield f"{text.count(len(found.queues) - len(shown), 'host')} with nothing to see to (-v lists them)"
     yield _processing(found.processing)
@@ -219,11 +220,11 @@ def failed(ctx: click.Context, config: str | None, as_json: bool) -> int:
     site = enter(ctx)
     found = failed_jobs(site, engine_of(site))
     if as_json:
-        streams.write_json({"queue": site.queue, "failed": [_as_json(job) for job in found]})
+        output.write_json({"queue": site.queue, "failed": [_as_json(job) for job in found]})
     elif found:
-        streams.write("\n".join(line for job in found for line in _failed_lines(job, local_now())))
+        output.write("\n".join(line for job in found for line in _failed_lines(job, local_now())))
     else:
-        streams.write("No failed job.")
+        output.write("No failed job.")
     return 0
 
 
@@ -264,9 +265,9 @@ def retry(ctx: click.Context, config: str | None, jobs: tuple[str, ...], as_json
     site = enter(ctx)
     fresh = backlog.retry(site, engine_of(site), jobs, local_now())
     if as_json:
-        streams.write_json({"queue": site.queue, "queued": [job.id for job in fresh]})
+        output.write_json({"queue": site.queue, "queued": [job.id for job in fresh]})
     else:
-        streams.write(f"{text.count(len(fresh), 'job')} queued anew.")
+        output.write(f"{text.count(len(fresh), 'job')} queued anew.")
     return 0
 
 
@@ -311,9 +312,9 @@ def clear(
     if older_than is not None:
         gone["attempts"] = History(site.config.state_dir).prune_attempts(now - older_than)
     if as_json:
-        streams.write_json({"queue": site.queue, "removed": gone})
+        output.write_json({"queue": site.queue, "removed": gone})
     else:
-        streams.write(", ".join(text.count(number, _WORDS[name]) for name, number in gone.items()) + " removed.")
+        output.write(", ".join(text.count(number, _WORDS[name]) for name, number in gone.items()) + " removed.")
     return 0
 
 

@@ -10,11 +10,10 @@ from typing import TYPE_CHECKING, NoReturn
 
 import click
 
-from logrotor.cli import streams
+from logrotor.cli import output
 from logrotor.cli.options import config_option, config_path, json_option
 from logrotor.cli.queue.control import engine_of, enter
-from logrotor.cli.session import exit_codes
-from logrotor.cli.signals import Stop
+from logrotor.cli.session import Stop, exit_codes
 
 if TYPE_CHECKING:
     from logrotor.jobs.engine import Site
@@ -190,9 +189,9 @@ def unit(
         else units.systemd_unit(site, user=who)
     )
     if as_json:
-        streams.write_json({"manager": kind, "queue": site.queue, "user": who, "text": text})
+        output.write_json({"manager": kind, "queue": site.queue, "user": who, "text": text})
     else:
-        streams.write(text.rstrip("\n"))
+        output.write(text.rstrip("\n"))
     return 0
 
 

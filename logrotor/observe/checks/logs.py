@@ -1,4 +1,4 @@
-"""The logs and what lies beside them: refused ones, modes, leftovers, files that no rule claims."""
+"""The logs and what lies beside them: refused ones, modes, leftovers, files of no rule, and who writes them."""
 
 from __future__ import annotations
 
@@ -8,48 +8,62 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from functools import partial
 
+from msgspec.structs import replace
+
+from logrotor import notify
 from logrotor.act import retire
 from logrotor.act.guard import Guard
 from logrotor.decide.facts import Directory, LogFacts
-from logrotor.disk import access, snapshot
+from logrotor.disk import access, proc, snapshot, writers
 from logrotor.disk.directories import Directories
 from logrotor.disk.discover import is_excluded
 from logrotor.disk.walk import user_name
-from logrotor.errors import Busy, LogrotorError, Stale
-from logrotor.model import Check, Codec, DropTemp, Entry, Finding, Method, Problem
-from logrotor.observe.site import Site
+from logrotor.errors import Busy, LogrotorError, ReopenFailed, Stale
+from logrotor.model import Check, Codec, DropTemp, Entry, Finding, Method, Problem, Written
+from logrotor.notify import supervisord
+from logrotor.observe.deployment import Deployment, archives_of
 from logrotor.survey import why_no_archives
 
 _DATE = re.compile(r"(?<![0-9])(?:19|20)[0-9]{2}-?[01][0-9]-?[0-3][0-9]")
 _PACKED = {*(codec.suffix for codec in Codec), ".Z", ".lz4"}  # other rotators have more
 
 
-def checks(site: Site) -> list[Check]:
+def checks(deployment: Deployment) -> list[Check]:
     return [
-        Check(id="logs.refused", title="every log can be taken", look=lambda: refused(site)),
-        Check(id="logs.modes", title="live logs have the mode of their rule", look=lambda: modes(site)),
-        Check(id="logs.leftovers", title="no interrupted run left anything", look=lambda: leftovers(site)),
-        Check(id="logs.unclaimed", title="every dated file belongs to a rule", look=lambda: unclaimed(site)),
-        Check(id="logs.unknown", title="archives are those of their log", look=lambda: unknown(site)),
+        Check(id="logs.refused", title="every log can be taken", look=lambda: refused(deployment)),
+        Check(id="logs.modes", title="live logs have the mode of their rule", look=lambda: modes(deployment)),
+        Check(id="logs.leftovers", title="no interrupted run left anything", look=lambda: leftovers(deployment)),
+        Check(id="logs.unclaimed", title="every dated file belongs to a rule", look=lambda: unclaimed(deployment)),
+        Check(id="logs.unknown", title="archives are those of their log", look=lambda: unknown(deployment)),
+        Check(id="writers.old", title="nobody writes an archive", look=lambda: old(deployment)),
+        Check(id="writers.deleted", title="nobody writes a removed file", look=lambda: deleted(deployment)),
+        Check(id="writers.append", title="copytruncated logs are appended to", look=lambda: append(deployment)),
+        Check(id="reopen.targets", title="every reopen target can be asked", look=lambda: targets(deployment)),
+        Check(
+            id="reopen.supervisord", title="supervisord rotates no log of ours", look=lambda: self_rotation(deployment)
+        ),
     ]
 
 
-def refused(site: Site) -> Iterator[Finding]:
-    for item in site.survey.required:
+# ---------------------------------------------------------------- logs
+
+
+def refused(deployment: Deployment) -> Iterator[Finding]:
+    for item in deployment.survey.required:
         yield Finding(
             subject=item.name,
             problem=item.reason,
             why="a misspelt path looks like this too; every run ends with exit 1",
             advice='correct paths in the rule, or set missing = "skip" there',
         )
-    for facts in site.survey.logs:
-        why = site.plans[facts.path].refused
+    for facts in deployment.survey.logs:
+        why = deployment.plans[facts.path].refused
         told = facts.directory.problem or facts.directory.closed  # once, by the check of the directory
         if why is None or why == told or why == _archive_dir_problem(facts):
             continue
         yield Finding(
             subject=facts.path,
-            problem=why.problem if why.subject == facts.path else f"{why.subject}: {why.problem}",
+            problem=why.under(facts.path).problem,
             why="it is not rotated, and grows until the disk is full; every run ends with exit 1",
             advice=why.advice or "correct that",
         )
@@ -63,8 +77,8 @@ def _archive_dir_problem(facts: LogFacts) -> Problem | None:
     return why_no_archives(facts.spec, snapshot.look(place))
 
 
-def modes(site: Site) -> Iterator[Finding]:
-    for facts in site.survey.logs:
+def modes(deployment: Deployment) -> Iterator[Finding]:
+    for facts in deployment.survey.logs:
         live, wanted = facts.family.live, facts.spec.create_mode
         if live is None or not live.is_regular or not facts.spec.create or facts.spec.method is Method.COPYTRUNCATE:
             continue
@@ -100,12 +114,12 @@ def _change(mode: int, wanted: int) -> str:
 # ---------------------------------------------------------------- what lies beside
 
 
-def leftovers(site: Site) -> Iterator[Finding]:
-    for facts in site.survey.logs:
-        plan = site.plans[facts.path]
+def leftovers(deployment: Deployment) -> Iterator[Finding]:
+    for facts in deployment.survey.logs:
+        plan = deployment.plans[facts.path]
         for step in plan.recover:
             name = getattr(step, "name", None) or f".{facts.base}.new"
-            if isinstance(step, DropTemp) and _is_worked_on(site, step):
+            if isinstance(step, DropTemp) and _is_worked_on(deployment, step):
                 continue
             yield Finding(
                 subject=os.path.join(facts.directory.resolved, name),
@@ -113,14 +127,14 @@ def leftovers(site: Site) -> Iterator[Finding]:
                 why="it takes up room, and if it stays no run has come since, or none that could finish it",
                 advice="logrotor run finishes or drops it",
                 would=f"remove {name}, unless a run works on it or it is no longer that file",
-                mend=partial(_drop, site, facts.path, step) if isinstance(step, DropTemp) else None,
+                mend=partial(_drop, deployment, facts.path, step) if isinstance(step, DropTemp) else None,
             )
 
 
-def _is_worked_on(site: Site, step: DropTemp) -> bool:
+def _is_worked_on(deployment: Deployment, step: DropTemp) -> bool:
     """Its maker holds it locked as long as it lives."""
     try:
-        with Directories(site.survey.directories) as dirs, dirs.use(step.directory) as logdir:
+        with Directories(deployment.survey.directories) as dirs, dirs.use(step.directory) as logdir:
             fd = logdir.open_file(step.name, step.id, names=2)
             try:
                 logdir.hold(fd, step.name)
@@ -133,30 +147,30 @@ def _is_worked_on(site: Site, step: DropTemp) -> bool:
     return False
 
 
-def _drop(site: Site, log: str, step: DropTemp) -> str:
-    with Directories(site.survey.directories) as dirs, Guard(dirs, log):
+def _drop(deployment: Deployment, log: str, step: DropTemp) -> str:
+    with Directories(deployment.survey.directories) as dirs, Guard(dirs, log):
         retire.drop_temp(dirs, step)
     return f"removed {os.path.join(step.directory, step.name)}"
 
 
-def unclaimed(site: Site) -> Iterator[Finding]:
+def unclaimed(deployment: Deployment) -> Iterator[Finding]:
     """Files with a date in their name, archives and temps of logs, that nobody will ever remove."""
-    claimed = {(facts.directory.resolved, facts.base) for facts in site.survey.logs}
-    places = {facts.directory.resolved: facts.directory for facts in site.survey.logs}
-    archived = {d.resolved: d for facts in site.survey.logs for d in facts.elsewhere}
-    names = {facts.base for facts in site.survey.logs} if archived else set()
+    claimed = {(facts.directory.resolved, facts.base) for facts in deployment.survey.logs}
+    places = {facts.directory.resolved: facts.directory for facts in deployment.survey.logs}
+    archived = {d.resolved: d for facts in deployment.survey.logs for d in facts.elsewhere}
+    names = {facts.base for facts in deployment.survey.logs} if archived else set()
     for place, directory in sorted({**places, **archived}.items()):
         if place in archived:  # a name of ours may be claimed from anywhere; what lies beside its log is its program's
             known = names | {base for base, family in directory.families.items() if family.live is not None}
         else:
             known = {base for where, base in claimed if where == place}
         entries = _entries(directory, known)
-        yield from _strays(place, [entry for entry in entries if not _is_known(site, place, entry)])
+        yield from _strays(place, [entry for entry in entries if not _is_known(deployment, place, entry)])
 
 
-def unknown(site: Site) -> Iterator[Finding]:
+def unknown(deployment: Deployment) -> Iterator[Finding]:
     """Archives in an archive directory that no run with this history put there: they will count as the log's own."""
-    for facts in site.survey.logs:
+    for facts in deployment.survey.logs:
         place = facts.archive_dir
         if place is None or place in facts.memory.archive_dirs:
             continue
@@ -169,9 +183,9 @@ def unknown(site: Site) -> Iterator[Finding]:
             )
 
 
-def _is_known(site: Site, place: str, entry: Entry) -> bool:
+def _is_known(deployment: Deployment, place: str, entry: Entry) -> bool:
     """Whoever excludes a file from a rule has seen it."""
-    return any(is_excluded(spec, os.path.join(place, entry.name)) for spec in site.config.logs)
+    return any(is_excluded(spec, os.path.join(place, entry.name)) for spec in deployment.config.logs)
 
 
 def _entries(directory: Directory, claimed: set[str]) -> Iterator[Entry]:
@@ -200,3 +214,94 @@ def _strays(place: str, entries: Iterable[Entry]) -> Iterator[Finding]:
 def _unpacked(name: str) -> str:
     stem, dot, suffix = name.rpartition(".")
     return stem if f"{dot}{suffix}" in _PACKED else name
+
+
+# ---------------------------------------------------------------- who writes them
+
+
+def old(deployment: Deployment) -> Iterator[Finding]:
+    for facts in deployment.survey.logs:
+        for archive in archives_of(facts):
+            found = facts.writers.get(archive.entry.id)
+            if isinstance(found, Written):
+                target = facts.spec.reopen
+                helps = f"is {target} the right reopen target?" if target else "name who reopens it: reopen = ..."
+                yield Finding(
+                    subject=archive.path,
+                    problem=f"{_who(found.pids)} still writes it, though it was rotated",
+                    why="its lines are not in the live log; it can be neither compressed nor removed, and grows",
+                    advice=f'{helps}; for a writer that cannot reopen: method = "copytruncate"; or restart it',
+                )
+
+
+def deleted(deployment: Deployment) -> Iterator[Finding]:
+    places = frozenset(facts.directory.resolved for facts in deployment.survey.logs)
+    for found in dict.fromkeys(writers.writers_of_deleted(places)):
+        yield Finding(
+            subject=found.path,
+            problem=f"{_who((found.pid,))} writes it, though it was removed ({found.size} bytes)",
+            why="its lines are lost when the process ends, and the room that they take comes back only then",
+            advice=f"find the number N by ls -l /proc/{found.pid}/fd, cp /proc/{found.pid}/fd/N FILE; then restart it",
+        )
+
+
+def append(deployment: Deployment) -> Iterator[Finding]:
+    logs = [f for f in deployment.survey.logs if f.spec.method is Method.COPYTRUNCATE and f.family.live is not None]
+    for facts in logs:
+        assert facts.family.live is not None
+        for holder in deployment.processes.holders.get(facts.family.live.id, ()):
+            if not holder.append:
+                yield Finding(
+                    subject=facts.path,
+                    problem=f"{_who((holder.pid,))} has it open without O_APPEND",
+                    why="after a truncation it would go on where it was, behind a hole of NUL bytes; "
+                    "logrotor therefore does not rotate it",
+                    advice="let it append (>> instead of >; mode 'a' instead of 'w'), or use method = \"rename\"",
+                )
+
+
+def _who(pids: tuple[int, ...]) -> str:
+    return " and ".join(_named(pid) for pid in pids) or "a process that cannot be seen from here"
+
+
+def _named(pid: int) -> str:
+    try:
+        program = os.path.basename((proc.cmdline(pid) or ("?",))[0])
+    except OSError:
+        return f"process {pid}"
+    return f"process {pid} ({program})"
+
+
+# ---------------------------------------------------------------- who reopens them
+
+
+def targets(deployment: Deployment) -> Iterator[Finding]:
+    used = {spec.reopen for spec in deployment.config.logs}
+    for name, target in deployment.config.targets.items():
+        try:
+            if name in used:
+                notify.probe(target)
+        except ReopenFailed as error:
+            yield Finding(
+                subject=f"[reopen.{name}]",
+                problem=error.problem.problem,
+                why="after a rotation its writers go on with the old file; it waits, neither compressed nor removed",
+                advice=error.problem.advice or "correct that; the next run asks again",
+            )
+
+
+def self_rotation(deployment: Deployment) -> Iterator[Finding]:
+    """Asked of every supervisord that can be seen, whether or not a rule names it."""
+    ours = {os.path.realpath(facts.path): facts.path for facts in deployment.survey.logs}
+    given = next((t.supervisor_config for t in deployment.config.targets.values() if t.supervisor_config), None)
+    found = [supervisord.rotated_by(process, given=given) for process in supervisord.running()]
+    files = {path: problem for rotation in found for path, problem in rotation.files.items()}
+    problems = [replace(files[path], subject=ours[path]) for path in sorted(files.keys() & ours.keys())]
+    problems += [problem for rotation in found for problem in rotation.unknown]
+    hiding = proc.why_hiding()
+    if not found and hiding is not None:
+        problems.append(
+            supervisord.unknown("supervisord", f"/proc does not show every process: {hiding}", "run as root")
+        )
+    for each in problems:
+        yield Finding(subject=each.subject, problem=each.problem, why=each.why, advice=each.advice)

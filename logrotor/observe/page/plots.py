@@ -7,8 +7,8 @@ from datetime import datetime, timedelta
 
 from msgspec import Struct
 
-from logrotor.observe.history import Rotation
-from logrotor.observe.page.html import Html, tag
+from logrotor.observe.page.markup import Html, tag
+from logrotor.observe.rotations import Rotation
 from logrotor.text import count, size, span
 
 WIDTH, HEIGHT, EDGE = 240.0, 48.0, 4.0

@@ -4,13 +4,10 @@ from __future__ import annotations
 
 from logrotor import text
 from logrotor.disk.publish import publish
-from logrotor.observe import words
-from logrotor.observe.page import around, logs
-from logrotor.observe.page.age import GENERATOR, Age
-from logrotor.observe.page.facts import Facts
-from logrotor.observe.page.html import Child, Html, tag
-from logrotor.observe.page.parts import soft, when
-from logrotor.observe.page.style import CSS, POLICY
+from logrotor.observe.attention import ago
+from logrotor.observe.page import sections
+from logrotor.observe.page.content import GENERATOR, Facts
+from logrotor.observe.page.markup import CSS, POLICY, Child, Html, soft, tag, when
 
 MODE = 0o644  # a web server runs as a user of its own
 
@@ -27,12 +24,10 @@ def render(facts: Facts) -> str:
 
 
 def _head(facts: Facts) -> Html:
-    times = " ".join(str(int(moment)) for moment in facts.age.times)
     return tag(
         "head",
         tag("meta", charset="utf-8"),
         tag("meta", name="generator", content=f"{GENERATOR} {facts.origin.version}"),
-        tag("meta", name="written", content=times),
         tag("meta", http_equiv="Content-Security-Policy", content=POLICY),
         tag("meta", name="viewport", content="width=device-width, initial-scale=1"),
         tag("meta", name="color-scheme", content="light dark"),
@@ -45,14 +40,14 @@ def _head(facts: Facts) -> Html:
 def _sections(facts: Facts) -> list[Child]:
     return [
         _tiles(facts),
-        around.attention(facts),
-        logs.logs(facts),
-        logs.activity(facts),
-        logs.archives(facts),
-        around.queues(facts),
-        around.file_systems(facts),
-        around.doctor(facts),
-        around.missing(facts),
+        sections.needs_attention(facts),
+        sections.logs(facts),
+        sections.activity(facts),
+        sections.archives(facts),
+        sections.queues(facts),
+        sections.file_systems(facts),
+        sections.doctor(facts),
+        sections.missing(facts),
     ]
 
 
@@ -62,27 +57,21 @@ def _sections(facts: Facts) -> list[Child]:
 def _header(facts: Facts) -> Html:
     kind, said = _verdict(facts)
     top = [tag("h1", f"logrotor on {facts.origin.host}"), tag("span", said, class_=f"verdict {kind}")]
-    return tag("header", tag("div", top, class_="head"), tag("p", _age(facts.age), class_="age"))
+    return tag("header", tag("div", top, class_="head"), tag("p", _written(facts), class_="age"))
 
 
 def _verdict(facts: Facts) -> tuple[str, str]:
     """The worst first: what needs attention, then what the doctor found."""
-    if facts.told:
-        return "bad", f"{text.count(len(facts.told), 'thing')} to see to"
+    if facts.attention:
+        return "bad", f"{text.count(len(facts.attention), 'thing')} to see to"
     findings = sum(len(each.findings) for each in facts.examined)
     return ("warn", text.count(findings, "finding")) if findings else ("good", "All well")
 
 
-def _age(age: Age) -> list[Child]:
-    """When this was true, and from when on it should have been replaced."""
-    written: list[Child] = ["Written ", tag("strong", when(age.now)), ", and true for that moment. "]
-    if age.once:
-        return [*written, "Nothing renews it."]
-    if age.next is None:
-        return [*written, "When the next one comes is not known yet: fewer than three were written here."]
-    pace = "by the queue's schedule" if age.schedule else f"as the last ones came: every {text.span(age.every or 0)}"
-    late = ". Is it long past that? Then logrotor no longer runs, or this is an old copy."
-    return [*written, "Next one expected ", tag("strong", when(age.next)), f", {pace}{late}"]
+def _written(facts: Facts) -> list[Child]:
+    """When this was true."""
+    late = ", and true for that moment. Long ago? Then logrotor no longer runs, or this is an old copy."
+    return ["Written ", tag("strong", when(facts.status.now)), late]
 
 
 def _tiles(facts: Facts) -> Html:
@@ -95,7 +84,7 @@ def _tiles(facts: Facts) -> Html:
     ratio = f"compressed {before / after:.1f}:1" if after else "nothing compressed yet"
     last = when(status.last_run) if status.last_run is not None else "no run is known"
     return tag("dl", [
-        _tile("Last run", words.ago(status.last_run, status.now), last),
+        _tile("Last run", ago(status.last_run, status.now), last),
         _tile("Logs", str(len(status.logs)), f"{due} due"),
         _tile("Rotations in 7 days", str(sum(r.status == "done" for r in week)), f"{failed} failed"),
         _tile("Archives", text.size(stored), ratio),

@@ -8,7 +8,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from logrotor.disk.history import History
-from logrotor.model import PastOutcome, PastRun
+from logrotor.model import PastOutcome, PastRun, Problem
 from logrotor.survey import find_path
 
 TAKES = frozenset({"take", "copytruncate"})
@@ -26,6 +26,7 @@ class Rotation(Struct, frozen=True, kw_only=True):
     archive_bytes: int | None = None  # None: not compressed (yet)
     lines: int | None = None
     seconds: float | None = None
+    problem: Problem | None = None  # why it failed or waits, as fields
 
     @property
     def ratio(self) -> float | None:
@@ -33,7 +34,7 @@ class Rotation(Struct, frozen=True, kw_only=True):
         return self.bytes / self.archive_bytes if self.bytes and self.archive_bytes else None
 
 
-class Told(Struct, frozen=True, kw_only=True):
+class RunRecord(Struct, frozen=True, kw_only=True):
     """One run with its rotations, and the other steps that it made."""
 
     run: PastRun
@@ -50,7 +51,9 @@ class Told(Struct, frozen=True, kw_only=True):
         return self.run.ended is None
 
 
-def told(state_dir: str, *, since: float | None = None, log: str | None = None, failed: bool = False) -> list[Told]:
+def records(
+    state_dir: str, *, since: float | None = None, log: str | None = None, failed: bool = False
+) -> list[RunRecord]:
     """The runs, the oldest first; of one log, or only those that failed. Raises StateError, UnknownSelection.
 
     ``log``: its path, or a file name that only one log of these runs has.
@@ -100,6 +103,7 @@ def _taken(outcome: PastOutcome) -> Rotation:
         reason=outcome.reason,
         bytes=details.get("bytes"),
         seconds=details.get("seconds"),
+        problem=outcome.problem or (Problem(subject="", problem=outcome.reason) if outcome.status != "done" else None),
     )
 
 
@@ -115,7 +119,7 @@ def _compressed(rotation: Rotation, outcome: PastOutcome) -> Rotation:
     )
 
 
-def _joined(runs: Iterable[PastRun], outcomes: Iterable[PastOutcome]) -> list[Told]:
+def _joined(runs: Iterable[PastRun], outcomes: Iterable[PastOutcome]) -> list[RunRecord]:
     outcomes = list(outcomes)
     by_run: dict[int, tuple[list[Rotation], list[PastOutcome]]] = {}
     for rotation in rotations(outcomes):
@@ -125,14 +129,16 @@ def _joined(runs: Iterable[PastRun], outcomes: Iterable[PastOutcome]) -> list[To
             by_run.setdefault(outcome.run, ([], []))[1].append(outcome)
     nothing: tuple[list[Rotation], list[PastOutcome]] = ([], [])
     return [
-        Told(run=run, rotations=tuple(by_run.get(run.id, nothing)[0]), others=tuple(by_run.get(run.id, nothing)[1]))
+        RunRecord(
+            run=run, rotations=tuple(by_run.get(run.id, nothing)[0]), others=tuple(by_run.get(run.id, nothing)[1])
+        )
         for run in runs
     ]
 
 
-def _failures(each: Told) -> Told:
+def _failures(each: RunRecord) -> RunRecord:
     """Only what failed of it."""
-    return Told(
+    return RunRecord(
         run=each.run,
         rotations=tuple(r for r in each.rotations if r.status == "failed"),
         others=tuple(o for o in each.others if o.status == "failed"),

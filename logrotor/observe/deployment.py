@@ -1,4 +1,4 @@
-"""What all checks and the status look at: one survey, one plan, one look at the processes, each made when asked for."""
+"""What checks and status look at: one survey, one plan, one look at the processes, each made when it is asked for."""
 
 from __future__ import annotations
 
@@ -8,34 +8,49 @@ from functools import cached_property
 
 from msgspec.structs import replace
 
+from logrotor.decide.facts import LogFacts
 from logrotor.decide.planner import plan_logs
 from logrotor.disk import state, writers
 from logrotor.disk.history import History
 from logrotor.errors import StateError
-from logrotor.model import Config, LogHistories, LogPlan, PastOutcome, PastRun
+from logrotor.model import Archive, Config, LogHistories, LogPlan, PastOutcome, PastRun, Problem
 from logrotor.survey import Survey, Surveyor
 
 
-class Site:
-    """One deployment at one moment. Changes nothing; its properties may raise LogrotorError or OSError."""
+class Deployment:
+    """One configuration and what it rotates, at one moment.
+
+    Changes nothing; its properties may raise LogrotorError or OSError.
+    """
 
     def __init__(self, config: Config, now: datetime) -> None:
         self.config, self.now = config, now
 
-    @cached_property
+    @property
     def memory(self) -> LogHistories:
-        """What the history knows of each log; nothing where it cannot be read, and ``notes`` says why."""
+        """What the history knows of each log; nothing where it cannot be read."""
+        return self._recalled[0]
+
+    @property
+    def blind(self) -> Problem | None:
+        """Why nothing may be known of past runs."""
+        return self._recalled[1]
+
+    @cached_property
+    def _recalled(self) -> tuple[LogHistories, Problem | None]:
         try:
             state.refuse_odd(os.path.join(self.config.state_dir, state.HISTORY))
-            return History(self.config.state_dir).recall()
+            found = History(self.config.state_dir).recall()
         except OSError as error:
-            return LogHistories({}, f"{self.config.state_dir}: {error.strerror}: nothing is known of past runs")
+            what = f"{error.strerror}: nothing is known of past runs"
+            return LogHistories({}), Problem(subject=self.config.state_dir, problem=what)
         except StateError as error:  # no run can begin, and all the more one wants to look
-            return LogHistories({}, str(error))
+            return LogHistories({}), error.problem
+        return found, Problem(subject="", problem=found.note) if found.note else None
 
     @cached_property
     def runs(self) -> list[PastRun]:
-        """Empty where the history cannot be read; ``notes`` says why."""
+        """Empty where the history cannot be read; ``blind`` says why."""
         try:
             return History(self.config.state_dir).runs()
         except StateError:
@@ -43,7 +58,7 @@ class Site:
 
     @cached_property
     def outcomes(self) -> list[PastOutcome]:
-        """Those that were done or failed; empty where the history cannot be read, ``notes`` says why."""
+        """Those that were done or failed; empty where the history cannot be read; ``blind`` says why."""
         try:
             return History(self.config.state_dir).settled_outcomes()
         except StateError:
@@ -78,14 +93,15 @@ class Site:
         """When the last run that had something to do began or ended; 0: none is known."""
         return max((run.ended or run.started for run in self.runs[-1:]), default=0.0)
 
-    @cached_property
-    def notes(self) -> tuple[str, ...]:
-        """Why something may not be known."""
-        return (self.memory.note,) if self.memory.note else ()
-
     def moment(self, when: float | None) -> datetime | None:
         """Epoch seconds in the zone of ``now``."""
         try:
             return None if when is None else datetime.fromtimestamp(when, self.now.tzinfo)
         except (OverflowError, ValueError, OSError):  # a file may have any time, of any year
             return None
+
+
+def archives_of(facts: LogFacts) -> list[Archive]:
+    """Beside the log and elsewhere."""
+    families = [facts.family, *(d.families[facts.base] for d in facts.elsewhere if facts.base in d.families)]
+    return [archive for family in families for archive in family.archives]

@@ -1,4 +1,4 @@
-"""What the commands that oversee everything take from several rooms: checks, and the queue where there is one."""
+"""Gather from several rooms: the checks of all, the state of the queue where there is one, the content of the page."""
 
 from __future__ import annotations
 
@@ -10,13 +10,14 @@ from typing import TYPE_CHECKING
 from msgspec import Struct
 
 from logrotor.errors import LogrotorError
+from logrotor.model import Problem
 
 if TYPE_CHECKING:
     from logrotor.jobs.backlog import Status
     from logrotor.model import Check, Config
+    from logrotor.observe.attention import Attention
     from logrotor.observe.metrics import Gauge
-    from logrotor.observe.page.age import Age
-    from logrotor.observe.page.facts import Facts, Queue, Queues
+    from logrotor.observe.page.content import Facts, Queue, Queues
 
 MAX_PENDING, MAX_AGE = 10, 600.0  # as in "logrotor queue status --check"
 
@@ -47,18 +48,18 @@ class Asked(Struct, frozen=True):
     """What the engine answered, or why it did not; both None where there is nothing to ask."""
 
     status: Status | None = None
-    problem: str | None = None
+    problem: Problem | None = None
 
     @property
-    def troubles(self) -> list[str]:
+    def troubles(self) -> list[Attention]:
         """Failed and stuck jobs, jobs that nobody takes, or that the engine cannot be asked."""
         from logrotor.jobs.backlog import troubles
+        from logrotor.observe.attention import of_problem
 
         if self.problem is not None:
-            return [f"queue: {self.problem}"]
-        if self.status is None:
-            return []
-        return [str(problem) for problem in troubles(self.status, max_pending=MAX_PENDING, max_age=MAX_AGE)]
+            return [of_problem(self.problem.under("queue"), "queue")]
+        found = troubles(self.status, max_pending=MAX_PENDING, max_age=MAX_AGE) if self.status is not None else []
+        return [of_problem(each, "queue") for each in found]
 
 
 def ask_queue(config: Config, now: float) -> Asked:
@@ -66,10 +67,12 @@ def ask_queue(config: Config, now: float) -> Asked:
     try:
         return Asked(status=queue_status(config, now))
     except (LogrotorError, OSError) as error:
-        return Asked(problem=str(error))
+        from logrotor.disk.snapshot import problem_of
+
+        return Asked(problem=problem_of(error, "queue"))
 
 
-def queue_troubles(config: Config, now: float) -> list[str]:
+def queue_troubles(config: Config, now: float) -> list[Attention]:
     """What a monitoring system should be told of the queue."""
     return ask_queue(config, now).troubles if config.queue is not None else []
 
@@ -101,34 +104,31 @@ def queue_gauges(config: Config, now: float) -> list[Gauge]:
 
 def render_page(config: Config, now: datetime) -> bytes:
     """The page for standard output. Raises LogrotorError or OSError."""
-    from logrotor.observe.page.age import Age
     from logrotor.observe.page.render import render
 
-    return render(_facts(config, Age(now, once=True))).encode()
+    return render(_facts(config, now)).encode()
 
 
 def write_page(path: str, config: Config, now: datetime) -> None:
     """The page, in place of the one that is there. Raises LogrotorError or OSError."""
-    from logrotor.observe.page.age import Age, earlier
+    from logrotor.observe.page.content import refuse_other
     from logrotor.observe.page.render import write
 
     place = os.path.abspath(path)
-    before = earlier(place, now.timestamp())
-    ticks = config.queue.schedule if config.queue is not None and place == config.page_file else None
-    write(place, _facts(config, Age(now, before, ticks)))
+    refuse_other(place)
+    write(place, _facts(config, now))
 
 
-def _facts(config: Config, age: Age) -> Facts:
+def _facts(config: Config, now: datetime) -> Facts:
     import logrotor
+    from logrotor.observe.deployment import Deployment
     from logrotor.observe.doctor import examine
-    from logrotor.observe.page.facts import Origin, gather
-    from logrotor.observe.site import Site
+    from logrotor.observe.page.content import Origin, gather
 
-    now, asked = age.now, ask_queue(config, age.now.timestamp())
+    asked = ask_queue(config, now.timestamp())
     configuration = config.files[0] if config.files else "given as a dict"
     return gather(
-        Site(config, now),
-        age,
+        Deployment(config, now),
         Origin(os.uname().nodename, configuration, config.state_dir, logrotor.__version__),
         queues=_queues(config.queue.engine, asked) if config.queue is not None else None,
         troubles=asked.troubles if config.queue is not None else [],
@@ -137,7 +137,7 @@ def _facts(config: Config, age: Age) -> Facts:
 
 
 def _queues(engine: str, asked: Asked) -> Queues:
-    from logrotor.observe.page.facts import Queues
+    from logrotor.observe.page.content import Queues
 
     found = asked.status
     if found is None:
@@ -146,7 +146,7 @@ def _queues(engine: str, asked: Asked) -> Queues:
 
 
 def _rows(found: Status) -> list[Queue]:
-    from logrotor.observe.page.facts import Queue
+    from logrotor.observe.page.content import Queue
 
     return [
         Queue(

@@ -8,14 +8,15 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from logrotor.cli import streams, text
-from logrotor.cli.options import complete_logs, config_option, json_option, load
+from logrotor import text
+from logrotor.cli import output
+from logrotor.cli.options import complete_logs, config_option, json_option, load, moment_or_age
 from logrotor.cli.session import INTERRUPTED, Session, become, exit_codes
 
 if TYPE_CHECKING:
     from logrotor.model import PastOutcome, PastRun
-    from logrotor.observe.history import Rotation, Told
-    from logrotor.observe.site import Site
+    from logrotor.observe.deployment import Deployment
+    from logrotor.observe.rotations import Rotation, RunRecord
 
 _NAMES = 3  # of the logs of one reopen request
 
@@ -62,64 +63,51 @@ def history(
     of its archive, how many bytes of the log one byte of the archive holds, and the time that it took.
     """
     from logrotor.clock import local_now
-    from logrotor.observe.history import told
-    from logrotor.observe.site import Site
+    from logrotor.observe.deployment import Deployment
+    from logrotor.observe.rotations import records
 
     ctx.ensure_object(Session).verbosity = verbose
     now = local_now()
     begin = None if since is None else moment_or_age(since, now, "--since")
     loaded = load(ctx)
     become(loaded)
-    runs = told(loaded.state_dir, since=begin, log=log, failed=failed)
-    site = Site(loaded, now)
+    runs = records(loaded.state_dir, since=begin, log=log, failed=failed)
+    here = Deployment(loaded, now)
     if log is not None and not runs:
-        _refuse_unknown(site, log)
+        _refuse_unknown(here, log)
     shown = runs[-last:] if last else runs
     if as_json:
-        streams.write_json(_in_json(shown, now.tzinfo))
+        output.write_json(_in_json(shown, now.tzinfo))
     else:
         lines = _lines(shown, len(runs), now.tzinfo, verbose=verbose > 0)
-        streams.write("\n".join(lines or [_nothing(site)]))
+        output.write("\n".join(lines or [_nothing(here)]))
     return 0
 
 
-def moment_or_age(given: str, now: datetime, option: str) -> float:
-    """An option as epoch seconds: a moment, or how long ago. 20261101 is a day of ISO 8601, and a bare 2 neither."""
-    from logrotor.cli.plan import moment
-    from logrotor.config.values import age
-
-    try:
-        return now.timestamp() - age(given)
-    except ValueError as error:
-        if given.strip().isdigit() and len(given.strip()) != len("20261101"):
-            raise click.BadParameter(f"{given!r} {error}", param_hint=option) from None
-        return moment(given, option=option).timestamp()
-
-
-def _refuse_unknown(site: Site, log: str) -> None:
+def _refuse_unknown(here: Deployment, log: str) -> None:
     """A log that is gone is known by its past. Raises UnknownSelection."""
     from logrotor.observe.reading import find
     from logrotor.survey import find_path
 
-    if find_path(log, (each for outcome in site.outcomes for each in outcome.logs)) is None:
-        find(site, log)
+    if find_path(log, (each for outcome in here.outcomes for each in outcome.logs)) is None:
+        find(here, log)
 
 
 # ---------------------------------------------------------------- text
 
 
-def _nothing(site: Site) -> str:
-    if site.runs:
+def _nothing(here: Deployment) -> str:
+    if here.runs:
         return "No such run in the history."
-    return "No run yet." if site.last_run is None else "No run has had anything to do yet."
+    return "No run yet." if here.last_run is None else "No run has had anything to do yet."
 
 
-def _lines(shown: list[Told], known: int, zone: tzinfo | None, *, verbose: bool) -> list[str]:
+def _lines(shown: list[RunRecord], known: int, zone: tzinfo | None, *, verbose: bool) -> list[str]:
     hidden = known - len(shown)
     lines = [f"({text.count(hidden, 'earlier run')}; -n 0 shows all)"] if hidden else []
     for told in shown:
         lines.append(_headline(told.run, zone))
-        lines += text.table(_rows(told, verbose=verbose), indent="    ")
+        lines += output.table(_rows(told, verbose=verbose), indent="    ")
     return lines
 
 
@@ -134,7 +122,7 @@ def _headline(run: PastRun, zone: tzinfo | None) -> str:
     return f"{when}  {what}; {how}, {text.brief(run.ended - run.started)}{forced}"
 
 
-def _rows(told: Told, *, verbose: bool) -> list[tuple[str, str, str]]:
+def _rows(told: RunRecord, *, verbose: bool) -> list[tuple[str, str, str]]:
     rows = [_rotation(rotation) for rotation in told.rotations]
     others = [o for o in told.others if verbose or o.status == "failed"]
     return rows + [_other(outcome) for outcome in others]
@@ -161,13 +149,13 @@ def _other(outcome: PastOutcome) -> tuple[str, str, str]:
 # ---------------------------------------------------------------- JSON
 
 
-def _in_json(shown: list[Told], zone: tzinfo | None) -> dict[str, Any]:
+def _in_json(shown: list[RunRecord], zone: tzinfo | None) -> dict[str, Any]:
     from logrotor.model import as_json
 
     def when(moment: float | None) -> str | None:
         return None if moment is None else datetime.fromtimestamp(moment, zone).isoformat()
 
-    def run(told: Told) -> dict[str, Any]:
+    def run(told: RunRecord) -> dict[str, Any]:
         seconds = None if told.run.ended is None else round(told.run.ended - told.run.started, 3)
         times = {"started": when(told.run.started), "ended": when(told.run.ended), "seconds": seconds}
         rotations = [{**as_json(r), "ratio": r.ratio, "time": when(r.time)} for r in told.rotations]

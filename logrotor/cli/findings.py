@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from logrotor.cli import streams, text
+from logrotor import text
+from logrotor.cli import output
+from logrotor.cli.gather import all_checks
 from logrotor.cli.options import config_option, json_option, load
-from logrotor.cli.rooms import all_checks
 from logrotor.cli.session import Session, become, exit_codes
 
 if TYPE_CHECKING:
@@ -50,7 +51,7 @@ def doctor(
     logrotor at all. Without --fix nothing is changed. Run it as the user who runs logrotor.
     """
     ctx.ensure_object(Session).verbosity = verbose
-    if fix and not yes and (as_json or not streams.is_terminal(sys.stdin)):
+    if fix and not yes and (as_json or not output.is_terminal(sys.stdin)):
         raise click.UsageError("--fix asks before it mends, which needs a terminal; without one give --yes too")
     loaded = load(ctx)
     become(loaded)
@@ -92,16 +93,16 @@ class _Shown:
         if self._as_json:
             return
         for finding, end in zip(examined.findings, mended, strict=True):
-            streams.write("\n".join(_lines(examined.check.id, finding, end)))
+            output.write("\n".join(_lines(examined.check.id, finding, end)))
         if self._verbose and not mended:
-            streams.write(f"{examined.check.id}: well: {text.printable(examined.check.title)}")
+            output.write(f"{examined.check.id}: well: {text.printable(examined.check.title)}")
 
     def end(self) -> int:
         code = 1 if self._open else 0
         if self._as_json:
-            streams.write_json({"exit_code": code, "checks": self._checks})
+            output.write_json({"exit_code": code, "checks": self._checks})
         else:
-            streams.write(self._verdict())
+            output.write(self._verdict())
         return code
 
     def _verdict(self) -> str:

@@ -1,4 +1,4 @@
-"""``logrotor status``: how everything stands; with --check an answer for a monitoring system."""
+"""``logrotor status`` and ``logrotor page``: how everything stands, for a terminal, a monitoring system, a browser."""
 
 from __future__ import annotations
 
@@ -9,21 +9,25 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from logrotor.cli import streams, text
+from logrotor import text
+from logrotor.cli import output
+from logrotor.cli.gather import queue_troubles, render_page, write_page
 from logrotor.cli.options import F, config_option, json_option, load
-from logrotor.cli.rooms import queue_troubles
 from logrotor.cli.session import Session, become, exit_codes
-from logrotor.observe import words
+from logrotor.errors import Refused
+from logrotor.observe.attention import ago, archives, due, free, full, notes
 
 if TYPE_CHECKING:
-    from logrotor.observe.attention import Thresholds
-    from logrotor.observe.status import LogStatus, Status, SystemStatus
+    from logrotor.model import Config
+    from logrotor.observe.attention import Attention, Thresholds
+    from logrotor.observe.forecast import SystemStatus
+    from logrotor.observe.status import LogStatus, Status
 
-CODES = {
+STATUS_CODES = {
     "1": "with --check only: something needs attention",
     "2": "usage, or nothing can run, which is as critical",
 }
-EPILOG = f"""\
+STATUS_EPILOG = f"""\
 \b
 Examples:
   logrotor status                              how does everything stand?
@@ -32,7 +36,7 @@ Examples:
   logrotor status --check --no-run 8d          where logrotor runs once a week
   logrotor status --check --failures 1         tell the first failure already
 
-{exit_codes(CODES)}
+{exit_codes(STATUS_CODES)}
 """
 
 
@@ -50,7 +54,7 @@ def _threshold(name: str, default: str, what: str) -> Callable[[F], F]:
     return click.option(name, metavar="TIME", default=default, show_default=True, callback=_span, help=told)
 
 
-@click.command(epilog=EPILOG)
+@click.command(epilog=STATUS_EPILOG)
 @config_option
 @click.option("--check", is_flag=True, help="Say only what needs attention; exit 1 if anything does.")
 @_threshold("--no-run", "1h", "no run for so long, due or not (a dead man's switch).")
@@ -76,20 +80,20 @@ def status(ctx: click.Context, /, config: str | None, check: bool, as_json: bool
     """
     from logrotor.clock import local_now
     from logrotor.observe.attention import Thresholds, attention
-    from logrotor.observe.site import Site
+    from logrotor.observe.deployment import Deployment
     from logrotor.observe.status import status as look
 
     ctx.ensure_object(Session).verbosity = verbose
     loaded = load(ctx)
     become(loaded)
-    found = look(Site(loaded, local_now()))
+    found = look(Deployment(loaded, local_now()))
     told = [*attention(found, _thresholds(Thresholds, limits)), *queue_troubles(loaded, found.now.timestamp())]
     if as_json:
-        streams.write_json(_in_json(found, told, 1 if check and told else 0))
+        output.write_json(_in_json(found, told, 1 if check and told else 0))
     elif check:
-        streams.write("\n".join(_checked(found, told)))
+        output.write("\n".join(_checked(found, told)))
     else:
-        streams.write("\n".join(_lines(found, told, verbose=verbose > 0)))
+        output.write("\n".join(_lines(found, told, verbose=verbose > 0)))
     return 1 if check and told else 0
 
 
@@ -100,22 +104,22 @@ def _thresholds(kind: type[Thresholds], limits: dict[str, Any]) -> Thresholds:
 # ---------------------------------------------------------------- text
 
 
-def _checked(found: Status, told: list[str]) -> list[str]:
+def _checked(found: Status, told: list[Attention]) -> list[str]:
     """First line: the verdict, as monitoring systems show it."""
     if not told:
-        return [f"OK: {text.count(len(found.logs), 'log')}, last run {words.ago(found.last_run, found.now)}"]
+        return [f"OK: {text.count(len(found.logs), 'log')}, last run {ago(found.last_run, found.now)}"]
     more = f" (and {len(told) - 1} more)" if told[1:] else ""
-    return [f"ATTENTION: {text.printable(told[0])}{more}", *map(text.lines, told[1:])]
+    return [f"ATTENTION: {text.printable(str(told[0]))}{more}", *(text.lines(str(each)) for each in told[1:])]
 
 
-def _lines(found: Status, told: list[str], *, verbose: bool) -> list[str]:
-    due = sum(log.due for log in found.logs)
+def _lines(found: Status, told: list[Attention], *, verbose: bool) -> list[str]:
+    number = sum(log.due for log in found.logs)
     now = f"; a run is under way (process {found.under_way})" if found.under_way is not None else ""
-    head = f"{text.count(len(found.logs), 'log')}, {due} due; last run {words.ago(found.last_run, found.now)}{now}."
+    head = f"{text.count(len(found.logs), 'log')}, {number} due; last run {ago(found.last_run, found.now)}{now}."
     lines = [f"Status at {text.stamp(found.now.replace(microsecond=0))}: {head}"]
-    lines += [f"attention: {text.lines(each)}" for each in told]
+    lines += [f"attention: {text.lines(str(each))}" for each in told]
     lines += _logs(found)
-    systems = text.table([_system(system, found.now) for system in found.file_systems], indent="  ")
+    systems = output.table([_system(system, found.now) for system in found.file_systems], indent="  ")
     lines += ["", "File systems", *systems] if systems else []
     if found.missing and verbose:
         lines += ["", "Missing, which is fine", *(f"  {text.printable(path)}" for path in found.missing)]
@@ -130,29 +134,91 @@ def _logs(found: Status) -> Iterator[str]:
     top = os.path.commonpath([os.path.dirname(log.path) for log in found.logs])
     head = ("log", "size", "limit", "due", "last rotation", "archives")
     rows = [_row(log, os.path.relpath(log.path, top), found.now) for log in found.logs]
-    lines = iter(text.table([head, *rows], indent="  ", right=frozenset({1, 2})))
+    lines = iter(output.table([head, *rows], indent="  ", right=frozenset({1, 2})))
     yield from ("", f"Logs in {text.printable(top)}", next(lines))
     for log, line in zip(found.logs, lines, strict=True):
         yield line
-        yield from (f"      {text.printable(each)}" for each in words.notes(log))
+        yield from (f"      {text.printable(each)}" for each in notes(log))
 
 
 def _row(log: LogStatus, name: str, now: datetime) -> tuple[str, str, str, str, str, str]:
     limit = text.size(log.max_size) if log.max_size else log.schedule or "-"
-    last = words.ago(log.last_rotation, now)
+    last = ago(log.last_rotation, now)
     if log.last_outcome and log.last_outcome != "done":
-        last += f", then {log.last_outcome.partition(':')[0]}"
-    return name, text.size(log.size), limit, words.due(log, now), last, words.archives(log)
+        last += f", then {log.last_outcome}"
+    return name, text.size(log.size), limit, due(log, now), last, archives(log)
 
 
 def _system(system: SystemStatus, now: datetime) -> tuple[str, str, str, str]:
-    return system.mount, system.type, words.free(system), words.full(system, now)
+    return system.mount, system.type, free(system), full(system, now)
 
 
 # ---------------------------------------------------------------- JSON
 
 
-def _in_json(found: Status, told: list[str], code: int) -> dict[str, Any]:
+def _in_json(found: Status, told: list[Attention], code: int) -> dict[str, Any]:
     from logrotor.model import as_json
 
-    return {"exit_code": code, "attention": told, **as_json(found)}
+    shown = as_json(found)
+    for log, each in zip(found.logs, shown["logs"], strict=True):
+        if log.last_problem is not None:
+            each["last_outcome"] = f"{log.last_outcome}: {log.last_problem}"
+    return {"exit_code": code, "attention": [str(each) for each in told], **shown}
+
+
+# ---------------------------------------------------------------- page
+
+
+PAGE_CODES = {"1": "the page could not be written"}
+PAGE_EPILOG = f"""\
+\b
+Examples:
+  logrotor page -o /var/www/html/logrotor.html
+  logrotor page                          to the file of [page] in the configuration
+  logrotor page -o - | ssh web "cat > logrotor.html"
+
+{exit_codes(PAGE_CODES)}
+
+With "[page] file = PATH" in the configuration each "logrotor run" writes it too. It needs no script and no server, and
+asks for nothing else. A file that is no such page is not replaced.
+"""
+
+
+@click.command(epilog=PAGE_EPILOG)
+@config_option
+@click.option("-o", "--output", "given", metavar="FILE", help="Where to; - is standard output. Default: [page] file.")
+@click.option("-v", "--verbose", count=True, help="-vv: a traceback if logrotor fails.")
+@click.pass_context
+def page(ctx: click.Context, /, config: str | None, given: str | None, verbose: int) -> int:
+    """Write one HTML file that shows how everything stands: what needs attention first, each log's growth and rotations
+    as small plots, archives by size, queues, file systems, and what the doctor finds.
+
+    It says when it was written: one that is old tells that logrotor has stopped. It is replaced at once, and all may
+    read it.
+    """
+    from logrotor.clock import local_now
+
+    ctx.ensure_object(Session).verbosity = verbose
+    loaded = load(ctx)
+    target = given or loaded.page_file
+    if target is None:
+        raise click.UsageError("where to? give -o FILE (- is standard output), or [page] file in the configuration")
+    become(loaded)
+    if target == "-":
+        output.pour([render_page(loaded, local_now())])
+    else:
+        _write(target, loaded)
+    return 0
+
+
+def _write(target: str, config: Config) -> None:
+    """Raises LogrotorError: a place that cannot be written is a mistake of who named it, not of ours."""
+    from logrotor.clock import local_now
+    from logrotor.disk.snapshot import problem_of
+    from logrotor.model import Problem
+
+    try:
+        write_page(target, config, local_now())
+    except OSError as error:
+        what = f"the page cannot be written: {problem_of(error, target).problem}"
+        raise Refused(Problem(subject=target, problem=what, advice="correct that, or give another -o")) from error

@@ -1,4 +1,4 @@
-"""The sections about logs and archives."""
+"""The sections of the page, one after the other."""
 
 from __future__ import annotations
 
@@ -6,18 +6,47 @@ import os
 from collections.abc import Iterable, Sequence
 
 from logrotor import text
-from logrotor.observe import words
-from logrotor.observe.history import Rotation
+from logrotor.model import Finding
+from logrotor.observe import attention
+from logrotor.observe.forecast import SystemStatus
 from logrotor.observe.page import plots
-from logrotor.observe.page.facts import Facts
-from logrotor.observe.page.html import Child, Html, tag
-from logrotor.observe.page.parts import NOTHING, Column, section, soft, table, when, when_epoch
+from logrotor.observe.page.content import Facts, Queue
+from logrotor.observe.page.markup import (
+    NOTHING,
+    Child,
+    Column,
+    Html,
+    dash,
+    paragraphs,
+    section,
+    soft,
+    table,
+    tag,
+    when,
+    when_epoch,
+)
+from logrotor.observe.rotations import Rotation
 from logrotor.observe.status import LogStatus
 
+_TIGHT, _LOW = 0.05, 0.15  # shares of a file system that are free
 MOST = 500  # logs, those first that need attention: a page of thousands is no page
 _ARCHIVES = 15
 _ROTATIONS = 15
 _DAYS = 30
+
+
+def needs_attention(facts: Facts) -> Html:
+    """What passes a threshold; said also if nothing does."""
+    nothing = "Nothing: runs come, no log is overdue, no failure repeats itself, no file system fills up."
+    told = [tag("li", paragraphs(str(each)), class_="bad") for each in facts.attention]
+    findings = sum(len(each.findings) for each in facts.examined)
+    if findings:
+        link = tag("a", f"The doctor has {text.count(findings, 'finding')}", href="#doctor")
+        told.append(tag("li", link, " that may become a trouble.", class_="warn"))
+    return section("Needs attention", tag("ul", told, class_="list") if told else tag("p", nothing, class_="good"))
+
+
+# ---------------------------------------------------------------- logs
 
 
 def logs(facts: Facts) -> Html:
@@ -49,7 +78,7 @@ def _row(log: LogStatus, top: str, done: Sequence[Rotation], facts: Facts) -> li
     return [
         [tag("div", name, class_="name"), soft(f"rule {log.rule}"), _notes(log)],
         _size(log),
-        [tag("div", words.due(log, now), class_="warn" if log.due or log.refused else None), _moment(log)],
+        [tag("div", attention.due(log, now), class_="warn" if log.due or log.refused else None), _moment(log)],
         [plot, soft(plots.caption(done, now.timestamp()))] if plot else NOTHING,
         _last(log, facts),
         _stored(log) if log.archives else NOTHING,
@@ -57,7 +86,7 @@ def _row(log: LogStatus, top: str, done: Sequence[Rotation], facts: Facts) -> li
 
 
 def _notes(log: LogStatus) -> list[Html]:
-    return [tag("div", note, class_="note") for note in words.notes(log)]
+    return [tag("div", note, class_="note") for note in attention.notes(log)]
 
 
 def _size(log: LogStatus) -> Child:
@@ -80,8 +109,8 @@ def _moment(log: LogStatus) -> Html | None:
 def _last(log: LogStatus, facts: Facts) -> Child:
     if log.last_rotation is None:
         return tag("span", "never", class_="soft")
-    failed = log.last_outcome if log.last_outcome not in (None, "done") else None
-    ago = words.ago(log.last_rotation, facts.status.now)
+    failed = f"{log.last_outcome}: {log.last_problem.words}" if log.last_problem is not None else None
+    ago = attention.ago(log.last_rotation, facts.status.now)
     return [tag("span", ago, class_="number"), soft(when(log.last_rotation)),
             tag("div", f"then {failed}", class_="note") if failed else None]  # fmt: skip
 
@@ -165,3 +194,86 @@ def archives(facts: Facts) -> Html:
     hint = (total, tag("code", top))
     more = f"{text.count(len(rest), 'smaller one')}, {text.size(sum(each.size for each in rest))}"
     return section("Archives by size", table(columns, rows), soft(more) if rest else None, hint=hint)
+
+
+# ---------------------------------------------------------------- queues
+
+
+def queues(facts: Facts) -> Html | None:
+    """The rotation as a job; nothing where there is no queue."""
+    found = facts.queues
+    if found is None:
+        return None
+    if found.problem is not None:
+        return section("Queues", tag("p", paragraphs(found.problem.words), class_="bad"), hint=found.engine)
+    numbers = ("Pending", "At work", "Scheduled", "Failed", "Stuck", "Oldest waits")
+    columns = [Column("Queue", "lead"), *(Column(head, "right") for head in numbers)]
+    rows = [_queue(queue) for queue in found.rows]
+    body = table(columns, rows) if rows else tag("p", "No job was ever queued.")
+    return section("Queues", body, soft(found.attempts) if found.attempts else None, hint=found.engine)
+
+
+def _queue(queue: Queue) -> list[Child]:
+    name = [tag("span", queue.name, class_="name"), soft(f"host {queue.host}{', this one' if queue.is_ours else ''}")]
+    oldest = "-" if queue.oldest is None else text.span(queue.oldest)
+    return [name, str(queue.pending), dash(queue.reserved), str(queue.scheduled), _bad(queue.failed),
+            _bad(queue.stuck), oldest]  # fmt: skip
+
+
+def _bad(number: int | None) -> Html:
+    return tag("span", dash(number), class_="bad name" if number else None)
+
+
+# ---------------------------------------------------------------- file systems
+
+
+def file_systems(facts: Facts) -> Html | None:
+    """How much is free, and when it will not be."""
+    found = facts.status.file_systems
+    if not found:
+        return None
+    columns = [Column("Mounted at", "lead"), Column("Used"), Column("Free"), Column("Forecast")]
+    return section("File systems", table(columns, [_system(each, facts) for each in found]))
+
+
+def _system(system: SystemStatus, facts: Facts) -> list[Child]:
+    free = system.free / system.total if system.total else 1.0
+    kind = "bad" if free < _TIGHT else "warn" if free < _LOW else ""
+    return [
+        [tag("span", system.mount, class_="name"), soft(system.type)],
+        [f"{100 * (1 - free):.0f} %", plots.bar(1 - free, kind)],
+        attention.free(system),
+        tag("span", attention.full(system, facts.status.now), class_="bad" if system.full_on else None),
+    ]
+
+
+# ---------------------------------------------------------------- the doctor
+
+
+def doctor(facts: Facts) -> Html:
+    """What the checks found when the page was written."""
+    made = text.count(len(facts.examined), "check")
+    hint = (f"{made}, made at ", when(facts.status.now), "; logrotor doctor --fix mends what is safe to mend.")
+    items = [_finding(each.check.id, finding) for each in facts.examined for finding in each.findings]
+    if not facts.examined:
+        return section("Doctor", tag("p", "Its checks were not made for this page."))
+    if not items:
+        return section("Doctor", tag("p", "Nothing found.", class_="good"), hint=hint)
+    return section(
+        f"Doctor: {text.count(len(items), 'finding')}", tag("ul", items, class_="list"), hint=hint, id="doctor"
+    )
+
+
+def _finding(check: str, finding: Finding) -> Html:
+    rows = [("why", finding.why), ("do", finding.advice)]
+    said = [(tag("dt", key), tag("dd", paragraphs(value))) for key, value in rows]
+    head = [tag("span", finding.subject, class_="name"), paragraphs(finding.problem)]
+    return tag("li", tag("div", tag("div", head), soft(tag("code", check)), tag("dl", said), class_="finding"),
+               class_="warn")  # fmt: skip
+
+
+def missing(facts: Facts) -> Html | None:
+    """Configured logs that do not exist, which is fine."""
+    paths: Iterable[str] = facts.status.missing
+    items = [tag("div", tag("code", path)) for path in paths]
+    return section("Missing logs", items, hint="Configured, and not there: fine.") if items else None

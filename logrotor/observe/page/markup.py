@@ -1,9 +1,130 @@
-"""How the page looks: calm, light and dark, on a phone and on a wide screen. A test holds its contrasts (WCAG AA)."""
+"""Markup: tags from text, the pieces that every section is made of, and how the page looks.
+
+Whatever is not markup of ours is text, and is escaped. The look is calm, light and dark, on a phone and on a wide
+screen; a test holds its contrasts (WCAG AA).
+"""
 
 from __future__ import annotations
 
 import base64
 import hashlib
+import html
+from collections.abc import Iterable, Sequence
+from datetime import datetime
+
+from msgspec import Struct
+
+from logrotor import text
+
+EMPTY = frozenset({"link", "meta"})  # elements without an end tag, as far as they are used here
+
+
+class Html(str):
+    """Markup that is fit to be put into a page as it stands. Only ``tag`` and constants of ours may make it."""
+
+    __slots__ = ()
+
+
+Child = str | Html | None | Iterable["Child"]
+
+
+def tag(name: str, /, *children: Child, **attributes: str | float | None) -> Html:
+    """``<name attributes>children</name>``. ``None``: left out; ``class_`` is ``class``, ``data_x`` is ``data-x``."""
+    pairs = "".join(f' {_name(key)}="{escaped(str(value))}"' for key, value in attributes.items() if value is not None)
+    end = "" if name in EMPTY else f"{joined(children)}</{name}>"
+    return Html(f"<{name}{pairs}>{end}")
+
+
+def joined(children: Child) -> Html:
+    """Markup and text one after the other."""
+    if children is None:
+        return Html("")
+    if isinstance(children, Html):
+        return children
+    if isinstance(children, str):
+        return Html(escaped(children))
+    return Html("".join(map(joined, children)))
+
+
+def escaped(said: str) -> str:
+    """Text for an element or an attribute; control characters, direction marks and odd bytes as visible escapes."""
+    return html.escape(text.printable(said), quote=True)
+
+
+def paragraphs(message: str) -> Html:
+    """A message of ours that may have several lines."""
+    return joined(tag("span", line, class_="line") for line in message.split("\n"))
+
+
+def _name(key: str) -> str:
+    return key.rstrip("_").replace("_", "-")
+
+
+# ---------------------------------------------------------------- the pieces of every section
+
+
+class Column(Struct, frozen=True):
+    """A column of a table: its head, and how its cells look ("lead": the name of the row, "right": numbers)."""
+
+    head: str
+    kind: str | None = None
+
+
+# A cell without anything to say; a card leaves it out.
+NOTHING = tag("span", "-", class_="soft nothing")
+
+
+def section(title: str, *children: Child, hint: Child = None, id: str | None = None) -> Html:
+    """A box with a heading; ``hint``: what one must know to read it."""
+    said = tag("p", hint, class_="soft small") if hint is not None else None
+    return tag("section", tag("div", tag("h2", title), said, class_="title"), children, id=id)
+
+
+def table(columns: Sequence[Column], rows: Iterable[Sequence[Child]]) -> Html:
+    """Rows of cells; on a narrow screen each row becomes a card, so every cell carries the head of its column.
+
+    The roles are there because a browser forgets that a table is one when its rows become cards.
+    """
+    heads = [tag("th", c.head, scope="col", role="columnheader", class_=_right(c)) for c in columns]
+    body = [tag("tr", [_cell(c, each) for c, each in zip(columns, row, strict=True)], role="row") for row in rows]
+    head = tag("thead", tag("tr", heads, role="row"), role="rowgroup")
+    return tag("table", head, tag("tbody", body, role="rowgroup"), role="table")
+
+
+def _cell(column: Column, content: Child) -> Html:
+    return tag("td", tag("div", content), class_=column.kind, data_label=column.head, role="cell")
+
+
+def _right(column: Column) -> str | None:
+    return "right" if column.kind == "right" else None
+
+
+def soft(*children: Child) -> Html:
+    """What is said in a low voice, on a line of its own."""
+    return tag("div", children, class_="soft small")
+
+
+def when(moment: datetime) -> Html:
+    """A moment that people and programs can read."""
+    shown = moment.replace(microsecond=0)
+    return tag("time", text.stamp(shown), datetime=shown.isoformat(), class_="number")
+
+
+def when_epoch(seconds: float, now: datetime) -> Html:
+    """A moment in the zone of ``now``; a dash for one that no calendar has."""
+    try:
+        return when(datetime.fromtimestamp(int(seconds), now.tzinfo))
+    except (OverflowError, ValueError, OSError):  # a file may have any time, of any year
+        return tag("span", "-")
+
+
+def dash(value: object) -> str:
+    """``-`` where a value is not known."""
+    return "-" if value is None else str(value)
+
+
+# ---------------------------------------------------------------- how it looks
+
 
 LIGHT = """
   --ground: #f4f5f7; --card: #ffffff; --ink: #1c2126; --soft: #57606a; --rule: #dfe3e8; --track: #e8ebef;

@@ -1,0 +1,265 @@
+"""``logrotor cat``, ``grep`` and ``verify``: what logs and their archives hold."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from logrotor import text
+from logrotor.cli import output
+from logrotor.cli.options import F, complete_logs, config_option, json_option, load, moment_or_age
+from logrotor.cli.session import Session, become, exit_codes, fail
+
+if TYPE_CHECKING:
+    from logrotor.model import Problem
+    from logrotor.observe.reading import Verdict
+
+CAT_CODES = {
+    "1": "some archive is damaged or cannot be read",
+    "2": "usage, no such log, or a configuration with which nothing can run",
+}
+CAT_EPILOG = f"""\
+\b
+Examples:
+  logrotor cat storage/logs/laravel.log | less
+  logrotor cat laravel.log --since 2d                    what was written in the last two days, and a bit more
+  logrotor cat laravel.log --until "2026-11-20 08:00"
+
+{exit_codes(CAT_CODES)}
+"""
+
+
+def reading_options(command: F) -> F:
+    """What cat and grep have in common."""
+    since = click.option("--since", metavar="TIME|AGE", help="Leave out archives rotated before this time or age (2d).")
+    until = click.option("--until", metavar="TIME|AGE", help="Leave out what was begun after this time or age.")
+    argument = click.argument("log", shell_complete=complete_logs)
+    for decorate in (until, since, config_option, argument):
+        command = decorate(command)
+    return command
+
+
+class Damaged:
+    """Tells of each damaged archive at once, and counts them."""
+
+    def __init__(self) -> None:
+        self.number = 0
+
+    def __call__(self, what: Problem) -> None:
+        self.number += 1
+        click.echo(f"logrotor: {text.lines(str(what))}", err=True)
+
+
+def contents(
+    ctx: click.Context, log: str, since: str | None, until: str | None, damaged: Callable[[Problem], None]
+) -> Iterator[bytes]:
+    """The bytes of the log, in order; ``damaged`` is told of archives that cannot be read to their end."""
+    from logrotor.clock import local_now
+    from logrotor.observe.deployment import Deployment
+    from logrotor.observe.reading import read
+
+    now = local_now()
+    first = None if since is None else moment_or_age(since, now, "--since")
+    last = None if until is None else moment_or_age(until, now, "--until")
+    loaded = load(ctx)
+    become(loaded)
+    return read(lambda: Deployment(loaded, now), log, since=first, until=last, damaged=damaged)
+
+
+@click.command(epilog=CAT_EPILOG)
+@reading_options
+@click.option("-v", "verbose", count=True, help="-vv: a traceback if logrotor fails.")
+@click.pass_context
+def cat(ctx: click.Context, /, log: str, since: str | None, until: str | None, verbose: int, **_: Any) -> int:
+    """Print LOG (its path or file name) with all its archives, the oldest first, byte for byte.
+
+    With --since and --until whole files are left out, by the times of their rotations: what is printed begins with the
+    archive that holds the first moment and ends with the one that holds the last. A damaged archive is told, printed as
+    far as it can be read, and the next one follows; the exit code is 1 then.
+    """
+    ctx.ensure_object(Session).verbosity = verbose
+    damaged = Damaged()
+    output.pour(contents(ctx, log, since, until, damaged))
+    return 1 if damaged.number else 0
+
+
+# ---------------------------------------------------------------- grep
+
+
+GREP_EPILOG = """\
+\b
+Examples:
+  logrotor grep 'MaxAttempts' laravel.log
+  logrotor grep -i --count 'timeout|refused' default-queue.log --since 1d
+  logrotor grep -F '[error]' storage/logs/laravel.log
+
+\b
+Exit codes, as those of grep:
+  0        some line was printed
+  1        none was
+  2        usage, or the log could not be read
+  130/143  interrupted by Ctrl-C or SIGTERM
+"""
+
+
+@click.command(epilog=GREP_EPILOG)
+@click.argument("pattern")
+@reading_options
+@click.option("-i", "--ignore-case", is_flag=True, help="Upper and lower case are the same (ASCII).")
+@click.option("-F", "--fixed", is_flag=True, help="PATTERN is text, not an expression.")
+@click.option("-n", "--line-number", "numbered", is_flag=True, help="The number of each line, from 1, in all of LOG.")
+@click.option("-v", "--invert", is_flag=True, help="Lines that do not match.")
+@click.option("--count", is_flag=True, help="Print only how many (-c is the configuration, here as everywhere).")
+@click.option("--verbose", count=True, help="Twice: a traceback if logrotor fails.")
+@click.pass_context
+def grep(
+    ctx: click.Context,
+    /,
+    pattern: str,
+    log: str,
+    since: str | None,
+    until: str | None,
+    verbose: int,
+    ignore_case: bool,
+    fixed: bool,
+    numbered: bool,
+    invert: bool,
+    count: bool,
+    **_: Any,
+) -> int:
+    """Print the lines of LOG and its archives that match PATTERN, the oldest first.
+
+    PATTERN is a regular expression of Python, matched against bytes. A line that begins in one archive and ends in the
+    next, as after a copytruncate, is one line. A damaged archive is told and searched as far as it can be read.
+    """
+    ctx.ensure_object(Session).verbosity = verbose
+    wanted = _compiled(pattern, ignore_case=ignore_case, fixed=fixed)
+    found, damaged = _Matches(wanted, invert=invert, numbered=numbered), Damaged()
+    try:
+        matching = found.of(contents(ctx, log, since, until, damaged))
+        if count:
+            output.write(str(sum(1 for _ in matching)))
+        else:
+            output.pour(matching)
+    except click.UsageError:
+        raise
+    except click.ClickException as error:  # 1 would say that nothing was found
+        error.show()
+        return 2
+    except Exception as error:
+        fail(error, ctx.ensure_object(Session))
+        return 2
+    if damaged.number:
+        return 2
+    return 0 if found.number else 1
+
+
+def _compiled(pattern: str, *, ignore_case: bool, fixed: bool) -> re.Pattern[bytes]:
+    raw = os.fsencode(pattern)
+    try:
+        return re.compile(re.escape(raw) if fixed else raw, re.IGNORECASE if ignore_case else 0)
+    except re.error as error:
+        raise click.BadParameter(
+            f"{pattern!r}: {error}; correct it, or give -F for plain text", param_hint="PATTERN"
+        ) from None
+
+
+class _Matches:
+    """Counts what it lets through."""
+
+    def __init__(self, wanted: re.Pattern[bytes], *, invert: bool, numbered: bool) -> None:
+        self._wanted, self._invert, self._numbered = wanted, invert, numbered
+        self.number = 0
+
+    def of(self, chunks: Iterator[bytes]) -> Iterator[bytes]:
+        from logrotor.observe.reading import lines
+
+        for at, line in enumerate(lines(chunks), 1):
+            shown = line.removesuffix(b"\n")
+            if (self._wanted.search(shown) is None) is self._invert:
+                self.number += 1
+                yield (b"%d:" % at if self._numbered else b"") + shown + b"\n"  # the last one too, as grep does
+
+
+# ---------------------------------------------------------------- verify
+
+
+VERIFY_CODES = {
+    "1": "some archive is damaged, cannot be read, or does not hold what went into it",
+    "2": "usage, no such log, or a configuration with which nothing can run",
+}
+VERIFY_EPILOG = f"""\
+\b
+Examples:
+  logrotor verify                      all archives; prints the damaged ones
+  logrotor verify storage/logs/app.log -v
+  logrotor verify --json | jq -r '.archives[] | select(.problem) | .path'
+
+{exit_codes(VERIFY_CODES)}
+"""
+
+_ADVICE = (
+    "What is damaged stays as it is: put back a copy of it, or save with logrotor cat what can be read; "
+    "is the disk sound (dmesg, smartctl)?"
+)
+
+
+@click.command(epilog=VERIFY_EPILOG)
+@click.argument("log", required=False, metavar="[LOG]", shell_complete=complete_logs)
+@config_option
+@json_option("Print a verdict on each archive as JSON.")
+@click.option("-v", "--verbose", count=True, help="List the sound ones too; -vv: a traceback if logrotor fails.")
+@click.pass_context
+def verify(ctx: click.Context, /, config: str | None, log: str | None, as_json: bool, verbose: int) -> int:
+    """Read every archive through, or those of one LOG, and report the damaged.
+
+    The checksums inside (zstd content checksum, gzip CRC) are verified, and bytes and lines are counted and compared
+    with the record of the rotation, where the history still has it. Nothing is changed.
+    """
+    from logrotor.clock import local_now
+    from logrotor.observe.deployment import Deployment
+    from logrotor.observe.reading import verify as verdicts
+
+    ctx.ensure_object(Session).verbosity = verbose
+    loaded = load(ctx)
+    become(loaded)
+    found: list[Verdict] = []
+    for verdict in verdicts(Deployment(loaded, local_now()), log):
+        found.append(verdict)
+        if not as_json and (verdict.problem or verbose):
+            output.write(_line(verdict))
+    code = 1 if any(verdict.problem for verdict in found) else 0
+    if as_json:
+        output.write_json({"exit_code": code, "archives": [_in_json(verdict) for verdict in found]})
+    else:
+        output.write(_total(found))
+    return code
+
+
+def _line(verdict: Verdict) -> str:
+    path = text.printable(verdict.path)
+    if verdict.problem is not None:
+        return f"{path}: {text.lines(verdict.problem.under(verdict.path).words)}"
+    if verdict.bytes is None:
+        return f"{path}: renamed or removed meanwhile"
+    compared = "as recorded" if verdict.recorded else "no record of it"
+    return f"{path}: sound: {text.size(verdict.bytes)} in {text.count(verdict.lines or 0, 'line')}, {compared}"
+
+
+def _total(found: list[Verdict]) -> str:
+    damaged = sum(1 for verdict in found if verdict.problem)
+    recorded = sum(1 for verdict in found if verdict.recorded and not verdict.problem)
+    if not damaged:
+        return f"{text.count(len(found), 'archive')} sound, {recorded} of them compared with the record."
+    return f"{damaged} not sound, {len(found) - damaged} sound. {_ADVICE}"
+
+
+def _in_json(verdict: Verdict) -> dict[str, Any]:
+    from logrotor.model import as_json
+
+    problem = None if verdict.problem is None else verdict.problem.under(verdict.path).words
+    return {**as_json(verdict), "problem": problem}

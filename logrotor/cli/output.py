@@ -1,0 +1,252 @@
+"""What is printed: standard streams that may be closed or unread, tables, events of a run, a progress bar.
+
+structlog costs 30 ms to import and a quiet run prints nothing, so it comes with the first event that is shown. It is
+never configured globally: a library that hosts us keeps its own set-up.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import io
+import os
+import sys
+import time
+from collections.abc import Callable, Iterable, Mapping, MutableMapping, Sequence
+from typing import Any
+
+from logrotor.events import Event, Level
+from logrotor.text import printable
+
+_LEVELS = {-1: Level.ERROR, 0: Level.WARNING, 1: Level.INFO, 2: Level.DEBUG}
+PATIENCE = 1.0  # seconds of compression before a bar is worth a line
+LARGE = 64 * 1024 * 1024  # or bytes to compress
+
+
+# ---------------------------------------------------------------- streams
+
+
+def repair() -> None:
+    """Open closed descriptors 0 to 2 on /dev/null and let no file name break the output.
+
+    Without it the next file that is opened, a log for example, would become descriptor 1 or 2 and get our messages.
+    """
+    for fd in (0, 1, 2):
+        _fill(fd)
+    sys.stdin = sys.stdin or open(0, closefd=False)  # noqa: SIM115
+    sys.stdout = sys.stdout or open(1, "w", closefd=False)  # noqa: SIM115
+    sys.stderr = sys.stderr or open(2, "w", closefd=False)  # noqa: SIM115
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")
+
+
+def _fill(fd: int) -> None:
+    try:
+        os.fstat(fd)
+    except OSError:
+        opened = os.open(os.devnull, os.O_RDWR)
+        if opened != fd:
+            os.dup2(opened, fd)
+            os.close(opened)
+        os.set_inheritable(fd, True)  # hooks and commands that we start need them too
+
+
+def write(text: str) -> None:
+    """Print ``text`` on stdout at once. A reader that went away (``| head``) is no error; a full disk is one."""
+    import click
+
+    try:
+        click.echo(text)
+    except OSError as error:
+        _went_away(error)
+
+
+def pour(chunks: Iterable[bytes]) -> None:
+    """Print bytes on stdout as they come, unchanged. A reader that went away is no error; a full disk is one."""
+    out = sys.stdout.buffer
+    for chunk in chunks:
+        try:
+            out.write(chunk)
+        except OSError as error:
+            if _went_away(error):
+                return
+    try:
+        out.flush()
+    except OSError as error:
+        _went_away(error)
+
+
+def _went_away(error: OSError) -> bool:
+    silence(1)
+    if error.errno != errno.EPIPE:
+        import click
+
+        raise click.ClickException(
+            f"cannot write to standard output: {error.strerror}; make room, or send it elsewhere"
+        ) from error
+    return True
+
+
+def write_json(value: Any) -> None:
+    """Print ``value`` as JSON; only ASCII, so that a file name of any bytes comes through."""
+    import json
+
+    write(json.dumps(value, indent=2))
+
+
+def settle() -> None:
+    """Flush both streams, so that the interpreter has nothing to complain about when it ends."""
+    for fd, stream in ((1, sys.stdout), (2, sys.stderr)):
+        try:
+            stream.flush()
+        except (OSError, ValueError):
+            silence(fd)
+
+
+def silence(fd: int) -> None:
+    """Point a descriptor that can no longer be written at /dev/null."""
+    null = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(null, fd)
+    os.close(null)
+
+
+def is_terminal(stream: Any) -> bool:
+    """Whether ``stream`` is a terminal; a closed one is not."""
+    try:
+        return bool(stream.isatty())
+    except (AttributeError, ValueError):
+        return False
+
+
+# ---------------------------------------------------------------- tables
+
+
+def table(rows: Iterable[Sequence[str]], *, indent: str = "", right: frozenset[int] = frozenset()) -> list[str]:
+    """Lines with aligned columns; the last column is free, and every cell is made printable."""
+    cells = [[printable(cell) for cell in row] for row in rows]
+    if not cells:
+        return []
+    widths = [max(len(row[column]) for row in cells) for column in range(len(cells[0]))]
+    return [indent + _row(row, widths, right) for row in cells]
+
+
+def _row(row: Sequence[str], widths: Sequence[int], right: frozenset[int]) -> str:
+    parts = [
+        cell.rjust(width) if i in right else cell.ljust(width)
+        for i, (cell, width) in enumerate(zip(row, widths, strict=True))
+    ]
+    return "  ".join(parts).rstrip()
+
+
+# ---------------------------------------------------------------- events
+
+
+class EventPrinter:
+    """An ``on_event`` for a rotator. It never raises: a message nobody can read must not stop a rotation."""
+
+    def __init__(self, verbosity: int, *, as_json: bool, before: Callable[[], object] = lambda: None) -> None:
+        self.level = _LEVELS[max(-1, min(2, verbosity))]
+        self._json = as_json
+        self._before = before  # clears a progress bar from the line
+        self._logger: Any = None
+
+    def __call__(self, event: Event) -> None:
+        if event.level < self.level:
+            return
+        # A closed pipe or a full disk behind stderr; the report and the exit code still tell.
+        with contextlib.suppress(OSError, ValueError):
+            self._before()
+            self._logger = self._logger or _logger(as_json=self._json)
+            getattr(self._logger, event.level.name.lower())(event.name, **_safe(event.fields))
+
+
+def _safe(fields: Mapping[str, Any]) -> dict[str, Any]:
+    """The fields under names that structlog does not use itself."""
+    taken = ("self", "event", "level", "timestamp")
+    return {f"{key}_" if key in taken else key: value for key, value in fields.items()}
+
+
+def _logger(*, as_json: bool) -> Any:
+    import structlog
+
+    return structlog.wrap_logger(
+        structlog.WriteLogger(sys.stderr),
+        wrapper_class=structlog.make_filtering_bound_logger(0),
+        processors=_json_processors() if as_json else _console_processors(),
+        context_class=dict,
+    )
+
+
+def _json_processors() -> list[Any]:
+    from structlog.processors import JSONRenderer, TimeStamper, add_log_level
+
+    from logrotor.model import as_json
+
+    # as_json: values such as paths in tuples or enums; ASCII: file names of any bytes come through.
+    return [add_log_level, TimeStamper(fmt="iso", utc=True), lambda _, __, e: as_json(e), JSONRenderer(default=str)]
+
+
+def _console_processors() -> list[Any]:
+    from structlog.dev import ConsoleRenderer
+    from structlog.processors import TimeStamper, add_log_level
+
+    stamper = TimeStamper(fmt="%Y-%m-%d %H:%M:%S", utc=False)
+    return [_shown_values, add_log_level, stamper, ConsoleRenderer(colors=has_colours(), sort_keys=False)]
+
+
+def has_colours() -> bool:
+    """Whether stderr may get ANSI codes (https://no-color.org)."""
+    return is_terminal(sys.stderr) and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
+
+
+def _shown_values(_: Any, __: str, fields: MutableMapping[str, Any]) -> Mapping[str, Any]:
+    return {key: value if key == "event" else _Value(value) for key, value in fields.items()}
+
+
+class _Value:
+    """A field on the console: escaped, and quoted where it has blanks."""
+
+    def __init__(self, value: Any) -> None:
+        text = value if isinstance(value, str) else str(value)
+        shown = printable(text)
+        self._text = f'"{shown}"' if " " in shown or not shown else shown
+
+    def __repr__(self) -> str:
+        return self._text
+
+
+# ---------------------------------------------------------------- progress
+
+
+class Progress:
+    """An ``on_progress`` for a rotator. It never raises, and leaves an empty line behind."""
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._began: float | None = None
+        self._bar: Any = None
+
+    def __call__(self, done: int, total: int) -> None:
+        if self._began is None:
+            self._began = self._clock()
+        if self._bar is None and (total > LARGE or self._clock() - self._began > PATIENCE):
+            import click
+
+            # color=False: click then hides no cursor, which a kill would leave hidden.
+            self._bar = click.progressbar(length=total, label="Compressing", file=sys.stderr, color=False)
+        if self._bar is not None:
+            with contextlib.suppress(OSError, ValueError):
+                self._show(done, total)
+
+    def _show(self, done: int, total: int) -> None:
+        self._bar.length, self._bar.pos, self._bar.finished = total, done, False
+        self._bar.make_step(0)
+        self._bar.render_progress()
+
+    def clear(self) -> None:
+        """Take the bar off its line; the next call draws it again."""
+        if self._bar is not None and self._bar.max_width:
+            with contextlib.suppress(OSError, ValueError):
+                sys.stderr.write("\r" + " " * self._bar.max_width + "\r")
+                sys.stderr.flush()
+            self._bar._last_line = None

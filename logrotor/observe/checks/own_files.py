@@ -1,0 +1,221 @@
+"""The files that logrotor itself writes: the state directory with lock and history, the metrics, the page."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterator
+from functools import partial
+
+from logrotor.disk import access, discover, state
+from logrotor.disk.access import why_closed
+from logrotor.disk.history import History
+from logrotor.disk.walk import user_name
+from logrotor.errors import Refused, StateError
+from logrotor.model import Check, FileId, Finding, Problem
+from logrotor.observe.deployment import Deployment
+from logrotor.observe.page.content import refuse_other
+
+_OURS = re.compile(rf"{state.LOCK}|{state.LAST_RUN}|({re.escape(state.HISTORY)}|queue\.sqlite)([.-].*)?")
+_NO_RUN = "no run can begin: every one ends with exit 2"
+_PRIVATE = "what lies there is trusted: whoever may write it decides what is rotated, and may hold the lock for ever"
+_SLACK = 60.0  # seconds; it is written right after last-run
+
+
+def checks(deployment: Deployment) -> list[Check]:
+    found = [
+        Check(id="state.directory", title="the state directory is ours alone", look=lambda: directory(deployment)),
+        Check(id="state.files", title="lock, history and last-run are ours alone", look=lambda: files(deployment)),
+        Check(id="state.history", title="the history is whole", look=lambda: whole(deployment)),
+    ]
+    metrics, html = deployment.config.metrics_textfile, deployment.config.page_file
+    if metrics is not None:
+        found.append(
+            Check(
+                id="metrics.textfile", title="metrics are written and found", look=lambda: textfile(deployment, metrics)
+            )
+        )
+    if html is not None:
+        found.append(Check(id="page.file", title="the page can be written", look=lambda: page(deployment, html)))
+    return found
+
+
+# ---------------------------------------------------------------- the state directory
+
+
+def directory(deployment: Deployment) -> Iterator[Finding]:
+    path, origin = deployment.config.state_dir, deployment.config.state_dir_origin
+    try:
+        if os.path.isdir(path) and os.stat(path).st_mode & 0o077:
+            others = _others_in(deployment, path)
+            yield _shared(path, others) if others else too_open(path, 0o700)
+            return
+        state.refuse_unusable(path, origin)
+    except FileNotFoundError:
+        yield from _creatable(path, origin)
+    except StateError as error:
+        yield _unusable(path, error)
+
+
+def _others_in(deployment: Deployment, path: str) -> str:
+    """What else the directory holds or is for, in words: who comes for that must not be locked out."""
+    if os.path.realpath(path) in {os.path.realpath(s.directory) for s in discover.discover(deployment.config.logs)}:
+        return "the logs of a rule"
+    strange = sorted(name for name in _names(path) if not _OURS.fullmatch(name))
+    return ", ".join(strange[:3]) + (f" and {len(strange) - 3} more" if strange[3:] else "")
+
+
+def _shared(path: str, others: str) -> Finding:
+    return Finding(
+        subject=path,
+        problem=f"mode {os.stat(path).st_mode & 0o777:04o}, and not for logrotor alone: {others}",
+        why=_PRIVATE,
+        advice=f'give logrotor a directory of its own: state_dir = "{os.path.join(path, "logrotor-state")}"',
+    )
+
+
+def _creatable(path: str, origin: str) -> Iterator[Finding]:
+    try:
+        state.refuse_uncreatable(path, origin)
+    except StateError as error:
+        yield _unusable(path, error)
+
+
+def _unusable(path: str, error: StateError) -> Finding:
+    found = error.problem
+    advice = found.advice or "correct that, or set another state_dir"
+    return Finding(subject=path, problem=found.problem, why=_NO_RUN, advice=advice)
+
+
+def files(deployment: Deployment) -> Iterator[Finding]:
+    for name in (state.LOCK, state.HISTORY, state.LAST_RUN):
+        path = os.path.join(deployment.config.state_dir, name)
+        try:
+            status = os.lstat(path)
+            state.refuse_odd(path)
+        except FileNotFoundError:
+            continue
+        except StateError as error:
+            yield _unusable(path, error)
+            continue
+        if status.st_uid not in (0, os.geteuid()):
+            yield _strangers(path, status.st_uid)
+        elif status.st_mode & 0o077 and name != state.LAST_RUN:
+            yield too_open(path, 0o600)
+
+
+def _strangers(path: str, owner: int) -> Finding:
+    us = user_name(os.geteuid())
+    return Finding(
+        subject=path,
+        problem=f"belongs to {user_name(owner)}, but logrotor runs as {us} now",
+        why="the one who owns it and the others lock each other out, and know nothing of each other's rotations",
+        advice=f"run logrotor always as one user; as root, give it back: chown {us} {path}",
+    )
+
+
+def too_open(path: str, mode: int) -> Finding:
+    """Others may do too much with it; we can mend it if it is ours."""
+    status = os.lstat(path)
+    command = f"chmod {mode:04o} {path}"
+    ours = status.st_uid == os.geteuid()
+    return Finding(
+        subject=path,
+        problem=f"mode {status.st_mode & 0o777:04o}: others may come in",
+        why=_PRIVATE,
+        advice=command,
+        would=command,
+        mend=partial(access.set_mode, path, mode, FileId(status.st_dev, status.st_ino)) if ours else None,
+    )
+
+
+def whole(deployment: Deployment) -> Iterator[Finding]:
+    path = os.path.join(deployment.config.state_dir, state.HISTORY)
+    why = "without it the time of the last rotation is guessed, and what happened before is not known; no log is lost"
+    try:
+        state.refuse_odd(path)
+    except (StateError, OSError):
+        return  # told by state.files
+    try:
+        History(deployment.config.state_dir).recall()
+    except StateError as error:
+        yield _unusable(path, error)
+    else:
+        problem = _damage(deployment)
+        if problem is not None:
+            again = "nothing: the next run that has something to do sets it aside and begins a new one"
+            found = problem.under(path)
+            yield Finding(subject=path, problem=found.problem, why=why, advice=again)
+    for name in sorted(_names(deployment.config.state_dir)):
+        if name.startswith(f"{state.HISTORY}.damaged-"):
+            aside = os.path.join(deployment.config.state_dir, name)
+            advice = f"find out why (a full disk? a broken one?), then: rm {aside}"
+            yield Finding(subject=aside, problem="a damaged history that a run set aside", why=why, advice=advice)
+
+
+def _damage(deployment: Deployment) -> Problem | None:
+    """What is wrong with the history, by what is read of it and by SQLite's own check."""
+    try:
+        found = History(deployment.config.state_dir).damage()
+    except StateError as error:
+        return error.problem
+    return deployment.blind or (Problem(subject="", problem=found) if found else None)
+
+
+def _names(path: str) -> list[str]:
+    try:
+        return os.listdir(path)
+    except (FileNotFoundError, PermissionError):
+        return []
+
+
+# ---------------------------------------------------------------- metrics
+
+
+def textfile(deployment: Deployment, path: str) -> Iterator[Finding]:
+    directory = os.path.dirname(path)
+    if not os.path.isdir(directory):
+        yield _unread(path, f"{directory} does not exist", "create it, or correct [metrics] textfile")
+    elif not os.access(directory, os.W_OK | os.X_OK, effective_ids=True):
+        closed = why_closed(directory)
+        yield _unread(path, f"{directory}: {closed.problem}", closed.advice)
+    elif deployment.last_run is not None and _behind(path, deployment.last_run) > _SLACK:
+        yield _unread(path, "the last run did not write it", "logrotor run tells why: it prints the error")
+
+
+def _behind(path: str, run: float) -> float:
+    try:
+        return run - os.stat(path).st_mtime
+    except FileNotFoundError:
+        return run
+
+
+def _unread(path: str, problem: str, advice: str) -> Finding:
+    why = "alerts and dashboards see nothing, or the past for the present"
+    return Finding(subject=path, problem=problem, why=why, advice=advice)
+
+
+# ---------------------------------------------------------------- the page
+
+
+def page(deployment: Deployment, path: str) -> Iterator[Finding]:
+    directory = os.path.dirname(path)
+    if not os.path.isdir(directory):
+        yield _unseen(path, f"{directory} does not exist", "create it, or correct [page] file")
+    elif not os.access(directory, os.W_OK | os.X_OK, effective_ids=True):
+        closed = why_closed(directory)
+        yield _unseen(path, f"{directory}: {closed.problem}", closed.advice)
+    else:
+        yield from _occupied(deployment, path)
+
+
+def _occupied(deployment: Deployment, path: str) -> Iterator[Finding]:
+    try:
+        refuse_other(path)
+    except Refused as error:
+        yield _unseen(path, error.problem.under(path).problem, "give [page] file a name of its own")
+
+
+def _unseen(path: str, problem: str, advice: str) -> Finding:
+    why = "who looks there sees an old page, or none"
+    return Finding(subject=path, problem=problem, why=why, advice=advice)

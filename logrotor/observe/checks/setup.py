@@ -1,0 +1,254 @@
+"""Is logrotor set up right: its rules, who runs it, no rival for the same files, and a clock that tells the time?"""
+
+from __future__ import annotations
+
+import fnmatch
+import glob
+import os
+import pwd
+import re
+import shlex
+from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime
+
+from logrotor import text
+from logrotor.decide.naming import stamp_time
+from logrotor.disk import programs
+from logrotor.disk.walk import user_name
+from logrotor.model import Archive, Check, Finding
+from logrotor.observe.deployment import Deployment, archives_of
+from logrotor.survey import NamedLogs
+
+HOUR = 3600.0
+LONGEST = 8 * 86400.0  # nobody runs it less often than once a week
+_OFTEN = re.compile(r"\s*(?:[0-9*/,-]+(?:\s+\*){4}\s|@hourly\s)")  # crontab(5): at least once an hour
+_CONFIG = re.compile(
+    r"\s(?:-c|--config)[ =]?[\"']?(/[^\s\"'%;]+)(?![^\s\"';])"
+)  # %: a specifier of systemd or supervisord
+PLACES = (
+    "/etc/crontab", "/etc/cron.d/*", "/etc/cron.*ly/*", "/var/spool/cron/crontabs/{user}", "/var/spool/cron/{user}",
+    "/etc/systemd/system/*.service", "/usr/lib/systemd/system/*.service", "/etc/systemd/user/*.service",
+    "{home}/.config/systemd/user/*.service", "/etc/supervisor/conf.d/*.conf", "/etc/supervisord.conf",
+)  # fmt: skip
+FILES = ("/etc/logrotate.conf", "/etc/logrotate.d/*")
+_SCRIPTS = re.compile(r"^\s*(?:prerotate|postrotate|firstaction|lastaction|preremove)\b.*?^\s*endscript\b", re.M | re.S)
+_COMMENT = re.compile(r"^\s*#.*$", re.MULTILINE)
+SLACK = 120.0  # seconds; network file systems have a clock of their own
+TOUCH = "touch the file, or wait"
+RENAME = "touch the file and correct the date in its name, if it has one; until that date, new archives get the same"
+FIRST = datetime(2026, 1, 1, tzinfo=UTC)  # no logrotor is older
+
+
+def checks(deployment: Deployment) -> list[Check]:
+    return [
+        Check(id="config.rules", title="every rule can run", look=lambda: rules(deployment)),
+        Check(id="config.matches", title="each rule has a log", look=lambda: matches(deployment)),
+        Check(id="config.overlap", title="each log belongs to one rule", look=lambda: overlap(deployment)),
+        Check(
+            id="config.on_archive", title="the programs of on_archive are there", look=lambda: programs_of(deployment)
+        ),
+        Check(
+            id="rivals.logrotate", title="logrotate has no rule for a log of ours", look=lambda: logrotate(deployment)
+        ),
+        Check(id="clock.time", title="the clock agrees with files and history", look=lambda: clock(deployment)),
+        Check(id="schedule.runs", title="logrotor is run", look=lambda: runs(deployment)),
+    ]
+
+
+# ---------------------------------------------------------------- rules
+
+
+def rules(deployment: Deployment) -> Iterator[Finding]:
+    for problem in deployment.config.problems:
+        yield Finding(
+            subject=problem.where,
+            problem=problem.as_problem.problem,
+            why="this rule is left out: its logs grow without a limit, and every run ends with exit 1",
+            advice=f"correct it; logrotor check -c {next(iter(deployment.config.files), problem.file)}",
+        )
+
+
+def matches(deployment: Deployment) -> Iterator[Finding]:
+    """A path without a log is nothing odd; a glob that has never had one is, most often, misspelt."""
+    if not deployment.survey.unmatched:
+        return
+    named = NamedLogs(deployment.config.logs)
+    past = {outcome.log for outcome in deployment.outcomes}
+    having = {facts.spec.name for facts in deployment.survey.logs} | {
+        s.spec.name for p in past for s in named.naming(p)
+    }
+    specs = {spec.name: spec for spec in deployment.config.logs}
+    for spec in (specs[unmatched.name] for unmatched in deployment.survey.unmatched):
+        places = {each.directory for each in named.selectors if each.spec is spec}
+        if spec.name in having or (places and not any(map(os.path.lexists, places))):  # see directories.logs
+            continue
+        globs = ", ".join(path for path in spec.paths if glob.has_magic(path))
+        left_out = ", or only what exclude leaves out" if spec.exclude else ""
+        yield Finding(
+            subject=f"rule {spec.name}",
+            problem=f"{globs} matches no file{left_out}, and no run has rotated one",
+            why="a misspelt path looks like this: the logs that were meant grow, and no run says a word",
+            advice="correct paths in the rule; nothing, if the logs are still to come",
+        )
+
+
+def overlap(deployment: Deployment) -> Iterator[Finding]:
+    for shadowed in deployment.survey.shadowed:
+        yield Finding(
+            subject=shadowed.name,
+            problem=shadowed.reason,
+            why="only the first of the two rules is used, whatever the second one says",
+            advice="exclude it from one of them: exclude = [...]",
+        )
+
+
+def programs_of(deployment: Deployment) -> Iterator[Finding]:
+    us = user_name(os.geteuid())
+    for spec in deployment.config.logs:
+        if spec.on_archive and not programs.is_there(spec.on_archive[0]):
+            yield Finding(
+                subject=f"rule {spec.name}",
+                problem=f"on_archive: {spec.on_archive[0]}: no such program, or {us} may not run it",
+                why="archives wait for it and are not removed, and every run with one ends with exit 1",
+                advice="correct on_archive (a whole path: cron and systemd have a short PATH), or install the program",
+            )
+
+
+# ---------------------------------------------------------------- who runs it
+
+
+def runs(deployment: Deployment, places: Sequence[str] = PLACES) -> Iterator[Finding]:
+    age = None if deployment.last_run is None else deployment.now.timestamp() - deployment.last_run
+    if age is not None and age < HOUR:
+        return
+    lines = named_in(places, deployment.config.files)
+    found = list(dict.fromkeys(path for path, _ in lines))
+    often = any(_OFTEN.match(line) for _, line in lines)
+    if age is not None and found and age < (2 * HOUR if often else LONGEST):
+        return  # once a day or a week, it may be
+    seen = f"; named in {', '.join(found)}" if found else ", and no cron line, timer or supervised program names it"
+    yield Finding(
+        subject="logrotor",
+        problem=("no run is known" if age is None else f"the last run was {text.span(age)} ago") + seen,
+        why="logs that nobody rotates grow until the disk is full",
+        advice="is cron, systemd or supervisord running, and as this user? see its log" if found else
+        f"crontab -e: {cron_line(deployment.config.files)} (or a timer, or a queue); a line in place that may not be "
+        "read here shows by the next run",
+    )  # fmt: skip
+
+
+def cron_line(configs: Sequence[str]) -> str:
+    """A line that works under cron, whose PATH is short; it takes a % for the end of the line: crontab(5)."""
+    named = ["-c", os.path.abspath(configs[0])] if configs else []
+    return "* * * * * " + shlex.join([*programs.ourselves(), "run", *named]).replace("%", r"\%")
+
+
+def named_in(places: Sequence[str], configs: Sequence[str] = ()) -> list[tuple[str, str]]:
+    """The files that name logrotor outside of a comment, with the line; those that may not be read are left out."""
+    user = user_name(os.geteuid())
+    home = next((entry.pw_dir for entry in pwd.getpwall() if entry.pw_uid == os.geteuid()), "/nonexistent")
+    paths = (path for place in places for path in sorted(glob.glob(place.format(user=user, home=home))))
+    return [(path, line) for path in paths for line in _naming_it(path) if _is_meant(line, configs)]
+
+
+def _naming_it(path: str) -> list[str]:
+    try:
+        with open(path, encoding="utf-8", errors="replace") as file:
+            return [line for line in file if "logrotor" in line and not line.lstrip().startswith(("#", ";"))]
+    except OSError:
+        return []
+
+
+def _is_meant(line: str, configs: Sequence[str]) -> bool:
+    """A line with the configuration of another deployment says nothing of this one."""
+    given = _CONFIG.search(line)
+    if given is None or not configs:
+        return True
+    return os.path.realpath(given[1]) in map(os.path.realpath, configs)
+
+
+# ---------------------------------------------------------------- rivals
+
+
+def logrotate(deployment: Deployment, files: tuple[str, ...] = FILES) -> Iterator[Finding]:
+    for file in sorted(path for pattern in files for path in glob.glob(pattern)):
+        try:
+            with open(file, encoding="utf-8", errors="surrogateescape") as opened:
+                patterns = list(patterns_of(opened.read()))
+        except PermissionError:  # root's own rules; others are not meant to read them
+            continue
+        for facts in deployment.survey.logs:
+            hit = next((p for p in patterns if _matches(facts.path, p)), None)
+            if hit is not None:
+                yield _rival(facts.path, file, hit)
+
+
+def _matches(path: str, pattern: str) -> bool:
+    """As glob(7): no wildcard stands for a slash."""
+    parts, wanted = path.split("/"), os.path.normpath(pattern).split("/")
+    return len(parts) == len(wanted) and all(map(fnmatch.fnmatchcase, parts, wanted))
+
+
+def patterns_of(text: str) -> Iterator[str]:
+    """The paths and globs that stand before each "{" of a logrotate configuration (logrotate.conf(5))."""
+    plain = _COMMENT.sub("", _SCRIPTS.sub("", text))
+    for head in re.findall(r"(?:^|\})([^{}]*)\{", plain):
+        try:
+            words = shlex.split(head)
+        except ValueError:
+            continue
+        yield from (word for word in words if os.path.isabs(word))
+
+
+def _rival(log: str, file: str, pattern: str) -> Finding:
+    return Finding(
+        subject=log,
+        problem=f"logrotate has a rule for it: {pattern} in {file}",
+        why="two rotators shift and remove the same archives, and each takes the other's for its own",
+        advice=f"take it out of {file}, or out of this configuration",
+    )
+
+
+# ---------------------------------------------------------------- the clock
+
+
+def clock(deployment: Deployment) -> Iterator[Finding]:
+    if deployment.now < FIRST:
+        yield _clock_wrong("clock", f"it is {deployment.now.date()}, before logrotor was written")
+        return
+    latest = max((run.started for run in deployment.runs), default=0.0)
+    if latest > deployment.now.timestamp() + SLACK:
+        yield _clock_wrong("history", f"its last run began on {_date(deployment, latest)}, which is to come")
+    written = [(f.family.live.mtime, f.path) for f in deployment.survey.logs if f.family.live is not None]
+    yield from _latest(deployment, written, "log", "was last written on", TOUCH)
+    archives = [(_moment(archive), archive.path) for f in deployment.survey.logs for archive in archives_of(f)]
+    yield from _latest(deployment, archives, "archive", "is of", RENAME)
+
+
+def _moment(archive: Archive) -> float:
+    """What its name says: each new one gets the same date as long as that lies ahead."""
+    return archive.entry.mtime if archive.name.stamp is None else stamp_time(archive.name.stamp) or 0.0
+
+
+def _latest(
+    deployment: Deployment, moments: list[tuple[float, str]], kind: str, verb: str, advice: str
+) -> Iterator[Finding]:
+    ahead = sorted(each for each in moments if each[0] > deployment.now.timestamp() + SLACK)
+    if ahead:
+        when, path = ahead[-1]
+        more = f" (and {text.count(len(ahead) - 1, f'more {kind}')})" if ahead[1:] else ""
+        yield _clock_wrong(path, f"{verb} {_date(deployment, when)}, which is to come{more}", advice)
+
+
+def _date(deployment: Deployment, when: float) -> str:
+    moment = deployment.moment(when)
+    return "a day beyond the calendar" if moment is None else moment.isoformat(" ", "seconds")
+
+
+def _clock_wrong(subject: str, problem: str, advice: str = TOUCH) -> Finding:
+    return Finding(
+        subject=subject,
+        problem=problem,
+        why="schedules and max_age go by the clock: logs are rotated, and archives removed, too early or too late",
+        advice=f"is the clock synchronized (timedatectl)? If it is right now: {advice}",
+    )

@@ -1,0 +1,146 @@
+"""What a page shows, gathered once, and whether it may take the place of what is there. Knows no markup."""
+
+from __future__ import annotations
+
+import errno
+import os
+import re
+import stat
+from collections import defaultdict
+from collections.abc import Sequence
+
+from msgspec import Struct
+
+from logrotor.decide.slots import time_of
+from logrotor.errors import Refused
+from logrotor.model import Problem
+from logrotor.observe.attention import Attention, Thresholds, attention
+from logrotor.observe.deployment import Deployment, archives_of
+from logrotor.observe.doctor import Examined
+from logrotor.observe.rotations import Rotation, rotations
+from logrotor.observe.status import Status, status
+
+GENERATOR = "logrotor"
+_HEAD = 4096  # bytes at the beginning that hold the mark
+_OURS = re.compile(rf'<meta name="generator" content="{GENERATOR} [^"]*">')
+
+
+class Stored(Struct, frozen=True):
+    """An archive: where, of which log, how large, and of when (epoch seconds)."""
+
+    path: str
+    log: str
+    size: int
+    time: float
+
+
+class Queue(Struct, frozen=True):
+    """One queue; None: not known. ``oldest``: seconds that its oldest job waits."""
+
+    name: str
+    host: str
+    is_ours: bool
+    pending: int
+    reserved: int | None
+    scheduled: int
+    failed: int | None
+    stuck: int | None
+    oldest: float | None
+
+
+class Queues(Struct, frozen=True):
+    """What the queue's room says; ``problem``: why it cannot."""
+
+    engine: str
+    rows: Sequence[Queue] = ()
+    attempts: str = ""  # what became of them lately, in words
+    problem: Problem | None = None
+
+
+class Origin(Struct, frozen=True):
+    """Where the page comes from."""
+
+    host: str
+    configuration: str
+    state_dir: str
+    version: str
+
+
+class Facts(Struct, frozen=True, kw_only=True):
+    """What a page shows."""
+
+    origin: Origin
+    status: Status
+    attention: tuple[Attention, ...]  # what passes a threshold
+    rotations: tuple[Rotation, ...]  # the oldest first
+    archives: tuple[Stored, ...]  # the largest first
+    queues: Queues | None
+    examined: tuple[Examined, ...]
+
+    @property
+    def by_log(self) -> dict[str, list[Rotation]]:
+        """The rotations of each log, by its path."""
+        found: dict[str, list[Rotation]] = defaultdict(list)
+        for rotation in self.rotations:
+            found[rotation.log].append(rotation)
+        return found
+
+
+def gather(
+    deployment: Deployment,
+    origin: Origin,
+    *,
+    queues: Queues | None,
+    troubles: Sequence[Attention],
+    examined: Sequence[Examined],
+) -> Facts:
+    """Look at everything; ``troubles`` are those of other rooms. Raises LogrotorError or OSError."""
+    found = status(deployment)
+    return Facts(
+        origin=origin,
+        status=found,
+        attention=(*attention(found, Thresholds()), *troubles),
+        rotations=tuple(rotations(deployment.outcomes)),
+        archives=tuple(sorted(_archives(deployment), key=lambda each: (-each.size, each.path))),
+        queues=queues,
+        examined=tuple(examined),
+    )
+
+
+def _archives(deployment: Deployment) -> list[Stored]:
+    return [
+        Stored(archive.path, facts.path, archive.entry.size, time_of(archive))
+        for facts in deployment.survey.logs
+        for archive in archives_of(facts)
+    ]
+
+
+def refuse_other(path: str) -> None:
+    """Raise Refused where something lies at ``path`` that is no page of ours."""
+    head = _head(path)
+    if head is not None and not _OURS.search(head):
+        what = "is not a page of logrotor, so it is not replaced"
+        raise Refused(Problem(subject=path, problem=what, advice="remove it, or give another name"))
+
+
+def _head(path: str) -> str | None:
+    """How the file begins; None: there is none, or an empty one."""
+    try:
+        fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)  # a FIFO must not hold us
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        if error.errno == errno.ELOOP:
+            raise _odd(path) from None
+        raise
+    try:
+        if not stat.S_ISREG(os.fstat(fd).st_mode):
+            raise _odd(path)
+        return os.read(fd, _HEAD).decode(errors="replace") or None
+    finally:
+        os.close(fd)
+
+
+def _odd(path: str) -> Refused:
+    what = "is not a regular file, so it is not replaced"
+    return Refused(Problem(subject=path, problem=what, advice="give another name (- is standard output)"))
