@@ -168,12 +168,12 @@ def test_no_such_signal(daemon: Daemon, by_pidfile: Target) -> None:
         ("", "is empty"), ("\n \n", "is empty"), ("garbage\n", "b'garbage'"), ("12x\n", "not a pid"),
         ("1_2\n", "not a pid"), ("99999999999999999999\n", "not a pid"), ("0\n", "0 is not a pid"),
         ("-1\n", "-1 is not a pid"), ("-7\n", "-7 is not a pid"), ("9999999\n", "9999999 is not a pid"),
-        ("4194304\n", "no process 4194304"), ("1" * 5000, "5000 bytes"), ("OUR PID\n", "logrotor itself"),
+        ("4194304\n", "no process 4194304"), ("1" * 5000, "5000 bytes"), ("OURS\n", "logrotor itself"),
     ],
 )  # fmt: skip
 def test_a_pidfile_that_names_no_process(tmp_path: Path, by_pidfile: Target, content: str, says: str) -> None:
     """0 and negative numbers mean whole groups to kill(2); what is not a number means nothing; ours is stale."""
-    (tmp_path / "pid").write_text(content.replace("OUR PID", str(os.getpid())))
+    (tmp_path / "pid").write_text(content.replace("OURS", str(os.getpid())))
     assert says in refusal(by_pidfile(tmp_path / "pid")).problem
 
 
