@@ -12,7 +12,7 @@ from logrotor.decide.facts import Directory, Family
 from logrotor.disk import access, calls, descent, walk, writers
 from logrotor.disk.logdir import LogDir
 from logrotor.errors import LogrotorError
-from logrotor.model import Archive, Entry, FileSystem, Problem, Writers
+from logrotor.model import Archive, Codec, Entry, FileSystem, Problem, Writers
 
 _TYPES = {
     0xEF53: "ext4", 0x58465342: "xfs", 0x9123683E: "btrfs", 0x01021994: "tmpfs", 0x794C7630: "overlay",
@@ -178,5 +178,5 @@ def is_made_of(archive: Archive, original: Entry) -> bool:
                 return archive.entry.id != original.id and descent.inode(fd) == original.stat.st_ino
             finally:
                 os.close(fd)
-    except (LogrotorError, OSError):
+    except (LogrotorError, OSError, ValueError):
         return False
