@@ -115,7 +115,7 @@ class Ini:
         try:
             with open(path, encoding="utf-8", errors="surrogateescape") as file:
                 text = file.read()
-            if self._files:  # in an included file it is the folder of that one
+            if self._files or "[include]" in text:  # only then supervisord does so, before it takes %% for a %
                 text = text.replace("%(here)s", os.path.dirname(os.path.abspath(path)))
             parser.read_string(text, path)
         except OSError as error:
