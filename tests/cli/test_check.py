@@ -7,7 +7,7 @@ from msgspec.structs import replace
 
 from logrotor.model import ConfigProblem, Manager, Problem, QueueSettings, ReopenTarget
 
-PROBLEM = ConfigProblem("/etc/logrotor.toml", "log[2].max_sise", "unknown key; did you mean max_size?", 12, "b")
+PROBLEM = ConfigProblem("/etc/logrotor.toml", "log[2].max_sise", "unknown key", 12, "b", "did you mean 'max_size'?")
 
 
 def test_fine(logrotor, world, monkeypatch):
@@ -43,7 +43,7 @@ def test_one_rule_wrong(logrotor, world):
     world.config = replace(world.config, problems=(PROBLEM,))
     result = logrotor("check")
     assert result.code == 1
-    assert "/etc/logrotor.toml:12: log[2].max_sise: unknown key; did you mean max_size?" in result.out
+    assert "/etc/logrotor.toml:12: log[2].max_sise: unknown key; did you mean 'max_size'?" in result.out
     assert result.out.endswith("1 problem; 1 rule can run.\n")
 
 
@@ -88,5 +88,16 @@ def test_json(logrotor, world):
     """check --json has the loaded rules, the problems and the exit code."""
     world.config = replace(world.config, problems=(PROBLEM,))
     found = logrotor("check", "--json").json
-    assert found["exit_code"] == 1 and found["problems"][0]["line"] == 12
+    assert found["exit_code"] == 1
+    assert found["problems"] == [
+        {
+            "file": "/etc/logrotor.toml",
+            "key": "log[2].max_sise",
+            "line": 12,
+            "rule": "b",
+            "problem": "unknown key",
+            "advice": "did you mean 'max_size'?",
+            "message": "unknown key; did you mean 'max_size'?",
+        }
+    ]
     assert found["config"]["logs"][0]["name"] == "workers" and found["file"] == "/etc/logrotor.toml"

@@ -54,15 +54,6 @@ def set_keys(host: Host, **keys: str) -> None:
     host.config.write_text(host.config.read_text() + "".join(f"{key} = {value}\n" for key, value in keys.items()))
 
 
-@pytest.mark.servers
-def test_all_is_well_with_one_worker_and_its_schedule(host: Host) -> None:
-    """What `queue worker --schedule` runs is what the configuration asks for: exit 0, nothing found."""
-    host.grow()
-    with host.working("--schedule"):
-        host.wait_for(lambda: not findings(host, "queue.single"))
-        assert "nothing found" in doctor(host, code=0).stdout
-
-
 def test_nobody_works(host: Host) -> None:
     """No worker and no schedule: jobs would pile up unseen."""
     problems = [str(f["problem"]) for f in findings(host, "queue.single")]

@@ -125,7 +125,7 @@ def test_failed_jobs_are_listed_retried_and_cleared(host: Host) -> None:
     attempt(host, Ending.FAILED, job="abc1")
     attempt(host, Ending.TIMEOUT, job="abd2", ago=3600)
     assert "it broke" in host.queue("failed").stdout
-    assert "several failed jobs begin so" in host.queue("retry", "ab", check=1).stderr
+    assert "ab:" in host.queue("retry", "ab", check=1).stderr
     for unknown in ("zzz", ""):  # as from a variable of a script that is not set
         assert "no failed job has this id" in host.queue("retry", unknown, check=1).stderr
     assert host.queue("retry", "abc").stdout == "1 job queued anew.\n"

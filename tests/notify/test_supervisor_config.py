@@ -351,8 +351,8 @@ def test_an_answer_of_another_supervisord_counts_for_nothing(tmp_path: Path) -> 
     """The socket in a configuration may belong to an earlier or later one."""
     with running(HEAD + SERVERS["unix"] + INTERFACE, tmp_path) as handle:
         ini = Ini(str(handle.config), {})
-        wait_for(lambda: supervisor_rpc.programs(ini, handle.pid) == [])
-        assert supervisor_rpc.programs(ini, os.getpid()) is None
+        wait_for(lambda: supervisor_rpc.processes(ini, handle.pid) == [])
+        assert supervisor_rpc.processes(ini, os.getpid()) is None
 
 
 def test_seen_by_another_user(deployment: tuple[Path, str], monkeypatch: pytest.MonkeyPatch) -> None:

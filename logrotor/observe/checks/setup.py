@@ -70,15 +70,14 @@ def rules(deployment: Deployment) -> Iterator[Finding]:
 
 def matches(deployment: Deployment) -> Iterator[Finding]:
     """A path without a log is nothing odd; a glob that has never had one is, most often, misspelt."""
-    if not deployment.survey.unmatched:
+    survey, rules = deployment.survey, deployment.config.logs
+    if not survey.unmatched:
         return
-    named = NamedLogs(deployment.config.logs)
+    named = NamedLogs(rules)
     past = {outcome.log for outcome in deployment.outcomes}
-    having = {facts.spec.name for facts in deployment.survey.logs} | {
-        s.spec.name for p in past for s in named.naming(p)
-    }
-    specs = {spec.name: spec for spec in deployment.config.logs}
-    for spec in (specs[unmatched.name] for unmatched in deployment.survey.unmatched):
+    having = {facts.spec.name for facts in survey.logs} | {s.spec.name for p in past for s in named.naming(p)}
+    specs = {spec.name: spec for spec in rules}
+    for spec in (specs[unmatched.name] for unmatched in survey.unmatched):
         places = {each.directory for each in named.selectors if each.spec is spec}
         if spec.name in having or (places and not any(map(os.path.lexists, places))):  # see directories.logs
             continue
