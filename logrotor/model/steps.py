@@ -5,7 +5,7 @@ from __future__ import annotations
 from msgspec import Struct
 
 from logrotor.model.entries import FileId
-from logrotor.model.past import CopyInFlight
+from logrotor.model.records import CopyInFlight
 from logrotor.model.settings import Codec
 
 
