@@ -116,7 +116,9 @@ class Rewriting:
     def _take_back(self) -> None:
         """Where the original still stands, the bytes would stand twice."""
         entry = self.source.stat(self.step.name)
-        if entry is not None and entry.id == self.step.id:
+        # Somebody may have appended to a plain one by its name: such a line stands here alone.
+        grown = self.step.codec is Codec.NONE and os.fstat(self._out).st_size != self._size
+        if entry is not None and entry.id == self.step.id and not grown:
             self.source.sync()  # it has just got its name back
             self.target.discard(self.step.to_name, self._out)
 

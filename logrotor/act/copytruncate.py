@@ -99,7 +99,7 @@ def _cut(
     dirs: Directories, logdir: LogDir, record: CopyInFlight, memory: Memory, fds: tuple[int, int], copy: Copy
 ) -> int:
     """Returns the bytes that the copy holds, and the log no longer."""
-    if not cutting.still_has(*fds, record.protocol):
+    if not cutting.still_has(*fds, record.length, record.protocol):
         undoing.leave(dirs, record, memory, fds, copy)
         return record.length
     if record.protocol == "truncate":
@@ -171,7 +171,8 @@ def _publish_copy(
     live, out = fds
     status = os.fstat(live)
     cutting.transfer(live, out, 0, length)
-    if not cutting.still_has(live, out, protocol):  # else the copy could begin with old lines and end with new ones
+    # Else the copy could begin with old lines and end with new ones.
+    if not cutting.still_has(live, out, length, protocol):
         raise Stale(f"{step.base}: was cut while it was copied")
     logdir.dress(out, status.st_mode & 0o777, like=live)
     files.set_times(out, status)

@@ -50,12 +50,12 @@ def collapse(record: CopyInFlight, memory: Memory, live: int, block: int) -> int
     return record.length
 
 
-def still_has(live: int, out: int, protocol: str) -> bool:
-    """Does the log have all that was copied? One that was emptied and written anew differs at the copy's ends.
+def still_has(live: int, out: int, size: int, protocol: str) -> bool:
+    """Does the log have all ``size`` bytes that were copied? One that was emptied and begun anew differs at their ends.
 
     Asked right before the cut: what came after an emptying would be cut off, and stand in no copy.
     """
-    size, block = os.fstat(out).st_size, min(os.fstatvfs(out).f_bsize, os.fstat(out).st_size)
+    block = min(os.fstatvfs(out).f_bsize, size)
     rest = 1 if protocol == "collapse" else 0  # a collapse leaves a byte, at least
     same = all(os.pread(live, block, at) == os.pread(out, block, at) for at in (0, size - block))
     return same and os.fstat(live).st_size >= size + rest

@@ -65,7 +65,7 @@ def _is_head(dirs: Directories, copy: Copy, live: int, length: int, block: int) 
         return False
     try:
         hidden = block if files.starts_with_hole(live, block) else 0
-        return _agreeing(live, fd, copy.codec, hidden) == length
+        return _agreeing(live, fd, copy.codec, hidden, length) == length  # somebody may have appended to it since
     except ValueError:  # damaged
         return False
     finally:
@@ -129,10 +129,14 @@ def _plain_copy(dirs: Directories, step: FinishCopytruncate) -> int | None:
     return None
 
 
-def _agreeing(live: int, archive: int, codec: Codec, hidden: int) -> int | None:
-    """How many bytes the archive holds, if they are the head of the log; the first ``hidden`` are not compared."""
+def _agreeing(live: int, archive: int, codec: Codec, hidden: int, most: int | None = None) -> int | None:
+    """How many bytes the archive holds, if they are the head of the log; the first ``hidden`` are not compared.
+
+    ``most``: no more than these are looked at.
+    """
     size = 0
-    for data in codecs.decompressed(archive, codec):
+    for whole in codecs.decompressed(archive, codec):
+        data = whole if most is None else whole[: most - size]
         skipped = min(max(hidden - size, 0), len(data))
         if os.pread(live, len(data) - skipped, size + skipped) != data[skipped:]:
             return None

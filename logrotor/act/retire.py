@@ -33,16 +33,14 @@ def drop_alias(dirs: Directories, step: DropAlias) -> None:
 
 
 def drop_duplicate(dirs: Directories, step: DropDuplicate) -> None:
-    """Remove an archive, while its equal twin is locked: so its maker is gone and will not take it back.
+    """Remove an archive of which another file holds every byte. Raises Stale, Busy or OSError.
 
-    The maker may have been killed before the twin's name was durable, as it has to be before the original goes.
-    Raises Stale, Busy or OSError.
+    Whoever made one of the other is gone, for we have the log's turn; it may have been killed before the name of the
+    other file was durable, as it has to be before this one goes.
     """
     with dirs.use(step.directory) as logdir, dirs.use(step.twin_directory) as other, ExitStack() as opened:
         fd = other.open_file(step.twin, step.twin_id)
         opened.callback(os.close, fd)
-        other.hold(fd, step.twin)
-        other.expect(step.twin, step.twin_id)
         files.sync(fd)
         other.sync()
         one = logdir.open_file(step.name, step.id)

@@ -46,7 +46,8 @@ def _replaced(logdir: LogDir, step: Take, old: int) -> str:
         logdir.dress(fd, step.mode, like=old)
         return _replaced_by_temp(logdir, step, fd, old)
     except BaseException:
-        _drop_if_unseen(logdir, step, name, fd)
+        if _is_unseen(logdir, step):
+            logdir.clear_away(name, fd)
         raise
     finally:
         os.close(fd)
@@ -89,7 +90,8 @@ def take_by_exchange(logdir: LogDir, step: Take, old: int) -> None:
             raise
         logdir.set_mode(fd, step.mode)
     except BaseException:
-        _drop_if_unseen(logdir, step, slot, fd)
+        if _is_unseen(logdir, step):
+            logdir.release(slot, fd)
         raise
     finally:
         os.close(fd)
@@ -163,15 +165,14 @@ def _move_live(logdir: LogDir, step: Take) -> None:
         raise _explained(error, step) from error
 
 
-def _drop_if_unseen(logdir: LogDir, step: Take, name: str, fd: int) -> None:
+def _is_unseen(logdir: LogDir, step: Take) -> bool:
     """After a failure the replacement goes, if the log still has its place.
 
     Else the replacement was the live log for an instant and may have a writer, or it marks that the live log is
     missing: the next plan looks at it.
     """
     live = logdir.stat(step.base)
-    if live is not None and live.id == step.id:
-        logdir.clear_away(name, fd)
+    return live is not None and live.id == step.id
 
 
 def _explained(error: OSError, step: Take) -> BaseException:

@@ -11,18 +11,20 @@ forget             | copied | the log whole                         | forget
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Sequence
 
 from msgspec.structs import replace
 
 from logrotor.act import cutting
+from logrotor.decide.naming import aside_name
 from logrotor.disk import codecs
 from logrotor.disk.directories import Directories
 from logrotor.disk.logdir import LogDir
 from logrotor.disk.memory import Memory
 from logrotor.errors import Stale
-from logrotor.model import Copy, CopyInFlight
+from logrotor.model import Codec, Copy, CopyInFlight
 
 
 def take_back(
@@ -53,12 +55,21 @@ def leave(dirs: Directories, record: CopyInFlight, memory: Memory, fds: tuple[in
 
 
 def withdraw(dirs: Directories, record: CopyInFlight, memory: Memory, copies: Sequence[Copy]) -> None:
-    """Remove what was copied from a log that still has it, durably, and then forget the record."""
+    """Remove what was copied from a log that still has it, durably, and then forget the record.
+
+    A copy to which somebody has appended stays: lines that stand twice are better than lost ones.
+    """
     for copy in copies:
-        with dirs.use(copy.directory) as logdir:
-            logdir.remove(copy.name, copy.id)
+        with dirs.use(copy.directory) as logdir, contextlib.suppress(Stale):
+            logdir.remove(copy.name, copy.id, lambda there=logdir, each=copy: _refuse_grown(there, each, record))  # type: ignore[misc]
             logdir.sync()
     memory.end_copy(record.path)
+
+
+def _refuse_grown(logdir: LogDir, copy: Copy, record: CopyInFlight) -> None:
+    aside = logdir.stat(aside_name(copy.name))
+    if copy.codec is Codec.NONE and aside is not None and aside.size != record.length:
+        raise Stale(f"{copy.name}: was written since it was copied")
 
 
 def _first_block(dirs: Directories, copy: Copy, block: int) -> bytes:

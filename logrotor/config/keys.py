@@ -79,7 +79,7 @@ def _reopen(value: object) -> Any:
     return value if isinstance(value, ReopenTarget) else values.name(value)
 
 
-_MADE = tuple(codec for codec in Codec if codec.levels is not None)  # the others are only read
+_MADE = tuple(codec for codec in reversed(Codec) if codec.levels is not None)  # the others are only read
 _LEVELS = ", ".join(f"{c.levels[0]} to {c.levels[-1]} for {c}" for c in _MADE if c.levels)
 MANAGERS = tuple(manager for manager in Manager if manager is not Manager.CALLABLE)  # that a file can name
 _PLACE = "absolute, from ~, or relative to this configuration file"
@@ -308,7 +308,7 @@ JOB = _table(
         "An attempt that takes longer is ended. Compressions that would not fit are left to the next job.",
     ),
     Key(
-        "backoff", Kind(values.durations, 'a list such as ["10s", "30s", "60s"]'),
+        "backoff", Kind(values.list_of(values.duration), 'a list such as ["10s", "30s", "60s"]'),
         "How long to wait before the next attempt; the last one repeats.",
     ),
     Key(

@@ -59,7 +59,7 @@ class LogFacts(Struct, frozen=True, kw_only=True):
     archive_dir: str | None = None  # where finished archives go, if not beside the log
     memory: LogHistory = field(default_factory=LogHistory)
     writers: Mapping[FileId, Writers] = field(default_factory=dict)  # of plain archives and the replacement
-    duplicates: Mapping[str, str] = field(default_factory=dict)  # path of a plain archive -> its equal twin
+    duplicates: Mapping[str, str] = field(default_factory=dict)  # path -> that of a file that holds every byte of it
     birth: Callable[[], float | None] = lambda: None  # of the live log
     literal: bool = True  # named by a path, not by a glob
     refusal: Problem | None = None  # bind mount, owner who could not write, supervisord rotates it ...

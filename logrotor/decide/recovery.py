@@ -154,20 +154,28 @@ def _drop_temps(facts: LogFacts, found: Recovery) -> None:
 
 
 def _drop_duplicates(facts: LogFacts, found: Recovery, now: float) -> None:
-    """One that may still be written is a generation of its own until then: the next line would be in it alone."""
+    """One that may still be written stays, as the next line would be in it alone; what was made of it goes then."""
     by_file = {(archive.directory, archive.entry.id): archive for archive in found.archives}
     for one_key, twin_key in _files(facts):
         one, twin = by_file.get(one_key), by_file.get(twin_key)
-        if one is None or twin is None or (_is_plain(one) and _may_be_written(facts, one.entry, now)):
+        if one is None or twin is None:
             continue
-        found.archives.remove(by_file.pop(one_key))
+        if _is_plain(one) and _may_be_written(facts, one.entry, now):
+            if _is_plain(twin):  # a copy of it, which may have grown as well
+                continue
+            one, twin = twin, one
+        found.archives.remove(by_file.pop((one.directory, one.entry.id)))
         found.steps.append(
             DropDuplicate(
                 one.directory, one.entry.name, one.entry.id, _is_plain(one), one.entry.size, one.entry.stat.st_mtime_ns,
                 twin.directory, twin.entry.name, twin.entry.id,
-                f"{twin.entry.name} holds the same bytes",
+                f"{twin.entry.name} holds the same bytes{_more(one, twin)}",
             )
         )  # fmt: skip
+
+
+def _more(one: Archive, twin: Archive) -> str:
+    return ", and may get more" if _is_plain(twin) and not _is_plain(one) else ""
 
 
 def _files(facts: LogFacts) -> Iterator[tuple[tuple[str, FileId], tuple[str, FileId]]]:

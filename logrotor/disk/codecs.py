@@ -244,6 +244,17 @@ def same_content(
 
     ``growing``: the other one is still being written, and the first one, plain, is removed then.
     """
+    return longer(one, other, stop=stop, growing=growing) == 0
+
+
+def longer(
+    one: tuple[int, Codec],
+    other: tuple[int, Codec],
+    *,
+    stop: Callable[[], bool] = lambda: False,
+    growing: Growing | None = None,
+) -> int | None:
+    """Compare like :func:`same_content`: 0 the same bytes, 1 or -1 one goes on where the other one ends; else None."""
     if growing is None:
         first, second = decompressed(*one), decompressed(*other)
     else:
@@ -259,9 +270,9 @@ def same_content(
             right, there = next(second, b""), 0
         length = min(len(left) - at, len(right) - there)
         if length == 0:
-            return not left and not right
+            return bool(left) - bool(right)
         if left[at : at + length] != right[there : there + length]:
-            return False
+            return None
         at, there = at + length, there + length
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import os
 
-from logrotor.disk.calls import change
+from logrotor.disk.calls import birth_time, change
 
 _ATTRIBUTE = "user.logrotor.source"
 
@@ -25,6 +25,21 @@ def source(fd: int) -> bytes:
 def inode(fd: int) -> int:
     """The inode of that file."""
     return int(source(fd).split()[0])
+
+
+def has_noted(fd: int) -> bool:
+    with contextlib.suppress(OSError):
+        return bool(os.getxattr(fd, _ATTRIBUTE))
+    return False
+
+
+def outlives(fd: int, form: int) -> bool | None:
+    """Is the open file older than the form, so that this may be made of it? None where nobody knows.
+
+    A new file may have got the inode of one that was compressed and removed; then it was born after the form.
+    """
+    born, made = birth_time(fd), birth_time(form)
+    return None if born is None or made is None else born <= made
 
 
 def is_shared(one: int, other: int) -> bool:

@@ -317,6 +317,28 @@ class LogDir:
             error.filename = self._path(name)
             self.leftovers.append(error)
 
+    def release(self, name: str, fd: int) -> None:
+        """Give a reserved name back, unless somebody has opened it by its name meanwhile: then it is an archive."""
+        own, entry = os.fstat(fd), self.stat(name)
+        if entry is None or entry.id != (own.st_dev, own.st_ino):
+            return
+        try:
+            self.remove(name, entry.id, lambda: self._refuse_used(fd, name))
+        except (Busy, Stale):
+            pass
+        except OSError as error:
+            self.leftovers.append(error)
+
+    def _refuse_used(self, fd: int, name: str) -> None:
+        try:
+            calls.take_read_lease(fd)
+        except BlockingIOError:
+            raise Busy(f"{self._path(name)}: somebody writes it") from None
+        except OSError:  # no leases here, or the file is somebody else's
+            pass
+        if os.fstat(fd).st_size:
+            raise Busy(f"{self._path(name)}: somebody has written it")
+
     def drop_alias(self, name: str, file: FileId) -> None:
         """Remove one of the two names of a file."""
         if self.expect(name, file).stat.st_nlink < 2:

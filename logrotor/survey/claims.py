@@ -55,11 +55,17 @@ class NamedLogs:
     def naming(self, path: str) -> list[discover.Selector]:
         """What selects a log of this path."""
         directory, base = os.path.split(path)
+        globs = self._by_name.get((self._real_path(directory), None), ())
+        return self.naming_literally(directory, base) + [each for each in globs if each.takes(base)]
+
+    def naming_literally(self, directory: str, base: str) -> list[discover.Selector]:
+        """What selects this log alone."""
+        return self._by_name.get((self._real_path(directory), base), [])
+
+    def _real_path(self, directory: str) -> str:
         if directory not in self._real:
             self._real[directory] = os.path.realpath(directory)
-        place = self._real[directory]
-        literal = self._by_name.get((place, base), [])
-        return literal + [each for each in self._by_name.get((place, None), ()) if each.takes(base)]
+        return self._real[directory]
 
     def rule_for(self, path: str) -> str | None:
         """The rule that would have a log at ``path``, were there one."""
@@ -87,7 +93,7 @@ class ArchiveOwners:
         self._named, self._history = named, history
         self._first: dict[tuple[object, str], str] = {}
         self._users: dict[object, set[str]] = {}  # archive directory -> the directories of its logs
-        self._gone: dict[object, dict[str | None, list[str]]] = {}  # archive directory -> directory -> its gone logs
+        self._archived: dict[object, dict[str | None, list[str]]] = {}  # archive directory -> directory -> its logs
         for selector in named.selectors:
             directory = listings.look(selector.directory)
             archive_dir = listings.archive_dir(selector.spec, directory)
@@ -111,20 +117,19 @@ class ArchiveOwners:
     def gone_logs(self, directory: Directory, archive_dir: Directory) -> list[str]:
         """Names of logs of a directory of which only archives are left, all of them in their archive directory."""
         key = _key(archive_dir)
-        if key not in self._gone:
-            found = self._gone[key] = {}
+        if key not in self._archived:
+            found = self._archived[key] = {}
             for base in archive_dir.families:
-                if not self._is_log(archive_dir, base):
-                    found.setdefault(self._origin(archive_dir, base), []).append(base)
-        return [base for base in self._gone[key].get(path_of(directory), ()) if base not in directory.families]
+                found.setdefault(self._origin(archive_dir, base), []).append(base)
+        names = self._archived[key].get(path_of(directory), ())
+        return [base for base in names if base not in directory.families and not self._is_log(archive_dir, base)]
 
     def _is_log(self, directory: Directory, base: str) -> bool:
         """Does a log lie there, a rule's or somebody else's, or does a rule name one by its path?"""
         family = directory.families.get(base)
         if family is not None and family.live is not None and family.live.is_regular:
             return True
-        path = os.path.join(path_of(directory), base)
-        return any(each.name is not None and not _is_excluded(each, path) for each in self._named.naming(path))
+        return any(not _is_excluded(each, base) for each in self._named.naming_literally(path_of(directory), base))
 
     def _origin(self, directory: Directory, base: str) -> str | None:
         """The directory of the log, which is gone; None: nobody knows.

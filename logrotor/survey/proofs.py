@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from types import MappingProxyType
 
 from logrotor.decide.facts import Directory, Family
 from logrotor.decide.naming import is_dated_by, parse_temp
@@ -17,7 +16,6 @@ from logrotor.model import Archive, Codec, Entry, FileId, Writers, Written
 from logrotor.survey.listings import Listings
 
 _COARSE = (100, 1_000, 10_000_000, 1_000_000_000, 2_000_000_000)  # nanoseconds that some file systems cut times to
-_NO_DUPLICATES: Mapping[str, str] = MappingProxyType({})  # one for all: there can be 100,000 logs
 
 
 class Prover:
@@ -127,21 +125,76 @@ def find_set_aside(base: str, directories: Sequence[Directory]) -> None:
                 family.archives.append(Archive(name, temp, directory))
 
 
-def duplicates(archives: Sequence[Archive], beside: str, names: Names) -> Mapping[str, str]:
-    """Archives of which another form is published already: what a crash between the two steps leaves."""
-    if len(archives) < 2:
-        return _NO_DUPLICATES
-    if len({archive.entry.stat.st_mtime_ns // _COARSE[-1] for archive in archives}) == len(archives):
-        return _NO_DUPLICATES  # every form of a generation has its time
+class Duplicates(Mapping[str, str]):
+    """Archives of which another file holds every byte, by their paths: what a crash between two steps leaves.
+
+    Found out when it is asked for: nobody asks about a log whose archives are in order at a glance.
+    """
+
+    __slots__ = ("_archives", "_beside", "_found", "_names")
+
+    def __init__(self, archives: Sequence[Archive], beside: str, names: Names) -> None:
+        self._archives, self._beside, self._names = archives, beside, names
+        self._found: Mapping[str, str] | None = None
+
+    def _look(self) -> Mapping[str, str]:
+        if self._found is None:
+            self._found = _duplicates(self._archives, self._beside, self._names)
+        return self._found
+
+    def __getitem__(self, path: str) -> str:
+        return self._look()[path]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._look())
+
+    def __len__(self) -> int:
+        return len(self._look())
+
+
+def _duplicates(archives: Sequence[Archive], beside: str, names: Names) -> Mapping[str, str]:
     known = [a for a in archives if a.entry.is_regular and a.entry.stat.st_nlink <= names.of(a.entry.id)]
     known.sort(key=lambda archive: _rank(archive, beside))
+    plain = [archive.name.codec is Codec.NONE for archive in known]
+    if not any(plain) and len({_moment(archive) for archive in known}) == len(known):
+        return {}  # every form of a generation has its time
     found: dict[str, str] = {}
     for number, one in enumerate(known):
-        for twin in reversed(known[number + 1 :]):
-            if _have_one_time(one, twin) and _are_forms_of_one(one, twin, beside, names):
-                found[one.path] = twin.path
+        for form in reversed(known[number + 1 :]):
+            if not plain[number] and _moment(one) != _moment(form):
+                continue
+            longer = _longer(one, form, beside, names)
+            if longer == 1:
+                found[form.path] = one.path
+            elif longer is not None:
+                found[one.path] = form.path
                 break
     return found
+
+
+def _moment(archive: Archive) -> int:
+    """As exactly as the coarsest file system keeps it."""
+    return archive.entry.stat.st_mtime_ns // _COARSE[-1]
+
+
+def _longer(one: Archive, form: Archive, beside: str, names: Names) -> int | None:
+    """As of :func:`snapshot.longer`; opens nothing where times and names tell that they are two generations."""
+    if one.entry.id == form.entry.id:
+        return None
+    one_time = _moment(one) == _moment(form) and _have_one_time(one, form)
+    if not one_time and not _may_have_grown(one, form, beside):
+        return None
+    one_place = _share_place(one, form, beside)
+    most = max(names.of(one.entry.id), names.of(form.entry.id))
+    return snapshot.longer(one, form, most, one_time=one_time, one_place=one_place)
+
+
+def _may_have_grown(one: Archive, form: Archive, beside: str) -> bool:
+    """Is the form where a run would leave it that was killed before the plain one went, and has that a later time?"""
+    if one.name.codec is not Codec.NONE or (form.name.codec is not Codec.NONE and form.entry.mtime > one.entry.mtime):
+        return False
+    moved, dated = one.directory == beside != form.directory, one.name.slot is not None and form.name.slot is None
+    return moved or dated or _names_of(one) == _names_of(form)
 
 
 def _rank(archive: Archive, beside: str) -> tuple[bool, bool, str, str, str]:
@@ -150,28 +203,27 @@ def _rank(archive: Archive, beside: str) -> tuple[bool, bool, str, str, str]:
     return codec is not Codec.NONE, archive.directory != beside, codec.value, archive.directory, archive.entry.name
 
 
-def _have_one_time(one: Archive, twin: Archive) -> bool:
+def _have_one_time(one: Archive, form: Archive) -> bool:
     """Every form keeps the time of the last write, as exactly as its file system can."""
-    time, kept = one.entry.stat.st_mtime_ns, twin.entry.stat.st_mtime_ns
-    return one.entry.id != twin.entry.id and (time == kept or any(time // c * c == kept for c in _COARSE))
+    time, kept = one.entry.stat.st_mtime_ns, form.entry.stat.st_mtime_ns
+    return time == kept or any(time // c * c == kept for c in _COARSE)
 
 
-def _are_forms_of_one(one: Archive, twin: Archive, beside: str, names: Names) -> bool:
-    most = max(names.of(one.entry.id), names.of(twin.entry.id))
-    return snapshot.are_equal(one, twin, most, same_source=not _share_place(one, twin, beside))
-
-
-def _share_place(one: Archive, twin: Archive, beside: str) -> bool:
+def _share_place(one: Archive, form: Archive, beside: str) -> bool:
     """Do their names say that they are the same generation?"""
-    compressed = one.name.codec is Codec.NONE and twin.name.codec is not Codec.NONE
-    relocated = one.name.codec is twin.name.codec and one.directory == beside != twin.directory
+    compressed = one.name.codec is Codec.NONE and form.name.codec is not Codec.NONE
+    relocated = one.name.codec is form.name.codec and one.directory == beside != form.directory
     if not compressed and not relocated:
         return False  # whoever made one of them of the other has noted it
-    if one.name.slot is not None and twin.name.slot is None:
+    if one.name.slot is not None and form.name.slot is None:
         # The same second is not enough: two generations of a log that repeats itself could have the same bytes.
-        same_time = one.entry.stat.st_mtime_ns == twin.entry.stat.st_mtime_ns
-        return same_time and is_dated_by(twin.name, one.entry.mtime)
-    return (one.name.slot, one.name.stamp, one.name.copy) == (twin.name.slot, twin.name.stamp, twin.name.copy)
+        same_time = one.entry.stat.st_mtime_ns == form.entry.stat.st_mtime_ns
+        return same_time and is_dated_by(form.name, one.entry.mtime)
+    return _names_of(one) == _names_of(form)
+
+
+def _names_of(archive: Archive) -> tuple[int | None, str | None, int]:
+    return archive.name.slot, archive.name.stamp, archive.name.copy
 
 
 def birth(path: str) -> float | None:

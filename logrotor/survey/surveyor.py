@@ -92,7 +92,7 @@ class Surveyor:
             archive_dir=archive_dir,
             memory=memory,
             writers=proofs.Proofs(self._prover, directory.resolved, family, archives, names),
-            duplicates=proofs.duplicates(archives, directory.resolved, names),
+            duplicates=proofs.Duplicates(archives, directory.resolved, names),
             birth=partial(proofs.birth, claim.path),
             literal=claim.literal,
             refusal=refusal or self._refusal(claim, family),

@@ -67,7 +67,7 @@ MUTANTS = (
     Mutant(
         "equal bytes and times are enough in different slots",
         "logrotor/survey/proofs.py",
-        (("same_source=not _share_place(one, twin, beside)", "same_source=False"),),
+        (("one_place=one_place)", "one_place=True)"),),
         ORDER + "test_another_generation_of_the_same_lines_is_no_duplicate[2]",
     ),
     Mutant(

@@ -106,7 +106,6 @@ class Company:
     obeys: bool = True  # and reopens it when asked; else it holds on until the end
     busy: bool = False  # and also writes a line before each changing call of ours
     appends: bool = False  # somebody opens the newest plain archive by its name and appends, when told to
-    creates: bool = False  # and creates slot 1 if there is no plain archive
 
     def __str__(self) -> str:
         return self.name
@@ -120,6 +119,5 @@ EMPTY = Company("empty", empty=True)
 EMPTY_WRITER = Company("empty-writer", empty=True, writes=True)
 EMPTY_HOLDER = Company("empty-holder", empty=True, writes=True, obeys=False)
 APPENDER = Company("appender", appends=True)
-CREATOR = Company("creator", appends=True, creates=True)
 HELD_APPENDER = Company("holder-and-appender", writes=True, obeys=False, appends=True)
 COMPANIES = (NOBODY, WRITER, HOLDER, EMPTY, EMPTY_WRITER, EMPTY_HOLDER)

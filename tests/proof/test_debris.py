@@ -94,7 +94,9 @@ def _name(dice: random.Random, elsewhere: bool) -> str:
         return "app.log"
     if kind < 0.3:
         return ".app.log.new"
-    return f"{folder}.{archive}.tmp" if kind < 0.4 else f"{folder}{archive}"
+    if kind < 0.45:
+        return f"{folder}.{archive}.{'tmp' if kind < 0.4 else 'aside'}"
+    return f"{folder}{archive}"
 
 
 def _thing(dice: random.Random, name: str) -> Thing:
@@ -102,7 +104,7 @@ def _thing(dice: random.Random, name: str) -> Thing:
     which, kind = dice.randrange(4), dice.random()
     data = b"" if kind < 0.15 else oracle.lines(f"g{which}", 1, which + 1)
     age = 1000 * which + (dice.randrange(3) if dice.random() < 0.2 else 0)
-    suffix = os.path.splitext(name.removesuffix(".tmp"))[1]
+    suffix = os.path.splitext(name.removesuffix(".tmp").removesuffix(".aside"))[1]
     data = PACK.get(suffix, bytes)(data)
     if (suffix in PACK and kind > 0.93) or name.endswith(".tmp"):
         data = data[: dice.randrange(len(data) + 1)]
@@ -172,7 +174,9 @@ def look(folder: Path) -> Seen:
         if name.endswith(".tmp"):
             continue
         seen.names[status.st_ino], seen.mtimes[status.st_ino] = name, status.st_mtime
-        seen.lines[status.st_ino] = Counter(unpacked(os.path.splitext(name)[1], data).splitlines())
+        seen.lines[status.st_ino] = Counter(
+            unpacked(os.path.splitext(name.removesuffix(".aside"))[1], data).splitlines()
+        )
     return seen
 
 
@@ -270,7 +274,8 @@ def _is_kept_name(name: str) -> bool:
 
 def _in_order(case: Case, before: Seen, after: Seen) -> None:
     """Numbered generations stay in the order that they had, where their names tell it."""
-    slots = Counter(t.name.split(".")[2] for t in case.things if t.name.endswith(tuple(filter(None, PACK))))
+    names = [os.path.basename(t.name).removesuffix(".aside").removeprefix(".") for t in case.things]
+    slots = Counter(name.split(".")[2] for name in names if name.endswith(tuple(filter(None, PACK))))
     if case.rule.get("naming") == "dated" or any("-2023" in t.name or t.twin for t in case.things):
         return
     if any(count > 1 for count in slots.values()):  # two compressed archives in one slot: which is newer?
@@ -287,6 +292,7 @@ def _generations(seen: Seen) -> list[frozenset[bytes]]:
         name = os.path.basename(item[1])
         if name in (".app.log.new", "app.log"):
             return (name == "app.log") - 1, True, 0
+        name = name.removesuffix(".aside").removeprefix(".")
         slot, _, suffix = name.removeprefix("app.log.").partition(".")
         return -int(slot) - 1, not suffix, seen.mtimes[item[0]]
 

@@ -12,7 +12,7 @@ import os
 import stat
 import subprocess
 from collections.abc import Callable
-from contextlib import ExitStack
+from contextlib import ExitStack, nullcontext
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -209,8 +209,8 @@ def test_what_was_set_aside_and_not_put_back_loses_no_line(logs: Path, door: Doo
     set_aside(logs, door, compress="zstd")
     (logs / ASIDE).rename(logs / name)
     report = run(logs, compress="zstd")
-    tally = oracle.count(logs, BASE, expected={"w1": LINES, "late": 1})
-    assert report.exit_code == 0 and not tally.lost and not tally.strays
+    assert report.exit_code == 0
+    oracle.count(logs, BASE, expected={"w1": LINES, "late": 1}).check()
 
 
 def test_what_retention_had_set_aside_is_judged_again(logs: Path, door: Door) -> None:
@@ -237,7 +237,8 @@ def test_who_appends_by_name_to_what_was_set_aside_makes_a_generation(logs: Path
     door.once("sync", opens, "logs")
     assert run(logs, compress="zstd").exit_code == 0
     tally = oracle.count(logs, BASE, expected={"w1": LINES, "late": 1})
-    assert not tally.lost and not tally.strays
+    assert not tally.lost and not tally.strays and len(tally.doubled) == 1  # that somebody wrote the late one twice
+    assert found(logs) == [BASE, "app.log.1.zst", "app.log.2.zst"]
 
 
 def test_a_line_comes_before_an_archive_is_removed(logs: Path, door: Door) -> None:
@@ -337,6 +338,43 @@ def test_times_that_a_file_system_cuts(logs: Path, base: str) -> None:
     os.utime(logs / base, ns=(cut, cut))
     assert run(logs).exit_code == 0
     assert found(logs) == (["app.log.1.gz"] if base == "app.log.1.gz" else ["app.log.1", "app.log.2.gz"])
+
+
+def grown(logs: Path, by: bytes) -> None:
+    """The original of twins has grown since."""
+    with open(logs / "app.log.1", "ab") as archive:
+        archive.write(by)
+    os.utime(logs / "app.log.1")
+
+
+@pytest.mark.parametrize("held", [False, True])
+@pytest.mark.parametrize("source", [False, True])
+def test_the_original_has_grown_since(logs: Path, source: bool, held: bool) -> None:
+    """Killed before the original went, and somebody appended to it by its name: that one has every line."""
+    twins(logs, source=source)
+    grown(logs, oracle.lines("late", 1, 1))
+    with open(logs / "app.log.1", "ab") if held else nullcontext() as writer:
+        assert run(logs, compress="gzip").exit_code == 0
+        assert found(logs) == ["app.log.1" if held else "app.log.1.gz"]
+        if writer is not None:
+            writer.write(oracle.lines("late", 2, 2))
+    assert run(logs, compress="gzip").exit_code == 0 and found(logs) == ["app.log.1.gz"]
+    oracle.count(logs, BASE, expected={"w1": LINES, "late": 1 + held}).check()
+
+
+@pytest.mark.parametrize("what", ["another file", "other lines"])
+def test_what_has_grown_is_another_generation(logs: Path, what: str) -> None:
+    """A heartbeat began the next file with the same lines, or it is the same file with others: both are kept."""
+    twins(logs)
+    if what == "another file":
+        lines = (logs / "app.log.1").read_bytes()
+        (logs / "app.log.1").rename(logs / "kept.1")  # so that its inode is not given to the next one
+        (logs / "app.log.1").write_bytes(lines)
+    else:
+        (logs / "app.log.1").write_bytes(oracle.lines("w2", 1, LINES))
+    grown(logs, oracle.lines("late", 1, 1))
+    assert run(logs).exit_code == 0
+    assert {"app.log.1", "app.log.2.gz"} <= set(found(logs))
 
 
 def test_a_duplicate_that_is_written_stays(logs: Path) -> None:

@@ -36,7 +36,7 @@ def serve(connection: socket.socket) -> None:
         pid = os.fork()
         if pid == 0:
             _play(request, connection, fds)
-        _tell(connection, {"pid": pid})
+        connection.sendall(pid.to_bytes(8, "little"))
         _, status = os.waitpid(pid, 0)
         if "gate" not in request:
             os.lseek(fds[2], 0, os.SEEK_SET)

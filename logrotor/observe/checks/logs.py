@@ -301,7 +301,7 @@ def self_rotation(deployment: Deployment) -> Iterator[Finding]:
     hiding = proc.why_hiding()
     if not found and hiding is not None:
         problems.append(
-            supervisord.unknown("supervisord", f"/proc does not show every process: {hiding}", "run as root")
+            supervisord.unknown("supervisord", f"/proc does not show every process: {hiding}", "run the doctor as root")
         )
     for each in problems:
         yield Finding(subject=each.subject, problem=each.problem, why=each.why, advice=each.advice)

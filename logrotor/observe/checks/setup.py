@@ -12,6 +12,7 @@ from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 
 from logrotor import text
+from logrotor.config.find import named_config, words_of
 from logrotor.decide.naming import stamp_time
 from logrotor.disk import programs
 from logrotor.disk.walk import user_name
@@ -22,9 +23,6 @@ from logrotor.survey import NamedLogs
 HOUR = 3600.0
 LONGEST = 8 * 86400.0  # nobody runs it less often than once a week
 _OFTEN = re.compile(r"\s*(?:[0-9*/,-]+(?:\s+\*){4}\s|@hourly\s)")  # crontab(5): at least once an hour
-_CONFIG = re.compile(
-    r"\s(?:-c|--config)[ =]?[\"']?(/[^\s\"'%;]+)(?![^\s\"';])"
-)  # %: a specifier of systemd or supervisord
 PLACES = (
     "/etc/crontab", "/etc/cron.d/*", "/etc/cron.*ly/*", "/var/spool/cron/crontabs/{user}", "/var/spool/cron/{user}",
     "/etc/systemd/system/*.service", "/usr/lib/systemd/system/*.service", "/etc/systemd/user/*.service",
@@ -60,11 +58,12 @@ def checks(deployment: Deployment) -> list[Check]:
 
 def rules(deployment: Deployment) -> Iterator[Finding]:
     for problem in deployment.config.problems:
+        check = f"logrotor check -c {next(iter(deployment.config.files), problem.file)}"
         yield Finding(
             subject=problem.where,
             problem=problem.as_problem.problem,
             why="this rule is left out: its logs grow without a limit, and every run ends with exit 1",
-            advice=f"correct it; logrotor check -c {next(iter(deployment.config.files), problem.file)}",
+            advice=f"{problem.advice or 'correct it'}; {check}",
         )
 
 
@@ -160,10 +159,10 @@ def _naming_it(path: str) -> list[str]:
 
 def _is_meant(line: str, configs: Sequence[str]) -> bool:
     """A line with the configuration of another deployment says nothing of this one."""
-    given = _CONFIG.search(line)
-    if given is None or not configs:
+    given = named_config(words_of(line))
+    if given is None or not os.path.isabs(given) or "%" in given or not configs:  # %: a specifier, as of systemd
         return True
-    return os.path.realpath(given[1]) in map(os.path.realpath, configs)
+    return os.path.realpath(given) in map(os.path.realpath, configs)
 
 
 # ---------------------------------------------------------------- rivals
