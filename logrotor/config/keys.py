@@ -308,7 +308,7 @@ JOB = _table(
         "An attempt that takes longer is ended. Compressions that would not fit are left to the next job.",
     ),
     Key(
-        "backoff", Kind(values.durations, 'a list such as ["10s", "30s", "60s"]'),
+        "backoff", Kind(values.list_of(values.duration), 'a list such as ["10s", "30s", "60s"]'),
         "How long to wait before the next attempt; the last one repeats.",
     ),
     Key(

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime
 
 from logrotor.decide import retention
@@ -31,28 +31,26 @@ def plan_idle_logs(
     found = []
     for facts in logs:
         plan = _without_draft(facts, now, force)
-        if plan is None and _has_work(facts, now, force, unsure):
-            return None
+        if plan is None:
+            alone = _drafted([facts], now, force)[0]
+            if not alone.is_idle and not unsure(alone):
+                return None
+            plan = alone if facts.spec.keep_free is None else None
         found.append((facts, plan))
     return _completed(found, now, force)
 
 
-def _has_work(facts: LogFacts, now: datetime, force: bool, unsure: Callable[[LogPlan], bool]) -> bool:
+def _completed(found: Sequence[tuple[LogFacts, LogPlan | None]], now: datetime, force: bool) -> tuple[LogPlan, ...]:
+    """The plans that are known, and those of the other logs: with keep_free they depend on one another."""
+    rest = [facts for facts, plan in found if plan is None]
+    drafted = iter(_drafted(rest, now, force) if rest else ())
+    return tuple([next(drafted) if plan is None else plan for _, plan in found])
+
+
+def _drafted(logs: Sequence[LogFacts], now: datetime, force: bool) -> list[LogPlan]:
     from logrotor.decide.draft import draft_plans
 
-    (plan,) = draft_plans([facts], now, force)
-    return not plan.is_idle and not unsure(plan)
-
-
-def _completed(found: Sequence[tuple[LogFacts, LogPlan | None]], now: datetime, force: bool) -> tuple[LogPlan, ...]:
-    """The plans that were found at a glance, and those of the other logs, which can depend on one another."""
-    rest = [facts for facts, plan in found if plan is None]
-    drafted: Iterator[LogPlan] = iter(())
-    if rest:
-        from logrotor.decide.draft import draft_plans
-
-        drafted = iter(draft_plans(rest, now, force))
-    return tuple([next(drafted) if plan is None else plan for _, plan in found])
+    return draft_plans(logs, now, force)
 
 
 def _without_draft(facts: LogFacts, now: datetime, force: bool) -> LogPlan | None:

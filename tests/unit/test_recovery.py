@@ -15,7 +15,7 @@ from logrotor.model import (
     Entry,
     FinishCopytruncate,
     FinishTake,
-    LogMemory,
+    LogHistory,
     Method,
     Nobody,
     PutBack,
@@ -211,8 +211,8 @@ def test_a_twin_in_the_archive_directory() -> None:
 # ---------------------------------------------------------------- a copytruncate in flight
 
 
-def in_flight(stage: str, archive_inode: int) -> LogMemory:
-    return LogMemory(in_flight=CopyInFlight(f"{HERE}/app.log", 5, 1.0, archive_inode, 4096, stage, "collapse"))
+def in_flight(stage: str, archive_inode: int) -> LogHistory:
+    return LogHistory(in_flight=CopyInFlight(f"{HERE}/app.log", 5, 1.0, archive_inode, 4096, stage, "collapse"))
 
 
 @pytest.mark.parametrize("stage", ["copied", "marked"])
