@@ -103,13 +103,11 @@ def is_aside(archive: Archive) -> bool:
 
 def is_ours(name: str) -> bool:
     """Tell whether it is an archive, a temp or the lock. Such a name is never taken for a live log."""
-    return (
-        name == LOCK
-        or parse_archive(name) is not None
-        or parse_replacement(name) is not None
-        or parse_temp(name) is not None
-        or parse_aside(name) is not None
-    )
+    if parse_archive(name) is not None:
+        return True
+    if not name.startswith("."):
+        return False
+    return name == LOCK or bool(parse_replacement(name) or parse_temp(name) or parse_aside(name))
 
 
 def stamp_of(moment: float) -> str:

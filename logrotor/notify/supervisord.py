@@ -16,7 +16,6 @@ from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager
 
 from msgspec import Struct
-from msgspec.structs import replace
 
 from logrotor.disk import proc
 from logrotor.errors import ReopenFailed
@@ -134,7 +133,8 @@ def rotated_by(process: proc.Process, *, given: str | None = None) -> SelfRotati
         for log in logfiles(locate(process, given), notes):
             path = os.path.realpath(log.path)
             if log.maxbytes > 0 and not is_device(log.path):
-                files[path] = _merged(files.get(path), _problem(path, log))
+                what = "supervisord rotates this file itself"
+                files[path] = Problem(subject=path, problem=what, why=_WHY, advice=advice(log))
     except (Unreadable, OSError) as error:
         return SelfRotation({}, (unknown(subject, str(error), "set supervisor_config in the reopen target"),))
     return SelfRotation(files, tuple(unknown(subject, note) for note in dict.fromkeys(notes)))
@@ -273,17 +273,6 @@ def unknown(subject: str, why: str, do: str = "") -> Problem:
     """A supervisord of which it is not known which logs it rotates."""
     what = f"its own rotation of logs could not be checked: {why}"
     return Problem(subject=subject, problem=what, why=_WHY, advice=do)
-
-
-def _problem(path: str, log: Logfile) -> Problem:
-    return Problem(subject=path, problem="supervisord rotates this file itself", why=_WHY, advice=advice(log))
-
-
-def _merged(known: Problem | None, more: Problem) -> Problem:
-    """Two programs may write one file: each has its line to change."""
-    if known is None or more.advice in known.advice:
-        return known or more
-    return replace(known, advice=f"{known.advice}; {more.advice}")
 
 
 def advice(log: Logfile) -> str:

@@ -99,15 +99,6 @@ def test_a_line_in_an_included_file(tmp_path: Path) -> None:
     assert notes == []
 
 
-def test_two_programs_with_one_log(tmp_path: Path) -> None:
-    """Each of them has its line to change."""
-    section = "[program:{}]\ncommand=x\nstdout_logfile=%(here)s/both.log\n"
-    (tmp_path / "c").write_text(OFF + section.format("a") + section.format("b"))
-    (problem,) = supervisord.rotated_by(process("supervisord", "-c", f"{tmp_path}/c")).files.values()
-    assert "section [program:a]" in problem.advice
-    assert "section [program:b]" in problem.advice
-
-
 @pytest.mark.parametrize(
     "line",
     [
