@@ -36,6 +36,7 @@ def test_what_is_wrong_alone(here, logrotor, wrong, code, keys):
     found = logrotor("check", "--json", code=code).json
     assert sorted(problem["key"] for problem in found["problems"]) == keys and found["exit_code"] == code
     assert {problem["file"] for problem in found["problems"]} == {str(here.file)}
+    assert all(problem["problem"] in problem["message"] and "advice" in problem for problem in found["problems"])
     assert [rule["name"] for rule in found["config"]["logs"]] == ["app"]
 
 

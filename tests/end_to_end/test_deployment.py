@@ -198,11 +198,11 @@ def test_an_ordinary_rotator_under_a_root_supervisord(site: Deployment, logs: Pa
     for worker in WORKERS:
         (logs / f"{worker}.log").unlink()
     site.configure(RULES.replace("backup_count = 7", "backup_count = 1\nrotate_empty = true"))
-    with supervised(site, logs, None):
+    with supervised(site, logs, None) as supervisord:
         for attempt in (1, 2):
-            result = site.run("--force", "--only", "queue-workers", check=1)
-            assert "www-data may not send SIGUSR2 to process" in result.stderr
-            assert "let supervisord run as the user of logrotor" in result.stderr
+            report = site.report("--force", "--only", "queue-workers", check=1)
+            (failed,) = outcomes(report, "reopen", status="failed")
+            assert str(supervisord.process.pid) in failed["reason"] and failed["problem"]["advice"]
             for worker in WORKERS:
                 assert f"{worker}.log.{attempt}" in listing(logs), "the oldest is the one that is written"
         counts = finish(site, logs)
@@ -237,15 +237,14 @@ def test_supervisords_own_rotation_is_refused(site: Deployment, logs: Path, sett
     """A file that supervisord rotates itself is left alone, with the line to change; the others are rotated."""
     own = logs / "router-checks-queue.log"
     with supervised(site, logs, "www-data", last=setting):
-        result = site.run("--force", "--only", "queue-workers", check=1)
+        problems = site.problems("--force", "--only", "queue-workers")
         inode = own.stat().st_ino
         counts = finish(site, logs)
         assert "default-queue.log.1" in " ".join(listing(logs))
-    assert f"{own}: " in result.stderr or str(own) in result.stderr
-    assert f"in {site.root}/supervisord.conf, section [program:router-checks-queue]" in result.stderr
-    wanted = "change `stdout_logfile_maxbytes = 10MB` to `stdout_logfile_maxbytes = 0`"
-    assert (wanted if setting else "add the line `stdout_logfile_maxbytes = 0`") in result.stderr
-    assert "`supervisorctl update`, which restarts the programs" in result.stderr
+    (advice,) = [each["advice"] for each in problems if each["subject"] == str(own)]
+    assert f"{site.root}/supervisord.conf" in advice and "[program:router-checks-queue]" in advice
+    assert ("`stdout_logfile_maxbytes = 10MB`" in advice) == bool(setting)
+    assert "`stdout_logfile_maxbytes = 0`" in advice and "`supervisorctl update`" in advice
     assert own.stat().st_ino == inode
     assert [name for name in listing(logs) if name.startswith(own.name)] == [own.name]
     for worker in WORKERS:

@@ -141,49 +141,30 @@ def waiting(site: Deployment, logs: Path) -> Iterator[Writer]:
         yield writer
 
 
-def refused_then_asked_again(site: Deployment, logs: Path, writer: Writer, said: str) -> None:
-    """The request fails; the log stays whole and plain, also when the writer is gone; the next request is delivered."""
-    result = site.run("--force", check=1)
-    assert said in result.stderr
-    writer.write(10)
-    assert listing(logs) == ["app.log", "app.log.1"]
-    assert said in site.run(check=1).stderr, "it is asked again, and fails again"
-    assert listing(logs) == ["app.log", "app.log.1"]
-    counted(logs, "app.log", **writer.expected)
+@pytest.mark.parametrize("pid", ["none", "stale", "of the dead"])
+def test_a_pidfile_that_is_wrong(site: Deployment, logs: Path, waiting: Writer, pid: str) -> None:
+    """Nobody is signalled, exit 1; the log stays whole and plain, and the next runs ask until somebody is there."""
+    other = Writer(site.root / "other", Kind.SIGNAL, on_order=True, user=site.user)
+    if pid != "none":
+        os.utime(pidfile(site, other.pid), (1, 1) if pid == "stale" else None)  # stale: before the process started
+    if pid == "of the dead":
+        other.stop()
+    for flags in (["--force"], []):
+        (failed,) = outcomes(site.report(*flags, check=1), "reopen", status="failed")
+        named = f"{site.root}/daemon.pid" if pid == "none" else str(other.pid)
+        assert failed["name"] == "daemon" and named in failed["problem"]["problem"], failed
+        waiting.write(10)
+        assert listing(logs) == ["app.log", "app.log.1"]
+    assert other.stop() == other.reopened() == 0
+    counted(logs, "app.log", **waiting.expected)
 
-    pidfile(site, writer.pid)
-    report = site.report()
-    assert outcomes(report, "reopen", status="done")
-    writer.write(10)
+    pidfile(site, waiting.pid)
+    assert outcomes(site.report(), "reopen", status="done")
+    waiting.write(10)
     site.run()
     assert listing(logs) == ["app.log", "app.log.1.zst"]
-    counted(logs, "app.log", **writer.expected)
+    counted(logs, "app.log", **waiting.expected)
     assert (logs / "app.log").read_bytes().count(b"\n") == 10
-
-
-def test_a_missing_pidfile(site: Deployment, logs: Path, waiting: Writer) -> None:
-    """No pidfile: exit 1 says what to look at; the log stays whole, uncompressed, and the next run asks again."""
-    refused_then_asked_again(site, logs, waiting, f"{site.root}/daemon.pid: no such pidfile; is the daemon running?")
-
-
-def test_a_stale_pidfile(site: Deployment, logs: Path, waiting: Writer) -> None:
-    """The pidfile names a process that started later: nobody is signalled, and the next run asks again."""
-    stranger = Writer(logs / "other", Kind.SIGNAL, on_order=True, user=site.user)
-    (logs / "other").unlink()
-    with stranger:
-        stale = pidfile(site, stranger.pid)
-        os.utime(stale, (1, 1))
-        refused_then_asked_again(site, logs, waiting, "is stale: process")
-        assert stranger.reopened() == 0
-
-
-def test_a_dead_process_in_the_pidfile(site: Deployment, logs: Path, waiting: Writer) -> None:
-    """The process is gone: exit 1, and the next run asks the one that came after it."""
-    with Writer(logs / "other", Kind.HOLD, user=site.user) as gone:
-        pass
-    (logs / "other").unlink()
-    pidfile(site, gone.pid)
-    refused_then_asked_again(site, logs, waiting, f"there is no process {gone.pid}")
 
 
 def test_after_a_failed_request_even_a_closed_log_waits(site: Deployment, logs: Path, waiting: Writer) -> None:
@@ -233,13 +214,13 @@ def test_command(site: Deployment, logs: Path, waiting: Writer) -> None:
 
 
 def test_a_command_that_fails(site: Deployment, logs: Path, waiting: Writer) -> None:
-    """Its exit status and its last words are told, exit 1, and the archive stays as it is."""
+    """Its exit status and its last words are reported, exit 1, and the archive stays as it is."""
     site.configure(
         '[reopen.script]\nmanager = "command"\ncommand = ["/bin/sh", "-c", "echo no luck; exit 3"]\n'
         + rule("app.log", 'reopen = "script"')
     )
-    told = site.run("--force", check=1).stderr
-    assert "exit status 3" in told and "no luck" in told
+    (problem,) = site.problems("--force")
+    assert "3" in problem["problem"] and "no luck" in problem["problem"]
     assert listing(logs) == ["app.log", "app.log.1"]
     counted(logs, "app.log", **waiting.expected)
 

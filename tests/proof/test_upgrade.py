@@ -296,8 +296,8 @@ def test_what_the_previous_version_left_is_finished(scenario, places, versions):
 @pytest.mark.long
 @pytest.mark.parametrize(("scenario", "company"), CASES, ids=str)
 def test_killed_before_each_change_by_the_previous_version(scenario, company, places, versions):
-    """Every scenario, one in three points of it. Each run waits two seconds for a writer that holds on: fewer then."""
-    _swept(Upgrade(scenario, company, places, versions), every=3 if company.obeys else 8)
+    """Every scenario, one in four points of it. Each run waits two seconds for a writer that holds on: fewer then."""
+    _swept(Upgrade(scenario, company, places, versions), every=4 if company.obeys else 8)
 
 
 def _swept(upgrade: Upgrade, every: int) -> None:

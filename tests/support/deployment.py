@@ -72,14 +72,15 @@ class Deployment:
         found: dict[str, Any] = self.json("run", *args, check=check)
         return found
 
-    def events(self, *args: str | Path, check: int | None = 0, verbosity: str = "-vv") -> list[dict[str, Any]]:
-        """The events of a run, down to those of the debug level."""
-        told = self.run(*([verbosity] if verbosity else []), "--log-format", "json", *args, check=check).stderr
+    def events(self, *args: str | Path, check: int | None = 0) -> list[dict[str, Any]]:
+        """Every event of a run, as ``-vv`` tells it."""
+        told = self.run("-vv", "--log-format", "json", *args, check=check).stderr
         return [json.loads(each) for each in told.splitlines()]
 
-    def errors(self, *args: str | Path, check: int = 1) -> str:
-        """What a run of the default level tells as errors, one a line."""
-        return "\n".join(event["error"] for event in self.events(*args, check=check, verbosity=""))
+    def problems(self, *args: str | Path, check: int = 1) -> list[dict[str, Any]]:
+        """What is wrong in a run that fails: ``subject``, ``problem``, ``advice``."""
+        report = self.report(*args, check=check)
+        return [*(o["problem"] for o in report["outcomes"] if o["status"] == "failed"), *report["problems"]]
 
 
 class OneLog(Deployment):

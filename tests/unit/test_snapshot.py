@@ -20,9 +20,10 @@ from logrotor.decide.naming import parse_archive
 from logrotor.disk import calls
 from logrotor.disk.directories import Directories
 from logrotor.disk.logdir import LogDir
-from logrotor.disk.snapshot import file_system, longer, look, message
+from logrotor.disk.snapshot import file_system, look, message
 from logrotor.errors import Refused
 from logrotor.model import Archive, Codec, FileSystem
+from logrotor.survey.forms import longer
 from tests.support import mounts, oracle, users
 from tests.support.fixtures import world_tree
 from tests.support.strace import changes
