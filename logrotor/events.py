@@ -1,9 +1,13 @@
-"""Events, and their names. ``Rotator`` hands each to ``on_event``; who prints them is not decided here."""
+"""Events, and their names. ``Rotator`` hands each to ``on_event``; where they are printed is not decided here.
+
+Whoever prints them, a command or a worker, uses :func:`logger`: structlog bound to one stream. structlog is never
+configured globally, since a program that hosts us keeps its own set-up.
+"""
 
 from __future__ import annotations
 
 import enum
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from msgspec import Struct, field
@@ -24,6 +28,35 @@ class Event(Struct, frozen=True):
     name: str
     level: Level
     fields: Mapping[str, Any] = field(default_factory=dict)
+
+
+_SHOWN = {-1: Level.ERROR, 0: Level.WARNING, 1: Level.INFO, 2: Level.DEBUG}
+
+
+def shown_from(verbosity: int) -> Level:
+    """The least level that is shown: -1 errors, 0 warnings, 1 info, 2 debug."""
+    return _SHOWN[max(-1, min(2, verbosity))]
+
+
+def logger(stream: Any, processors: Sequence[Any] | None = None) -> Any:
+    """A structlog logger that writes to ``stream``: JSON, one object a line, or by ``processors`` of its own."""
+    import structlog  # 30 ms, which a quiet run does not pay
+
+    return structlog.wrap_logger(
+        structlog.WriteLogger(stream),
+        wrapper_class=structlog.make_filtering_bound_logger(0),
+        processors=_json_processors() if processors is None else processors,
+        context_class=dict,
+    )
+
+
+def _json_processors() -> list[Any]:
+    from structlog.processors import JSONRenderer, TimeStamper, add_log_level
+
+    from logrotor.model import as_json
+
+    # as_json: values such as paths in tuples or enums; ASCII: file names of any bytes come through.
+    return [add_log_level, TimeStamper(fmt="iso", utc=True), lambda _, __, e: as_json(e), JSONRenderer(default=str)]
 
 
 OnEvent = Callable[[Event], object]

@@ -67,7 +67,9 @@ def _obstacles(file: str, config: Config) -> Iterator[ConfigProblem]:
 
     why = why_no_run(config)
     if why is not None:
-        yield ConfigProblem(file, _STATE, f"{config.state_dir} ({config.state_dir_origin}): {why.words}")
+        yield ConfigProblem(
+            file, _STATE, f"{config.state_dir} ({config.state_dir_origin}): {why.problem}", advice=why.advice
+        )
     if config.queue is not None:
         from logrotor.jobs.engine import find_engine
 

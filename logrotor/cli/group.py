@@ -17,7 +17,7 @@ COMMANDS = {
     "queue": ("logrotor.cli.queue", "Rotate as a job on a queue: worker, status, failed jobs, units."),
     "check": ("logrotor.cli.check", "Check the configuration and show which one is used."),
     "status": ("logrotor.cli.overview", "Show how every log stands; --check for a monitoring system."),
-    "history": ("logrotor.cli.past", "Show what past runs did, and why."),
+    "history": ("logrotor.cli.past_runs", "Show what past runs did, and why."),
     "verify": ("logrotor.cli.contents", "Read every archive through, and report the damaged."),
     "cat": ("logrotor.cli.contents", "Print a log across its archives, the oldest first."),
     "grep": ("logrotor.cli.contents", "Search a log across its archives."),

@@ -1,8 +1,4 @@
-"""What is printed: standard streams that may be closed or unread, tables, events of a run, a progress bar.
-
-structlog costs 30 ms to import and a quiet run prints nothing, so it comes with the first event that is shown. It is
-never configured globally: a library that hosts us keeps its own set-up.
-"""
+"""What is printed: standard streams that may be closed or unread, tables, events of a run, a progress bar."""
 
 from __future__ import annotations
 
@@ -15,10 +11,9 @@ import time
 from collections.abc import Callable, Iterable, Mapping, MutableMapping, Sequence
 from typing import Any
 
-from logrotor.events import Event, Level
+from logrotor.events import Event, logger, shown_from
 from logrotor.text import printable
 
-_LEVELS = {-1: Level.ERROR, 0: Level.WARNING, 1: Level.INFO, 2: Level.DEBUG}
 PATIENCE = 1.0  # seconds of compression before a bar is worth a line
 LARGE = 64 * 1024 * 1024  # or bytes to compress
 
@@ -145,7 +140,7 @@ class EventPrinter:
     """An ``on_event`` for a rotator. It never raises: a message nobody can read must not stop a rotation."""
 
     def __init__(self, verbosity: int, *, as_json: bool, before: Callable[[], object] = lambda: None) -> None:
-        self.level = _LEVELS[max(-1, min(2, verbosity))]
+        self.level = shown_from(verbosity)
         self._json = as_json
         self._before = before  # clears a progress bar from the line
         self._logger: Any = None
@@ -156,7 +151,7 @@ class EventPrinter:
         # A closed pipe or a full disk behind stderr; the report and the exit code still tell.
         with contextlib.suppress(OSError, ValueError):
             self._before()
-            self._logger = self._logger or _logger(as_json=self._json)
+            self._logger = self._logger or logger(sys.stderr, None if self._json else _console_processors())
             getattr(self._logger, event.level.name.lower())(event.name, **_safe(event.fields))
 
 
@@ -164,26 +159,6 @@ def _safe(fields: Mapping[str, Any]) -> dict[str, Any]:
     """The fields under names that structlog does not use itself."""
     taken = ("self", "event", "level", "timestamp")
     return {f"{key}_" if key in taken else key: value for key, value in fields.items()}
-
-
-def _logger(*, as_json: bool) -> Any:
-    import structlog
-
-    return structlog.wrap_logger(
-        structlog.WriteLogger(sys.stderr),
-        wrapper_class=structlog.make_filtering_bound_logger(0),
-        processors=_json_processors() if as_json else _console_processors(),
-        context_class=dict,
-    )
-
-
-def _json_processors() -> list[Any]:
-    from structlog.processors import JSONRenderer, TimeStamper, add_log_level
-
-    from logrotor.model import as_json
-
-    # as_json: values such as paths in tuples or enums; ASCII: file names of any bytes come through.
-    return [add_log_level, TimeStamper(fmt="iso", utc=True), lambda _, __, e: as_json(e), JSONRenderer(default=str)]
 
 
 def _console_processors() -> list[Any]:

@@ -77,7 +77,7 @@ def _facts(config: Config, plan: Plan, log: LogPlan) -> list[tuple[str, str]]:
     return [
         ("rule", f"{log.rule}{_limits(config, log)}"),
         ("size", "missing" if log.size is None else text.size(log.size)),
-        *([("refused", str(log.refused))] if log.refused else [due]),
+        *([("refused", log.refused.under(log.path).words)] if log.refused else [due]),
         *_next(plan, log),
         ("how", guarantee(log)),
     ]

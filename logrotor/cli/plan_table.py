@@ -108,7 +108,7 @@ def _log(log: LogPlan) -> list[str]:
 def verdict(log: LogPlan) -> str:
     """Due or not, and why, in one phrase."""
     if log.refused:
-        return f"REFUSED: {log.refused}"
+        return f"REFUSED: {log.refused.under(log.path).words}"
     if log.missing or log.size is None:
         return f"missing: {log.due.reason}"
     return f"due: {log.due.reason}" if isinstance(log.due, Due) else f"not due: {log.due.reason}"

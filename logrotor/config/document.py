@@ -14,6 +14,7 @@ from typing import Any
 from msgspec import Struct
 
 from logrotor.config.paths import Place
+from logrotor.errors import ConfigError
 from logrotor.model import ConfigProblem
 
 FROM_DICT = "<dict>"
@@ -55,23 +56,15 @@ class Document(Struct, frozen=True, dict=True):
         return self._lines[key]
 
 
-class Unreadable(Exception):
-    """A file that cannot be read as a configuration; ``problem`` says why."""
-
-    def __init__(self, problem: ConfigProblem) -> None:
-        super().__init__(problem)
-        self.problem = problem
-
-
 def read_document(file: str, home: str | None) -> Document:
-    """Read a TOML file. Raises :class:`Unreadable`."""
+    """Read a TOML file. Raises :class:`ConfigError` with one problem."""
     try:
         with open(file, "rb") as opened:
             status, content = os.fstat(opened.fileno()), opened.read()
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or str(error)
         who = f" by uid {os.geteuid()}" if isinstance(error, PermissionError) else ""
-        raise Unreadable(ConfigProblem(file, "file", f"cannot be read{who}: {reason}")) from None
+        raise ConfigError((ConfigProblem(file, "file", f"cannot be read{who}: {reason}"),)) from None
     text = _decoded(file, content)
     return Document(file, _parsed(file, text), Place(os.path.dirname(file), home), text, status)
 
@@ -82,7 +75,7 @@ def _decoded(file: str, content: bytes) -> str:
         return content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         line = content.count(b"\n", 0, error.start) + 1
-        raise Unreadable(ConfigProblem(file, "syntax", "is not UTF-8", line)) from None
+        raise ConfigError((ConfigProblem(file, "syntax", "is not UTF-8", line),)) from None
 
 
 def _parsed(file: str, text: str) -> Mapping[str, Any]:
@@ -95,7 +88,7 @@ def _parsed(file: str, text: str) -> Mapping[str, Any]:
         line = _syntax_line(message, text)
         repeated, advice = _explained(message, text, line) if line else ("", "")
         problem = ConfigProblem(file, "syntax", f"is not valid TOML: {message}{repeated}", line, advice=advice)
-        raise Unreadable(problem) from None
+        raise ConfigError((problem,)) from None
 
 
 def _syntax_line(message: str, text: str) -> int | None:

@@ -9,7 +9,7 @@ from typing import Any
 
 from msgspec.structs import replace
 
-from logrotor.config.document import FROM_DICT, Document, Unreadable, read_document
+from logrotor.config.document import FROM_DICT, Document, read_document
 from logrotor.config.find import Found, Origin, default_state_dir, find_config
 from logrotor.config.keys import DEFAULTS, METRICS, PAGE, TABLES, TOP
 from logrotor.config.paths import Place, home_of, is_user
@@ -74,8 +74,8 @@ def _main_document(source: Source, environ: Mapping[str, str], euid: int) -> Doc
         found = find_config(os.fspath(source) if source is not None else None, environ, euid=euid)
     try:
         return read_document(found.file, home)
-    except Unreadable as error:
-        problem = error.problem
+    except ConfigError as error:
+        (problem,) = error.problems
         if found.origin is Origin.VARIABLE and problem.key == "file":  # nobody sees who named it
             problem = replace(problem, problem=f"{problem.problem}; it is {Origin.VARIABLE}")
         raise ConfigError((problem,)) from None
@@ -91,8 +91,8 @@ def _read_included(main: Document, patterns: tuple[str, ...], euid: int, problem
         before = len(problems)
         try:
             document = read_document(file, main.place.home)
-        except Unreadable as error:
-            problems.add(error.problem)
+        except ConfigError as error:
+            problems.found.extend(error.problems)
             continue
         for name in document.table:
             if name not in ("log", "reopen"):

@@ -6,7 +6,6 @@ import glob
 import os
 import re
 from collections.abc import Iterable, Iterator, Mapping
-from functools import cached_property
 from typing import Any
 
 from msgspec import Struct
@@ -24,7 +23,7 @@ SAMPLE = '[[log]] with name = "app", paths = ["app.log"] and max_size = "10MB"'
 Conflict = tuple[str, str, str]  # the key that it is reported at, the problem and the advice
 
 
-class StateDir(Struct, frozen=True, dict=True):
+class StateDir(Struct, frozen=True):
     """The state directory, and where it was set; an empty path where it is not known."""
 
     path: str
@@ -33,16 +32,12 @@ class StateDir(Struct, frozen=True, dict=True):
 
     def holds(self, directory: str) -> bool:
         """Is it the same directory, by whatever path?"""
-        return bool(self.path) and _identity(directory) == self._identity
+        return bool(self.path) and _identity(directory) == _identity(self.path)
 
     @property
     def shown(self) -> str:
         line = self.document.line("state_dir") if self.document else None
         return f"{self.path} ({self.origin}{f', line {line}' if line else ''})"
-
-    @cached_property
-    def _identity(self) -> object:
-        return _identity(self.path)
 
 
 def _identity(path: str) -> object:

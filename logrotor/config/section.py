@@ -23,10 +23,6 @@ class Problems(Struct):
     def __len__(self) -> int:
         return len(self.found)
 
-    def add(self, problem: ConfigProblem, *, fatal: bool = False) -> None:
-        self.found.append(problem)
-        self.fatal = self.fatal or fatal
-
 
 class Read(Struct, frozen=True):
     """The values of a table that are right, and the names of the keys that are not."""
@@ -48,8 +44,8 @@ class Section(Struct, frozen=True):
         """Collect a problem of the key ``name``; an empty name is the table itself."""
         key = ".".join(filter(None, (self.path, name)))
         line = self.document.line(key)
-        found = ConfigProblem(self.document.file, key, problem, line, self.rule, advice)
-        self.problems.add(found, fatal=self.fatal)
+        self.problems.found.append(ConfigProblem(self.document.file, key, problem, line, self.rule, advice))
+        self.problems.fatal |= self.fatal
 
     def table(self, value: object, sample: str) -> Mapping[Any, Any] | None:
         """``value`` if it is a table, else None, and a problem."""

@@ -20,6 +20,7 @@ from logrotor.model import FreeSpace
 from logrotor.text import UNITS
 
 _E = TypeVar("_E", bound=enum.StrEnum)
+_T = TypeVar("_T")
 
 _NUMBER = r"[0-9]{1,30}(?:\.[0-9]{1,30})?"
 _SIZE = re.compile(r"([0-9]{1,30})(?:\.([0-9]{1,30}))?\s*(?:([kmgtp]?)(?:i?b)?)", re.IGNORECASE)
@@ -93,10 +94,10 @@ unit = word(r"[A-Za-z0-9:_.\\@][A-Za-z0-9:_.\\@-]*", "the name of a unit")
 queue_name = word(r"[A-Za-z0-9_-]{1,30}", "the name of a queue")  # that every engine accepts
 
 
-def list_of(parse: Callable[[object], str], *, empty: bool = False) -> Callable[[object], tuple[str, ...]]:
+def list_of(parse: Callable[[object], _T], *, empty: bool = False) -> Callable[[object], tuple[_T, ...]]:
     """A parser for lists. One string is refused: as an argv it would be a shell command, which is never run."""
 
-    def parse_all(value: object) -> tuple[str, ...]:
+    def parse_all(value: object) -> tuple[_T, ...]:
         if isinstance(value, (str, os.PathLike)):
             raise Invalid("is not a list", "put it in [ ]")
         if not isinstance(value, (list, tuple)):
@@ -108,7 +109,7 @@ def list_of(parse: Callable[[object], str], *, empty: bool = False) -> Callable[
     return parse_all
 
 
-def _item(parse: Callable[[object], str], item: object, number: int) -> str:
+def _item(parse: Callable[[object], _T], item: object, number: int) -> _T:
     try:
         return parse(item)
     except Invalid as error:
@@ -158,7 +159,7 @@ def whole(low: int, high: int | None = None) -> Callable[[object], int]:
 
 def backup_count(value: object) -> int:
     """How many archives stay: at least 1."""
-    if value == 0 and type(value) is int:
+    if whole(0)(value) == 0:
         raise Invalid("would delete the log when it is rotated", '"off" keeps every archive')
     return whole(1)(value)
 
@@ -246,15 +247,6 @@ def positive_duration(value: object) -> float:
     if not seconds:
         raise Invalid("is not greater than zero")
     return seconds
-
-
-def durations(value: object) -> tuple[float, ...]:
-    """A list of durations, in seconds."""
-    if not isinstance(value, (list, tuple)):
-        raise Invalid("is not a list", "put it in [ ]")
-    if not value:
-        raise Invalid("is empty")
-    return tuple(map(duration, value))
 
 
 def age(value: object) -> float:

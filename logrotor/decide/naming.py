@@ -66,23 +66,22 @@ def slot_name(base: str, slot: int, codec: Codec = Codec.NONE) -> str:
 
 def parse_replacement(name: str) -> str | None:
     """The base of ``.BASE.new``, or None."""
-    if name.startswith(".") and name.endswith(".new") and len(name) > len("..new"):
-        return name[1:-4]
-    return None
+    return _hidden(name, ".new") or None
 
 
 def parse_temp(name: str) -> ArchiveName | None:
     """The archive of ``.ARCHIVE.tmp``, or None."""
-    if name.startswith(".") and name.endswith(".tmp"):
-        return parse_archive(name[1:-4])
-    return None
+    return parse_archive(_hidden(name, ".tmp"))
 
 
 def parse_aside(name: str) -> ArchiveName | None:
     """The archive of ``.ARCHIVE.aside``, or None."""
-    if name.startswith(".") and name.endswith(".aside"):
-        return parse_archive(name[1:-6])
-    return None
+    return parse_archive(_hidden(name, ".aside"))
+
+
+def _hidden(name: str, end: str) -> str:
+    """``.NAME.new``, ".new" -> ``NAME``; empty for any other name."""
+    return name[1 : -len(end)] if name.startswith(".") and name.endswith(end) else ""
 
 
 def replacement_name(base: str) -> str:
@@ -98,19 +97,17 @@ def aside_name(archive: str) -> str:
 
 
 def is_aside(archive: Archive) -> bool:
-    """Was it set aside? An older logrotor gave it the name of an unfinished one."""
+    """Tell whether an archive was set aside. An older logrotor gave it the name of an unfinished one."""
     return archive.entry.name.endswith((".aside", ".tmp"))
 
 
 def is_ours(name: str) -> bool:
     """Tell whether it is an archive, a temp or the lock. Such a name is never taken for a live log."""
-    return (
-        name == LOCK
-        or parse_archive(name) is not None
-        or parse_replacement(name) is not None
-        or parse_temp(name) is not None
-        or parse_aside(name) is not None
-    )
+    if parse_archive(name) is not None:
+        return True
+    if not name.startswith("."):
+        return False
+    return name == LOCK or bool(parse_replacement(name) or parse_temp(name) or parse_aside(name))
 
 
 def stamp_of(moment: float) -> str:

@@ -1,6 +1,6 @@
 """Decide what happens to each log, and why. Pure: the facts and the time are arguments, the plan is the answer.
 
-Of most logs a glance tells that nothing happens, and some must not be touched; the plans of the others are drafted in
+For most logs a glance shows that nothing happens, and some must not be touched; the plans of the rest are drafted in
 :mod:`~logrotor.decide.draft`, which is imported only if there is such a log.
 """
 
@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime
 
 from logrotor.decide import retention
@@ -31,28 +31,26 @@ def plan_idle_logs(
     found = []
     for facts in logs:
         plan = _without_draft(facts, now, force)
-        if plan is None and _has_work(facts, now, force, unsure):
-            return None
+        if plan is None:
+            alone = _drafted([facts], now, force)[0]
+            if not alone.is_idle and not unsure(alone):
+                return None
+            plan = alone if facts.spec.keep_free is None else None
         found.append((facts, plan))
     return _completed(found, now, force)
 
 
-def _has_work(facts: LogFacts, now: datetime, force: bool, unsure: Callable[[LogPlan], bool]) -> bool:
+def _completed(found: Sequence[tuple[LogFacts, LogPlan | None]], now: datetime, force: bool) -> tuple[LogPlan, ...]:
+    """The plans that are known, and those of the other logs: with keep_free they depend on one another."""
+    rest = [facts for facts, plan in found if plan is None]
+    drafted = iter(_drafted(rest, now, force) if rest else ())
+    return tuple([next(drafted) if plan is None else plan for _, plan in found])
+
+
+def _drafted(logs: Sequence[LogFacts], now: datetime, force: bool) -> list[LogPlan]:
     from logrotor.decide.draft import draft_plans
 
-    (plan,) = draft_plans([facts], now, force)
-    return not plan.is_idle and not unsure(plan)
-
-
-def _completed(found: Sequence[tuple[LogFacts, LogPlan | None]], now: datetime, force: bool) -> tuple[LogPlan, ...]:
-    """The plans that were found at a glance, and those of the other logs, which can depend on one another."""
-    rest = [facts for facts, plan in found if plan is None]
-    drafted: Iterator[LogPlan] = iter(())
-    if rest:
-        from logrotor.decide.draft import draft_plans
-
-        drafted = iter(draft_plans(rest, now, force))
-    return tuple([next(drafted) if plan is None else plan for _, plan in found])
+    return draft_plans(logs, now, force)
 
 
 def _without_draft(facts: LogFacts, now: datetime, force: bool) -> LogPlan | None:
@@ -79,7 +77,7 @@ def kept_at_a_glance(facts: LogFacts, now: datetime) -> tuple[Note, ...] | None:
     if family.replacement or family.temps or not _is_sound(live) or is_unfinished(live.stat.st_mode):
         return None
     if facts.directory.problem or is_too_long(facts.base, spec.naming):
-        return None  # that it has no name of ours is known: no such file is taken for a live log
+        return None  # an archive's name needs no check: no file that has one is listed as a live log
     if not family.archives:
         return ()
     if spec.on_archive or spec.keep_free or spec.naming is Naming.DATED:
@@ -174,7 +172,7 @@ def _odd_member(facts: LogFacts) -> Problem | None:
     for directory, entry in members:
         where = os.path.join(directory.resolved, entry.name)
         if not entry.is_regular:
-            what = f"is a {entry.kind} with the name of an archive or temp of ours"
+            what = f"is a {entry.kind} with the name of an archive or temp of this log"
             return Problem(subject=where, problem=what, advice="move it away")
         name = parse_archive(entry.name)
         if name is not None and (name.slot or 0) > HIGHEST_SLOT:

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 
 from msgspec.structs import replace
 
 from logrotor.decide import naming
 from logrotor.decide.facts import Directory, Family
-from logrotor.disk import access, calls, descent, walk, writers
+from logrotor.disk import access, calls, walk
 from logrotor.disk.logdir import LogDir
 from logrotor.errors import LogrotorError
-from logrotor.model import Archive, Codec, Entry, FileSystem, Problem, Writers
+from logrotor.model import Archive, Entry, FileSystem, Problem
 
 _TYPES = {
     0xEF53: "ext4", 0x58465342: "xfs", 0x9123683E: "btrfs", 0x01021994: "tmpfs", 0x794C7630: "overlay",
@@ -121,62 +120,3 @@ def file_system(fd: int, device: int) -> FileSystem:
         protocol="link" if kind in _NO_RENAMEAT2 else "exchange",
         collapse=kind in _COLLAPSE,
     )
-
-
-def writers_of(
-    logdir: LogDir, entry: Entry, kind: str, processes: writers.Processes | None, names: int
-) -> Writers | None:
-    """Who writes ``entry``; None where it cannot be opened as a regular file with ``names`` names."""
-    try:
-        fd = logdir.open_file(entry.name, entry.id, names=names)
-    except (LogrotorError, OSError):
-        return None
-    try:
-        return writers.prove(fd, kind, processes)
-    finally:
-        os.close(fd)
-
-
-def longer(one: Archive, form: Archive, names: int, *, one_time: bool, one_place: bool) -> int | None:
-    """Is the second archive a form of the first, each with at most ``names`` names? A damaged one is of none.
-
-    0: it is, with the same bytes; 1: the first has grown since, -1: the second has; None: two generations.
-    ``one_time``, ``one_place``: do their times, and their names, say so?
-    """
-    from logrotor.disk import codecs
-
-    try:
-        with LogDir(one.directory) as here, LogDir(form.directory) as there, contextlib.ExitStack() as opened:
-            first = here.open_file(one.entry.name, one.entry.id, names=names)
-            opened.callback(os.close, first)
-            second = there.open_file(form.entry.name, form.entry.id, names=names)
-            opened.callback(os.close, second)
-            same = one_time and (one_place or descent.is_shared(first, second))
-            grown = one.name.codec is Codec.NONE and _was_source(first, second, one_place=one_place)
-            if not same and not grown:
-                return None
-            found = codecs.longer((first, one.name.codec), (second, form.name.codec))
-            return found if (found == 0 and same) or (found is not None and grown) else None
-    except (LogrotorError, OSError, EOFError, ValueError):
-        return None
-
-
-def _was_source(plain: int, form: int, *, one_place: bool) -> bool:
-    """Was the form made of this very file? By what is noted on it; where nothing is, by their names."""
-    older = descent.outlives(plain, form)
-    if descent.has_noted(form):
-        return descent.inode(form) == descent.inode(plain) and (one_place if older is None else older)
-    return one_place and older is not False
-
-
-def is_made_of(archive: Archive, original: Entry) -> bool:
-    """Is it noted on the archive that it was made of this file? The file may have grown since."""
-    try:
-        with LogDir(archive.directory) as logdir:
-            fd = logdir.open_file(archive.entry.name, archive.entry.id)
-            try:
-                return archive.entry.id != original.id and descent.inode(fd) == original.stat.st_ino
-            finally:
-                os.close(fd)
-    except (LogrotorError, OSError, ValueError):
-        return False

@@ -192,8 +192,8 @@ def _chosen(found: list[FailedJob], jobs: Collection[str]) -> Iterator[FailedJob
     for wanted in jobs:
         hits = [failed for failed in found if wanted and failed.job.startswith(wanted)]
         if len(hits) != 1:
-            why = "several failed jobs begin so" if hits else "no failed job has this id"
-            raise UnknownJob(f"{wanted}: {why}; logrotor queue failed lists them")
+            why = "several failed jobs begin with this" if hits else "no failed job has this id"
+            raise UnknownJob(Problem(subject=wanted, problem=why, advice="logrotor queue failed lists them"))
         yield hits[0]
 
 

@@ -31,7 +31,6 @@ VERBOSITY = "LOGROTOR_VERBOSITY"  # of a worker: -1 errors, 0 warnings, 1 info (
 SUCCESSES = frozenset({Ending.DONE, Ending.BUSY, Ending.STALE})
 _AGAIN = frozenset({Ending.FAILED, Ending.TIMEOUT})
 _ENDINGS = {0: Ending.DONE, 1: Ending.FAILED, 2: Ending.REFUSED, 3: Ending.BUSY}  # by exit code
-_LEVELS = {-1: events.Level.ERROR, 0: events.Level.WARNING, 1: events.Level.INFO, 2: events.Level.DEBUG}
 
 
 class Result(Struct, frozen=True):
@@ -263,19 +262,7 @@ def tell(name: str, /, **fields: Any) -> None:
     """
     level = events.NAMES[name][0]
     wanted = os.environ.get(VERBOSITY, "1")
-    if level < _LEVELS.get(int(wanted) if wanted.lstrip("-").isdigit() else 1, events.Level.INFO):
+    if level < events.shown_from(int(wanted) if wanted.lstrip("-").isdigit() else 1):
         return
     with contextlib.suppress(OSError, ValueError):
-        getattr(_logger(), level.name.lower())(name, **fields)
-
-
-def _logger() -> Any:
-    import structlog
-    from structlog.processors import JSONRenderer, TimeStamper, add_log_level
-
-    return structlog.wrap_logger(
-        structlog.WriteLogger(sys.stderr),
-        wrapper_class=structlog.make_filtering_bound_logger(0),
-        processors=[add_log_level, TimeStamper(fmt="iso", utc=True), JSONRenderer(default=str)],
-        context_class=dict,
-    )
+        getattr(events.logger(sys.stderr), level.name.lower())(name, **fields)

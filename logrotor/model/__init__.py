@@ -14,19 +14,19 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from logrotor.model.checks import *
     from logrotor.model.convert import *
-    from logrotor.model.files import *
-    from logrotor.model.past import *
+    from logrotor.model.entries import *
     from logrotor.model.plan import *
     from logrotor.model.problem import *
     from logrotor.model.queue import *
+    from logrotor.model.records import *
     from logrotor.model.settings import *
     from logrotor.model.steps import *
 else:
     _NAMES = {
         "checks": "Check Finding",
         "convert": "as_json",
-        "files": "Archive ArchiveName Entry FileId FileSystem Nobody Unknown Writers Written",
-        "past": "CopyInFlight LogHistories LogHistory LogMemory PastOutcome PastRun",
+        "entries": "Archive ArchiveName Entry FileId FileSystem Nobody Unknown Writers Written",
+        "records": "CopyInFlight LogHistories LogHistory PastOutcome PastRun",
         "plan": "Due LogPlan NotDue Outcome Plan Report Status Note",
         "problem": "Problem",
         "queue": "Attempt Ending JobSettings QueueSettings",

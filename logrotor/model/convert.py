@@ -9,7 +9,7 @@ from typing import Any, get_args
 
 from msgspec import Struct
 
-from logrotor.model.files import FileId, Writers
+from logrotor.model.entries import FileId, Writers
 from logrotor.model.plan import Due, NotDue
 from logrotor.model.steps import Step
 

@@ -12,7 +12,7 @@ from msgspec import Struct, field
 from logrotor.model.problem import Problem
 
 if TYPE_CHECKING:
-    from logrotor.model.files import FileId
+    from logrotor.model.entries import FileId
     from logrotor.model.steps import Compress, Remove, RunHook, Step
 
 

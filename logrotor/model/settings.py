@@ -28,9 +28,9 @@ class Codec(enum.StrEnum):
         codec._value_, codec.suffix, codec.levels = word, suffix, levels
         return codec
 
-    ZSTD = "zstd", ".zst", range(1, 23)
-    GZIP = "gzip", ".gz", range(10)
     NONE = "none", "", range(0)
+    GZIP = "gzip", ".gz", range(10)
+    ZSTD = "zstd", ".zst", range(1, 23)
     BZIP2 = "bzip2", ".bz2"
     XZ = "xz", ".xz"
 

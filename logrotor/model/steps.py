@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from msgspec import Struct
 
-from logrotor.model.files import FileId
-from logrotor.model.past import CopyInFlight
+from logrotor.model.entries import FileId
+from logrotor.model.records import CopyInFlight
 from logrotor.model.settings import Codec
 
 

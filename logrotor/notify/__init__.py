@@ -1,8 +1,7 @@
 """Ask a process to reopen its logs. Knows how to ask; whether it has happened is proved elsewhere.
 
-One module per way to ask, each with ``request(target, paths, stop=...)``, imported when it is used: this module
-stays light. A request is either delivered or it raises :class:`~logrotor.errors.ReopenFailed`; nothing is
-retried here, since the next run asks again.
+Each way to ask is a module, imported when it is used: this one stays light. A request is either delivered or it
+raises :class:`~logrotor.errors.ReopenFailed`; nothing is retried here, since the next run asks again.
 """
 
 from __future__ import annotations
@@ -15,6 +14,7 @@ from logrotor.notify.common import Delivered, SelfRotation, Stop
 
 __all__ = ["Delivered", "SelfRotation", "Stop", "probe", "request", "self_rotation"]
 
+# Those that signal a process have held(target, stop), the others request and probe.
 _WAYS: Mapping[Manager, str] = {
     Manager.SUPERVISORD: "logrotor.notify.supervisord",
     Manager.SYSTEMD: "logrotor.notify.systemd",
@@ -29,7 +29,13 @@ def request(target: ReopenTarget, paths: tuple[str, ...], *, stop: Stop = lambda
 
     A request is always made; once ``stop`` says so, a command that still runs gets 2 more seconds only.
     """
-    delivered: Delivered = importlib.import_module(_WAYS[target.manager]).request(target, paths, stop=stop)
+    delivered: Delivered
+    way = importlib.import_module(_WAYS[target.manager])
+    if target.manager in (Manager.COMMAND, Manager.CALLABLE):
+        delivered = way.request(target, paths, stop=stop)
+    else:
+        with way.held(target, stop) as found:
+            delivered = found.send()
     return delivered
 
 
@@ -38,8 +44,12 @@ def probe(target: ReopenTarget) -> None:
 
     Raises ReopenFailed with what to do. A function cannot be probed.
     """
-    if target.manager is not Manager.CALLABLE:
-        importlib.import_module(_WAYS[target.manager]).probe(target)
+    way = importlib.import_module(_WAYS[target.manager])
+    if target.manager is Manager.COMMAND:
+        way.probe(target)
+    elif target.manager is not Manager.CALLABLE:
+        with way.held(target, lambda: False) as found:
+            found.check_permitted()
 
 
 def self_rotation(target: ReopenTarget) -> SelfRotation:

@@ -7,7 +7,6 @@ its number (pidfd_open(2)).
 
 from __future__ import annotations
 
-import contextlib
 import errno
 import os
 import re
@@ -15,6 +14,7 @@ import select
 import signal
 import stat
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 
 from msgspec import Struct
 
@@ -33,13 +33,13 @@ _CUSTOMARY = frozenset({signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2})
 
 
 class Sought(Struct, frozen=True):
-    """The process that a target means, and how the operator finds it. By default that of a pidfile."""
+    """The process that a target means, the signal for it, and how the operator finds it; by default by a pidfile."""
 
     target: ReopenTarget
+    number: signal.Signals
     noun: str = "the daemon"
     hint: str = "pidfile must name the file that the daemon writes its pid to"  # what to look at if it is not there
-    # The other way to be allowed to signal it.
-    permit: str = (
+    permit: str = (  # the other way to be allowed to signal it
         'let the daemon run as the user of logrotor, or use manager = "command" with a helper that may signal it'
     )
     is_it: Callable[[tuple[str, ...]], bool] = lambda argv: True  # by its command line
@@ -61,38 +61,62 @@ class Pidfile(Struct, frozen=True):
     mtime: float
 
 
-class Found(Struct, frozen=True):
-    """A process that is the right one, with its pidfd (None where the kernel has none)."""
+class Held(Struct, frozen=True):
+    """A process that is the one sought, with its pidfd (None where the kernel has none)."""
 
+    sought: Sought
     process: proc.Process
     pidfd: int | None
 
+    def send(self) -> Delivered:
+        """Send the signal, unless it would end the process. Raises ReopenFailed."""
+        pid, name = self.process.pid, self.sought.number.name
+        self._check_handled()
+        try:
+            self._deliver()
+        except ProcessLookupError:
+            raise _gone(self.sought, pid) from None
+        except PermissionError:
+            raise self._not_permitted() from None
+        return Delivered(self.sought.target, (pid,), f"{name} to {self.sought.noun}, process {pid}")
 
-# ---------------------------------------------------------------- the way by pidfile
+    def check_permitted(self) -> None:
+        """Everything that :meth:`send` needs, without sending. Raises ReopenFailed."""
+        self._check_handled()
+        if os.geteuid() not in (0, self.process.uid):
+            raise self._not_permitted()
+
+    def _check_handled(self) -> None:
+        # The default action of these signals is to end the process: a daemon that still starts up, or a wrong setting.
+        number, caught = self.sought.number, self.process.caught
+        if number in _CUSTOMARY and caught is not None and not caught >> (number - 1) & 1:
+            what = f"process {self.process.pid} does not handle {number.name}, so it would be ended by it"
+            do = "if it has only just started, the next run asks again; else name the right signal"
+            raise self.sought.refusal(what, do)
+
+    def _deliver(self) -> None:
+        """The only place of this room where a process that is not our own child gets a signal."""
+        if self.pidfd is None:
+            calls.change("signal", os.kill, self.process.pid, self.sought.number)
+        else:
+            calls.change("signal", signal.pidfd_send_signal, self.pidfd, self.sought.number)
+
+    def _not_permitted(self) -> ReopenFailed:
+        pid, uid, name = self.process.pid, self.process.uid, self.sought.number.name
+        user, us = user_name(uid), user_name(os.geteuid())
+        what = f"{us} may not send {name} to process {pid}, which runs as {user} (uid {uid})"
+        return self.sought.refusal(
+            what, f'run logrotor as {user} (started as root: run_as = "{user}"), or {self.sought.permit}'
+        )
 
 
-def request(target: ReopenTarget, paths: tuple[str, ...], *, stop: Stop) -> Delivered:
-    """Send the target's signal to the process in its pidfile. Raises ReopenFailed."""
-    return signal_pidfile(Sought(target), signal_of(target))
+def held(target: ReopenTarget, stop: Stop) -> AbstractContextManager[Held]:
+    """The process in the target's pidfile. Raises ReopenFailed."""
+    return by_pidfile(Sought(target, signal_of(target)))
 
 
-def probe(target: ReopenTarget) -> None:
-    """Could it be asked? Raises ReopenFailed."""
-    number, sought = signal_of(target), Sought(target)
-    with by_pidfile(sought) as found:
-        check_permitted(sought, found, number)
-
-
-def signal_pidfile(sought: Sought, number: signal.Signals) -> Delivered:
-    """Send a signal to the process in the target's pidfile. Raises ReopenFailed."""
-    with by_pidfile(sought) as found:
-        send(sought, found, number)
-        pid = found.process.pid
-        return Delivered(sought.target, (pid,), f"{number.name} to {sought.noun}, process {pid}")
-
-
-@contextlib.contextmanager
-def by_pidfile(sought: Sought) -> Iterator[Found]:
+@contextmanager
+def by_pidfile(sought: Sought) -> Iterator[Held]:
     """The process that the target's pidfile names. Raises ReopenFailed if it is gone or another one."""
     pidfile = _read_pidfile(sought)
     with opened(sought, pidfile.pid) as found:
@@ -101,34 +125,16 @@ def by_pidfile(sought: Sought) -> Iterator[Found]:
         yield found
 
 
-@contextlib.contextmanager
-def opened(sought: Sought, pid: int) -> Iterator[Found]:
+@contextmanager
+def opened(sought: Sought, pid: int) -> Iterator[Held]:
     """Hold on to process ``pid``, look at it, close. Raises ReopenFailed if it is dead or not the one sought."""
     check_pid(sought, pid)
     pidfd = _open(sought, pid)
     try:
-        yield Found(_living(sought, pid, pidfd), pidfd)
+        yield Held(sought, _living(sought, pid, pidfd), pidfd)
     finally:
         if pidfd is not None:
             os.close(pidfd)
-
-
-def send(sought: Sought, found: Found, number: signal.Signals) -> None:
-    """Send the signal, unless it would end the process. Raises ReopenFailed."""
-    _check_handled(sought, found.process, number)
-    try:
-        _deliver(found, number)
-    except ProcessLookupError:
-        raise _gone(sought, found.process.pid) from None
-    except PermissionError:
-        raise _not_permitted(sought, found.process, number) from None
-
-
-def check_permitted(sought: Sought, found: Found, number: signal.Signals) -> None:
-    """Everything that :func:`send` needs, without sending. Raises ReopenFailed."""
-    _check_handled(sought, found.process, number)
-    if os.geteuid() not in (0, found.process.uid):
-        raise _not_permitted(sought, found.process, number)
 
 
 def signal_of(target: ReopenTarget) -> signal.Signals:
@@ -253,16 +259,6 @@ def _runs(pid: int, pidfd: int | None) -> bool:
     return not poll.poll(0)
 
 
-def _check_handled(sought: Sought, process: proc.Process, number: signal.Signals) -> None:
-    # The default action of these signals is to end the process: a daemon that still starts up, or a wrong setting.
-    if number in _CUSTOMARY and process.caught is not None and not process.caught >> (number - 1) & 1:
-        do = "if it has only just started, the next run asks again; else name the signal by which it reopens its logs"
-        raise sought.refusal(f"process {process.pid} does not handle {number.name}, so it would be ended by it", do)
-
-
-# ---------------------------------------------------------------- system calls and what they answer
-
-
 def _open(sought: Sought, pid: int) -> int | None:
     try:
         return os.pidfd_open(pid)
@@ -274,19 +270,5 @@ def _open(sought: Sought, pid: int) -> int | None:
         raise sought.refusal(f"{pid} is not a process: {error.strerror}") from error
 
 
-def _deliver(found: Found, number: signal.Signals) -> None:
-    """The only place of this room where a process that is not our own child gets a signal."""
-    if found.pidfd is None:
-        calls.change("signal", os.kill, found.process.pid, number)
-    else:
-        calls.change("signal", signal.pidfd_send_signal, found.pidfd, number)
-
-
 def _gone(sought: Sought, pid: int) -> ReopenFailed:
     return sought.absence(f"there is no process {pid}", ", and in the same container as logrotor")
-
-
-def _not_permitted(sought: Sought, process: proc.Process, number: signal.Signals) -> ReopenFailed:
-    user, us = user_name(process.uid), user_name(os.geteuid())
-    what = f"{us} may not send {number.name} to process {process.pid}, which runs as {user} (uid {process.uid})"
-    return sought.refusal(what, f'run logrotor as {user} (started as root: run_as = "{user}"), or {sought.permit}')

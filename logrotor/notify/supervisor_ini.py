@@ -114,7 +114,10 @@ class Ini:
         parser = configparser.RawConfigParser(defaults, inline_comment_prefixes=(";", "#"), strict=False)
         try:
             with open(path, encoding="utf-8", errors="surrogateescape") as file:
-                parser.read_string(file.read().replace("%(here)s", os.path.dirname(os.path.abspath(path))), path)
+                text = file.read()
+            if self._files or "[include]" in text:  # only then supervisord does so, before it takes %% for a %
+                text = text.replace("%(here)s", os.path.dirname(os.path.abspath(path)))
+            parser.read_string(text, path)
         except OSError as error:
             raise Unreadable(f"{path}: {error.strerror}") from None
         except configparser.Error as error:

@@ -9,6 +9,8 @@ import base64
 import socket
 from typing import TYPE_CHECKING, Any
 
+import msgspec
+
 from logrotor.notify.supervisor_ini import Ini, Unreadable
 
 if TYPE_CHECKING:
@@ -18,18 +20,37 @@ _PATIENCE = 2.0  # seconds
 _MOST = 1 << 24  # bytes of an answer
 
 
-def programs(ini: Ini, pid: int) -> list[dict[str, Any]] | None:
-    """Every process as supervisord has it configured now; None where it cannot be asked, or another one answers."""
+class Told(msgspec.Struct, frozen=True):
+    """A process, as supervisord has it configured now."""
+
+    name: str
+    group: str
+    stdout_logfile: str
+    stdout_logfile_maxbytes: int
+    stderr_logfile: str
+    stderr_logfile_maxbytes: int
+
+    @property
+    def logs(self) -> tuple[tuple[str, str, int], ...]:
+        """(key of the limit, path, limit) of both streams."""
+        return (
+            ("stdout_logfile_maxbytes", self.stdout_logfile, self.stdout_logfile_maxbytes),
+            ("stderr_logfile_maxbytes", self.stderr_logfile, self.stderr_logfile_maxbytes),
+        )
+
+
+def processes(ini: Ini, pid: int) -> list[Told] | None:
+    """What the supervisord of that pid runs; None where it cannot be asked, or another one answers."""
     from http.client import HTTPException
     from xml.parsers.expat import ExpatError
     from xmlrpc.client import Error
 
+    closed = (OSError, ValueError, HTTPException, Error, ExpatError, msgspec.ValidationError, Unreadable)
     for section in ("unix_http_server", "inet_http_server"):
         try:
             if section in ini.sections and _ask(ini, section, "getPID") == pid:
-                found: list[dict[str, Any]] = _ask(ini, section, "getAllConfigInfo")
-                return found
-        except (OSError, ValueError, HTTPException, Error, ExpatError, Unreadable):  # closed to us, or not there
+                return msgspec.convert(_ask(ini, section, "getAllConfigInfo"), list[Told])
+        except closed:  # closed to us, or not there
             continue
     return None
 

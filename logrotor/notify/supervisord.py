@@ -13,17 +13,18 @@ import os
 import re
 import signal
 from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager
 
 from msgspec import Struct
-from msgspec.structs import replace
 
 from logrotor.disk import proc
 from logrotor.errors import ReopenFailed
 from logrotor.model import Problem, ReopenTarget
 from logrotor.notify import supervisor_rpc
-from logrotor.notify.common import Delivered, SelfRotation, Stop
-from logrotor.notify.process import Sought, by_pidfile, check_permitted, signal_pidfile
+from logrotor.notify.common import SelfRotation, Stop
+from logrotor.notify.process import Held, Sought, by_pidfile
 from logrotor.notify.supervisor_ini import PROGRAMS, Ini, Program, Unreadable, boolean, byte_size
+from logrotor.notify.supervisor_rpc import Told
 
 DEFAULT = "50MB"
 _SCRIPTS = frozenset({"supervisord", "supervisord.py"})
@@ -66,26 +67,18 @@ class Logfile(Struct, frozen=True):
 # ---------------------------------------------------------------- the way to ask
 
 
-def request(target: ReopenTarget, paths: tuple[str, ...], *, stop: Stop) -> Delivered:
-    """Send SIGUSR2 to the supervisord in the target's pidfile. Raises ReopenFailed."""
-    return signal_pidfile(_sought(target), signal.SIGUSR2)
-
-
-def probe(target: ReopenTarget) -> None:
-    """Could it be asked? Raises ReopenFailed."""
-    sought = _sought(target)
-    with by_pidfile(sought) as found:
-        check_permitted(sought, found, signal.SIGUSR2)
-
-
-def _sought(target: ReopenTarget) -> Sought:
-    return Sought(
-        target,
-        noun="supervisord",
-        hint="pidfile must be the same path as pidfile = ... in [supervisord]",
-        permit="let supervisord run as the user of logrotor (user = ... in [supervisord]), "
-        'or use manager = "command" with a helper that may signal it',
-        is_it=is_supervisord,
+def held(target: ReopenTarget, stop: Stop) -> AbstractContextManager[Held]:
+    """The supervisord in the target's pidfile. Raises ReopenFailed."""
+    return by_pidfile(
+        Sought(
+            target,
+            signal.SIGUSR2,
+            noun="supervisord",
+            hint="pidfile must be the same path as pidfile = ... in [supervisord]",
+            permit="let supervisord run as the user of logrotor (user = ... in [supervisord]), "
+            'or use manager = "command" with a helper that may signal it',
+            is_it=is_supervisord,
+        )
     )
 
 
@@ -127,7 +120,7 @@ def _arguments(argv: tuple[str, ...]) -> tuple[str | None, tuple[str, ...]] | No
 def self_rotation(target: ReopenTarget) -> SelfRotation:
     """The logs that the target's supervisord rotates itself. Never raises."""
     try:
-        with by_pidfile(_sought(target)) as found:
+        with held(target, lambda: False) as found:
             return rotated_by(found.process, given=target.supervisor_config)
     except ReopenFailed as error:
         return SelfRotation(unknown=(unknown(error.problem.subject, error.problem.problem, error.problem.advice),))
@@ -140,7 +133,8 @@ def rotated_by(process: proc.Process, *, given: str | None = None) -> SelfRotati
         for log in logfiles(locate(process, given), notes):
             path = os.path.realpath(log.path)
             if log.maxbytes > 0 and not is_device(log.path):
-                files[path] = _merged(files.get(path), _problem(path, log))
+                what = "supervisord rotates this file itself"
+                files[path] = Problem(subject=path, problem=what, why=_WHY, advice=advice(log))
     except (Unreadable, OSError) as error:
         return SelfRotation({}, (unknown(subject, str(error), "set supervisor_config in the reopen target"),))
     return SelfRotation(files, tuple(unknown(subject, note) for note in dict.fromkeys(notes)))
@@ -166,13 +160,15 @@ def locate(process: proc.Process, given: str | None = None) -> Located:
 def logfiles(found: Located, notes: list[str]) -> Iterator[Logfile]:
     """Every file that supervisord writes. What cannot be made out is left out, with a note. Raises Unreadable."""
     ini = Ini(found.path, found.environ)
+    told = supervisor_rpc.processes(ini, found.pid)
+    if told is not None:
+        ini.notes.clear()  # what could not be read of its files is known by now
     if "supervisord" in ini.sections:
         yield from _noting(ini, "supervisord", _own(found, ini))
-    programs = supervisor_rpc.programs(ini, found.pid)
-    for values in programs or ():
-        yield from _noting(ini, str(values["name"]), _as_told(found, ini, values))
-    for program in () if programs is not None else ini.programs():
+    for program in ini.programs() if told is None else ():
         yield from _noting(ini, program.section, _as_written(found, ini, program))
+    for process in told or ():
+        yield from _noting(ini, process.name, _as_told(found, ini, process))
     notes.extend(ini.notes)
 
 
@@ -221,15 +217,13 @@ def _own(found: Located, ini: Ini) -> Iterator[Logfile]:
             yield Logfile(path, section, key, byte_size(size), file="", setting=size)
 
 
-def _as_told(found: Located, ini: Ini, values: Mapping[str, object]) -> Iterator[Logfile]:
+def _as_told(found: Located, ini: Ini, process: Told) -> Iterator[Logfile]:
     """The files of one process, as supervisord itself says; the configuration only says where that stands."""
-    names = [f"{kind}:{values[key]}" for kind in PROGRAMS for key in ("name", "group")]
-    section = next((name for name in names if name in ini.sections), f"program:{values['name']}")
-    for channel in ("stdout", "stderr"):
-        name, key = str(values[f"{channel}_logfile"]), f"{channel}_logfile_maxbytes"
-        if name.lower() not in _NO_FILE:
-            size = int(str(values[key]))
-            yield Logfile(_absolute(name, found), section, key, size, ini.file_of(section, key), ini.get(section, key))
+    names = [f"{kind}:{name}" for kind in PROGRAMS for name in (process.name, process.group)]
+    section = next((name for name in names if name in ini.sections), f"program:{process.name}")
+    for key, path, size in process.logs:
+        if path.lower() not in _NO_FILE:
+            yield Logfile(_absolute(path, found), section, key, size, ini.file_of(section, key), ini.get(section, key))
 
 
 def _as_written(found: Located, ini: Ini, program: Program) -> Iterator[Logfile]:
@@ -281,22 +275,11 @@ def unknown(subject: str, why: str, do: str = "") -> Problem:
     return Problem(subject=subject, problem=what, why=_WHY, advice=do)
 
 
-def _problem(path: str, log: Logfile) -> Problem:
-    return Problem(subject=path, problem="supervisord rotates this file itself", why=_WHY, advice=advice(log))
-
-
-def _merged(known: Problem | None, more: Problem) -> Problem:
-    """Two programs may write one file: each has its line to change."""
-    if known is None or more.advice in known.advice:
-        return known or more
-    return replace(known, advice=f"{known.advice}; {more.advice}")
-
-
 def advice(log: Logfile) -> str:
     """The exact line to change, where it stands, and what it takes to have an effect."""
     after = _RESTART if log.section == "supervisord" else _UPDATE
     if not log.file:
-        return f"start it with -y 0 instead of -y {log.setting}"
+        return f"start supervisord with -y 0 instead of -y {log.setting}"
     where = f"in {log.file}, section [{log.section}]"
     if log.setting is None:
         return f"{where}, add the line `{log.key} = 0` (without it, {DEFAULT} is meant), {after}"

@@ -10,14 +10,15 @@ import glob
 import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 
 from msgspec import Struct
 
 from logrotor.disk import programs
 from logrotor.model import ReopenTarget
 from logrotor.notify.command import output
-from logrotor.notify.common import Delivered, Stop, failure
-from logrotor.notify.process import Sought, check_permitted, opened, send, signal_of
+from logrotor.notify.common import Stop, failure
+from logrotor.notify.process import Held, Sought, opened, signal_of
 
 BOOTED = "/run/systemd/system"  # is there where systemd is the manager of the machine (sd_booted(3))
 FILES = (
@@ -45,23 +46,22 @@ class Service(Struct, frozen=True):
 # ---------------------------------------------------------------- the way to ask
 
 
-def request(target: ReopenTarget, paths: tuple[str, ...], *, stop: Stop) -> Delivered:
-    """Send the target's signal to the MainPID of its unit. Raises ReopenFailed."""
-    number, sought = signal_of(target), _sought(target)
+@contextmanager
+def held(target: ReopenTarget, stop: Stop) -> Iterator[Held]:
+    """The main process of the target's unit. Raises ReopenFailed."""
+    sought = Sought(
+        target,
+        signal_of(target),
+        noun=str(target.unit),
+        hint=f"see systemctl status {target.unit}",
+        permit="let the unit run as the user of logrotor (User=)",
+    )
     pid = main_pid(target, stop)
     with opened(sought, pid) as found:
         # Asked again with the pidfd in hand: the number was not recycled between the answer and the opening.
         if main_pid(target, stop) != pid:
             raise failure(target, f"{target.unit} is being restarted", do="nothing; the next run asks again")
-        send(sought, found, number)
-        return Delivered(target, (pid,), f"{number.name} to {target.unit}, process {pid}")
-
-
-def probe(target: ReopenTarget) -> None:
-    """Could it be asked? Raises ReopenFailed."""
-    number, sought = signal_of(target), _sought(target)
-    with opened(sought, main_pid(target, lambda: False)) as found:
-        check_permitted(sought, found, number)
+        yield found
 
 
 def main_pid(target: ReopenTarget, stop: Stop) -> int:
@@ -88,15 +88,6 @@ def _start(target: ReopenTarget) -> str:
     ctl = "systemctl --user" if target.user_unit else "systemctl"
     other = "unit = " if target.user_unit else "user_unit = true "
     return f"see {ctl} status {target.unit}; start it, or correct unit ({other}for one of the other manager)"
-
-
-def _sought(target: ReopenTarget) -> Sought:
-    return Sought(
-        target,
-        noun=str(target.unit),
-        hint=f"see systemctl status {target.unit}",
-        permit="let the unit run as the user of logrotor (User=)",
-    )
 
 
 # ---------------------------------------------------------------- what holds of the units

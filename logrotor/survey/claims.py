@@ -55,11 +55,17 @@ class NamedLogs:
     def naming(self, path: str) -> list[discover.Selector]:
         """What selects a log of this path."""
         directory, base = os.path.split(path)
+        globs = self._by_name.get((self._real_path(directory), None), ())
+        return self.naming_literally(directory, base) + [each for each in globs if each.takes(base)]
+
+    def naming_literally(self, directory: str, base: str) -> list[discover.Selector]:
+        """What selects this log alone."""
+        return self._by_name.get((self._real_path(directory), base), [])
+
+    def _real_path(self, directory: str) -> str:
         if directory not in self._real:
             self._real[directory] = os.path.realpath(directory)
-        place = self._real[directory]
-        literal = self._by_name.get((place, base), [])
-        return literal + [each for each in self._by_name.get((place, None), ()) if each.takes(base)]
+        return self._real[directory]
 
     def rule_for(self, path: str) -> str | None:
         """The rule that would have a log at ``path``, were there one."""
@@ -87,7 +93,7 @@ class ArchiveOwners:
         self._named, self._history = named, history
         self._first: dict[tuple[object, str], str] = {}
         self._users: dict[object, set[str]] = {}  # archive directory -> the directories of its logs
-        self._gone: dict[object, dict[str | None, list[str]]] = {}  # archive directory -> directory -> its gone logs
+        self._archived: dict[object, dict[str | None, list[str]]] = {}  # archive directory -> directory -> its logs
         for selector in named.selectors:
             directory = listings.look(selector.directory)
             archive_dir = listings.archive_dir(selector.spec, directory)
@@ -99,7 +105,7 @@ class ArchiveOwners:
         self._first.setdefault((_key(archive_dir), os.path.basename(path)), path)
 
     def owner(self, directory: Directory, base: str) -> str | None:
-        """The path of the log; None: it is no log of these rules, as far as anybody knows."""
+        """The path of the log; None: neither the history nor a rule names one."""
         if self._is_log(directory, base):
             return os.path.join(path_of(directory), base)
         return self._recorded(directory, base) or self._first.get((_key(directory), base))
@@ -111,20 +117,19 @@ class ArchiveOwners:
     def gone_logs(self, directory: Directory, archive_dir: Directory) -> list[str]:
         """Names of logs of a directory of which only archives are left, all of them in their archive directory."""
         key = _key(archive_dir)
-        if key not in self._gone:
-            found = self._gone[key] = {}
+        if key not in self._archived:
+            found = self._archived[key] = {}
             for base in archive_dir.families:
-                if not self._is_log(archive_dir, base):
-                    found.setdefault(self._origin(archive_dir, base), []).append(base)
-        return [base for base in self._gone[key].get(path_of(directory), ()) if base not in directory.families]
+                found.setdefault(self._origin(archive_dir, base), []).append(base)
+        names = self._archived[key].get(path_of(directory), ())
+        return [base for base in names if base not in directory.families and not self._is_log(archive_dir, base)]
 
     def _is_log(self, directory: Directory, base: str) -> bool:
         """Does a log lie there, a rule's or somebody else's, or does a rule name one by its path?"""
         family = directory.families.get(base)
         if family is not None and family.live is not None and family.live.is_regular:
             return True
-        path = os.path.join(path_of(directory), base)
-        return any(each.name is not None and not _is_excluded(each, path) for each in self._named.naming(path))
+        return any(not _is_excluded(each, base) for each in self._named.naming_literally(path_of(directory), base))
 
     def _origin(self, directory: Directory, base: str) -> str | None:
         """The directory of the log, which is gone; None: nobody knows.
@@ -215,7 +220,7 @@ class Claims:
                 continue
             if family.live is not None:  # a glob for logs means files: directories that match it are passed over
                 is_log = family.live.kind != "directory"
-            else:  # only of such a name it is not known yet that it is none of an archive
+            else:  # the name of a live log was checked when it was listed; this one comes from archives
                 is_log = not is_ours(base) and self.owners.is_of_gone_log(directory, base)
             if is_log:
                 bases.append(base)

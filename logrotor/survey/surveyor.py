@@ -12,7 +12,7 @@ from logrotor.decide.facts import Directory, Family, LogFacts
 from logrotor.disk import access, proc, writers
 from logrotor.disk.directories import Directories
 from logrotor.model import Archive, Config, LogHistories, LogHistory, Method, Missing, Note, Problem
-from logrotor.survey import proofs
+from logrotor.survey import forms, proofs
 from logrotor.survey.claims import Claim, Claims, Survey
 from logrotor.survey.listings import Listings, path_of, why_no_archives
 
@@ -77,7 +77,7 @@ class Surveyor:
         if self._is_missing(claim, family) and not any(claim.base in d.families for d in (directory, *elsewhere)):
             return None
         if family.temps or elsewhere:
-            proofs.find_set_aside(claim.base, (directory, *elsewhere))
+            forms.find_set_aside(claim.base, (directory, *elsewhere))
         archives = family.archives
         if elsewhere:
             archives = [*archives, *(a for d in elsewhere for a in _archives(d, claim.base))]
@@ -92,7 +92,7 @@ class Surveyor:
             archive_dir=archive_dir,
             memory=memory,
             writers=proofs.Proofs(self._prover, directory.resolved, family, archives, names),
-            duplicates=proofs.Duplicates(archives, directory.resolved, names),
+            duplicates=forms.Duplicates(archives, directory.resolved, names),
             birth=partial(proofs.birth, claim.path),
             literal=claim.literal,
             refusal=refusal or self._refusal(claim, family),

@@ -1,92 +1,55 @@
-"""``logrotor check``: the configuration, and where it came from."""
+"""``logrotor check``: the configuration, and where it came from. Its words are in golden/check.txt."""
 
 from __future__ import annotations
 
 import pytest
-from msgspec.structs import replace
 
-from logrotor.model import ConfigProblem, Manager, Problem, QueueSettings, ReopenTarget
-
-PROBLEM = ConfigProblem("/etc/logrotor.toml", "log[2].max_sise", "unknown key; did you mean max_size?", 12, "b")
+from logrotor.cli import call
 
 
-def test_fine(logrotor, world, monkeypatch):
-    """check says which file is used and how it was found, where state is kept, its rules and targets."""
-    monkeypatch.delenv("LOGROTOR_CONFIG", raising=False)
-    target = ReopenTarget(name="workers", manager=Manager.SUPERVISORD)
-    files = ("/etc/logrotor.toml", "/etc/logrotor.d/app.toml")
-    world.config = replace(world.config, targets={"workers": target}, files=files, run_as="www-data")
-    result = logrotor("check")
-    assert result.code == 0
-    assert [line.split(None, 1) for line in result.out.splitlines()] == [
-        ["configuration", "/etc/logrotor.toml (found in the usual places)"],
-        ["included", "/etc/logrotor.d/app.toml"],
-        ["state_dir", "/var/lib/logrotor (state_dir in /etc/logrotor.toml)"],
-        ["run", "as         www-data"],
-        ["rules", "1: workers"],
-        ["targets", "workers (supervisord)"],
-        ["No", "problem."],
-    ]
+def test_how_it_was_found(here, logrotor, monkeypatch, capsys):
+    """check says which file it is, and why it is that one."""
+    monkeypatch.chdir(here.folder)
+    monkeypatch.setenv("LOGROTOR_CONFIG", str(here.file))
+    found = [logrotor("check", "--json", code=0).json]
+    for variable in (str(here.file), ""):
+        monkeypatch.setenv("LOGROTOR_CONFIG", variable)
+        assert call(["check"]) == 0
+        found.append({"found": capsys.readouterr().out.splitlines()[0]})
+    assert found[0]["file"] == str(here.file)
+    assert len({each["found"] for each in found}) == 3
 
 
 @pytest.mark.parametrize(
-    ("args", "variable", "how"), [(("-c", "a"), "b", "given with -c"), ((), "b", "named by $LOGROTOR_CONFIG")]
-)
-def test_how_it_was_found(logrotor, monkeypatch, args, variable, how):
-    """check says why it is this file."""
-    monkeypatch.setenv("LOGROTOR_CONFIG", variable)
-    assert f"({how})" in logrotor("check", *args).out
+    ("wrong", "code", "keys"),
+    [
+        ('[[log]]\nname = "b"\npaths = ["b"]\nmax_sise = 1', 1, ["log[2].max_sise"]),
+        ('[queue]\nengine = "hui"\nurl = "x"', 1, ["queue.engine"]),
+        ('[[log]]\nname = "b"\npaths = ["b"]\nmax_size = 1\nschedul = 5\nbackup_cont = 1', 1,
+         ["log[2].backup_cont", "log[2].schedul"]),
+    ],
+    ids=["a rule", "an engine that is not there", "two keys"],
+)  # fmt: skip
+def test_what_is_wrong_alone(here, logrotor, wrong, code, keys):
+    """Each problem has its file, line and key; the other rules can run, so the exit code is 1."""
+    here.configure(wrong)
+    found = logrotor("check", "--json", code=code).json
+    assert sorted(problem["key"] for problem in found["problems"]) == keys and found["exit_code"] == code
+    assert {problem["file"] for problem in found["problems"]} == {str(here.file)}
+    assert all(problem["problem"] in problem["message"] and "advice" in problem for problem in found["problems"])
+    assert [rule["name"] for rule in found["config"]["logs"]] == ["app"]
 
 
-def test_one_rule_wrong(logrotor, world):
-    """A wrong rule is told with file, line and key: exit code 1, the others can run."""
-    world.config = replace(world.config, problems=(PROBLEM,))
-    result = logrotor("check")
-    assert result.code == 1
-    assert "/etc/logrotor.toml:12: log[2].max_sise: unknown key; did you mean max_size?" in result.out
-    assert result.out.endswith("1 problem; 1 rule can run.\n")
+def test_nothing_can_run(here, logrotor):
+    """All problems are told: exit code 2."""
+    here.file.write_text(f'state_dir = "{here.state}"\n[[log]]\nname = "a"\nmax_sise = 1\n')
+    found = logrotor("check", "--json", code=2).json
+    assert found["config"] is None and {problem["key"] for problem in found["problems"]} >= {"log[1].max_sise"}
 
 
-def test_nothing_can_run(logrotor, world):
-    """If nothing can run, all problems are told: exit code 2."""
-    world.broken = (PROBLEM, replace(PROBLEM, key="state_dir"))
-    result = logrotor("check")
-    assert result.code == 2 and result.out.endswith("2 problems; nothing can run.\n")
-    assert result.out.count("/etc/logrotor.toml:12") == 2
-
-
-UNUSABLE = Problem(
-    subject="state_dir /etc/passwd/x (state_dir in /etc/logrotor.toml)", problem="is a file", advice="name a directory"
-)
-
-
-def test_a_state_directory_with_which_every_run_would_end(logrotor, world):
-    """check tells of it beforehand, and ends with 2 as the run would."""
-    world.state_problem = UNUSABLE
-    result = logrotor("check")
-    assert result.code == 2 and result.out.endswith("1 problem; nothing can run.\n")
-    (problem,) = logrotor("check", "--json").json["problems"]
-    assert (problem["file"], problem["key"]) == ("/etc/logrotor.toml", "state_dir") and UNUSABLE.words in result.out
-
-
-def test_a_state_directory_of_the_user_of_the_runs(logrotor, world):
-    """Where run_as names somebody else, what this user may do there says nothing."""
-    world.state_problem = UNUSABLE
-    world.config = replace(world.config, run_as="nobody")
-    assert logrotor("check").code == 0
-
-
-def test_an_engine_that_is_not_there(logrotor, world):
-    """Every job would end at once: check tells, with the nearest one; the rules can run."""
-    world.config = replace(world.config, queue=QueueSettings(engine="hui", url="x"))
-    result = logrotor("check")
-    assert result.code == 1 and result.out.endswith("1 problem; 1 rule can run.\n")
-    assert "/etc/logrotor.toml: queue.engine: 'hui' is not known; did you mean 'huey'?; installed: " in result.out
-
-
-def test_json(logrotor, world):
-    """check --json has the loaded rules, the problems and the exit code."""
-    world.config = replace(world.config, problems=(PROBLEM,))
-    found = logrotor("check", "--json").json
-    assert found["exit_code"] == 1 and found["problems"][0]["line"] == 12
-    assert found["config"]["logs"][0]["name"] == "workers" and found["file"] == "/etc/logrotor.toml"
+def test_a_state_directory_with_which_every_run_would_end(here, logrotor):
+    """check tells of it beforehand, and ends with 2 as the run would; not where run_as names somebody else."""
+    here.state.touch()
+    (problem,) = logrotor("check", "--json", code=2).json["problems"]
+    assert problem["key"] == "state_dir" and str(here.state) in problem["message"]
+    assert logrotor("run", code=2).out == ""

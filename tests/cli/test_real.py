@@ -207,6 +207,22 @@ def test_locked(site):
         assert names(site) == ["a.log", "b.log", "small.log"]
 
 
+def test_a_signal_while_it_waits_for_the_lock(site):
+    """SIGTERM while another run holds the lock is an interruption, not a failure to get it."""
+    with state.locked(f"{site}/state", 1.0, lambda: False):
+        process = start(arguments("run"), cwd=site)
+        while not _catches(process.pid, signal.SIGTERM):
+            assert process.poll() is None
+        process.send_signal(signal.SIGTERM)
+        assert process.communicate(timeout=30) == (b"", b"") and process.returncode == 143
+
+
+def _catches(pid: int, signum: int) -> bool:
+    """Has it a handler for that signal (proc(5))?"""
+    caught = next(line for line in Path(f"/proc/{pid}/status").read_text().splitlines() if line.startswith("SigCgt"))
+    return bool(int(caught.split()[1], 16) >> (signum - 1) & 1)
+
+
 def test_a_run_under_way(site):
     """plan and status say so, and do not keep it waiting; afterwards they say nothing of it."""
     with state.locked(f"{site}/state", 1.0, lambda: False):

@@ -7,21 +7,21 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.end_to_end.site import Site
+from tests.support.deployment import Deployment
 from tests.support.fixtures import world_tree
 from tests.support.need import need
 
 
 @pytest.fixture
-def site() -> Iterator[Site]:
+def site() -> Iterator[Deployment]:
     """A deployment in which everything belongs to www-data, who rotates."""
     need(os.geteuid() == 0, "root, to become another user")
     with world_tree("www-data") as root:
-        yield Site(root, "www-data")
+        yield Deployment(root, "www-data")
 
 
 @pytest.fixture
-def own() -> Iterator[Site]:
+def own() -> Iterator[Deployment]:
     """A deployment of whoever runs the tests, in a folder that every user can reach."""
     with world_tree() as root:
-        yield Site(root)
+        yield Deployment(root)

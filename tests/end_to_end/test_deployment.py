@@ -12,10 +12,30 @@ from pathlib import Path
 
 import pytest
 
-from tests.end_to_end.site import PROGRAM, Site, counted, fingerprint, listing, outcomes
 from tests.support import users
+from tests.support.deployment import Deployment, counted, fingerprint, listing, outcomes
 from tests.support.oracle import lines
 from tests.support.supervisor import Supervisord, running, wait_for
+
+# Writes numbered lines to its standard output until a file "stop" appears; then says in "NAME.count" how many.
+PROGRAM = """\
+import os, signal, sys, time
+sys.path.insert(0, sys.argv[3])
+from tests.support.oracle import line
+name, pause, number = sys.argv[1], float(sys.argv[2]), 0
+signal.signal(signal.SIGTERM, lambda *_: os._exit(0))
+while not os.path.exists("stop"):
+    number += 1
+    data = line(name, number)
+    while data:
+        data = data[os.write(1, data):]
+    time.sleep(pause)
+with open(name + ".count.part", "w") as file:
+    file.write(str(number))
+os.rename(name + ".count.part", name + ".count")
+while True:
+    signal.pause()
+"""
 
 WORKERS = ("default-queue", "payments-queue", "router-checks-queue")
 LARGE = ("default-queue.log", "payments-queue.log", "laravel.log")
@@ -49,7 +69,7 @@ reopen = "off"
 
 
 @pytest.fixture
-def logs(site: Site) -> Path:
+def logs(site: Deployment) -> Path:
     """storage/logs with some logs over 10 MB, some below, some missing, and the rules of the deployment."""
     folder = site.folder("storage/logs", 0o2775)
     for name in LARGE:
@@ -62,7 +82,7 @@ def logs(site: Site) -> Path:
 
 @contextmanager
 def supervised(
-    site: Site, logs: Path, user: str | None, *, last: str = "stdout_logfile_maxbytes = 0"
+    site: Deployment, logs: Path, user: str | None, *, last: str = "stdout_logfile_maxbytes = 0"
 ) -> Iterator[Supervisord]:
     """supervisord with its programs, each writing to its log; ``last``: the setting of the last of them."""
     (site.root / "program.py").write_text(PROGRAM)
@@ -101,7 +121,7 @@ def grew(log: Path, worker: str, lines: int = 20) -> bool:
         return file.read().count(f"\n{worker} ".encode()) >= lines
 
 
-def finish(site: Site, logs: Path) -> dict[str, int]:
+def finish(site: Deployment, logs: Path) -> dict[str, int]:
     """Have the programs stop writing; how many lines each has written, once the last of them is in a file."""
     (site.root / "stop").touch()
     counts = {}
@@ -116,7 +136,7 @@ def ends_with(path: Path, number: int) -> bool:
     return path.suffix != ".zst" and path.read_bytes().endswith(f"#{number}\n".encode())
 
 
-def test_one_run_rotates_what_is_over_10_mb(site: Site, logs: Path) -> None:
+def test_one_run_rotates_what_is_over_10_mb(site: Deployment, logs: Path) -> None:
     """One run as www-data rotates the logs over 10 MB under running programs, and no line is lost or doubled."""
     owners = {name: logs.joinpath(name).stat() for name in (*LARGE, *SMALL)}
     with supervised(site, logs, "www-data") as supervisord:
@@ -145,7 +165,7 @@ def test_one_run_rotates_what_is_over_10_mb(site: Site, logs: Path) -> None:
         counted(logs, "scheduler.log", history=10)
 
 
-def test_a_second_run_changes_nothing(site: Site, logs: Path) -> None:
+def test_a_second_run_changes_nothing(site: Deployment, logs: Path) -> None:
     """The next run has nothing to do: it changes no file, and says nothing."""
     with supervised(site, logs, "www-data"):
         site.run()
@@ -158,7 +178,7 @@ def test_a_second_run_changes_nothing(site: Site, logs: Path) -> None:
         assert (site.state / "history.sqlite").read_bytes() == history
 
 
-def test_missing_logs_show_only_at_debug(site: Site, logs: Path) -> None:
+def test_missing_logs_show_only_at_debug(site: Deployment, logs: Path) -> None:
     """A missing log is told with -vv, and with nothing less; the order of the events is that of the deployment."""
     with supervised(site, logs, "www-data"):
         events = site.events()
@@ -173,16 +193,16 @@ def test_missing_logs_show_only_at_debug(site: Site, logs: Path) -> None:
     assert not set(MISSING) & set(listing(logs))
 
 
-def test_an_ordinary_rotator_under_a_root_supervisord(site: Site, logs: Path) -> None:
+def test_an_ordinary_rotator_under_a_root_supervisord(site: Deployment, logs: Path) -> None:
     """Root's supervisord cannot be asked: nothing that it still writes is compressed or removed; exit 1 says why."""
     for worker in WORKERS:
         (logs / f"{worker}.log").unlink()
     site.configure(RULES.replace("backup_count = 7", "backup_count = 1\nrotate_empty = true"))
-    with supervised(site, logs, None):
+    with supervised(site, logs, None) as supervisord:
         for attempt in (1, 2):
-            result = site.run("--force", "--only", "queue-workers", check=1)
-            assert "www-data may not send SIGUSR2 to process" in result.stderr
-            assert "let supervisord run as the user of logrotor" in result.stderr
+            report = site.report("--force", "--only", "queue-workers", check=1)
+            (failed,) = outcomes(report, "reopen", status="failed")
+            assert str(supervisord.process.pid) in failed["reason"] and failed["problem"]["advice"]
             for worker in WORKERS:
                 assert f"{worker}.log.{attempt}" in listing(logs), "the oldest is the one that is written"
         counts = finish(site, logs)
@@ -194,7 +214,7 @@ def test_an_ordinary_rotator_under_a_root_supervisord(site: Site, logs: Path) ->
     assert {f"{worker}.log.2" for worker in WORKERS} <= waiting
 
 
-def test_the_operator_follows_the_advice(site: Site, logs: Path) -> None:
+def test_the_operator_follows_the_advice(site: Deployment, logs: Path) -> None:
     """Once supervisord runs as the rotator's user, the next run asks it and compresses what had waited."""
     for worker in WORKERS:
         (logs / f"{worker}.log").unlink()
@@ -213,19 +233,18 @@ def test_the_operator_follows_the_advice(site: Site, logs: Path) -> None:
 
 
 @pytest.mark.parametrize("setting", ["stdout_logfile_maxbytes = 10MB", ""], ids=["10MB", "the default"])
-def test_supervisords_own_rotation_is_refused(site: Site, logs: Path, setting: str) -> None:
+def test_supervisords_own_rotation_is_refused(site: Deployment, logs: Path, setting: str) -> None:
     """A file that supervisord rotates itself is left alone, with the line to change; the others are rotated."""
     own = logs / "router-checks-queue.log"
     with supervised(site, logs, "www-data", last=setting):
-        result = site.run("--force", "--only", "queue-workers", check=1)
+        problems = site.problems("--force", "--only", "queue-workers")
         inode = own.stat().st_ino
         counts = finish(site, logs)
         assert "default-queue.log.1" in " ".join(listing(logs))
-    assert f"{own}: " in result.stderr or str(own) in result.stderr
-    assert f"in {site.root}/supervisord.conf, section [program:router-checks-queue]" in result.stderr
-    wanted = "change `stdout_logfile_maxbytes = 10MB` to `stdout_logfile_maxbytes = 0`"
-    assert (wanted if setting else "add the line `stdout_logfile_maxbytes = 0`") in result.stderr
-    assert "`supervisorctl update`, which restarts the programs" in result.stderr
+    (advice,) = [each["advice"] for each in problems if each["subject"] == str(own)]
+    assert f"{site.root}/supervisord.conf" in advice and "[program:router-checks-queue]" in advice
+    assert ("`stdout_logfile_maxbytes = 10MB`" in advice) == bool(setting)
+    assert "`stdout_logfile_maxbytes = 0`" in advice and "`supervisorctl update`" in advice
     assert own.stat().st_ino == inode
     assert [name for name in listing(logs) if name.startswith(own.name)] == [own.name]
     for worker in WORKERS:
@@ -233,7 +252,7 @@ def test_supervisords_own_rotation_is_refused(site: Site, logs: Path, setting: s
         counted(logs, f"{worker}.log", history=history, **{worker: counts[worker]})
 
 
-def test_no_file_belongs_to_root(site: Site, logs: Path) -> None:
+def test_no_file_belongs_to_root(site: Deployment, logs: Path) -> None:
     """Whatever a run of www-data makes belongs to www-data."""
     site.run("--only", "application")
     uid = users.user("www-data").uid

@@ -11,8 +11,8 @@ import pytest
 
 from logrotor.disk.history import History
 from logrotor.model import Attempt, Ending
-from tests.end_to_end.site import Site, counted, listing, outcomes
 from tests.support import command, users
+from tests.support.deployment import Deployment, counted, listing, outcomes
 from tests.support.writers import Kind, Writer
 
 # Instances of their own: a remount would change the /proc of the whole machine.
@@ -32,14 +32,14 @@ set -- chroot /mnt "$@"
 RULE = '[[log]]\nname = "app"\npaths = ["logs/*.log"]\nmax_size = "10MB"\n'
 
 
-def logrotor(site: Site, mount: str, *args: str | Path, user: str = "www-data") -> command.Result:
+def logrotor(site: Deployment, mount: str, *args: str | Path, user: str = "www-data") -> command.Result:
     """``logrotor ARGS`` in a mount namespace with that /proc."""
     argv = command.arguments("-c", site.config, *args)
     return command.run(users.as_argv(user, argv, mount=mount))
 
 
 @pytest.mark.parametrize("mount", [HIDING, SUBSET, COVERED, MISSING], ids=["hidepid", "subset", "covered", "missing"])
-def test_a_writer_that_proc_hides_loses_nothing(site: Site, mount: str) -> None:
+def test_a_writer_that_proc_hides_loses_nothing(site: Deployment, mount: str) -> None:
     """root's writer, www-data's logrotor, no reopen target: neither lease nor /proc shows it: the archive waits."""
     logs = site.folder("logs")
     log = site.file("logs/app.log", mode=0o664)
@@ -63,7 +63,7 @@ COMMANDS = {
 
 
 @pytest.mark.parametrize("mount", [COVERED, MISSING], ids=["covered", "missing"])
-def test_every_command_goes_on_without_proc(site: Site, mount: str) -> None:
+def test_every_command_goes_on_without_proc(site: Deployment, mount: str) -> None:
     """None of them takes the missing /proc for a bug of logrotor, or stops for it."""
     site.folder("logs")
     for name in ("app.log", "app.log.1"):  # of root: there is no lease for www-data, so /proc is asked
@@ -75,7 +75,7 @@ def test_every_command_goes_on_without_proc(site: Site, mount: str) -> None:
         assert "bug" not in done.stdout + done.stderr, done
 
 
-def test_a_daemon_that_proc_hides_is_not_called_dead(site: Site) -> None:
+def test_a_daemon_that_proc_hides_is_not_called_dead(site: Deployment) -> None:
     """Its pidfile names a process that runs: the request fails for what cannot be seen of it."""
     site.folder("logs")
     site.file("logs/app.log", b"one line\n")
@@ -88,7 +88,7 @@ def test_a_daemon_that_proc_hides_is_not_called_dead(site: Site) -> None:
     assert f"process {os.getpid()} runs, but /proc does not show what it is" in failed["reason"]
 
 
-def test_a_daemon_that_is_dead_is_not_called_hidden(site: Site) -> None:
+def test_a_daemon_that_is_dead_is_not_called_hidden(site: Deployment) -> None:
     """A pid that nobody has, on a /proc that hides others: the kernel knows that there is none."""
     ended = subprocess.Popen(["true"])
     ended.wait()
@@ -102,7 +102,7 @@ def test_a_daemon_that_is_dead_is_not_called_hidden(site: Site) -> None:
     assert "/proc" not in failed["reason"]
 
 
-def test_a_job_whose_worker_proc_hides_is_still_at_work(site: Site) -> None:
+def test_a_job_whose_worker_proc_hides_is_still_at_work(site: Deployment) -> None:
     """``queue status`` counts a running attempt of another user's worker as reserved, not as gone."""
     site.configure(RULE + '[queue]\nengine = "huey"\nhost = "web-1"\n')
     site.folder("state", 0o700)
@@ -120,7 +120,7 @@ def test_a_job_whose_worker_proc_hides_is_still_at_work(site: Site) -> None:
     assert queue["reserved"] == 1
 
 
-def test_no_worker_is_missed_where_none_could_be_seen(site: Site) -> None:
+def test_no_worker_is_missed_where_none_could_be_seen(site: Deployment) -> None:
     """The doctor says that it cannot see, not that no worker runs."""
     site.configure(RULE + '[queue]\nengine = "huey"\nhost = "web-1"\n')
     for mount, seen in ((HIDING, False), ("true", True)):

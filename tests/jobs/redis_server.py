@@ -7,7 +7,6 @@ from pathlib import Path
 from redis import Redis
 
 from tests.jobs.bench import Host
-from tests.jobs.servers import PASSWORD, free_port
 
 
 def server(host: Host) -> Redis:
@@ -34,12 +33,3 @@ def values(redis: Redis) -> list[bytes]:
 
 def children(pid: int) -> list[int]:
     return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
-
-
-def out_of_reach(url: str) -> dict[str, str]:
-    """URLs that do not work, each with the password, and the kind of each."""
-    return {
-        "down": f"redis://:{PASSWORD}@127.0.0.1:{free_port()}/0",
-        "wrong password": url.replace(PASSWORD, f"not-{PASSWORD}"),
-        "unreadable": f"redis://:pass/{PASSWORD}@127.0.0.1:1/0",
-    }

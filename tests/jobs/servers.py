@@ -26,22 +26,40 @@ def free_port() -> int:
         return port
 
 
+class RedisServer:
+    """A redis-server that can be stopped and started again."""
+
+    def __init__(self, folder: Path, conf: str, port: int) -> None:
+        program = shutil.which("redis-server")
+        need(program, "redis-server")
+        self.port, self._argv = port, [str(program), str(folder / "redis.conf")]
+        (folder / "redis.conf").write_text(conf)
+        self.start()
+
+    def start(self) -> None:
+        self._process = subprocess.Popen(self._argv, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        await_port(self.port, self._process)
+
+    def stop(self) -> None:
+        self._process.terminate()
+        self._process.wait()
+
+
 @contextmanager
 def redis() -> Iterator[str]:
     """A redis-server with a password; yields its URL."""
-    program = shutil.which("redis-server")
-    need(program, "redis-server")
-    port = free_port()
     with tempfile.TemporaryDirectory(prefix="redis-") as folder:
-        conf = Path(folder) / "redis.conf"
-        conf.write_text(f'bind 127.0.0.1\nport {port}\nrequirepass {PASSWORD}\ndir {folder}\nsave ""\nappendonly no\n')
-        process = subprocess.Popen([str(program), str(conf)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        server = redis_in(Path(folder), 'save ""\nappendonly no\n')
         try:
-            await_port(port, process)
-            yield f"redis://:{PASSWORD}@127.0.0.1:{port}/0"
+            yield f"redis://:{PASSWORD}@127.0.0.1:{server.port}/0"
         finally:
-            process.kill()
-            process.wait()
+            server.stop()
+
+
+def redis_in(folder: Path, more: str) -> RedisServer:
+    """``more``: lines of its redis.conf."""
+    port = free_port()
+    return RedisServer(folder, f"bind 127.0.0.1\nport {port}\nrequirepass {PASSWORD}\ndir {folder}\n{more}", port)
 
 
 @contextmanager

@@ -7,16 +7,13 @@ import json
 import os
 import signal
 import time
-from pathlib import Path
 
 import pytest
 
 from logrotor.jobs.engines.celery import UNACKED, Celery, make
 from logrotor.jobs.payload import TASK
 from tests.jobs.bench import Host, attempt_pids
-from tests.jobs.redis_server import children, out_of_reach, server, values
-from tests.jobs.servers import PASSWORD, free_port
-from tests.support import command
+from tests.jobs.redis_server import children, server, values
 
 pytestmark = [pytest.mark.servers, pytest.mark.parametrize("engine", ["celery"]), pytest.mark.timeout(180)]
 
@@ -47,50 +44,6 @@ def test_nothing_is_pickled(host: Host) -> None:
         assert not value.startswith(b"\x80") and b'"gASV' not in value  # pickle, and the same in base64
     conf = make(host.site).conf
     assert (conf.accept_content, conf.task_serializer, conf.result_serializer) == (["json"], "json", "json")
-
-
-def test_the_password_is_nowhere_to_be_seen(host: Host) -> None:
-    """Not on a command line, not in what the worker says, not in the queue."""
-    host.grow()
-    with host.working() as worker:
-        host.dispatch()
-        host.wait_for_endings("done")
-        for pid in (worker.pid, *children(worker.pid)):
-            assert PASSWORD.encode() not in Path(f"/proc/{pid}/cmdline").read_bytes()
-    assert PASSWORD not in host.said()
-    assert not any(PASSWORD.encode() in value for value in values(server(host)))
-
-
-@pytest.mark.parametrize("change", ["down", "wrong password", "unreadable"])
-def test_a_server_out_of_reach_is_named_without_its_password(host: Host, change: str) -> None:
-    """One line that says where and what to do, and no secret; the worker waits for the server, and says so."""
-    host.url = out_of_reach(host.url)[change]
-    done = host.queue("dispatch", check=None)
-    assert done.code in (1, 2), done
-    assert "password" in done.stderr and PASSWORD not in done.stdout + done.stderr, done
-    assert (":***@127.0.0.1" in done.stderr) == (change != "unreadable"), done
-    with host.working() as worker:
-        host.wait_for(lambda: worker.poll() is not None or "Cannot connect to redis://" in host.said())
-    assert PASSWORD not in host.said(), host.said()
-
-
-@pytest.mark.parametrize(
-    "name", ["CELERY_BROKER_URL", "CELERY_BROKER_READ_URL", "CELERY_BROKER_WRITE_URL", "BROKER_URL"]
-)
-def test_no_variable_wins_over_the_configuration(host: Host, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """celery prefers the broker in its environment, silently; logrotor's dispatch and worker do not."""
-    elsewhere = {name: f"redis://127.0.0.1:{free_port()}/0", "CELERY_RESULT_BACKEND": "redis://127.0.0.1:1/0"}
-    for variable, value in elsewhere.items():
-        monkeypatch.setenv(variable, value)
-    monkeypatch.setattr(Host, "environ", property(lambda self, old=Host.environ.fget: {**old(self), **elsewhere}))
-    host.grow()
-    host.dispatch()
-    host.engine.dispatch("gibberish")
-    (count,) = host.engine.counts(host.site.queue)
-    assert count.pending == 2
-    with host.working():
-        host.wait_for_endings("done", "refused")
-    assert "Cannot connect" not in host.said()
 
 
 def test_the_program_that_dispatches_keeps_its_own_celery(host: Host) -> None:
@@ -173,16 +126,6 @@ def test_its_limits_are_those_of_the_configuration(host: Host) -> None:
     host.config.write_text(host.config.read_text().replace('backoff = ["1s", "2s"]', 'backoff = ["1s", "40m"]'))
     assert make(host.site).conf.broker_transport_options["visibility_timeout"] > 2400
     assert isinstance(host.engine, Celery) and host.engine.failed(host.site.queue) == []
-
-
-def test_doctor_finds_nothing(host: Host) -> None:
-    """The worker that `queue worker --schedule` runs is known for what it is, and it is what the configuration asks."""
-    with host.working("--schedule"):
-        host.wait_for(lambda: "nothing found" in doctor(host))
-
-
-def doctor(host: Host) -> str:
-    return command.logrotor("doctor", "-c", host.config, "--only", "queue", env=host.environ).stdout
 
 
 HOSTILE = [

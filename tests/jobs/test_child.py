@@ -7,7 +7,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -17,7 +16,7 @@ from logrotor.jobs import task
 from logrotor.jobs.engine import Site, open_site
 from logrotor.jobs.task import VERBOSITY
 from logrotor.model import Ending
-from tests.support import command
+from tests.support import command, supervisor
 from tests.support.command import CHECKOUT
 
 CONFIG = """\
@@ -133,10 +132,11 @@ def test_an_attempt_dies_with_its_worker(folder: Path) -> None:
     )
     worker = subprocess.Popen([sys.executable, "-c", code, where.file], env=dict(os.environ), cwd=CHECKOUT)
     try:
-        pid = _wait_for_child(worker.pid)
+        supervisor.wait_for(lambda: _child(worker.pid))
+        pid = _child(worker.pid) or 0
         worker.send_signal(signal.SIGKILL)
         worker.wait()
-        _wait_until_gone(pid)
+        supervisor.wait_for(lambda: _is_gone(pid))
     finally:
         worker.kill()
         worker.wait()
@@ -156,7 +156,7 @@ def test_the_engine_may_interrupt_the_wait(folder: Path, monkeypatch: pytest.Mon
     monkeypatch.setattr(task, "_ended", interrupted)
     with pytest.raises(KeyboardInterrupt):
         task.carry_out(site(folder), ("*",))
-    _wait_until_gone(pids[0])
+    supervisor.wait_for(lambda: _is_gone(pids[0]))
     assert rotated(folder) == []
 
 
@@ -176,22 +176,14 @@ def test_the_run_itself_sums_up(folder: Path) -> None:
     assert result.code == 0 and result.json == {"rotated": 2, "deferred": 0, "errors": [], "more": 0}
 
 
-def _wait_for_child(pid: int) -> int:
-    for _ in range(600):
-        children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
-        if children and b"--attempt" in Path(f"/proc/{children[0]}/cmdline").read_bytes():
-            return int(children[0])
-        time.sleep(0.05)
-    raise AssertionError("no attempt began")
+def _child(pid: int) -> int | None:
+    """The attempt that this process has begun."""
+    children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+    return int(children[0]) if children and b"--attempt" in Path(f"/proc/{children[0]}/cmdline").read_bytes() else None
 
 
-def _wait_until_gone(pid: int) -> None:
-    for _ in range(600):
-        try:
-            state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
-        except FileNotFoundError:
-            return
-        if state == "Z":
-            return
-        time.sleep(0.05)
-    raise AssertionError(f"process {pid} still runs")
+def _is_gone(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
+    except FileNotFoundError:
+        return True

@@ -22,7 +22,7 @@ pytestmark = [pytest.mark.parametrize("engine", ["huey"]), pytest.mark.timeout(1
 
 def doctor(host: Host, *options: str, only: str = "queue", code: int | None = None) -> Result:
     args = ("doctor", "-c", host.config, "--only", only, *options)
-    return command.logrotor(*args, env=host.environ, check=code)
+    return command.logrotor(*args, env=host.variables, check=code)
 
 
 def findings(host: Host, check: str) -> list[dict[str, object]]:
@@ -47,20 +47,6 @@ def started(argv: list[str], host: Host, **variables: str) -> Iterator[subproces
 
 def consumer(*options: str) -> list[str]:
     return [sys.executable, "-m", "huey.bin.huey_consumer", "logrotor.jobs.engines.huey.app", *options]
-
-
-def set_keys(host: Host, **keys: str) -> None:
-    """Keys of [queue.job], the last table."""
-    host.config.write_text(host.config.read_text() + "".join(f"{key} = {value}\n" for key, value in keys.items()))
-
-
-@pytest.mark.servers
-def test_all_is_well_with_one_worker_and_its_schedule(host: Host) -> None:
-    """What `queue worker --schedule` runs is what the configuration asks for: exit 0, nothing found."""
-    host.grow()
-    with host.working("--schedule"):
-        host.wait_for(lambda: not findings(host, "queue.single"))
-        assert "nothing found" in doctor(host, code=0).stdout
 
 
 def test_nobody_works(host: Host) -> None:
@@ -93,18 +79,12 @@ def test_a_worker_with_arguments_of_its_own(host: Host) -> None:
 
 
 @pytest.mark.servers
-def test_two_workers(host: Host) -> None:
-    """A second worker on a host's queue is one too many."""
-    with host.working(), host.working():
-        host.wait_for(lambda: any("several workers" in str(f["problem"]) for f in findings(host, "queue.single")))
-
-
-@pytest.mark.servers
-def test_two_schedules(host: Host) -> None:
-    """A second schedule queues each tick twice."""
-    argv = command.arguments("queue", "schedule", "-c", host.config)
+@pytest.mark.parametrize("what", ["worker", "schedule"])
+def test_two_of_a_kind(host: Host, what: str) -> None:
+    """A second worker on a host's queue is one too many; a second schedule queues each tick twice."""
+    argv = command.arguments("queue", what, "-c", host.config)
     with started(argv, host), started(argv, host):
-        host.wait_for(lambda: any("several schedules" in str(f["problem"]) for f in findings(host, "queue.single")))
+        host.wait_for(lambda: any(f"several {what}s" in str(f["problem"]) for f in findings(host, "queue.single")))
 
 
 @pytest.mark.servers
@@ -121,26 +101,24 @@ def test_a_worker_from_before_the_change(host: Host) -> None:
     assert worker.wait(30) is not None
 
 
-def test_jobs_that_outlive_their_period(host: Host) -> None:
-    """Behind a worker that was away for the night, hundreds of old jobs would be carried out."""
-    assert findings(host, "queue.expiry") == []
-    set_keys(host, expires='"2h"')
-    assert "7200 s" in str(findings(host, "queue.expiry")[0]["problem"])
-
-
-def test_a_command_that_needs_longer_than_an_attempt(host: Host) -> None:
-    """It would be stopped each time, for ever."""
-    assert findings(host, "queue.limits") == []
-    text = host.config.read_text()
-    host.config.write_text(text.replace('missing = "error"', 'on_archive = ["/bin/true"]\non_archive_timeout = "5m"'))
-    assert "300 s" in str(findings(host, "queue.limits")[0]["problem"])
-
-
-def test_an_archive_that_no_attempt_can_compress(host: Host) -> None:
-    """Every attempt would put it off: raise the timeout."""
-    host.config.write_text(host.config.read_text().replace('"1K"', '"100GB"'))
-    (found,) = findings(host, "queue.limits")
-    assert "time limit" in str(found["problem"]) and "timeout" in str(found["advice"])
+@pytest.mark.parametrize(
+    ("check", "old", "new", "told"),
+    [
+        # Behind a worker that was away for the night, hundreds of old jobs would be carried out.
+        ("queue.expiry", "[queue.job]", '[queue.job]\nexpires = "2h"', "7200 s"),
+        # It would be stopped each time, for ever.
+        ("queue.limits", 'missing = "error"', 'on_archive = ["/bin/true"]\non_archive_timeout = "5m"', "300 s"),
+        # Every attempt would put it off: raise the timeout.
+        ("queue.limits", '"1K"', '"100GB"', "time limit"),
+    ],
+    ids=["jobs that outlive their period", "a command that needs longer", "an archive that takes longer"],
+)
+def test_times_that_do_not_fit(host: Host, check: str, old: str, new: str, told: str) -> None:
+    """What needs longer than an attempt has, or than the period."""
+    assert findings(host, check) == []
+    host.config.write_text(host.config.read_text().replace(old, new))
+    (found,) = findings(host, check)
+    assert told in str(found["problem"])
 
 
 def test_jobs_in_a_foreign_format(host: Host) -> None:
@@ -222,13 +200,3 @@ def test_a_systemd_unit_that_does_not_wait(host: Host, tmp_path: Path, keys: str
     found = list(managers.stopping(host.site, [str(unit)], booted=f"{tmp_path}/none"))
     assert len(found) == len(words)
     assert all(word in finding.problem for word, finding in zip(words, found, strict=True))
-
-
-def test_the_generated_program_and_unit_fit(host: Host, tmp_path: Path) -> None:
-    """What `queue unit` prints is what the doctor has nothing to say of."""
-    program, unit = tmp_path / "program.conf", tmp_path / "unit.service"
-    program.write_text(host.queue("unit", "--supervisor").stdout)
-    unit.write_text(host.queue("unit", "--systemd").stdout)
-    assert "queue worker --schedule" in program.read_text() and "queue worker --schedule" in unit.read_text()
-    assert list(managers.supervisor(host.site, str(program))) == []
-    assert list(managers.stopping(host.site, [str(unit)], booted=f"{tmp_path}/none")) == []

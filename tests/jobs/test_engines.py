@@ -16,6 +16,7 @@ from logrotor.jobs.dispatch import dispatch, dispatch_by
 from logrotor.jobs.payload import Payload
 from tests.jobs.bench import Host, attempt_pids, worker_pids
 from tests.jobs.conftest import MakeHost
+from tests.support import command
 
 ENGINES = ["huey", "procrastinate", "rq", "celery"]
 pytestmark = [pytest.mark.parametrize("engine", ENGINES), pytest.mark.servers, pytest.mark.timeout(180)]
@@ -39,7 +40,8 @@ def counts(host: Host) -> dict[str, int | None]:
 
 
 def test_a_job_rotates(host: Host) -> None:
-    """What is dispatched is done once: the log is rotated, the history has the attempt, the queue is empty."""
+    """What is dispatched is done once: the log is rotated, the history has the attempt, the queue is empty; the worker
+    says what the scenario names, and no more."""
     host.grow()
     with host.working():
         job = host.dispatch()
@@ -49,15 +51,14 @@ def test_a_job_rotates(host: Host) -> None:
         assert host.rotations() == 1
         host.wait_for(lambda: counts(host)["reserved"] in (0, None))
         assert (counts(host)["pending"], counts(host)["scheduled"]) == (0, 0)
-
-
-def test_success_says_what_the_scenario_names_and_no_more(host: Host) -> None:
-    """Started and completed at info; nothing of the engine's, nothing twice."""
-    host.grow()
-    with host.working():
-        host.dispatch()
-        host.wait_for_endings("done")
     assert [event["event"] for event in host.events()] == ["run.started", "run.completed"]
+
+
+def test_doctor_finds_nothing(host: Host) -> None:
+    """The worker that `queue worker --schedule` runs is known for what it is, and it is what the configuration asks."""
+    with host.working("--schedule"):
+        argv = ("doctor", "-c", host.config, "--only", "queue")
+        host.wait_for(lambda: command.logrotor(*argv, env=host.variables).code == 0)
 
 
 def test_every_tick_is_a_job(host: Host) -> None:
@@ -199,13 +200,14 @@ def test_a_job_that_is_not_for_this_worker(host: Host, change: dict[str, object]
 
 
 def test_an_unreadable_job_is_refused(host: Host) -> None:
-    """What is no payload of ours is a failure with a message, and the worker goes on."""
+    """What is no payload of ours is a failure with a message, and the worker goes on; so it does after a stale one."""
     host.grow()
     host.engine.dispatch("gibberish")
+    queued(host, enqueued=1.0, expires=2.0)
     with host.working():
-        host.wait_for_endings("refused")
+        host.wait_for_endings("refused", "stale")
         host.dispatch()
-        host.wait_for_endings("refused", "done")
+        host.wait_for_endings("refused", "stale", "done")
 
 
 def test_busy_is_a_success(host: Host) -> None:
@@ -276,14 +278,3 @@ def test_pending_jobs_are_counted_listed_and_forgotten(host: Host) -> None:
     assert host.engine.forget(host.site.queue, [job.key for job in kept[:2]]) == 2
     assert counts(host)["pending"] == 1
     assert [json.loads(job.payload)["id"] for job in host.engine.pending(host.site.queue)] == jobs[2:]
-
-
-def test_the_worker_survives_jobs_of_strangers(host: Host) -> None:
-    """A worker takes only what it is asked for: after a refused job it still works."""
-    host.grow()
-    queued(host, host="elsewhere")
-    queued(host, enqueued=1.0, expires=2.0)
-    with host.working():
-        host.wait_for_endings("refused", "stale")
-        host.dispatch()
-        host.wait_for_endings("refused", "stale", "done")

@@ -9,7 +9,6 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit, urlunsplit
 from uuid import uuid4
@@ -200,18 +199,6 @@ def test_a_worker_has_two_connections(host: Host, fresh: Sql) -> None:
 # ---------------------------------------------------------------- errors
 
 
-@pytest.mark.parametrize(
-    "args", [("dispatch",), ("failed",), ("clear", "--stale"), ("status",)], ids=lambda args: args[0]
-)
-def test_a_server_that_is_down_is_told_without_the_password(host: Host, args: tuple[str, ...]) -> None:
-    """Where, why, and what to do."""
-    host.url = at(host.url, port=free_port())
-    result = host.queue(*args, check=None)
-    assert result.code in (1, 2), result
-    assert "logrotor:***@127.0.0.1" in result.stderr and "is the server running" in result.stderr, result
-    assert PASSWORD not in str(result)
-
-
 def test_a_worker_waits_for_its_server(host: Host, urls: Callable[[str], str]) -> None:
     """A process manager would give up on one that ends again and again. It says so, and works once the server runs."""
     host.grow()
@@ -247,36 +234,6 @@ asyncio.run(main())
             yield
         finally:
             process.kill()
-
-
-def test_a_wrong_password_is_not_shown(host: Host) -> None:
-    host.url = host.url.replace(PASSWORD, "wrong-fish")
-    result = host.queue("dispatch", check=None)
-    assert result.code != 0 and "password authentication failed" in result.stderr, result
-    assert "wrong-fish" not in str(result)
-
-
-@pytest.mark.parametrize("word", ["tuna/squid", "tuna@squid", "tuna%zzsquid"], ids=["slash", "at", "percent"])
-@pytest.mark.parametrize("args", [("dispatch",), ("worker",)], ids=lambda args: args[0])
-def test_a_password_that_breaks_the_url_is_not_shown(host: Host, args: tuple[str, ...], word: str) -> None:
-    """libpq's messages would tell the part that it cannot read; ours says how it is written."""
-    host.url = host.url.replace(PASSWORD, word)
-    result = host.queue(*args, check=None)
-    assert result.code in (1, 2) and "%2F" in result.stderr, result
-    assert "tuna" not in str(result) and "squid" not in str(result)
-
-
-def test_the_command_line_has_no_password(host: Host) -> None:
-    """Neither that of the worker, nor the variables that are written into units."""
-    said = host.engine.worker()
-    assert PASSWORD not in repr(said)
-    with host.working() as worker:
-        host.wait_for(lambda: "procrastinate" in _cmdline(worker))
-        assert PASSWORD not in _cmdline(worker)
-
-
-def _cmdline(process: subprocess.Popen[bytes]) -> str:
-    return Path(f"/proc/{process.pid}/cmdline").read_text()
 
 
 def test_unreachable_errors_pickle(host: Host) -> None:

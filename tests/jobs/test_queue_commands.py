@@ -10,6 +10,7 @@ import shlex
 import sqlite3
 import subprocess
 import time
+from collections.abc import Collection
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -23,6 +24,7 @@ from logrotor.jobs.checks import managers
 from logrotor.jobs.dispatch import by_schedule, dispatch_by, lifetime, new_job, period
 from logrotor.jobs.engine import QueueCount, QueueUnreachable, Site, open_site
 from logrotor.model import Attempt, Ending
+from logrotor.notify import systemd
 from tests.jobs.bench import Host, attempt_pids, worker_pids
 from tests.support import command
 
@@ -82,16 +84,17 @@ def test_failed_jobs_are_seen_by_the_status_of_everything(host: Host) -> None:
     attempt(host, Ending.FAILED)
     attempt(host, Ending.RUNNING, job="c", ago=500)
     args = ("status", "-c", host.config, "--check", "--json", "--no-run", "1d", "--overdue", "1d")
-    found = command.logrotor(*args, env=host.environ, check=1)
+    found = command.logrotor(*args, env=host.variables, check=1)
     assert "1 failed" in found.stdout and "1 stuck" in found.stdout
 
 
 def test_a_job_for_nothing_is_not_queued(host: Host) -> None:
-    """--only with a name that is none: told at once, as by ``logrotor run --only``."""
+    """--only with a name that is none: told at once, as by ``logrotor run --only``; another one is in the payload."""
     assert "nope: neither a rule nor a log" in host.queue("dispatch", "--only", "nope", check=2).stderr
     assert not host.engine.pending(host.site.queue)
-    host.queue("dispatch", "--only", host.site.config.logs[0].name)
-    assert len(host.engine.pending(host.site.queue)) == 1
+    host.queue("dispatch", "--only", "app")
+    (entry,) = host.engine.pending(host.site.queue)
+    assert json.loads(entry.payload)["logs"] == ["app"]
 
 
 def test_a_failed_job_is_told_once(host: Host) -> None:
@@ -125,7 +128,7 @@ def test_failed_jobs_are_listed_retried_and_cleared(host: Host) -> None:
     attempt(host, Ending.FAILED, job="abc1")
     attempt(host, Ending.TIMEOUT, job="abd2", ago=3600)
     assert "it broke" in host.queue("failed").stdout
-    assert "several failed jobs begin so" in host.queue("retry", "ab", check=1).stderr
+    assert "ab:" in host.queue("retry", "ab", check=1).stderr
     for unknown in ("zzz", ""):  # as from a variable of a script that is not set
         assert "no failed job has this id" in host.queue("retry", unknown, check=1).stderr
     assert host.queue("retry", "abc").stdout == "1 job queued anew.\n"
@@ -154,13 +157,6 @@ def test_what_to_clear_and_for_whom_must_be_said(host: Host) -> None:
     assert "is for --supervisor" in host.queue("unit", "--systemd", "--log", "x", check=2).stderr
     assert "is not a duration" in host.queue("clear", "--older-than", "soon", check=2).stderr
     assert 'for days write "7d"' in host.queue("clear", "--older-than", "7", check=2).stderr
-
-
-def test_a_job_for_one_rule(host: Host) -> None:
-    """--only goes into the payload, paths made absolute."""
-    host.queue("dispatch", "--only", "app")
-    (entry,) = host.engine.pending(host.site.queue)
-    assert json.loads(entry.payload)["logs"] == ["app"]
 
 
 def test_without_a_queue_each_command_says_what_to_add(host: Host) -> None:
@@ -198,7 +194,9 @@ def test_rows_that_are_no_jobs(host: Host) -> None:
     assert "\x1b" not in host.queue("status").stdout
     assert {queue["pending"] for queue in host.queue("status", "--json").json["queues"]} == {len(hostile) + 1, 1}
     assert host.queue("clear", "--stale", "--json").json["removed"]["stale"] == 0
-    result = command.logrotor("doctor", "-c", host.config, "--only", "queue.format", "--fix", "--yes", env=host.environ)
+    result = command.logrotor(
+        "doctor", "-c", host.config, "--only", "queue.format", "--fix", "--yes", env=host.variables
+    )
     assert f"{len(hostile)} removed" in result.stdout
     assert len(host.engine.pending(host.site.queue)) == 1
 
@@ -235,43 +233,40 @@ def test_ctrl_c_on_a_terminal_lets_the_job_end(host: Host) -> None:
     assert host.rotations() == 1
 
 
+class Clock:
+    """Half past noon and half a minute, and a loop's wait that takes no time. ``jump``: how it is set after 15 s."""
+
+    def __init__(self, jump: timedelta = timedelta()) -> None:
+        self.now, self.passed, self.jump = datetime(2026, 1, 1, 12, 0, 30, tzinfo=UTC), 0.0, jump
+
+    def wait(self, seconds: float) -> bool:
+        before, self.passed = self.passed, self.passed + seconds
+        self.now += timedelta(seconds=seconds) + (self.jump if before < 15 <= self.passed else timedelta())
+        return self.passed > 215
+
+    def ticks(self, site: Site, gone: Collection[int] = ()) -> list[float]:
+        """When a job was queued, in seconds; the queue is ``gone`` at some of these moments."""
+        ticked: list[float] = []
+
+        class Queue:
+            def dispatch(_, text: str) -> None:  # noqa: N805
+                ticked.append(self.passed)
+                if self.passed in gone:
+                    raise QueueUnreachable("gone")
+
+        dispatch_by(site, Queue, ticks=by_schedule(site), now=lambda: self.now, wait=self.wait)  # type: ignore[arg-type]
+        return ticked
+
+
 def test_ticks(host: Host) -> None:
     """One job per tick; a queue out of reach is told, and the next tick tries again; the end is prompt."""
-    now = [datetime(2026, 1, 1, 12, 0, 30, tzinfo=UTC)]
-    told: list[int] = []
-
-    def wait(seconds: float) -> bool:
-        now[0] += timedelta(seconds=seconds)
-        return now[0] > datetime(2026, 1, 1, 12, 4, tzinfo=UTC)
-
-    class Queue:
-        def dispatch(self, text: str) -> None:
-            told.append(now[0].minute)
-            if now[0].minute == 2:
-                raise QueueUnreachable("gone")
-
-    site = host.site
-    dispatch_by(site, Queue, ticks=by_schedule(site), now=lambda: now[0], wait=wait)  # type: ignore[arg-type]
-    assert told == [1, 2, 3, 4]
+    assert Clock().ticks(host.site, gone=[90]) == [30, 90, 150, 210]
 
 
 @pytest.mark.parametrize("jump", [timedelta(days=-1), timedelta(minutes=-1), timedelta(days=1)])
 def test_a_clock_that_is_set_delays_no_tick(host: Host, jump: timedelta) -> None:
     """Set back by a day, the next tick comes at the next minute, not after a day; forward, one job comes at once."""
-    now, passed, ticked = [datetime(2026, 1, 1, 12, 0, 30, tzinfo=UTC)], [0.0], []
-
-    def wait(seconds: float) -> bool:
-        before = passed[0]
-        passed[0] += seconds
-        now[0] += timedelta(seconds=seconds) + (jump if before < 15 <= passed[0] else timedelta())
-        return passed[0] > 200
-
-    class Queue:
-        def dispatch(self, text: str) -> None:
-            ticked.append(passed[0])
-
-    site = host.site
-    dispatch_by(site, Queue, ticks=by_schedule(site), now=lambda: now[0], wait=wait)  # type: ignore[arg-type]
+    ticked = Clock(jump).ticks(host.site)
     assert len(ticked) >= 3
     assert max(b - a for a, b in zip([0.0, *ticked], ticked, strict=False)) < 75, ticked
 
@@ -285,17 +280,6 @@ def test_a_job_lives_for_less_than_a_period(host: Host, schedule: str, gap: floa
     assert lifetime(host.site, now) == pytest.approx(0.9 * gap)
 
 
-def test_the_unit_is_one_that_systemd_accepts(host: Host, tmp_path: Path) -> None:
-    """systemd-analyze verify has nothing to say of it."""
-    from tests.support.need import need
-
-    need(os.path.exists("/usr/bin/systemd-analyze"), "systemd-analyze")
-    unit = tmp_path / "rotation.service"
-    unit.write_text(host.queue("unit", "--systemd", "--user", "root").stdout)
-    done = subprocess.run(["systemd-analyze", "verify", unit], capture_output=True, text=True, check=False)
-    assert (done.returncode, done.stderr) == (0, "")
-
-
 def test_the_program_has_every_key_of_the_deployment(host: Host) -> None:
     """Every key that supervisord needs to know of a worker, with the limits of this configuration."""
     lines = host.queue("unit", "--supervisor", "--user", "www-data").stdout.splitlines()
@@ -307,27 +291,23 @@ def test_the_program_has_every_key_of_the_deployment(host: Host) -> None:
     }  # fmt: skip
 
 
-def test_the_units_hold_names_and_no_secrets(host: Host) -> None:
-    """url = "env:NAME": the unit says which variable is needed, not what is in it."""
-    for kind in ("--supervisor", "--systemd"):
-        text = host.queue("unit", kind).stdout
-        assert "LOGROTOR_TEST_URL must be set" in text and host.url not in text
+@pytest.mark.parametrize("kind", ["supervisor", "systemd"])
+def test_a_unit_names_its_variable_and_no_secret(host: Host, kind: str) -> None:
+    """url = "env:NAME": the unit says which variable is needed, not what is in it; as JSON it is the same text."""
+    text = host.queue("unit", f"--{kind}", "--user", "me").stdout
+    assert "LOGROTOR_TEST_URL" in text and host.url not in text
+    assert host.queue("unit", f"--{kind}", "--user", "me", "--json").json == {
+        "manager": kind, "queue": host.site.queue, "user": "me", "text": text,
+    }  # fmt: skip
 
 
-def test_a_unit_as_json(host: Host) -> None:
-    """The same text, and what it is for."""
-    for kind in ("supervisor", "systemd"):
-        told = host.queue("unit", f"--{kind}", "--user", "me", "--json").json
-        assert told["text"] == host.queue("unit", f"--{kind}", "--user", "me").stdout
-        assert (told["manager"], told["queue"], told["user"]) == (kind, host.site.queue, "me")
-
-
-ODD = ["a b", "100%", "it's", 'a "b"', "a ;b", "a #b", "$HOME", "back\\slash", "%(here)s", "a  ; # b"]
+ODD = ["plain", "a b", "100%", "it's", 'a "b"', "a ;b", "a #b", "$HOME", "back\\slash", "%(here)s", "a  ; # b"]
 
 
 @pytest.mark.parametrize("name", ODD)
 def test_supervisord_starts_what_the_unit_says(host: Host, tmp_path: Path, name: str) -> None:
-    """Its own reader makes the very argument list of it, whatever stands in the path; and the doctor knows it."""
+    """Its own reader makes the very argument list of it, whatever stands in the path; and the doctor has nothing to say
+    of it, until it no longer fits."""
     from supervisor.options import ServerOptions
 
     site = moved(host, tmp_path / name)
@@ -337,21 +317,24 @@ def test_supervisord_starts_what_the_unit_says(host: Host, tmp_path: Path, name:
     options.realize(["-c", str(file), "-n"])
     (group,) = options.process_group_configs
     assert shlex.split(group.process_configs[0].command) == units.command(site)
+    assert list(managers.supervisor(site, str(file))) == []
     file.write_text(file.read_text().replace("stopwaitsecs = 60", "stopwaitsecs = 7"))
     assert ["stopwaitsecs is 7" in finding.problem for finding in managers.supervisor(site, str(file))] == [True]
 
 
 @pytest.mark.parametrize("name", ODD)
 def test_systemd_starts_what_the_unit_says(host: Host, tmp_path: Path, name: str) -> None:
-    """It finds nothing to say, and the doctor knows it."""
+    """It finds nothing to say, nor does the doctor, until the unit no longer fits."""
     site = moved(host, tmp_path / name)
     file = tmp_path / "rotation.service"
     file.write_text(units.systemd_unit(site, user="root"))
     if os.path.exists("/usr/bin/systemd-analyze"):
         done = subprocess.run(["systemd-analyze", "verify", file], capture_output=True, text=True, check=False)
         assert (done.returncode, done.stderr) == (0, "")
+    assert list(managers.stopping(site, [str(file)], booted=f"{tmp_path}/none")) == []
     file.write_text(file.read_text().replace("TimeoutStopSec=60", "TimeoutStopSec=7"))
-    assert ["TimeoutStopSec is 7" in finding.problem for finding in managers.systemd(site, str(file))] == [True]
+    found = managers.stopping(site, [str(file)], booted=f"{tmp_path}/none")
+    assert ["TimeoutStopSec is 7" in finding.problem for finding in found] == [True]
 
 
 def test_a_name_that_no_unit_can_hold(host: Host, tmp_path: Path) -> None:
@@ -364,9 +347,12 @@ def test_a_name_that_no_unit_can_hold(host: Host, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "seconds"), [("90", 90), ("1min 30s", 90), ("5m", 300), ("2 hours", 7200), ("1d", 86400), ("500ms", 0.5)]
 )
-def test_a_time_of_systemd(host: Host, text: str, seconds: float) -> None:
+def test_a_time_of_systemd(host: Host, tmp_path: Path, text: str, seconds: float) -> None:
     """As systemd.time(7) has them."""
-    assert managers._seconds(text) == seconds
+    file = tmp_path / "rotation.service"
+    file.write_text(f"[Service]\nExecStart=/bin/cat\nTimeoutStopSec={text}\n")
+    (service,) = systemd.services([str(file)], f"{tmp_path}/none")
+    assert service.stop_after == seconds
 
 
 def moved(host: Host, folder: Path) -> Site:

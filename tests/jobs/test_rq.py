@@ -7,7 +7,6 @@ import os
 import signal
 import time
 import zlib
-from pathlib import Path
 
 import pytest
 from rq.registry import FailedJobRegistry, StartedJobRegistry
@@ -16,9 +15,7 @@ from rq.scheduler import RQScheduler
 from logrotor.jobs.engines import rq
 from logrotor.jobs.payload import TASK
 from tests.jobs.bench import Host, attempt_pids
-from tests.jobs.redis_server import children, out_of_reach, server, values
-from tests.jobs.servers import PASSWORD, free_port
-from tests.support import command
+from tests.jobs.redis_server import children, server, values
 
 pytestmark = [pytest.mark.servers, pytest.mark.parametrize("engine", ["rq"]), pytest.mark.timeout(180)]
 
@@ -45,32 +42,6 @@ def test_nothing_is_pickled(host: Host) -> None:
         plain = zlib.decompress(value) if value.startswith(b"x\x9c") else value
         assert not plain.startswith(b"\x80") and b"gASV" not in plain, plain  # pickle, and the same in base64
         plain.decode()  # text
-
-
-def test_the_password_is_nowhere_to_be_seen(host: Host) -> None:
-    """Not on a command line, not in what the worker says, not in the queue."""
-    host.grow()
-    with host.working() as worker:
-        host.dispatch()
-        host.wait_for_endings("done")
-        for pid in (worker.pid, *children(worker.pid)):
-            assert PASSWORD.encode() not in Path(f"/proc/{pid}/cmdline").read_bytes()
-    assert PASSWORD not in host.said()
-    assert not any(PASSWORD.encode() in value for value in values(server(host)))
-
-
-@pytest.mark.parametrize("change", ["down", "wrong password", "unreadable"])
-def test_a_server_out_of_reach_is_named_without_its_password(host: Host, change: str) -> None:
-    """Exit code 2 at most, one line that says where and what to do, and no secret; the worker the same."""
-    host.url = out_of_reach(host.url)[change]
-    done = host.queue("dispatch", check=None)
-    assert done.code in (1, 2), done
-    assert "password" in done.stderr and PASSWORD not in done.stdout + done.stderr, done
-    assert (":***@127.0.0.1" in done.stderr) == (change != "unreadable"), done
-    worker = host.start()
-    host.wait_for(lambda: worker.poll() is not None)
-    assert worker.returncode != 0
-    assert host.said() and PASSWORD not in host.said(), host.said()
 
 
 def test_a_killed_work_horse_makes_a_failed_job(host: Host) -> None:
@@ -135,17 +106,6 @@ def test_one_scheduler_for_each_queue(host: Host) -> None:
     assert not server(host).exists(key)
 
 
-def test_no_variable_wins_over_the_configuration(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
-    """rq prefers the server and the classes in its environment, silently; logrotor's dispatch and worker do not."""
-    elsewhere = {name: f"redis://127.0.0.1:{free_port()}/0" for name in ("RQ_REDIS_URL", "REDIS_URL")}
-    elsewhere |= {f"RQ_{name}_CLASS": "nowhere.Nothing" for name in ("WORKER", "JOB", "QUEUE", "CONNECTION")}
-    elsewhere |= {"RQ_CONFIG": "nowhere"}
-    monkeypatch.setattr(Host, "environ", property(lambda self, old=Host.environ.fget: {**old(self), **elsewhere}))
-    host.dispatch()
-    with host.working():
-        host.wait_for_endings("failed", "failed", "failed")
-
-
 def test_failed_jobs_leave_after_a_day(host: Host) -> None:
     """What the history has anyway does not fill the server's memory; a job that went well leaves nothing at all."""
     redis = server(host)
@@ -163,16 +123,6 @@ def test_failed_jobs_leave_after_a_day(host: Host) -> None:
         host.wait_for_endings("refused", "done")
         host.wait_for(lambda: set(redis.scan_iter("rq:job:*")) == before)
     assert "Traceback" not in host.said()
-
-
-def test_doctor_finds_nothing(host: Host) -> None:
-    """The worker that `queue worker --schedule` runs is known for what it is, and it is what the configuration asks."""
-    with host.working("--schedule"):
-        host.wait_for(lambda: "nothing found" in doctor(host))
-
-
-def doctor(host: Host) -> str:
-    return command.logrotor("doctor", "-c", host.config, "--only", "queue", env=host.environ).stdout
 
 
 def crafted(host: Host, name: str, data: object = None, **fields: str) -> None:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from tests.jobs.bench import Host
-from tests.jobs.servers import PASSWORD
+from tests.jobs.servers import PASSWORD, free_port
 
 pytestmark = [
     pytest.mark.parametrize("engine", ["procrastinate", "rq", "celery"]),
@@ -51,6 +52,10 @@ def test_the_password_is_shown_nowhere(host: Host) -> None:
         ):  # fmt: skip
             said.append(host.queue(*args))
         said.append(_doctor(host))
+    if host.engine_name != "procrastinate":
+        from tests.jobs.redis_server import server, values
+
+        assert not any(PASSWORD.encode() in value for value in values(server(host)))
     host.url = host.url.replace("127.0.0.1", "127.0.0.254").replace(PASSWORD, f"{PASSWORD}-wrong")
     for args in (("dispatch",), ("status",), ("failed",)):
         # celery keeps no failed jobs: the history tells of them, whatever became of the server.
@@ -65,13 +70,31 @@ def test_the_password_is_shown_nowhere(host: Host) -> None:
 def _doctor(host: Host):  # type: ignore[no-untyped-def]
     from tests.support import command
 
-    return command.logrotor("doctor", "-c", host.config, "--only", "queue", "--json", env=host.environ, check=(0, 1))
+    return command.logrotor("doctor", "-c", host.config, "--only", "queue", "--json", env=host.variables, check=(0, 1))
 
 
-def test_a_worker_that_cannot_reach_its_server_says_so_without_the_password(host: Host) -> None:
-    """It ends or tries again; what it says holds no password."""
-    host.url = host.url.replace(PASSWORD, f"{PASSWORD}-wrong")
+def out_of_reach(url: str, change: str) -> str:
+    """A URL that does not work, with a password in it."""
+    if change == "down":
+        return re.sub(r":\d+/", f":{free_port()}/", url)
+    word = {
+        "wrong": f"{PASSWORD}-wrong",
+        "slash": f"tuna/{PASSWORD}",
+        "at": f"tuna@{PASSWORD}",
+        "percent": f"tuna%zz{PASSWORD}",
+    }[change]
+    return url.replace(PASSWORD, word)
+
+
+@pytest.mark.parametrize("change", ["down", "wrong", "slash", "at", "percent"])
+def test_a_server_out_of_reach_is_named_without_its_password(host: Host, change: str) -> None:
+    """Commands fail in one line, the worker ends or tries again; neither shows the password, however it is written."""
+    host.url = out_of_reach(host.url, change)
+    done = host.queue("dispatch", check=None)
+    assert done.code in (1, 2) and len(done.stderr.splitlines()) == 1, done
+    assert PASSWORD not in str(done) and "tuna" not in str(done), done
+    assert ":***@127.0.0.1" in done.stderr or change in ("slash", "at", "percent"), done
     worker = host.start()
-    host.wait_for(host.said)
+    host.wait_for(lambda: host.said() or worker.poll() is not None)
     host.kill(worker)
-    assert PASSWORD not in host.said()
+    assert host.said() and PASSWORD not in host.said() and "tuna" not in host.said()

@@ -99,15 +99,6 @@ def test_a_line_in_an_included_file(tmp_path: Path) -> None:
     assert notes == []
 
 
-def test_two_programs_with_one_log(tmp_path: Path) -> None:
-    """Each of them has its line to change."""
-    section = "[program:{}]\ncommand=x\nstdout_logfile=%(here)s/both.log\n"
-    (tmp_path / "c").write_text(OFF + section.format("a") + section.format("b"))
-    (problem,) = supervisord.rotated_by(process("supervisord", "-c", f"{tmp_path}/c")).files.values()
-    assert "section [program:a]" in problem.advice
-    assert "section [program:b]" in problem.advice
-
-
 @pytest.mark.parametrize(
     "line",
     [
@@ -351,8 +342,8 @@ def test_an_answer_of_another_supervisord_counts_for_nothing(tmp_path: Path) -> 
     """The socket in a configuration may belong to an earlier or later one."""
     with running(HEAD + SERVERS["unix"] + INTERFACE, tmp_path) as handle:
         ini = Ini(str(handle.config), {})
-        wait_for(lambda: supervisor_rpc.programs(ini, handle.pid) == [])
-        assert supervisor_rpc.programs(ini, os.getpid()) is None
+        wait_for(lambda: supervisor_rpc.processes(ini, handle.pid) == [])
+        assert supervisor_rpc.processes(ini, os.getpid()) is None
 
 
 def test_seen_by_another_user(deployment: tuple[Path, str], monkeypatch: pytest.MonkeyPatch) -> None:

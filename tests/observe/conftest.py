@@ -71,9 +71,9 @@ def here(world: Path) -> Deployment:  # noqa: F811
 
 @pytest.fixture
 def logrotor(here: Deployment, capsys: pytest.CaptureFixture[str]) -> Callable[..., Said]:
-    def run(*args: Any, code: int | None = None) -> Said:
+    def run(*args: Any, code: int | None = None, file: Path | None = None) -> Said:
         capsys.readouterr()
-        found = call(["-c", str(here.file), *map(str, args)])
+        found = call(["-c", str(file or here.file), *map(str, args)])
         out, err = capsys.readouterr()
         assert code is None or found == code, f"exit {found}\n{out}\n{err}"
         return Said(found, out, err)

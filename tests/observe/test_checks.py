@@ -11,8 +11,10 @@ import sqlite3
 import subprocess
 import time
 from collections.abc import Callable
+from contextlib import ExitStack, closing
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -28,6 +30,7 @@ from tests.support.need import need
 from tests.support.writers import Kind, Writer
 
 Look = Callable[..., list[Finding]]
+Plant = Callable[[Deployment, ExitStack], "str | Path"]
 
 
 @pytest.fixture
@@ -72,6 +75,289 @@ def test_nothing_is_changed_without_fix(here, logrotor):
     assert sorted((str(p), p.lstat().st_ctime_ns) for p in here.folder.rglob("*")) == before
 
 
+# ---------------------------------------------------------------- one fault, one finding
+
+
+def state_open(here: Deployment, _: ExitStack) -> Path:
+    here.state.mkdir()
+    here.state.chmod(0o775)
+    return here.state
+
+
+def state_below_a_file(here: Deployment, _: ExitStack) -> Path:
+    (here.folder / "file").touch()
+    here.state = here.folder / "file" / "state"
+    here.configure()
+    return here.state
+
+
+def lock_open(here: Deployment, _: ExitStack) -> Path:
+    here.run(force=True)
+    (here.state / "lock").touch()
+    (here.state / "lock").chmod(0o644)
+    return here.state / "lock"
+
+
+def history_planted(here: Deployment, _: ExitStack) -> Path:
+    here.state.mkdir(mode=0o700)
+    (here.state / "history.sqlite").symlink_to("/dev/null")
+    return here.state / "history.sqlite"
+
+
+def history_set_aside(here: Deployment, _: ExitStack) -> Path:
+    here.state.mkdir(mode=0o700)
+    (here.state / "history.sqlite.damaged-1").touch()
+    return here.state / "history.sqlite.damaged-1"
+
+
+def of_another_user(here: Deployment, _: ExitStack) -> Path:
+    need(os.geteuid() == 0, "root, to give a file away")
+    here.state.mkdir(mode=0o700)
+    (here.state / "last-run").touch()
+    os.chown(here.state / "last-run", 65534, -1)
+    return here.state / "last-run"
+
+
+def history_damaged(how: str) -> Plant:
+    def plant(here: Deployment, _: ExitStack) -> Path:
+        for name in ("a.log", "b.log", "c.log"):
+            here.log(name)
+        here.run()
+        file = here.state / "history.sqlite"
+        if how == "rubbish":
+            file.write_bytes(b"rubbish" * 1000)
+        elif how == "page":
+            data = bytearray(file.read_bytes())
+            data[4096 + 8 : 8192] = b"\xff" * (4096 - 8)
+            file.write_bytes(data)
+        else:
+            with closing(sqlite3.connect(file)) as connection, connection:
+                connection.execute("UPDATE logs SET last_rotation = 'yesterday'")
+        return file
+
+    return plant
+
+
+def configured(more: str, subject: str, **other: str) -> Plant:
+    """A configuration that names what is not there, or what cannot do; ``subject``: below the folder, or as it is."""
+
+    def plant(here: Deployment, _: ExitStack) -> str:
+        here.log()
+        here.configure(more.format(here=here), **other)
+        return subject if subject[0] in "[r" else str(here.folder / subject)
+
+    return plant
+
+
+def opened(name: str, more: str = "") -> Plant:
+    """A directory where anyone may write."""
+
+    def plant(here: Deployment, _: ExitStack) -> Path:
+        here.log()
+        here.configure(more)
+        (here.folder / name).mkdir(exist_ok=True)
+        (here.folder / name).chmod(0o777)
+        return here.folder / name
+
+    return plant
+
+
+def file_for_archives(here: Deployment, _: ExitStack) -> Path:
+    here.log()
+    (here.folder / "file").touch()
+    here.configure('archive_dir = "../file"')
+    return here.folder / "file"
+
+
+def on_tmpfs(here: Deployment, stack: ExitStack, more: str = "", **limits: Any) -> Path:
+    mount = stack.enter_context(mounts.tmpfs(here.folder, **limits))
+    (mount / "app.log").touch()
+    here.configure(more, paths=f'["{mount}/*.log"]')
+    return mount
+
+
+def no_collapse(here: Deployment, stack: ExitStack) -> Path:
+    return on_tmpfs(here, stack, 'method = "copytruncate"')
+
+
+def no_exchange(here: Deployment, stack: ExitStack) -> Path:
+    mount = stack.enter_context(mounts.fuse(here.folder))
+    (mount / "app.log").write_text("one line\n")
+    here.configure(paths=f'["{mount}/*.log"]')
+    return mount
+
+
+def no_room(here: Deployment, stack: ExitStack) -> Path:
+    mount = on_tmpfs(here, stack, size="1m")
+    (mount / "app.log").write_bytes(b"x" * 700_000)
+    return mount
+
+
+def no_inodes(here: Deployment, stack: ExitStack) -> Path:
+    return on_tmpfs(here, stack, inodes=50)
+
+
+def bind_mounted(here: Deployment, stack: ExitStack) -> Path:
+    stack.enter_context(mounts.bind_file(here.log("real"), here.log()))
+    return here.logs / "app.log"
+
+
+def hard_link(here: Deployment, _: ExitStack) -> Path:
+    os.link(here.log(), here.folder / "second")
+    return here.logs / "app.log"
+
+
+def owner_locked_out(here: Deployment, _: ExitStack) -> Path:
+    need(os.geteuid() == 0, "root, to give a file away")
+    os.chown(here.log(), users.user("www-data").uid, -1)
+    return here.logs / "app.log"
+
+
+def unknown_archives(here: Deployment, _: ExitStack) -> Path:
+    here.configure('archive_dir = "../old"')
+    here.log()
+    (here.folder / "old").mkdir()
+    here.log("../old/app.log.1.gz", size=320)
+    return here.folder / "old/app.log"
+
+
+def old_inode(here: Deployment, stack: ExitStack) -> Path:
+    writer = stack.enter_context(Writer(here.logs / "app.log", Kind.HOLD, on_order=True))
+    writer.write(400)
+    here.run(force=True)
+    return here.logs / "app.log.1"
+
+
+def removed_file(here: Deployment, stack: ExitStack) -> Path:
+    writer = stack.enter_context(Writer(here.logs / "app.log", Kind.HOLD, on_order=True))
+    writer.write(10)
+    (here.logs / "app.log").unlink()
+    here.log()
+    return here.logs / "app.log"
+
+
+def stale_pidfile(here: Deployment, _: ExitStack) -> str:
+    (here.folder / "it.pid").write_text("4194304\n")
+    here.configure(target("pidfile", pidfile="it.pid", signal="USR1"))
+    return "[reopen.them]"
+
+
+def unhandled_signal(here: Deployment, stack: ExitStack) -> str:
+    writer = stack.enter_context(Writer(here.logs / "app.log", Kind.SIGNAL, on_order=True))
+    writer.write(1)
+    (here.folder / "it.pid").write_text(f"{writer.pid}\n")
+    here.configure(target("pidfile", pidfile="it.pid", signal="USR2"))
+    return "[reopen.them]"
+
+
+def from_the_future(*names: str) -> Plant:
+    """Logs, or archives by the date in their name; the last one is named."""
+
+    def plant(here: Deployment, _: ExitStack) -> Path:
+        here.log()
+        for number, name in enumerate(names):
+            os.utime(here.log(name, size=0 if "-20" in name else 320), (time.time() + 86400 * (number + 1),) * 2)
+        return here.logs / names[-1]
+
+    return plant
+
+
+def run_from_the_future(here: Deployment, _: ExitStack) -> str:
+    here.log()
+    here.run(time.time() + 86400)
+    os.utime(here.logs / "app.log")
+    return "history"
+
+
+def metrics_too_old(here: Deployment, _: ExitStack) -> Path:
+    here.configure('[metrics]\ntextfile = "x.prom"')
+    here.run()  # by the library, which writes none
+    return here.folder / "x.prom"
+
+
+def target(manager: str, **keys: str) -> str:
+    lines = [f'{key} = "{value}"' if not value.startswith("[") else f"{key} = {value}" for key, value in keys.items()]
+    return "\n".join(['reopen = "them"', "[reopen.them]", f'manager = "{manager}"', *lines])
+
+
+FUTURE = "app.log-20990101T000000Z"
+
+
+@pytest.mark.parametrize(
+    ("check", "plant", "mendable"),
+    [
+        ("config.on_archive", configured('on_archive = ["/no/such/program", "{{archive}}"]', "rule app"), False),
+        ("config.on_archive", configured('on_archive = ["{here.logs}"]', "rule app"), False),
+        ("state.directory", state_open, True),
+        ("state.directory", state_below_a_file, False),
+        ("state.files", lock_open, True),
+        ("state.files", history_planted, False),
+        ("state.files", of_another_user, False),
+        ("state.history", history_set_aside, False),
+        *(("state.history", history_damaged(how), False) for how in ("rubbish", "page", "values")),
+        ("directories.logs", configured("", "lgos", paths='["lgos/*.log"]'), False),
+        ("directories.logs", opened("logs"), False),
+        ("directories.archives", opened("old", 'archive_dir = "../old"'), False),
+        ("directories.archives", file_for_archives, False),
+        ("directories.calls", no_collapse, False),
+        ("directories.calls", no_exchange, False),
+        ("directories.mounts", bind_mounted, False),
+        ("logs.refused", bind_mounted, False),
+        ("logs.refused", hard_link, False),
+        ("logs.refused", owner_locked_out, False),
+        ("logs.unknown", unknown_archives, False),
+        ("writers.old", old_inode, False),
+        ("writers.deleted", removed_file, False),
+        ("reopen.targets", configured(target("pidfile", pidfile="gone.pid", signal="USR1"), "[reopen.them]"), False),
+        ("reopen.targets", stale_pidfile, False),
+        ("reopen.targets", unhandled_signal, False),
+        ("reopen.targets", configured(target("command", command='["/no/such/program"]'), "[reopen.them]"), False),
+        ("space.bytes", no_room, False),
+        ("space.inodes", no_inodes, False),
+        ("clock.time", from_the_future("app.log"), False),
+        ("clock.time", from_the_future("app.log", "other.log"), False),
+        ("clock.time", from_the_future(f"{FUTURE}.zst"), False),
+        ("clock.time", from_the_future(f"{FUTURE}-1.zst", f"{FUTURE}.zst"), False),
+        ("clock.time", run_from_the_future, False),
+        ("metrics", configured('[metrics]\ntextfile = "nowhere/x.prom"', "nowhere/x.prom"), False),
+        ("metrics", metrics_too_old, False),
+        ("page", configured('[page]\nfile = "nowhere/page.html"', "nowhere/page.html"), False),
+        ("page", configured('[page]\nfile = "logs/app.log"', "logs/app.log"), False),
+    ],
+)  # fmt: skip
+def test_a_fault_is_found(here, look, check, plant, mendable):
+    """One finding that names it, however many files have it; what is safe to repair is repaired, and nothing else."""
+    with ExitStack() as stack:
+        subject = plant(here, stack)
+        found = only(look(check))
+        assert found.subject == str(subject) and (found.mend is not None) == mendable
+        if mendable:
+            assert mend(found).done and look(check) == []
+
+
+def test_what_is_well(here, look, logrotor):
+    """A program by its path or by $PATH, outputs that were written, a clock that caught up: no finding."""
+    for program in ("true", "/bin/true"):
+        here.configure(f'on_archive = ["{program}"]')
+        assert look("config.on_archive") == []
+    asked = target("command", command='["true"]')
+    here.configure(f'{asked}\n[metrics]\ntextfile = "x.prom"\n[page]\nfile = "p.html"')
+    assert look("metrics") == look("page") == look("reopen.targets") == []
+    logrotor("run", code=0)
+    assert look("metrics") == look("page") == []
+    os.utime(here.log(), (time.time() + 86400,) * 2)
+    assert look("clock.time") and look("clock.time", later=timedelta(days=2)) == []
+
+
+def test_a_target_is_looked_at_and_not_signalled(here, look):
+    """The writer reopens nothing for it."""
+    with Writer(here.logs / "app.log", Kind.SIGNAL, on_order=True) as writer:
+        writer.write(1)
+        (here.folder / "it.pid").write_text(f"{writer.pid}\n")
+        here.configure(target("pidfile", pidfile="it.pid", signal="USR1"))
+        assert look("reopen.targets") == [] and writer.reopened() == 0
+
+
 # ---------------------------------------------------------------- configuration
 
 
@@ -97,29 +383,7 @@ def test_a_glob_that_matches_nothing(here, look):
     assert look("config.matches") == [], "told by directories.logs"
 
 
-def test_a_command_for_archives_that_is_not_there(here, look):
-    """Told before the first archive waits for it; one that is there is fine, by its path or by $PATH."""
-    here.configure('on_archive = ["/no/such/program", "{archive}"]')
-    found = only(look("config.on_archive"))
-    assert found.subject == "rule app" and "/no/such/program: no such program" in found.problem
-    here.configure(f'on_archive = ["{here.logs}"]')
-    assert len(look("config.on_archive")) == 1, "a directory is no program"
-    for program in ("true", "/bin/true"):
-        here.configure(f'on_archive = ["{program}"]')
-        assert look("config.on_archive") == []
-
-
 # ---------------------------------------------------------------- state
-
-
-def test_a_state_directory_that_others_may_enter(here, look):
-    """Found and mended: it is ours alone afterwards."""
-    here.state.mkdir()
-    here.state.chmod(0o775)
-    found = only(look("state.directory"))
-    assert found.subject == str(here.state) and "mode 0775" in found.problem
-    assert mend(found).done and here.state.stat().st_mode & 0o777 == 0o700
-    assert look("state.directory") == []
 
 
 @pytest.mark.parametrize("why", ["a file of another program", "a rule names it"])
@@ -139,82 +403,7 @@ def test_a_state_directory_that_others_use(here, look, why):
     assert "queue.sqlite" not in found.problem
 
 
-def test_a_state_directory_that_cannot_be_made(here, look):
-    """A file stands in its way."""
-    (here.folder / "file").touch()
-    here.state = here.folder / "file" / "state"
-    here.configure()
-    assert "no run can begin" in only(look("state.directory")).why
-
-
-def test_a_lock_that_others_could_take(here, look):
-    """Whoever may open it could hold it for ever (CVE-2022-1348): closed by --fix."""
-    here.run(force=True)
-    (here.state / "lock").touch()
-    (here.state / "lock").chmod(0o644)
-    found = only(look("state.files"))
-    assert found.subject.endswith("/lock") and mend(found).done
-    assert (here.state / "lock").stat().st_mode & 0o777 == 0o600 and look("state.files") == []
-
-
-def test_a_planted_history(here, look):
-    """A symlink in the place of the history is told, and left alone."""
-    here.state.mkdir(mode=0o700)
-    (here.state / "history.sqlite").symlink_to("/dev/null")
-    assert only(look("state.files")).mend is None
-
-
-def test_files_of_another_user(here, look):
-    """A run as another user left them; who should run logrotor is told."""
-    need(os.geteuid() == 0, "root, to give a file away")
-    here.state.mkdir(mode=0o700)
-    (here.state / "last-run").touch()
-    os.chown(here.state / "last-run", 65534, -1)
-    assert "belongs to nobody" in only(look("state.files")).problem
-
-
-@pytest.mark.parametrize("damage", ["rubbish", "page", "values"])
-def test_a_damaged_history(here, look, damage):
-    """No database, a database with a spoilt page, one with odd values: each is found."""
-    for name in ("a.log", "b.log", "c.log"):
-        here.log(name)
-    here.run()
-    file = here.state / "history.sqlite"
-    if damage == "rubbish":
-        file.write_bytes(b"rubbish" * 1000)
-    elif damage == "page":
-        data = bytearray(file.read_bytes())
-        data[4096 + 8 : 8192] = b"\xff" * (4096 - 8)
-        file.write_bytes(data)
-    else:
-        connection = sqlite3.connect(file)
-        connection.execute("UPDATE logs SET last_rotation = 'yesterday'")
-        connection.commit()
-    assert "history.sqlite" in only(look("state.history")).subject
-
-
-def test_a_history_that_was_set_aside(here, look):
-    """It is mentioned until somebody has looked at it."""
-    here.state.mkdir(mode=0o700)
-    (here.state / "history.sqlite.damaged-1").touch()
-    assert "set aside" in only(look("state.history")).problem
-
-
 # ---------------------------------------------------------------- directories
-
-
-def test_a_directory_that_does_not_exist(here, look):
-    """A misspelt path looks like that."""
-    here.configure(paths='["lgos/*.log"]')
-    assert only(look("directories.logs")).subject == str(here.folder / "lgos")
-
-
-def test_a_directory_that_is_refused(here, look):
-    """Anyone may write there: with what to do."""
-    here.log()
-    here.logs.chmod(0o777)
-    found = only(look("directories.logs"))
-    assert "anyone may write there" in found.problem and "chmod o-w" in found.advice
 
 
 def test_a_directory_that_is_not_ours_to_change(here):
@@ -239,14 +428,6 @@ def test_a_directory_that_is_not_ours_to_change(here):
     here.logs.chmod(0o500)
     shutil.chown(here.logs, "www-data")
     assert as_www_data()[1] == f"chmod u+rwx {here.logs}"
-
-
-def test_an_archive_directory_that_is_refused(here, look):
-    """The same checks for where archives go."""
-    here.configure('archive_dir = "old"')
-    (here.logs / "old").mkdir()
-    (here.logs / "old").chmod(0o777)
-    assert only(look("directories.archives")).subject == str(here.logs / "old")
 
 
 @pytest.mark.parametrize("there", [False, True])
@@ -279,20 +460,6 @@ def test_an_archive_directory_that_is_not_ours(here, there):
     assert [(f.subject, f.problem, f.advice) for f in found] == [(str(archives), what, advice)]
 
 
-def test_a_file_in_the_place_of_an_archive_directory(here, look, logrotor):
-    """The key and the rule are named, and what to do is not the error once more."""
-    here.log()
-    (here.folder / "file").touch()
-    here.configure(f'archive_dir = "{here.folder}/file"')
-    found = only(look("directories.archives"))
-    assert (found.subject, found.advice) == (
-        str(here.folder / "file"),
-        "name a directory that logrotor can make or use",
-    )
-    (log,) = logrotor("plan", "--json", code=1).json["logs"]
-    assert (log["refused"]["problem"], log["refused"]["advice"]) == (found.problem, found.advice)
-
-
 def test_an_archive_directory_that_cannot_be_made_after_all(here, monkeypatch):
     """Why it cannot be made is the error of each archive that should go there, not that it does not exist."""
     here.run()  # makes the state directory
@@ -310,39 +477,7 @@ def test_an_archive_directory_that_cannot_be_made_after_all(here, monkeypatch):
     assert here.run().exit_code == 0 and os.listdir(here.folder / "archives") == ["app.log.1.zst"]
 
 
-def test_a_file_system_without_collapse(here, look):
-    """copytruncate on tmpfs is refused, and said before."""
-    here.configure('method = "copytruncate"')
-    with mounts.tmpfs(here.folder) as mount:
-        here.configure('method = "copytruncate"', paths=f'["{mount}/*.log"]')
-        assert "tmpfs cannot collapse a range" in only(look("directories.calls")).problem
-
-
-def test_a_file_system_without_an_exchange(here, look):
-    """FUSE and its like exchange no names and show no writers behind them: said before the first rotation."""
-    with mounts.fuse(here.folder) as mount:
-        (mount / "app.log").write_text("one line\n")
-        here.configure(paths=f'["{mount}/*.log"]')
-        assert "cannot exchange two names" in only(look("directories.calls")).problem
-
-
-def test_a_bind_mounted_log(here, look):
-    """A single mounted file cannot be renamed."""
-    here.log()
-    here.log("real")
-    with mounts.bind_file(here.logs / "real", here.logs / "app.log"):
-        assert only(look("directories.mounts")).subject == str(here.logs / "app.log")
-        assert only(look("logs.refused")).subject == str(here.logs / "app.log")
-
-
 # ---------------------------------------------------------------- logs
-
-
-def test_a_log_that_cannot_be_taken(here, look):
-    """A second hard link: refused, with what to do."""
-    os.link(here.log(), here.folder / "second")
-    found = only(look("logs.refused"))
-    assert "2 hard links" in found.problem and "remove the other names" in found.advice
 
 
 def test_a_log_that_must_be_there(here, look, logrotor):
@@ -354,13 +489,6 @@ def test_a_log_that_must_be_there(here, look, logrotor):
     for words in (["run"], ["plan"], ["status", "--check"]):
         said = logrotor(*words, code=1)
         assert f"{here.logs}/*.lgo: matches no log" in said.out + said.err, words
-
-
-def test_a_log_whose_writer_would_be_locked_out(here, look):
-    """Its owner could not write a replacement of ours."""
-    need(os.geteuid() == 0, "root, to give a file away")
-    os.chown(here.log(), users.user("www-data").uid, -1)
-    assert "www-data, who could not write a replacement" in only(look("logs.refused")).problem
 
 
 def test_a_mode_that_the_next_rotation_would_change(here, look):
@@ -427,38 +555,7 @@ def test_archives_of_no_log_in_an_archive_directory(here, look):
     assert [f.subject for f in found] == [str(here.folder / f"old/gone.log.{n}") for n in (1, 2)]
 
 
-def test_archives_that_the_history_does_not_know(here, look):
-    """Another configuration may have put them there; once a run has put one there, nobody can tell."""
-    here.configure('archive_dir = "../old"')
-    here.log()
-    (here.folder / "old").mkdir()
-    here.log("../old/app.log.1.gz", size=320)
-    assert only(look("logs.unknown")).subject == str(here.folder / "old/app.log")
-    here.run()
-    assert look("logs.unknown") == []
-
-
 # ---------------------------------------------------------------- writers
-
-
-def test_a_writer_on_an_old_inode(here, look):
-    """The archive, the process, and what could make it reopen."""
-    with Writer(here.logs / "app.log", Kind.HOLD, on_order=True) as writer:
-        writer.write(400)
-        assert look("writers.old") == []
-        here.run(force=True)
-        found = only(look("writers.old"))
-    assert found.subject == str(here.logs / "app.log.1") and f"process {writer.pid} (python" in found.problem
-
-
-def test_a_writer_on_a_removed_file(here, look):
-    """Its lines would be lost with it."""
-    with Writer(here.logs / "app.log", Kind.HOLD, on_order=True) as writer:
-        writer.write(10)
-        (here.logs / "app.log").unlink()
-        here.log()
-        found = look("writers.deleted")
-    assert found and found[0].subject == str(here.logs / "app.log") and f"/proc/{writer.pid}/fd" in found[0].advice
 
 
 def test_a_writer_without_append_under_copytruncate(here, look):
@@ -479,34 +576,6 @@ def test_processes_that_hide_are_left_out(here, look, monkeypatch):
 
 
 # ---------------------------------------------------------------- reopen
-
-
-def target(manager: str, **keys: str) -> str:
-    lines = [f'{key} = "{value}"' if not value.startswith("[") else f"{key} = {value}" for key, value in keys.items()]
-    return "\n".join(['reopen = "them"', "[reopen.them]", f'manager = "{manager}"', *lines])
-
-
-def test_a_target_that_is_not_there(here, look):
-    """No pidfile, a stale one, a program that does not exist; a rule that uses it gives it its meaning."""
-    here.configure(target("pidfile", pidfile="gone.pid", signal="USR1"))
-    assert "no such pidfile" in only(look("reopen.targets")).problem
-    (here.folder / "gone.pid").write_text("4194304\n")
-    assert "there is no process 4194304" in only(look("reopen.targets")).problem
-    here.configure(target("command", command='["/no/such/program"]'))
-    assert "no such program" in only(look("reopen.targets")).problem
-    here.configure(target("command", command='["true"]'))
-    assert look("reopen.targets") == []
-
-
-def test_a_target_that_is_well(here, look):
-    """It is looked at and not signalled."""
-    with Writer(here.logs / "app.log", Kind.SIGNAL, on_order=True) as writer:
-        writer.write(1)
-        (here.folder / "it.pid").write_text(f"{writer.pid}\n")
-        here.configure(target("pidfile", pidfile="it.pid", signal="USR1"))
-        assert look("reopen.targets") == [] and writer.reopened() == 0
-        here.configure(target("pidfile", pidfile="it.pid", signal="USR2"))
-        assert "does not handle SIGUSR2" in only(look("reopen.targets")).problem
 
 
 def test_a_target_that_is_not_ours_to_signal(here):
@@ -572,50 +641,6 @@ def test_a_disk_that_will_be_full(here, look):
         assert found.subject == str(mount) and "full on 20" in found.problem
 
 
-def test_no_room_to_compress(here, look):
-    """The largest log is larger than what is free."""
-    with mounts.tmpfs(here.folder, size="1m") as mount:
-        here.configure(paths=f'["{mount}/app.log"]')
-        (mount / "app.log").write_bytes(b"x" * 700_000)
-        assert "the largest log has 700000" in only(look("space.bytes")).problem
-
-
-def test_no_inodes(here, look):
-    """A file system with few inodes."""
-    with mounts.tmpfs(here.folder, inodes=50) as mount:
-        here.configure(paths=f'["{mount}/app.log"]')
-        (mount / "app.log").touch()
-        assert "inodes are free" in only(look("space.inodes")).problem
-
-
-def test_a_log_from_the_future(here, look):
-    """A clock that was set back is noticed by the files."""
-    os.utime(here.log(), (time.time() + 86400,) * 2)
-    assert "which is to come" in only(look("clock.time")).problem
-    assert look("clock.time", later=timedelta(days=2)) == []
-    os.utime(here.log("other.log"), (time.time() + 99_999,) * 2)
-    found = only(look("clock.time"))
-    assert found.subject.endswith("other.log") and "and 1 more log" in found.problem, "one finding, however many logs"
-
-
-def test_archives_from_the_future(here, look):
-    """A clock that was ahead at a rotation: dates of archives to come are told, apart from the log's own time."""
-    here.log()
-    (here.logs / "app.log-20990101T000000Z.zst").touch()
-    found = only(look("clock.time"))
-    assert found.subject.endswith("app.log-20990101T000000Z.zst") and "is of 2099-01-01" in found.problem
-    (here.logs / "app.log-20990101T000000Z-1.zst").touch()
-    assert "and 1 more archive" in only(look("clock.time")).problem, "also one that only got the date of that before"
-
-
-def test_runs_from_the_future(here, look):
-    """And by the history."""
-    here.log()
-    here.run(time.time() + 86400)
-    os.utime(here.logs / "app.log")
-    assert only(look("clock.time")).subject == "history"
-
-
 @pytest.mark.parametrize("name", ["logrotor.toml", "50% of it.toml"])
 def test_the_cron_line_works_under_cron(here, name):
     """Where $PATH is short and the directory another one; and a % is the end of a line: crontab(5)."""
@@ -663,53 +688,6 @@ def test_nobody_runs_it(here):
     assert not names_it(days=0.09)
 
 
-@pytest.mark.parametrize(
-    ("name", "text"),
-    [
-        ("logrotor.service", "[Service]\nExecStart=/opt/logrotor/bin/logrotor run -c {file}\n"),
-        ("rotation.conf", "[program:rotation]\ncommand = logrotor queue worker --schedule -c {file}\n"),
-    ],
-    ids=["timer", "worker"],
-)
-def test_a_timer_or_a_worker_that_runs_it(here, name, text):
-    """What a timer starts and a supervised worker are told by their name, with when it last ran."""
-    place = here.folder / name
-    place.write_text(text.format(file=here.file))
-
-    def looked(days: float = 0) -> list[Finding]:
-        moment = datetime.now(UTC) + timedelta(days=days)
-        return list(setup.runs(here.seen(moment), [str(place)]))
-
-    assert str(place) in only(looked()).problem
-    here.run()
-    assert looked(days=2) == [] and str(place) in only(looked(days=9)).problem
-
-
-def test_metrics_that_nobody_finds(here, look, logrotor):
-    """A missing directory, a file that is older than the last run."""
-    here.configure('[metrics]\ntextfile = "nowhere/logrotor.prom"')
-    assert "nowhere does not exist" in only(look("metrics")).problem
-    here.configure('[metrics]\ntextfile = "logrotor.prom"')
-    assert look("metrics") == []
-    here.run()  # by the library, which writes none
-    assert "the last run did not write it" in only(look("metrics")).problem
-    logrotor("run", code=0)
-    assert look("metrics") == []
-
-
 def test_files_that_may_not_be_read_are_left_out(tmp_path: Path):
     """A crontab of root is nobody else's business."""
     assert setup.named_in([str(tmp_path / "nothing"), str(tmp_path)]) == []
-
-
-def test_a_page_that_has_no_place(here, look, logrotor):
-    """A missing directory, or a file there that is something else."""
-    here.configure('[page]\nfile = "nowhere/page.html"')
-    assert "nowhere does not exist" in only(look("page")).problem
-    here.configure('[page]\nfile = "logs/app.log"')
-    here.log()
-    assert "not a page of logrotor" in only(look("page")).problem
-    here.configure('[page]\nfile = "page.html"')
-    assert look("page") == []
-    logrotor("run", code=0)
-    assert look("page") == []

@@ -12,8 +12,8 @@ import pytest
 from logrotor import Rotator
 from logrotor.act import run as act
 from logrotor.cli.options import moment, moment_or_age
-from logrotor.disk import history as stored
-from logrotor.disk.memory import Memory
+from logrotor.disk import database
+from logrotor.disk.history import History, RunHistory
 from logrotor.model import Outcome, PastOutcome, Status
 from logrotor.observe.rotations import rotations
 
@@ -56,12 +56,12 @@ def test_what_a_run_did(here, logrotor):
 def test_the_reason_of_an_older_run(here, logrotor):
     """It stands among the details, where runs of an older logrotor put it."""
     here.state.mkdir(mode=0o700)
-    memory = Memory(str(here.state))
-    memory.run_started(5e9, False)
+    history = RunHistory(str(here.state))
+    history.run_started(5e9, False)
     outcomes = [Outcome(log="/logs/a", action=action, status=Status.DONE, details={"why": f"for {action}"})
                 for action in ("take", "remove")]  # fmt: skip
-    memory.run_completed(5e9, outcomes, {**COUNTS, "rotated": 1, "removed": 1}, 0)
-    memory.close()
+    history.run_completed(5e9, outcomes, {**COUNTS, "rotated": 1, "removed": 1}, 0)
+    history.close()
     told = logrotor("history", "-v", code=0).out
     assert "; for take" in told and "remove : for remove" in told
 
@@ -122,9 +122,9 @@ def test_failures_only(here, logrotor):
     here.configure('reopen = "gone"\n[reopen.gone]\nmanager = "pidfile"\npidfile = "gone.pid"\nsignal = "USR1"')
     here.log("b.log")
     here.run()
-    memory = Memory(str(here.state))
-    memory.run_started(5e9, False)
-    memory.close()
+    history = RunHistory(str(here.state))
+    history.run_started(5e9, False)
+    history.close()
     told = logrotor("history", "--failed", code=0).out
     assert "a.log" not in told and "reopen gone: reopen target 'gone'" in told and "exit 1" in told
     assert "no end is recorded" in told
@@ -217,12 +217,12 @@ def times(folder) -> list[float]:
 @pytest.fixture
 def remember(tmp_path):
     def run(at: float, number: int = 1) -> None:
-        memory = Memory(str(tmp_path))
-        memory.run_started(at, False)
+        history = RunHistory(str(tmp_path))
+        history.run_started(at, False)
         outcome = Outcome(log="/a", action="take", status=Status.DONE)
-        memory.run_completed(at, [outcome] * number, COUNTS, 0)
-        assert memory.problems == []
-        memory.close()
+        history.run_completed(at, [outcome] * number, COUNTS, 0)
+        assert history.problems == []
+        history.close()
 
     return run
 
@@ -232,12 +232,12 @@ def test_old_rows_are_pruned(remember, tmp_path):
     for day in (0, 1, 90, 90.5, 91.5):
         remember(day * DAY)
     assert times(tmp_path) == [90 * DAY, 90.5 * DAY, 91.5 * DAY]
-    assert [run.started for run in stored.past_runs(str(tmp_path))] == [90 * DAY, 90.5 * DAY, 91.5 * DAY]
+    assert [run.started for run in History(str(tmp_path)).runs()] == [90 * DAY, 90.5 * DAY, 91.5 * DAY]
 
 
 def test_too_many_rows_are_pruned(remember, tmp_path, monkeypatch):
     """However many outcomes a run has, the newest stay and the file does not grow for ever."""
-    monkeypatch.setattr(stored, "MOST", 10)
+    monkeypatch.setattr(database, "MOST", 10)
     for at in range(20):
         remember(float(at), 3)
     assert times(tmp_path) == sorted(times(tmp_path)) and 10 <= len(times(tmp_path)) <= 13

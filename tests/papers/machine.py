@@ -34,6 +34,12 @@ exec chroot . sh -c 'echo ready; read _'
 _PATIENCE = 120
 
 
+def ways_to_the_index() -> dict[str, str]:
+    """How pip on this machine finds the package index. What it installs for a test is compiled when it is needed."""
+    found = {key: value for key, value in os.environ.items() if key.startswith(("PIP_", "SSL_", "REQUESTS_"))}
+    return {**found, "PIP_NO_COMPILE": "1"}
+
+
 @dataclass(frozen=True, slots=True)
 class Machine:
     """``pid`` is that of a process within."""

@@ -25,7 +25,8 @@ from cronsim import CronSim
 from logrotor.config import load_config
 from logrotor.jobs.engine import open_site
 from logrotor.jobs.units import supervisor_program
-from tests.papers.machine import Machine, machine
+from tests.papers import scenario
+from tests.papers.machine import Machine, machine, ways_to_the_index
 from tests.papers.story import Reader
 from tests.support import command, mounts, oracle, supervisor, users
 from tests.support.command import CHECKOUT
@@ -35,12 +36,7 @@ from tests.support.need import need
 EXAMPLES = CHECKOUT / "examples"
 CONFIGS = sorted(EXAMPLES.rglob("logrotor.toml"))
 MB = 1 << 20
-NAMES = (
-    "default-queue.log", "payments-queue.log", "provisioning-queue.log", "router-checks-queue.log",
-    "router-checks-queue-error.log", "router-data-queue.log", "hotspot-sms-queue.log", "hotspot-sessions-queue.log",
-    "hotspot-accounting-queue.log", "dashboard-queue.log", "monitoring-queue.log", "log-rotation-queue.log",
-    "scheduler.log", "laravel.log", "mpesa_raw.log", "mpesa_raw_callback.log",
-)  # fmt: skip
+NAMES = [f"{name}.log" for name in (*scenario.NAMES, "mpesa_raw", "mpesa_raw_callback")]
 
 # A queue worker: numbered lines on both streams until "stop" appears; then it says how many, and waits to be ended.
 PHP = """\
@@ -553,6 +549,5 @@ def test_container_installation(world: Path):
         skipped = shutil.ignore_patterns(".*", "__pycache__", "logs", "state")
         shutil.copytree(CHECKOUT, clone, ignore=skipped, symlinks=True)
         (run,) = [rest for keyword, rest in _instructions() if keyword == "RUN" and rest.startswith("python3 -m venv")]
-        index = {key: value for key, value in os.environ.items() if key.startswith(("PIP_", "SSL_", "REQUESTS_"))}
-        made.run("sh", "-c", run, env={"PATH": "/usr/bin:/bin", "HOME": "/root", **index})
+        made.run("sh", "-c", run, env={"PATH": "/usr/bin:/bin", "HOME": "/root", **ways_to_the_index()})
         assert "logrotor" in made.run("/opt/logrotor/bin/logrotor", "--version", user="www-data").stdout

@@ -21,7 +21,7 @@ from logrotor.config import load_config
 from logrotor.config.find import usual_places
 from tests.papers import sections
 from tests.papers.blocks import Block, alike, blocks, command, session
-from tests.papers.machine import machine
+from tests.papers.machine import machine, ways_to_the_index
 from tests.papers.scenario import as_anywhere, scenario
 from tests.papers.story import Reader
 from tests.support import mounts
@@ -209,13 +209,9 @@ def fresh(tmp_path: Path) -> Path:
     return tmp_path / "checkout"
 
 
-def _ways_to_the_index() -> dict[str, str]:
-    return {key: value for key, value in os.environ.items() if key.startswith(("PIP_", "SSL_", "REQUESTS_"))}
-
-
 def _as_newcomer(line: str, cwd: Path) -> str:
     """On a machine that has nothing but Debian's Python and its ways to the package index."""
-    env = {**environment(), **_ways_to_the_index(), "PATH": "/usr/sbin:/usr/bin:/sbin:/bin"}
+    env = {**environment(), **ways_to_the_index(), "PATH": "/usr/sbin:/usr/bin:/sbin:/bin"}
     del env["PYTHONPATH"]
     done = subprocess.run(
         ["bash", "-c", line], cwd=cwd, env=env, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False
@@ -236,7 +232,7 @@ def test_the_installation(fresh: Path, world: Path):
     """What root runs to install it makes /opt/logrotor/bin/logrotor, on a throwaway copy of this machine."""
     with machine(world, {"/usr/src/logrotor": fresh}) as made:
         words = ["sh", "-c", f"cd /usr/src/logrotor && {command(README, 'install')}"]
-        made.run(*words, env={"PATH": "/usr/bin:/bin", "HOME": "/root", **_ways_to_the_index()})
+        made.run(*words, env={"PATH": "/usr/bin:/bin", "HOME": "/root", **ways_to_the_index()})
         assert "logrotor" in made.run("/opt/logrotor/bin/logrotor", "--version", user="www-data").stdout
 
 

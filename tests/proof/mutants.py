@@ -66,13 +66,13 @@ MUTANTS = (
     ),
     Mutant(
         "equal bytes and times are enough in different slots",
-        "logrotor/survey/proofs.py",
-        (("one_place=one_place)", "one_place=True)"),),
+        "logrotor/survey/forms.py",
+        (("one_time=one_time, one_place=one_place)", "one_time=one_time, one_place=True)"),),
         ORDER + "test_another_generation_of_the_same_lines_is_no_duplicate[2]",
     ),
     Mutant(
         "times that are nearly equal are enough in one slot",
-        "logrotor/survey/proofs.py",
+        "logrotor/survey/forms.py",
         (("time == kept or any(", "abs(time - kept) < 10**9 or any("),),
         ORDER + "test_another_generation_of_the_same_lines_is_no_duplicate[1]",
     ),

@@ -241,4 +241,4 @@ def test_a_life():
 @pytest.mark.parametrize("part", range(2))
 def test_many_lives(part):
     """Many long ones, others each time."""
-    live(600 if EXHAUSTIVE else 50, 50, same=False)
+    live(600 if EXHAUSTIVE else 30, 50, same=False)

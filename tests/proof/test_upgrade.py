@@ -28,6 +28,7 @@ from tests.proof.scenarios import HOLDER, LOSSY, NOBODY, SCENARIOS, WRITER, Comp
 from tests.proof.versions import Killed, Version, current, previous
 from tests.support import command, oracle
 from tests.support.command import Result
+from tests.support.deployment import OneLog, rule, toml
 from tests.support.supervisor import wait_for
 from tests.support.writers import Kind, Writer
 
@@ -138,21 +139,20 @@ class Upgrade:
 
     def _toml(self) -> str:
         scenario = self.scenario
-        rule: dict[str, Any] = {
+        keys: dict[str, Any] = {
             "name": "rule",
-            "paths": [str(self.logs / log) for log in scenario.logs],
+            "paths": [self.logs / log for log in scenario.logs],
             "max_size": 9000 if scenario.copytruncate else 8000,
             "compress": scenario.compress,
         }
-        rule |= {"method": "copytruncate"} if scenario.copytruncate else {"reopen": "workers"}
+        keys |= {"method": "copytruncate"} if scenario.copytruncate else {"reopen": "workers"}
         if scenario.archive_dir is not None:
-            rule["archive_dir"] = str(self.archive)
+            keys["archive_dir"] = self.archive
         if scenario.hook:
-            rule["on_archive"] = ["/bin/sh", "-c", f"echo {{archive}} >> {self.root}/hooked"]
-        ask = f"echo r > {self.root}/ask && read answer < {self.root}/answer"
-        top = [f'state_dir = "{self.state}"', "compress_jobs = 1", "[reopen.workers]", 'manager = "command"']
-        rows = [f"{key} = {value!r}" for key, value in rule.items()]
-        return "\n".join([*top, f"command = ['/bin/sh', '-c', '{ask}']", "[[log]]", *rows, scenario.rest, ""])
+            keys["on_archive"] = ["/bin/sh", "-c", f"echo {{archive}} >> {self.root}/hooked"]
+        ask = ["/bin/sh", "-c", f"echo r > {self.root}/ask && read answer < {self.root}/answer"]
+        top = [f"state_dir = {toml(self.state)}", "compress_jobs = 1", "[reopen.workers]", 'manager = "command"']
+        return "\n".join([*top, f"command = {toml(ask)}", rule(keys), scenario.rest, ""])
 
     def _clear(self) -> None:
         self._let_go()
@@ -296,8 +296,8 @@ def test_what_the_previous_version_left_is_finished(scenario, places, versions):
 @pytest.mark.long
 @pytest.mark.parametrize(("scenario", "company"), CASES, ids=str)
 def test_killed_before_each_change_by_the_previous_version(scenario, company, places, versions):
-    """Every scenario, one in three points of it. Each run waits two seconds for a writer that holds on: fewer then."""
-    _swept(Upgrade(scenario, company, places, versions), every=3 if company.obeys else 8)
+    """Every scenario, one in four points of it. Each run waits two seconds for a writer that holds on: fewer then."""
+    _swept(Upgrade(scenario, company, places, versions), every=4 if company.obeys else 8)
 
 
 def _swept(upgrade: Upgrade, every: int) -> None:
@@ -323,28 +323,13 @@ def _swept(upgrade: Upgrade, every: int) -> None:
 # ---------------------------------------------------------------- a deployment that has run for a while
 
 
-class Site:
-    """A log that grows by numbered lines, its configuration, and what the versions remember of it."""
+class Site(OneLog):
+    """A log of numbered lines that both versions rotate."""
 
-    def __init__(self, folder: Path, rule: str = "", *, paths: str = "logs/app.log", tables: str = "") -> None:
-        self.folder, self.logs, self.state = folder, folder / "logs", folder / "state"
-        self.logs.mkdir()
-        self.log, self.config, self.written = self.logs / "app.log", folder / "logrotor.toml", 0
-        self.configure(rule, paths=paths, tables=tables)
-
-    def configure(self, rule: str = "", *, paths: str = "logs/app.log", tables: str = "") -> None:
-        table = f'[[log]]\nname = "app"\npaths = ["{paths}"]\n'
-        limit = "" if "schedule" in rule else "max_size = 1000\n"
-        self.config.write_text(f'state_dir = "state"\nlock_timeout = "10s"\n{table}{limit}{rule}\n{tables}\n')
-
-    def grow(self, lines: int = 50) -> None:
-        with self.log.open("ab") as log:
-            log.write(oracle.lines("app", self.written + 1, self.written + lines))
-        self.written += lines
-
-    def run(self, version: Version, *args: str, check: int | None = 0) -> Any:
-        """The report of a run."""
-        return version.run("run", "--json", "-c", self.config, *args, check=check).json
+    def __init__(self, root: Path, *tables: str, **keys: Any) -> None:
+        super().__init__(root, **({"max_size": 1000} if "schedule" not in keys else {"max_size": None}), **keys)
+        self.tables = ['lock_timeout = "10s"', *tables]
+        self.change()
 
     def ask(self, version: Version, *args: str) -> Any:
         """What a command answers in JSON."""
@@ -352,16 +337,9 @@ class Site:
 
     def rotated_by(self, version: Version, times: int) -> None:
         for _ in range(times):
-            self.grow()
-            assert self.run(version)["exit_code"] == 0
+            self.write(50)
+            assert self.ask(version, "run")["exit_code"] == 0
         assert len(self.archives()) == times
-
-    def archives(self) -> list[str]:
-        return [os.path.basename(path) for path in oracle.archives(self.logs, "app.log")]
-
-    def check(self) -> None:
-        """Every line once, in order, and no stray."""
-        oracle.count_joined(self.logs, "app.log", {"app": self.written}).check()
 
 
 def _as_version_1(history: Path) -> None:
@@ -388,8 +366,8 @@ def test_the_history_is_taken_over(tmp_path, versions, number):
     assert {key: now[key] for key in ("path", "archives", "last_rotation")} == {
         key: was[key] for key in ("path", "archives", "last_rotation")
     }
-    site.grow()
-    assert site.run(new)["plan"]["notes"] == []
+    site.write(50)
+    assert site.ask(new, "run")["plan"]["notes"] == []
     assert site.archives() == [f"app.log.{slot}.zst" for slot in (4, 3, 2, 1)]
     assert len(site.ask(new, "history")["runs"]) == len(before[0]["runs"]) + 1
     site.check()
@@ -398,11 +376,11 @@ def test_the_history_is_taken_over(tmp_path, versions, number):
 def test_a_period_that_the_previous_version_has_served_is_not_served_again(tmp_path, versions):
     """A daily log that it has rotated today waits until tomorrow."""
     old, new = versions
-    site = Site(tmp_path, 'schedule = "daily"')
-    site.grow()
-    site.run(old, "--force")
-    site.grow()
-    assert site.run(new)["outcomes"] == []
+    site = Site(tmp_path, schedule="daily")
+    site.write(50)
+    site.ask(old, "run", "--force")
+    site.write(50)
+    assert site.ask(new, "run")["outcomes"] == []
     assert site.archives() == ["app.log.1.zst"]
     site.check()
 
@@ -410,12 +388,12 @@ def test_a_period_that_the_previous_version_has_served_is_not_served_again(tmp_p
 def test_archives_are_known_by_their_mark(tmp_path, versions):
     """Where ``paths`` match the archives too and the history is gone: by the mark they are archives, not logs."""
     old, new = versions
-    site = Site(tmp_path, paths="logs/*")
+    site = Site(tmp_path, paths=["logs/*"])
     site.rotated_by(old, 3)
     assert all(os.getxattr(site.logs / name, "user.logrotor.source") for name in site.archives())
     shutil.rmtree(site.state)
-    site.configure("backup_count = 2", paths="logs/*")
-    site.run(new)
+    site.change(backup_count=2)
+    site.ask(new, "run")
     assert sorted(os.listdir(site.logs)) == ["app.log", "app.log.1.zst", "app.log.2.zst"]
 
 
@@ -454,8 +432,8 @@ def _in_flight(history: Path) -> bool:
 def test_a_job_that_the_previous_version_queued(tmp_path, versions):
     """Its payload waits in the embedded queue; this version's worker carries it out, and both are in one history."""
     old, new = versions
-    site = Site(tmp_path, tables="[queue]\n")
-    site.grow()
+    site = Site(tmp_path, "[queue]")
+    site.write(50)
     job = site.ask(old, "queue", "dispatch")["job"]["id"]
     worker = command.start(command.arguments("queue", "worker", "-c", site.config), cwd=tmp_path)
     try:
@@ -470,35 +448,36 @@ def test_a_job_that_the_previous_version_queued(tmp_path, versions):
 
 
 @pytest.mark.parametrize(
-    ("kind", "rule"), [(Kind.FOLLOW, ""), (Kind.PER_LINE, 'naming = "dated"'), (Kind.FOLLOW, 'method = "copytruncate"')]
+    ("kind", "keys"),
+    [(Kind.FOLLOW, {}), (Kind.PER_LINE, {"naming": "dated"}), (Kind.FOLLOW, {"method": "copytruncate"})],
+    ids=str,
 )
-def test_an_old_cron_line_and_a_new_worker(places, versions, kind, rule):
+def test_an_old_cron_line_and_a_new_worker(places, versions, kind, keys):
     """Both rotate the same logs with one state directory, by turns and at the same time, while somebody writes."""
-    _together(places, versions, kind, rule, rounds=8)
+    _together(places, versions, kind, keys, rounds=8)
 
 
 @pytest.mark.long
 @pytest.mark.parametrize(
-    "rule", ["", "keep_uncompressed = 1", 'archive_dir = "../archives"', 'method = "copytruncate"']
+    "keys", [{}, {"keep_uncompressed": 1}, {"archive_dir": "../archives"}, {"method": "copytruncate"}], ids=str
 )
-def test_an_old_cron_line_and_a_new_worker_for_long(places, versions, rule):
-    _together(places, versions, Kind.FOLLOW, rule, rounds=50)
+def test_an_old_cron_line_and_a_new_worker_for_long(places, versions, keys):
+    _together(places, versions, Kind.FOLLOW, keys, rounds=50)
 
 
-def _together(places: Places, versions: tuple[Version, Version], kind: Kind, rule: str, rounds: int) -> None:
+def _together(places: Places, versions: tuple[Version, Version], kind: Kind, keys: dict[str, Any], rounds: int) -> None:
     folder = places.collapsing / "together"
-    (folder / "archives").mkdir(parents=True)
+    folder.mkdir()
     try:
-        site = Site(folder, rule)
+        site = Site(folder, **keys)
         site.log.touch()
-        with Writer(site.log, kind, name="app", rate=20_000) as writer:
+        with Writer(site.log, kind, name="w1", rate=20_000) as writer:
             for number in range(rounds):
                 writer.wait_for_more(50)
                 _one_round(site, versions, number)
         versions[1].run("run", "-c", site.config)
-        folders = [site.logs, folder / "archives"]
-        assert len(oracle.archives(folders, "app.log")) >= rounds
-        oracle.count_joined(folders, "app.log", writer.expected).check()
+        site.written = writer.lines_written()
+        assert len(site.check()) >= rounds
     finally:
         shutil.rmtree(folder)
 

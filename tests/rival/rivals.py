@@ -2,30 +2,19 @@
 
 from __future__ import annotations
 
-import json
 import os
 import shlex
 import shutil
-import sys
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Protocol
 
 from tests.support import command, strace
 from tests.support.command import Result
+from tests.support.deployment import rule, toml
 from tests.support.need import need
-
-_LIBRARY_RUN = """
-import sys
-from datetime import datetime
-from logrotor import Rotator, load_config
-report = Rotator(load_config(sys.argv[1])).run(now=datetime.fromisoformat(sys.argv[2]))
-for outcome in report.failed:
-    print(outcome, file=sys.stderr)
-sys.exit(report.exit_code)
-"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,7 +141,6 @@ class Logrotor:
     name: str = "logrotor"
     days: int = 0
     lock_timeout: str = "20s"
-    extra: list[str] = field(default_factory=list)  # further tables
 
     @property
     def state_dir(self) -> Path:
@@ -163,24 +151,31 @@ class Logrotor:
         return self.folder / "logrotor.toml"
 
     def configure(self, *rules: Rule) -> None:
-        tables = [f"state_dir = {_toml(self.state_dir)}\nlock_timeout = {_toml(self.lock_timeout)}\n"]
+        tables = [f"state_dir = {toml(self.state_dir)}\nlock_timeout = {toml(self.lock_timeout)}"]
         tables += [_logrotor_tables(f"rule{number}", rule) for number, rule in enumerate(rules, 1)]
-        self.config.write_text("\n".join([*tables, *self.extra]))
+        self.config.write_text("\n\n".join([*tables, ""]))
         self.config.chmod(0o644)
 
     def argv(self, *, force: bool = False) -> list[str]:
-        if self.days:
-            now = datetime.now(UTC) + timedelta(days=self.days)
-            return [sys.executable, "-c", _LIBRARY_RUN, str(self.config), now.isoformat()]
-        return command.arguments("run", "-c", self.config, *(["--force"] if force else []))
+        return command.arguments(*self._arguments(force))
+
+    def _arguments(self, force: bool) -> list[str]:
+        return ["run", "-c", str(self.config), *(["--force"] if force else [])]
 
     def rotate(
         self, *injects: strace.Inject, force: bool = False, paths: Sequence[Path] = (), traceback: bool = False
     ) -> Result:
-        argv = self.argv(force=force)
         if injects:
-            return strace.run(argv, *injects, paths=paths, traceback=traceback)
-        return command.run(argv, traceback=traceback)
+            return strace.run(self.argv(force=force), *injects, paths=paths, traceback=traceback)
+        if self.days:
+            return self._later()
+        return command.logrotor(*self._arguments(force), traceback=traceback)
+
+    def _later(self) -> Result:
+        from logrotor import Rotator, load_config
+
+        report = Rotator(load_config(self.config)).run(now=datetime.now(UTC) + timedelta(days=self.days))
+        return Result((), report.exit_code, "", str(report.failed))
 
     def let_days_pass(self, *logs: Path) -> None:
         self.days += 2
@@ -192,24 +187,21 @@ class Logrotor:
         return self.rotate(fault, paths=unfinished)
 
     def dry_run(self) -> Result:
-        return command.run([*self.argv(), "--dry-run"])
+        return command.logrotor(*self._arguments(force=False), "--dry-run")
 
 
-def _logrotor_tables(name: str, rule: Rule) -> str:
-    lines = ["[[log]]", f"name = {_toml(name)}", f"paths = [{', '.join(_toml(path) for path in rule.paths)}]"]
-    lines += [f"backup_count = {rule.keep}", 'max_size = "1"' if rule.size else 'schedule = "daily"']
-    lines += [f"compress = {_toml('gzip' if rule.compress else 'none')}"]
-    lines += ['method = "copytruncate"'] if rule.copytruncate else ['create_mode = "0664"']
-    lines += [f"archive_dir = {_toml(rule.archive_dir)}"] if rule.archive_dir else []
-    lines += [rule.odd] if rule.odd else []
-    if rule.reopen:
-        lines += [f"reopen = {_toml(name)}", "", f"[reopen.{name}]", 'manager = "command"']
-        lines += [f'command = ["/bin/sh", "-c", {_toml(rule.reopen)}]', 'timeout = "60s"']
-    return "\n".join(lines) + "\n"
-
-
-def _toml(value: object) -> str:
-    return json.dumps(os.fspath(value) if isinstance(value, Path) else str(value))
+def _logrotor_tables(name: str, wanted: Rule) -> str:
+    keys: dict[str, object] = {"name": name, "paths": [*wanted.paths], "backup_count": wanted.keep}
+    keys |= {"max_size": "1"} if wanted.size else {"schedule": "daily"}
+    keys["compress"] = "gzip" if wanted.compress else "none"
+    keys |= {"method": "copytruncate"} if wanted.copytruncate else {"create_mode": "0664"}
+    keys |= {"archive_dir": wanted.archive_dir} if wanted.archive_dir else {}
+    keys |= {"reopen": name} if wanted.reopen else {}
+    lines = [rule(keys), wanted.odd]
+    if wanted.reopen:
+        lines += [f"[reopen.{name}]", 'manager = "command"', 'timeout = "60s"']
+        lines += [f"command = {toml(['/bin/sh', '-c', wanted.reopen])}"]
+    return "\n".join(lines)
 
 
 def touched(path: Path) -> str:

@@ -27,12 +27,10 @@ class Driver:
         )
         theirs.close()
         self.channel = ours
-        self._heard = ours.makefile("rb")
         self._files: list[int] = []
         self._pid = 0
 
     def close(self) -> None:
-        self._heard.close()
         self.channel.close()
         self._process.wait(60)
 
@@ -49,14 +47,17 @@ class Driver:
         self._files = [os.memfd_create(name) for name in ("stdout", "stderr", "counted")]
         whole = {**request, "env": dict(env), "cwd": cwd, "user": user, "umask": _umask()}
         socket.send_fds(self.channel, [json.dumps(whole).encode() + b"\n"], self._files)
-        self._pid = self.answer()["pid"]
+        self._pid = int.from_bytes(self.channel.recv(8, socket.MSG_WAITALL), "little")
 
     def answer(self) -> dict[str, Any]:
         """The next message; the last one has the exit ``code``, ``stdout``, ``stderr`` and what was ``counted``."""
-        line = self._heard.readline()
-        if not line:
-            raise ChildProcessError("the driver has ended")
-        message: dict[str, Any] = json.loads(line)
+        text = b""
+        while not text.endswith(b"\n"):  # never more than one message at a time
+            piece = self.channel.recv(1 << 20)
+            if not piece:
+                raise ChildProcessError("the driver has ended")
+            text += piece
+        message: dict[str, Any] = json.loads(text)
         if "code" in message:
             message |= dict(zip(("stdout", "stderr", "counted"), map(_content, self._files), strict=True))
         return message

@@ -259,28 +259,32 @@ def test_a_file_in_two_rules_belongs_to_the_first(tmp_path: Path, planned: Calla
     ]  # fmt: skip
 
 
-def test_only(tmp_path: Path, planned: Callable[..., Plan]) -> None:
-    """A rule's name, a log's path, also through a link or of a missing log; anything else is an error."""
-    for name in ("a.log", "b.log", "c.log"):
+@pytest.mark.parametrize(
+    ("only", "found"),
+    [
+        (["rule1"], ["a.log", "gone.log"]),
+        (["{}/link/b.log", "{}/a.log"], ["a.log", "b.log"]),
+        (["{}/gone.log"], ["gone.log"]),
+        (["b.log"], ["b.log"]),
+        (["rule1", "nonsense"], None),
+        (["{}/bad/a.log"], []),
+        (["{}/bad/a.txt"], None),
+    ],
+    ids=["rule", "paths", "missing", "name", "nonsense", "refused directory", "no log there either"],
+)
+def test_only(tmp_path: Path, planned: Callable[..., Plan], only: list[str], found: list[str] | None) -> None:
+    """A rule, the path of a log, also through a link, or its name; in a refused directory, its refusal."""
+    (tmp_path / "bad").mkdir()
+    for name in ("a.log", "b.log", "c.log", "bad/a.log"):
         (tmp_path / name).touch()
     (tmp_path / "link").symlink_to(tmp_path)
-    rules = {"paths": ["a.log", "gone.log"]}, {"paths": ["*.log"]}
-    assert logs(planned(*rules, only=("rule1",))) == [("a.log", "rule1")]
-    assert logs(planned(*rules, only=(f"{tmp_path}/link/b.log", f"{tmp_path}/a.log"))) == [
-        ("a.log", "rule1"), ("b.log", "rule2")
-    ]  # fmt: skip
-    assert planned(*rules, only=(f"{tmp_path}/gone.log",)).missing == (f"{tmp_path}/gone.log",)
-    with pytest.raises(UnknownSelection, match=r"nonsense: neither a rule nor a log .*; rules: rule1, rule2"):
-        planned(*rules, only=("rule1", "nonsense"))
-
-
-def test_only_a_log_in_a_refused_directory(tmp_path: Path, planned: Callable[..., Plan]) -> None:
-    """The directory's refusal is the answer; what no glob would take there belongs to no rule, as ever."""
-    (tmp_path / "bad").mkdir()
-    (tmp_path / "bad" / "a.log").touch()
     (tmp_path / "bad").chmod(0o777)
-    plan = planned({"paths": ["bad/*.log"]}, only=(f"{tmp_path}/bad/a.log",))
-    assert (plan.logs, len(plan.problems)) == ((), 1)
-    assert "chmod o-w" in plan.problems[0].advice
-    with pytest.raises(UnknownSelection, match="neither a rule nor a log"):
-        planned({"paths": ["bad/*.log"]}, only=(f"{tmp_path}/bad/a.txt",))
+    rules = {"paths": ["a.log", "gone.log"]}, {"paths": ["*.log", "bad/*.log"]}
+    names = tuple(each.format(tmp_path) for each in only)
+    if found is None:
+        with pytest.raises(UnknownSelection):
+            planned(*rules, only=names)
+        return
+    plan = planned(*rules, only=names)
+    assert [*(name for name, _ in logs(plan)), *map(os.path.basename, plan.missing)] == found
+    assert [problem.subject for problem in plan.problems] == [f"{tmp_path}/bad"]

@@ -15,7 +15,7 @@ from logrotor.model import (
     Entry,
     FinishCopytruncate,
     FinishTake,
-    LogMemory,
+    LogHistory,
     Method,
     Nobody,
     PutBack,
@@ -126,56 +126,39 @@ def test_a_log_that_was_about_to_be_taken_by_link() -> None:
     assert isinstance(steps(known)[1], DropTemp) and names(known) == []
 
 
-def test_an_archive_that_was_about_to_move_up() -> None:
-    """app.log.1 and app.log.2 are one file: it has arrived in slot 2."""
-    known = facts(entry("app.log"), *linked("app.log.1", "app.log.2"))
+@pytest.mark.parametrize(
+    ("gone", "kept"),
+    [("app.log.1", "app.log.2"), (".app.log.new", "app.log.1"), ("app.log.1", "app.log-20261121T070000Z")],
+    ids=["to the next slot", "a taken log", "to its date"],
+)
+def test_an_archive_that_was_about_to_be_renamed_by_link(gone: str, kept: str) -> None:
+    """Both names are one file: it has arrived, and is not taken for a second generation."""
+    known = facts(entry("app.log"), *linked(gone, kept))
     (step,) = steps(known)
-    assert isinstance(step, DropAlias) and (step.name, step.kept) == ("app.log.1", "app.log.2")
-    assert names(known) == ["app.log.2"]
+    assert isinstance(step, DropAlias) and (step.name, step.kept) == (gone, kept)
+    assert names(known) == [kept]
 
 
-def test_a_taken_log_that_was_about_to_get_slot_1() -> None:
-    """.app.log.new and app.log.1 are one file: it has arrived, and is not taken for a second generation."""
-    known = facts(entry("app.log"), *linked(".app.log.new", "app.log.1"))
-    (step,) = steps(known)
-    assert isinstance(step, DropAlias) and (step.name, step.kept) == (".app.log.new", "app.log.1")
-    assert names(known) == ["app.log.1"]
-
-
-def test_an_archive_that_was_about_to_get_its_date() -> None:
-    """app.log.1 and its dated name are one file: the dated name stays."""
-    known = facts(entry("app.log"), *linked("app.log.1", "app.log-20261121T070000Z"))
-    (step,) = steps(known)
-    assert isinstance(step, DropAlias) and step.name == "app.log.1"
-
-
-def test_a_reserved_name_is_given_back() -> None:
-    """Empty and marked by its mode: an interrupted rename had kept the name, and its source is still there."""
-    reserved = entry("app.log.2", 0, mode=0o101600)
+@pytest.mark.parametrize("mode", [0o101600, 0o101664])
+def test_a_reserved_name_is_given_back(mode: int) -> None:
+    """Empty and marked by its mode, perhaps with the bits of a log: an interrupted rename had kept the name."""
+    reserved = entry("app.log.2", 0, mode=mode)
     known = facts(entry("app.log"), entry("app.log.1"), reserved)
     (step,) = steps(known)
     assert isinstance(step, DropTemp) and (step.name, step.id) == ("app.log.2", reserved.id)
     assert names(known) == ["app.log.1"]
 
 
-def test_a_reserved_name_with_a_writer_is_an_archive() -> None:
-    """A log that lacked its mode, and that somebody else renamed: its writer may have a line to write yet."""
-    held = entry("app.log.1", 0, mode=0o101664)
-    known = facts(entry("app.log"), held, writers={"app.log.1": Written("lease")})
-    assert steps(known) == [] and names(known) == ["app.log.1"]
-
-
-def test_a_reserved_name_may_have_the_bits_of_a_log() -> None:
-    """It was about to be exchanged with the log: whoever may write that may write this."""
-    reserved = entry("app.log.1", 0, mode=0o101664)
-    (step,) = steps(facts(entry("app.log"), reserved))
-    assert isinstance(step, DropTemp) and step.id == reserved.id
-
-
-@pytest.mark.parametrize(("size", "mode"), [(1, 0o101600), (0, 0o100600), (0, 0o100664), (0, 0o100755)])
-def test_other_empty_archives_are_archives(size: int, mode: int) -> None:
-    """A rotated empty log, and a file that only looks alike, stay."""
-    known = facts(entry("app.log"), entry("app.log.1", size, mode=mode))
+@pytest.mark.parametrize(
+    ("size", "mode", "writers"),
+    [
+        (1, 0o101600, Nobody("lease")), (0, 0o100600, Nobody("lease")), (0, 0o100664, Nobody("lease")),
+        (0, 0o100755, Nobody("lease")), (0, 0o101664, Written("lease")),
+    ],
+)  # fmt: skip
+def test_other_empty_archives_are_archives(size: int, mode: int, writers: Writers) -> None:
+    """A rotated empty log, one that only looks alike, and a log without its mode that somebody renamed and writes."""
+    known = facts(entry("app.log"), entry("app.log.1", size, mode=mode), writers={"app.log.1": writers})
     assert steps(known) == [] and names(known) == ["app.log.1"]
 
 
@@ -228,8 +211,8 @@ def test_a_twin_in_the_archive_directory() -> None:
 # ---------------------------------------------------------------- a copytruncate in flight
 
 
-def in_flight(stage: str, archive_inode: int) -> LogMemory:
-    return LogMemory(in_flight=CopyInFlight(f"{HERE}/app.log", 5, 1.0, archive_inode, 4096, stage, "collapse"))
+def in_flight(stage: str, archive_inode: int) -> LogHistory:
+    return LogHistory(in_flight=CopyInFlight(f"{HERE}/app.log", 5, 1.0, archive_inode, 4096, stage, "collapse"))
 
 
 @pytest.mark.parametrize("stage", ["copied", "marked"])

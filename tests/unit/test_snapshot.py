@@ -20,9 +20,10 @@ from logrotor.decide.naming import parse_archive
 from logrotor.disk import calls
 from logrotor.disk.directories import Directories
 from logrotor.disk.logdir import LogDir
-from logrotor.disk.snapshot import file_system, longer, look, message
+from logrotor.disk.snapshot import file_system, look, message
 from logrotor.errors import Refused
-from logrotor.model import Archive, Codec, FileSystem, Problem
+from logrotor.model import Archive, Codec, FileSystem
+from logrotor.survey.forms import longer
 from tests.support import mounts, oracle, users
 from tests.support.fixtures import world_tree
 from tests.support.strace import changes
@@ -59,21 +60,14 @@ def test_a_file_is_no_directory(fs: FakeFilesystem) -> None:
     assert problem is not None and (problem.subject, "ENOTDIR" in problem.problem) == ("/logs", True)
 
 
-@pytest.mark.parametrize("mode", [0o777, 0o757])
-def test_a_world_writable_directory_is_refused(fs: FakeFilesystem, mode: int) -> None:
-    """Anybody could swap files there."""
+@pytest.mark.parametrize("mode", [0o777, 0o757, 0o1777, 0o2775, 0o770, 0o700])
+def test_only_a_world_writable_directory_is_refused(fs: FakeFilesystem, mode: int) -> None:
+    """Anybody could swap files there; with the sticky bit, or writable for a group, it is fine."""
     fs.create_dir("/logs")
     fs.chmod("/logs", mode)
     problem = look("/logs").problem
-    assert problem is not None and problem.subject == "/logs" and "chmod o-w /logs" in problem.advice
-
-
-@pytest.mark.parametrize("mode", [0o1777, 0o2775, 0o770, 0o700])
-def test_usual_directories_are_fine(fs: FakeFilesystem, mode: int) -> None:
-    """With the sticky bit, or writable for a group: fine."""
-    fs.create_dir("/logs")
-    fs.chmod("/logs", mode)
-    assert look("/logs").problem is None
+    assert (problem is not None) == (mode in (0o777, 0o757))
+    assert problem is None or (problem.subject == "/logs" and "chmod o-w /logs" in problem.advice)
 
 
 def test_odd_names(tmp_path: Path) -> None:
@@ -123,29 +117,16 @@ def test_a_link_in_a_circle(tmp_path: Path) -> None:
     assert problem is not None and problem.subject in (f"{tmp_path}/a", f"{tmp_path}/b") and problem.advice
 
 
-def test_a_directory_that_may_not_be_read() -> None:
-    """EACCES is said with the path and the errno's name."""
+def test_a_directory_that_may_not_be_read_or_written() -> None:
+    """One is a problem with the errno's name; the other is looked at: its logs may well have nothing to do."""
     with world_tree() as root:
         (root / "shut").mkdir(mode=0o700)
-        problem = users.as_user("www-data", _problem_of, root / "shut")
-        shut = str(root / "shut")
-    assert problem is not None and (problem.subject, "EACCES" in problem.problem) == (shut, True) and problem.advice
-
-
-def _problem_of(path: Path) -> Problem | None:
-    return look(str(path)).problem
-
-
-def test_a_directory_that_may_not_be_written() -> None:
-    """It is looked at, and known as not writable: its logs may well have nothing to do."""
-    with world_tree() as root:
-        assert not users.as_user("www-data", _is_writable, root)
-        os.chown(root, 33, 33)
-        assert users.as_user("www-data", _is_writable, root)
-
-
-def _is_writable(path: Path) -> bool:
-    return look(str(path)).closed is None
+        problem = users.as_user("www-data", look, str(root / "shut")).problem
+        assert problem is not None and problem.subject == str(root / "shut")
+        assert "EACCES" in problem.problem and problem.advice
+        for owner, is_closed in ((0, True), (users.user("www-data").uid, False)):
+            os.chown(root, owner, owner)
+            assert (users.as_user("www-data", look, str(root)).closed is not None) == is_closed
 
 
 # ---------------------------------------------------------------- file systems

@@ -14,19 +14,29 @@ import pytest
 from logrotor import Rotator, load_config
 from logrotor.disk import state
 from logrotor.errors import Interrupted, Locked, StateError
+from logrotor.model import Problem
 from tests.support import command, mounts, oracle, users
 from tests.support.fixtures import world_tree
 from tests.support.need import need
 
 
-def rotator(root: Path, state_dir: str = "state", lock_timeout: str = "1s") -> Rotator:
+def rotator(root: Path, state_dir: str = "state", lock_timeout: str = "1s", stop: bool = False) -> Rotator:
     logs = root / "logs"
     if not logs.exists():
         logs.mkdir()
         (logs / "app.log").write_bytes(oracle.lines("w1", 1, 100))
     rule = {"name": "app", "paths": [str(logs / "*.log")], "max_size": "1K"}
     config = {"state_dir": str(root / state_dir), "log": [rule], "lock_timeout": lock_timeout}
-    return Rotator(load_config(config, environ={}))
+    return Rotator(load_config(config, environ={}), stop=lambda: stop)
+
+
+def refused(root: Path, state_dir: str = "state") -> Problem:
+    """Why a run is refused; the log is untouched."""
+    made = rotator(root, state_dir)
+    with pytest.raises(StateError) as caught:
+        made.run()
+    assert os.listdir(root / "logs") == ["app.log"]
+    return caught.value.problem
 
 
 def test_it_is_ours_alone(tmp_path: Path) -> None:
@@ -44,86 +54,68 @@ def test_it_is_ours_alone(tmp_path: Path) -> None:
     }  # fmt: skip
 
 
-@pytest.mark.parametrize(("mode", "advice"), [(0o777, "chmod 0700 {}"), (0o770, "chmod 0700 {}"), (0o1777, "name a")])
-def test_one_that_others_may_write_is_refused(tmp_path: Path, mode: int, advice: str) -> None:
+@pytest.mark.parametrize("mode", [0o777, 0o770, 0o1777])
+def test_one_that_others_may_write_is_refused(tmp_path: Path, mode: int) -> None:
     """Nothing runs with a state directory in which others could plant files. The sticky bit does not help, so it is
     not advised; a place that has it is shared, and not closed either."""
     (tmp_path / "state").mkdir()
     (tmp_path / "state").chmod(mode)
-    with pytest.raises(StateError) as caught:
-        rotator(tmp_path).run()
-    assert f"others may write there; {advice.format(tmp_path / 'state')}" in str(caught.value)
-    assert f'state_dir = "{tmp_path}/state/state"' in str(caught.value) and "+t" not in str(caught.value)
-    assert os.listdir(tmp_path / "logs") == ["app.log"] and os.listdir(tmp_path / "state") == []
-
-
-def test_one_of_another_user_is_refused(tmp_path: Path) -> None:
-    """Root does not work in a state directory of somebody else, who could put links there."""
-    need(os.geteuid() == 0, "root, to give a folder away")
-    (tmp_path / "state").mkdir(mode=0o700)
-    os.chown(tmp_path / "state", 33, 33)
-    with pytest.raises(StateError, match="belongs to www-data"):
-        rotator(tmp_path).run()
+    advice = refused(tmp_path).advice
+    assert advice.startswith(f"chmod 0700 {tmp_path}/state") == (mode != 0o1777)
+    assert f'state_dir = "{tmp_path}/state/state"' in advice and "+t" not in advice
     assert os.listdir(tmp_path / "state") == []
 
 
-def read_only(folder: Path) -> None:
-    folder.chmod(0o500)
-
-
-def of_root(folder: Path) -> None:
-    os.chown(folder, 0, 0)
-
-
-def of_root_and_open(folder: Path) -> None:
-    of_root(folder)
-    folder.chmod(0o755)
+def test_one_of_another_user_is_refused(tmp_path: Path) -> None:
+    """Root does not work in a state directory of somebody else, who could put links there; nor in a place where
+    somebody else could put another one."""
+    need(os.geteuid() == 0, "root, to give a folder away")
+    (tmp_path / "state").mkdir(mode=0o700)
+    os.chown(tmp_path / "state", 33, 33)
+    assert "www-data" in str(refused(tmp_path))
+    assert os.listdir(tmp_path / "state") == []
+    os.chown(tmp_path, 33, 33)
+    with pytest.raises(StateError, match="www-data"):
+        state.refuse_impossible(f"{tmp_path}/missing", "origin")
 
 
 @pytest.mark.parametrize(
-    ("close", "told"),
-    [
-        (read_only, "its mode is 0500; chmod 0700 {}"),
-        (of_root_and_open, 'it belongs to root; name a directory of its own, such as state_dir = "{}/state" in the'),
-    ],
+    ("owner", "mode", "advice"),
+    [(33, 0o500, "chmod 0700 {}"), (0, 0o755, 'name a directory of its own, such as state_dir = "{}/state" in the')],
 )
-def test_one_that_cannot_be_written_is_refused(close: Callable[[Path], None], told: str) -> None:
+def test_one_that_cannot_be_written_is_refused(owner: int, mode: int, advice: str) -> None:
     """The error says why and what to do, and not to give away a directory that is there; the logs are untouched."""
     with world_tree("www-data") as root:
-        users.as_user("www-data", _prepare, root)
-        (root / "state").mkdir(mode=0o700)
-        os.chown(root / "state", 33, 33)
-        close(root / "state")
-        with pytest.raises(StateError) as caught:
-            users.as_user("www-data", _run, root)
-        message = str(caught.value)
-        assert f"state_dir {root}/state" in message and "cannot be written by uid 33" in message
-        assert told.format(f"{root}/state") in message and "install" not in message
-        assert os.listdir(root / "logs") == ["app.log"]
-
-
-def _prepare(root: Path) -> None:
-    rotator(root)
-
-
-def _run(root: Path) -> None:
-    rotator(root).run()
+        (root / "state").mkdir()
+        (root / "state").chmod(mode)
+        os.chown(root / "state", owner, owner)
+        found = users.as_user("www-data", refused, root)
+        assert f"{root}/state" in found.subject and "uid 33" in found.problem
+        assert found.advice.startswith(advice.format(f"{root}/state")) and "install" not in found.advice
 
 
 def test_a_read_only_file_system(tmp_path: Path) -> None:
     """A state directory on a read-only file system: the same, also for root."""
     (tmp_path / "read-only").mkdir()
-    with mounts.read_only(tmp_path / "read-only"), pytest.raises(StateError, match="cannot be written by uid"):
-        rotator(tmp_path, "read-only/state").run()
-    assert os.listdir(tmp_path / "logs") == ["app.log"]
+    with mounts.read_only(tmp_path / "read-only"):
+        assert f"{tmp_path}/read-only/state" in refused(tmp_path, "read-only/state").subject
 
 
 def test_a_parent_that_cannot_be_written() -> None:
-    """Where it cannot even be made, the error says the same."""
-    with world_tree() as root, pytest.raises(StateError) as caught:
-        users.as_user("www-data", _run_in_a_closed_folder, root)
+    """Where it cannot even be made, each way to a directory is named."""
+    with world_tree("www-data") as root:
+        (root / "closed").mkdir(mode=0o755)
+        found = users.as_user("www-data", refused, root, "closed/state")
     for way in ('state_dir = "', "STATE_DIRECTORY", f"install -d -m 0700 -o 33 {root}/closed/state"):
-        assert way in str(caught.value)
+        assert way in found.advice
+
+
+@pytest.mark.parametrize("below", ["", "/deep/er"])
+def test_a_file_in_its_place_is_named(tmp_path: Path, below: str) -> None:
+    """A file where the directory or one above it should be: which one, and no advice to change its owner."""
+    (tmp_path / "file").touch()
+    found = refused(tmp_path, f"file{below}")
+    assert found.problem.startswith(f"{tmp_path}/file is") and "install" not in found.advice
 
 
 def test_what_a_run_would_refuse_is_known_before(tmp_path: Path) -> None:
@@ -139,28 +131,6 @@ def test_what_a_run_would_refuse_is_known_before(tmp_path: Path) -> None:
         assert str(beforehand.value) == str(in_the_run.value)
     state.refuse_impossible(f"{tmp_path}/a/b/c", "origin")
     assert sorted(os.listdir(tmp_path)) == ["file", "open"] and os.listdir(tmp_path / "open") == []
-
-
-def test_root_is_told_beforehand_of_a_place_in_somebody_elses(tmp_path: Path) -> None:
-    """Who owns the directory above could put another one there."""
-    need(os.geteuid() == 0, "root, to give a folder away")
-    os.chown(tmp_path, 33, 33)
-    with pytest.raises(StateError, match="belongs to www-data"):
-        state.refuse_impossible(f"{tmp_path}/state", "origin")
-    assert os.listdir(tmp_path) == []
-
-
-@pytest.mark.parametrize("below", ["", "/deep/er"])
-def test_a_file_in_its_place_is_named(tmp_path: Path, below: str) -> None:
-    """A file where the directory or one above it should be: which one, and no advice to change its owner."""
-    (tmp_path / "file").touch()
-    with pytest.raises(StateError, match=f"{tmp_path}/file is a file; name a directory of its own, such as state_dir"):
-        rotator(tmp_path, f"file{below}").run()
-
-
-def _run_in_a_closed_folder(root: Path) -> None:
-    rule = {"name": "app", "paths": [f"{root}/*.log"], "max_size": "1K"}
-    Rotator(load_config({"state_dir": f"{root}/closed/state", "log": [rule]}, environ={})).run()
 
 
 # ---------------------------------------------------------------- planted
@@ -195,14 +165,11 @@ def unix_socket(path: Path) -> None:
 @pytest.mark.parametrize("plant", [link, dangling, hard_link, fifo, folder, unix_socket])
 def test_what_is_planted_is_refused(tmp_path: Path, name: str, plant: Callable[[Path], None]) -> None:
     """In place of lock, history or mark stands something else: nothing is followed, opened or removed; nothing runs."""
-    made = rotator(tmp_path)
     (tmp_path / "victim").write_bytes(b"precious\n")
     (tmp_path / "state").mkdir(mode=0o700)
     plant(tmp_path / "state" / name)
-    with pytest.raises(StateError, match=f"{name}: not a regular file with one name only; look at it, then remove it"):
-        made.run()
+    assert refused(tmp_path).subject == f"{tmp_path}/state/{name}"
     assert (tmp_path / "victim").read_bytes() == b"precious\n"
-    assert os.listdir(tmp_path / "logs") == ["app.log"]
     assert os.listdir(tmp_path / "state") == [name] and not (tmp_path / "nothing").exists()
 
 
@@ -236,7 +203,7 @@ def test_one_run_at_a_time(tmp_path: Path) -> None:
     """While another run holds the lock, this one waits for lock_timeout and says so; then it can go on."""
     made = rotator(tmp_path)
     (tmp_path / "state").mkdir(mode=0o700)
-    with state.locked(str(tmp_path / "state"), 1.0, lambda: False), pytest.raises(Locked, match=r"waited 1 s"):
+    with state.locked(str(tmp_path / "state"), 1.0, lambda: False), pytest.raises(Locked):
         made.run()
     assert made.run().exit_code == 0
 
@@ -286,14 +253,6 @@ def test_an_interrupted_wait(tmp_path: Path) -> None:
     """Asked to stop while it waits for the lock, a run ends soon and changes nothing."""
     rotator(tmp_path)
     (tmp_path / "state").mkdir(mode=0o700)
-    config = load_config(
-        {
-            "state_dir": str(tmp_path / "state"),
-            "lock_timeout": "1h",
-            "log": [{"name": "app", "paths": [str(tmp_path / "logs/*.log")], "max_size": "1K"}],
-        },
-        environ={},
-    )
     with state.locked(str(tmp_path / "state"), 1.0, lambda: False), pytest.raises(Interrupted):
-        Rotator(config, stop=lambda: True).run()
+        rotator(tmp_path, lock_timeout="1h", stop=True).run()
     assert os.listdir(tmp_path / "logs") == ["app.log"]

@@ -28,9 +28,9 @@ def reachable(site: Site) -> Iterator[Finding]:
     except (QueueUnreachable, ConfigError) as error:
         yield Finding(
             subject=f"{site.settings.engine}, {site.shown_url}",
-            problem=str(error),
+            problem=error.problem.problem,
             why="no job can be queued, so nothing is rotated unless cron does it",
-            advice="start the server, or set [queue] url to where it is",
+            advice=error.problem.advice or "start the server, or set [queue] url to where it is",
         )
 
 

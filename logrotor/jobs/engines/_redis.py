@@ -10,6 +10,7 @@ from redis.backoff import ConstantBackoff
 from redis.retry import Retry
 
 from logrotor.jobs.engine import QueueUnreachable, Site
+from logrotor.model import Problem
 
 SCHEMES = ("redis://", "rediss://", "unix://")
 PATIENCE = 5.0  # seconds for the server to accept, or to answer
@@ -24,10 +25,10 @@ def connect(site: Site) -> Redis:
         again = Retry(ConstantBackoff(0.1), 1)
         return Redis.from_url(site.url, socket_connect_timeout=PATIENCE, socket_timeout=PATIENCE, retry=again)
     except ValueError:  # neither its text nor the URL is shown: with a bare "/" or "#" in it, a password is not found
-        raise QueueUnreachable(
-            f"{site.file}: the URL of the queue cannot be read; it is redis://:PASSWORD@HOST:PORT/NUMBER, and what is "
-            "neither a letter nor a digit in a password is written as %2F and the like"
-        ) from None
+        form = ("it is redis://:PASSWORD@HOST:PORT/NUMBER, and what is neither a letter nor a digit in a password is "
+                "written as %2F and the like")  # fmt: skip
+        problem = Problem(subject=site.file, problem="the URL of the queue cannot be read", advice=form)
+        raise QueueUnreachable(problem) from None
 
 
 @contextmanager
@@ -37,8 +38,8 @@ def reaching(site: Site, more: type[Exception] = RedisError) -> Iterator[None]:
         yield
     except (RedisError, OSError, more) as error:
         why = str(error).rstrip(".")
-        raise QueueUnreachable(f"{site.shown_url}: {why}; does the server run there, and is the password right? "
-                               f"[queue] url in {site.file} has both") from error  # fmt: skip
+        advice = f"does the server run there, and is the password right? [queue] url in {site.file} has both"
+        raise QueueUnreachable(Problem(subject=site.shown_url, problem=why, advice=advice)) from error
 
 
 def string(value: bytes | str) -> str:

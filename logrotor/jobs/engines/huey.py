@@ -25,6 +25,7 @@ from logrotor.disk.calls import die_with
 from logrotor.jobs.engine import KeptJob, QueueCount, QueueUnreachable, Site, WorkerCommand, open_site, python_worker
 from logrotor.jobs.payload import TASK, enqueued
 from logrotor.jobs.task import JobFailed, TryAgain, rotate
+from logrotor.model import Problem
 
 
 class JSON(Serializer):  # type: ignore[misc]
@@ -146,4 +147,4 @@ def _reaching(site: Site) -> Iterator[None]:
         yield
     except (sqlite3.Error, HueyException, OSError) as error:
         advice = "it must lie in a folder that this user may write, on a disk with room"
-        raise QueueUnreachable(f"{_file(site)}: {error}; {advice}") from error
+        raise QueueUnreachable(Problem(subject=_file(site), problem=str(error), advice=advice)) from error

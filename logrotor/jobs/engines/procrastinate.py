@@ -24,6 +24,7 @@ from psycopg import conninfo, errors
 from logrotor.jobs.engine import KeptJob, QueueCount, QueueUnreachable, Site, WorkerCommand, open_site, python_worker
 from logrotor.jobs.payload import TASK
 from logrotor.jobs.task import JobFailed, TryAgain, rotate, tell
+from logrotor.model import Problem
 
 UPKEEP = "logrotor.upkeep"
 KEPT_DAYS = 30  # failed jobs that nobody has cleared
@@ -188,7 +189,7 @@ def _reaching(site: Site) -> Iterator[Connection]:
     except (psycopg.Error, ConnectorException) as error:
         reason = error.__cause__ if isinstance(error, ConnectorException) else error
         why = " ".join(str(reason).split())
-        raise QueueUnreachable(f"{site.shown_url}: {why}; {_advice(reason)}") from error
+        raise QueueUnreachable(Problem(subject=site.shown_url, problem=why, advice=_advice(reason))) from error
 
 
 def _conninfo(site: Site) -> str:
@@ -199,8 +200,9 @@ def _conninfo(site: Site) -> str:
         ours: dict[str, Any] = {"connect_timeout": 10, "application_name": "logrotor"}
         return conninfo.make_conninfo(**{**ours, **conninfo.conninfo_to_dict(site.url)})
     except psycopg.ProgrammingError:  # its message may show a part of the password: so it goes no further
-        raise QueueUnreachable("[queue] url names no database of PostgreSQL; accepted: postgresql://USER:PASSWORD@"
-                               "HOST:PORT/DATABASE, with / @ % in a password as %2F %40 %25") from None  # fmt: skip
+        form = "accepted: postgresql://USER:PASSWORD@HOST:PORT/DATABASE, with / @ % in a password as %2F %40 %25"
+        problem = Problem(subject="[queue] url", problem="does not name a database of PostgreSQL", advice=form)
+        raise QueueUnreachable(problem) from None
 
 
 def _make_tables(connection: Connection) -> None:

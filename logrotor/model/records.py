@@ -98,6 +98,3 @@ class PastOutcome(Struct, frozen=True, kw_only=True):
     def logs(self) -> tuple[str, ...]:
         """The logs that it is about: one reopen request is for all logs of its target."""
         return tuple(dict.fromkeys((self.log, *self.details.get("logs", ()))))
-
-
-LogMemory = LogHistory  # the old name, until nobody says so

@@ -1,4 +1,4 @@
-"""examples/queue-redis and examples/queue-celery as they stand: a real Redis, a real supervisord, one job."""
+"""The examples with a queue as they stand: a real PostgreSQL or Redis, a real supervisord, one job."""
 
 from __future__ import annotations
 
@@ -9,14 +9,16 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import pytest
 
 from logrotor.jobs.engine import open_site
-from tests.jobs.servers import await_port, free_port
+from tests.jobs.servers import PASSWORD, RedisServer, free_port
 from tests.papers.story import Reader
 from tests.papers.test_examples import PHP, large
 from tests.support import oracle, supervisor
@@ -24,45 +26,60 @@ from tests.support.command import CHECKOUT
 from tests.support.fixtures import world_tree
 from tests.support.need import need
 
-pytestmark = [
-    pytest.mark.servers,
-    pytest.mark.timeout(180),
-    pytest.mark.parametrize(("name", "engine"), [("queue-redis", "rq"), ("queue-celery", "celery")]),
-]
+ENGINES = {"queue-postgresql": "procrastinate", "queue-redis": "rq", "queue-celery": "celery"}
+pytestmark = [pytest.mark.servers, pytest.mark.timeout(180), pytest.mark.parametrize("name", ENGINES)]
 WORD = "herring-" + secrets.token_hex(8)
 
 
 @dataclass(frozen=True)
 class Example:
-    """The folder of an example, and the URL that its server has here."""
+    """The folder of an example, and the URL of its supervisord.conf with the real password and place."""
 
-    folder: Path
-    engine: str
-    url: str
+    name: str
+    port: int
+
+    @property
+    def folder(self) -> Path:
+        return CHECKOUT / "examples" / self.name
 
     @property
     def programs(self) -> str:
         return (self.folder / "supervisord.conf").read_text()
 
+    @property
+    def url(self) -> str:
+        (url,) = re.findall(r"LOGROTOR_QUEUE_URL=(\S+)", self.programs)
+        return re.sub("5432|6379", str(self.port), str(url).replace("PASSWORD", WORD))
+
 
 @pytest.fixture
-def example(name: str, engine: str) -> Iterator[Example]:
-    """With the server of its redis.conf, at a free port, and the URL of its supervisord.conf."""
-    program = shutil.which("redis-server")
-    need(program, "redis-server")
-    folder, port = CHECKOUT / "examples" / name, str(free_port())
-    (url,) = re.findall(r"LOGROTOR_QUEUE_URL=(\S+)", (folder / "supervisord.conf").read_text())
+def example(name: str, urls: Callable[[str], str]) -> Iterator[Example]:
+    """With the database of its database.sql, or the server of its redis.conf."""
+    with _postgresql(name, urls) if name == "queue-postgresql" else _redis(name) as made:
+        yield made
+
+
+@contextmanager
+def _postgresql(name: str, urls: Callable[[str], str]) -> Iterator[Example]:
+    need(shutil.which("psql"), "psql")
+    made = Example(name, urlsplit(urls("procrastinate")).port or 0)
+    place = {"PGHOST": "127.0.0.1", "PGPORT": str(made.port), "PGUSER": "logrotor", "PGDATABASE": "postgres"}
+    (said,) = re.findall(r"^--     (psql .*)$", (made.folder / "database.sql").read_text(), re.MULTILINE)
+    subprocess.run(
+        ["sh", "-ec", said], cwd=made.folder, check=True, input=f"{WORD}\n", text=True, stdout=subprocess.DEVNULL,
+        env={**os.environ, **place, "PGPASSWORD": PASSWORD},
+    )  # fmt: skip
+    yield made
+
+
+@contextmanager
+def _redis(name: str) -> Iterator[Example]:
+    made = Example(name, free_port())
     with tempfile.TemporaryDirectory(prefix="redis-") as place:
-        conf = (folder / "redis.conf").read_text().replace("PASSWORD", WORD).replace("6379", port)
-        (Path(place) / "redis.conf").write_text(conf.replace("/var/lib/redis", place))
-        argv = [str(program), f"{place}/redis.conf"]
-        server = subprocess.Popen(argv, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-        try:
-            await_port(int(port), server)
-            yield Example(folder, engine, str(url).replace("PASSWORD", WORD).replace("6379", port))
-        finally:
-            server.kill()
-            server.wait()
+        conf = (made.folder / "redis.conf").read_text().replace("PASSWORD", WORD).replace("6379", str(made.port))
+        server = RedisServer(Path(place), conf.replace("/var/lib/redis", place), made.port)
+        yield made
+        server.stop()
 
 
 @pytest.fixture
@@ -95,8 +112,8 @@ def test_a_job_rotates_a_supervised_log(reader: Reader, example: Example) -> Non
         supervisor.wait_for((logs / "default-queue.log").exists)
         _logrotor(reader, example, "queue dispatch")
         supervisor.wait_for((logs / "default-queue.log.1.zst").exists)
-        assert f"{example.engine}, redis://:***@" in _logrotor(reader, example, "queue status")
-        assert "nothing found" in _logrotor(reader, example, "doctor --only queue")
+        assert "://" in (told := _logrotor(reader, example, "queue status")) and ":***@" in told
+        _logrotor(reader, example, "doctor --only queue")
         (app / "storage/stop").touch()
         supervisor.wait_for((app / "storage/default.count").exists)
         number = int((app / "storage/default.count").read_text())
@@ -118,10 +135,10 @@ def _logrotor(reader: Reader, example: Example, command: str) -> str:
     return output
 
 
-def test_what_stands_in_the_files(name: str, engine: str) -> None:
+def test_what_stands_in_the_files(name: str) -> None:
     """supervisord is more patient than an attempt may take long, and the password is in the environment only."""
     folder = CHECKOUT / "examples" / name
     site = open_site(str(folder / "logrotor.toml"), {"LOGROTOR_QUEUE_URL": "redis://127.0.0.1/0"})
     (seconds,) = re.findall(r"^stopwaitsecs +=+ (\d+)$", (folder / "supervisord.conf").read_text(), re.MULTILINE)
     assert int(seconds) >= site.settings.job.stop_wait
-    assert (site.settings.engine, site.settings.url) == (engine, "env:LOGROTOR_QUEUE_URL")
+    assert (site.settings.engine, site.settings.url) == (ENGINES[name], "env:LOGROTOR_QUEUE_URL")
