@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from logrotor.act.deadline import Deadline
+from logrotor.act.context import Deadline
 from logrotor.clock import local_now
 from logrotor.errors import ConfigError
 from logrotor.jobs import payload
