@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from logrotor.decide.facts import Family, LogFacts
+from logrotor.decide.facts import LogFacts
 from logrotor.decide.recovery import recover
 from logrotor.model import (
     CopyInFlight,
