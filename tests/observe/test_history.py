@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 import pytest
 
 from logrotor import Rotator
-from logrotor.act.executor import Executor
+from logrotor.act import run as act
 from logrotor.cli.options import moment, moment_or_age
 from logrotor.disk import database
 from logrotor.disk.history import History, RunHistory
@@ -139,8 +139,8 @@ def test_an_interrupted_run(here, logrotor, monkeypatch, signum, code):
         os.kill(os.getpid(), signum)
         return request(*_, **__)
 
-    request = Executor._reopen
-    monkeypatch.setattr(Executor, "_reopen", strike)
+    request = act._reopen
+    monkeypatch.setattr(act, "_reopen", strike)
     logrotor("run", code=code)
     told = logrotor("history", "--failed", code=0).out
     assert f"1 rotated; interrupted, exit {code}, " in told
