@@ -21,7 +21,7 @@ from logrotor.clock import local_now
 from logrotor.decide.facts import LogFacts
 from logrotor.decide.planner import plan_idle_logs, plan_logs
 from logrotor.disk import state
-from logrotor.model import Config, LogPlan, Manager, Outcome, Plan, Problem, Report, Status
+from logrotor.model import Config, LogPlan, Manager, Outcome, Plan, Problem, Report, Status, Take
 from logrotor.survey import Survey, Surveyor
 
 if TYPE_CHECKING:
@@ -281,6 +281,8 @@ class _Run(Struct):
         for log in plan.logs:
             if log.refused is not None:
                 self.emit("log.refused", log=log.path, error=str(log.refused))
+            if log.loses is not None and log.take:
+                self.emit("log.closed", log=log.path, problem=log.loses.problem)
             for waiting in log.deferred:
                 self.emit("archive.deferred", log=log.path, name=waiting.name, reason=waiting.reason)
         fields = {
@@ -323,8 +325,6 @@ def _unlock(plan: Plan) -> None:
 
 
 def _is_taken(log: LogPlan) -> bool:
-    from logrotor.model import Take
-
     return any(isinstance(step, Take) for step in log.take)
 
 

@@ -15,13 +15,13 @@ from logrotor.act import cutting, finishing, undoing
 from logrotor.act.cutting import APPENDING
 from logrotor.act.take import make_way
 from logrotor.decide.naming import SUFFIXES, temp_name
-from logrotor.disk import calls, files
+from logrotor.disk import access, acl, calls, files
 from logrotor.disk.directories import Directories
 from logrotor.disk.logdir import LogDir
 from logrotor.disk.memory import Memory
 from logrotor.disk.writers import Processes
 from logrotor.errors import Refused, Stale
-from logrotor.model import Codec, Copy, CopyInFlight, Copytruncate, FileId
+from logrotor.model import KEEP, Codec, Copy, CopyInFlight, Copytruncate, FileId
 
 
 class Copied(Struct, frozen=True):
@@ -174,7 +174,7 @@ def _publish_copy(
     # Else the copy could begin with old lines and end with new ones.
     if not cutting.still_has(live, out, length, protocol):
         raise Stale(f"{step.base}: was cut while it was copied")
-    logdir.dress(out, status.st_mode & 0o777, like=live)
+    logdir.dress(out, f"{step.base}.1", KEEP, acl.of(live, status), need=access.READ if step.strict else 0)
     files.set_times(out, status)
     files.sync_and_close_check(out)
     path = os.path.join(logdir.path, step.base)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 
 from logrotor.act import finishing, retire, take
+from logrotor.disk import acl
 from logrotor.disk.directories import Directories
 from logrotor.disk.memory import Memory
 from logrotor.model import (
@@ -57,8 +58,8 @@ def _create(dirs: Directories, step: CreateLive) -> bool:
     with dirs.use(step.directory) as logdir:
         if step.like is None:
             return logdir.create_live(step.base, step.mode)
-        like = logdir.open_file(step.like)
+        like, status = logdir.open_known(step.like)
         try:
-            return logdir.create_live(step.base, step.mode, like)
+            return logdir.create_live(step.base, step.mode, acl.of(like, status))
         finally:
             os.close(like)

@@ -7,6 +7,8 @@ import os
 from collections.abc import Iterable
 
 from logrotor.decide.naming import UNFINISHED_MODE, replacement_name
+from logrotor.disk import access, acl
+from logrotor.disk.acl import Access
 from logrotor.disk.calls import NOT_OFFERED
 from logrotor.disk.directories import Directories
 from logrotor.disk.logdir import LogDir
@@ -24,15 +26,15 @@ def take(dirs: Directories, step: Take) -> str:
             make_way(dirs, step.moves)
             _move_live(logdir, step)
             return "rename"
-        old = logdir.open_file(step.base, step.id)
+        fd, status = logdir.open_known(step.base, step.id)
         try:
             make_way(dirs, step.moves)
-            return _replaced(logdir, step, old)
+            return _replaced(logdir, step, acl.of(fd, status))
         finally:
-            os.close(old)
+            os.close(fd)
 
 
-def _replaced(logdir: LogDir, step: Take, old: int) -> str:
+def _replaced(logdir: LogDir, step: Take, old: Access) -> str:
     """The first protocol that the file system knows."""
     try:
         take_by_exchange(logdir, step, old)
@@ -43,7 +45,7 @@ def _replaced(logdir: LogDir, step: Take, old: int) -> str:
     name = replacement_name(step.base)
     fd = logdir.create_temp(name)
     try:
-        logdir.dress(fd, step.mode, like=old)
+        logdir.dress(fd, step.base, step.mode, old, need=_need(step))
         return _replaced_by_temp(logdir, step, fd, old)
     except BaseException:
         if _is_unseen(logdir, step):
@@ -53,7 +55,7 @@ def _replaced(logdir: LogDir, step: Take, old: int) -> str:
         os.close(fd)
 
 
-def _replaced_by_temp(logdir: LogDir, step: Take, fd: int, old: int) -> str:
+def _replaced_by_temp(logdir: LogDir, step: Take, fd: int, old: Access) -> str:
     try:
         take_by_link(logdir, step)
         return "link"
@@ -64,7 +66,12 @@ def _replaced_by_temp(logdir: LogDir, step: Take, fd: int, old: int) -> str:
     return "rename"
 
 
-def take_by_exchange(logdir: LogDir, step: Take, old: int) -> None:
+def _need(step: Take) -> int:
+    """What nobody may lose. A mode that was given is obeyed."""
+    return 0 if isinstance(step.mode, int) else access.READ | access.WRITE
+
+
+def take_by_exchange(logdir: LogDir, step: Take, old: Access) -> None:
     """Keep slot 1 with an empty file, then swap it and the log in one step.
 
     killed before ... | directory shows                                        | next plan
@@ -78,7 +85,7 @@ def take_by_exchange(logdir: LogDir, step: Take, old: int) -> None:
     slot = f"{step.base}.1"
     fd = logdir.reserve(slot)
     try:
-        logdir.dress(fd, UNFINISHED_MODE | step.mode & 0o077, like=old)
+        mode = logdir.dress(fd, step.base, step.mode, old, need=_need(step), mark=UNFINISHED_MODE)
         logdir.exchange(slot, step.base)
         try:
             logdir.expect(slot, step.id)
@@ -86,9 +93,9 @@ def take_by_exchange(logdir: LogDir, step: Take, old: int) -> None:
             logdir.exchange(slot, step.base)
             own = os.fstat(fd)
             logdir.move_this(slot, replacement_name(step.base), FileId(own.st_dev, own.st_ino))
-            logdir.set_mode(fd, step.mode)
+            logdir.set_mode(fd, mode)
             raise
-        logdir.set_mode(fd, step.mode)
+        logdir.set_mode(fd, mode)
     except BaseException:
         if _is_unseen(logdir, step):
             logdir.release(slot, fd)
@@ -121,7 +128,7 @@ def take_by_link(logdir: LogDir, step: Take) -> None:
         raise
 
 
-def take_by_rename(logdir: LogDir, step: Take, fd: int, old: int) -> None:
+def take_by_rename(logdir: LogDir, step: Take, fd: int, old: Access) -> None:
     """Move the log away, then create a new one: the last resort, with a moment in which no log is there.
 
     killed before ...  | directory shows                        | next plan
@@ -131,7 +138,7 @@ def take_by_rename(logdir: LogDir, step: Take, fd: int, old: int) -> None:
     drop               | .app.log.new, unused                   | drop it
     """
     _move_live(logdir, step)
-    logdir.create_live(step.base, step.mode, like=old)
+    logdir.create_live(step.base, step.mode, old)
     logdir.discard(replacement_name(step.base), fd)
 
 

@@ -106,8 +106,8 @@ TOP = _table(
         "at most one for each processor.", aliases=("jobs", "threads"),
     ),
     Key(
-        "run_as", Kind(values.name, "the name of a user"),
-        "Started as root: become this user, once, at the start.",
+        "run_as", Kind(values.user, "the name or number of a user"),
+        "Started as root: become this user, once, at the start. `HOME`, `USER`, `LOGNAME` and `~` are this user's.",
         without="the user who starts it", aliases=("user", "su"),
     ),
     Key(
@@ -182,8 +182,11 @@ LOG = _table(
     Key("create", _BOOLEAN, "Put an empty log in the place of the one that was taken.", aliases=("nocreate",)),
     Key(
         "create_mode",
-        Kind(values.mode, 'octal digits in quotes, such as "0664", at most "0777", writable by the owner'),
-        "The mode of a log that is created.", aliases=("mode", "chmod"),
+        Kind(values.mode, 'octal digits in quotes, such as "0664", at most "0777", writable by the owner, or "keep"'),
+        'The mode of a log that is created. `"keep"`: exactly that of the log before it. The octal digits: exactly '
+        "these for owner, group and others; named ACL entries keep theirs.",
+        without='that of the log before it, and `0664` at least where group and others could read it; `0664` for a '
+        "log that did not exist", aliases=("mode", "chmod"),
     ),
     Key(
         "create_missing", _BOOLEAN, "Create a log that does not exist, and its folders (0755).",

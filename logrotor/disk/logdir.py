@@ -14,17 +14,18 @@ import stat
 from collections.abc import Callable, Iterator
 
 from logrotor.decide.naming import LOCK, UNFINISHED_MODE, aside_name, is_unfinished
-from logrotor.disk import calls, walk
+from logrotor.disk import access, calls, walk
+from logrotor.disk.acl import Access, Place
 from logrotor.disk.calls import change
 from logrotor.disk.turns import Turns
 from logrotor.errors import Busy, Refused, Stale
-from logrotor.model import Entry, FileId
+from logrotor.model import CreateMode, Entry, FileId
 
 _NO_LINKS = frozenset({errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK, errno.EINVAL})
 _NO_RENAMEAT2 = frozenset({errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP})
 _NO_FLOCK = frozenset({errno.EOPNOTSUPP, errno.ENOSYS, errno.ENOLCK, errno.EINVAL})
-_CARRIED = ("system.posix_acl_access", "security.selinux")
 _NEW = os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+Known = tuple[int, os.stat_result]  # a descriptor, and what fstat said of it
 _READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 
 
@@ -51,6 +52,7 @@ class LogDir:
         self._renameat2 = True  # until the file system says that it does not offer it
         self.leftovers: list[OSError] = []  # temps that could not be removed; the next run drops them
         self.turns = Turns(self.fd, path)
+        self.place = Place(self.fd)
 
     def __enter__(self) -> LogDir:
         return self
@@ -104,6 +106,10 @@ class LogDir:
 
         It has no name besides this one; ``names``: or no more than these, which the caller knows to be ours.
         """
+        return self.open_known(name, file, flags, names=names)[0]
+
+    def open_known(self, name: str, file: FileId | None = None, flags: int = 0, *, names: int = 1) -> Known:
+        """:meth:`open_file`, with its status."""
         try:
             fd = os.open(name, _READ | flags, dir_fd=self.fd)
         except OSError as error:
@@ -112,11 +118,12 @@ class LogDir:
             error.filename = self._path(name)
             raise
         try:
-            self._refuse_odd(name, os.fstat(fd), file, names)
+            status = os.fstat(fd)
+            self._refuse_odd(name, status, file, names)
         except BaseException:
             os.close(fd)
             raise
-        return fd
+        return fd, status
 
     def _refuse_odd(self, name: str, status: os.stat_result, file: FileId | None, names: int) -> None:
         if file is not None and (status.st_dev, status.st_ino) != file:
@@ -149,7 +156,7 @@ class LogDir:
     def _locked(self, fd: int, name: str) -> int:
         """The same descriptor, locked, and still of the file that has the name; closed on any failure."""
         try:
-            self._lock(fd, name)
+            self.hold(fd, name)
             self._refuse_other(fd, name)
         except BaseException:
             os.close(fd)
@@ -171,29 +178,20 @@ class LogDir:
         except FileExistsError:
             raise Stale(f"{self._path(name)}: exists by now") from None
         try:
-            self._lock(fd, name)
+            self.hold(fd, name)
         except BaseException:
             os.close(fd)
             raise
         return fd
 
-    def dress(self, fd: int, mode: int, like: int | None) -> None:
-        """Give a new file its mode, and the POSIX ACL and security label of ``like``."""
-        for attribute in _carried(like):
-            value = _attribute(like, attribute)
-            if value is None:
-                continue
-            try:
-                change("setxattr", os.setxattr, fd, attribute, value)
-            except PermissionError:
-                if attribute == "system.posix_acl_access":
-                    raise
-        self.set_mode(fd, mode)
+    def dress(self, fd: int, name: str, mode: CreateMode, old: Access | None, *, need: int, mark: int = 0) -> int:
+        """Give a new file its mode, which is returned, and whom ``old`` lets in (:func:`access.dress`)."""
+        return access.dress(fd, self.place, old, mode, self._path(name), need=need, mark=mark)
 
     def set_mode(self, fd: int, mode: int) -> None:
         change("chmod", os.fchmod, fd, mode)
 
-    def create_live(self, name: str, mode: int, like: int | None = None) -> bool:
+    def create_live(self, name: str, mode: CreateMode, old: Access | None = None) -> bool:
         """Create a missing live log. False: a writer was faster, which is just as well.
 
         killed before ... | directory shows                    | next plan
@@ -206,7 +204,7 @@ class LogDir:
         try:
             if not is_unfinished(os.fstat(fd).st_mode):
                 return False
-            self.dress(fd, mode, like)
+            self.dress(fd, name, mode, old, need=0)
         finally:
             os.close(fd)
         return True
@@ -297,7 +295,7 @@ class LogDir:
         """Remove a temp that nobody works on. Raises Busy while its maker lives, Stale if it is another file."""
         fd = os.open(name, _READ, dir_fd=self.fd)
         try:
-            self._lock(fd, name)
+            self.hold(fd, name)
             self.expect(name, file)
             self._unlink(name)
         finally:
@@ -384,9 +382,6 @@ class LogDir:
 
     def hold(self, fd: int, name: str) -> None:
         """Lock an open file of ours. Raises Busy."""
-        self._lock(fd, name)
-
-    def _lock(self, fd: int, name: str) -> None:
         try:
             fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -397,20 +392,3 @@ class LogDir:
 
     def _path(self, name: str) -> str:
         return os.path.join(self.path, name)
-
-
-def _carried(fd: int | None) -> tuple[str, ...]:
-    """Which of the attributes to carry over may be set: most files have none at all."""
-    try:
-        return _CARRIED if fd is not None and os.listxattr(fd) else ()
-    except OSError:  # not known to this file system
-        return _CARRIED
-
-
-def _attribute(fd: int | None, name: str) -> bytes | None:
-    if fd is None:
-        return None
-    try:
-        return os.getxattr(fd, name)
-    except OSError:  # none set, or not known to this file system: nothing to carry over
-        return None
