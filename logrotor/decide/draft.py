@@ -17,7 +17,7 @@ from logrotor.decide import proof, retention
 from logrotor.decide.facts import LogFacts
 from logrotor.decide.naming import format_archive, parse_archive, slot_name, stamp_of
 from logrotor.decide.recovery import Recovery, recover
-from logrotor.decide.schedule import due_or_not
+from logrotor.decide.schedule import due_or_not, last_rotation
 from logrotor.decide.slots import make_way, moved, newest_first, time_of
 from logrotor.model import (
     Archive,
@@ -41,6 +41,8 @@ from logrotor.model import (
     Take,
     Written,
 )
+
+_SHORTEST_PAUSE, _LONGEST_PAUSE = 60.0, 3600.0  # seconds between two requests for the same archives
 
 
 class Draft(Struct):
@@ -163,12 +165,14 @@ def _create_missing(draft: Draft) -> None:
 
 
 def _reopen(draft: Draft) -> None:
-    """Ask until a request was delivered after the last rename of each archive that could still be written."""
+    """Ask after each take, and again, at growing intervals, while an archive is or could still be written."""
     spec = draft.facts.spec
     if spec.reopen is None or spec.method is Method.COPYTRUNCATE:
         return
     if draft.taken is not None or draft.recovery.took:
         draft.reopen_reason = "after the take"
+        return
+    if _is_answer_awaited(draft):
         return
     beside = [a for a in draft.archives if a.directory == draft.facts.directory.resolved]
     reasons = (_why_reopen(draft, archive) for archive in beside if archive.name.codec is Codec.NONE)
@@ -182,11 +186,31 @@ def _why_reopen(draft: Draft, archive: Archive) -> str:
         return f"{name} is still written"
     if memory.request_failed is not None:
         return f"{name}: the last request failed"
-    if archive.name.stamp is not None and isinstance(writers, Nobody):
-        return ""  # an archive gets its date after the request, so its ctime is always later than that
+    if isinstance(writers, Nobody) and (archive.name.stamp is not None or _was_asked_since_take(draft)):
+        return ""  # its ctime may be later than the request: it gets its date then, and a slow writer's last lines
     if not proof.was_asked(archive.entry, memory.request_delivered, draft.now.timestamp()):
         return f"{name}: no request was delivered since it was taken"
     return ""
+
+
+def _was_asked_since_take(draft: Draft) -> bool:
+    born, delivered = draft.facts.birth(), draft.facts.memory.request_delivered
+    return born is not None and delivered is not None and born <= delivered <= draft.now.timestamp()
+
+
+def _is_answer_awaited(draft: Draft) -> bool:
+    """Is it too early to repeat a request that was delivered and not followed?
+
+    A command may restart a service each time. The next one comes after as long again as the last one came after the
+    take, so that the pauses double; a request before the last take, or from the future, counts as none.
+    """
+    memory, now = draft.facts.memory, draft.now.timestamp()
+    delivered = memory.request_delivered
+    if delivered is None or delivered > now or memory.request_failed is not None:
+        return False
+    taken = last_rotation([memory.last_rotation, draft.facts.birth()], draft.now)
+    waited = _LONGEST_PAUSE if taken is None else delivered - taken
+    return waited >= 0 and now - delivered < min(max(waited, _SHORTEST_PAUSE), _LONGEST_PAUSE)
 
 
 # ---------------------------------------------------------------- retire
@@ -324,7 +348,7 @@ def _place(draft: Draft, archive: Archive) -> str:
 
 
 def _dated(name: ArchiveName, stamp: str, names: _Names) -> ArchiveName:
-    """The stamp is the last write, which the file itself tells, so a crash cannot change it.
+    """The stamp is the last write, which is read from the file itself, so a crash cannot change it.
 
     Or that of the archive before, where it is later: its writer was slow, or the clock was ahead. With an earlier one
     the newest archive would count as an older one, and retention would remove it.

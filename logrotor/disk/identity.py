@@ -26,10 +26,9 @@ def become(user: str) -> Mapping[str, str]:
     if os.geteuid() == uid:
         return {}
     if os.geteuid() != 0:
-        raise StateError(
-            f'run_as = "{user}": only root can become another user, and this is uid {os.geteuid()}; '
-            f"start logrotor as root or as {user}, or remove run_as"
-        )
+        what = f"only root can become another user, and this is uid {os.geteuid()}"
+        advice = f"start logrotor as root or as {user}, or remove run_as"
+        raise StateError(Problem(subject=f'run_as = "{user}"', problem=what, advice=advice))
     os.setgroups(groups)
     os.setgid(gid)
     os.setuid(uid)
@@ -45,7 +44,7 @@ def is_us(user: str) -> bool:
 def _identity(user: str) -> tuple[int, int, list[int], dict[str, str]]:
     record, home = find_user(user), home_of_user(user)
     if home is None:
-        raise StateError(f'run_as = "{user}": no such user on this system')
+        raise StateError(Problem(subject=f'run_as = "{user}"', problem="no such user on this system"))
     if record is None:  # in a container a number is enough; its group has the same one
         return int(user), int(user), [], {"HOME": home, "USER": user, "LOGNAME": user}
     names = {"HOME": home, "USER": record.pw_name, "LOGNAME": record.pw_name}

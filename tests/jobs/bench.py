@@ -73,6 +73,11 @@ class Host:
         return self.folder / "slow"
 
     @property
+    def variables(self) -> dict[str, str]:
+        """For commands that start no attempt: none is made slow, and they can be forked."""
+        return {URL_VARIABLE: self.url}
+
+    @property
     def environ(self) -> dict[str, str]:
         path = os.pathsep.join([str(CHECKOUT), str(SLOW)])
         return {URL_VARIABLE: self.url, "LOGROTOR_TEST_SLOW": str(self.slow), "PYTHONPATH": path}
@@ -95,7 +100,7 @@ class Host:
 
     def queue(self, *args: str, check: int | None = 0) -> Result:
         """``logrotor queue ARGS``."""
-        return command.logrotor("queue", args[0], "-c", self.config, *args[1:], env=self.environ, check=check)
+        return command.logrotor("queue", args[0], "-c", self.config, *args[1:], env=self.variables, check=check)
 
     def dispatch(self) -> str:
         """Queue a job; returns its id."""

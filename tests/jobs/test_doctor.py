@@ -22,7 +22,7 @@ pytestmark = [pytest.mark.parametrize("engine", ["huey"]), pytest.mark.timeout(1
 
 def doctor(host: Host, *options: str, only: str = "queue", code: int | None = None) -> Result:
     args = ("doctor", "-c", host.config, "--only", only, *options)
-    return command.logrotor(*args, env=host.environ, check=code)
+    return command.logrotor(*args, env=host.variables, check=code)
 
 
 def findings(host: Host, check: str) -> list[dict[str, object]]:

@@ -58,7 +58,7 @@ def test_doctor_finds_nothing(host: Host) -> None:
     """The worker that `queue worker --schedule` runs is known for what it is, and it is what the configuration asks."""
     with host.working("--schedule"):
         argv = ("doctor", "-c", host.config, "--only", "queue")
-        host.wait_for(lambda: command.logrotor(*argv, env=host.environ).code == 0)
+        host.wait_for(lambda: command.logrotor(*argv, env=host.variables).code == 0)
 
 
 def test_every_tick_is_a_job(host: Host) -> None:

@@ -70,7 +70,7 @@ def test_the_password_is_shown_nowhere(host: Host) -> None:
 def _doctor(host: Host):  # type: ignore[no-untyped-def]
     from tests.support import command
 
-    return command.logrotor("doctor", "-c", host.config, "--only", "queue", "--json", env=host.environ, check=(0, 1))
+    return command.logrotor("doctor", "-c", host.config, "--only", "queue", "--json", env=host.variables, check=(0, 1))
 
 
 def out_of_reach(url: str, change: str) -> str:

@@ -25,6 +25,7 @@ from cronsim import CronSim
 from logrotor.config import load_config
 from logrotor.jobs.engine import open_site
 from logrotor.jobs.units import supervisor_program
+from tests.papers import scenario
 from tests.papers.machine import Machine, machine, ways_to_the_index
 from tests.papers.story import Reader
 from tests.support import command, mounts, oracle, supervisor, users
@@ -35,12 +36,7 @@ from tests.support.need import need
 EXAMPLES = CHECKOUT / "examples"
 CONFIGS = sorted(EXAMPLES.rglob("logrotor.toml"))
 MB = 1 << 20
-NAMES = (
-    "default-queue.log", "payments-queue.log", "provisioning-queue.log", "router-checks-queue.log",
-    "router-checks-queue-error.log", "router-data-queue.log", "hotspot-sms-queue.log", "hotspot-sessions-queue.log",
-    "hotspot-accounting-queue.log", "dashboard-queue.log", "monitoring-queue.log", "log-rotation-queue.log",
-    "scheduler.log", "laravel.log", "mpesa_raw.log", "mpesa_raw_callback.log",
-)  # fmt: skip
+NAMES = [f"{name}.log" for name in (*scenario.NAMES, "mpesa_raw", "mpesa_raw_callback")]
 
 # A queue worker: numbered lines on both streams until "stop" appears; then it says how many, and waits to be ended.
 PHP = """\

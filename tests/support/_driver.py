@@ -22,7 +22,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
 
-_NOT_HERE = ("logrotor.jobs.engines.", "celery", "kombu", "rq", "redis", "procrastinate", "psycopg", "huey", "__main__")
+_NOT_HERE = ("logrotor.jobs.engines.", "__main__")  # an engine's module makes the app of one configuration
 
 
 def serve(connection: socket.socket) -> None:
@@ -62,7 +62,7 @@ def _tell(connection: socket.socket, message: dict[str, Any]) -> None:
 
 
 def _import(names: list[str]) -> None:
-    """What one command has imported, the later ones need not; but an engine might start who knows what."""
+    """What one command has imported, the later ones need not."""
     for name in names:
         if not name.startswith(_NOT_HERE):
             with suppress(Exception):

@@ -13,11 +13,12 @@ from msgspec.structs import replace
 
 import logrotor
 from logrotor.clock import local_now
+from logrotor.config.find import named_config
 from logrotor.disk import proc
 from logrotor.disk.history import History
 from logrotor.errors import LogrotorError
 from logrotor.jobs.dispatch import period
-from logrotor.jobs.engine import CONFIG_VARIABLE, Site, mask, named_config, open_engine, open_site
+from logrotor.jobs.engine import CONFIG_VARIABLE, Site, mask, open_engine, open_site
 from logrotor.model import Check, Finding, Problem
 
 _MODULE = re.compile(r"logrotor\.jobs\.engines\.([a-z]+)")  # of rq it is rq_settings
@@ -197,7 +198,7 @@ class Running(Struct, frozen=True, dict=True):
 
     @property
     def config(self) -> str | None:
-        """The configuration that it was started with; None if that cannot be told."""
+        """The configuration that it was started with; None if that is unknown."""
         named = (self.environ or {}).get(CONFIG_VARIABLE)
         if "queue" in self.process.argv:  # logrotor's own command line; an engine's has a -c of another meaning
             named = named_config(self.process.argv) or named
