@@ -101,31 +101,41 @@ def _named(
     old: Access | None, mode: CreateMode, own: int, group: int, inherited: dict[Party, int]
 ) -> Iterator[tuple[Party, tuple[int, int]]]:
     """The entries: what each party may do, and what is stored for it where the mask allows that."""
-    limit = (old.mask if mode == KEEP or old.named else _bits(old, mode) >> 3) & 7 if old is not None else own >> 3 & 7
-    if isinstance(mode, int):
-        limit = mode >> 3 & 7
-    kept = {party: (bits & limit, bits) for party, bits in inherited.items()}
+    limit, other = _limit(old, mode, own), own & 7
+    # Whom the directory names could do what others could: an entry for less would take that away.
+    kept = {party: (bits & limit | other, bits | other) for party, bits in inherited.items()}
     if old is not None:
         kept |= {party: (bits & old.mask, bits) for party, bits in old.named.items()}
-        floor = own & 7 & own >> 3
-        for allowed, _ in kept.values():
-            floor &= allowed
         for party, needed in _owners(old, mode, group):
-            known = kept.get(party, (0, 0))[0] if party[0] == GROUP else 0
-            served = needed & ~floor == 0 and (party[0] == USER or own & 7 & ~needed == 0)
-            if party in kept or not served:
-                kept[party] = (needed | known, needed | known)
+            needed |= kept.get(party, (0, 0))[0] if party[0] == GROUP else 0
+            if party in kept or not _is_served(party, needed, own, kept):
+                kept[party] = needed, needed
     yield from kept.items()
 
 
+def _limit(old: Access | None, mode: CreateMode, own: int) -> int:
+    """What the directory's default ACL may give at most: as if the log had been created there with its mode."""
+    if old is None or isinstance(mode, int):
+        return own >> 3 & 7
+    return old.mask if mode == KEEP or old.named else _bits(old, mode) >> 3 & 7
+
+
+def _is_served(party: Party, needed: int, own: int, kept: dict[Party, tuple[int, int]]) -> bool:
+    """May it do as much without an entry? It counts among the others, or in a group that has an entry."""
+    other, least = own & 7, own & 7 & own >> 3
+    for (tag, _), (allowed, _) in kept.items():
+        least &= allowed if tag == GROUP else 7
+    return needed & ~least == 0 and (party[0] == USER or other & ~needed == 0)
+
+
 def _owners(old: Access, mode: CreateMode, group: int) -> Iterator[tuple[Party, int]]:
-    """The old owner and the old group, where the new file has another one, with what they may do from now on."""
+    """The old group and the old owner, where the new file has another one, with what they may do from now on."""
     given = mode if isinstance(mode, int) else old.mode if mode == KEEP else old.mode & 0o666
-    if old.owner not in (0, os.geteuid()) and not is_unmapped(USER, old.owner):
-        yield (USER, old.owner), given >> 6
     if old.group != group and not is_unmapped(GROUP, old.group):
         # The root group mostly is root alone: it keeps what it had, and is never given more.
         yield (GROUP, old.group), (given if old.group else given & old.mode) >> 3 & 7
+    if old.owner not in (0, os.geteuid()) and not is_unmapped(USER, old.owner):
+        yield (USER, old.owner), given >> 6
 
 
 # ---------------------------------------------------------------- dressing it
