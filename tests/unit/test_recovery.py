@@ -47,8 +47,8 @@ def said(step: Step) -> str:
             return f"drop {name}, keep {_path(where, twin)}"
         case FinishTake(moves=moves):
             return f"finish the take{_moved(moves)}"
-        case CreateLive(base=base, mode=mode):
-            return f"create {base} {mode:o}"
+        case CreateLive(base=base, like=like):
+            return f"create {base} like {like}"
         case Shift(moves=moves):
             return f"shift{_moved(moves)}"
         case PutBack(name=name, target=target, moves=moves):
@@ -121,9 +121,9 @@ CASES = [
     *(taken(100, writers) for writers in (Nobody("lease"), Written("lease"), Unknown("no lease"))),
     *(taken(0, writers) for writers in (Written("lease", (7,)), Unknown("no lease"))),
     case("killed between rename and create", facts(entry(".app.log.new")),
-         ["create app.log 664", "finish the take"], ["app.log.1"], took=True),
+         ["create app.log like .app.log.new", "finish the take"], ["app.log.1"], took=True),
     case("killed between rename and create, the log was empty", facts(entry(".app.log.new", 0)),
-         ["create app.log 664", "drop .app.log.new"], []),
+         ["create app.log like .app.log.new", "drop .app.log.new"], []),
     *(case(f"no log is made where the rule makes none: {key}", facts(entry(".app.log.new"), rule=spec(**{key: value})),
            ["finish the take"], ["app.log.1"], took=True)
       for key, value in (("create", False), ("method", Method.COPYTRUNCATE))),
@@ -179,7 +179,7 @@ CASES = [
          facts(entry(".app.log.new"), entry(".app.log.3.gz.tmp"), *linked("app.log.1", "app.log.2"), entry("app.log.4"),
                entry("app.log.4.zst"), duplicates=equal("app.log.4", "app.log.4.zst")),
          ["drop the name app.log.1, keep app.log.2", "drop .app.log.3.gz.tmp", "drop app.log.4, keep app.log.4.zst",
-          "create app.log 664", "finish the take"], ["app.log.1", "app.log.2", "app.log.4.zst"], took=True),
+          "create app.log like .app.log.new", "finish the take"], ["app.log.1", "app.log.2", "app.log.4.zst"], took=True),
 ]  # fmt: skip
 
 
