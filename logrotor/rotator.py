@@ -215,9 +215,9 @@ class Rotator:
         run.outcomes += results.outcomes
         return results.stale, set(results.rotated)
 
-    def _emit(self, name: str, /, **fields: Any) -> None:
+    def _emit(self, name: str, /, *, subject: str = "", kind: str = "", **fields: Any) -> None:
         if self._on_event is not None:
-            self._on_event(events.Event(name, events.NAMES[name][0], fields))
+            self._on_event(events.Event(name, events.NAMES[name][0], fields, subject, kind))
 
 
 def _refuse_misuse(now: datetime | None, only: Sequence[str]) -> None:
@@ -258,7 +258,8 @@ class _Run(Struct):
         self.problems += [problem for problem in again.problems if problem not in first.problems]
         for outcome in _refusals(again):
             self.outcomes.append(outcome)
-            self.emit("log.refused", log=outcome.log, error=outcome.reason)
+            kind = outcome.problem.identity if outcome.problem is not None else ""
+            self.emit("log.refused", log=outcome.log, error=outcome.reason, kind=kind)
 
     def remember(self, memory: Memory, plan: Plan, interrupted: int | None) -> None:
         """``interrupted``: the exit code of a run that was asked to stop."""
@@ -277,10 +278,10 @@ class _Run(Struct):
         """The report, told as events where it was not told before."""
         report = self._report(plan, interrupted=interrupted)
         for problem in report.problems:
-            self.emit("problem.found", error=str(problem))
+            self.emit("problem.found", error=str(problem), subject=problem.subject, kind=problem.identity)
         for log in plan.logs:
             if log.refused is not None:
-                self.emit("log.refused", log=log.path, error=str(log.refused))
+                self.emit("log.refused", log=log.path, error=str(log.refused), kind=log.refused.identity)
             for waiting in log.deferred:
                 self.emit("archive.deferred", log=log.path, name=waiting.name, reason=waiting.reason)
         fields = {
