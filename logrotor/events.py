@@ -75,7 +75,11 @@ NAMES: Mapping[str, tuple[Level, str]] = {
     "rotation.completed": (Level.DEBUG, "a log was taken: protocol, guarantee, bytes"),
     "rotation.failed": (Level.ERROR, "a log could not be taken; it is due again at the next run"),
     "reopen.signalled": (Level.INFO, "a reopen request was delivered"),
-    "reopen.failed": (Level.ERROR, "a reopen request was not delivered, why, and what to do"),
+    "reopen.unneeded": (Level.INFO, "a reopen request was not delivered, and nobody writes the archives of these logs"),
+    "reopen.failed": (
+        Level.ERROR,
+        "a reopen request was not delivered to whoever writes, or may write: why, and what to do",
+    ),
     "archive.removed": (Level.DEBUG, "retention removed an archive, and why"),
     "archive.compressed": (Level.DEBUG, "an archive reached its final form and place"),
     "archive.deferred": (Level.DEBUG, "an archive stays as it is for now, and why"),

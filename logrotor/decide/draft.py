@@ -31,15 +31,14 @@ from logrotor.model import (
     LogPlan,
     Method,
     Naming,
-    Nobody,
     NotDue,
     Note,
+    Plain,
     Problem,
     Remove,
     RunHook,
     Step,
     Take,
-    Written,
 )
 
 
@@ -54,6 +53,7 @@ class Draft(Struct):
     taken: Archive | None = None  # the one of them that is the live log until it is taken
     take: list[Step] = field(default_factory=list)
     reopen_reason: str = ""
+    awaited: tuple[Plain, ...] = ()
     retire: list[Remove] = field(default_factory=list)
     compress: list[Compress] = field(default_factory=list)
     hooks: list[RunHook] = field(default_factory=list)
@@ -105,6 +105,7 @@ def _completed(draft: Draft) -> LogPlan:
         take=tuple(draft.take),
         reopen=facts.spec.reopen if draft.reopen_reason else None,
         reopen_reason=draft.reopen_reason,
+        awaited=draft.awaited if draft.reopen_reason else (),
         retire=tuple(reversed(draft.retire)),  # the oldest goes first
         compress=tuple(draft.compress),
         hooks=tuple(draft.hooks),
@@ -168,11 +169,12 @@ def _reopen(draft: Draft) -> None:
     spec = draft.facts.spec
     if spec.reopen is None or spec.method is Method.COPYTRUNCATE:
         return
+    beside = [a for a in draft.archives if a.directory == draft.facts.directory.resolved]
+    plain = [a for a in beside if a.name.codec is Codec.NONE]
+    draft.awaited = tuple(Plain(a.directory, a.entry.name, a.entry.id) for a in plain)
     if draft.taken is not None or draft.recovery.took:
         draft.reopen_reason = "after the take"
         return
-    beside = [a for a in draft.archives if a.directory == draft.facts.directory.resolved]
-    plain = [a for a in beside if a.name.codec is Codec.NONE]
     draft.reopen_reason = proof.why_ask(draft.facts, plain, draft.now)
 
 

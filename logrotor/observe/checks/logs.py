@@ -11,8 +11,6 @@ from functools import partial
 from msgspec.structs import replace
 
 from logrotor import notify
-from logrotor.act import retire
-from logrotor.act.guard import Guard
 from logrotor.decide.facts import Directory, LogFacts
 from logrotor.disk import access, proc, snapshot, writers
 from logrotor.disk.directories import Directories
@@ -146,8 +144,8 @@ def _is_worked_on(here: Deployment, step: DropTemp) -> bool:
 
 
 def _drop(here: Deployment, log: str, step: DropTemp) -> str:
-    with Directories(here.survey.directories) as dirs, Guard(dirs, log):
-        retire.drop_temp(dirs, step)
+    with Directories(here.survey.directories) as dirs, dirs.turn(log), dirs.use(step.directory) as logdir:
+        logdir.drop(step.name, step.id)
     return f"removed {os.path.join(step.directory, step.name)}"
 
 
