@@ -26,8 +26,9 @@ def call(args: Sequence[str]) -> int:
     try:
         if _is_plain_run(args):
             from logrotor.cli.rotation import rotate
+            from logrotor.config.find import named_config
 
-            return rotate(session, next((arg for arg in args if arg not in _PLAIN), None))
+            return rotate(session, named_config(args))
         from logrotor.cli import group
 
         return group.call(args, session)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import enum
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from msgspec import Struct
 
@@ -61,6 +61,25 @@ def find_config(
         looked = ", ".join(["-c", f"${VARIABLE}", *places])
         raise ConfigError((ConfigProblem(NAME, "file", f"no configuration found; looked at {looked}", advice=_BEGIN),))
     return Found(found, Origin.USUAL_PLACE)
+
+
+def named_config(argv: Sequence[str]) -> str | None:
+    """The file of ``-c FILE`` or ``--config=FILE`` in a command line of logrotor."""
+    for place, word in enumerate(argv):
+        name, equals, value = word.partition("=")
+        if name in ("-c", "--config"):
+            return value if equals else next(iter(argv[place + 1 : place + 2]), None)
+    return None
+
+
+def words_of(command: str) -> list[str]:
+    """A command line as it stands in a crontab or a unit, in words; also one with a quote that nobody closes."""
+    import shlex
+
+    try:
+        return shlex.split(command)
+    except ValueError:
+        return command.split()
 
 
 def usual_places(environ: Mapping[str, str], euid: int) -> tuple[str, ...]:

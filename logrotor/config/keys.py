@@ -93,134 +93,84 @@ _TRIES = Kind(values.whole(1, 100), "a whole number from 1 to 100")
 
 TOP = _table(
     "Config",
-    Key(
-        "state_dir", Kind(paths.path, f"a directory of logrotor's own: {_PLACE}", Place.path),
+    Key("state_dir", Kind(paths.path, f"a directory of logrotor's own: {_PLACE}", Place.path),
         "Holds the lock and the history. Two configurations that share it never run at once.",
         without="the first entry of `$STATE_DIRECTORY`; else `/var/lib/logrotor` for root, "
-        "`$XDG_STATE_HOME/logrotor` or `~/.local/state/logrotor` for others", aliases=("state", "statefile"),
-    ),
+        "`$XDG_STATE_HOME/logrotor` or `~/.local/state/logrotor` for others", aliases=("state", "statefile")),
     Key("lock_timeout", _DURATION, "How long a run waits for another one to finish before it ends with exit 3."),
-    Key(
-        "compress_jobs", Kind(values.whole(1, 64), "a whole number from 1 to 64"),
+    Key("compress_jobs", Kind(values.whole(1, 64), "a whole number from 1 to 64"),
         "How many archives are compressed at a time. Hundreds of small ones are divided among as many processes, "
-        "at most one for each processor.", aliases=("jobs", "threads"),
-    ),
-    Key(
-        "run_as", Kind(values.name, "the name of a user"),
+        "at most one for each processor.", aliases=("jobs", "threads")),
+    Key("run_as", Kind(values.name, "the name of a user"),
         "Started as root: become this user, once, at the start.",
-        without="the user who starts it", aliases=("user", "su"),
-    ),
-    Key(
-        "include", Kind(values.list_of(paths.glob), f"a list of globs: {_PLACE}", Place.patterns),
-        "Further TOML files, which hold only `[[log]]` and `[reopen.NAME]`.",
-    ),
+        without="the user who starts it", aliases=("user", "su")),
+    Key("include", Kind(values.list_of(paths.glob), f"a list of globs: {_PLACE}", Place.patterns),
+        "Further TOML files, which hold only `[[log]]` and `[reopen.NAME]`."),
 )  # fmt: skip
 
 LOG = _table(
     "LogSpec",
-    Key(
-        "name", Kind(values.name, 'a name without "/", each only once'),
-        "Names the rule in reports and for `--only`.",
-    ),
-    Key(
-        "paths",
+    Key("name", Kind(values.name, 'a name without "/", each only once'),
+        "Names the rule in reports and for `--only`."),
+    Key("paths",
         Kind(values.list_of(paths.glob), f'a list of files or globs ("**" goes through folders): {_PLACE}',
              Place.patterns),
-        "The logs of this rule. A file in two rules belongs to the first.", aliases=("path", "file", "files"),
-    ),
-    Key(
-        "exclude", Kind(values.list_of(paths.glob, empty=True),
+        "The logs of this rule. A file in two rules belongs to the first.", aliases=("path", "file", "files")),
+    Key("exclude", Kind(values.list_of(paths.glob, empty=True),
                         'a list of globs; one without "/" is for the file name alone', Place.excludes),
-        "Files that `paths` matches and that are left alone.", off=(), aliases=("ignore", "taboo"),
-    ),
-    Key(
-        "max_size", _SIZE,
+        "Files that `paths` matches and that are left alone.", off=(), aliases=("ignore", "taboo")),
+    Key("max_size", _SIZE,
         "The log is due when it is larger than this. This or `schedule` must be set; either makes it due.",
-        off=None, aliases=("size", "maxsize", "maxbytes", "max_bytes"),
-    ),
+        off=None, aliases=("size", "maxsize", "maxbytes", "max_bytes")),
     Key("min_size", _SIZE, "A log that is smaller is not due by `schedule`.", off=None, aliases=("minsize",)),
-    Key(
-        "schedule", _SCHEDULE,
+    Key("schedule", _SCHEDULE,
         "The log is due when a slot has passed since the last rotation; missed slots are caught up once.",
-        off=None, aliases=("when", "interval", "cron"),
-    ),
-    Key(
-        "rotate_empty", _BOOLEAN, "Rotate by `schedule` or `--force` also when the log is empty.",
-        aliases=("ifempty", "notifempty"),
-    ),
-    Key(
-        "backup_count", Kind(values.backup_count, "a whole number, 1 or more"),
+        off=None, aliases=("when", "interval", "cron")),
+    Key("rotate_empty", _BOOLEAN, "Rotate by `schedule` or `--force` also when the log is empty.",
+        aliases=("ifempty", "notifempty")),
+    Key("backup_count", Kind(values.backup_count, "a whole number, 1 or more"),
         "How many archives of a log stay. Without a limit of count, age or size all stay.",
-        off=None, aliases=("rotate", "count", "keep", "backups", "max_files"),
-    ),
-    Key(
-        "max_age", Kind(values.age, '"12h", "30d", "2w" (with a unit)'), "Archives older than this are removed.",
-        off=None, aliases=("maxage", "max_days"),
-    ),
-    Key(
-        "max_total_size", _SIZE, "The archives of one log may take this much room; the oldest go first.", off=None,
-    ),
-    Key(
-        "keep_free", Kind(values.free_space, f'{_SIZE.accepts}, or a share such as "10%"'),
+        off=None, aliases=("rotate", "count", "keep", "backups", "max_files")),
+    Key("max_age", Kind(values.age, '"12h", "30d", "2w" (with a unit)'), "Archives older than this are removed.",
+        off=None, aliases=("maxage", "max_days")),
+    Key("max_total_size", _SIZE, "The archives of one log may take this much room; the oldest go first.", off=None),
+    Key("keep_free", Kind(values.free_space, f'{_SIZE.accepts}, or a share such as "10%"'),
         "Room to keep free on the file system of the archives; the oldest archives go for it.",
-        off=None, aliases=("min_free",),
-    ),
-    Key(
-        "compress", _one_of(_MADE), "How archives are compressed.",
-        off=Codec.NONE, aliases=("codec", "compression", "compresscmd"),
-    ),
-    Key(
-        "compress_level", Kind(values.whole(0, max(c.levels[-1] for c in _MADE if c.levels)), _LEVELS),
+        off=None, aliases=("min_free",)),
+    Key("compress", _one_of(_MADE), "How archives are compressed.",
+        off=Codec.NONE, aliases=("codec", "compression", "compresscmd")),
+    Key("compress_level", Kind(values.whole(0, max(c.levels[-1] for c in _MADE if c.levels)), _LEVELS),
         "How hard archives are compressed. gzip with the extra `isal` (`pip install 'logrotor[isal]'`) is two "
         "to four times as fast; its highest level is 3, and 4 to 9 mean that one.",
-        off=None, without="off: the codec's own", aliases=("level",),
-    ),
-    Key(
-        "keep_uncompressed", Kind(values.whole(0), "a whole number, 0 or more"),
-        "The newest so many archives stay plain.", off=0, aliases=("delaycompress",),
-    ),
+        off=None, without="off: the codec's own", aliases=("level",)),
+    Key("keep_uncompressed", Kind(values.whole(0), "a whole number, 0 or more"),
+        "The newest so many archives stay plain.", off=0, aliases=("delaycompress",)),
     Key("create", _BOOLEAN, "Put an empty log in the place of the one that was taken.", aliases=("nocreate",)),
-    Key(
-        "create_mode",
+    Key("create_mode",
         Kind(values.mode, 'octal digits in quotes, such as "0664", at most "0777", writable by the owner'),
-        "The mode of a log that is created.", aliases=("mode", "chmod"),
-    ),
-    Key(
-        "create_missing", _BOOLEAN, "Create a log that does not exist, and its folders (0755).",
-        aliases=("createolddir",),
-    ),
-    Key(
-        "method", _one_of(Method),
+        "The mode of a log that is created.", aliases=("mode", "chmod")),
+    Key("create_missing", _BOOLEAN, "Create a log that does not exist, and its folders (0755).",
+        aliases=("createolddir",)),
+    Key("method", _one_of(Method),
         "How a log is taken. `copytruncate` is for writers that cannot reopen; `reopen` is not used with it.",
-        aliases=("copytruncate", "renamecopy"),
-    ),
+        aliases=("copytruncate", "renamecopy")),
     Key("accept_loss", _BOOLEAN, "Allow copytruncate where a range cannot be collapsed and lines may get lost."),
-    Key(
-        "naming", _one_of(Naming), "`app.log.1`, or `app.log-20261121T070000Z` (UTC).",
-        aliases=("dateext", "dateformat"),
-    ),
-    Key(
-        "archive_dir",
+    Key("naming", _one_of(Naming), "`app.log.1`, or `app.log-20261121T070000Z` (UTC).",
+        aliases=("dateext", "dateformat")),
+    Key("archive_dir",
         Kind(paths.path, "a directory: absolute, from ~, or relative to the directory of each log", Place.expanded),
         "Where finished archives go, also on another file system. Log directories may share one; "
         "of two logs of one name the second is refused.",
-        off=None, without="off: beside the log", aliases=("olddir",),
-    ),
-    Key(
-        "reopen", Kind(_reopen, "the name of a `[reopen.NAME]` table"),
-        "Who is asked to reopen the log after it was taken.", off=None, aliases=("postrotate", "notify", "signal"),
-    ),
-    Key(
-        "on_archive", Kind(values.argv, 'a list such as ["/usr/local/bin/upload", "--now"]'),
+        off=None, without="off: beside the log", aliases=("olddir",)),
+    Key("reopen", Kind(_reopen, "the name of a `[reopen.NAME]` table"),
+        "Who is asked to reopen the log after it was taken.", off=None, aliases=("postrotate", "notify", "signal")),
+    Key("on_archive", Kind(values.argv, 'a list such as ["/usr/local/bin/upload", "--now"]'),
         "Command, run without a shell, for each finished archive; tried again in the next run until it succeeds.",
-        off=(), aliases=("lastaction", "hook"),
-    ),
+        off=(), aliases=("lastaction", "hook")),
     Key("on_archive_timeout", _SPAN, "After this long the command is stopped and counts as failed."),
-    Key(
-        "missing", _one_of(Missing),
+    Key("missing", _one_of(Missing),
         "What a path or glob without a log means; `skip` mentions it at debug level only.",
-        aliases=("missingok", "nomissingok"),
-    ),
+        aliases=("missingok", "nomissingok")),
 )  # fmt: skip
 
 DEFAULTS = {name: key for name, key in LOG.items() if name not in ("name", "paths")}
@@ -232,108 +182,73 @@ _SUPERVISORD, _SYSTEMD, _PIDFILE, _COMMAND, _CALLABLE = (
 
 REOPEN = _table(
     "ReopenTarget",
-    Key(
-        "manager", Kind(values.one_of(Manager), _words(MANAGERS)),
+    Key("manager", Kind(values.one_of(Manager), _words(MANAGERS)),
         "Who is asked; a configuration from a dict may also say `callable`.",
-        aliases=("type", "kind"), required=frozenset(Manager),
-    ),
-    Key(
-        "pidfile", _FILE, "Holds the process id. The process is checked before it gets a signal.",
-        aliases=("pid", "pid_file"), required=_SUPERVISORD | _PIDFILE, allowed=_SUPERVISORD | _PIDFILE,
-    ),
-    Key(
-        "signal", Kind(values.signal_name, 'the name of a signal, such as "USR1" or "HUP"'),
+        aliases=("type", "kind"), required=frozenset(Manager)),
+    Key("pidfile", _FILE, "Holds the process id. The process is checked before it gets a signal.",
+        aliases=("pid", "pid_file"), required=_SUPERVISORD | _PIDFILE, allowed=_SUPERVISORD | _PIDFILE),
+    Key("signal", Kind(values.signal_name, 'the name of a signal, such as "USR1" or "HUP"'),
         "What is sent. supervisord always gets USR2: HUP would restart all its children.",
-        required=_PIDFILE | _SYSTEMD, allowed=_PIDFILE | _SYSTEMD,
-    ),
-    Key(
-        "unit", Kind(values.unit, 'the name of a unit, such as "nginx.service"'), "Its main process gets the signal.",
-        aliases=("service",), required=_SYSTEMD, allowed=_SYSTEMD,
-    ),
+        required=_PIDFILE | _SYSTEMD, allowed=_PIDFILE | _SYSTEMD),
+    Key("unit", Kind(values.unit, 'the name of a unit, such as "nginx.service"'), "Its main process gets the signal.",
+        aliases=("service",), required=_SYSTEMD, allowed=_SYSTEMD),
     Key("user_unit", _BOOLEAN, "The unit belongs to the systemd of the user.", allowed=_SYSTEMD),
-    Key(
-        "command", Kind(values.argv, 'a list such as ["/usr/sbin/nginx", "-s", "reopen"]'), "Run without a shell.",
-        aliases=("exec", "cmd"), required=_COMMAND, allowed=_COMMAND,
-    ),
+    Key("command", Kind(values.argv, 'a list such as ["/usr/sbin/nginx", "-s", "reopen"]'), "Run without a shell.",
+        aliases=("exec", "cmd"), required=_COMMAND, allowed=_COMMAND),
     Key("timeout", _SPAN, "After this long the request counts as failed."),
-    Key(
-        "supervisor_config", _FILE, "Where it is checked that supervisord does not rotate the same files.",
-        without="found by supervisord's command line, then its search path", allowed=_SUPERVISORD,
-    ),
+    Key("supervisor_config", _FILE, "Where it is checked that supervisord does not rotate the same files.",
+        without="found by supervisord's command line, then its search path", allowed=_SUPERVISORD),
 )  # fmt: skip
 
-FUNCTION = Key(
-    "function", Kind(values.function, "a function that takes a tuple of paths"),
+FUNCTION = Key("function", Kind(values.function, "a function that takes a tuple of paths"),
     "Called with the logs that were taken.", of="ReopenTarget", required=_CALLABLE, allowed=_CALLABLE,
 )  # fmt: skip
 
 QUEUE = _table(
     "QueueSettings",
-    Key(
-        "engine", Kind(values.name, '"huey", "procrastinate", "rq", "celery" or one that a plugin adds'),
+    Key("engine", Kind(values.name, '"huey", "procrastinate", "rq", "celery" or one that a plugin adds'),
         "Which queue. huey needs no server; each is an extra: `pip install logrotor[huey]`.",
-        aliases=("driver", "connection", "backend"),
-    ),
-    Key(
-        "url",
+        aliases=("driver", "connection", "backend")),
+    Key("url",
         Kind(values.text, 'a URL, for huey the path of its file, or "env:NAME" for the variable that holds it'),
         "Where the queue is. With `env:NAME` no password stands in a file.",
         without="huey: `queue.sqlite` in the state directory; others: required",
-        aliases=("broker", "dsn", "broker_url"),
-    ),
-    Key(
-        "name", Kind(values.queue_name, "up to 30 letters, digits, _ and -"),
-        "The queue is `NAME-HOST`: rotation is local to a host.", aliases=("queue",),
-    ),
-    Key(
-        "host", Kind(values.text, "a name that stays the same"),
+        aliases=("broker", "dsn", "broker_url")),
+    Key("name", Kind(values.queue_name, "up to 30 letters, digits, _ and -"),
+        "The queue is `NAME-HOST`: rotation is local to a host.", aliases=("queue",)),
+    Key("host", Kind(values.text, "a name that stays the same"),
         "In a container, whose host name changes at every recreate, set it.",
-        without="the machine's host name", aliases=("hostname",),
-    ),
-    Key(
-        "schedule", _SCHEDULE, "When `queue schedule` and `queue worker --schedule` dispatch a job.",
-        aliases=("every", "cron", "interval"),
-    ),
+        without="the machine's host name", aliases=("hostname",)),
+    Key("schedule", _SCHEDULE, "When `queue schedule` and `queue worker --schedule` dispatch a job.",
+        aliases=("every", "cron", "interval")),
 )  # fmt: skip
 
 JOB = _table(
     "JobSettings",
-    Key(
-        "tries", _TRIES, "How many attempts a job gets; each counts, also one whose worker died.",
-        aliases=("retries", "max_tries"),
-    ),
+    Key("tries", _TRIES, "How many attempts a job gets; each counts, also one whose worker died.",
+        aliases=("retries", "max_tries")),
     Key("max_exceptions", _TRIES, "How many of its attempts may fail by themselves."),
-    Key(
-        "timeout", _SPAN,
-        "An attempt that takes longer is ended. Compressions that would not fit are left to the next job.",
-    ),
-    Key(
-        "backoff", Kind(values.list_of(values.duration), 'a list such as ["10s", "30s", "60s"]'),
-        "How long to wait before the next attempt; the last one repeats.",
-    ),
-    Key(
-        "expires", _SPAN, "A job that has waited longer for its first attempt is dropped: the next one does its work.",
-        without="nine tenths of the time to the next tick",
-    ),
+    Key("timeout", _SPAN,
+        "An attempt that takes longer is ended. Compressions that would not fit are left to the next job."),
+    Key("backoff", Kind(values.list_of(values.duration), 'a list such as ["10s", "30s", "60s"]'),
+        "How long to wait before the next attempt; the last one repeats."),
+    Key("expires", _SPAN, "A job that has waited longer for its first attempt is dropped: the next one does its work.",
+        without="nine tenths of the time to the next tick"),
     Key("stuck_after", _SPAN, "`queue status` calls a job stuck that has been at work for longer."),
 )  # fmt: skip
 
 METRICS = _table(
     "Config",
-    Key(
-        "textfile", Kind(paths.textfile, f"a file whose name ends in .prom: {_PLACE}", Place.path),
+    Key("textfile", Kind(paths.textfile, f"a file whose name ends in .prom: {_PLACE}", Place.path),
         "Written after each `logrotor run`, for the textfile collector of Prometheus's node exporter.",
-        field="metrics_textfile", without="no metrics", aliases=("file", "path"),
-    ),
+        field="metrics_textfile", without="no metrics", aliases=("file", "path")),
 )  # fmt: skip
 
 PAGE = _table(
     "Config",
-    Key(
-        "file", _FILE,
+    Key("file", _FILE,
         "Written after each `logrotor run`, as `logrotor page` does: how everything stands, for a browser.",
-        field="page_file", without="no page", aliases=("html", "path", "output"),
-    ),
+        field="page_file", without="no page", aliases=("html", "path", "output")),
 )  # fmt: skip
 
 # The tables that stand at the top level beside its keys.

@@ -325,7 +325,7 @@ def _place(draft: Draft, archive: Archive) -> str:
 
 
 def _dated(name: ArchiveName, stamp: str, names: _Names) -> ArchiveName:
-    """The stamp is the last write, which the file itself tells, so a crash cannot change it.
+    """The stamp is the last write, which is read from the file itself, so a crash cannot change it.
 
     Or that of the archive before, where it is later: its writer was slow, or the clock was ahead. With an earlier one
     the newest archive would count as an older one, and retention would remove it.

@@ -1,4 +1,4 @@
-"""What the planner is told: directories as they were found, and what else is known of one log. No calls here."""
+"""What the planner decides by: directories as they were found, and what else is known of one log. No calls here."""
 
 from __future__ import annotations
 

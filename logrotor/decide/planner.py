@@ -1,6 +1,6 @@
 """Decide what happens to each log, and why. Pure: the facts and the time are arguments, the plan is the answer.
 
-Of most logs a glance tells that nothing happens, and some must not be touched; the plans of the others are drafted in
+For most logs a glance shows that nothing happens, and some must not be touched; the plans of the rest are drafted in
 :mod:`~logrotor.decide.draft`, which is imported only if there is such a log.
 """
 
@@ -77,7 +77,7 @@ def kept_at_a_glance(facts: LogFacts, now: datetime) -> tuple[Note, ...] | None:
     if family.replacement or family.temps or not _is_sound(live) or is_unfinished(live.stat.st_mode):
         return None
     if facts.directory.problem or is_too_long(facts.base, spec.naming):
-        return None  # that it has no name of ours is known: no such file is taken for a live log
+        return None  # an archive's name needs no check: no file that has one is listed as a live log
     if not family.archives:
         return ()
     if spec.on_archive or spec.keep_free or spec.naming is Naming.DATED:
@@ -172,7 +172,7 @@ def _odd_member(facts: LogFacts) -> Problem | None:
     for directory, entry in members:
         where = os.path.join(directory.resolved, entry.name)
         if not entry.is_regular:
-            what = f"is a {entry.kind} with the name of an archive or temp of ours"
+            what = f"is a {entry.kind} with the name of an archive or temp of this log"
             return Problem(subject=where, problem=what, advice="move it away")
         name = parse_archive(entry.name)
         if name is not None and (name.slot or 0) > HIGHEST_SLOT:

@@ -13,7 +13,7 @@ HIGHEST_SLOT = 999_000_000  # of nine digits; nobody rotates that often
 
 
 def time_of(archive: Archive) -> float:
-    """The moment of an archive: its stamp, or its last write, which tells the part of the second too."""
+    """The moment of an archive: its stamp, or its last write, which has fractions of a second."""
     written, name = archive.entry.mtime, archive.name
     return written if name.stamp is None or is_dated_by(name, written) else stamp_time(name.stamp) or 0.0
 

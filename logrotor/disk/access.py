@@ -27,14 +27,13 @@ def become(user: str) -> None:
     try:
         record = pwd.getpwnam(user)
     except KeyError:
-        raise StateError(f'run_as = "{user}": no such user on this system') from None
+        raise StateError(Problem(subject=f'run_as = "{user}"', problem="no such user on this system")) from None
     if os.geteuid() == record.pw_uid:
         return
     if os.geteuid() != 0:
-        raise StateError(
-            f'run_as = "{user}": only root can become another user, and this is uid {os.geteuid()}; '
-            f"start logrotor as root or as {user}, or remove run_as"
-        )
+        what = f"only root can become another user, and this is uid {os.geteuid()}"
+        advice = f"start logrotor as root or as {user}, or remove run_as"
+        raise StateError(Problem(subject=f'run_as = "{user}"', problem=what, advice=advice))
     os.setgroups(os.getgrouplist(user, record.pw_gid))
     os.setgid(record.pw_gid)
     os.setuid(record.pw_uid)

@@ -19,7 +19,7 @@ def publish(path: str, data: bytes, mode: int) -> None:
     """Write ``data`` to ``path``, with ``mode`` whatever the umask is. Raises Busy, Refused or OSError.
 
     killed before ... | directory shows             | next time
-    rename            | .NAME.tmp beside the old one | written anew
+    rename            | .NAME.tmp beside the old one | overwritten
     """
     directory, name = os.path.split(path)
     temp = os.path.join(directory, f".{name}.tmp")

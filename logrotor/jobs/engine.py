@@ -192,12 +192,3 @@ def mask(text: str) -> str:
     # Up to the last @: a password may hold, against the rules, a / or an @ of its own.
     text = re.sub(r"(?<=://)([^/?#\s:]*):(\S*)@", r"\1:***@", text)
     return re.sub(r"(?i)\b(password|passwd|pwd|secret|token)=('[^']*'|[^&\s]+)", r"\1=***", text)
-
-
-def named_config(argv: Sequence[str]) -> str | None:
-    """The file of ``-c FILE`` or ``--config=FILE`` in a command line of logrotor."""
-    for place, word in enumerate(argv):
-        name, equals, value = word.partition("=")
-        if name in ("-c", "--config"):
-            return value if equals else next(iter(argv[place + 1 : place + 2]), None)
-    return None

@@ -99,11 +99,11 @@ class SystemStatus(Struct, frozen=True, kw_only=True):
     forecast: str  # "known", "unknown" (no log with 3 points), "never" (retention stops it before)
 
 
-def file_systems(deployment: Deployment, growing: Mapping[str, Growth]) -> Iterator[SystemStatus]:
+def file_systems(here: Deployment, growing: Mapping[str, Growth]) -> Iterator[SystemStatus]:
     """Each file system of the deployment; ``growing``: how its logs grow, by their paths, as far as known."""
     systems: dict[int, tuple[str, FileSystem]] = {}
     growths: dict[int, list[Growth]] = defaultdict(list)
-    for facts in deployment.survey.logs:
+    for facts in here.survey.logs:
         places = (facts.directory, *facts.elsewhere)
         for place in places:
             if place.file_system is not None:
@@ -112,7 +112,7 @@ def file_systems(deployment: Deployment, growing: Mapping[str, Growth]) -> Itera
         if facts.path in growing and home is not None:
             growths[home].append(growing[facts.path])
     for device, (path, system) in systems.items():
-        yield _system(deployment, path, system, growths.get(device, []))
+        yield _system(here, path, system, growths.get(device, []))
 
 
 def _home_of_archives(facts: LogFacts, places: Sequence[Directory]) -> int | None:
@@ -120,8 +120,8 @@ def _home_of_archives(facts: LogFacts, places: Sequence[Directory]) -> int | Non
     return next((p.file_system.device for p in places if p.resolved == wanted and p.file_system is not None), None)
 
 
-def _system(deployment: Deployment, path: str, system: FileSystem, growths: Sequence[Growth]) -> SystemStatus:
-    space, now = os.statvfs(path), deployment.now.timestamp()
+def _system(here: Deployment, path: str, system: FileSystem, growths: Sequence[Growth]) -> SystemStatus:
+    space, now = os.statvfs(path), here.now.timestamp()
     inodes = space.f_favail if space.f_files else None
     is_full = system.total > 0 and (system.free <= 0 or inodes == 0)
     moment = now if is_full else full_on(system.free, growths, now)
@@ -131,7 +131,7 @@ def _system(deployment: Deployment, path: str, system: FileSystem, growths: Sequ
         total=system.total,
         free=system.free,
         free_inodes=inodes,
-        full_on=deployment.moment(moment),
+        full_on=here.moment(moment),
         forecast="known" if moment is not None else "never" if growths else "unknown",
     )
 

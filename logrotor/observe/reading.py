@@ -38,30 +38,30 @@ class Piece(Struct, frozen=True):
         return os.path.join(self.directory, self.entry.name)
 
 
-def find(deployment: Deployment, given: str) -> LogFacts:
+def find(here: Deployment, given: str) -> LogFacts:
     """The log of that path or, if only one has it, that file name. Raises UnknownSelection."""
-    known = {facts.path: facts for facts in deployment.survey.logs}
+    known = {facts.path: facts for facts in here.survey.logs}
     path = find_path(given, known)
     if path is not None:
         return known[path]
-    raise UnknownSelection(_what_else(deployment, given))
+    raise UnknownSelection(_what_else(here, given))
 
 
-def _what_else(deployment: Deployment, given: str) -> Problem:
+def _what_else(here: Deployment, given: str) -> Problem:
     """What a name is that is none of a log."""
 
     def found(problem: str, advice: str = "") -> Problem:
         return Problem(subject=given, problem=problem, advice=advice)
 
-    if any(spec.name == given for spec in deployment.config.logs):
-        logs = ", ".join(facts.path for facts in deployment.survey.logs if facts.spec.name == given)
+    if any(spec.name == given for spec in here.config.logs):
+        logs = ", ".join(facts.path for facts in here.survey.logs if facts.spec.name == given)
         return found("is a rule", f"name one of its logs: {logs}") if logs else found("is a rule, and has no log yet")
     path = real_path(given)
-    for facts in deployment.survey.logs:
+    for facts in here.survey.logs:
         for archive in archives_of(facts):
             if archive.path == path or archive.entry.name == given:
                 return found(f"is an archive of {facts.path}", "name that log")
-    other = "".join(f"; {problem}" for problem in deployment.survey.problems)
+    other = "".join(f"; {problem}" for problem in here.survey.problems)
     return found(f"no log of this configuration, nor are there archives of one{other}", "see logrotor status")
 
 
@@ -109,14 +109,14 @@ def _opened(
 ) -> tuple[LogFacts, list[Piece], list[tuple[Piece, int]]]:
     """The newest files at once, so that no rotation can come between them; the old ones only change their names."""
     for _ in range(_TRIES):
-        deployment = look()
-        facts = find(deployment, given)
+        here = look()
+        facts = find(here, given)
         if facts.directory.problem is not None:
             raise Refused(facts.directory.problem)
         if facts.memory.in_flight is not None:
             cut = "a copytruncate is at work, or was interrupted"
             raise Refused(Problem(subject=facts.path, problem=cut, advice="logrotor run, then again"))
-        chosen = _chosen(pieces(facts, deployment.now.timestamp()), since, until)
+        chosen = _chosen(pieces(facts, here.now.timestamp()), since, until)
         with ExitStack() as attempt:
             try:
                 files = [(piece, _open(piece, attempt)) for piece in chosen[-_AT_ONCE:]]
@@ -217,16 +217,16 @@ class Verdict(Struct, frozen=True, kw_only=True):
     problem: Problem | None = None
 
 
-def verify(deployment: Deployment, given: str | None = None) -> Iterator[Verdict]:
+def verify(here: Deployment, given: str | None = None) -> Iterator[Verdict]:
     """Every archive of every log, or of one. Raises UnknownSelection, StateError."""
-    records = records_of(deployment.outcomes)
+    records = records_of(here.outcomes)
     if given is None:
-        for problem in deployment.survey.problems:
+        for problem in here.survey.problems:
             yield Verdict(path=problem.subject, log="", problem=problem)
-    for facts in deployment.survey.logs if given is None else [find(deployment, given)]:
+    for facts in here.survey.logs if given is None else [find(here, given)]:
         if facts.directory.problem is not None:
             yield Verdict(path=facts.path, log=facts.path, problem=facts.directory.problem)
-        for archive in newest_first(archives_of(facts), deployment.now.timestamp()):
+        for archive in newest_first(archives_of(facts), here.now.timestamp()):
             if archive.entry.is_regular:
                 entry = archive.entry
                 yield _verdict(facts.path, archive, records.get((entry.stat.st_ino, entry.stat.st_mtime_ns)))

@@ -76,40 +76,35 @@ class Status(Struct, frozen=True, kw_only=True):
     problems: tuple[Problem, ...]
 
 
-def status(deployment: Deployment) -> Status:
+def status(here: Deployment) -> Status:
     """Look at everything once. What the history does not tell is unknown, and ``problems`` says why."""
     outcomes: dict[str, list[PastOutcome]] = defaultdict(list)
-    for outcome in deployment.outcomes:
+    for outcome in here.outcomes:
         for log in outcome.logs:
             outcomes[log].append(outcome)
     done = {log: rotations(found) for log, found in outcomes.items()}
-    logs = [
-        _log(deployment, facts, done.get(facts.path, []), outcomes.get(facts.path, []))
-        for facts in deployment.survey.logs
-    ]
+    logs = [_log(here, facts, done.get(facts.path, []), outcomes.get(facts.path, [])) for facts in here.survey.logs]
     return Status(
-        now=deployment.now,
-        last_run=deployment.moment(deployment.last_run),
-        under_way=state.holder(deployment.config.state_dir),
-        failed_runs=_failures_of_runs(deployment),
+        now=here.now,
+        last_run=here.moment(here.last_run),
+        under_way=state.holder(here.config.state_dir),
+        failed_runs=_failures_of_runs(here),
         logs=tuple(sorted(logs, key=_urgency)),
-        file_systems=tuple(
-            forecast.file_systems(deployment, dict(_growing(deployment, {log.path: log for log in logs})))
-        ),
-        missing=tuple(deployment.survey.missing),
+        file_systems=tuple(forecast.file_systems(here, dict(_growing(here, {log.path: log for log in logs})))),
+        missing=tuple(here.survey.missing),
         problems=(
-            *(found.as_problem for found in deployment.config.problems),
-            *deployment.survey.problems,
-            *_old_locks(deployment),
-            *_vanished(deployment),
-            *([deployment.blind] if deployment.blind is not None else []),
+            *(found.as_problem for found in here.config.problems),
+            *here.survey.problems,
+            *_old_locks(here),
+            *_vanished(here),
+            *([here.blind] if here.blind is not None else []),
         ),
     )
 
 
-def _vanished(deployment: Deployment) -> Iterable[Problem]:
+def _vanished(here: Deployment) -> Iterable[Problem]:
     """Without a log there is nothing to tell of, which must not look as if all were well."""
-    if not deployment.survey.logs and not deployment.survey.problems and deployment.outcomes:
+    if not here.survey.logs and not here.survey.problems and here.outcomes:
         what = "no log is found, though there were some: is a file system not mounted, or paths misspelt?"
         yield Problem(subject="", problem=what)
 
@@ -117,17 +112,15 @@ def _vanished(deployment: Deployment) -> Iterable[Problem]:
 # ---------------------------------------------------------------- a log
 
 
-def _log(
-    deployment: Deployment, facts: LogFacts, done: Sequence[Rotation], outcomes: Sequence[PastOutcome]
-) -> LogStatus:
-    plan, spec, now = deployment.plans[facts.path], facts.spec, deployment.now.timestamp()
+def _log(here: Deployment, facts: LogFacts, done: Sequence[Rotation], outcomes: Sequence[PastOutcome]) -> LogStatus:
+    plan, spec, now = here.plans[facts.path], facts.spec, here.now.timestamp()
     taken = [r for r in done if r.status == "done"]
     points = [forecast.Point(r.time, r.bytes) for r in taken if r.bytes is not None]
     pace = forecast.rate(points, plan.size, now)
     by_size = None
     if spec.max_size is not None and plan.size is not None:
         by_size = forecast.due_by_size(plan.size, spec.max_size, pace, now)
-    next_due, by = _next_due(deployment, plan, spec, by_size)
+    next_due, by = _next_due(here, plan, spec, by_size)
     last = max((m for m in (facts.memory.last_rotation, *(r.time for r in taken)) if m), default=None)
     archives = archives_of(facts)
     return LogStatus(
@@ -141,64 +134,64 @@ def _log(
         next_due=next_due,
         next_due_by=by,
         pace=pace,
-        due_since=_due_since(deployment, facts, pace, by_size, last),
-        last_rotation=deployment.moment(last),
+        due_since=_due_since(here, facts, pace, by_size, last),
+        last_rotation=here.moment(last),
         last_outcome=done[-1].status if done else None,
         last_problem=done[-1].problem if done else None,
-        failures=_failures_of_log(deployment, outcomes),
+        failures=_failures_of_log(here, outcomes),
         archives=len(archives),
         archive_bytes=sum(archive.entry.size for archive in archives),
         ratio=_ratio(taken),
-        pending=tuple(_pending(deployment, facts, archives, [r.time for r in taken])),
+        pending=tuple(_pending(here, facts, archives, [r.time for r in taken])),
         request_failed=facts.memory.request_failed is not None,
         refused=plan.refused,
     )
 
 
 def _next_due(
-    deployment: Deployment, plan: LogPlan, spec: LogSpec, by_size: float | None
+    here: Deployment, plan: LogPlan, spec: LogSpec, by_size: float | None
 ) -> tuple[datetime | None, str | None]:
     if isinstance(plan.due, Due) or plan.size is None:
         return None, None
-    slot = schedule.next_slot(spec.schedule, deployment.now) if spec.schedule is not None else None
-    size = deployment.moment(None if by_size is None else max(by_size, deployment.now.timestamp()))
+    slot = schedule.next_slot(spec.schedule, here.now) if spec.schedule is not None else None
+    size = here.moment(None if by_size is None else max(by_size, here.now.timestamp()))
     if size is not None and (slot is None or size < slot):
         return size, "size"
     return slot, "schedule" if slot is not None else None
 
 
 def _due_since(
-    deployment: Deployment, facts: LogFacts, pace: float | None, by_size: float | None, last: float | None
+    here: Deployment, facts: LogFacts, pace: float | None, by_size: float | None, last: float | None
 ) -> datetime | None:
     """An estimate, for a log that grows past its limit between two runs; never before its last rotation."""
-    spec, live, plan = facts.spec, facts.family.live, deployment.plans[facts.path]
+    spec, live, plan = facts.spec, facts.family.live, here.plans[facts.path]
     if not isinstance(plan.due, Due) or live is None:
         return None
     if spec.max_size is not None and live.size > spec.max_size:
-        return deployment.moment(None if by_size is None else max(by_size, last or 0.0))
+        return here.moment(None if by_size is None else max(by_size, last or 0.0))
     if spec.schedule is None:
         return None
-    first = _first_missed_slot(deployment, spec.schedule, last_rotation([last, facts.birth()], deployment.now))
-    had_lines = first is not None and _had_lines(deployment, live, pace, first.timestamp())
-    return first if had_lines else schedule.latest_slot(spec.schedule, deployment.now)
+    first = _first_missed_slot(here, spec.schedule, last_rotation([last, facts.birth()], here.now))
+    had_lines = first is not None and _had_lines(here, live, pace, first.timestamp())
+    return first if had_lines else schedule.latest_slot(spec.schedule, here.now)
 
 
-def _first_missed_slot(deployment: Deployment, expression: str, last: float | None) -> datetime | None:
-    begin = deployment.moment(last)
+def _first_missed_slot(here: Deployment, expression: str, last: float | None) -> datetime | None:
+    begin = here.moment(last)
     slot = schedule.next_slot(expression, begin) if begin is not None else None
-    return slot if slot is not None and slot.timestamp() <= deployment.now.timestamp() else None
+    return slot if slot is not None and slot.timestamp() <= here.now.timestamp() else None
 
 
-def _had_lines(deployment: Deployment, live: Entry, pace: float | None, moment: float) -> bool:
+def _had_lines(here: Deployment, live: Entry, pace: float | None, moment: float) -> bool:
     """An empty log is not rotated: was there something in it when it should have been, as far as one can tell?"""
-    if deployment.last_run is not None and live.mtime <= deployment.last_run:
+    if here.last_run is not None and live.mtime <= here.last_run:
         return True
-    return bool(pace) and live.size / (pace or 1.0) >= deployment.now.timestamp() - moment
+    return bool(pace) and live.size / (pace or 1.0) >= here.now.timestamp() - moment
 
 
-def _growing(deployment: Deployment, logs: Mapping[str, LogStatus]) -> Iterator[tuple[str, forecast.Growth]]:
+def _growing(here: Deployment, logs: Mapping[str, LogStatus]) -> Iterator[tuple[str, forecast.Growth]]:
     """How each log grows on the disk, where its pace is known."""
-    for facts in deployment.survey.logs:
+    for facts in here.survey.logs:
         log = logs[facts.path]
         if log.pace is not None:
             packed = 1 / log.ratio if log.ratio else 1.0 if facts.spec.compress is Codec.NONE else _USUAL_RATIO
@@ -212,10 +205,10 @@ def _ratio(taken: Iterable[Rotation]) -> float | None:
 
 
 def _pending(
-    deployment: Deployment, facts: LogFacts, archives: Iterable[Archive], rotated: Sequence[float]
+    here: Deployment, facts: LogFacts, archives: Iterable[Archive], rotated: Sequence[float]
 ) -> Iterable[Pending]:
     """``rotated``: the times of the log's rotations, of which each archive but the removed ones has one."""
-    delivered, now = facts.memory.request_delivered, deployment.now.timestamp()
+    delivered, now = facts.memory.request_delivered, here.now.timestamp()
     for rank, archive in enumerate(newest_first(archives, now)):
         if archive.name.codec is not Codec.NONE:
             continue
@@ -223,7 +216,7 @@ def _pending(
         reason = proof.why_not(found, archive.entry, delivered, now)
         if reason is not None:
             pids = found.pids if isinstance(found, Written) else ()
-            since = deployment.moment(rotated[-min(rank + 1, len(rotated))] if rotated else None)
+            since = here.moment(rotated[-min(rank + 1, len(rotated))] if rotated else None)
             yield Pending(name=archive.entry.name, reason=reason, pids=pids, since=since)
 
 
@@ -237,29 +230,29 @@ def _urgency(log: LogStatus) -> tuple[object, ...]:
 # ---------------------------------------------------------------- how often in a row something failed
 
 
-def _failures_of_runs(deployment: Deployment) -> int:
+def _failures_of_runs(here: Deployment) -> int:
     """Runs with something to do that failed, up to the last one; 0 once what failed there is mended."""
-    ended = [run for run in deployment.runs if run.ended is not None]
-    of_last = [outcome for outcome in deployment.outcomes if ended and outcome.run == ended[-1].id]
-    if _is_mended(deployment, deployment.last_recorded, of_last):
+    ended = [run for run in here.runs if run.ended is not None]
+    of_last = [outcome for outcome in here.outcomes if ended and outcome.run == ended[-1].id]
+    if _is_mended(here, here.last_recorded, of_last):
         return 0
     return _in_a_row([run.exit != 0 for run in ended])
 
 
-def _failures_of_log(deployment: Deployment, outcomes: Sequence[PastOutcome]) -> int:
+def _failures_of_log(here: Deployment, outcomes: Sequence[PastOutcome]) -> int:
     """Runs in which something failed, up to the last one that had to do with the log; ``outcomes`` are its own."""
     failed: dict[int, bool] = {}
     for outcome in outcomes:
         if outcome.status in ("done", "failed"):
             failed[outcome.run] = failed.get(outcome.run, False) or outcome.status == "failed"
-    if outcomes and _is_mended(deployment, outcomes[-1].time, [o for o in outcomes if o.run == outcomes[-1].run]):
+    if outcomes and _is_mended(here, outcomes[-1].time, [o for o in outcomes if o.run == outcomes[-1].run]):
         return 0
     return _in_a_row(list(failed.values()))
 
 
-def _is_mended(deployment: Deployment, ended: float, outcomes: Iterable[PastOutcome]) -> bool:
+def _is_mended(here: Deployment, ended: float, outcomes: Iterable[PastOutcome]) -> bool:
     """Did a later run find nothing of it to do? Whatever fails is tried again by the next run, but a request is not."""
-    later = deployment.last_run is not None and deployment.last_run > ended + _LATER
+    later = here.last_run is not None and here.last_run > ended + _LATER
     return later and not any(o.action == "reopen" and o.status == "failed" for o in outcomes)
 
 
@@ -275,9 +268,9 @@ def _in_a_row(failed: Sequence[bool]) -> int:
 # ---------------------------------------------------------------- lock files that no run can use
 
 
-def locks(deployment: Deployment) -> Iterator[tuple[str, Problem]]:
+def locks(here: Deployment) -> Iterator[tuple[str, Problem]]:
     """Each with what is wrong with it, and what to do."""
-    for directory in deployment.survey.locked:
+    for directory in here.survey.locked:
         path = os.path.join(directory, LOCK)
         try:
             with LogDir(directory) as logdir:
@@ -289,12 +282,12 @@ def locks(deployment: Deployment) -> Iterator[tuple[str, Problem]]:
             continue
 
 
-def _old_locks(deployment: Deployment) -> Iterator[Problem]:
+def _old_locks(here: Deployment) -> Iterator[Problem]:
     """Younger ones are of a run, more likely."""
-    for path, why in locks(deployment):
+    for path, why in locks(here):
         try:
             made = os.stat(path, follow_symlinks=False).st_mtime
         except OSError:
             continue
-        if deployment.now.timestamp() - made >= _LOCKED:
+        if here.now.timestamp() - made >= _LOCKED:
             yield why

@@ -105,7 +105,7 @@ class ArchiveOwners:
         self._first.setdefault((_key(archive_dir), os.path.basename(path)), path)
 
     def owner(self, directory: Directory, base: str) -> str | None:
-        """The path of the log; None: it is no log of these rules, as far as anybody knows."""
+        """The path of the log; None: neither the history nor a rule names one."""
         if self._is_log(directory, base):
             return os.path.join(path_of(directory), base)
         return self._recorded(directory, base) or self._first.get((_key(directory), base))
@@ -220,7 +220,7 @@ class Claims:
                 continue
             if family.live is not None:  # a glob for logs means files: directories that match it are passed over
                 is_log = family.live.kind != "directory"
-            else:  # only of such a name it is not known yet that it is none of an archive
+            else:  # the name of a live log was checked when it was listed; this one comes from archives
                 is_log = not is_ours(base) and self.owners.is_of_gone_log(directory, base)
             if is_log:
                 bases.append(base)

@@ -185,5 +185,5 @@ def _is_made_of(archive: Archive, original: Entry) -> bool:
                 return archive.entry.id != original.id and descent.inode(fd) == original.stat.st_ino
             finally:
                 os.close(fd)
-    except (LogrotorError, OSError):
+    except (LogrotorError, OSError, ValueError):
         return False

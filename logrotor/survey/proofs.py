@@ -35,7 +35,7 @@ class Prover:
                 found = writers.prove(fd, kind, processes)
         except (LogrotorError, OSError):
             return None
-        if isinstance(found, Written) and not found.pids:  # the lease tells that somebody writes; /proc tells who
+        if isinstance(found, Written) and not found.pids:  # a lease shows that somebody writes; /proc shows who
             return self._look_at_processes().writing(entry.id, found.proof)
         return found
 
@@ -82,7 +82,7 @@ class Proofs(Mapping[FileId, Writers]):
             yield self._beside, self._family.replacement
 
     def _prove(self, file: FileId) -> Writers | None:
-        """A file with two names of ours is proved by the last of them that opens."""
+        """Prove a file under the last of its names that opens; a crash can leave it two."""
         found = None
         for directory, entry in self._wanted():
             if entry.id == file:
@@ -91,7 +91,7 @@ class Proofs(Mapping[FileId, Writers]):
 
 
 class Names:
-    """How many names of ours each file of a log has: two, where a crash came between a link and an unlink."""
+    """How many of the log's names each file has: two, where a crash came between a link and an unlink."""
 
     __slots__ = ("_base", "_directories", "_found")
 

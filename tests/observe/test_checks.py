@@ -317,7 +317,7 @@ FUTURE = "app.log-20990101T000000Z"
         ("clock.time", from_the_future("app.log"), False),
         ("clock.time", from_the_future("app.log", "other.log"), False),
         ("clock.time", from_the_future(f"{FUTURE}.zst"), False),
-        ("clock.time", from_the_future(f"{FUTURE}.zst", f"{FUTURE}-1.zst"), False),
+        ("clock.time", from_the_future(f"{FUTURE}-1.zst", f"{FUTURE}.zst"), False),
         ("clock.time", run_from_the_future, False),
         ("metrics", configured('[metrics]\ntextfile = "nowhere/x.prom"', "nowhere/x.prom"), False),
         ("metrics", metrics_too_old, False),
@@ -340,9 +340,8 @@ def test_what_is_well(here, look, logrotor):
     for program in ("true", "/bin/true"):
         here.configure(f'on_archive = ["{program}"]')
         assert look("config.on_archive") == []
-    here.configure(
-        f'{target("command", command="""["true"]""")}\n[metrics]\ntextfile = "x.prom"\n[page]\nfile = "p.html"'
-    )
+    asked = target("command", command='["true"]')
+    here.configure(f'{asked}\n[metrics]\ntextfile = "x.prom"\n[page]\nfile = "p.html"')
     assert look("metrics") == look("page") == look("reopen.targets") == []
     logrotor("run", code=0)
     assert look("metrics") == look("page") == []

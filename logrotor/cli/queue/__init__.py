@@ -9,7 +9,7 @@ from logrotor.cli.session import exit_codes
 
 COMMANDS = {
     "dispatch": ("logrotor.cli.queue.control", "Queue one job now."),
-    "worker": ("logrotor.cli.queue.service", "Work on the jobs of this host; with --schedule a whole deployment."),
+    "worker": ("logrotor.cli.queue.service", "Work on the jobs of this host; with --schedule a whole here."),
     "schedule": ("logrotor.cli.queue.service", "Queue a job at each tick of [queue] schedule."),
     "status": ("logrotor.cli.queue.control", "What is pending, at work, failed or stuck, for each host."),
     "failed": ("logrotor.cli.queue.control", "List the jobs that failed for good."),

@@ -44,7 +44,7 @@ _WORKER_EPILOG = f"""\
 \b
 Examples:
   logrotor queue worker                work; something else dispatches
-  logrotor queue worker --schedule     work and dispatch: a whole deployment in one process group
+  logrotor queue worker --schedule     work and dispatch: a whole here in one process group
   logrotor queue unit --supervisor     the program that runs it under supervisord
 
 {exit_codes(_WORKER_CODES)}

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import os
 import re
-import shlex
 from collections.abc import Iterator, Mapping, Sequence
 
-from logrotor.jobs.engine import Site, named_config
+from logrotor.config.find import named_config, words_of
+from logrotor.jobs.engine import Site
 from logrotor.model import Check, Finding
 from logrotor.notify import supervisord, systemd
 from logrotor.notify.supervisor_ini import Ini, Program, Unreadable, boolean
@@ -114,14 +114,5 @@ def unit(site: Site, service: systemd.Service) -> Iterator[Finding]:
 def _is_ours(command: str, site: Site) -> bool:
     if not _OURS.search(command):
         return False
-    named = _named(command)
+    named = named_config(words_of(command))
     return named is None or os.path.realpath(named) == os.path.realpath(site.file)
-
-
-def _named(command: str) -> str | None:
-    """The configuration that a command line names."""
-    try:
-        words = shlex.split(command)
-    except ValueError:  # a quote that nobody closes
-        words = command.split()
-    return named_config(words)

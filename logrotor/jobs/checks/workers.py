@@ -13,11 +13,12 @@ from msgspec.structs import replace
 
 import logrotor
 from logrotor.clock import local_now
+from logrotor.config.find import named_config
 from logrotor.disk import proc
 from logrotor.disk.history import History
 from logrotor.errors import LogrotorError
 from logrotor.jobs.dispatch import period
-from logrotor.jobs.engine import CONFIG_VARIABLE, Site, mask, named_config, open_engine, open_site
+from logrotor.jobs.engine import CONFIG_VARIABLE, Site, mask, open_engine, open_site
 from logrotor.model import Check, Finding, Problem
 
 _MODULE = re.compile(r"logrotor\.jobs\.engines\.([a-z]+)")  # of rq it is rq_settings

@@ -28,36 +28,34 @@ _DATE = re.compile(r"(?<![0-9])(?:19|20)[0-9]{2}-?[01][0-9]-?[0-3][0-9]")
 _PACKED = {*(codec.suffix for codec in Codec), ".Z", ".lz4"}  # other rotators have more
 
 
-def checks(deployment: Deployment) -> list[Check]:
+def checks(here: Deployment) -> list[Check]:
     return [
-        Check(id="logs.refused", title="every log can be taken", look=lambda: refused(deployment)),
-        Check(id="logs.modes", title="live logs have the mode of their rule", look=lambda: modes(deployment)),
-        Check(id="logs.leftovers", title="no interrupted run left anything", look=lambda: leftovers(deployment)),
-        Check(id="logs.unclaimed", title="every dated file belongs to a rule", look=lambda: unclaimed(deployment)),
-        Check(id="logs.unknown", title="archives are those of their log", look=lambda: unknown(deployment)),
-        Check(id="writers.old", title="nobody writes an archive", look=lambda: old(deployment)),
-        Check(id="writers.deleted", title="nobody writes a removed file", look=lambda: deleted(deployment)),
-        Check(id="writers.append", title="copytruncated logs are appended to", look=lambda: append(deployment)),
-        Check(id="reopen.targets", title="every reopen target can be asked", look=lambda: targets(deployment)),
-        Check(
-            id="reopen.supervisord", title="supervisord rotates no log of ours", look=lambda: self_rotation(deployment)
-        ),
+        Check(id="logs.refused", title="every log can be taken", look=lambda: refused(here)),
+        Check(id="logs.modes", title="live logs have the mode of their rule", look=lambda: modes(here)),
+        Check(id="logs.leftovers", title="no interrupted run left anything", look=lambda: leftovers(here)),
+        Check(id="logs.unclaimed", title="every dated file belongs to a rule", look=lambda: unclaimed(here)),
+        Check(id="logs.unknown", title="archives are those of their log", look=lambda: unknown(here)),
+        Check(id="writers.old", title="nobody writes an archive", look=lambda: old(here)),
+        Check(id="writers.deleted", title="nobody writes a removed file", look=lambda: deleted(here)),
+        Check(id="writers.append", title="copytruncated logs are appended to", look=lambda: append(here)),
+        Check(id="reopen.targets", title="every reopen target can be asked", look=lambda: targets(here)),
+        Check(id="reopen.supervisord", title="supervisord rotates no log of ours", look=lambda: self_rotation(here)),
     ]
 
 
 # ---------------------------------------------------------------- logs
 
 
-def refused(deployment: Deployment) -> Iterator[Finding]:
-    for item in deployment.survey.required:
+def refused(here: Deployment) -> Iterator[Finding]:
+    for item in here.survey.required:
         yield Finding(
             subject=item.name,
             problem=item.reason,
             why="a misspelt path looks like this too; every run ends with exit 1",
             advice='correct paths in the rule, or set missing = "skip" there',
         )
-    for facts in deployment.survey.logs:
-        why = deployment.plans[facts.path].refused
+    for facts in here.survey.logs:
+        why = here.plans[facts.path].refused
         told = facts.directory.problem or facts.directory.closed  # once, by the check of the directory
         if why is None or why == told or why == _archive_dir_problem(facts):
             continue
@@ -77,8 +75,8 @@ def _archive_dir_problem(facts: LogFacts) -> Problem | None:
     return why_no_archives(facts.spec, snapshot.look(place))
 
 
-def modes(deployment: Deployment) -> Iterator[Finding]:
-    for facts in deployment.survey.logs:
+def modes(here: Deployment) -> Iterator[Finding]:
+    for facts in here.survey.logs:
         live, wanted = facts.family.live, facts.spec.create_mode
         if live is None or not live.is_regular or not facts.spec.create or facts.spec.method is Method.COPYTRUNCATE:
             continue
@@ -114,12 +112,12 @@ def _change(mode: int, wanted: int) -> str:
 # ---------------------------------------------------------------- what lies beside
 
 
-def leftovers(deployment: Deployment) -> Iterator[Finding]:
-    for facts in deployment.survey.logs:
-        plan = deployment.plans[facts.path]
+def leftovers(here: Deployment) -> Iterator[Finding]:
+    for facts in here.survey.logs:
+        plan = here.plans[facts.path]
         for step in plan.recover:
             name = getattr(step, "name", None) or f".{facts.base}.new"
-            if isinstance(step, DropTemp) and _is_worked_on(deployment, step):
+            if isinstance(step, DropTemp) and _is_worked_on(here, step):
                 continue
             yield Finding(
                 subject=os.path.join(facts.directory.resolved, name),
@@ -127,14 +125,14 @@ def leftovers(deployment: Deployment) -> Iterator[Finding]:
                 why="it takes up room, and if it stays no run has come since, or none that could finish it",
                 advice="logrotor run finishes or drops it",
                 would=f"remove {name}, unless a run works on it or it is no longer that file",
-                mend=partial(_drop, deployment, facts.path, step) if isinstance(step, DropTemp) else None,
+                mend=partial(_drop, here, facts.path, step) if isinstance(step, DropTemp) else None,
             )
 
 
-def _is_worked_on(deployment: Deployment, step: DropTemp) -> bool:
+def _is_worked_on(here: Deployment, step: DropTemp) -> bool:
     """Its maker holds it locked as long as it lives."""
     try:
-        with Directories(deployment.survey.directories) as dirs, dirs.use(step.directory) as logdir:
+        with Directories(here.survey.directories) as dirs, dirs.use(step.directory) as logdir:
             fd = logdir.open_file(step.name, step.id, names=2)
             try:
                 logdir.hold(fd, step.name)
@@ -147,30 +145,30 @@ def _is_worked_on(deployment: Deployment, step: DropTemp) -> bool:
     return False
 
 
-def _drop(deployment: Deployment, log: str, step: DropTemp) -> str:
-    with Directories(deployment.survey.directories) as dirs, Guard(dirs, log):
+def _drop(here: Deployment, log: str, step: DropTemp) -> str:
+    with Directories(here.survey.directories) as dirs, Guard(dirs, log):
         retire.drop_temp(dirs, step)
     return f"removed {os.path.join(step.directory, step.name)}"
 
 
-def unclaimed(deployment: Deployment) -> Iterator[Finding]:
+def unclaimed(here: Deployment) -> Iterator[Finding]:
     """Files with a date in their name, archives and temps of logs, that nobody will ever remove."""
-    claimed = {(facts.directory.resolved, facts.base) for facts in deployment.survey.logs}
-    places = {facts.directory.resolved: facts.directory for facts in deployment.survey.logs}
-    archived = {d.resolved: d for facts in deployment.survey.logs for d in facts.elsewhere}
-    names = {facts.base for facts in deployment.survey.logs} if archived else set()
+    claimed = {(facts.directory.resolved, facts.base) for facts in here.survey.logs}
+    places = {facts.directory.resolved: facts.directory for facts in here.survey.logs}
+    archived = {d.resolved: d for facts in here.survey.logs for d in facts.elsewhere}
+    names = {facts.base for facts in here.survey.logs} if archived else set()
     for place, directory in sorted({**places, **archived}.items()):
         if place in archived:  # a name of ours may be claimed from anywhere; what lies beside its log is its program's
             known = names | {base for base, family in directory.families.items() if family.live is not None}
         else:
             known = {base for where, base in claimed if where == place}
         entries = _entries(directory, known)
-        yield from _strays(place, [entry for entry in entries if not _is_known(deployment, place, entry)])
+        yield from _strays(place, [entry for entry in entries if not _is_known(here, place, entry)])
 
 
-def unknown(deployment: Deployment) -> Iterator[Finding]:
+def unknown(here: Deployment) -> Iterator[Finding]:
     """Archives in an archive directory that no run with this history put there: they will count as the log's own."""
-    for facts in deployment.survey.logs:
+    for facts in here.survey.logs:
         place = facts.archive_dir
         if place is None or place in facts.memory.archive_dirs:
             continue
@@ -183,9 +181,9 @@ def unknown(deployment: Deployment) -> Iterator[Finding]:
             )
 
 
-def _is_known(deployment: Deployment, place: str, entry: Entry) -> bool:
+def _is_known(here: Deployment, place: str, entry: Entry) -> bool:
     """Whoever excludes a file from a rule has seen it."""
-    return any(is_excluded(spec, os.path.join(place, entry.name)) for spec in deployment.config.logs)
+    return any(is_excluded(spec, os.path.join(place, entry.name)) for spec in here.config.logs)
 
 
 def _entries(directory: Directory, claimed: set[str]) -> Iterator[Entry]:
@@ -219,8 +217,8 @@ def _unpacked(name: str) -> str:
 # ---------------------------------------------------------------- who writes them
 
 
-def old(deployment: Deployment) -> Iterator[Finding]:
-    for facts in deployment.survey.logs:
+def old(here: Deployment) -> Iterator[Finding]:
+    for facts in here.survey.logs:
         for archive in archives_of(facts):
             found = facts.writers.get(archive.entry.id)
             if isinstance(found, Written):
@@ -234,8 +232,8 @@ def old(deployment: Deployment) -> Iterator[Finding]:
                 )
 
 
-def deleted(deployment: Deployment) -> Iterator[Finding]:
-    places = frozenset(facts.directory.resolved for facts in deployment.survey.logs)
+def deleted(here: Deployment) -> Iterator[Finding]:
+    places = frozenset(facts.directory.resolved for facts in here.survey.logs)
     for found in dict.fromkeys(writers.writers_of_deleted(places)):
         yield Finding(
             subject=found.path,
@@ -245,11 +243,11 @@ def deleted(deployment: Deployment) -> Iterator[Finding]:
         )
 
 
-def append(deployment: Deployment) -> Iterator[Finding]:
-    logs = [f for f in deployment.survey.logs if f.spec.method is Method.COPYTRUNCATE and f.family.live is not None]
+def append(here: Deployment) -> Iterator[Finding]:
+    logs = [f for f in here.survey.logs if f.spec.method is Method.COPYTRUNCATE and f.family.live is not None]
     for facts in logs:
         assert facts.family.live is not None
-        for holder in deployment.processes.holders.get(facts.family.live.id, ()):
+        for holder in here.processes.holders.get(facts.family.live.id, ()):
             if not holder.append:
                 yield Finding(
                     subject=facts.path,
@@ -275,9 +273,9 @@ def _named(pid: int) -> str:
 # ---------------------------------------------------------------- who reopens them
 
 
-def targets(deployment: Deployment) -> Iterator[Finding]:
-    used = {spec.reopen for spec in deployment.config.logs}
-    for name, target in deployment.config.targets.items():
+def targets(here: Deployment) -> Iterator[Finding]:
+    used = {spec.reopen for spec in here.config.logs}
+    for name, target in here.config.targets.items():
         try:
             if name in used:
                 notify.probe(target)
@@ -290,10 +288,10 @@ def targets(deployment: Deployment) -> Iterator[Finding]:
             )
 
 
-def self_rotation(deployment: Deployment) -> Iterator[Finding]:
+def self_rotation(here: Deployment) -> Iterator[Finding]:
     """Asked of every supervisord that can be seen, whether or not a rule names it."""
-    ours = {os.path.realpath(facts.path): facts.path for facts in deployment.survey.logs}
-    given = next((t.supervisor_config for t in deployment.config.targets.values() if t.supervisor_config), None)
+    ours = {os.path.realpath(facts.path): facts.path for facts in here.survey.logs}
+    given = next((t.supervisor_config for t in here.config.targets.values() if t.supervisor_config), None)
     found = [supervisord.rotated_by(process, given=given) for process in supervisord.running()]
     files = {path: problem for rotation in found for path, problem in rotation.files.items()}
     problems = [replace(files[path], subject=ours[path]) for path in sorted(files.keys() & ours.keys())]

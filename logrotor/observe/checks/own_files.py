@@ -22,32 +22,30 @@ _PRIVATE = "what lies there is trusted: whoever may write it decides what is rot
 _SLACK = 60.0  # seconds; it is written right after last-run
 
 
-def checks(deployment: Deployment) -> list[Check]:
+def checks(here: Deployment) -> list[Check]:
     found = [
-        Check(id="state.directory", title="the state directory is ours alone", look=lambda: directory(deployment)),
-        Check(id="state.files", title="lock, history and last-run are ours alone", look=lambda: files(deployment)),
-        Check(id="state.history", title="the history is whole", look=lambda: whole(deployment)),
+        Check(id="state.directory", title="the state directory is ours alone", look=lambda: directory(here)),
+        Check(id="state.files", title="lock, history and last-run are ours alone", look=lambda: files(here)),
+        Check(id="state.history", title="the history is whole", look=lambda: whole(here)),
     ]
-    metrics, html = deployment.config.metrics_textfile, deployment.config.page_file
+    metrics, html = here.config.metrics_textfile, here.config.page_file
     if metrics is not None:
         found.append(
-            Check(
-                id="metrics.textfile", title="metrics are written and found", look=lambda: textfile(deployment, metrics)
-            )
+            Check(id="metrics.textfile", title="metrics are written and found", look=lambda: textfile(here, metrics))
         )
     if html is not None:
-        found.append(Check(id="page.file", title="the page can be written", look=lambda: page(deployment, html)))
+        found.append(Check(id="page.file", title="the page can be written", look=lambda: page(here, html)))
     return found
 
 
 # ---------------------------------------------------------------- the state directory
 
 
-def directory(deployment: Deployment) -> Iterator[Finding]:
-    path, origin = deployment.config.state_dir, deployment.config.state_dir_origin
+def directory(here: Deployment) -> Iterator[Finding]:
+    path, origin = here.config.state_dir, here.config.state_dir_origin
     try:
         if os.path.isdir(path) and os.stat(path).st_mode & 0o077:
-            others = _others_in(deployment, path)
+            others = _others_in(here, path)
             yield _shared(path, others) if others else too_open(path, 0o700)
             return
         state.refuse_unusable(path, origin)
@@ -57,9 +55,9 @@ def directory(deployment: Deployment) -> Iterator[Finding]:
         yield _unusable(path, error)
 
 
-def _others_in(deployment: Deployment, path: str) -> str:
+def _others_in(here: Deployment, path: str) -> str:
     """What else the directory holds or is for, in words: who comes for that must not be locked out."""
-    if os.path.realpath(path) in {os.path.realpath(s.directory) for s in discover.discover(deployment.config.logs)}:
+    if os.path.realpath(path) in {os.path.realpath(s.directory) for s in discover.discover(here.config.logs)}:
         return "the logs of a rule"
     strange = sorted(name for name in _names(path) if not _OURS.fullmatch(name))
     return ", ".join(strange[:3]) + (f" and {len(strange) - 3} more" if strange[3:] else "")
@@ -87,9 +85,9 @@ def _unusable(path: str, error: StateError) -> Finding:
     return Finding(subject=path, problem=found.problem, why=_NO_RUN, advice=advice)
 
 
-def files(deployment: Deployment) -> Iterator[Finding]:
+def files(here: Deployment) -> Iterator[Finding]:
     for name in (state.LOCK, state.HISTORY, state.LAST_RUN):
-        path = os.path.join(deployment.config.state_dir, name)
+        path = os.path.join(here.config.state_dir, name)
         try:
             status = os.lstat(path)
             state.refuse_odd(path)
@@ -129,37 +127,37 @@ def too_open(path: str, mode: int) -> Finding:
     )
 
 
-def whole(deployment: Deployment) -> Iterator[Finding]:
-    path = os.path.join(deployment.config.state_dir, state.HISTORY)
+def whole(here: Deployment) -> Iterator[Finding]:
+    path = os.path.join(here.config.state_dir, state.HISTORY)
     why = "without it the time of the last rotation is guessed, and what happened before is not known; no log is lost"
     try:
         state.refuse_odd(path)
     except (StateError, OSError):
         return  # told by state.files
     try:
-        History(deployment.config.state_dir).recall()
+        History(here.config.state_dir).recall()
     except StateError as error:
         yield _unusable(path, error)
     else:
-        problem = _damage(deployment)
+        problem = _damage(here)
         if problem is not None:
             again = "nothing: the next run that has something to do sets it aside and begins a new one"
             found = problem.under(path)
             yield Finding(subject=path, problem=found.problem, why=why, advice=again)
-    for name in sorted(_names(deployment.config.state_dir)):
+    for name in sorted(_names(here.config.state_dir)):
         if name.startswith(f"{state.HISTORY}.damaged-"):
-            aside = os.path.join(deployment.config.state_dir, name)
+            aside = os.path.join(here.config.state_dir, name)
             advice = f"find out why (a full disk? a broken one?), then: rm {aside}"
             yield Finding(subject=aside, problem="a damaged history that a run set aside", why=why, advice=advice)
 
 
-def _damage(deployment: Deployment) -> Problem | None:
+def _damage(here: Deployment) -> Problem | None:
     """What is wrong with the history, by what is read of it and by SQLite's own check."""
     try:
-        found = History(deployment.config.state_dir).damage()
+        found = History(here.config.state_dir).damage()
     except StateError as error:
         return error.problem
-    return deployment.blind or (Problem(subject="", problem=found) if found else None)
+    return here.blind or (Problem(subject="", problem=found) if found else None)
 
 
 def _names(path: str) -> list[str]:
@@ -172,14 +170,14 @@ def _names(path: str) -> list[str]:
 # ---------------------------------------------------------------- metrics
 
 
-def textfile(deployment: Deployment, path: str) -> Iterator[Finding]:
+def textfile(here: Deployment, path: str) -> Iterator[Finding]:
     directory = os.path.dirname(path)
     if not os.path.isdir(directory):
         yield _unread(path, f"{directory} does not exist", "create it, or correct [metrics] textfile")
     elif not os.access(directory, os.W_OK | os.X_OK, effective_ids=True):
         closed = why_closed(directory)
         yield _unread(path, f"{directory}: {closed.problem}", closed.advice)
-    elif deployment.last_run is not None and _behind(path, deployment.last_run) > _SLACK:
+    elif here.last_run is not None and _behind(path, here.last_run) > _SLACK:
         yield _unread(path, "the last run did not write it", "logrotor run tells why: it prints the error")
 
 
@@ -198,7 +196,7 @@ def _unread(path: str, problem: str, advice: str) -> Finding:
 # ---------------------------------------------------------------- the page
 
 
-def page(deployment: Deployment, path: str) -> Iterator[Finding]:
+def page(here: Deployment, path: str) -> Iterator[Finding]:
     directory = os.path.dirname(path)
     if not os.path.isdir(directory):
         yield _unseen(path, f"{directory} does not exist", "create it, or correct [page] file")
@@ -206,10 +204,10 @@ def page(deployment: Deployment, path: str) -> Iterator[Finding]:
         closed = why_closed(directory)
         yield _unseen(path, f"{directory}: {closed.problem}", closed.advice)
     else:
-        yield from _occupied(deployment, path)
+        yield from _occupied(here, path)
 
 
-def _occupied(deployment: Deployment, path: str) -> Iterator[Finding]:
+def _occupied(here: Deployment, path: str) -> Iterator[Finding]:
     try:
         refuse_other(path)
     except Refused as error:

@@ -12,6 +12,7 @@ from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 
 from logrotor import text
+from logrotor.config.find import named_config, words_of
 from logrotor.decide.naming import stamp_time
 from logrotor.disk import programs
 from logrotor.disk.walk import user_name
@@ -22,9 +23,6 @@ from logrotor.survey import NamedLogs
 HOUR = 3600.0
 LONGEST = 8 * 86400.0  # nobody runs it less often than once a week
 _OFTEN = re.compile(r"\s*(?:[0-9*/,-]+(?:\s+\*){4}\s|@hourly\s)")  # crontab(5): at least once an hour
-_CONFIG = re.compile(
-    r"\s(?:-c|--config)[ =]?[\"']?(/[^\s\"'%;]+)(?![^\s\"';])"
-)  # %: a specifier of systemd or supervisord
 PLACES = (
     "/etc/crontab", "/etc/cron.d/*", "/etc/cron.*ly/*", "/var/spool/cron/crontabs/{user}", "/var/spool/cron/{user}",
     "/etc/systemd/system/*.service", "/usr/lib/systemd/system/*.service", "/etc/systemd/user/*.service",
@@ -39,42 +37,39 @@ RENAME = "touch the file and correct the date in its name, if it has one; until 
 FIRST = datetime(2026, 1, 1, tzinfo=UTC)  # no logrotor is older
 
 
-def checks(deployment: Deployment) -> list[Check]:
+def checks(here: Deployment) -> list[Check]:
     return [
-        Check(id="config.rules", title="every rule can run", look=lambda: rules(deployment)),
-        Check(id="config.matches", title="each rule has a log", look=lambda: matches(deployment)),
-        Check(id="config.overlap", title="each log belongs to one rule", look=lambda: overlap(deployment)),
-        Check(
-            id="config.on_archive", title="the programs of on_archive are there", look=lambda: programs_of(deployment)
-        ),
-        Check(
-            id="rivals.logrotate", title="logrotate has no rule for a log of ours", look=lambda: logrotate(deployment)
-        ),
-        Check(id="clock.time", title="the clock agrees with files and history", look=lambda: clock(deployment)),
-        Check(id="schedule.runs", title="logrotor is run", look=lambda: runs(deployment)),
+        Check(id="config.rules", title="every rule can run", look=lambda: rules(here)),
+        Check(id="config.matches", title="each rule has a log", look=lambda: matches(here)),
+        Check(id="config.overlap", title="each log belongs to one rule", look=lambda: overlap(here)),
+        Check(id="config.on_archive", title="the programs of on_archive are there", look=lambda: programs_of(here)),
+        Check(id="rivals.logrotate", title="logrotate has no rule for a log of ours", look=lambda: logrotate(here)),
+        Check(id="clock.time", title="the clock agrees with files and history", look=lambda: clock(here)),
+        Check(id="schedule.runs", title="logrotor is run", look=lambda: runs(here)),
     ]
 
 
 # ---------------------------------------------------------------- rules
 
 
-def rules(deployment: Deployment) -> Iterator[Finding]:
-    for problem in deployment.config.problems:
+def rules(here: Deployment) -> Iterator[Finding]:
+    for problem in here.config.problems:
+        check = f"logrotor check -c {next(iter(here.config.files), problem.file)}"
         yield Finding(
             subject=problem.where,
             problem=problem.as_problem.problem,
             why="this rule is left out: its logs grow without a limit, and every run ends with exit 1",
-            advice=f"correct it; logrotor check -c {next(iter(deployment.config.files), problem.file)}",
+            advice=f"{problem.advice or 'correct it'}; {check}",
         )
 
 
-def matches(deployment: Deployment) -> Iterator[Finding]:
+def matches(here: Deployment) -> Iterator[Finding]:
     """A path without a log is nothing odd; a glob that has never had one is, most often, misspelt."""
-    survey, rules = deployment.survey, deployment.config.logs
+    survey, rules = here.survey, here.config.logs
     if not survey.unmatched:
         return
     named = NamedLogs(rules)
-    past = {outcome.log for outcome in deployment.outcomes}
+    past = {outcome.log for outcome in here.outcomes}
     having = {facts.spec.name for facts in survey.logs} | {s.spec.name for p in past for s in named.naming(p)}
     specs = {spec.name: spec for spec in rules}
     for spec in (specs[unmatched.name] for unmatched in survey.unmatched):
@@ -91,8 +86,8 @@ def matches(deployment: Deployment) -> Iterator[Finding]:
         )
 
 
-def overlap(deployment: Deployment) -> Iterator[Finding]:
-    for shadowed in deployment.survey.shadowed:
+def overlap(here: Deployment) -> Iterator[Finding]:
+    for shadowed in here.survey.shadowed:
         yield Finding(
             subject=shadowed.name,
             problem=shadowed.reason,
@@ -101,9 +96,9 @@ def overlap(deployment: Deployment) -> Iterator[Finding]:
         )
 
 
-def programs_of(deployment: Deployment) -> Iterator[Finding]:
+def programs_of(here: Deployment) -> Iterator[Finding]:
     us = user_name(os.geteuid())
-    for spec in deployment.config.logs:
+    for spec in here.config.logs:
         if spec.on_archive and not programs.is_there(spec.on_archive[0]):
             yield Finding(
                 subject=f"rule {spec.name}",
@@ -116,11 +111,11 @@ def programs_of(deployment: Deployment) -> Iterator[Finding]:
 # ---------------------------------------------------------------- who runs it
 
 
-def runs(deployment: Deployment, places: Sequence[str] = PLACES) -> Iterator[Finding]:
-    age = None if deployment.last_run is None else deployment.now.timestamp() - deployment.last_run
+def runs(here: Deployment, places: Sequence[str] = PLACES) -> Iterator[Finding]:
+    age = None if here.last_run is None else here.now.timestamp() - here.last_run
     if age is not None and age < HOUR:
         return
-    lines = named_in(places, deployment.config.files)
+    lines = named_in(places, here.config.files)
     found = list(dict.fromkeys(path for path, _ in lines))
     often = any(_OFTEN.match(line) for _, line in lines)
     if age is not None and found and age < (2 * HOUR if often else LONGEST):
@@ -131,7 +126,7 @@ def runs(deployment: Deployment, places: Sequence[str] = PLACES) -> Iterator[Fin
         problem=("no run is known" if age is None else f"the last run was {text.span(age)} ago") + seen,
         why="logs that nobody rotates grow until the disk is full",
         advice="is cron, systemd or supervisord running, and as this user? see its log" if found else
-        f"crontab -e: {cron_line(deployment.config.files)} (or a timer, or a queue); a line in place that may not be "
+        f"crontab -e: {cron_line(here.config.files)} (or a timer, or a queue); a line in place that may not be "
         "read here shows by the next run",
     )  # fmt: skip
 
@@ -160,23 +155,23 @@ def _naming_it(path: str) -> list[str]:
 
 def _is_meant(line: str, configs: Sequence[str]) -> bool:
     """A line with the configuration of another deployment says nothing of this one."""
-    given = _CONFIG.search(line)
-    if given is None or not configs:
+    given = named_config(words_of(line))
+    if given is None or not os.path.isabs(given) or "%" in given or not configs:  # %: a specifier, as of systemd
         return True
-    return os.path.realpath(given[1]) in map(os.path.realpath, configs)
+    return os.path.realpath(given) in map(os.path.realpath, configs)
 
 
 # ---------------------------------------------------------------- rivals
 
 
-def logrotate(deployment: Deployment, files: tuple[str, ...] = FILES) -> Iterator[Finding]:
+def logrotate(here: Deployment, files: tuple[str, ...] = FILES) -> Iterator[Finding]:
     for file in sorted(path for pattern in files for path in glob.glob(pattern)):
         try:
             with open(file, encoding="utf-8", errors="surrogateescape") as opened:
                 patterns = list(patterns_of(opened.read()))
         except PermissionError:  # root's own rules; others are not meant to read them
             continue
-        for facts in deployment.survey.logs:
+        for facts in here.survey.logs:
             hit = next((p for p in patterns if _matches(facts.path, p)), None)
             if hit is not None:
                 yield _rival(facts.path, file, hit)
@@ -211,17 +206,17 @@ def _rival(log: str, file: str, pattern: str) -> Finding:
 # ---------------------------------------------------------------- the clock
 
 
-def clock(deployment: Deployment) -> Iterator[Finding]:
-    if deployment.now < FIRST:
-        yield _clock_wrong("clock", f"it is {deployment.now.date()}, before logrotor was written")
+def clock(here: Deployment) -> Iterator[Finding]:
+    if here.now < FIRST:
+        yield _clock_wrong("clock", f"it is {here.now.date()}, before logrotor was written")
         return
-    latest = max((run.started for run in deployment.runs), default=0.0)
-    if latest > deployment.now.timestamp() + SLACK:
-        yield _clock_wrong("history", f"its last run began on {_date(deployment, latest)}, which is to come")
-    written = [(f.family.live.mtime, f.path) for f in deployment.survey.logs if f.family.live is not None]
-    yield from _latest(deployment, written, "log", "was last written on", TOUCH)
-    archives = [(_moment(archive), archive.path) for f in deployment.survey.logs for archive in archives_of(f)]
-    yield from _latest(deployment, archives, "archive", "is of", RENAME)
+    latest = max((run.started for run in here.runs), default=0.0)
+    if latest > here.now.timestamp() + SLACK:
+        yield _clock_wrong("history", f"its last run began on {_date(here, latest)}, which is to come")
+    written = [(f.family.live.mtime, f.path) for f in here.survey.logs if f.family.live is not None]
+    yield from _latest(here, written, "log", "was last written on", TOUCH)
+    archives = [(_moment(archive), archive.path) for f in here.survey.logs for archive in archives_of(f)]
+    yield from _latest(here, archives, "archive", "is of", RENAME)
 
 
 def _moment(archive: Archive) -> float:
@@ -229,18 +224,16 @@ def _moment(archive: Archive) -> float:
     return archive.entry.mtime if archive.name.stamp is None else stamp_time(archive.name.stamp) or 0.0
 
 
-def _latest(
-    deployment: Deployment, moments: list[tuple[float, str]], kind: str, verb: str, advice: str
-) -> Iterator[Finding]:
-    ahead = sorted(each for each in moments if each[0] > deployment.now.timestamp() + SLACK)
+def _latest(here: Deployment, moments: list[tuple[float, str]], kind: str, verb: str, advice: str) -> Iterator[Finding]:
+    ahead = sorted(each for each in moments if each[0] > here.now.timestamp() + SLACK)
     if ahead:
         when, path = ahead[-1]
         more = f" (and {text.count(len(ahead) - 1, f'more {kind}')})" if ahead[1:] else ""
-        yield _clock_wrong(path, f"{verb} {_date(deployment, when)}, which is to come{more}", advice)
+        yield _clock_wrong(path, f"{verb} {_date(here, when)}, which is to come{more}", advice)
 
 
-def _date(deployment: Deployment, when: float) -> str:
-    moment = deployment.moment(when)
+def _date(here: Deployment, when: float) -> str:
+    moment = here.moment(when)
     return "a day beyond the calendar" if moment is None else moment.isoformat(" ", "seconds")
 
 

@@ -20,26 +20,24 @@ SOON = timedelta(days=7)
 FEW_INODES = 1000
 
 
-def checks(deployment: Deployment) -> list[Check]:
+def checks(here: Deployment) -> list[Check]:
     return [
-        Check(id="directories.logs", title="log directories can be worked in", look=lambda: usable(deployment)),
-        Check(
-            id="directories.archives", title="archive directories can be worked in", look=lambda: archives(deployment)
-        ),
-        Check(id="directories.locks", title="no lock file keeps runs away", look=lambda: locks(deployment)),
-        Check(id="directories.calls", title="file systems have the calls we need", look=lambda: calls(deployment)),
-        Check(id="directories.mounts", title="no log is a mount point", look=lambda: mounts(deployment)),
-        Check(id="space.forecast", title="no file system is full within a week", look=lambda: full_soon(deployment)),
-        Check(id="space.bytes", title="there is room for the next rotation", look=lambda: room(deployment)),
-        Check(id="space.inodes", title="there are inodes left", look=lambda: inodes(deployment)),
+        Check(id="directories.logs", title="log directories can be worked in", look=lambda: usable(here)),
+        Check(id="directories.archives", title="archive directories can be worked in", look=lambda: archives(here)),
+        Check(id="directories.locks", title="no lock file keeps runs away", look=lambda: locks(here)),
+        Check(id="directories.calls", title="file systems have the calls we need", look=lambda: calls(here)),
+        Check(id="directories.mounts", title="no log is a mount point", look=lambda: mounts(here)),
+        Check(id="space.forecast", title="no file system is full within a week", look=lambda: full_soon(here)),
+        Check(id="space.bytes", title="there is room for the next rotation", look=lambda: room(here)),
+        Check(id="space.inodes", title="there are inodes left", look=lambda: inodes(here)),
     ]
 
 
 # ---------------------------------------------------------------- directories
 
 
-def usable(deployment: Deployment) -> Iterator[Finding]:
-    for path, (spec, found) in _of_logs(deployment).items():
+def usable(here: Deployment) -> Iterator[Finding]:
+    for path, (spec, found) in _of_logs(here).items():
         if found.missing:
             yield Finding(
                 subject=path,
@@ -51,9 +49,9 @@ def usable(deployment: Deployment) -> Iterator[Finding]:
             yield from _unusable(path, spec, found)
 
 
-def archives(deployment: Deployment) -> Iterator[Finding]:
+def archives(here: Deployment) -> Iterator[Finding]:
     seen: set[str] = set()
-    for home, (spec, _) in _of_logs(deployment).items():
+    for home, (spec, _) in _of_logs(here).items():
         if spec.archive_dir is None:
             continue
         path = os.path.normpath(os.path.join(os.path.realpath(home), spec.archive_dir))
@@ -86,8 +84,8 @@ def _unusable(path: str, spec: LogSpec, found: Directory) -> Iterator[Finding]:
         )
 
 
-def locks(deployment: Deployment) -> Iterator[Finding]:
-    for path, why in unusable_locks(deployment):
+def locks(here: Deployment) -> Iterator[Finding]:
+    for path, why in unusable_locks(here):
         yield Finding(
             subject=path,
             problem=why.problem,
@@ -96,8 +94,8 @@ def locks(deployment: Deployment) -> Iterator[Finding]:
         )
 
 
-def calls(deployment: Deployment) -> Iterator[Finding]:
-    for path, (spec, found) in _of_logs(deployment).items():
+def calls(here: Deployment) -> Iterator[Finding]:
+    for path, (spec, found) in _of_logs(here).items():
         system = found.file_system
         if system is None:
             continue
@@ -118,9 +116,9 @@ def calls(deployment: Deployment) -> Iterator[Finding]:
             )
 
 
-def mounts(deployment: Deployment) -> Iterator[Finding]:
+def mounts(here: Deployment) -> Iterator[Finding]:
     mounted = proc.mount_points()
-    for facts in deployment.survey.logs:
+    for facts in here.survey.logs:
         if facts.path in mounted and facts.spec.method is not Method.COPYTRUNCATE:
             yield Finding(
                 subject=facts.path,
@@ -130,10 +128,10 @@ def mounts(deployment: Deployment) -> Iterator[Finding]:
             )
 
 
-def _of_logs(deployment: Deployment) -> dict[str, tuple[LogSpec, Directory]]:
+def _of_logs(here: Deployment) -> dict[str, tuple[LogSpec, Directory]]:
     """Each directory that a rule names, with the first such rule."""
     found: dict[str, tuple[LogSpec, Directory]] = {}
-    for selector in discover.discover(deployment.config.logs):
+    for selector in discover.discover(here.config.logs):
         if selector.directory not in found:
             found[selector.directory] = (selector.spec, snapshot.look(selector.directory))
     return found
@@ -142,24 +140,24 @@ def _of_logs(deployment: Deployment) -> dict[str, tuple[LogSpec, Directory]]:
 # ---------------------------------------------------------------- room
 
 
-def full_soon(deployment: Deployment) -> Iterator[Finding]:
-    for system in status(deployment).file_systems:
-        if system.full_on is not None and system.full_on - deployment.now < SOON:
+def full_soon(here: Deployment) -> Iterator[Finding]:
+    for system in status(here).file_systems:
+        if system.full_on is not None and system.full_on - here.now < SOON:
             when = system.full_on.isoformat(" ", "minutes")
             left = f"{text.size(system.free)} are free"
             soon = f"full on {when} if the logs go on growing as they do ({left})"
             yield Finding(
                 subject=system.mount,
-                problem=soon if system.full_on > deployment.now else f"full: {left}",
+                problem=soon if system.full_on > here.now else f"full: {left}",
                 why="writers fail, and so does every rotation that has to create a file",
                 advice="lower backup_count or max_age, set max_total_size or keep_free, or move archives: archive_dir",
             )
 
 
-def room(deployment: Deployment) -> Iterator[Finding]:
+def room(here: Deployment) -> Iterator[Finding]:
     """To compress an archive takes room for both forms of it until the new one is verified."""
     needs: dict[int, tuple[int, int, str]] = {}
-    for facts in deployment.survey.logs:
+    for facts in here.survey.logs:
         live, system = facts.family.live, facts.directory.file_system
         if live is None or system is None or facts.spec.compress is Codec.NONE:
             continue
@@ -175,9 +173,9 @@ def room(deployment: Deployment) -> Iterator[Finding]:
             )
 
 
-def inodes(deployment: Deployment) -> Iterator[Finding]:
+def inodes(here: Deployment) -> Iterator[Finding]:
     seen: set[int] = set()
-    for facts in deployment.survey.logs:
+    for facts in here.survey.logs:
         system = facts.directory.file_system
         if system is None or system.device in seen:
             continue

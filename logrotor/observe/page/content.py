@@ -87,7 +87,7 @@ class Facts(Struct, frozen=True, kw_only=True):
 
 
 def gather(
-    deployment: Deployment,
+    here: Deployment,
     origin: Origin,
     *,
     queues: Queues | None,
@@ -95,22 +95,22 @@ def gather(
     examined: Sequence[Examined],
 ) -> Facts:
     """Look at everything; ``troubles`` are those of other rooms. Raises LogrotorError or OSError."""
-    found = status(deployment)
+    found = status(here)
     return Facts(
         origin=origin,
         status=found,
         attention=(*attention(found, Thresholds()), *troubles),
-        rotations=tuple(rotations(deployment.outcomes)),
-        archives=tuple(sorted(_archives(deployment), key=lambda each: (-each.size, each.path))),
+        rotations=tuple(rotations(here.outcomes)),
+        archives=tuple(sorted(_archives(here), key=lambda each: (-each.size, each.path))),
         queues=queues,
         examined=tuple(examined),
     )
 
 
-def _archives(deployment: Deployment) -> list[Stored]:
+def _archives(here: Deployment) -> list[Stored]:
     return [
         Stored(archive.path, facts.path, archive.entry.size, time_of(archive))
-        for facts in deployment.survey.logs
+        for facts in here.survey.logs
         for archive in archives_of(facts)
     ]
 
