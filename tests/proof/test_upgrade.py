@@ -479,7 +479,7 @@ def _together(places: Places, versions: tuple[Version, Version], kind: Kind, key
     try:
         site = Site(folder, **keys)
         site.log.touch()
-        with Writer(site.log, kind, name="w1", rate=20_000) as writer:
+        with Writer(site.log, kind, name="w1", rate=2000) as writer:
             for number in range(rounds):
                 writer.wait_for_more(50)
                 _one_round(site, versions, number)
