@@ -179,7 +179,8 @@ CASES = [
          facts(entry(".app.log.new"), entry(".app.log.3.gz.tmp"), *linked("app.log.1", "app.log.2"), entry("app.log.4"),
                entry("app.log.4.zst"), duplicates=equal("app.log.4", "app.log.4.zst")),
          ["drop the name app.log.1, keep app.log.2", "drop .app.log.3.gz.tmp", "drop app.log.4, keep app.log.4.zst",
-          "create app.log like .app.log.new", "finish the take"], ["app.log.1", "app.log.2", "app.log.4.zst"], took=True),
+          "create app.log like .app.log.new", "finish the take"],
+         ["app.log.1", "app.log.2", "app.log.4.zst"], took=True),
 ]  # fmt: skip
 
 
