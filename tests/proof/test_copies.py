@@ -8,7 +8,7 @@ import subprocess
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import pytest
 
@@ -24,10 +24,11 @@ RULE = {"name": "app", "max_size": 8000, "method": "copytruncate"}
 
 
 class Place:
-    """A log, and configurations that know nothing of each other."""
+    """A log, and configurations that know nothing of each other. ``followed``: somebody has the log open to read it."""
 
-    def __init__(self, folder: Path) -> None:
-        self.folder, self.logs = folder, folder / "logs"
+    def __init__(self, folder: Path, followed: bool = True) -> None:
+        self.folder, self.logs, self.followed = folder, folder / "logs", followed
+        self.followers: list[BinaryIO] = []
         self.log = self.logs / "app.log"
         (self.logs / "old").mkdir(parents=True)
         self.written = 0
@@ -56,10 +57,15 @@ class Place:
     def _append(self, data: bytes) -> None:
         with self.log.open("ab") as file:
             file.write(data)
+        if self.followed and not self.followers:
+            self.followers.append(self.log.open("rb"))
 
 
-def places(folder: Path) -> Iterator[Place]:
-    return (Place(folder / str(number)) for number in range(1, 200))
+def places(folder: Path, followed: bool = True) -> Iterator[Place]:
+    return (Place(folder / str(number), followed) for number in range(1, 200))
+
+
+both = pytest.mark.parametrize("followed", [True, False], ids=["followed", "alone"])
 
 
 @pytest.fixture
@@ -76,9 +82,11 @@ def memory(tmp_path: Path) -> Iterator[Path]:
         yield folder
 
 
-def every_kill(folder: Path, prepare: Callable[[Place], object], **keys: Any) -> Iterator[tuple[int, Place]]:
+def every_kill(
+    folder: Path, prepare: Callable[[Place], object], followed: bool = True, **keys: Any
+) -> Iterator[tuple[int, Place]]:
     """A place for each changing call of a run, which was killed before that call."""
-    for nth, place in enumerate(places(folder), 1):
+    for nth, place in enumerate(places(folder, followed), 1):
         prepare(place)
         if not interfere.killed(nth, place.rotator("a", **keys).run):
             assert nth > 10
@@ -89,10 +97,11 @@ def every_kill(folder: Path, prepare: Callable[[Place], object], **keys: Any) ->
 # ---------------------------------------------------------------- the plan is out of date
 
 
+@both
 @pytest.mark.parametrize("keys", [{}, {"archive_dir": "old"}, {"naming": "dated"}], ids=str)
-def test_two_generations_of_equal_bytes_are_both_kept(disk: Path, keys: dict[str, Any]) -> None:
+def test_two_generations_of_equal_bytes_are_both_kept(disk: Path, keys: dict[str, Any], followed: bool) -> None:
     """Another configuration rotates the log once its size is known; then it grows by the very same bytes."""
-    for number, place in enumerate(places(disk), 1):
+    for number, place in enumerate(places(disk, followed), 1):
         place.beat(1024)
         reached = False
 
@@ -113,9 +122,10 @@ def test_two_generations_of_equal_bytes_are_both_kept(disk: Path, keys: dict[str
     assert number > 10
 
 
-def test_what_another_configuration_has_just_left_is_not_rotated(disk: Path) -> None:
+@both
+def test_what_another_configuration_has_just_left_is_not_rotated(disk: Path, followed: bool) -> None:
     """It keeps its archives where this one does not look: only the size tells."""
-    for number, place in enumerate(places(disk), 1):
+    for number, place in enumerate(places(disk, followed), 1):
         place.write(500)
         others: list[Report] = []
         other = place.rotator("b", archive_dir="old")
@@ -138,10 +148,11 @@ def test_what_another_configuration_has_just_left_is_not_rotated(disk: Path) -> 
 # ---------------------------------------------------------------- killed
 
 
-def test_equal_lines_after_a_truncation_stay(memory: Path) -> None:
+@both
+def test_equal_lines_after_a_truncation_stay(memory: Path, followed: bool) -> None:
     """Killed at any point, then the writer writes the very same lines again: none is lost, none is doubled."""
     wrong = []
-    for nth, place in every_kill(memory, lambda place: place.beat(1000), accept_loss=True):
+    for nth, place in every_kill(memory, lambda place: place.beat(1000), followed, accept_loss=True):
         place.beat(1000)
         for _ in range(2):
             assert place.rotator("a", accept_loss=True).run().exit_code == 0
@@ -150,10 +161,11 @@ def test_equal_lines_after_a_truncation_stay(memory: Path) -> None:
     assert not wrong
 
 
-def test_equal_lines_after_a_collapse_stay(disk: Path) -> None:
+@both
+def test_equal_lines_after_a_collapse_stay(disk: Path, followed: bool) -> None:
     """The same where the log is cut without loss."""
     wrong = []
-    for nth, place in every_kill(disk, lambda place: place.beat(1000)):
+    for nth, place in every_kill(disk, lambda place: place.beat(1000), followed):
         place.beat(1000)
         for _ in range(2):
             assert place.rotator("a").run().exit_code == 0
@@ -162,14 +174,17 @@ def test_equal_lines_after_a_collapse_stay(disk: Path) -> None:
     assert not wrong
 
 
+@both
 @pytest.mark.parametrize(
     "keys",
     [{}, {"compress": "gzip"}, {"archive_dir": "old"}, {"naming": "dated"}, {"archive_dir": "old", "compress": "none"}],
     ids=str,
 )
-def test_a_copy_that_another_configuration_has_moved_is_cut_off(disk: Path, keys: dict[str, Any]) -> None:
+def test_a_copy_that_another_configuration_has_moved_is_cut_off(
+    disk: Path, keys: dict[str, Any], followed: bool
+) -> None:
     """Killed at any point; another configuration compresses or moves the copy; the next run still knows it."""
-    for nth, place in every_kill(disk, lambda place: place.write(200), **keys):
+    for nth, place in every_kill(disk, lambda place: place.write(200), followed, **keys):
         assert place.rotator("b", **{**keys, "max_size": "100MB"}).run().exit_code == 0
         place.write(3)
         for _ in range(2):
@@ -277,17 +292,22 @@ def test_a_hole_that_no_copy_explains_is_left(disk: Path, spoilt: str) -> None:
 # ---------------------------------------------------------------- a log that is cut by somebody else
 
 
+@both
 @pytest.mark.parametrize("count", [100, 700], ids=["shorter", "longer"])
-def test_emptied_while_it_is_copied(disk: Path, count: int) -> None:
+def test_emptied_while_it_is_copied(disk: Path, count: int, followed: bool) -> None:
     """As `> app.log` does it, or a program that starts anew: each line that comes then stands once, and no NUL byte."""
-    for number, place in enumerate(places(disk), 1):
+    for number, place in enumerate(places(disk, followed), 1):
         place.beat(1000)
 
         seen: list[str] = []
 
         def meanwhile(nth: int, operation: str, place: Place = place, number: int = number, seen: Any = seen) -> None:
             seen.append(operation)
-            if nth == number and operation not in ("punch", "collapse"):  # the instants that the README names
+            if nth == number and operation not in (
+                "punch",
+                "collapse",
+                "overwrite",
+            ):  # the instants that the README names
                 os.truncate(place.log, 0)
                 place.write(count)
 
@@ -304,10 +324,11 @@ def test_emptied_while_it_is_copied(disk: Path, count: int) -> None:
     assert number > 15
 
 
-def test_the_end_is_cut_off_while_it_is_copied(disk: Path) -> None:
+@both
+def test_the_end_is_cut_off_while_it_is_copied(disk: Path, followed: bool) -> None:
     """The log still has its first lines: they stand in no copy, whenever before the mark it lost its end."""
     kept = oracle.lines("w1", 1, 75)
-    for number, place in enumerate(places(disk), 1):
+    for number, place in enumerate(places(disk, followed), 1):
         place.write(500)
 
         def shorten(place: Place = place) -> None:
@@ -315,7 +336,7 @@ def test_the_end_is_cut_off_while_it_is_copied(disk: Path) -> None:
 
         with interfere.before(number, shorten) as seen:
             assert place.rotator("a").run().exit_code == 0
-        if "punch" in seen[:number]:
+        if {"punch", "overwrite"} & {*seen[:number]}:
             break
         assert place.rotator("a").run().exit_code == 0
         assert oracle.joined(place.logs, "app.log") == kept, f"before change {number}: {os.listdir(place.logs)}"
