@@ -222,9 +222,9 @@ class Rotator:
         run.outcomes += ledger.outcomes
         return ledger
 
-    def _emit(self, name: str, /, **fields: Any) -> None:
+    def _emit(self, name: str, /, *, subject: str = "", kind: str = "", **fields: Any) -> None:
         if self._on_event is not None:
-            self._on_event(events.Event(name, events.NAMES[name][0], fields))
+            self._on_event(events.Event(name, events.NAMES[name][0], fields, subject, kind))
 
 
 def _refuse_misuse(now: datetime | None, only: Sequence[str]) -> None:
