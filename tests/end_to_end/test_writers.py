@@ -167,11 +167,58 @@ def test_a_pidfile_that_is_wrong(site: Deployment, logs: Path, waiting: Writer, 
     assert (logs / "app.log").read_bytes().count(b"\n") == 10
 
 
-def test_after_a_failed_request_even_a_closed_log_waits(site: Deployment, logs: Path, waiting: Writer) -> None:
-    """After a failed request the archive stays as it is in that run, whoever may have closed it."""
+@pytest.mark.parametrize("pid", ["none", "stale", "of the dead"])
+def test_nobody_at_home(site: Deployment, logs: Path, waiting: Writer, pid: str) -> None:
+    """The daemon is stopped: nobody writes the archive, so nobody has to be asked, and it is compressed; exit 0."""
+    if pid != "none":
+        os.utime(pidfile(site, waiting.pid if pid == "of the dead" else os.getpid()), (1, 1))
     waiting.stop()
-    site.run("--force", check=1)
-    assert listing(logs) == ["app.log", "app.log.1"]
+    events = site.events("--force", check=0)
+    assert [e["target"] for e in events if e["event"] == "reopen.unneeded"] == ["daemon"]
+    assert not [e for e in events if e["event"] in ("reopen.failed", "reopen.signalled")]
+    assert listing(logs) == ["app.log", "app.log.1.zst"]
+    counted(logs, "app.log", **waiting.expected)
+
+
+@pytest.mark.parametrize("more", ['compress = "none"', "keep_uncompressed = 1"])
+def test_nobody_at_home_and_nothing_to_compress(site: Deployment, logs: Path, waiting: Writer, more: str) -> None:
+    """The request that nobody needed is not repeated in the runs that follow, and status has nothing to say of it."""
+    site.configure(daemon(site) + rule("app.log", f'reopen = "daemon"\n{more}'))
+    waiting.stop()
+    site.run("--force")
+    assert [o["status"] for o in outcomes(site.report(), "reopen")] == []
+    (log,) = site.json("status")["logs"]
+    assert (log["request_failed"], log["failures"], log["pending"]) == (False, 0, [])
+
+
+def test_one_of_a_daemons_logs_is_still_written(site: Deployment, logs: Path, waiting: Writer) -> None:
+    """Of two logs of a daemon that is gone, another process has one: that one waits, exit 1; the other is done."""
+    site.file("logs/other.log", b"x\n")
+    site.configure(daemon(site) + rule("*.log", 'reopen = "daemon"'))
+    report = site.report("--force", check=1)
+    (failed,) = outcomes(report, "reopen", status="failed")
+    (unneeded,) = outcomes(report, "reopen", status="skipped")
+    assert failed["details"]["logs"] == [f"{logs}/app.log"] and unneeded["details"]["logs"] == [f"{logs}/other.log"]
+    assert listing(logs) == ["app.log", "app.log.1", "other.log", "other.log.1.zst"]
+
+
+def test_a_command_that_nobody_follows_is_not_repeated_in_each_run(
+    site: Deployment, logs: Path, waiting: Writer
+) -> None:
+    """It could restart a service: six runs run it once; a new take runs it once more."""
+    script = site.file("ask", f"#!/bin/sh\necho asked >> {site.root}/asked\n".encode())
+    script.chmod(0o755)
+    site.configure(
+        f'[reopen.script]\nmanager = "command"\ncommand = ["{script}"]\n' + rule("app.log", 'reopen = "script"')
+    )
+    site.run("--force")
+    for _ in range(5):
+        waiting.write(10)
+        site.run()
+    assert (site.root / "asked").read_text() == "asked\n"
+    (logs / "app.log").write_bytes(line("w2", 1))
+    site.run("--force")
+    assert (site.root / "asked").read_text() == "asked\n" * 2
 
 
 # ---------------------------------------------------------------- other ways to ask
@@ -255,7 +302,8 @@ def test_a_callable_that_raises(own: Deployment) -> None:
     def reopen(paths: tuple[str, ...]) -> None:
         raise ValueError("not now")
 
-    report = rotated(own, {"manager": "callable", "function": reopen}, log)
+    with log.open("ab"):
+        report = rotated(own, {"manager": "callable", "function": reopen}, log)
     assert report.exit_code == 1
     (failed,) = report.failed
     assert (failed.action, failed.status) == ("reopen", Status.FAILED)
