@@ -69,6 +69,7 @@ NAMES: Mapping[str, tuple[Level, str]] = {
     "log.skipped": (Level.DEBUG, "a configured path is none of our business, say a link to /dev/stdout"),
     "log.shadowed": (Level.DEBUG, "a second rule names the file too; the first in file order has it"),
     "log.refused": (Level.ERROR, "a log is not touched, why, and what to do"),
+    "log.closed": (Level.WARNING, "somebody loses access to a log by its rotation, and create_mode accepts that"),
     "log.deferred": (Level.INFO, "a log is left alone in this run, say as another run works on it, and why"),
     "log.created": (Level.DEBUG, "a missing live log was created"),
     "log.recovered": (Level.DEBUG, "what an interrupted run left was finished or dropped"),

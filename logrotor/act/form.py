@@ -14,10 +14,10 @@ from msgspec import Struct
 from logrotor.act.archive import open_plain, permit, refuse_written
 from logrotor.act.context import Context, Details, Stop
 from logrotor.decide.naming import is_dated_by, parse_archive, temp_name
-from logrotor.disk import codecs, descent, files
+from logrotor.disk import access, acl, codecs, descent, files
 from logrotor.disk.logdir import LogDir
 from logrotor.errors import Busy, Interrupted, Stale, VerifyFailed
-from logrotor.model import Codec, Compress, LogPlan
+from logrotor.model import KEEP, Codec, Compress, LogPlan
 
 _STRIDE = 16 << 20  # bytes of an archive that the disk gets at a time
 _LARGE = 8 << 20  # bytes; below, a thread that verifies costs more than it gains
@@ -79,7 +79,7 @@ class Form:
         self._temp = temp
         stop = self._context.no_time
         self._size, self._lines = _filled_and_verified(self._fd, self._out, step, stop, progress, threads)
-        _dress(self.target, self._fd, self._out)
+        _dress(self.target, self._fd, self._out, step)
 
     def start_sync(self) -> None:
         """Have the disk begin, and do not wait. In any thread."""
@@ -236,11 +236,11 @@ def _write(out: int, data: bytes, growing: codecs.Growing | None) -> int:
     return len(data)
 
 
-def _dress(target: LogDir, fd: int, out: int) -> None:
+def _dress(target: LogDir, fd: int, out: int, step: Compress) -> None:
     """The archive is as readable as the log was, and keeps its time."""
     status = os.fstat(fd)
     descent.note(out, fd)  # before its mode, which may forbid that
-    target.dress(out, status.st_mode & 0o777, like=fd)
+    target.dress(out, step.to_name, KEEP, acl.of(fd, status), need=access.READ if step.strict else 0)
     files.set_times(out, status)
 
 

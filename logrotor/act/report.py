@@ -62,6 +62,8 @@ class Run(Struct):
         for log in plan.logs:
             if log.refused is not None:
                 self.emit("log.refused", log=log.path, error=str(log.refused), kind=log.refused.identity)
+            if log.loses is not None and log.take:
+                self.emit("log.closed", log=log.path, problem=log.loses.problem)
             for waiting in log.deferred:
                 self.emit("archive.deferred", log=log.path, name=waiting.name, reason=waiting.reason)
         fields, seconds = _counts(report), round(report.duration, 3)

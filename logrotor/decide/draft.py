@@ -136,13 +136,12 @@ def _take(draft: Draft) -> None:
     moves = make_way(draft.archives, 2)
     steps = tuple(move for _, move in moves)
     spec, where, reason = facts.spec, facts.directory.resolved, draft.due.reason
+    taken = where, facts.base, live.id, live.size, steps
     if spec.method is Method.COPYTRUNCATE:
         collapse, others = facts.protocol == "collapse", _archive_dirs(facts)
-        draft.take.append(
-            Copytruncate(where, facts.base, live.id, live.size, steps, collapse, spec.accept_loss, reason, others)
-        )
+        draft.take.append(Copytruncate(*taken, collapse, spec.accept_loss, reason, others, spec.strict))
     else:
-        draft.take.append(Take(where, facts.base, live.id, live.size, steps, spec.create, spec.create_mode, reason))
+        draft.take.append(Take(*taken, spec.create, spec.create_mode, reason))
     draft.taken = Archive(ArchiveName(facts.base, slot=1), Entry(slot_name(facts.base, 1), live.stat), where)
     draft.archives = newest_first([*moved(draft.archives, moves), draft.taken], draft.now.timestamp())
 
@@ -295,7 +294,7 @@ def _final_form(draft: Draft, archive: Archive, index: int, names: _Names) -> Co
     reason = f"to {applied.value}" if applied is not Codec.NONE else "to its final name and place"
     return Compress(
         archive.directory, entry.name, entry.id, entry.size,
-        directory, to_name, applied, spec.compress_level, plain, reason,
+        directory, to_name, applied, spec.compress_level, plain, reason, spec.strict,
     )  # fmt: skip
 
 

@@ -30,7 +30,8 @@ else:
         "plan": "Due LogPlan NotDue Outcome Plain Plan Report Status Note",
         "problem": "Problem",
         "queue": "Attempt Ending JobSettings QueueSettings",
-        "settings": "Codec Config ConfigProblem FreeSpace LogSpec Manager Method Missing Naming ReopenTarget",
+        "settings": "KEEP Codec Config ConfigProblem CreateMode FreeSpace LogSpec Manager Method Missing Naming "
+        "ReopenTarget",
         "steps": "Compress Copy Copytruncate CreateLive DropAlias DropDuplicate DropTemp FinishCopytruncate FinishTake "
         "Move PutBack Remove RunHook Shift Step Take action_of",
     }  # fmt: skip

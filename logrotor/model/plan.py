@@ -65,6 +65,8 @@ class LogPlan(Struct, frozen=True, kw_only=True):
     missing: bool = False
     protocol: str = ""  # "exchange", "link", "rename", "collapse", "truncate"
     proof: str = ""  # "lease", "/proc", "unknown: ..."
+    loses: Problem | None = None  # who loses access by a rotation, where create_mode was given all the same
+    widens: str = ""  # "0640 -> 0664": create_mode opens the log to more than can read or write it now
 
     @property
     def steps(self) -> tuple[Step, ...]:

@@ -6,9 +6,9 @@ import os
 from collections.abc import Iterator
 from functools import partial
 
-from logrotor.disk import access, discover, state
-from logrotor.disk.access import why_closed
+from logrotor.disk import discover, identity, state
 from logrotor.disk.history import History
+from logrotor.disk.identity import why_closed
 from logrotor.disk.walk import user_name
 from logrotor.errors import Refused, StateError
 from logrotor.model import Check, FileId, Finding, Problem
@@ -118,7 +118,7 @@ def too_open(path: str, mode: int) -> Finding:
         why=_PRIVATE,
         advice=command,
         would=command,
-        mend=partial(access.set_mode, path, mode, FileId(status.st_dev, status.st_ino)) if ours else None,
+        mend=partial(identity.set_mode, path, mode, FileId(status.st_dev, status.st_ino)) if ours else None,
     )
 
 
