@@ -67,7 +67,7 @@ def ask_queue(config: Config, now: float) -> Asked:
     try:
         return Asked(status=queue_status(config, now))
     except (LogrotorError, OSError) as error:
-        from logrotor.disk.snapshot import problem_of
+        from logrotor.errors import problem_of
 
         return Asked(problem=problem_of(error, "queue"))
 

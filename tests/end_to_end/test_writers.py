@@ -7,7 +7,9 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -219,6 +221,81 @@ def test_a_command_that_nobody_follows_is_not_repeated_in_each_run(
     (logs / "app.log").write_bytes(line("w2", 1))
     site.run("--force")
     assert (site.root / "asked").read_text() == "asked\n" * 2
+
+
+# ---------------------------------------------------------------- requests that are bound to fail
+
+
+@pytest.fixture
+def strange(site: Deployment, logs: Path) -> Iterator[Writer]:
+    """A writer that runs as nobody, whom www-data may not signal; it has the log of www-data open."""
+    site.configure(daemon(site) + rule("app.log", 'reopen = "daemon"'))
+    (site.file("logs/app.log", mode=0o666)).chmod(0o666)
+    with Writer(logs / "app.log", Kind.SIGNAL, on_order=True, user="nobody") as writer:
+        writer.write(100)
+        os.chown(pidfile(site, writer.pid), 0, 0)  # pidfiles are root's, or of the user of the process
+        yield writer
+
+
+def test_a_log_whose_writer_can_never_be_asked_is_not_taken(site: Deployment, logs: Path, strange: Writer) -> None:
+    """Taken, it would grow on as an archive. It stays as it is, exit 1, and what to do stands there, in plan too."""
+    for _ in range(2):
+        (problem,) = site.problems("--force")
+        assert problem["subject"] == str(logs / "app.log") and str(strange.pid) in problem["problem"]
+        assert listing(logs) == ["app.log"]
+    assert site.json("plan", "--force", check=1)["logs"][0]["refused"]["advice"] == problem["advice"]
+    assert strange.reopened() == 0
+    strange.write(10)
+    counted(logs, "app.log", **strange.expected)
+
+
+def test_its_advice_works(site: Deployment, logs: Path, strange: Writer) -> None:
+    """A command that may signal it, as the advice says: from then on the log is rotated."""
+    (problem,) = site.problems("--force")
+    assert 'manager = "command"' in problem["advice"]
+    site.configure(
+        f'[reopen.helper]\nmanager = "command"\ncommand = ["{site.root}/helper"]\n'
+        + rule("app.log", 'reopen = "helper"\ncreate_mode = "0666"')
+    )
+    helper = site.file("helper", b"", mode=0o755)
+    served = site.folder("served")
+    helper.write_text(f"#!/bin/sh\ntouch {served}/asked; while [ -e {served}/asked ]; do sleep 0.01; done\n")
+    with helping(served, strange):
+        site.run("--force")
+    assert strange.reopened() == 1
+    site.settle(logs / "app.log.1.zst")
+    counted(logs, "app.log", **strange.expected)
+
+
+@contextmanager
+def helping(folder: Path, writer: Writer) -> Iterator[None]:
+    """A helper of root that sends the signal for whoever may not."""
+    ended = threading.Event()
+
+    def serve() -> None:
+        while not ended.wait(0.01):
+            if (folder / "asked").exists():
+                writer.reopen()
+                (folder / "asked").unlink()
+
+    thread = threading.Thread(target=serve)
+    thread.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        thread.join()
+
+
+def test_nobody_has_the_log_open(site: Deployment, logs: Path) -> None:
+    """The target may not be signalled, and nobody writes the log: it is taken, and the request is not needed."""
+    site.configure(daemon(site) + rule("app.log", 'reopen = "daemon"'))
+    site.file("logs/app.log", b"x\n")
+    with Writer(site.file("other", mode=0o666), Kind.SIGNAL, on_order=True, user="nobody") as other:
+        os.chown(pidfile(site, other.pid), 0, 0)
+        report = site.report("--force")
+    assert outcomes(report, "reopen", status="skipped")
+    assert listing(logs) == ["app.log", "app.log.1.zst"]
 
 
 # ---------------------------------------------------------------- other ways to ask
