@@ -437,7 +437,8 @@ def test_one_module_reads_proc() -> None:
 
 
 PURE = {
-    "os.fsencode", "os.fsdecode", "os.fspath", "os.sep", "os.stat_result", "os.PathLike", "os.path",
+    "os.fsencode", "os.fsdecode", "os.fspath", "os.sep", "os.stat_result", "os.strerror", "os.PathLike",
+    "os.path",
     *(f"os.path.{name}" for name in ("join", "basename", "dirname", "split", "splitext", "normpath", "isabs")),
 }  # fmt: skip
 
