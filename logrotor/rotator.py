@@ -9,7 +9,7 @@ from __future__ import annotations
 import functools
 import os
 import time
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
@@ -22,7 +22,7 @@ from logrotor.clock import local_now
 from logrotor.decide.facts import LogFacts
 from logrotor.decide.planner import plan_idle_logs, plan_logs
 from logrotor.disk import state
-from logrotor.model import Config, LogPlan, Manager, Plan, Problem, Report
+from logrotor.model import Config, LogPlan, Manager, Nobody, Plan, Problem, Report
 from logrotor.survey import Survey, Surveyor
 
 if TYPE_CHECKING:
@@ -129,7 +129,9 @@ class Rotator:
     def _plan_of(
         self, survey: Survey, logs: tuple[LogPlan, ...], known: LogHistories | None, now: datetime, force: bool
     ) -> Plan:
-        logs, notes = self._leave_to_supervisord(survey, logs, now, force)
+        refusals, notes = self._refusals(survey, [log for log in logs if log.reopen is not None and _is_taken(log)])
+        if refusals:
+            logs = plan_logs([_refused(facts, refusals) for facts in survey.logs], now, force=force)
         return Plan(
             now=now,
             logs=logs,
@@ -146,22 +148,26 @@ class Rotator:
     def _may_be_supervisords(self, log: LogPlan) -> bool:
         return log.reopen is not None and self._config.targets[log.reopen].manager is Manager.SUPERVISORD
 
-    def _leave_to_supervisord(
-        self, survey: Survey, logs: tuple[LogPlan, ...], now: datetime, force: bool
-    ) -> tuple[tuple[LogPlan, ...], tuple[str, ...]]:
-        """Refuse logs that supervisord rotates itself. Asked only if one of its logs is about to be taken."""
-        taken = {log.reopen for log in logs if log.reopen and self._may_be_supervisords(log) and _is_taken(log)}
+    def _refusals(self, survey: Survey, taken: Sequence[LogPlan]) -> tuple[dict[str, Problem], tuple[str, ...]]:
+        """Logs that are not taken for what their reopen targets tell, by real path; and notes.
+
+        Asked only of logs that are about to be taken: what supervisord rotates itself, and what would be taken from
+        a writer who can never be asked to reopen it.
+        """
         refusals: dict[str, Problem] = {}
         notes: list[str] = []
-        for name in sorted(taken):
+        for name in sorted({log.reopen for log in taken if log.reopen}):
             from logrotor import notify
 
-            found = notify.self_rotation(self._config.targets[name])
+            target = self._config.targets[name]
+            forbidden = notify.why_forbidden(target)
+            if forbidden is not None:
+                held = {log.path for log in taken if log.reopen == name}
+                refusals.update(_held(forbidden, [facts for facts in survey.logs if facts.path in held]))
+            found = notify.self_rotation(target)
             refusals.update(found.files)
             notes += map(str, found.unknown)
-        if not refusals:
-            return logs, tuple(notes)
-        return plan_logs([_refused(facts, refusals) for facts in survey.logs], now, force=force), tuple(notes)
+        return refusals, tuple(notes)
 
     # ------------------------------------------------------------ running
 
@@ -176,29 +182,31 @@ class Rotator:
             try:
                 if history.replaced:
                     self._emit("state.replaced", detail=history.replaced)
-                plan = self._plan(history.recall(), run.now, run.force, only)
+                known = history.recall()
+                plan = self._plan(known, run.now, run.force, only)
                 run.tell_start(plan)
                 if plan.is_idle:
                     return plan
                 history.run_started(run.started, run.force)
-                ledger = self._execute(run, plan, history)
+                ledger = self._execute(run, plan, history, known)
                 rotated = {*ledger.rotated}  # once is enough, also where it is forced
                 for group, force in ((ledger.stale - rotated, run.force), (ledger.stale & rotated, False)):
                     if group:
-                        again = self._plan_again(history, run.now, force, group)
-                        self._execute(run, again, history, last=True)
+                        known = history.recall()
+                        again = self._plan_again(known, run.now, force, group)
+                        self._execute(run, again, history, known, last=True)
                         run.add_found(again, plan)
                 run.remember(history, plan, getattr(self._stop, "exit_code", _INTERRUPTED) if self._stop() else None)
                 return plan
             finally:
                 history.close()
 
-    def _plan_again(self, history: RunHistory, now: datetime, force: bool, paths: Collection[str]) -> Plan:
+    def _plan_again(self, known: LogHistories, now: datetime, force: bool, paths: Collection[str]) -> Plan:
         """A new plan for some logs. Not by ``only``: one that is gone by now is nobody's mistake."""
-        found = self._plan(history.recall(), now, force, ())
+        found = self._plan(known, now, force, ())
         return replace(found, logs=tuple(log for log in found.logs if log.path in paths))
 
-    def _execute(self, run: Run, plan: Plan, history: RunHistory, *, last: bool = False) -> Ledger:
+    def _execute(self, run: Run, plan: Plan, history: RunHistory, known: LogHistories, *, last: bool = False) -> Ledger:
         from logrotor.act.context import Context
         from logrotor.act.run import execute
         from logrotor.disk.directories import Directories
@@ -207,7 +215,7 @@ class Rotator:
         context = Context(
             dirs=Directories(plan.directories),
             history=history,
-            known=history.recall(),
+            known=known,
             targets=self._config.targets,
             emit=self._emit,
             stop=self._stop,
@@ -222,9 +230,9 @@ class Rotator:
         run.outcomes += ledger.outcomes
         return ledger
 
-    def _emit(self, name: str, /, **fields: Any) -> None:
+    def _emit(self, name: str, /, *, subject: str = "", kind: str = "", **fields: Any) -> None:
         if self._on_event is not None:
-            self._on_event(events.Event(name, events.NAMES[name][0], fields))
+            self._on_event(events.Event(name, events.NAMES[name][0], fields, subject, kind))
 
 
 def _refuse_misuse(now: datetime | None, only: Sequence[str]) -> None:
@@ -258,6 +266,14 @@ def _recall(state_dir: str) -> LogHistories | None:
     from logrotor.disk.history import History
 
     return History(state_dir).recall()
+
+
+def _held(forbidden: Problem, logs: Iterable[LogFacts]) -> Iterator[tuple[str, Problem]]:
+    """Those that somebody writes, or may write: taken, they would grow on as archives, where nobody looks."""
+    what = f"its writer could not be asked to reopen it: {forbidden.problem}"
+    for facts in logs:
+        if not isinstance(facts.live_writers(), Nobody):
+            yield os.path.realpath(facts.path), replace(forbidden, subject=facts.path, problem=what)
 
 
 def _refused(facts: LogFacts, refusals: dict[str, Problem]) -> LogFacts:
