@@ -182,29 +182,31 @@ class Rotator:
             try:
                 if history.replaced:
                     self._emit("state.replaced", detail=history.replaced)
-                plan = self._plan(history.recall(), run.now, run.force, only)
+                known = history.recall()
+                plan = self._plan(known, run.now, run.force, only)
                 run.tell_start(plan)
                 if plan.is_idle:
                     return plan
                 history.run_started(run.started, run.force)
-                ledger = self._execute(run, plan, history)
+                ledger = self._execute(run, plan, history, known)
                 rotated = {*ledger.rotated}  # once is enough, also where it is forced
                 for group, force in ((ledger.stale - rotated, run.force), (ledger.stale & rotated, False)):
                     if group:
-                        again = self._plan_again(history, run.now, force, group)
-                        self._execute(run, again, history, last=True)
+                        known = history.recall()
+                        again = self._plan_again(known, run.now, force, group)
+                        self._execute(run, again, history, known, last=True)
                         run.add_found(again, plan)
                 run.remember(history, plan, getattr(self._stop, "exit_code", _INTERRUPTED) if self._stop() else None)
                 return plan
             finally:
                 history.close()
 
-    def _plan_again(self, history: RunHistory, now: datetime, force: bool, paths: Collection[str]) -> Plan:
+    def _plan_again(self, known: LogHistories, now: datetime, force: bool, paths: Collection[str]) -> Plan:
         """A new plan for some logs. Not by ``only``: one that is gone by now is nobody's mistake."""
-        found = self._plan(history.recall(), now, force, ())
+        found = self._plan(known, now, force, ())
         return replace(found, logs=tuple(log for log in found.logs if log.path in paths))
 
-    def _execute(self, run: Run, plan: Plan, history: RunHistory, *, last: bool = False) -> Ledger:
+    def _execute(self, run: Run, plan: Plan, history: RunHistory, known: LogHistories, *, last: bool = False) -> Ledger:
         from logrotor.act.context import Context
         from logrotor.act.run import execute
         from logrotor.disk.directories import Directories
@@ -213,7 +215,7 @@ class Rotator:
         context = Context(
             dirs=Directories(plan.directories),
             history=history,
-            known=history.recall(),
+            known=known,
             targets=self._config.targets,
             emit=self._emit,
             stop=self._stop,

@@ -188,9 +188,6 @@ def _published(
     context.history.begin_copy(record)
     make_way(context, step.moves)
     slot = slot_name(step.base, 1)
-    try:
-        logdir.move(temp_name(slot), slot)
-    except FileExistsError:
-        raise Stale(f"{slot}: exists by now") from None
+    logdir.publish(temp_name(slot), slot)
     logdir.sync()
     return record

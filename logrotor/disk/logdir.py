@@ -103,11 +103,11 @@ class LogDir(OpenDir):
         chmod             | the log, with the unfinished mode  | dress it
         """
         try:
-            fd = change("create", os.open, name, _NEW | os.O_RDONLY, UNFINISHED_MODE, dir_fd=self.fd)
+            fd, made = change("create", os.open, name, _NEW | os.O_RDONLY, UNFINISHED_MODE, dir_fd=self.fd), True
         except FileExistsError:
-            fd = self.open_file(name)
+            fd, made = self.open_file(name), False
         try:
-            if not is_unfinished(os.fstat(fd).st_mode):
+            if not made and not is_unfinished(os.fstat(fd).st_mode):  # FUSE may lose the mark of one that we made
                 return False
             self.dress(fd, name, mode, old, need=0)
         finally:
@@ -157,14 +157,18 @@ class LogDir(OpenDir):
     def move_seen(self, source: str, target: str, file: FileId, to: LogDir | None = None) -> None:
         """:meth:`move_this` for a name that has just been looked at."""
         to = to or self
-        try:
-            self.move(source, target, to)
-        except FileExistsError:
-            raise Stale(f"{to._path(target)}: exists by now") from None
+        self.publish(source, target, to)
         moved = to.stat(target)
         if moved is not None and moved.id != file:
             to.move(target, source, self)
             raise Stale(f"{self._path(source)}: changed since the plan was made")
+
+    def publish(self, temp: str, name: str, to: LogDir | None = None) -> None:
+        """Give a finished temp its name. Raises Stale if that is taken by now."""
+        try:
+            self.move(temp, name, to)
+        except FileExistsError:
+            raise Stale(f"{(to or self)._path(name)}: exists by now") from None
 
     def link(self, source: str, target: str, to: LogDir | None = None) -> None:
         """A second name for a file; FileExistsError if the name is taken."""

@@ -54,14 +54,14 @@ class Mutant:
 MUTANTS = (
     Mutant(
         "nobody looks once more before a compressed archive's original goes",
-        "logrotor/act/form.py",
-        (("            refuse_written(self._context, self.source, self._fd)\n", "            pass\n"),),
+        "logrotor/act/archive.py",
+        (("            calls.take_read_lease(fd)\n", "            pass\n"),),
         ORDER + "test_a_writer_that_comes_while_the_disk_is_slow",
     ),
     Mutant(
         "nobody looks once more before an archive is removed",
         "logrotor/act/archive.py",
-        (("lambda: _refuse_changed(context, logdir, fd, step)", "lambda: None"),),
+        (("lambda: last_look(context, logdir, fd, step, step.size)", "lambda: None"),),
         ORDER + "test_a_writer_that_comes_before_an_archive_is_removed",
     ),
     Mutant(
@@ -93,15 +93,15 @@ MUTANTS = (
         "logrotor/act/form.py",
         (
             (
-                "_publish(self.target, self._temp, self.step.to_name)\n",
+                "self.target.publish(self._temp, self.step.to_name)\n",
                 "self.source.remove(self.step.name, self.step.id)\n",
             ),
             (
-                "_check_original(self.source, self.target, self.step, self._out)\n",
-                "_publish(self.target, temp_name(self.step.to_name), self.step.to_name)\n",
+                "        self._check_original()\n",
+                "        self.target.publish(temp_name(self.step.to_name), self.step.to_name)\n",
             ),
             (
-                "            self.source.remove(self.step.name, self.step.id, self._refuse_written)\n",
+                "source.remove(step.name, step.id, lambda: last_look(self._context, source, fd, step, *self._read))\n",
                 "            pass\n",
             ),
         ),
@@ -110,7 +110,7 @@ MUTANTS = (
     Mutant(
         "the archive is not verified",
         "logrotor/act/form.py",
-        (("        _verify(fd, out, step, stop)\n", ""),),
+        (("            self._verify()\n", ""),),
         ORDER + "test_an_archive_that_does_not_hold_the_bytes_is_not_published",
     ),
     Mutant(
@@ -264,8 +264,8 @@ MUTANTS = (
     ),
     Mutant(
         "who writes between the two looks is not seen",
-        "logrotor/act/form.py",
-        (("if _version(self._fd) != self._read:", "if False:"),),
+        "logrotor/act/archive.py",
+        (("    if status.st_size != size or mtime_ns not in (None, status.st_mtime_ns):", "    if False:"),),
         ORDER + "test_a_line_that_comes_while_the_disk_is_slow",
     ),
     Mutant(

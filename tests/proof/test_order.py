@@ -615,14 +615,14 @@ def test_a_temp_is_locked_while_it_is_made(logs: Path, door: Door) -> None:
     tried: list[str] = []
 
     def try_lock(operation: str, names: tuple[str, ...]) -> None:
-        if operation == "exchange" or (operation == "write" and names[0].startswith(".")):
+        if operation == "write" and names[0].startswith("."):
             with open(logs / names[0], "rb") as file, pytest.raises(BlockingIOError):
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             tried.append(names[0])
 
     door.before = try_lock
     assert run(logs, compress="zstd").exit_code == 0
-    assert {"app.log.1", ".app.log.1.zst.tmp"} <= set(tried)
+    assert ".app.log.1.zst.tmp" in tried
 
 
 # ---------------------------------------------------------------- writers
