@@ -200,9 +200,7 @@ class Rotator:
         found = self._plan(known, now, force, ())
         return replace(found, logs=tuple(log for log in found.logs if log.path in paths))
 
-    def _execute(
-        self, run: Run, plan: Plan, history: RunHistory, known: LogHistories, *, last: bool = False
-    ) -> Ledger:
+    def _execute(self, run: Run, plan: Plan, history: RunHistory, known: LogHistories, *, last: bool = False) -> Ledger:
         from logrotor.act.context import Context
         from logrotor.act.run import execute
         from logrotor.disk.directories import Directories
@@ -226,9 +224,9 @@ class Rotator:
         run.outcomes += ledger.outcomes
         return ledger
 
-    def _emit(self, name: str, /, **fields: Any) -> None:
+    def _emit(self, name: str, /, *, subject: str = "", kind: str = "", **fields: Any) -> None:
         if self._on_event is not None:
-            self._on_event(events.Event(name, events.NAMES[name][0], fields))
+            self._on_event(events.Event(name, events.NAMES[name][0], fields, subject, kind))
 
 
 def _refuse_misuse(now: datetime | None, only: Sequence[str]) -> None:

@@ -28,6 +28,7 @@ from logrotor.model import (
     FileId,
     LogPlan,
     Nobody,
+    Plain,
     Remove,
     RunHook,
     Writers,
@@ -56,7 +57,12 @@ def await_writers(context: Context, logs: Iterable[LogPlan], patience: float) ->
         pause = min(pause * 2, 0.1)
 
 
-def _writers(context: Context, step: Compress | Remove) -> Writers | None:
+def is_let_go(context: Context, log: LogPlan) -> bool:
+    """Is it proved that nobody writes any of the archives that its reopen request is for?"""
+    return bool(log.awaited) and all(isinstance(_writers(context, each), Nobody) for each in log.awaited)
+
+
+def _writers(context: Context, step: Compress | Remove | Plain) -> Writers | None:
     try:
         with context.dirs.use(step.directory) as logdir:
             fd = logdir.open_file(step.name, step.id)
@@ -80,11 +86,11 @@ def open_plain(logdir: LogDir, name: str, file: FileId) -> int:
 
 def permit(context: Context, log: LogPlan, logdir: LogDir, name: str, fd: int) -> None:
     """Raises Busy if this plain archive, open at ``fd``, has to wait."""
-    if log.path in context.unasked:
-        raise Busy(_UNASKED)
     found = writers.prove(fd, context.kind_of(logdir))
     if isinstance(found, Nobody):
         return
+    if log.path in context.unasked and not isinstance(found, Written):
+        raise Busy(_UNASKED)
     entry = Entry(name, os.fstat(fd))
     if isinstance(found, Written) and not found.pids:  # the lease tells that somebody writes; /proc tells who
         found = context.processes().writing(entry.id, found.proof)

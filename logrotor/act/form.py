@@ -11,9 +11,9 @@ from contextlib import ExitStack
 from logrotor.act.archive import last_look, open_plain, permit
 from logrotor.act.context import Context, Details
 from logrotor.decide.naming import is_dated_by, parse_archive, temp_name
-from logrotor.disk import codecs, descent, files
+from logrotor.disk import access, acl, codecs, descent, files
 from logrotor.errors import Busy, Interrupted, Stale, VerifyFailed
-from logrotor.model import Codec, Compress, LogPlan
+from logrotor.model import KEEP, Codec, Compress, LogPlan
 
 _STRIDE = 16 << 20  # bytes of an archive that the disk gets at a time
 _LARGE = 8 << 20  # bytes; below, a thread that verifies costs more than it gains
@@ -208,9 +208,10 @@ class Form:
 
     def _dress(self) -> None:
         """The archive is as readable as the log was, and keeps its time."""
-        status = os.fstat(self._fd)
+        status, step = os.fstat(self._fd), self.step
         descent.note(self._out, self._fd)  # before its mode, which may forbid that
-        self.target.dress(self._out, status.st_mode & 0o777, like=self._fd)
+        wanted, need = acl.of(self._fd, status), access.READ if step.strict else 0
+        self.target.dress(self._out, step.to_name, KEEP, wanted, need=need)
         files.set_times(self._out, status)
 
     def _details(self, status: os.stat_result, taken: int, size: int, lines: int | None) -> Details:

@@ -12,7 +12,7 @@ import click
 from logrotor import text
 from logrotor.cli import output
 from logrotor.cli.gather import queue_troubles, render_page, write_page
-from logrotor.cli.options import F, config_option, json_option, load
+from logrotor.cli.options import F, Span, config_option, json_option, load
 from logrotor.cli.session import Session, become, exit_codes
 from logrotor.errors import Refused
 from logrotor.observe.attention import ago, archives, due, free, full, notes
@@ -40,33 +40,24 @@ Examples:
 """
 
 
-def _span(ctx: click.Context, param: click.Parameter, given: str) -> float:
-    from logrotor.config.values import duration
-
-    try:
-        return duration(given)
-    except ValueError as error:
-        raise click.BadParameter(f'{given!r} {error}; accepted: "90s", "1h30m", "7d"') from None
-
-
 def _threshold(name: str, default: str, what: str) -> Callable[[F], F]:
     told = f"With --check: {what}"
-    return click.option(name, metavar="TIME", default=default, show_default=True, callback=_span, help=told)
+    return click.option(name, metavar="TIME", default=default, show_default=True, type=Span(), help=told)
 
 
 @click.command(epilog=STATUS_EPILOG)
 @config_option
 @click.option("--check", is_flag=True, help="Say only what needs attention; exit 1 if anything does.")
-@_threshold("--no-run", "1h", "no run for so long, due or not (a dead man's switch).")
-@_threshold("--overdue", "1h", "a log that should have been rotated so long ago.")
-@_threshold("--waiting", "1d", "an archive whose writer has not let go for so long.")
-@_threshold("--full-within", "1d", "a file system that will be full within so long.")
+@_threshold("--no-run", "1h", "no run for this long, whether due or not (a dead man's switch).")
+@_threshold("--overdue", "1h", "a log that has been overdue for this long.")
+@_threshold("--waiting", "1d", "an archive that its writer has held open for this long.")
+@_threshold("--full-within", "1d", "a file system that will be full within this time.")
 @click.option(
     "--failures",
     type=click.IntRange(1),
     default=3,
     show_default=True,
-    help="With --check: so many runs in a row failed, all of them or those of one log.",
+    help="With --check: this many runs in a row failed, in all or for one log.",
 )
 @json_option("Print everything as JSON.")
 @click.option("-v", "--verbose", count=True, help="List missing logs too; -vv: a traceback if logrotor fails.")

@@ -112,7 +112,7 @@ def _archives(log: LogPlan) -> list[str]:
     rows = [(item.name, "stays", item.reason) for item in log.kept]
     rows += [(step.name, "goes now", step.reason) for step in log.retire]
     return [
-        "  archives as a run leaves them, newest first; the last that stays goes next:",
+        "  archives as a run leaves them, newest first; the last one kept is removed next:",
         *output.table(rows, indent="    "),
     ]
 

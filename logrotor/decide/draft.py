@@ -31,15 +31,14 @@ from logrotor.model import (
     LogPlan,
     Method,
     Naming,
-    Nobody,
     NotDue,
     Note,
+    Plain,
     Problem,
     Remove,
     RunHook,
     Step,
     Take,
-    Written,
 )
 
 
@@ -54,6 +53,7 @@ class Draft(Struct):
     taken: Archive | None = None  # the one of them that is the live log until it is taken
     take: list[Step] = field(default_factory=list)
     reopen_reason: str = ""
+    awaited: tuple[Plain, ...] = ()
     retire: list[Remove] = field(default_factory=list)
     compress: list[Compress] = field(default_factory=list)
     hooks: list[RunHook] = field(default_factory=list)
@@ -105,6 +105,7 @@ def _completed(draft: Draft) -> LogPlan:
         take=tuple(draft.take),
         reopen=facts.spec.reopen if draft.reopen_reason else None,
         reopen_reason=draft.reopen_reason,
+        awaited=draft.awaited if draft.reopen_reason else (),
         retire=tuple(reversed(draft.retire)),  # the oldest goes first
         compress=tuple(draft.compress),
         hooks=tuple(draft.hooks),
@@ -135,13 +136,12 @@ def _take(draft: Draft) -> None:
     moves = make_way(draft.archives, 2)
     steps = tuple(move for _, move in moves)
     spec, where, reason = facts.spec, facts.directory.resolved, draft.due.reason
+    taken = where, facts.base, live.id, live.size, steps
     if spec.method is Method.COPYTRUNCATE:
         collapse, others = facts.protocol == "collapse", _archive_dirs(facts)
-        draft.take.append(
-            Copytruncate(where, facts.base, live.id, live.size, steps, collapse, spec.accept_loss, reason, others)
-        )
+        draft.take.append(Copytruncate(*taken, collapse, spec.accept_loss, reason, others, spec.strict))
     else:
-        draft.take.append(Take(where, facts.base, live.id, live.size, steps, spec.create, spec.create_mode, reason))
+        draft.take.append(Take(*taken, spec.create, spec.create_mode, reason))
     draft.taken = Archive(ArchiveName(facts.base, slot=1), Entry(slot_name(facts.base, 1), live.stat), where)
     draft.archives = newest_first([*moved(draft.archives, moves), draft.taken], draft.now.timestamp())
 
@@ -164,30 +164,17 @@ def _create_missing(draft: Draft) -> None:
 
 
 def _reopen(draft: Draft) -> None:
-    """Ask until a request was delivered after the last rename of each archive that could still be written."""
+    """Ask after each take, and again, at growing intervals, while an archive is or could still be written."""
     spec = draft.facts.spec
     if spec.reopen is None or spec.method is Method.COPYTRUNCATE:
         return
+    beside = [a for a in draft.archives if a.directory == draft.facts.directory.resolved]
+    plain = [a for a in beside if a.name.codec is Codec.NONE]
+    draft.awaited = tuple(Plain(a.directory, a.entry.name, a.entry.id) for a in plain)
     if draft.taken is not None or draft.recovery.took:
         draft.reopen_reason = "after the take"
         return
-    beside = [a for a in draft.archives if a.directory == draft.facts.directory.resolved]
-    reasons = (_why_reopen(draft, archive) for archive in beside if archive.name.codec is Codec.NONE)
-    draft.reopen_reason = next(filter(None, reasons), "")
-
-
-def _why_reopen(draft: Draft, archive: Archive) -> str:
-    memory, name = draft.facts.memory, archive.entry.name
-    writers = draft.facts.writers.get(archive.entry.id)
-    if isinstance(writers, Written):
-        return f"{name} is still written"
-    if memory.request_failed is not None:
-        return f"{name}: the last request failed"
-    if archive.name.stamp is not None and isinstance(writers, Nobody):
-        return ""  # an archive gets its date after the request, so its ctime is always later than that
-    if not proof.was_asked(archive.entry, memory.request_delivered, draft.now.timestamp()):
-        return f"{name}: no request was delivered since it was taken"
-    return ""
+    draft.reopen_reason = proof.why_ask(draft.facts, plain, draft.now)
 
 
 # ---------------------------------------------------------------- retire
@@ -307,7 +294,7 @@ def _final_form(draft: Draft, archive: Archive, index: int, names: _Names) -> Co
     reason = f"to {applied.value}" if applied is not Codec.NONE else "to its final name and place"
     return Compress(
         archive.directory, entry.name, entry.id, entry.size,
-        directory, to_name, applied, spec.compress_level, plain, reason,
+        directory, to_name, applied, spec.compress_level, plain, reason, spec.strict,
     )  # fmt: skip
 
 

@@ -64,6 +64,8 @@ class LogFacts(Struct, frozen=True, kw_only=True):
     literal: bool = True  # named by a path, not by a glob
     refusal: Problem | None = None  # bind mount, owner who could not write, supervisord rotates it ...
     proof: str = ""
+    loses: Problem | None = None  # who loses access, where create_mode was given all the same
+    widens: str = ""  # how create_mode opens the log to more than now
 
     @property
     def protocol(self) -> str:
@@ -86,5 +88,7 @@ class LogFacts(Struct, frozen=True, kw_only=True):
             missing=live is None,
             protocol=self.protocol,
             proof=self.proof,
+            loses=self.loses,
+            widens=self.widens,
             **decided,
         )

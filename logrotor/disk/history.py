@@ -219,10 +219,16 @@ class RunHistory(History):
         self.replaced: str | None = None  # where a damaged file was set aside
         self._lost: sqlite3.Error | OSError | None = None  # why nothing of this run can be kept
         self._busy = False  # another program did not let go of it: what may be left undone is not waited for again
-        self._connection = self._open()
+        self._connection: sqlite3.Connection | None = None
+        try:
+            self._connection = self._open()
+        except (sqlite3.Error, OSError) as error:  # a full disk must not stop the rotation that would empty it
+            self._lost = error
+            self.problems.append(self._problem(f"cannot be opened, and the run went on without it: {error}"))
 
     def close(self) -> None:
-        self._connection.close()
+        if self._connection is not None:
+            self._connection.close()
 
     # ------------------------------------------------------------ what recovery needs
 
@@ -289,8 +295,8 @@ class RunHistory(History):
 
     def _must(self, statement: str, row: tuple[Any, ...]) -> None:
         try:
-            if self._lost is not None:
-                raise self._lost
+            if self._lost is not None or self._connection is None:
+                raise self._lost or sqlite3.ProgrammingError("closed")
             with database.transaction(self._connection, self._patience):
                 self._connection.execute(statement, row)
         except sqlite3.Error as error:
@@ -298,7 +304,7 @@ class RunHistory(History):
 
     def _may(self, *work: Work) -> None:
         """All of it in one commit."""
-        if not any(rows for _, rows in work):
+        if self._connection is None or not any(rows for _, rows in work):
             return
         try:
             with database.transaction(self._connection, 0.0 if self._busy else self._patience):
@@ -316,14 +322,11 @@ class RunHistory(History):
     def _open(self) -> sqlite3.Connection:
         try:
             return self._connect()
-        except (sqlite3.Error, OSError) as error:
+        except sqlite3.Error as error:
             if not database.is_damage(error):
-                return self._go_without(error)
-            try:
-                self._set_aside(error)
-                return self._connect()
-            except (sqlite3.Error, OSError) as another:
-                return self._go_without(another)
+                raise
+            self._set_aside(error)
+            return self._connect()
 
     def _connect(self) -> sqlite3.Connection:
         connection = database.to_write(self.path)
@@ -335,16 +338,8 @@ class RunHistory(History):
             raise
         return connection
 
-    def _set_aside(self, error: sqlite3.Error | OSError) -> None:
+    def _set_aside(self, error: sqlite3.Error) -> None:
         names = (f"{self.path}.damaged-{number}" for number in itertools.count(1))
         aside = next(name for name in names if not os.path.lexists(name))
         change("rename", os.rename, self.path, aside)
         self.replaced = f"{self.path} was damaged ({error}); it was set aside as {aside}; schedules are guessed"
-
-    def _go_without(self, error: sqlite3.Error | OSError) -> sqlite3.Connection:
-        """A table in memory for this run: a full disk must not stop the rotation that would empty it."""
-        self._lost = error
-        self.problems.append(self._problem(f"cannot be opened, and the run went on without it: {error}"))
-        connection = sqlite3.connect(":memory:", isolation_level=None)
-        database.upgrade(connection)
-        return connection

@@ -13,17 +13,17 @@ import os
 from collections.abc import Callable
 
 from logrotor.decide.naming import LOCK, UNFINISHED_MODE, aside_name, is_unfinished
-from logrotor.disk import calls
+from logrotor.disk import access, calls
+from logrotor.disk.acl import Access, Place
 from logrotor.disk.calls import change
 from logrotor.disk.opendir import READ, OpenDir
 from logrotor.disk.turns import Turns
 from logrotor.errors import Busy, Stale
-from logrotor.model import FileId
+from logrotor.model import CreateMode, FileId
 
 _NO_LINKS = frozenset({errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK, errno.EINVAL})
 _NO_RENAMEAT2 = frozenset({errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP})
 _NO_FLOCK = frozenset({errno.EOPNOTSUPP, errno.ENOSYS, errno.ENOLCK, errno.EINVAL})
-_CARRIED = ("system.posix_acl_access", "security.selinux")
 _NEW = os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
@@ -35,6 +35,7 @@ class LogDir(OpenDir):
         self._renameat2 = True  # until the file system says that it does not offer it
         self.leftovers: list[OSError] = []  # temps that could not be removed; the next run drops them
         self.turns = Turns(self.fd, path)
+        self.place = Place(self.fd)
 
     def close(self) -> None:
         if self.fd >= 0:
@@ -88,23 +89,14 @@ class LogDir(OpenDir):
         except FileExistsError:
             raise Stale(f"{self._path(name)}: exists by now") from None
 
-    def dress(self, fd: int, mode: int, like: int | None) -> None:
-        """Give a new file its mode, and the POSIX ACL and security label of ``like``."""
-        for attribute in _carried(like):
-            value = _attribute(like, attribute)
-            if value is None:
-                continue
-            try:
-                change("setxattr", os.setxattr, fd, attribute, value)
-            except PermissionError:
-                if attribute == "system.posix_acl_access":
-                    raise
-        self.set_mode(fd, mode)
+    def dress(self, fd: int, name: str, mode: CreateMode, old: Access | None, *, need: int, mark: int = 0) -> int:
+        """Give a new file its mode, which is returned, and whom ``old`` lets in (:func:`access.dress`)."""
+        return access.dress(fd, self.place, old, mode, self._path(name), need=need, mark=mark)
 
     def set_mode(self, fd: int, mode: int) -> None:
         change("chmod", os.fchmod, fd, mode)
 
-    def create_live(self, name: str, mode: int, like: int | None = None) -> bool:
+    def create_live(self, name: str, mode: CreateMode, old: Access | None = None) -> bool:
         """Create a missing live log. False: a writer was faster, which is just as well.
 
         killed before ... | directory shows                    | next plan
@@ -117,7 +109,7 @@ class LogDir(OpenDir):
         try:
             if not is_unfinished(os.fstat(fd).st_mode):
                 return False
-            self.dress(fd, mode, like)
+            self.dress(fd, name, mode, old, need=0)
         finally:
             os.close(fd)
         return True
@@ -309,20 +301,3 @@ class LogDir(OpenDir):
         except OSError as error:
             if error.errno not in _NO_FLOCK:
                 raise
-
-
-def _carried(fd: int | None) -> tuple[str, ...]:
-    """Which of the attributes to carry over may be set: most files have none at all."""
-    try:
-        return _CARRIED if fd is not None and os.listxattr(fd) else ()
-    except OSError:  # not known to this file system
-        return _CARRIED
-
-
-def _attribute(fd: int | None, name: str) -> bytes | None:
-    if fd is None:
-        return None
-    try:
-        return os.getxattr(fd, name)
-    except OSError:  # none set, or not known to this file system: nothing to carry over
-        return None

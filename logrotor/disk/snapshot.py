@@ -8,7 +8,7 @@ from msgspec.structs import replace
 
 from logrotor.decide import naming
 from logrotor.decide.facts import Directory, Family
-from logrotor.disk import access, calls, walk
+from logrotor.disk import calls, identity, walk
 from logrotor.disk.logdir import LogDir
 from logrotor.errors import LogrotorError
 from logrotor.model import Archive, Entry, FileSystem, Problem
@@ -71,7 +71,7 @@ def message(error: BaseException, path: str) -> str:
 def _fill(found: Directory, logdir: LogDir) -> None:
     found.resolved, found.id = logdir.path, logdir.id
     found.file_system = file_system(logdir.fd, logdir.id.device)
-    found.closed = None if logdir.is_writable() else access.why_closed(logdir.path)
+    found.closed = None if logdir.is_writable() else identity.why_closed(logdir.path)
     for entry in logdir.scan():
         if entry.name == naming.LOCK:
             found.locked = True

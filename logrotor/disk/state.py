@@ -9,18 +9,20 @@ from collections.abc import Callable, Iterator
 
 from logrotor.disk import files, proc, walk
 from logrotor.disk.calls import change
+from logrotor.disk.publish import publish
 from logrotor.errors import Interrupted, Locked, LogrotorError, StateError
 from logrotor.model import Problem
 
 LOCK = "lock"
 HISTORY = "history.sqlite"
 LAST_RUN = "last-run"
+PROBLEMS = "problems.json"  # those of the last runs that were printed, so that each run need not print them again
 QUEUE = "queue.sqlite"  # of the engine huey, where its url does not say otherwise
 
 
 def is_own(name: str) -> bool:
     """Is it a file that logrotor itself keeps in the state directory? SQLite has files beside each of its own."""
-    return name in (LOCK, LAST_RUN) or name.startswith((HISTORY, QUEUE))
+    return name in (LOCK, LAST_RUN, PROBLEMS, f".{PROBLEMS}.tmp") or name.startswith((HISTORY, QUEUE))
 
 
 def prepare(path: str, origin: str) -> None:
@@ -58,7 +60,7 @@ def locked(path: str, timeout: float, stop: Callable[[], bool]) -> Iterator[None
 
 
 def holder(path: str) -> int | None:
-    """The process whose run holds the lock just now, as far as /proc/locks tells (proc(5)).
+    """The process whose run holds the lock just now, as far as /proc/locks shows it (proc(5)).
 
     Nothing is taken: a run that began at this moment would find the lock held by whoever only looks.
     """
@@ -72,6 +74,29 @@ def touch_last_run(path: str) -> None:
     """Mark that a run took place, also an idle one. What cannot be written is not worth an error."""
     with contextlib.suppress(OSError):
         files.touch(os.path.join(path, LAST_RUN))
+
+
+def known_problems(path: str) -> bytes:
+    """What :func:`keep_problems` wrote last; nothing if there is none. Raises OSError."""
+    try:
+        fd = os.open(os.path.join(path, PROBLEMS), os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return b""
+    with open(fd, "rb") as file:
+        return file.read()
+
+
+def keep_problems(path: str, data: bytes) -> None:
+    """Replace it at once, without the lock: of two runs the later one wins. Raises LogrotorError, OSError."""
+    publish(os.path.join(path, PROBLEMS), data, 0o600)
+
+
+def last_run(path: str) -> float | None:
+    """When the last run ended, also one that had nothing to do; None: not known."""
+    try:
+        return os.stat(os.path.join(path, LAST_RUN)).st_mtime
+    except OSError:
+        return None
 
 
 def refuse_unusable(path: str, origin: str) -> None:
@@ -102,7 +127,7 @@ def _refuse_insecure_above(path: str, origin: str) -> None:
     while not os.path.lexists(above):
         above = os.path.dirname(above)
     try:
-        if os.geteuid() == 0:  # of others only root minds whose the directories above are
+        if os.geteuid() == 0:  # only for root does it matter who owns the directories above
             walk.resolve_private(above)
         else:
             walk.resolve_missing(path)
@@ -114,7 +139,7 @@ def _refuse_insecure_above(path: str, origin: str) -> None:
 
 def _refuse_insecure(path: str, origin: str) -> None:
     """What lies in the state directory is trusted. Raises FileNotFoundError, StateError."""
-    with contextlib.suppress(OSError):  # what cannot be looked at is told below
+    with contextlib.suppress(OSError):  # what cannot be looked at is reported below
         _refuse_open(path, origin, path)
     try:
         resolved = walk.resolve_private(path)
@@ -206,7 +231,7 @@ def _hide_lock(path: str) -> None:
 
 
 def refuse_odd(path: str) -> None:
-    """A lock or history that is no regular file of one name was planted: leave it, and say so."""
+    """Refuse a lock or history that is not a regular file with one name only: somebody has planted it."""
     try:
         status = os.lstat(path)
     except FileNotFoundError:

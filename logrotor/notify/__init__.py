@@ -10,9 +10,9 @@ import importlib
 from collections.abc import Mapping
 
 from logrotor.model import Manager, ReopenTarget
-from logrotor.notify.common import Delivered, SelfRotation, Stop
+from logrotor.notify.common import FORBIDDEN, Delivered, SelfRotation, Stop
 
-__all__ = ["Delivered", "SelfRotation", "Stop", "probe", "request", "self_rotation"]
+__all__ = ["FORBIDDEN", "Delivered", "SelfRotation", "Stop", "probe", "request", "self_rotation"]
 
 # Those that signal a process have held(target, stop), the others request and probe.
 _WAYS: Mapping[Manager, str] = {

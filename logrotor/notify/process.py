@@ -22,7 +22,7 @@ from logrotor.disk import calls, proc
 from logrotor.disk.walk import user_name
 from logrotor.errors import ReopenFailed
 from logrotor.model import ReopenTarget
-from logrotor.notify.common import Delivered, Stop, failure
+from logrotor.notify.common import FORBIDDEN, Delivered, Stop, failure
 
 MAX_PIDFILE = 4096  # bytes
 MAX_PID = 4_194_304  # PID_MAX_LIMIT, linux/threads.h
@@ -44,12 +44,12 @@ class Sought(Struct, frozen=True):
     )
     is_it: Callable[[tuple[str, ...]], bool] = lambda argv: True  # by its command line
 
-    def refusal(self, what: str, do: str = "") -> ReopenFailed:
-        return failure(self.target, what, do=do or self.hint)
+    def refusal(self, what: str, do: str = "", kind: str = "unfit") -> ReopenFailed:
+        return failure(self.target, what, do=do or self.hint, kind=kind)
 
     def absence(self, what: str, where: str = "") -> ReopenFailed:
         """It seems not to run."""
-        return self.refusal(what, f"is {self.noun} running{where}? {self.hint}")
+        return self.refusal(what, f"is {self.noun} running{where}? {self.hint}", "absent")
 
 
 class Pidfile(Struct, frozen=True):
@@ -105,9 +105,8 @@ class Held(Struct, frozen=True):
         pid, uid, name = self.process.pid, self.process.uid, self.sought.number.name
         user, us = user_name(uid), user_name(os.geteuid())
         what = f"{us} may not send {name} to process {pid}, which runs as {user} (uid {uid})"
-        return self.sought.refusal(
-            what, f'run logrotor as {user} (started as root: run_as = "{user}"), or {self.sought.permit}'
-        )
+        do = f'run logrotor as {user} (started as root: run_as = "{user}"), or {self.sought.permit}'
+        return self.sought.refusal(what, do, FORBIDDEN)
 
 
 def held(target: ReopenTarget, stop: Stop) -> AbstractContextManager[Held]:
@@ -227,6 +226,7 @@ def _check_age(sought: Sought, pidfile: Pidfile, process: proc.Process) -> None:
             what,
             f"is {sought.noun} running? {sought.hint}; if {process.pid} is the right process all the same "
             f"(the clock was set forward), touch {pidfile.path}",
+            "stale",
         )
 
 
@@ -237,7 +237,9 @@ def _living(sought: Sought, pid: int, pidfd: int | None) -> proc.Process:
         if not _runs(pid, pidfd):
             raise _gone(sought, pid) from None
         what = f"process {pid} runs, but /proc does not show what it is: {proc.why_hiding() or 'it may not be seen'}"
-        raise sought.refusal(what, "run logrotor as the user of that process, or mount a whole /proc") from None
+        raise sought.refusal(
+            what, "run logrotor as the user of that process, or mount a whole /proc", FORBIDDEN
+        ) from None
     except OSError as error:
         what = f"process {pid} cannot be looked at in /proc: {error.strerror}"
         raise sought.refusal(what, "run logrotor as the user of that process") from error

@@ -83,10 +83,7 @@ class Deployment:
     @property
     def last_run(self) -> float | None:
         """When the last run ended, also one that had nothing to do; None: not known."""
-        try:
-            return os.stat(os.path.join(self.config.state_dir, state.LAST_RUN)).st_mtime
-        except OSError:
-            return None
+        return state.last_run(self.config.state_dir)
 
     @cached_property
     def last_recorded(self) -> float:

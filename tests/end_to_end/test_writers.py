@@ -100,7 +100,7 @@ def test_retention_spares_the_log_that_is_still_written(site: Deployment, logs: 
         assert "app.log.3" in listing(logs)
         counted(logs, "app.log", **writer.expected)
         kept = [o for o in outcomes(site.report(), status="deferred") if o["name"] == "app.log.3"]
-        assert "more than backup_count = 1" in kept[0]["reason"] and str(writer.pid) in json.dumps(kept)
+        assert str(writer.pid) in kept[0]["reason"]
 
 
 def test_all_kinds_in_one_run(site: Deployment, logs: Path) -> None:

@@ -139,10 +139,10 @@ MUTANTS = (
         "the replacement is dressed after the exchange",
         "logrotor/act/take.py",
         (
-            ("logdir.dress(fd, UNFINISHED_MODE | step.mode & 0o077, like=old)\n", "pass\n"),
+            ("mode = logdir.dress(fd, step.base, step.mode, old, need=_need(step), mark=UNFINISHED_MODE)\n", "pass\n"),
             (
                 "    raise\n        logdir.set_mode(fd, step.mode)\n",
-                "    raise\n        logdir.dress(fd, step.mode, like=old)\n",
+                "    raise\n        logdir.dress(fd, step.base, step.mode, old, need=0)\n",
             ),
         ),
         ORDER + "test_a_replacement_is_dressed_before_it_is_seen",

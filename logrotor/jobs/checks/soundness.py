@@ -40,7 +40,7 @@ def readable(site: Site) -> Iterator[Finding]:
         engine = open_engine(site)
         waiting = engine.pending(site.queue)
     except (QueueUnreachable, ConfigError):
-        return  # told by the check before
+        return  # reported by the check before
     odd = [entry for entry in waiting if not _is_readable(entry.payload)]
     if odd:
         yield Finding(

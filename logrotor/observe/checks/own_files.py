@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Iterator
 from functools import partial
 
-from logrotor.disk import access, discover, state
-from logrotor.disk.access import why_closed
+from logrotor.disk import discover, identity, state
 from logrotor.disk.history import History
+from logrotor.disk.identity import why_closed
 from logrotor.disk.walk import user_name
 from logrotor.errors import Refused, StateError
 from logrotor.model import Check, FileId, Finding, Problem
 from logrotor.observe.deployment import Deployment
 from logrotor.observe.page.content import refuse_other
 
-_OURS = re.compile(rf"{state.LOCK}|{state.LAST_RUN}|({re.escape(state.HISTORY)}|queue\.sqlite)([.-].*)?")
 _NO_RUN = "no run can begin: every one ends with exit 2"
 _PRIVATE = "what lies there is trusted: whoever may write it decides what is rotated, and may hold the lock for ever"
 _SLACK = 60.0  # seconds; it is written right after last-run
@@ -28,13 +26,10 @@ def checks(here: Deployment) -> list[Check]:
         Check(id="state.files", title="lock, history and last-run are ours alone", look=lambda: files(here)),
         Check(id="state.history", title="the history is whole", look=lambda: whole(here)),
     ]
-    metrics, html = here.config.metrics_textfile, here.config.page_file
-    if metrics is not None:
-        found.append(
-            Check(id="metrics.textfile", title="metrics are written and found", look=lambda: textfile(here, metrics))
-        )
-    if html is not None:
-        found.append(Check(id="page.file", title="the page can be written", look=lambda: page(here, html)))
+    if here.config.metrics_textfile is not None:
+        found.append(Check(id="metrics.textfile", title="metrics are written and found", look=lambda: textfile(here)))
+    if here.config.page_file is not None:
+        found.append(Check(id="page.file", title="the page can be written", look=lambda: page(here)))
     return found
 
 
@@ -59,7 +54,7 @@ def _others_in(here: Deployment, path: str) -> str:
     """What else the directory holds or is for, in words: who comes for that must not be locked out."""
     if os.path.realpath(path) in {os.path.realpath(s.directory) for s in discover.discover(here.config.logs)}:
         return "the logs of a rule"
-    strange = sorted(name for name in _names(path) if not _OURS.fullmatch(name))
+    strange = sorted(name for name in _names(path) if not state.is_own(name))
     return ", ".join(strange[:3]) + (f" and {len(strange) - 3} more" if strange[3:] else "")
 
 
@@ -86,7 +81,7 @@ def _unusable(path: str, error: StateError) -> Finding:
 
 
 def files(here: Deployment) -> Iterator[Finding]:
-    for name in (state.LOCK, state.HISTORY, state.LAST_RUN):
+    for name in (state.LOCK, state.HISTORY, state.LAST_RUN, state.PROBLEMS):
         path = os.path.join(here.config.state_dir, name)
         try:
             status = os.lstat(path)
@@ -123,7 +118,7 @@ def too_open(path: str, mode: int) -> Finding:
         why=_PRIVATE,
         advice=command,
         would=command,
-        mend=partial(access.set_mode, path, mode, FileId(status.st_dev, status.st_ino)) if ours else None,
+        mend=partial(identity.set_mode, path, mode, FileId(status.st_dev, status.st_ino)) if ours else None,
     )
 
 
@@ -167,18 +162,15 @@ def _names(path: str) -> list[str]:
         return []
 
 
-# ---------------------------------------------------------------- metrics
+# ---------------------------------------------------------------- metrics and page
 
 
-def textfile(here: Deployment, path: str) -> Iterator[Finding]:
-    directory = os.path.dirname(path)
-    if not os.path.isdir(directory):
-        yield _unread(path, f"{directory} does not exist", "create it, or correct [metrics] textfile")
-    elif not os.access(directory, os.W_OK | os.X_OK, effective_ids=True):
-        closed = why_closed(directory)
-        yield _unread(path, f"{directory}: {closed.problem}", closed.advice)
-    elif here.last_run is not None and _behind(path, here.last_run) > _SLACK:
-        yield _unread(path, "the last run did not write it", "logrotor run tells why: it prints the error")
+def textfile(here: Deployment) -> Iterator[Finding]:
+    path = here.config.metrics_textfile or ""
+    wrong = _no_place(path, "[metrics] textfile")
+    if wrong is None and here.last_run is not None and _behind(path, here.last_run) > _SLACK:
+        wrong = ("the last run did not write it", "logrotor run tells why: it prints the error")
+    yield from _output(path, wrong, "alerts and dashboards see nothing, or the past for the present")
 
 
 def _behind(path: str, run: float) -> float:
@@ -188,32 +180,28 @@ def _behind(path: str, run: float) -> float:
         return run
 
 
-def _unread(path: str, problem: str, advice: str) -> Finding:
-    why = "alerts and dashboards see nothing, or the past for the present"
-    return Finding(subject=path, problem=problem, why=why, advice=advice)
+def page(here: Deployment) -> Iterator[Finding]:
+    path = here.config.page_file or ""
+    wrong = _no_place(path, "[page] file")
+    if wrong is None:
+        try:
+            refuse_other(path)
+        except Refused as error:
+            wrong = (error.problem.under(path).problem, "give [page] file a name of its own")
+    yield from _output(path, wrong, "who looks there sees an old page, or none")
 
 
-# ---------------------------------------------------------------- the page
-
-
-def page(here: Deployment, path: str) -> Iterator[Finding]:
+def _no_place(path: str, key: str) -> tuple[str, str] | None:
+    """Why nothing can be written at ``path``, and what to do."""
     directory = os.path.dirname(path)
     if not os.path.isdir(directory):
-        yield _unseen(path, f"{directory} does not exist", "create it, or correct [page] file")
-    elif not os.access(directory, os.W_OK | os.X_OK, effective_ids=True):
-        closed = why_closed(directory)
-        yield _unseen(path, f"{directory}: {closed.problem}", closed.advice)
-    else:
-        yield from _occupied(here, path)
+        return f"{directory} does not exist", f"create it, or correct {key}"
+    if os.access(directory, os.W_OK | os.X_OK, effective_ids=True):
+        return None
+    closed = why_closed(directory)
+    return f"{directory}: {closed.problem}", closed.advice
 
 
-def _occupied(here: Deployment, path: str) -> Iterator[Finding]:
-    try:
-        refuse_other(path)
-    except Refused as error:
-        yield _unseen(path, error.problem.under(path).problem, "give [page] file a name of its own")
-
-
-def _unseen(path: str, problem: str, advice: str) -> Finding:
-    why = "who looks there sees an old page, or none"
-    return Finding(subject=path, problem=problem, why=why, advice=advice)
+def _output(path: str, wrong: tuple[str, str] | None, why: str) -> Iterator[Finding]:
+    if wrong is not None:
+        yield Finding(subject=path, problem=wrong[0], why=why, advice=wrong[1])
