@@ -208,10 +208,10 @@ class Form:
 
     def _dress(self) -> None:
         """The archive is as readable as the log was, and keeps its time."""
-        status, step = os.fstat(self._fd), self.step
+        status = os.fstat(self._fd)
         descent.note(self._out, self._fd)  # before its mode, which may forbid that
-        wanted, need = acl.of(self._fd, status), access.READ if step.strict else 0
-        self.target.dress(self._out, step.to_name, KEEP, wanted, need=need)
+        need = access.READ if self.step.strict else 0
+        self.target.dress(self._out, self.step.to_name, KEEP, acl.of(self._fd, status), need=need)
         files.set_times(self._out, status)
 
     def _details(self, status: os.stat_result, taken: int, size: int, lines: int | None) -> Details:
