@@ -9,7 +9,7 @@ from __future__ import annotations
 import functools
 import os
 import time
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
@@ -22,7 +22,7 @@ from logrotor.clock import local_now
 from logrotor.decide.facts import LogFacts
 from logrotor.decide.planner import plan_idle_logs, plan_logs
 from logrotor.disk import state
-from logrotor.model import Config, LogPlan, Manager, Plan, Problem, Report
+from logrotor.model import Config, LogPlan, Manager, Nobody, Plan, Problem, Report
 from logrotor.survey import Survey, Surveyor
 
 if TYPE_CHECKING:
@@ -129,7 +129,9 @@ class Rotator:
     def _plan_of(
         self, survey: Survey, logs: tuple[LogPlan, ...], known: LogHistories | None, now: datetime, force: bool
     ) -> Plan:
-        logs, notes = self._leave_to_supervisord(survey, logs, now, force)
+        refusals, notes = self._refusals(survey, [log for log in logs if log.reopen is not None and _is_taken(log)])
+        if refusals:
+            logs = plan_logs([_refused(facts, refusals) for facts in survey.logs], now, force=force)
         return Plan(
             now=now,
             logs=logs,
@@ -146,22 +148,26 @@ class Rotator:
     def _may_be_supervisords(self, log: LogPlan) -> bool:
         return log.reopen is not None and self._config.targets[log.reopen].manager is Manager.SUPERVISORD
 
-    def _leave_to_supervisord(
-        self, survey: Survey, logs: tuple[LogPlan, ...], now: datetime, force: bool
-    ) -> tuple[tuple[LogPlan, ...], tuple[str, ...]]:
-        """Refuse logs that supervisord rotates itself. Asked only if one of its logs is about to be taken."""
-        taken = {log.reopen for log in logs if log.reopen and self._may_be_supervisords(log) and _is_taken(log)}
+    def _refusals(self, survey: Survey, taken: Sequence[LogPlan]) -> tuple[dict[str, Problem], tuple[str, ...]]:
+        """Logs that are not taken for what their reopen targets tell, by real path; and notes.
+
+        Asked only of logs that are about to be taken: what supervisord rotates itself, and what would be taken from
+        a writer who can never be asked to reopen it.
+        """
         refusals: dict[str, Problem] = {}
         notes: list[str] = []
-        for name in sorted(taken):
+        for name in sorted({log.reopen for log in taken if log.reopen}):
             from logrotor import notify
 
-            found = notify.self_rotation(self._config.targets[name])
+            target = self._config.targets[name]
+            forbidden = notify.why_forbidden(target)
+            if forbidden is not None:
+                held = {log.path for log in taken if log.reopen == name}
+                refusals.update(_held(forbidden, [facts for facts in survey.logs if facts.path in held]))
+            found = notify.self_rotation(target)
             refusals.update(found.files)
             notes += map(str, found.unknown)
-        if not refusals:
-            return logs, tuple(notes)
-        return plan_logs([_refused(facts, refusals) for facts in survey.logs], now, force=force), tuple(notes)
+        return refusals, tuple(notes)
 
     # ------------------------------------------------------------ running
 
@@ -260,6 +266,14 @@ def _recall(state_dir: str) -> LogHistories | None:
     from logrotor.disk.history import History
 
     return History(state_dir).recall()
+
+
+def _held(forbidden: Problem, logs: Iterable[LogFacts]) -> Iterator[tuple[str, Problem]]:
+    """Those that somebody writes, or may write: taken, they would grow on as archives, where nobody looks."""
+    what = f"its writer could not be asked to reopen it: {forbidden.problem}"
+    for facts in logs:
+        if not isinstance(facts.live_writers(), Nobody):
+            yield os.path.realpath(facts.path), replace(forbidden, subject=facts.path, problem=what)
 
 
 def _refused(facts: LogFacts, refusals: dict[str, Problem]) -> LogFacts:

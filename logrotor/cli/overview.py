@@ -205,7 +205,7 @@ def page(ctx: click.Context, /, config: str | None, given: str | None, verbose: 
 def _write(target: str, config: Config) -> None:
     """Raises LogrotorError: a place that cannot be written is a mistake of who named it, not of ours."""
     from logrotor.clock import local_now
-    from logrotor.disk.snapshot import problem_of
+    from logrotor.errors import problem_of
     from logrotor.model import Problem
 
     try:

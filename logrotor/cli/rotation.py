@@ -128,8 +128,7 @@ def _tell_others(config: Config, report: Report, printer: EventPrinter) -> None:
 
 def _attempt(what: str, path: str, write: Callable[[], None], printer: EventPrinter) -> None:
     """Rotation comes first: what cannot be written is told, and fails nothing."""
-    from logrotor.disk.snapshot import message
-    from logrotor.errors import LogrotorError
+    from logrotor.errors import LogrotorError, message
     from logrotor.events import Event, Level
 
     try:

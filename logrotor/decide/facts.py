@@ -61,6 +61,7 @@ class LogFacts(Struct, frozen=True, kw_only=True):
     writers: Mapping[FileId, Writers] = field(default_factory=dict)  # of plain archives and the replacement
     duplicates: Mapping[str, str] = field(default_factory=dict)  # path -> that of a file that holds every byte of it
     birth: Callable[[], float | None] = lambda: None  # of the live log
+    live_writers: Callable[[], Writers | None] = lambda: None  # of the live log; None: it cannot be opened
     literal: bool = True  # named by a path, not by a glob
     refusal: Problem | None = None  # bind mount, owner who could not write, supervisord rotates it ...
     proof: str = ""

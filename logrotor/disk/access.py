@@ -67,6 +67,8 @@ def wanted(old: Access | None, mode: CreateMode, group: int, inherited: dict[Par
         mask |= allowed
     if mode == KEEP and old is not None and old.named:
         mask |= old.mask
+    if named and own & 7 and not mask:  # Linux would not ask the ACL, and who is named with less would count as others
+        mask = READ
     entries = {party: stored if stored & mask == allowed else allowed for party, (allowed, stored) in named.items()}
     if named:
         entries[MASK, NO_ID] = mask
@@ -92,8 +94,7 @@ def _own_group(old: Access, mode: CreateMode, bits: int, group: int) -> int:
     """What the new file's group may do: with another one than the old file's, its members were named, or others."""
     if group == old.group or isinstance(mode, int):
         return bits >> 3 & 7
-    before = old.of_named((GROUP, group))
-    before = old.mode & 7 if before is None else before
+    before = old.allowed((GROUP, group))
     return before if mode == KEEP else before & 6 | (6 if bits & 0o064 == 0o064 else 0)
 
 
@@ -105,7 +106,7 @@ def _named(
     # Whom the directory names could do what others could: an entry for less would take that away.
     kept = {party: (bits & limit | other, bits | other) for party, bits in inherited.items()}
     if old is not None:
-        kept |= {party: (bits & old.mask, bits) for party, bits in old.named.items()}
+        kept |= {party: (old.allowed(party), bits) for party, bits in old.named.items()}
         for party, needed in _owners(old, mode, group):
             needed |= kept.get(party, (0, 0))[0] if party[0] == GROUP else 0
             if party in kept or not _is_served(party, needed, own, kept):
@@ -247,7 +248,7 @@ def _losers(old: Access, mode: CreateMode, group: int, us: int, need: int, *, ac
 
 
 def _effective(old: Access) -> Iterator[tuple[Party, int]]:
-    return ((party, bits & old.mask) for party, bits in old.named.items())
+    return ((party, old.allowed(party)) for party in old.named)
 
 
 def _is_only(gid: int, known: set[int]) -> bool:

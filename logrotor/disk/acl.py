@@ -30,9 +30,10 @@ class Access(Struct, frozen=True):
     named: dict[Party, int] = {}  # as stored: the mask still limits it
     label: bytes | None = None  # of SELinux
 
-    def of_named(self, party: Party) -> int | None:
-        """What an entry lets its party do."""
-        return None if party not in self.named else self.named[party] & self.mask
+    def allowed(self, party: Party) -> int:
+        """What a party may do that is named; others, if it is not."""
+        # Linux asks no ACL whose mask is empty (fs/namei.c, acl_permission_check): who is named counts as any other.
+        return self.named[party] & self.mask if party in self.named and self.mask else self.mode & 7
 
 
 class Place(Struct):

@@ -103,11 +103,11 @@ class LogDir(OpenDir):
         chmod             | the log, with the unfinished mode  | dress it
         """
         try:
-            fd = change("create", os.open, name, _NEW | os.O_RDONLY, UNFINISHED_MODE, dir_fd=self.fd)
+            fd, made = change("create", os.open, name, _NEW | os.O_RDONLY, UNFINISHED_MODE, dir_fd=self.fd), True
         except FileExistsError:
-            fd = self.open_file(name)
+            fd, made = self.open_file(name), False
         try:
-            if not is_unfinished(os.fstat(fd).st_mode):
+            if not made and not is_unfinished(os.fstat(fd).st_mode):  # FUSE may lose the mark of one that we made
                 return False
             self.dress(fd, name, mode, old, need=0)
         finally:

@@ -83,8 +83,15 @@ class Held(Struct, frozen=True):
     def check_permitted(self) -> None:
         """Everything that :meth:`send` needs, without sending. Raises ReopenFailed."""
         self._check_handled()
-        if os.geteuid() not in (0, self.process.uid):
-            raise self._not_permitted()
+        try:  # signal 0 asks the kernel, which knows of capabilities and security modules (kill(2))
+            if self.pidfd is None:
+                os.kill(self.process.pid, 0)
+            else:
+                signal.pidfd_send_signal(self.pidfd, 0)
+        except ProcessLookupError:
+            raise _gone(self.sought, self.process.pid) from None
+        except PermissionError:
+            raise self._not_permitted() from None
 
     def _check_handled(self) -> None:
         # The default action of these signals is to end the process: a daemon that still starts up, or a wrong setting.

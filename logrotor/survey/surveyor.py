@@ -11,7 +11,18 @@ from functools import partial
 from logrotor.decide.facts import Directory, Family, LogFacts
 from logrotor.disk import access, acl, proc, writers
 from logrotor.disk.directories import Directories
-from logrotor.model import Archive, Config, LogHistories, LogHistory, Method, Missing, Note, Problem
+from logrotor.model import (
+    Archive,
+    Config,
+    Entry,
+    LogHistories,
+    LogHistory,
+    Method,
+    Missing,
+    Note,
+    Problem,
+    Writers,
+)
 from logrotor.survey import forms, proofs
 from logrotor.survey.claims import Claim, Claims, Survey
 from logrotor.survey.listings import Listings, path_of, why_no_archives
@@ -96,12 +107,16 @@ class Surveyor:
             writers=proofs.Proofs(self._prover, directory.resolved, family, archives, names),
             duplicates=forms.Duplicates(archives, directory.resolved, names),
             birth=partial(proofs.birth, claim.path),
+            live_writers=partial(self._live_writers, directory.resolved, family.live),
             literal=claim.literal,
             refusal=refusal or self._refusal(claim, family) or closed or (locked_out if spec.strict else None),
             proof=self._proof(claim, family),
             loses=None if spec.strict else locked_out,
             widens=_widens(claim, family),
         )
+
+    def _live_writers(self, directory: str, live: Entry | None) -> Writers | None:
+        return self._prover.prove(directory, live, names=1) if live is not None else None
 
     def _is_stream(self, claim: Claim, family: Family) -> bool:
         """Is it a link to /dev/stdout or the like, as in many containers? Another user's link is an error."""
@@ -188,7 +203,8 @@ class Surveyor:
         if ground is None:
             kind = directory.file_system.type if directory.file_system is not None else ""
             ground = self._grounds[directory.resolved] = acl.Ground.at(directory.resolved, kind)
-        closed = access.why_closed(claim.path, live.stat, ground, claim.spec)
+        # Of a directory that may not be written, that is the answer, once for all of its logs.
+        closed = access.why_closed(claim.path, live.stat, ground, claim.spec) if directory.closed is None else None
         return closed, access.why_locked_out(claim.path, live.stat, ground, claim.spec)
 
     def _proof(self, claim: Claim, family: Family) -> str:

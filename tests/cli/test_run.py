@@ -44,8 +44,8 @@ def story(here):
 @pytest.fixture
 def failing(here):
     """A log that is due, and a writer that cannot be asked."""
-    here.configure('reopen = "gone"\n[reopen.gone]\nmanager = "pidfile"\npidfile = "gone.pid"\nsignal = "USR1"')
-    here.log("a b.log")
+    here.cannot_ask()
+    here.hold("a b.log")
     return here
 
 
@@ -89,7 +89,7 @@ def test_console_on_a_terminal(failing, logrotor, monkeypatch):
     monkeypatch.setenv("TERM", "xterm")
     shown = []
     for _ in range(2):
-        failing.log("a b.log")
+        failing.hold("a b.log")
         monkeypatch.setattr(sys, "stderr", terminal := Terminal())
         logrotor("run")
         shown.append(terminal.getvalue())

@@ -2,62 +2,26 @@
 
 from __future__ import annotations
 
-import grp
 import itertools
 import os
-import pwd
 import random
 import shutil
 import stat
 import subprocess
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.support import users
-from tests.support.deployment import Deployment
+from tests.support import command, mounts, users
 from tests.support.fixtures import world_tree
 from tests.support.need import need
-from tests.support.oracle import lines
-from tests.support.rights import Rights, actors, rights
+from tests.support.rights import LINES, Log, Rights, actors, follow, rights, setfacl
 
-LINES = lines("w1", 1, 200)
 MODES = (0o600, 0o640, 0o644, 0o660, 0o664, 0o666, 0o604, 0o620, 0o440)
 ACLS = ("", "u:nobody:rw", "g:games:r", "u:nobody:rw,g:games:rw,m::r", "u:www-data:---", "g:adm:rw")
 DEFAULTS = ("", "u:nobody:rw", "g:games:r,g::r,o::-")
-
-
-class Log(Deployment):
-    """``logs/app.log`` of any owner, group and mode, in a folder of any."""
-
-    def make(self, owner: str, mode: int, *, folder: str = "root:root 755", acl: str = "", default: str = "") -> Path:
-        self.logs = self.folder("logs")
-        if default:
-            setfacl("-d", "-m", default, self.logs)
-        log = self.logs / "app.log"
-        log.write_bytes(LINES)
-        os.utime(log, (0, time.time() - 7200))  # where nothing is proved, an archive is quiet for an hour first
-        chown(log, owner)
-        log.chmod(mode)
-        if acl:
-            setfacl("-m", acl, log)
-        owners, _, bits = folder.partition(" ")
-        chown(self.logs, owners)
-        self.logs.chmod(int(bits, 8))
-        return log
-
-    def rule(self, **keys: Any) -> None:
-        own = {"name": "app", "paths": [str(self.logs / "app.log")], "max_size": "1K", "compress": "gzip"}
-        self.configure(
-            '[reopen.nobody]\nmanager = "command"\ncommand = ["true"]\n', {**own, "reopen": "nobody", **keys}
-        )
-
-    @property
-    def archive(self) -> Path:
-        return self.logs / "app.log.1.gz"
 
 
 @pytest.fixture
@@ -67,16 +31,6 @@ def site() -> Iterator[Log]:
         root.chmod(0o777)  # the state directory belongs to whoever rotates
         root.chmod(0o1777)
         yield Log(root)
-
-
-def setfacl(*arguments: str | Path) -> None:
-    need(shutil.which("setfacl"), "setfacl and getfacl (package acl)")
-    subprocess.run(["setfacl", *arguments], check=True)
-
-
-def chown(path: Path, owner: str) -> None:
-    user, _, group = owner.partition(":")
-    os.chown(path, pwd.getpwnam(user).pw_uid, grp.getgrnam(group).gr_gid)
 
 
 def entries(path: Path) -> list[str]:
@@ -222,3 +176,141 @@ def test_plan_and_check_say_what_a_mode_opens(site: Log) -> None:
     assert "0640 -> 0664" in site.command("check").stdout
     log.chmod(0o644)
     assert site.json("plan")["logs"][0]["widens"] == "" and site.json("check")["widened"] == []
+
+
+# ---------------------------------------------------------------- what is made on the way, and after a crash
+
+
+@pytest.mark.parametrize("method", ["rename", "copytruncate"])
+def test_an_archive_in_another_file_system(site: Log, method: str) -> None:
+    """Moved, compressed or copied: who could read the log can read its archive, and nobody else."""
+    log = site.make("www-data:adm", 0o640)
+    with mounts.tmpfs(site.root) as elsewhere:
+        more = {"method": method, "accept_loss": True, "reopen": "off"} if method == "copytruncate" else {}
+        site.rule(archive_dir=str(elsewhere), **more)
+        who = others(None)
+        (before,) = rights([log], who)
+        site.run()
+        after, archive = rights([log, elsewhere / "app.log.1.gz"], who)
+    assert {name for name, may in archive.items() if "r" in may} == {"www-data", "in adm"}
+    assert lost(before, after) == {}
+
+
+def test_a_killed_run_leaves_the_same_access(site: Log) -> None:
+    """Killed before any change: the next run finishes, and at no point is anybody let in whom the end does not."""
+    who = {name: user for name, user in actors().items() if name in ("www-data", "in adm", "nobody", "stranger")}
+    for point in range(1, 40):
+        log = site.make("www-data:adm", 0o640, acl="u:nobody:r")
+        site.rule(compress="none")
+        code = _killed_at(site, point)
+        for file in site.logs.iterdir():
+            (may,) = rights([file], who) if file.name != ".logrotor.lock" else ({},)
+            assert all(set(allowed) <= set(_WANTED[name]) for name, allowed in may.items()), (point, file.name)
+        site.run("--force")
+        (after,) = rights([log], who)
+        assert after == _WANTED, point
+        shutil.rmtree(site.logs)
+        shutil.rmtree(site.state)
+        if code == 0:
+            break
+    assert point > 6
+
+
+_WANTED = {"www-data": "rw", "in adm": "r", "nobody": "r", "stranger": ""}
+
+
+def _killed_at(site: Log, point: int) -> int:
+    """A run in a fork that ends before its n-th change; 0 if there are not so many."""
+    from logrotor import Rotator
+    from logrotor.config import load_config
+    from logrotor.disk import calls
+
+    passed, original = itertools.count(1), calls.invoke
+
+    def invoke(operation: str, function: Any, *args: Any, **kwargs: Any) -> Any:
+        if next(passed) == point:
+            raise SystemExit(9)
+        return original(operation, function, *args, **kwargs)
+
+    pid = os.fork()
+    if pid == 0:
+        calls.invoke = invoke
+        try:
+            Rotator(load_config(str(site.config))).run()
+        except SystemExit:
+            os._exit(9)
+        os._exit(0)
+    return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+
+
+# ---------------------------------------------------------------- where no ACL can be kept
+
+
+@pytest.fixture
+def foreign(site: Log) -> Iterator[Log]:
+    """A deployment whose logs lie on a FUSE mount: it stores ACLs, and lets nobody in by them."""
+    with mounts.fuse(site.root):
+        yield site
+
+
+@pytest.mark.parametrize(
+    ("owner", "mode", "folder", "rotator", "advice"),
+    [
+        ("root:adm", 0o640, "root:root 755", None, "chgrp adm"),
+        ("root:www-data", 0o660, "root:root 755", None, "chgrp www-data"),
+        ("www-data:www-data", 0o644, "root:root 755", None, "chgrp www-data"),
+        ("www-data:adm", 0o640, "root:adm 775", None, "create_mode"),
+        ("games:games", 0o644, "www-data:www-data 755", "www-data", "chgrp games"),
+        ("games:games", 0o644, "root:games 775", None, 'run_as = "games"'),
+        ("games:games", 0o644, "root:games 2775", None, ""),  # its owner writes by the group
+        ("root:root", 0o644, "www-data:www-data 755", "www-data", ""),  # nobody loses: root may all
+        ("root:root", 0o664, "www-data:www-data 755", "www-data", ""),
+        ("www-data:root", 0o640, "www-data:www-data 755", "www-data", ""),
+    ],
+)  # fmt: skip
+def test_what_cannot_be_kept_is_refused(
+    foreign: Log, owner: str, mode: int, folder: str, rotator: str | None, advice: str
+) -> None:
+    """Exit 1, the log untouched, and an advice by which it works; where nobody loses, it is rotated."""
+    log = foreign.make(owner, mode, folder=folder)
+    foreign.rule()
+    foreign.user = rotator
+    who = others(rotator)
+    (before,) = rights([log], who)
+    if advice:
+        (problem,) = foreign.problems()
+        assert (problem["subject"], log.read_bytes(), len(list(foreign.logs.iterdir()))) == (str(log), LINES, 1)
+        assert advice in problem["advice"]
+        follow(foreign, problem["advice"])
+    foreign.run()
+    after, archive = rights([log, foreign.archive], who)
+    assert not log.read_bytes()
+    if advice != "create_mode":
+        gone = lost(before, after)
+        assert {name: letters for name, letters in gone.items() if name != rotator and foreign.user != name} == {}
+        assert all("r" in archive[name] for name, had in before.items() if "r" in had and foreign.user != name)
+
+
+def test_a_mode_that_is_given_turns_a_refusal_into_a_warning(foreign: Log) -> None:
+    """Who loses is said in the plan, and once at the rotation."""
+    log = foreign.make("games:games", 0o640)
+    foreign.rule(create_mode="0640")
+    (planned,) = foreign.json("plan")["logs"]
+    assert planned["refused"] is None and "games" in planned["loses"]["problem"]
+    told = [event for event in foreign.events() if event["event"] == "log.closed"]
+    assert [(event["level"], event["log"]) for event in told] == [("warning", str(log))]
+    assert not log.read_bytes() and stat.S_IMODE(log.stat().st_mode) == 0o640
+    foreign.run()
+    assert foreign.json("plan")["logs"][0]["loses"] is None, "it is ours by now"
+
+
+def test_an_owner_who_is_not_mapped_gets_no_entry(site: Log) -> None:
+    """In a user namespace everybody from outside has one number: an entry for that would be for somebody else."""
+    log = site.make("games:games", 0o666)
+    site.rule(compress="none")
+    site.logs.chmod(0o777)
+    site.logs.chmod(0o1777)
+    argv = ["unshare", "--user", "--map-root-user", *command.arguments("run", "-c", site.config)]
+    done = command.run(argv)
+    assert done.code == 0 or "namespace" in done.stderr, done.stderr
+    assert not os.listxattr(log)

@@ -17,8 +17,8 @@ from logrotor import Rotator, load_config
 from logrotor.disk import calls
 from logrotor.disk.directories import Directories
 from logrotor.disk.logdir import LogDir
-from logrotor.disk.snapshot import file_system, look, message
-from logrotor.errors import Refused
+from logrotor.disk.snapshot import file_system, look
+from logrotor.errors import Refused, message
 from logrotor.model import Codec, FileSystem
 from tests.support import mounts, users
 from tests.support.fixtures import world_tree
