@@ -238,7 +238,7 @@ def _truncate(cut: Cut) -> bool:
     is_cut = record.stage == "marked" and not cut.hidden
     if not is_cut and out is not None and cut.held >= record.length:
         is_cut = cut.whole = _truncate_alone(cut, out)
-        if not is_cut and cut.accept_loss:
+        if not is_cut and cut.accept_loss and (cut.record.stage == "copied" or cut.hidden):
             _truncate_at_once(cut, out)
             is_cut = True
     # What an emptied log had stands in the copy alone.
@@ -264,12 +264,13 @@ def _truncate_alone(cut: Cut, out: int) -> bool:
         _mark(cut)
     for _ in range(ROUNDS):
         mtime_ns = os.fstat(cut.live).st_mtime_ns
+        if not cut.hidden:  # emptied meanwhile: what it has now stands nowhere else
+            return False
         _catch_up(cut, out)
         files.sync_and_close_check(out)
         is_cut = files.truncate_alone(cut.live, cut.held, mtime_ns)
-        if is_cut:
-            files.sync(cut.live)
         if is_cut is not False:
+            files.sync(cut.live)
             return bool(is_cut)
     return False
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import signal
 import subprocess
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -143,6 +144,100 @@ def test_what_another_configuration_has_just_left_is_not_rotated(disk: Path, fol
         if not others:
             break
     assert number > 10
+
+
+# ---------------------------------------------------------------- nobody has it open
+
+
+@pytest.mark.parametrize("count", [1, 300], ids=["within a block", "some blocks"])
+def test_a_log_that_nobody_has_open_is_cut_whole(disk: Path, count: int) -> None:
+    """Its last lines too; the file stays the same, so a bind mount does as well."""
+    place = Place(disk, followed=False)
+    place.write(count)
+    before = place.log.stat().st_ino
+    (done,) = (o for o in place.rotator("a").run(force=True).outcomes if o.action == "copytruncate")
+    assert (done.status, done.details["protocol"], done.details["guarantee"]) == ("done", "whole", "lossless")
+    assert (place.log.stat().st_ino, place.log.stat().st_size) == (before, 0)
+    place.check()
+
+
+def test_a_log_within_a_block_that_somebody_has_open_stays(disk: Path) -> None:
+    """A reader is enough; it is rotated once he has closed it."""
+    place = Place(disk)
+    place.write(1)
+    report = place.rotator("a").run(force=True)
+    assert report.exit_code == 0 and report.rotated == 0 and place.log.stat().st_size > 0
+    place.followers[0].close()
+    assert place.rotator("a").run(force=True).rotated == 1
+    assert place.log.stat().st_size == 0
+    place.check()
+
+
+@pytest.mark.parametrize("stays", [True, False], ids=["who stays", "who writes a line"])
+def test_somebody_opens_the_log_at_any_point_of_a_whole_cut(disk: Path, stays: bool) -> None:
+    """Each line stands once, in order; who stays has it collapsed, and its copy made again."""
+    for number, place in enumerate(places(disk, followed=False), 1):
+        place.write(500)
+
+        def come(place: Place = place) -> None:
+            if stays:
+                place.followers.append(place.log.open("rb"))
+            place.write(3)
+
+        with interfere.before(number, come) as seen:
+            report = place.rotator("a").run()
+        assert report.exit_code == 0 and report.rotated == 1, f"before change {number}: {report.failed}"
+        place.check()
+        assert place.rotator("a").run().exit_code == 0
+        place.check()
+        if len(seen) < number:
+            break
+    assert number > 15
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("ends", [True, False], ids=["who has gone", "who stays"])
+def test_killed_after_somebody_has_opened_the_log(disk: Path, ends: bool) -> None:
+    """He comes right before the cut; then killed at any point of the undoing and of the second copy."""
+    rehearsed = Place(disk / "rehearsed", followed=False)
+    rehearsed.write(500)
+    cut = interfere.operations(rehearsed.rotator("a").run).index("overwrite") + 1
+    for nth, place in enumerate(places(disk, followed=False), cut):
+        place.write(500)
+
+        def one(number: int, _: str, place: Place = place, nth: int = nth) -> None:
+            if number == cut:
+                place.followers.append(place.log.open("rb"))
+            if number == nth:
+                os.kill(os.getpid(), signal.SIGKILL)
+
+        def run(place: Place = place, one: Any = one) -> None:
+            with interfere.before_each(one):
+                place.rotator("a").run()
+
+        reached = _dies(run)
+        if not ends:
+            place.followers.append(place.log.open("rb"))
+        place.write(3)
+        for _ in range(2):
+            assert place.rotator("a").run().exit_code == 0
+        where = f"killed before {nth}: {os.listdir(place.logs)}"
+        assert b"\0" not in oracle.joined(place.logs, "app.log"), where
+        place.check()
+        if not reached:
+            break
+    assert nth > cut + 20
+
+
+def _dies(run: Callable[[], object]) -> bool:
+    """Does the run, in a fork, kill itself?"""
+    pid = os.fork()
+    if pid == 0:
+        try:
+            run()
+        finally:
+            os._exit(0)
+    return os.WIFSIGNALED(os.waitpid(pid, 0)[1])
 
 
 # ---------------------------------------------------------------- killed
