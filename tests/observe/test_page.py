@@ -50,6 +50,7 @@ def rotated(here, size: int = 20_000, *, times: int = 3) -> None:
 
 def test_all_facts_are_in_it(here, page, logrotor):
     """Each log with its sizes, rotations and archives; file systems; the doctor's findings; where it comes from."""
+    here.configure('create_mode = "0664"')
     rotated(here)
     here.log(size=3200, mode=0o600)
     found = page()
@@ -167,7 +168,7 @@ ODD = [
 
 def test_odd_names_are_text(here, page):
     """No name makes an element, an attribute or a second line."""
-    here.configure(paths='["logs/*.log", "logs/*/*.log"]')
+    here.configure('create_mode = "0664"', paths='["logs/*.log", "logs/*/*.log"]')
     here.log("plain.log", size=640)
     elements = sorted({each.name for each in page().elements})
     script = here.logs / "<script>alert(1)<"
