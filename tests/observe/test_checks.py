@@ -486,6 +486,7 @@ def test_a_log_that_must_be_there(here, look, logrotor):
 
 def test_a_mode_that_the_next_rotation_would_change(here, look):
     """Found and mended; a link that took the log's place meanwhile is not followed."""
+    here.configure('create_mode = "0664"')
     log = here.log(mode=0o644)
     assert look("logs.modes") == [], "without create_mode it stays as it is"
     here.configure('create_mode = "0664"')
@@ -502,6 +503,7 @@ def test_a_mode_that_the_next_rotation_would_change(here, look):
 
 def test_a_private_log_is_not_opened_to_everybody(here, look):
     """What it holds was written for a few: --fix leaves it, and says what the next rotation does."""
+    here.configure('create_mode = "0664"')
     log = here.log(mode=0o640)
     here.configure('create_mode = "0664"')
     found = only(look("logs.modes"))

@@ -52,6 +52,7 @@ def test_all_facts_are_in_it(here, page, logrotor):
     """Each log with its sizes, rotations and archives; file systems; the doctor's findings; where it comes from."""
     here.configure('create_mode = "0664"')
     rotated(here)
+    here.configure('create_mode = "0664"')
     here.log(size=3200, mode=0o600)
     found = page()
     status = logrotor("status", "--json").json
@@ -202,6 +203,7 @@ def test_it_asks_for_nothing(here, page):
 
 def test_ids_and_links_fit(here, page):
     """A link within the page leads to the one element of that id."""
+    here.configure('create_mode = "0664"')
     here.log(mode=0o600)
     found = page()
     ids = [each.attributes["id"] for each in found.elements if "id" in each.attributes]
