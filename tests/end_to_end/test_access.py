@@ -91,16 +91,22 @@ def test_who_could_still_can(site: Log, owner: str, mode: int, folder: str, rota
     assert log.stat().st_uid == users.user(rotator or "root").uid, "without a chown"
 
 
-def sample() -> list[tuple[str, int, str, str, str | None, str | None]]:
-    """Of the product, the same in every run."""
+def cases() -> list[tuple[str, int, str, str, str | None, str | None]]:
+    """Those that were found by them, and some of the product: the same in every run."""
     owners = [f"{user}:{group}" for user in ("root", "www-data", "nobody") for group in ("root", "www-data", "adm")]
     every = list(
         itertools.product(owners, MODES, ACLS, DEFAULTS, (None, "www-data"), (None, "keep", "0640", "0664", "0600"))
     )
-    return random.Random(13).sample(every, 60)
+    found = [
+        ("www-data:adm", 0o604, "", "", None, None),  # a group that may do less than others
+        ("www-data:root", 0o604, "", "g:games:r,g::r,o::-", "www-data", "0640"),  # an empty mask: Linux asks no ACL
+        ("www-data:www-data", 0o666, "", "u:nobody:rw", None, None),  # an entry of the group, and the owner in it
+        ("root:adm", 0o604, "u:www-data:---", "", None, "keep"),
+    ]
+    return [*found, *random.Random(13).sample(every, 60)]
 
 
-@pytest.mark.parametrize(("owner", "mode", "acl", "default", "rotator", "create_mode"), sample())
+@pytest.mark.parametrize(("owner", "mode", "acl", "default", "rotator", "create_mode"), cases())
 def test_access_is_kept_and_not_widened(
     site: Log, owner: str, mode: int, acl: str, default: str, rotator: str | None, create_mode: str | None
 ) -> None:
