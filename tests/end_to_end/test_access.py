@@ -310,13 +310,17 @@ def test_a_mode_that_is_given_turns_a_refusal_into_a_warning(foreign: Log) -> No
     assert foreign.json("plan")["logs"][0]["loses"] is None, "it is ours by now"
 
 
-def test_an_owner_who_is_not_mapped_gets_no_entry(site: Log) -> None:
-    """In a user namespace everybody from outside has one number: an entry for that would be for somebody else."""
-    log = site.make("games:games", 0o666)
+@pytest.mark.parametrize(("mode", "code"), [(0o666, 0), (0o644, 1)])
+def test_an_owner_who_is_not_mapped_gets_no_entry(site: Log, mode: int, code: int) -> None:
+    """In a user namespace all from outside have one number: an entry for that would let in somebody else, or nobody."""
+    need(command.run(["unshare", "--user", "--map-root-user", "true"]).code == 0, "user namespaces")
+    log = site.make("games:games", mode)
     site.rule(compress="none")
-    site.logs.chmod(0o777)
-    site.logs.chmod(0o1777)
-    argv = ["unshare", "--user", "--map-root-user", *command.arguments("run", "-c", site.config)]
+    argv = ["unshare", "--user", "--map-root-user", *command.arguments("run", "-c", site.config, "--json")]
     done = command.run(argv)
-    assert done.code == 0 or "namespace" in done.stderr, done.stderr
-    assert not os.listxattr(log)
+    assert (done.code, not os.listxattr(log), not log.read_bytes()) == (code, True, code == 0)
+    refused = [outcome["problem"] for outcome in done.json["outcomes"] if outcome["status"] == "failed"]
+    assert [problem["subject"] for problem in refused] == [str(log)] * code
+    if code:
+        follow(site, refused[0]["advice"])
+        assert command.run(argv).code == 0 and not log.read_bytes()
