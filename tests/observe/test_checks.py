@@ -486,7 +486,6 @@ def test_a_log_that_must_be_there(here, look, logrotor):
 
 def test_a_mode_that_the_next_rotation_would_change(here, look):
     """Found and mended; a link that took the log's place meanwhile is not followed."""
-    here.configure('create_mode = "0664"')
     log = here.log(mode=0o644)
     assert look("logs.modes") == [], "without create_mode it stays as it is"
     here.configure('create_mode = "0664"')
@@ -505,7 +504,6 @@ def test_a_private_log_is_not_opened_to_everybody(here, look):
     """What it holds was written for a few: --fix leaves it, and says what the next rotation does."""
     here.configure('create_mode = "0664"')
     log = here.log(mode=0o640)
-    here.configure('create_mode = "0664"')
     found = only(look("logs.modes"))
     assert 'create_mode = "0640"' in found.advice and "more may read or write it then" in found.why
     assert not mend(found).done and log.stat().st_mode & 0o777 == 0o640

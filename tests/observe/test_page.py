@@ -52,7 +52,6 @@ def test_all_facts_are_in_it(here, page, logrotor):
     """Each log with its sizes, rotations and archives; file systems; the doctor's findings; where it comes from."""
     here.configure('create_mode = "0664"')
     rotated(here)
-    here.configure('create_mode = "0664"')
     here.log(size=3200, mode=0o600)
     found = page()
     status = logrotor("status", "--json").json
