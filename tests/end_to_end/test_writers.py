@@ -69,7 +69,7 @@ def test_a_writer_that_lets_go_loses_nothing(site: Deployment, logs: Path, kind:
     site.settle(*(logs / f"app.log.{n}.zst" for n in range(1, 6)))  # what was still open when a run looked
     counted(logs, "app.log", **writer.expected)
     assert [name for name in listing(logs) if name != "app.log"] == [f"app.log.{n}.zst" for n in range(1, 6)]
-    assert log.stat().st_mode & 0o777 == 0o664
+    assert log.stat().st_mode & 0o777 == 0o600, "as its writer made it"
 
 
 def test_a_writer_that_holds_its_log_for_ever(site: Deployment, logs: Path) -> None:

@@ -486,8 +486,9 @@ def test_a_log_that_must_be_there(here, look, logrotor):
 
 def test_a_mode_that_the_next_rotation_would_change(here, look):
     """Found and mended; a link that took the log's place meanwhile is not followed."""
-    here.configure('create_mode = "0664"')
     log = here.log(mode=0o644)
+    assert look("logs.modes") == [], "without create_mode it stays as it is"
+    here.configure('create_mode = "0664"')
     first = only(look("logs.modes"))
     assert "mode 0644, but create_mode = 0664" in first.problem and mend(first).told == f"chmod 0664 {log}"
     assert log.stat().st_mode & 0o777 == 0o664 and look("logs.modes") == []

@@ -33,7 +33,7 @@ from tests.proof.scenarios import Company, Scenario
 from tests.support import command, oracle
 
 WIDTH, WIDE = 24, 200  # bytes of a line, more or less: what is written meanwhile, and what is there before
-OLD_MODE, NEW_MODE = 0o640, 0o664
+OLD_MODE, NEW_MODE = 0o644, 0o664  # without create_mode: by the mode of the log that was taken
 WRITTEN = 1_100_000_000_000_000_000  # when a log was last written, in nanoseconds
 _ACL = struct.pack("<I", 2) + b"".join(
     struct.pack("<HHI", tag, bits, who)
@@ -181,7 +181,7 @@ class Trial:
             f"paths = {[str(self.logs / log) for log in scenario.logs]}",
             f"max_size = {9000 if scenario.copytruncate else 8000}",
             f'compress = "{scenario.compress}"',
-            "" if scenario.acl else f'create_mode = "{NEW_MODE:04o}"',
+            'create_mode = "keep"' if scenario.acl else "",
             scenario.rest,
             "rotate_empty = true" if self.company.empty else "",
             'method = "copytruncate"' if scenario.copytruncate else 'reopen = "workers"',
