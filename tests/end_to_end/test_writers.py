@@ -223,6 +223,29 @@ def test_a_command_that_nobody_follows_is_not_repeated_in_each_run(
     assert (site.root / "asked").read_text() == "asked\n" * 2
 
 
+def test_a_signal_that_nobody_follows_is_not_repeated_in_each_run(own: Deployment) -> None:
+    """The daemon handles it and keeps its log: six runs send one signal, a new take sends another."""
+    noted, log = own.root / "noted", own.file(own.folder("logs") / "app.log", b"x\n")
+    own.configure(daemon(own) + rule("app.log", 'reopen = "daemon"'))
+    process = subprocess.Popen([os.path.realpath(sys.executable), "-S", "-E", "-c", NOTING, str(noted)])
+    try:
+        wait_for(noted.exists)
+        pidfile(own, process.pid)
+        with log.open("ab", buffering=0) as held:
+            own.run("--force")
+            for _ in range(5):
+                held.write(b"more\n")
+                own.run()
+            log.write_bytes(b"x\n")
+            own.run("--force")
+            wait_for(lambda: noted.read_bytes() == b"++")
+            process.send_signal(signal.SIGUSR2)  # it notes this one too: nothing else was on its way
+            wait_for(lambda: noted.read_bytes() == b"+++")
+    finally:
+        process.kill()
+        process.wait()
+
+
 # ---------------------------------------------------------------- requests that are bound to fail
 
 
