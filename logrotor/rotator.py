@@ -10,6 +10,7 @@ import functools
 import os
 import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from contextlib import ExitStack
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
@@ -26,7 +27,7 @@ from logrotor.model import Config, LogPlan, Manager, Nobody, Plan, Problem, Repo
 from logrotor.survey import Survey, Surveyor
 
 if TYPE_CHECKING:
-    from logrotor.act.context import Fork
+    from logrotor.act.context import Context, Fork
     from logrotor.act.ledger import Ledger
     from logrotor.disk.history import RunHistory
     from logrotor.model import LogHistories
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
 _INTERRUPTED = 130  # as a shell reports Ctrl-C
 
 OnProgress = Callable[[int, int], object]
+Executed = tuple["Context", "Ledger"]
 
 
 class Rotator:
@@ -175,38 +177,60 @@ class Rotator:
         from logrotor.disk.history import RunHistory
 
         config = self._config
-        with state.locked(config.state_dir, config.lock_timeout, self._stop):
+        with ExitStack() as opened:
+            lock = opened.enter_context(ExitStack())
+            lock.enter_context(state.locked(config.state_dir, config.lock_timeout, self._stop))
             # What another run did while we waited must not lie in the future: it would count as none.
             run.now = now or local_now()
             history = RunHistory(config.state_dir)
-            try:
-                if history.replaced:
-                    self._emit("state.replaced", detail=history.replaced)
-                known = history.recall()
-                plan = self._plan(known, run.now, run.force, only)
-                run.tell_start(plan)
-                if plan.is_idle:
-                    return plan
-                history.run_started(run.started, run.force)
-                ledger = self._execute(run, plan, history, known)
-                rotated = {*ledger.rotated}  # once is enough, also where it is forced
-                for group, force in ((ledger.stale - rotated, run.force), (ledger.stale & rotated, False)):
-                    if group:
-                        known = history.recall()
-                        again = self._plan_again(known, run.now, force, group)
-                        self._execute(run, again, history, known, last=True)
-                        run.add_found(again, plan)
-                run.remember(history, plan, getattr(self._stop, "exit_code", _INTERRUPTED) if self._stop() else None)
+            opened.callback(history.close)
+            if history.replaced:
+                self._emit("state.replaced", detail=history.replaced)
+            known = history.recall()
+            plan = self._plan(known, run.now, run.force, only)
+            run.tell_start(plan)
+            if plan.is_idle:
                 return plan
-            finally:
-                history.close()
+            history.run_started(run.started, run.force)
+            executed = [self._execute(run, plan, history, known)]
+            rotated, stale = {*executed[0][1].rotated}, executed[0][1].stale  # once is enough, also where it is forced
+            for group, force in ((stale - rotated, run.force), (stale & rotated, False)):
+                if group:
+                    known = history.recall()
+                    again = self._plan_again(known, run.now, force, group)
+                    executed.append(self._execute(run, again, history, known, last=True))
+                    run.add_found(again, plan)
+            run.remember(history, plan, self._interrupted())
+            lock.close()
+            self._run_hooks(run, plan, history, executed)
+            return plan
+
+    def _run_hooks(self, run: Run, plan: Plan, history: RunHistory, executed: Sequence[Executed]) -> None:
+        """Without the lock of the run: a slow one holds up no log but its own."""
+        from logrotor.act.run import run_hooks
+
+        if not any(ledger.hooks for _, ledger in executed):
+            return
+        state.touch_last_run(self._config.state_dir)
+        before = len(run.outcomes)
+        for context, ledger in executed:
+            told = len(ledger.outcomes)
+            run_hooks(context, ledger)
+            run.outcomes += ledger.outcomes[told:]
+        run.remember(history, plan, self._interrupted(), run.outcomes[before:])
+
+    def _interrupted(self) -> int | None:
+        """The exit code of a run that was asked to stop."""
+        return getattr(self._stop, "exit_code", _INTERRUPTED) if self._stop() else None
 
     def _plan_again(self, known: LogHistories, now: datetime, force: bool, paths: Collection[str]) -> Plan:
         """A new plan for some logs. Not by ``only``: one that is gone by now is nobody's mistake."""
         found = self._plan(known, now, force, ())
         return replace(found, logs=tuple(log for log in found.logs if log.path in paths))
 
-    def _execute(self, run: Run, plan: Plan, history: RunHistory, known: LogHistories, *, last: bool = False) -> Ledger:
+    def _execute(
+        self, run: Run, plan: Plan, history: RunHistory, known: LogHistories, *, last: bool = False
+    ) -> Executed:
         from logrotor.act.context import Context
         from logrotor.act.run import execute
         from logrotor.disk.directories import Directories
@@ -228,7 +252,7 @@ class Rotator:
         )
         ledger = execute(plan, context, last=last)
         run.outcomes += ledger.outcomes
-        return ledger
+        return context, ledger
 
     def _emit(self, name: str, /, *, subject: str = "", kind: str = "", **fields: Any) -> None:
         if self._on_event is not None:

@@ -1,8 +1,9 @@
-"""Copytruncate without loss: copy whole blocks at the head of the log, then collapse exactly these away.
+"""Copytruncate without loss: copy the log, then cut exactly that off.
 
-For writers that append (O_APPEND). Where a range cannot be collapsed, and the rule accepts loss, the log is
-copied and truncated; lines written between the last read and the truncate are lost then. This module makes the copy;
-what follows, and the crash tables, are in :mod:`logrotor.act.cut`.
+Where nobody else has the log open, all of it; else whole blocks at its head, which are collapsed away, for writers that
+append (O_APPEND). Where a range cannot be collapsed, and the rule accepts loss, the log is truncated under its writers;
+lines written between the last read and the truncate are lost then. This module makes the copy; what follows, and the
+crash tables, are in :mod:`logrotor.act.cut`.
 """
 
 from __future__ import annotations
@@ -10,32 +11,37 @@ from __future__ import annotations
 import contextlib
 import os
 
+from msgspec.structs import replace
+
+from logrotor.act import head
 from logrotor.act.context import Context, Details
-from logrotor.act.cut import APPENDING, Cut, advance, rediscover, transfer, withdraw
+from logrotor.act.cut import APPENDING, LITTLE, ROUNDS, Cut, advance, withdraw
 from logrotor.act.take import make_way
 from logrotor.decide.naming import slot_name, temp_name
-from logrotor.disk import access, acl, calls, files
+from logrotor.disk import access, acl, calls, files, writers
 from logrotor.disk.logdir import LogDir
 from logrotor.disk.writers import Processes
 from logrotor.errors import Refused, Stale
 from logrotor.model import KEEP, Codec, Copy, CopyInFlight, Copytruncate, FileId, LogPlan, Problem
 
-_GUARANTEES = {"collapse": "lossless for writers that append", "truncate": "lines written meanwhile may be lost"}
+_GUARANTEES = {"truncate": "lines written meanwhile may be lost", "collapse": "lossless for writers that append"}
 
 
 def copytruncate(context: Context, log: LogPlan, step: Copytruncate) -> Details:
-    """Rotate one log by copy; "skipped" if there is no whole block to cut off.
+    """Rotate one log by copy; "skipped" if there is nothing that can be cut off.
 
     Raises Stale, Busy, Refused or OSError.
     """
     with context.dirs.use(step.directory) as logdir:
         _expect_free_slot(context, step)
-        cut = _rotated(context, logdir, step)
+        cut, is_done = _rotated(context, logdir, step, alone=True)
+        if not is_done:  # somebody has opened it meanwhile, so there is no copy any more
+            cut, _ = _rotated(context, logdir, replace(step, moves=()), alone=False)
     if cut is None:
-        return {"skipped": "nothing to cut off"}
-    protocol = cut.record.protocol
+        return {"skipped": "within one block, and somebody has it open, so nothing can be cut off"}
+    protocol = "whole" if cut.whole else cut.record.protocol
     return {
-        "protocol": protocol, "guarantee": _GUARANTEES[protocol], "reason": step.reason,
+        "protocol": protocol, "guarantee": _GUARANTEES.get(protocol, "lossless"), "reason": step.reason,
         "bytes": cut.held, "inode": cut.record.archive_inode,
     }  # fmt: skip
 
@@ -54,16 +60,15 @@ def _expect_free_slot(context: Context, step: Copytruncate) -> None:
                     raise Stale(f"{os.path.join(directory, name)}: exists by now")
 
 
-def _rotated(context: Context, logdir: LogDir, step: Copytruncate) -> Cut | None:
+def _rotated(context: Context, logdir: LogDir, step: Copytruncate, *, alone: bool) -> tuple[Cut | None, bool]:
+    """The cut, if there was anything to cut, and whether that is settled. ``alone``: as if nobody else had it open."""
     live = logdir.open_file(step.base, step.id, APPENDING)
     temp = temp_name(slot_name(step.base, 1))
     try:
         out = logdir.create_temp(temp)
         try:
-            cut = _copied(context, logdir, step, live, out)
-            if cut is not None:
-                _end(cut, live, out)
-            return cut
+            cut = _copied(context, logdir, step, live, out, alone)
+            return cut, cut is None or _end(cut, live, out)
         finally:
             try:
                 logdir.clear_away(temp, out)  # gone by now if it was published
@@ -73,52 +78,40 @@ def _rotated(context: Context, logdir: LogDir, step: Copytruncate) -> Cut | None
         os.close(live)
 
 
-def _copied(context: Context, logdir: LogDir, step: Copytruncate, live: int, out: int) -> Cut | None:
-    block = os.fstatvfs(live).f_bsize
+def _copied(context: Context, logdir: LogDir, step: Copytruncate, live: int, out: int, alone: bool) -> Cut | None:
+    block = head.block_size(live)
     collapse = _collapses(logdir, step, live, out)
-    if collapse and rediscover(context, logdir, step.base, live):
+    if collapse and head.rediscover(context, logdir, step.base, live):
         raise Stale(f"{step.base}: an interrupted copytruncate, whose record was lost, is to be finished")
     if not step.accept_loss:
         _refuse_overwriting(step, live, block)
     length = os.fstat(live).st_size
     if length < step.size:
         raise Stale(f"{step.base}: was cut since the plan was made")
-    if collapse:
-        length = max(length - 1, 0) // block * block  # a collapse up to the end of the file is EINVAL
+    truncate = not collapse or (alone and writers.is_alone(live, context.kind_of(logdir)))
+    if not truncate:
+        length = head.whole_blocks(live)
     if length == 0:
         return None
-    record = _published(context, logdir, step, (live, out), length, "collapse" if collapse else "truncate")
+    record = _published(context, logdir, step, (live, out), length, "truncate" if truncate else "collapse")
     file = FileId(logdir.id.device, record.archive_inode)
     copy = Copy(logdir.path, slot_name(step.base, 1), file, Codec.NONE)
-    return Cut(context, logdir, record, live, (copy,), out, length)
+    return Cut(context, logdir, record, live, (copy,), record.length, out, accept_loss=not collapse)
 
 
-def _end(cut: Cut, live: int, out: int) -> None:
-    """Cut it off the log, unless somebody else has cut that meanwhile.
+def _end(cut: Cut, live: int, out: int) -> bool:
+    """Cut it off the log, unless somebody else has cut that meanwhile. False: it is whole, and stands in no copy.
 
     The lines of a log that was emptied stand in the copy alone, so it stays. Raises Stale if the log still begins
     as the copy does, having lost its end: then it is the copy that goes.
     """
-    if _still_has(live, out, cut.record.length, cut.record.protocol):
-        advance(cut)
-        return
-    length = min(cut.block, cut.record.length)
-    begin = os.pread(live, length, 0)
-    if len(begin) == length and begin == os.pread(out, length, 0):  # fewer bytes could be the first line of every log
+    if head.still_has(live, out, cut.record.length, cut.record.protocol):
+        return advance(cut)
+    if head.begins_as(live, out, cut.record.length):
         withdraw(cut)
         raise Stale(f"{cut.record.path}: was cut while it was copied")
     cut.context.history.end_copy(cut.record.path)
-
-
-def _still_has(live: int, out: int, size: int, protocol: str) -> bool:
-    """Does the log have all ``size`` bytes that were copied? One that was emptied and begun anew differs at their ends.
-
-    Asked right before the cut: what came after an emptying would be cut off, and stand in no copy.
-    """
-    block = min(os.fstatvfs(out).f_bsize, size)
-    rest = 1 if protocol == "collapse" else 0  # a collapse leaves a byte, at least
-    same = all(os.pread(live, block, at) == os.pread(out, block, at) for at in (0, size - block))
-    return same and os.fstat(live).st_size >= size + rest
+    return True
 
 
 def _collapses(logdir: LogDir, step: Copytruncate, live: int, out: int) -> bool:
@@ -173,9 +166,9 @@ def _published(
     """Copy the head of the log and publish it as slot 1, durable, with a record of it."""
     live, out = fds
     status = os.fstat(live)
-    transfer(live, out, 0, length)
+    length = _transferred(live, out, length, protocol)
     # Else the copy could begin with old lines and end with new ones.
-    if not _still_has(live, out, length, protocol):
+    if not head.still_has(live, out, length, protocol):
         raise Stale(f"{step.base}: was cut while it was copied")
     need = access.READ if step.strict else 0
     logdir.dress(out, slot_name(step.base, 1), KEEP, acl.of(live, status), need=need)
@@ -183,11 +176,23 @@ def _published(
     files.sync_and_close_check(out)
     path = os.path.join(logdir.path, step.base)
     birth = calls.birth_time(live) or 0.0
-    made, head = os.fstat(out), os.pread(out, 1, 0)[0]
-    record = CopyInFlight(path, step.id.inode, birth, made.st_ino, length, "copied", protocol, made.st_mtime_ns, head)
+    made, first = os.fstat(out), os.pread(out, 1, 0)[0]
+    record = CopyInFlight(path, step.id.inode, birth, made.st_ino, length, "copied", protocol, made.st_mtime_ns, first)
     context.history.begin_copy(record)
     make_way(context, step.moves)
     slot = slot_name(step.base, 1)
     logdir.publish(temp_name(slot), slot)
     logdir.sync()
     return record
+
+
+def _transferred(live: int, out: int, length: int, protocol: str) -> int:
+    """Copy the first ``length`` bytes, and what came meanwhile, until little is left. Returns how many they are."""
+    head.transfer(live, out, 0, length)
+    for _ in range(ROUNDS if protocol == "collapse" else 0):
+        end = head.whole_blocks(live)
+        if end - length <= LITTLE:
+            break
+        head.transfer(live, out, length, end)
+        length = end
+    return length

@@ -3,13 +3,13 @@
 Where a copytruncate stands is told by its record in the history, and by a mark in the log itself; the first run, its
 recovery and its undoing are one function, :func:`advance`, which goes on from there.
 
-Of the collapse the mark is a hole for the log's first block:
+A log that somebody has open is collapsed: cut by whole blocks. Of the collapse the mark is a hole for the first block:
 
 killed before ...  | record | directory shows                 | next run
 publish            | copied | the log whole, a temp            | forget the record, drop the temp
 mark               | copied | the log whole, and its copy      | mark and collapse, if the bytes still agree
 record the mark    | copied | a hole for the first block       | mark again, collapse
-collapse           | marked | a hole for the first block       | collapse
+collapse           | marked | a hole for the first block       | collapse, by what the copy holds by now
 forget             | marked | the log's rest                   | forget
 
 A log that refuses to be cut is as it was in the end, and stands in no copy:
@@ -19,14 +19,25 @@ write the block    | copied | a hole for the first block, the copy  | mark again
 drop the copy      | copied | the log whole, and its copy           | mark, collapse: refused, undo
 forget             | copied | the log whole                         | forget
 
-Of the truncation the mark is the log's first byte, inverted. Without it, a log that was cut, and has got the very lines
-again that it had (a heartbeat), could not be told from one that was not:
+A log that nobody else has open is truncated while a lease keeps it so, which loses nothing and leaves nothing; one that
+cannot be collapsed is truncated anyway, where the rule accepts loss. The mark of both is the first byte, inverted. By
+its bytes a log that was cut, and has got the very lines again that it had (a heartbeat), is like one that was not:
 
 publish            | copied | the log whole, a temp            | forget the record, drop the temp
 mark               | copied | the log whole, and its copy      | mark and truncate, if the bytes still agree
 record the mark    | copied | the log with the mark            | truncate
 truncate           | marked | the log with the mark            | truncate
 forget             | marked | no mark: what was written since  | forget
+
+Where somebody has opened it meanwhile, and no loss is accepted, the log is as it was, and collapsed by another copy:
+
+forget the mark    | marked | the log with the mark, its copy  | truncate, or undo
+write the byte     | copied | the log with the mark, its copy  | truncate, or undo
+drop the copy      | copied | the log whole, and its copy      | truncate, or undo
+forget             | copied | the log whole                    | forget
+
+The record tells of a truncation, not of the lease: so an older logrotor finishes it as well, as it does where loss is
+accepted, with the rest of the log copied right before.
 """
 
 from __future__ import annotations
@@ -35,21 +46,21 @@ import contextlib
 import os
 from collections.abc import Callable
 from functools import partial
-from itertools import takewhile
-from operator import eq
 
 from msgspec import Struct
 from msgspec.structs import replace
 
+from logrotor.act import head
 from logrotor.act.context import Context, Details
-from logrotor.decide.naming import aside_name, slot_name
-from logrotor.disk import calls, codecs, files
+from logrotor.decide.naming import aside_name
+from logrotor.disk import calls, files, writers
 from logrotor.disk.logdir import LogDir
 from logrotor.errors import LogrotorError, Refused, Stale
-from logrotor.model import Codec, Copy, CopyInFlight, Entry, FileId, FinishCopytruncate, LogPlan, Problem
+from logrotor.model import Codec, Copy, CopyInFlight, FinishCopytruncate, LogPlan, Problem
 
 APPENDING = os.O_RDWR | os.O_APPEND  # so that our own descriptor is not taken for a writer that overwrites
-_ROUNDS = 20  # looks at a log that is copied while it grows
+ROUNDS = 20  # looks at a log that is copied while it grows
+LITTLE = 64 << 10  # bytes that may come between the last look and the cut: who follows the log sees them again
 
 
 class Cut(Struct):
@@ -59,13 +70,19 @@ class Cut(Struct):
     logdir: LogDir
     record: CopyInFlight
     live: int  # the log, open to append
-    copies: tuple[Copy, ...]  # archives that hold the first ``record.length`` bytes of the log
-    out: int | None = None  # the plain copy, open to write; a truncation adds to it what came meanwhile
-    held: int = 0  # bytes of the log that ``out`` holds
+    copies: tuple[Copy, ...]  # archives that hold the first bytes of the log
+    held: int  # how many: ``record.length`` or more
+    out: int | None = None  # the plain copy, open to write: what came meanwhile is added to it
+    accept_loss: bool = False  # truncate it also while others may write it
+    whole: bool = False  # it was truncated while nobody else had it open
 
     @property
     def block(self) -> int:
-        return os.fstatvfs(self.live).f_bsize
+        return head.block_size(self.live)
+
+    @property
+    def hidden(self) -> int:
+        return head.hidden(self.live, self.record)
 
 
 def finish(context: Context, log: LogPlan, step: FinishCopytruncate) -> Details:
@@ -94,16 +111,19 @@ def _finished(context: Context, logdir: LogDir, step: FinishCopytruncate, live: 
         context.history.end_copy(record.path)
         return bool(step.copies) or record.stage == "marked"
     logdir.sync()  # the crash may have come before the archive's name was durable
-    cut = Cut(context, logdir, record, live, ())
-    out = _plain_copy(context, step) if record.protocol == "truncate" else None
+    cut = Cut(context, logdir, record, live, (), record.length, accept_loss=step.accept_loss)
+    if record.protocol == "collapse":
+        cut.copies = tuple(copy for copy in step.copies if _is_head(cut, copy))
+        return advance(cut)
+    cut.copies = tuple(copy for copy in step.copies if _is_within(cut, copy))
+    cut.out = _plain_copy(context, step)
     try:
-        if out is not None:
-            cut.out, cut.held = out, common(live, out, Codec.NONE, hidden=_hidden(cut)) or 0
-        cut.copies = tuple(copy for copy in step.copies if record.protocol == "collapse" and _is_head(cut, copy))
+        if cut.out is not None:
+            cut.held = head.common(live, cut.out, Codec.NONE, hidden=cut.hidden)
         return advance(cut)
     finally:
-        if out is not None:
-            os.close(out)
+        if cut.out is not None:
+            os.close(cut.out)
 
 
 def advance(cut: Cut) -> bool:
@@ -112,6 +132,9 @@ def advance(cut: Cut) -> bool:
     Raises Refused if this very log cannot be cut: it is whole then, and stands in no copy.
     """
     return _truncate(cut) if cut.record.protocol == "truncate" else _collapse(cut)
+
+
+# ---------------------------------------------------------------- collapse
 
 
 def _collapse(cut: Cut) -> bool:
@@ -126,13 +149,27 @@ def _collapse(cut: Cut) -> bool:
             files.sync(cut.live)
             history.mark_copy(record.path)
         if _is_marked(cut):
-            _try(files.collapse, cut, record.length)
+            _follow(cut)
+        if _is_marked(cut):
+            _try(files.collapse, cut, cut.held)
             files.sync(cut.live)
     except Refused:
         _undo(cut)
         raise
     history.end_copy(record.path)
     return True
+
+
+def _follow(cut: Cut) -> None:
+    """Copy what came meanwhile, until little is left. The record need not know: the bytes of the copy tell."""
+    for _ in range(ROUNDS if cut.out is not None else 0):
+        assert cut.out is not None
+        end = head.whole_blocks(cut.live)
+        if end - cut.held <= LITTLE or os.fstat(cut.out).st_size != cut.held:  # somebody has appended to the copy
+            return
+        head.transfer(cut.live, cut.out, cut.held, end)
+        files.sync_and_close_check(cut.out)
+        cut.held = end
 
 
 def _try(change: Callable[[int, int], None], cut: Cut, length: int) -> None:
@@ -150,10 +187,29 @@ def _try(change: Callable[[int, int], None], cut: Cut, length: int) -> None:
 def _undo(cut: Cut) -> None:
     """Fill the mark with what the copy holds, and remove the copy."""
     if cut.copies and _is_marked(cut):
-        head = _first_block(cut, cut.copies[0])
-        cut.context.history.begin_copy(replace(cut.record, stage="copied"))
-        _overwrite_head(cut, head)
+        copy = cut.copies[0]
+        with cut.context.dirs.use(copy.directory) as logdir:
+            data = head.first_block(logdir, copy, cut.block)
+        _unmark(cut, data)
     withdraw(cut)
+
+
+def _is_marked(cut: Cut) -> bool:
+    """Is there a hole for the first block of what a collapse is to cut off?"""
+    return files.starts_with_hole(cut.live, cut.block) and os.fstat(cut.live).st_size > cut.held
+
+
+def _unmark(cut: Cut, data: bytes) -> None:
+    """Forget the mark first: a marked record of a log without a mark is one of a log that was cut."""
+    cut.record = replace(cut.record, stage="copied")
+    cut.context.history.begin_copy(cut.record)
+    _overwrite_head(cut, data)
+
+
+def _overwrite_head(cut: Cut, data: bytes) -> None:
+    """Write over the first bytes of the log, durably."""
+    files.overwrite(cut.live, data)
+    files.sync(cut.live)
 
 
 def withdraw(cut: Cut) -> None:
@@ -163,7 +219,7 @@ def withdraw(cut: Cut) -> None:
     """
     for copy in cut.copies:
         with cut.context.dirs.use(copy.directory) as logdir, contextlib.suppress(Stale):
-            logdir.remove(copy.name, copy.id, partial(_refuse_grown, logdir, copy, cut.record.length))
+            logdir.remove(copy.name, copy.id, partial(_refuse_grown, logdir, copy, cut.held))
             logdir.sync()
     cut.context.history.end_copy(cut.record.path)
 
@@ -174,100 +230,116 @@ def _refuse_grown(logdir: LogDir, copy: Copy, length: int) -> None:
         raise Stale(f"{copy.name}: was written since it was copied")
 
 
+# ---------------------------------------------------------------- truncate
+
+
 def _truncate(cut: Cut) -> bool:
+    record, out = cut.record, cut.out
+    is_cut = record.stage == "marked" and not cut.hidden
+    if not is_cut and out is not None and cut.held >= record.length:
+        is_cut = cut.whole = _truncate_alone(cut, out)
+        if not is_cut and cut.accept_loss and (cut.record.stage == "copied" or cut.hidden):
+            _truncate_at_once(cut, out)
+            is_cut = True
+    # What an emptied log had stands in the copy alone.
+    if is_cut or (out is not None and head.common(cut.live, out, Codec.NONE, hidden=cut.hidden) < cut.held):
+        if out is not None:
+            files.sync_and_close_check(out)
+        cut.context.history.end_copy(record.path)
+        return True
+    if cut.hidden:
+        _unmark(cut, bytes([record.head]))
+    withdraw(cut)
+    return False
+
+
+def _truncate_alone(cut: Cut, out: int) -> bool:
+    """Truncate the log while nobody else has it open, nor can open it. False: somebody has, or nobody can tell.
+
+    What takes long comes before: who wants to open the log then has to wait.
+    """
+    if not writers.is_alone(cut.live, cut.context.kind_of(cut.logdir)):
+        return False
+    if cut.record.stage == "copied":
+        _mark(cut)
+    for _ in range(ROUNDS):
+        mtime_ns = os.fstat(cut.live).st_mtime_ns
+        if not cut.hidden:  # emptied meanwhile: what it has now stands nowhere else
+            return False
+        _catch_up(cut, out)
+        files.sync_and_close_check(out)
+        is_cut = files.truncate_alone(cut.live, cut.held, mtime_ns)
+        if is_cut is not False:
+            files.sync(cut.live)
+            return bool(is_cut)
+    return False
+
+
+def _truncate_at_once(cut: Cut, out: int) -> None:
     """Copy what came meanwhile until nothing more comes, then truncate at once: what falls in between is lost.
 
     The last of it is short, and synced only after the cut: a line may come with every millisecond before it.
     """
-    record, history, marked = cut.record, cut.context.history, _hidden(cut) > 0
-    is_cut = record.stage == "marked" and not marked
-    if not is_cut and cut.out is not None and cut.held >= record.length:
-        _catch_up(cut, cut.out)
-        files.sync_and_close_check(cut.out)
-        if record.stage == "copied":
-            _overwrite_head(cut, _mark(record))
-            history.mark_copy(record.path)
-        _catch_up(cut, cut.out)
-        files.truncate(cut.live)
-        is_cut = True
-        files.sync_and_close_check(cut.out)
-        files.sync(cut.live)
-    else:
-        if marked:
-            _overwrite_head(cut, bytes([record.head]))
-        if cut.out is not None:
-            files.sync_and_close_check(cut.out)
-    history.end_copy(record.path)
-    return is_cut
+    _catch_up(cut, out)
+    files.sync_and_close_check(out)
+    if cut.record.stage == "copied":
+        _mark(cut)
+    _catch_up(cut, out)
+    files.truncate(cut.live)
+    files.sync_and_close_check(out)
+    files.sync(cut.live)
+
+
+def _mark(cut: Cut) -> None:
+    _overwrite_head(cut, head.mark_of(cut.record))
+    cut.context.history.mark_copy(cut.record.path)
+    cut.record = replace(cut.record, stage="marked")
 
 
 def _catch_up(cut: Cut, out: int) -> None:
     """Copy what the log has and the copy has not. A writer faster than us is not followed."""
-    for _ in range(_ROUNDS):
+    for _ in range(ROUNDS):
         grown = os.fstat(cut.live).st_size
         if grown <= cut.held:
             return
-        transfer(cut.live, out, cut.held, grown)
+        head.transfer(cut.live, out, cut.held, grown)
         cut.held = grown
 
 
-def transfer(source: int, target: int, start: int, end: int) -> None:
-    """Add bytes [start, end) to the end of ``target``, which somebody may have appended to by its name."""
-    os.lseek(target, 0, os.SEEK_END)
-    while start < end:
-        data = os.pread(source, min(codecs.CHUNK, end - start), start)
-        if not data:
-            raise Stale("the log became shorter while it was copied")
-        files.write_all(target, data)
-        start += len(data)
-
-
-# ---------------------------------------------------------------- marks, and what the copy holds
-
-
-def _is_marked(cut: Cut) -> bool:
-    """Is there a hole for the first block of what a collapse is to cut off?"""
-    return files.starts_with_hole(cut.live, cut.block) and os.fstat(cut.live).st_size > cut.record.length
-
-
-def _mark(record: CopyInFlight) -> bytes:
-    """The first byte of a log that is about to be truncated."""
-    return bytes([record.head ^ 0xFF])
-
-
-def _hidden(cut: Cut) -> int:
-    """How many of the log's first bytes the mark hides."""
-    if cut.record.protocol == "collapse":
-        return cut.block if files.starts_with_hole(cut.live, cut.block) else 0
-    return int(os.pread(cut.live, 1, 0) == _mark(cut.record))
-
-
-def _overwrite_head(cut: Cut, data: bytes) -> None:
-    """Write over the first bytes of the log, durably."""
-    status = os.fstat(cut.live)
-    name, file = os.path.basename(cut.record.path), FileId(status.st_dev, status.st_ino)
-    fd = cut.logdir.open_file(name, file, os.O_RDWR)  # one that does not append
-    try:
-        files.overwrite(fd, data)
-        files.sync(fd)
-    finally:
-        os.close(fd)
+# ---------------------------------------------------------------- what the copy of an interrupted run holds
 
 
 def _is_head(cut: Cut, copy: Copy) -> bool:
-    """Does this archive hold the first bytes of the log? Somebody may have appended to it since."""
+    """Does this archive hold the first bytes of the log? Somebody may have appended to it since.
+
+    Once the log is marked it may hold more than the record says; a piece of a block, which a power cut left, goes.
+    """
+    is_marked, is_plain = cut.record.stage == "marked", copy.codec is Codec.NONE
     try:
         with cut.context.dirs.use(copy.directory) as logdir:
-            fd = logdir.open_file(copy.name, copy.id)
+            fd = logdir.open_file(copy.name, copy.id, os.O_RDWR if is_plain and is_marked else os.O_RDONLY)
     except (LogrotorError, OSError):
         return False
     try:
-        held = common(cut.live, fd, copy.codec, hidden=_hidden(cut), most=cut.record.length)
-        return held == cut.record.length
+        most = None if is_marked else cut.record.length
+        held = head.common(cut.live, fd, copy.codec, hidden=cut.hidden, most=most)
+        if is_marked and held > cut.record.length:
+            cut.held = max(cut.record.length, min(held // cut.block * cut.block, head.whole_blocks(cut.live)))
+            if is_plain and os.fstat(fd).st_size == held:
+                files.truncate(fd, cut.held)
+                files.sync(fd)
+        return held >= cut.record.length
     except ValueError:  # damaged
         return False
     finally:
         os.close(fd)
+
+
+def _is_within(cut: Cut, copy: Copy) -> bool:
+    """Does the log begin with all that this archive holds?"""
+    with contextlib.suppress(LogrotorError, OSError), cut.context.dirs.use(copy.directory) as logdir:
+        return head.held_whole(logdir, copy, cut.live, cut.hidden) >= cut.record.length
+    return False
 
 
 def _plain_copy(context: Context, step: FinishCopytruncate) -> int | None:
@@ -276,71 +348,3 @@ def _plain_copy(context: Context, step: FinishCopytruncate) -> int | None:
             with context.dirs.use(copy.directory) as logdir:
                 return logdir.open_file(copy.name, copy.id, os.O_RDWR)
     return None
-
-
-def common(live: int, archive: int, codec: Codec, *, hidden: int, most: int | None = None) -> int:
-    """How many bytes the log and the archive begin with alike; the first ``hidden`` are not compared.
-
-    ``most``: no more than these are looked at. Raises ValueError if the archive is damaged.
-    """
-    size = 0
-    for whole in codecs.decompressed(archive, codec):
-        data = whole if most is None else whole[: most - size]
-        there = data[: max(hidden - size, 0)] + os.pread(live, len(data), size)[max(hidden - size, 0) :]
-        if there != data:
-            return size + sum(1 for _ in takewhile(bool, map(eq, there, data)))
-        size += len(data)
-        if size == most:
-            break
-    return size
-
-
-def _first_block(cut: Cut, copy: Copy) -> bytes:
-    with cut.context.dirs.use(copy.directory) as logdir:
-        fd = logdir.open_file(copy.name, copy.id)
-    try:
-        data = b""
-        for more in codecs.decompressed(fd, copy.codec):
-            data += more
-            if len(data) >= cut.block:
-                break
-        return data[: cut.block]
-    finally:
-        os.close(fd)
-
-
-def rediscover(context: Context, logdir: LogDir, base: str, live: int) -> bool:
-    """Remember a collapse again whose record was lost with the history; False if nothing proves that there was one.
-
-    The log shows the mark, a hole of one block, and goes on as slot 1 does, which is of whole blocks and of two at
-    least: a writer that does not append leaves such a log only if it stood at a block's end, and repeats itself.
-    A history that knows of a rotation was not lost: the record is another configuration's, which goes by it.
-    """
-    path, status, block = os.path.join(logdir.path, base), os.fstat(live), os.fstatvfs(live).f_bsize
-    if not files.starts_with_hole(live, block) or files.starts_with_hole(live, block + 1):
-        return False
-    if context.history.recall().of(path).last_rotation is not None:
-        return False
-    for codec in Codec:
-        entry = logdir.stat(slot_name(base, 1, codec))
-        if entry is None or not entry.is_regular:
-            continue
-        size = _held_whole(logdir, entry, codec, live, block)
-        if size % block == 0 and block < size < status.st_size:
-            birth = calls.birth_time(live) or 0.0
-            found = CopyInFlight(path, status.st_ino, birth, entry.id.inode, size, "marked", "collapse")
-            context.history.begin_copy(found)
-            return True
-    return False
-
-
-def _held_whole(logdir: LogDir, entry: Entry, codec: Codec, live: int, hidden: int) -> int:
-    """The bytes of an archive, if the log begins with all of them; else 0."""
-    fd = logdir.open_file(entry.name, entry.id)
-    try:
-        size = sum(map(len, codecs.decompressed(fd, codec)))
-        return size if common(live, fd, codec, hidden=hidden) == size else 0
-    except ValueError:  # damaged
-        return 0
-    finally:
-        os.close(fd)

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Sequence
 import msgspec
 from msgspec import Struct, field
 
-from logrotor.model import Outcome, Status, Step, action_of
+from logrotor.model import LogPlan, Outcome, RunHook, Status, Step, action_of
 
 _TAKING = frozenset({"take", "copytruncate", "recover", "create"})
 
@@ -31,6 +31,7 @@ class Ledger(Struct):
     unasked: set[str] = field(default_factory=set)  # and those of which that failed
     rotated: list[str] = field(default_factory=list)
     copied: dict[str, int] = field(default_factory=dict)  # logs that were copied now: the inodes of their copies
+    hooks: list[tuple[LogPlan, RunHook]] = field(default_factory=list)  # to be run once other runs may work
 
     def record(self, ended: Ended) -> Outcome | None:
         """Keep it. Returns what is to be told: nothing of a log that is planned again."""

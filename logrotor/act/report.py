@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import errno
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
@@ -47,12 +47,14 @@ class Run(Struct):
             self.outcomes.append(outcome)
             self.emit("log.refused", log=outcome.log, error=outcome.reason, kind=_kind(outcome))
 
-    def remember(self, history: RunHistory, plan: Plan, interrupted: int | None) -> None:
-        """``interrupted``: the exit code of a run that was asked to stop."""
+    def remember(
+        self, history: RunHistory, plan: Plan, interrupted: int | None, hooks: Sequence[Outcome] | None = None
+    ) -> None:
+        """``interrupted``: the exit code of a run that was asked to stop. ``hooks``: the rest is remembered already."""
         report = self._report(plan, interrupted=interrupted is not None)
         code = report.exit_code if interrupted is None else interrupted
-        history.run_completed(self.clock(), report.outcomes, _counts(report), code)
-        self.problems += history.problems
+        history.run_completed(self.clock(), report.outcomes if hooks is None else hooks, _counts(report), code)
+        self.problems += [problem for problem in history.problems if problem not in self.problems]
 
     def report(self, plan: Plan, *, interrupted: bool) -> Report:
         """The report, told as events where it was not told before."""

@@ -1,4 +1,4 @@
-"""Carry out a plan, in phases over all logs: take, reopen and prove, retire, compress, hooks.
+"""Carry out a plan, in phases over all logs: take, reopen and prove, retire, compress; then, without the lock, hooks.
 
 A log whose step failed is left alone for the rest of the run; the others go on. What a later phase may do to
 an archive that somebody could still write is decided by a fresh proof, right before.
@@ -28,7 +28,7 @@ _SHARE = 1000  # takes that are worth a process of their own
 
 
 def execute(plan: Plan, context: Context, *, last: bool = False) -> Ledger:
-    """All phases. Once ``stop`` says so, what was taken is still announced, and the rest is left for later.
+    """All phases but the hooks. Once ``stop`` says so, what was taken is still announced, and the rest waits.
 
     ``last``: what is stale is not planned again, so it has failed.
     """
@@ -43,6 +43,22 @@ def execute(plan: Plan, context: Context, *, last: bool = False) -> Ledger:
             _settle(ledger, after, [_with_copy(plan, log, ledger) for log in work])
     _record(ledger, context, leftovers(context, plan.logs))
     return ledger
+
+
+def run_hooks(context: Context, ledger: Ledger) -> None:
+    """What :func:`execute` left for later. Other runs may work on the other logs; each of these has its log's turn.
+
+    killed before ... | history               | next run
+    it has ended      | the archive is not in | runs it again, maybe while the orphan still works
+    it is recorded    | the archive is not in | runs it again
+    """
+    after = replace(context, known=context.history.recall(), unasked=frozenset(ledger.unasked))
+    with context.dirs:
+        for log, step in ledger.hooks:
+            if context.no_time():
+                break
+            _record(ledger, context, [attempt(after, log, step)])
+    _record(ledger, context, leftovers(context, [log for log, _ in ledger.hooks]))
 
 
 def _record(ledger: Ledger, context: Context, endings: Iterable[Ended]) -> None:
@@ -149,9 +165,7 @@ def _settle(ledger: Ledger, context: Context, work: Sequence[LogPlan]) -> None:
     await_writers(context, awaited, _PATIENCE if fresh & ledger.asked else _BRIEF)
     _record(ledger, context, _retire(context, sound))
     _compress(ledger, context, _sound(ledger, sound))
-    for log in sound:
-        if log.path not in ledger.broken and not context.no_time():
-            _record(ledger, context, (attempt(context, log, step) for step in log.hooks))
+    ledger.hooks = [(log, step) for log in _sound(ledger, sound) for step in log.hooks]
 
 
 def _retire(context: Context, logs: Iterable[LogPlan]) -> Iterator[Ended]:

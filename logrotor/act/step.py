@@ -40,7 +40,7 @@ _RUNNERS: dict[type, Callable[[Context, LogPlan, Any], Details]] = {
     FinishCopytruncate: cut.finish, Take: take.take, Copytruncate: copy.copytruncate,
     Remove: archive.retire, RunHook: archive.run_hook,
 }  # fmt: skip
-_WITHOUT_TURN = (CreateLive, RunHook)  # nothing is renamed or removed
+_WITHOUT_TURN = CreateLive  # nothing is renamed or removed; a hook needs it lest its archive is renamed meanwhile
 
 
 def attempt(context: Context, log: LogPlan, step: Step) -> Ended:

@@ -75,7 +75,8 @@ def _finish_copytruncate(facts: LogFacts, found: Recovery) -> None:
     copies = _copies(found.archives, record)
     found.took = bool(copies) or record.stage == "marked"
     reason = "a copytruncate was interrupted"
-    found.steps.append(FinishCopytruncate(facts.directory.resolved, facts.base, record, copies, reason))
+    accept_loss = facts.spec.accept_loss and facts.protocol != "collapse"
+    found.steps.append(FinishCopytruncate(facts.directory.resolved, facts.base, record, copies, reason, accept_loss))
 
 
 def _copies(archives: list[Archive], record: CopyInFlight) -> tuple[Copy, ...]:

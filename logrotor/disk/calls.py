@@ -161,6 +161,52 @@ def take_read_lease(fd: int) -> None:
     fcntl.fcntl(fd, fcntl.F_SETLEASE, fcntl.F_UNLCK)
 
 
+def is_alone(fd: int) -> bool:
+    """Has nobody else the file open, not even for reading? Only its owner may ask (fcntl(2), F_SETLEASE, F_WRLCK)."""
+    if _has_write_lease(fd):
+        _drop_lease(fd)
+        return True
+    return False
+
+
+def truncate_alone(fd: int, size: int, mtime_ns: int) -> bool | None:
+    """Empty a file that still has this size and time, while nobody else has it open or can open it.
+
+    False: it was written. None: somebody has it open, wants to, or nobody can tell. Whoever opens it meanwhile waits,
+    for the few microseconds between here and there (and 45 seconds at the most, see lease-break-time in proc(5)).
+    """
+    if not _has_write_lease(fd):
+        return None
+    try:
+        status = os.fstat(fd)
+        if (status.st_size, status.st_mtime_ns) != (size, mtime_ns):
+            return False
+        if fcntl.fcntl(fd, fcntl.F_GETLEASE) != fcntl.F_WRLCK:  # it names what the lease is about to become
+            return None
+        os.ftruncate(fd, 0)
+        return True
+    finally:
+        _drop_lease(fd)
+
+
+def _has_write_lease(fd: int) -> bool:
+    import signal
+
+    try:
+        fcntl.fcntl(fd, F_SETSIG, signal.SIGURG)  # as above
+        fcntl.fcntl(fd, fcntl.F_SETLEASE, fcntl.F_WRLCK)
+    except OSError:
+        return False
+    return True
+
+
+def _drop_lease(fd: int) -> None:
+    import contextlib
+
+    with contextlib.suppress(OSError):  # EAGAIN: it was broken by force
+        fcntl.fcntl(fd, fcntl.F_SETLEASE, fcntl.F_UNLCK)
+
+
 def _checked(result: int, *names: str) -> None:
     if result < 0:
         number = ctypes.get_errno()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import io
 import os
 
@@ -47,10 +48,14 @@ def punch(fd: int, length: int) -> None:
 
 
 def overwrite(fd: int, data: bytes) -> None:
-    """Write over the first bytes of the file. ``fd`` must not append: pwrite(2) would append, too (BUGS)."""
-    written = 0
-    while written < len(data):
-        written += change("overwrite", os.pwrite, fd, data[written:], written)
+    """Write over the first bytes of the file, also where ``fd`` appends: pwrite(2) would append, too (BUGS)."""
+    flags, written = fcntl.fcntl(fd, fcntl.F_GETFL), 0
+    fcntl.fcntl(fd, fcntl.F_SETFL, flags & ~os.O_APPEND)
+    try:
+        while written < len(data):
+            written += change("overwrite", os.pwrite, fd, data[written:], written)
+    finally:
+        fcntl.fcntl(fd, fcntl.F_SETFL, flags)
 
 
 def collapse(fd: int, length: int) -> None:
@@ -60,6 +65,11 @@ def collapse(fd: int, length: int) -> None:
 
 def truncate(fd: int, length: int = 0) -> None:
     change("truncate", os.ftruncate, fd, length)
+
+
+def truncate_alone(fd: int, size: int, mtime_ns: int) -> bool | None:
+    """Empty a file while nobody else has it open (:func:`calls.truncate_alone`)."""
+    return change("truncate", calls.truncate_alone, fd, size, mtime_ns)
 
 
 def starts_with_hole(fd: int, length: int) -> bool:

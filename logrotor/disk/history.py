@@ -15,7 +15,7 @@ import itertools
 import os
 import sqlite3
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -220,6 +220,7 @@ class RunHistory(History):
         self._lost: sqlite3.Error | OSError | None = None  # why nothing of this run can be kept
         self._busy = False  # another program did not let go of it: what may be left undone is not waited for again
         self._connection: sqlite3.Connection | None = None
+        self._run: int | None = None
         try:
             self._connection = self._open()
         except (sqlite3.Error, OSError) as error:  # a full disk must not stop the rotation that would empty it
@@ -272,23 +273,27 @@ class RunHistory(History):
     def hooked(self, path: str, inode: int, mtime_ns: int) -> None:
         self._may(("INSERT OR IGNORE INTO hooked VALUES (?, ?, ?)", [(os.fsencode(path), inode, mtime_ns)]))
 
+    def is_hooked(self, path: str, inode: int, mtime_ns: int) -> bool:
+        """Has on_archive succeeded for this archive by now, in whatever run?"""
+        ask = "SELECT 1 FROM hooked WHERE path = ? AND inode = ? AND mtime_ns = ?"
+        with suppress(sqlite3.Error):  # what is not known is done again
+            row = os.fsencode(path), inode, mtime_ns
+            return self._connection is not None and self._connection.execute(ask, row).fetchone() is not None
+        return False
+
     def forget_hooks(self, path: str, inode: int) -> None:
         self._may(("DELETE FROM hooked WHERE path = ? AND inode = ?", [(os.fsencode(path), inode)]))
 
     def run_started(self, started: float, forced: bool) -> None:
         self._may(("INSERT INTO runs (started, pid, forced) VALUES (?, ?, ?)", [(started, os.getpid(), forced)]))
+        with suppress(sqlite3.Error, AttributeError):  # not opened
+            self._run = self._connection.execute("SELECT max(id) FROM runs").fetchone()[0]  # type: ignore[union-attr]
 
     def run_completed(self, now: float, outcomes: Iterable[Outcome], counts: Mapping[str, int], exit_code: int) -> None:
-        insert = (
-            "INSERT INTO outcomes (run, time, log, action, status, name, reason, errno, details) "
-            "VALUES ((SELECT max(id) FROM runs),?,?,?,?,?,?,?,?)"
-        )
-        end = (
-            "UPDATE runs SET ended = ?, exit = ?, rotated = ?, failed = ?, deferred = ?, removed = ? "
-            "WHERE id = (SELECT max(id) FROM runs)"
-        )
-        ended = (now, exit_code, *(counts[name] for name in ("rotated", "failed", "deferred", "removed")))
-        rows = [database.outcome_row(now, outcome) for outcome in outcomes]
+        insert = "INSERT INTO outcomes VALUES (NULL,?,?,?,?,?,?,?,?,?)"
+        end = "UPDATE runs SET ended = ?, exit = ?, rotated = ?, failed = ?, deferred = ?, removed = ? WHERE id = ?"
+        ended = (now, exit_code, *(counts[name] for name in ("rotated", "failed", "deferred", "removed")), self._run)
+        rows = [(self._run, *database.outcome_row(now, outcome)) for outcome in outcomes]
         self._may((insert, rows), (end, [ended]), *database.pruning(now))
 
     # ------------------------------------------------------------ transactions

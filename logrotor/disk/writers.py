@@ -40,6 +40,11 @@ def prove(fd: int, file_system: str, processes: Processes | None = None) -> Writ
     return _by_proc(fd, why, processes or Processes.look())
 
 
+def is_alone(fd: int, file_system: str) -> bool:
+    """Is it proved that nobody else has the open file ``fd`` (ours, and open to write) open, not even for reading?"""
+    return file_system not in _REMOTE and calls.is_alone(fd)
+
+
 def _by_proc(fd: int, why: str, processes: Processes) -> Writers:
     status = os.fstat(fd)
     file = FileId(status.st_dev, status.st_ino)

@@ -111,6 +111,7 @@ class FinishCopytruncate(Struct, frozen=True):
     record: CopyInFlight
     copies: tuple[Copy, ...]
     reason: str
+    accept_loss: bool = False  # also where others may write the log: it cannot be collapsed
 
 
 class Take(Struct, frozen=True):

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import errno
 import os
+import signal
 import subprocess
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import pytest
 
@@ -24,10 +25,11 @@ RULE = {"name": "app", "max_size": 8000, "method": "copytruncate"}
 
 
 class Place:
-    """A log, and configurations that know nothing of each other."""
+    """A log, and configurations that know nothing of each other. ``followed``: somebody has the log open to read it."""
 
-    def __init__(self, folder: Path) -> None:
-        self.folder, self.logs = folder, folder / "logs"
+    def __init__(self, folder: Path, followed: bool = True) -> None:
+        self.folder, self.logs, self.followed = folder, folder / "logs", followed
+        self.followers: list[BinaryIO] = []
         self.log = self.logs / "app.log"
         (self.logs / "old").mkdir(parents=True)
         self.written = 0
@@ -56,10 +58,15 @@ class Place:
     def _append(self, data: bytes) -> None:
         with self.log.open("ab") as file:
             file.write(data)
+        if self.followed and not self.followers:
+            self.followers.append(self.log.open("rb"))
 
 
-def places(folder: Path) -> Iterator[Place]:
-    return (Place(folder / str(number)) for number in range(1, 200))
+def places(folder: Path, followed: bool = True) -> Iterator[Place]:
+    return (Place(folder / str(number), followed) for number in range(1, 200))
+
+
+both = pytest.mark.parametrize("followed", [True, False], ids=["followed", "alone"])
 
 
 @pytest.fixture
@@ -76,9 +83,11 @@ def memory(tmp_path: Path) -> Iterator[Path]:
         yield folder
 
 
-def every_kill(folder: Path, prepare: Callable[[Place], object], **keys: Any) -> Iterator[tuple[int, Place]]:
+def every_kill(
+    folder: Path, prepare: Callable[[Place], object], followed: bool = True, **keys: Any
+) -> Iterator[tuple[int, Place]]:
     """A place for each changing call of a run, which was killed before that call."""
-    for nth, place in enumerate(places(folder), 1):
+    for nth, place in enumerate(places(folder, followed), 1):
         prepare(place)
         if not interfere.killed(nth, place.rotator("a", **keys).run):
             assert nth > 10
@@ -89,10 +98,11 @@ def every_kill(folder: Path, prepare: Callable[[Place], object], **keys: Any) ->
 # ---------------------------------------------------------------- the plan is out of date
 
 
+@both
 @pytest.mark.parametrize("keys", [{}, {"archive_dir": "old"}, {"naming": "dated"}], ids=str)
-def test_two_generations_of_equal_bytes_are_both_kept(disk: Path, keys: dict[str, Any]) -> None:
+def test_two_generations_of_equal_bytes_are_both_kept(disk: Path, keys: dict[str, Any], followed: bool) -> None:
     """Another configuration rotates the log once its size is known; then it grows by the very same bytes."""
-    for number, place in enumerate(places(disk), 1):
+    for number, place in enumerate(places(disk, followed), 1):
         place.beat(1024)
         reached = False
 
@@ -113,9 +123,10 @@ def test_two_generations_of_equal_bytes_are_both_kept(disk: Path, keys: dict[str
     assert number > 10
 
 
-def test_what_another_configuration_has_just_left_is_not_rotated(disk: Path) -> None:
+@both
+def test_what_another_configuration_has_just_left_is_not_rotated(disk: Path, followed: bool) -> None:
     """It keeps its archives where this one does not look: only the size tells."""
-    for number, place in enumerate(places(disk), 1):
+    for number, place in enumerate(places(disk, followed), 1):
         place.write(500)
         others: list[Report] = []
         other = place.rotator("b", archive_dir="old")
@@ -135,13 +146,108 @@ def test_what_another_configuration_has_just_left_is_not_rotated(disk: Path) -> 
     assert number > 10
 
 
+# ---------------------------------------------------------------- nobody has it open
+
+
+@pytest.mark.parametrize("count", [1, 300], ids=["within a block", "some blocks"])
+def test_a_log_that_nobody_has_open_is_cut_whole(disk: Path, count: int) -> None:
+    """Its last lines too; the file stays the same, so a bind mount does as well."""
+    place = Place(disk, followed=False)
+    place.write(count)
+    before = place.log.stat().st_ino
+    (done,) = (o for o in place.rotator("a").run(force=True).outcomes if o.action == "copytruncate")
+    assert (done.status, done.details["protocol"], done.details["guarantee"]) == ("done", "whole", "lossless")
+    assert (place.log.stat().st_ino, place.log.stat().st_size) == (before, 0)
+    place.check()
+
+
+def test_a_log_within_a_block_that_somebody_has_open_stays(disk: Path) -> None:
+    """A reader is enough; it is rotated once he has closed it."""
+    place = Place(disk)
+    place.write(1)
+    report = place.rotator("a").run(force=True)
+    assert report.exit_code == 0 and report.rotated == 0 and place.log.stat().st_size > 0
+    place.followers[0].close()
+    assert place.rotator("a").run(force=True).rotated == 1
+    assert place.log.stat().st_size == 0
+    place.check()
+
+
+@pytest.mark.parametrize("stays", [True, False], ids=["who stays", "who writes a line"])
+def test_somebody_opens_the_log_at_any_point_of_a_whole_cut(disk: Path, stays: bool) -> None:
+    """Each line stands once, in order; who stays has it collapsed, and its copy made again."""
+    for number, place in enumerate(places(disk, followed=False), 1):
+        place.write(500)
+
+        def come(place: Place = place) -> None:
+            if stays:
+                place.followers.append(place.log.open("rb"))
+            place.write(3)
+
+        with interfere.before(number, come) as seen:
+            report = place.rotator("a").run()
+        assert report.exit_code == 0 and report.rotated == 1, f"before change {number}: {report.failed}"
+        place.check()
+        assert place.rotator("a").run().exit_code == 0
+        place.check()
+        if len(seen) < number:
+            break
+    assert number > 15
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("ends", [True, False], ids=["who has gone", "who stays"])
+def test_killed_after_somebody_has_opened_the_log(disk: Path, ends: bool) -> None:
+    """He comes right before the cut; then killed at any point of the undoing and of the second copy."""
+    rehearsed = Place(disk / "rehearsed", followed=False)
+    rehearsed.write(500)
+    cut = interfere.operations(rehearsed.rotator("a").run).index("overwrite") + 1
+    for nth, place in enumerate(places(disk, followed=False), cut):
+        place.write(500)
+
+        def one(number: int, _: str, place: Place = place, nth: int = nth) -> None:
+            if number == cut:
+                place.followers.append(place.log.open("rb"))
+            if number == nth:
+                os.kill(os.getpid(), signal.SIGKILL)
+
+        def run(place: Place = place, one: Any = one) -> None:
+            with interfere.before_each(one):
+                place.rotator("a").run()
+
+        reached = _dies(run)
+        if not ends:
+            place.followers.append(place.log.open("rb"))
+        place.write(3)
+        for _ in range(2):
+            assert place.rotator("a").run().exit_code == 0
+        where = f"killed before {nth}: {os.listdir(place.logs)}"
+        assert b"\0" not in oracle.joined(place.logs, "app.log"), where
+        place.check()
+        if not reached:
+            break
+    assert nth > cut + 20
+
+
+def _dies(run: Callable[[], object]) -> bool:
+    """Does the run, in a fork, kill itself?"""
+    pid = os.fork()
+    if pid == 0:
+        try:
+            run()
+        finally:
+            os._exit(0)
+    return os.WIFSIGNALED(os.waitpid(pid, 0)[1])
+
+
 # ---------------------------------------------------------------- killed
 
 
-def test_equal_lines_after_a_truncation_stay(memory: Path) -> None:
+@both
+def test_equal_lines_after_a_truncation_stay(memory: Path, followed: bool) -> None:
     """Killed at any point, then the writer writes the very same lines again: none is lost, none is doubled."""
     wrong = []
-    for nth, place in every_kill(memory, lambda place: place.beat(1000), accept_loss=True):
+    for nth, place in every_kill(memory, lambda place: place.beat(1000), followed, accept_loss=True):
         place.beat(1000)
         for _ in range(2):
             assert place.rotator("a", accept_loss=True).run().exit_code == 0
@@ -150,10 +256,11 @@ def test_equal_lines_after_a_truncation_stay(memory: Path) -> None:
     assert not wrong
 
 
-def test_equal_lines_after_a_collapse_stay(disk: Path) -> None:
+@both
+def test_equal_lines_after_a_collapse_stay(disk: Path, followed: bool) -> None:
     """The same where the log is cut without loss."""
     wrong = []
-    for nth, place in every_kill(disk, lambda place: place.beat(1000)):
+    for nth, place in every_kill(disk, lambda place: place.beat(1000), followed):
         place.beat(1000)
         for _ in range(2):
             assert place.rotator("a").run().exit_code == 0
@@ -162,14 +269,17 @@ def test_equal_lines_after_a_collapse_stay(disk: Path) -> None:
     assert not wrong
 
 
+@both
 @pytest.mark.parametrize(
     "keys",
     [{}, {"compress": "gzip"}, {"archive_dir": "old"}, {"naming": "dated"}, {"archive_dir": "old", "compress": "none"}],
     ids=str,
 )
-def test_a_copy_that_another_configuration_has_moved_is_cut_off(disk: Path, keys: dict[str, Any]) -> None:
+def test_a_copy_that_another_configuration_has_moved_is_cut_off(
+    disk: Path, keys: dict[str, Any], followed: bool
+) -> None:
     """Killed at any point; another configuration compresses or moves the copy; the next run still knows it."""
-    for nth, place in every_kill(disk, lambda place: place.write(200), **keys):
+    for nth, place in every_kill(disk, lambda place: place.write(200), followed, **keys):
         assert place.rotator("b", **{**keys, "max_size": "100MB"}).run().exit_code == 0
         place.write(3)
         for _ in range(2):
@@ -277,17 +387,22 @@ def test_a_hole_that_no_copy_explains_is_left(disk: Path, spoilt: str) -> None:
 # ---------------------------------------------------------------- a log that is cut by somebody else
 
 
+@both
 @pytest.mark.parametrize("count", [100, 700], ids=["shorter", "longer"])
-def test_emptied_while_it_is_copied(disk: Path, count: int) -> None:
+def test_emptied_while_it_is_copied(disk: Path, count: int, followed: bool) -> None:
     """As `> app.log` does it, or a program that starts anew: each line that comes then stands once, and no NUL byte."""
-    for number, place in enumerate(places(disk), 1):
+    for number, place in enumerate(places(disk, followed), 1):
         place.beat(1000)
 
         seen: list[str] = []
 
         def meanwhile(nth: int, operation: str, place: Place = place, number: int = number, seen: Any = seen) -> None:
             seen.append(operation)
-            if nth == number and operation not in ("punch", "collapse"):  # the instants that the README names
+            if nth == number and operation not in (
+                "punch",
+                "collapse",
+                "overwrite",
+            ):  # the instants that the README names
                 os.truncate(place.log, 0)
                 place.write(count)
 
@@ -304,10 +419,11 @@ def test_emptied_while_it_is_copied(disk: Path, count: int) -> None:
     assert number > 15
 
 
-def test_the_end_is_cut_off_while_it_is_copied(disk: Path) -> None:
+@both
+def test_the_end_is_cut_off_while_it_is_copied(disk: Path, followed: bool) -> None:
     """The log still has its first lines: they stand in no copy, whenever before the mark it lost its end."""
     kept = oracle.lines("w1", 1, 75)
-    for number, place in enumerate(places(disk), 1):
+    for number, place in enumerate(places(disk, followed), 1):
         place.write(500)
 
         def shorten(place: Place = place) -> None:
@@ -315,7 +431,7 @@ def test_the_end_is_cut_off_while_it_is_copied(disk: Path) -> None:
 
         with interfere.before(number, shorten) as seen:
             assert place.rotator("a").run().exit_code == 0
-        if "punch" in seen[:number]:
+        if {"punch", "overwrite"} & {*seen[:number]}:
             break
         assert place.rotator("a").run().exit_code == 0
         assert oracle.joined(place.logs, "app.log") == kept, f"before change {number}: {os.listdir(place.logs)}"

@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import os
+import re
+import shutil
 import signal
+import subprocess
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from pathlib import Path
@@ -15,6 +19,7 @@ from logrotor import Rotator, load_config
 from logrotor.model import Manager, ReopenTarget, Report
 from tests.rival.rivals import Logrotate, Rule
 from tests.support import mounts, oracle
+from tests.support.need import need
 from tests.support.oracle import Tally
 from tests.support.writers import Kind, Writer
 
@@ -285,6 +290,30 @@ def test_collapse_loses_nothing_at_full_speed(collapsible: Path, names: Sequence
     tally = at_full_speed(collapsible, rotate, rotations, names).check()
     assert len(oracle.archives(collapsible.parent, BASE)) == rotations
     print(f"collapse: {rotations} rotations, {len(names)} writers, {tally.total} lines, 0 lost")
+
+
+@pytest.mark.parametrize("rotations", times(4, 20))
+def test_who_follows_a_collapsed_log_sees_little_twice(collapsible: Path, tmp_path: Path, rotations: int) -> None:
+    """A real tail -F behind a writer at full speed: what it prints again is bounded, whatever the copy took."""
+    need(shutil.which("tail") is not None, "tail")
+    seen = tmp_path / "seen"
+    with (
+        seen.open("wb") as out,
+        subprocess.Popen(["tail", "-n", "+1", "-F", collapsible], stdout=out, stderr=subprocess.DEVNULL) as tail,
+    ):
+        try:
+            rotate = ours(collapsible, method="copytruncate", compress="none")
+            at_full_speed(collapsible, rotate, rotations, NAMES[:1])
+            size = -1
+            while seen.stat().st_size != size:  # it looks once a second where inotify does not wake it
+                size = seen.stat().st_size
+                time.sleep(1.5)
+        finally:
+            tail.terminate()
+    numbers = [int(found) for found in re.findall(rb"^w1 0*(\d+) ", seen.read_bytes(), re.MULTILINE)]
+    again = len(numbers) - len(set(numbers))
+    print(f"{again} of {len(set(numbers))} lines seen again in {rotations} rotations")
+    assert numbers and again / rotations < 4000
 
 
 @pytest.mark.long
