@@ -66,6 +66,7 @@ NAMES: Mapping[str, tuple[Level, str]] = {
     "log.missing": (Level.DEBUG, "a configured log does not exist"),
     "log.skipped": (Level.DEBUG, "a configured path is none of our business, say a link to /dev/stdout"),
     "log.shadowed": (Level.DEBUG, "a second rule names the file too; the first in file order has it"),
+    "log.unclear": (Level.INFO, "a file may be a log or an archive, so nothing is done to it"),
     "log.refused": (Level.ERROR, "a log is not touched, why, and what to do"),
     "log.deferred": (Level.INFO, "a log is left alone in this run, say as another run works on it, and why"),
     "log.created": (Level.DEBUG, "a missing live log was created"),

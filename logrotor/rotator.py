@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from contextlib import suppress
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
@@ -134,6 +135,7 @@ class Rotator:
             unmatched=tuple(survey.unmatched),
             skipped=tuple(survey.skipped),
             shadowed=tuple(survey.shadowed),
+            unclear=tuple(survey.unclear),
             problems=(*(found.as_problem for found in self._config.problems), *survey.problems),
             notes=(*notes, *((known.note,) if known and known.note else ())),
             directories=survey.directories,
@@ -177,7 +179,8 @@ class Rotator:
                 run.tell_start(plan)
                 if plan.is_idle:
                     return plan
-                memory.run_started(run.started, run.force)
+                memory.run_started(run.started, run.force, [log.path for log in plan.logs if log.take])
+                memory.found_unclear(_inodes(problem.subject for problem in plan.unclear))
                 stale, rotated = self._execute(run, plan, memory)
                 for group, force in ((stale - rotated, run.force), (stale & rotated, False)):
                     if group:
@@ -252,6 +255,8 @@ class _Run(Struct):
             self.emit("log.skipped", log=waiting.name, reason=waiting.reason)
         for waiting in plan.shadowed:
             self.emit("log.shadowed", log=waiting.name, reason=waiting.reason)
+        for problem in plan.unclear:
+            self.emit("log.unclear", log=problem.subject, reason=problem.problem)
 
     def add_found(self, again: Plan, first: Plan) -> None:
         """What a second plan refuses or finds wrong counts like what the first one does."""
@@ -320,6 +325,12 @@ def _unlock(plan: Plan) -> None:
 
     with Directories(plan.directories) as dirs:
         remove_left(dirs, plan.locked)
+
+
+def _inodes(paths: Iterable[str]) -> Iterator[tuple[str, int]]:
+    for path in paths:
+        with suppress(OSError):
+            yield path, os.lstat(path).st_ino
 
 
 def _is_taken(log: LogPlan) -> bool:

@@ -6,7 +6,7 @@ In the order of a run: recover, take, ask the writers to reopen, retire, and giv
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 from itertools import accumulate
 
@@ -78,17 +78,26 @@ class Draft(Struct):
 
 def draft_plans(logs: Sequence[LogFacts], now: datetime, force: bool) -> list[LogPlan]:
     """The plans of these logs, none of which is refused, in the given order."""
-    drafts = [_draft(facts, now, force) for facts in logs]
-    _keep_free(drafts)
-    return [_completed(draft) for draft in drafts]
+    strangers: dict[str, Mapping[str, str]] = {}
+    while True:
+        drafts = [_draft(facts, now, force, strangers.get(facts.path, {})) for facts in logs]
+        _keep_free(drafts)
+        plans = [_completed(draft) for draft in drafts]
+        # Whose each file is costs a look at it, and is asked only where something would be done.
+        asked = {facts.path: facts for facts, plan in zip(logs, plans, strict=True) if not plan.is_idle}
+        found = {path: facts.strangers(now.timestamp()) for path, facts in asked.items() if path not in strangers}
+        if not any(found.values()):
+            return plans
+        strangers.update(found)
 
 
-def _draft(facts: LogFacts, now: datetime, force: bool) -> Draft:
+def _draft(facts: LogFacts, now: datetime, force: bool, strangers: Mapping[str, str]) -> Draft:
     """Without the final forms: which archives stay can depend on those of other logs."""
-    recovery = recover(facts, now.timestamp())
+    recovery = recover(facts, now.timestamp(), strangers)
     waits = NotDue("an interrupted rotation is finished first") if recovery.took else None
     due = waits or due_or_not(facts, recovery.archives, now, force)
     draft = Draft(facts, now, due, recovery, newest_first(recovery.archives, now.timestamp()))
+    draft.kept += [Note(os.path.basename(path), f"left alone: {why}") for path, why in strangers.items()]
     _take(draft)
     _create_missing(draft)
     _reopen(draft)
@@ -111,7 +120,7 @@ def _completed(draft: Draft) -> LogPlan:
         deferred=tuple(draft.deferred),
         kept=tuple(draft.kept),
     )
-    why_not = _why_not_possible(facts, plan)
+    why_not = _why_not_possible(facts, plan) or _why_no_room(draft)
     return plan if why_not is None else facts.planned(draft.due, refused=why_not)
 
 
@@ -125,6 +134,19 @@ def _why_not_possible(facts: LogFacts, plan: LogPlan) -> Problem | None:
     return Problem(subject=facts.path, problem=what, advice='use method = "rename", or set accept_loss = true')
 
 
+def _why_no_room(draft: Draft) -> Problem | None:
+    """Each log that is taken comes to slot 1."""
+    if (draft.taken is None and not draft.recovery.took) or not draft.recovery.is_held(1):
+        return None
+    facts = draft.facts
+    what = f"{slot_name(facts.base, 1)} is not its archive, or may not be, and has the name that the next one needs"
+    return Problem(
+        subject=facts.path,
+        problem=what,
+        advice=f"exclude {slot_name(facts.base, 1)} if it is an archive; move it away or rename it if it is not",
+    )
+
+
 # ---------------------------------------------------------------- take
 
 
@@ -132,7 +154,7 @@ def _take(draft: Draft) -> None:
     facts, live = draft.facts, draft.facts.family.live
     if not isinstance(draft.due, Due) or live is None:
         return
-    moves = make_way(draft.archives, 2)
+    moves = make_way(draft.archives, 2, draft.recovery.is_held)
     steps = tuple(move for _, move in moves)
     spec, where, reason = facts.spec, facts.directory.resolved, draft.due.reason
     if spec.method is Method.COPYTRUNCATE:

@@ -13,7 +13,7 @@ from datetime import datetime
 
 from logrotor.decide import retention
 from logrotor.decide.facts import Family, LogFacts
-from logrotor.decide.naming import is_aside, is_ours, is_too_long, is_unfinished, longest_base, parse_archive
+from logrotor.decide.naming import is_aside, is_in_progress, is_too_long, is_unfinished, longest_base, parse_archive
 from logrotor.decide.schedule import due_or_not
 from logrotor.decide.slots import HIGHEST_SLOT, time_of
 from logrotor.model import Archive, Codec, Entry, LogPlan, LogSpec, Method, Naming, NotDue, Note, Problem
@@ -77,7 +77,7 @@ def kept_at_a_glance(facts: LogFacts, now: datetime) -> tuple[Note, ...] | None:
     if family.replacement or family.temps or not _is_sound(live) or is_unfinished(live.stat.st_mode):
         return None
     if facts.directory.problem or is_too_long(facts.base, spec.naming):
-        return None  # an archive's name needs no check: no file that has one is listed as a live log
+        return None  # a name of work in progress needs no check: no such file is listed as a live log
     if not family.archives:
         return ()
     if spec.on_archive or spec.keep_free or spec.naming is Naming.DATED:
@@ -135,8 +135,8 @@ def refusal(facts: LogFacts) -> Problem | None:
     """Why nothing may be done to this log, with what to do about it; None if nothing speaks against it."""
     if facts.directory.problem is not None:
         return facts.directory.problem
-    if is_ours(facts.base):
-        return Problem(subject=facts.path, problem="has the name of an archive or temp", advice="rename the log")
+    if is_in_progress(facts.base):
+        return Problem(subject=facts.path, problem="has the name of work in progress", advice="rename the log")
     if is_too_long(facts.base, facts.spec.naming):
         room = longest_base(facts.spec.naming)
         what, advice = "the name is too long for archives beside it", f"shorten it to {room} bytes"

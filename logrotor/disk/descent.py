@@ -17,7 +17,7 @@ _ATTRIBUTE = "user.logrotor.source"
 def source(fd: int) -> bytes:
     """The file that the open one comes from, or itself: inode and time of the last write (nanoseconds)."""
     with contextlib.suppress(OSError):  # nothing is noted, or it cannot be here
-        return os.getxattr(fd, _ATTRIBUTE)
+        return b" ".join(os.getxattr(fd, _ATTRIBUTE).split(b" ", 2)[:2])
     status = os.fstat(fd)
     return f"{status.st_ino} {status.st_mtime_ns}".encode()
 
@@ -51,7 +51,23 @@ def is_shared(one: int, other: int) -> bool:
     return found == source(other) and not found.endswith(b"0" * 9)
 
 
-def note(fd: int, original: int) -> None:
-    """Note on a new form what it is made of. A hint: without it, forms in different slots count as generations."""
+def note(fd: int, original: int, base: str | None = None) -> None:
+    """Note on an archive what it is made of, and which log it is of: ``base``, or that of the original.
+
+    A hint: without it, forms in different slots count as generations, and the name and the history tell whose it is.
+    """
     with contextlib.suppress(OSError):
-        change("setxattr", os.setxattr, fd, _ATTRIBUTE, source(original))
+        log = b"" if base is None else b" " + os.fsencode(base)
+        if base is None:
+            with contextlib.suppress(OSError):
+                log = b"".join(b" " + name for name in os.getxattr(original, _ATTRIBUTE).split(b" ", 2)[2:])
+        change("setxattr", os.setxattr, fd, _ATTRIBUTE, source(original) + log)
+
+
+def is_noted(path: str, base: str) -> bool:
+    """Is it noted on a file that it is an archive of the log ``base``? An older logrotor did not note of which."""
+    try:
+        noted = os.getxattr(path, _ATTRIBUTE, follow_symlinks=False)
+    except OSError:
+        return False
+    return noted.split(b" ", 2)[2:] in ([], [os.fsencode(base)])

@@ -269,8 +269,18 @@ class RunHistory(History):
     def forget_hooks(self, path: str, inode: int) -> None:
         self._may(("DELETE FROM hooked WHERE path = ? AND inode = ?", [(os.fsencode(path), inode)]))
 
-    def run_started(self, started: float, forced: bool) -> None:
-        self._may(("INSERT INTO runs (started, pid, forced) VALUES (?, ?, ?)", [(started, os.getpid(), forced)]))
+    def run_started(self, started: float, forced: bool, taken: Iterable[str] = ()) -> None:
+        """``taken``: logs that are about to be taken. If the run is killed, their archives may bear no mark yet."""
+        self._may(
+            ("INSERT INTO runs (started, pid, forced) VALUES (?, ?, ?)", [(started, os.getpid(), forced)]),
+            ("INSERT OR IGNORE INTO logs (path) VALUES (?)", [(os.fsencode(path),) for path in taken]),
+        )
+
+    def found_unclear(self, files: Iterable[tuple[str, int]]) -> None:
+        """Remember files of which nobody knows whether they are logs: a rotation beside them is no proof later."""
+        rows = [(os.fsencode(path), inode) for path, inode in files]
+        if rows:
+            self._may((database.UNCLEAR, [()]), ("INSERT OR REPLACE INTO unclear VALUES (?, ?)", rows))
 
     def run_completed(self, now: float, outcomes: Iterable[Outcome], counts: Mapping[str, int], exit_code: int) -> None:
         insert = (

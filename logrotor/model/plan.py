@@ -75,6 +75,7 @@ class Plan(Struct, frozen=True, kw_only=True):
     unmatched: tuple[Note, ...] = ()  # rules whose globs match no log, which may be
     skipped: tuple[Note, ...] = ()  # logs that are no business of ours, say a link to /dev/stdout
     shadowed: tuple[Note, ...] = ()  # files that a second rule names too; the first in file order has them
+    unclear: tuple[Problem, ...] = ()  # files that may be logs or archives, so nothing is done to them
     problems: tuple[Problem, ...] = ()  # rules and directories that failed, each alone
     notes: tuple[str, ...] = ()
     directories: Mapping[str, FileId] = field(default_factory=dict)  # by path: no other one is touched

@@ -35,6 +35,8 @@ class LogHistory(Struct, frozen=True):
     archive_dirs: tuple[str, ...] = ()  # directories that have held archives of it
     hooked: frozenset[tuple[int, int]] = frozenset()  # (inode, mtime_ns) of archives whose on_archive succeeded
     in_flight: CopyInFlight | None = None
+    begun: bool = False  # a run has taken it, or was about to
+    unclear: int | None = None  # inode of a file of that name of which a run could not tell whether it is a log
 
 
 _NOTHING = LogHistory()

@@ -11,13 +11,13 @@ from functools import partial
 from logrotor.decide.facts import Directory, Family, LogFacts
 from logrotor.disk import access, proc, writers
 from logrotor.disk.directories import Directories
-from logrotor.model import Archive, Config, LogHistories, LogHistory, Method, Missing, Note, Problem
-from logrotor.survey import forms, proofs
+from logrotor.model import Archive, Config, LogHistories, LogHistory, Method, Missing, Note, Problem, Writers
+from logrotor.survey import forms, identity, proofs
 from logrotor.survey.claims import Claim, Claims, Survey
 from logrotor.survey.listings import Listings, path_of, why_no_archives
 
 _STREAM = re.compile(r"/dev/(?!shm/)|/proc/[^/]+/fd/")
-_NOTHING = LogHistory()
+_NOTHING, _NONE = LogHistory(), LogHistories({})
 
 
 class Surveyor:
@@ -94,6 +94,14 @@ class Surveyor:
             writers=proofs.Proofs(self._prover, directory.resolved, family, archives, names),
             duplicates=forms.Duplicates(archives, directory.resolved, names),
             birth=partial(proofs.birth, claim.path),
+            strangers=identity.Strangers(
+                claim.base,
+                memory,
+                archives,
+                own=_NONE.of if self._history is None else self._history.of,
+                prove=partial(_prove, self._prover, names),
+                living=family.live,
+            ),
             literal=claim.literal,
             refusal=refusal or self._refusal(claim, family),
             proof=self._proof(claim, family),
@@ -183,6 +191,10 @@ class Surveyor:
         if family.live is None or system is None:
             return ""
         return writers.expected_proof(family.live.stat.st_uid, system.type)
+
+
+def _prove(prover: proofs.Prover, names: proofs.Names, archive: Archive) -> Writers | None:
+    return prover.prove(archive.directory, archive.entry, names.of(archive.entry.id))
 
 
 def _archives(directory: Directory, base: str) -> list[Archive]:
