@@ -6,28 +6,30 @@ happens is told through the returned values and ``on_event``.
 
 from __future__ import annotations
 
+import functools
 import os
 import time
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Collection, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
-from msgspec import Struct, field
 from msgspec.structs import replace
 
 from logrotor import events
-from logrotor.act.deadline import Deadline
+from logrotor.act.context import Deadline
+from logrotor.act.report import Run
 from logrotor.clock import local_now
 from logrotor.decide.facts import LogFacts
 from logrotor.decide.planner import plan_idle_logs, plan_logs
 from logrotor.disk import state
-from logrotor.model import Config, LogPlan, Manager, Outcome, Plan, Problem, Report, Status
+from logrotor.model import Config, LogPlan, Manager, Plan, Problem, Report
 from logrotor.survey import Survey, Surveyor
 
 if TYPE_CHECKING:
-    from logrotor.act.sharing import Fork
-    from logrotor.disk.memory import Memory, Recollection
+    from logrotor.act.context import Fork
+    from logrotor.act.ledger import Ledger
+    from logrotor.disk.history import RunHistory
+    from logrotor.model import LogHistories
 
 _INTERRUPTED = 130  # as a shell reports Ctrl-C
 
@@ -93,7 +95,7 @@ class Rotator:
         StateError, UnknownSelection.
         """
         _refuse_misuse(now, only)
-        run = _Run(self._config, now or local_now(), force, self._emit, self._clock, Deadline.after(time_limit))
+        run = Run(now or local_now(), force, self._emit, self._clock, Deadline.after(time_limit))
         state.prepare(self._config.state_dir, self._config.state_dir_origin)
         known = _recall(self._config.state_dir)
         plan = self._idle_plan(known, run.now, force, only)
@@ -110,12 +112,12 @@ class Rotator:
 
     # ------------------------------------------------------------ planning
 
-    def _plan(self, known: Recollection | None, now: datetime, force: bool, only: Sequence[str]) -> Plan:
+    def _plan(self, known: LogHistories | None, now: datetime, force: bool, only: Sequence[str]) -> Plan:
         with Surveyor(self._config, known, only) as surveyor:
             survey = surveyor.survey()
             return self._plan_of(survey, plan_logs(survey.logs, now, force=force), known, now, force)
 
-    def _idle_plan(self, known: Recollection | None, now: datetime, force: bool, only: Sequence[str]) -> Plan | None:
+    def _idle_plan(self, known: LogHistories | None, now: datetime, force: bool, only: Sequence[str]) -> Plan | None:
         """The plan, if there is nothing to do; None as soon as there is: it has to be planned under the lock anyway."""
         with Surveyor(self._config, known, only) as surveyor:
             logs = plan_idle_logs(surveyor.walk(), now, force=force, unsure=self._may_be_supervisords)
@@ -125,7 +127,7 @@ class Rotator:
             return plan if plan.is_idle else None
 
     def _plan_of(
-        self, survey: Survey, logs: tuple[LogPlan, ...], known: Recollection | None, now: datetime, force: bool
+        self, survey: Survey, logs: tuple[LogPlan, ...], known: LogHistories | None, now: datetime, force: bool
     ) -> Plan:
         logs, notes = self._leave_to_supervisord(survey, logs, now, force)
         return Plan(
@@ -164,59 +166,63 @@ class Rotator:
 
     # ------------------------------------------------------------ running
 
-    def _locked_run(self, run: _Run, only: Sequence[str], now: datetime | None) -> Plan:
-        from logrotor.disk.memory import Memory
+    def _locked_run(self, run: Run, only: Sequence[str], now: datetime | None) -> Plan:
+        from logrotor.disk.history import RunHistory
 
         config = self._config
         with state.locked(config.state_dir, config.lock_timeout, self._stop):
             # What another run did while we waited must not lie in the future: it would count as none.
             run.now = now or local_now()
-            memory = Memory(config.state_dir)
+            history = RunHistory(config.state_dir)
             try:
-                if memory.replaced:
-                    self._emit("state.replaced", detail=memory.replaced)
-                plan = self._plan(memory.recall(), run.now, run.force, only)
+                if history.replaced:
+                    self._emit("state.replaced", detail=history.replaced)
+                plan = self._plan(history.recall(), run.now, run.force, only)
                 run.tell_start(plan)
                 if plan.is_idle:
                     return plan
-                memory.run_started(run.started, run.force, [log.path for log in plan.logs if log.take])
-                memory.found_unclear(_inodes(problem.subject for problem in plan.unclear))
-                stale, rotated = self._execute(run, plan, memory)
-                for group, force in ((stale - rotated, run.force), (stale & rotated, False)):
+                history.run_started(run.started, run.force, [log.path for log in plan.logs if log.take])
+                history.found_unclear(problem.subject for problem in plan.unclear)
+                ledger = self._execute(run, plan, history)
+                rotated = {*ledger.rotated}  # once is enough, also where it is forced
+                for group, force in ((ledger.stale - rotated, run.force), (ledger.stale & rotated, False)):
                     if group:
-                        again = self._plan_again(memory, run.now, force, group)
-                        self._execute(run, again, memory, last=True)
+                        again = self._plan_again(history, run.now, force, group)
+                        self._execute(run, again, history, last=True)
                         run.add_found(again, plan)
-                run.remember(memory, plan, getattr(self._stop, "exit_code", _INTERRUPTED) if self._stop() else None)
+                run.remember(history, plan, getattr(self._stop, "exit_code", _INTERRUPTED) if self._stop() else None)
                 return plan
             finally:
-                memory.close()
+                history.close()
 
-    def _plan_again(self, memory: Memory, now: datetime, force: bool, paths: Collection[str]) -> Plan:
+    def _plan_again(self, history: RunHistory, now: datetime, force: bool, paths: Collection[str]) -> Plan:
         """A new plan for some logs. Not by ``only``: one that is gone by now is nobody's mistake."""
-        found = self._plan(memory.recall(), now, force, ())
+        found = self._plan(history.recall(), now, force, ())
         return replace(found, logs=tuple(log for log in found.logs if log.path in paths))
 
-    def _execute(self, run: _Run, plan: Plan, memory: Memory, *, last: bool = False) -> tuple[set[str], set[str]]:
-        """Returns the logs that were no longer what the plan saw, and those that were rotated."""
-        from logrotor.act.executor import Executor
+    def _execute(self, run: Run, plan: Plan, history: RunHistory, *, last: bool = False) -> Ledger:
+        from logrotor.act.context import Context
+        from logrotor.act.run import execute
+        from logrotor.disk.directories import Directories
+        from logrotor.disk.writers import Processes
 
-        executor = Executor(
-            plan,
-            self._config.targets,
-            memory,
+        context = Context(
+            dirs=Directories(plan.directories),
+            history=history,
+            known=history.recall(),
+            targets=self._config.targets,
             emit=self._emit,
             stop=self._stop,
             clock=self._clock,
+            deadline=run.deadline,
+            processes=functools.cache(Processes.look),
             jobs=self._config.compress_jobs,
             progress=self._on_progress,
-            deadline=run.deadline,
-            last=last,
             fork=self._fork,
         )
-        results = executor.run()
-        run.outcomes += results.outcomes
-        return results.stale, set(results.rotated)
+        ledger = execute(plan, context, last=last)
+        run.outcomes += ledger.outcomes
+        return ledger
 
     def _emit(self, name: str, /, **fields: Any) -> None:
         if self._on_event is not None:
@@ -231,106 +237,12 @@ def _refuse_misuse(now: datetime | None, only: Sequence[str]) -> None:
         raise TypeError(f"only = {only!r} is a string; give a list, such as only=[{only!r}]")
 
 
-class _Run(Struct):
-    """What one run has done so far."""
-
-    config: Config
-    now: datetime
-    force: bool
-    emit: Callable[..., None]
-    clock: Callable[[], float]
-    deadline: Deadline
-    started: float = 0.0
-    outcomes: list[Outcome] = field(default_factory=list)
-    problems: list[Problem] = field(default_factory=list)
-
-    def __post_init__(self) -> None:
-        self.started = self.clock()
-
-    def tell_start(self, plan: Plan) -> None:
-        self.emit("run.started", logs=len(plan.logs), due=plan.due)
-        for path in plan.missing:
-            self.emit("log.missing", log=path)
-        for waiting in plan.skipped:
-            self.emit("log.skipped", log=waiting.name, reason=waiting.reason)
-        for waiting in plan.shadowed:
-            self.emit("log.shadowed", log=waiting.name, reason=waiting.reason)
-        for problem in plan.unclear:
-            self.emit("log.unclear", log=problem.subject, reason=problem.problem)
-
-    def add_found(self, again: Plan, first: Plan) -> None:
-        """What a second plan refuses or finds wrong counts like what the first one does."""
-        self.problems += [problem for problem in again.problems if problem not in first.problems]
-        for outcome in _refusals(again):
-            self.outcomes.append(outcome)
-            self.emit("log.refused", log=outcome.log, error=outcome.reason)
-
-    def remember(self, memory: Memory, plan: Plan, interrupted: int | None) -> None:
-        """``interrupted``: the exit code of a run that was asked to stop."""
-        report = self._report(plan, interrupted=interrupted is not None)
-        counts = {
-            "rotated": report.rotated,
-            "failed": len(report.failed),
-            "deferred": sum(1 for o in report.outcomes if o.status is Status.DEFERRED),
-            "removed": report.count("remove"),
-        }
-        code = report.exit_code if interrupted is None else interrupted
-        memory.run_completed(self.clock(), report.outcomes, counts, code)
-        self.problems += memory.problems
-
-    def report(self, plan: Plan, *, interrupted: bool) -> Report:
-        """The report, told as events where it was not told before."""
-        report = self._report(plan, interrupted=interrupted)
-        for problem in report.problems:
-            self.emit("problem.found", error=str(problem))
-        for log in plan.logs:
-            if log.refused is not None:
-                self.emit("log.refused", log=log.path, error=str(log.refused))
-            for waiting in log.deferred:
-                self.emit("archive.deferred", log=log.path, name=waiting.name, reason=waiting.reason)
-        fields = {
-            "rotated": report.rotated,
-            "compressed": report.count("compress"),
-            "removed": report.count("remove"),
-            "deferred": sum(1 for o in report.outcomes if o.status is Status.DEFERRED),
-            "failed": len(report.failed),
-        }
-        seconds = round(report.duration, 3)
-        if interrupted:  # its exit code is the signal's, which is known to whoever asked the run to stop
-            self.emit("run.interrupted", **fields, seconds=seconds)
-        else:
-            self.emit("run.completed", **fields, exit_code=report.exit_code, seconds=seconds)
-        return report
-
-    def _report(self, plan: Plan, *, interrupted: bool) -> Report:
-        deferred = [
-            Outcome(log=log.path, action="compress", status=Status.DEFERRED, name=w.name, reason=w.reason)
-            for log in plan.logs
-            for w in log.deferred
-        ]
-        return Report(
-            started=datetime.fromtimestamp(self.started, self.now.tzinfo),
-            duration=self.clock() - self.started,
-            outcomes=(*self.outcomes, *_refusals(plan), *deferred),
-            plan=plan,
-            problems=(*plan.problems, *self.problems),
-            interrupted=interrupted,
-        )
-
-
 def _unlock(plan: Plan) -> None:
     """Remove the locks that killed runs left."""
-    from logrotor.act.guard import remove_left
     from logrotor.disk.directories import Directories
 
     with Directories(plan.directories) as dirs:
-        remove_left(dirs, plan.locked)
-
-
-def _inodes(paths: Iterable[str]) -> Iterator[tuple[str, int]]:
-    for path in paths:
-        with suppress(OSError):
-            yield path, os.lstat(path).st_ino
+        dirs.remove_locks(plan.locked)
 
 
 def _is_taken(log: LogPlan) -> bool:
@@ -339,23 +251,15 @@ def _is_taken(log: LogPlan) -> bool:
     return any(isinstance(step, Take) for step in log.take)
 
 
-def _refusals(plan: Plan) -> Iterator[Outcome]:
-    for log in plan.logs:
-        if log.refused is not None:
-            yield Outcome(
-                log=log.path, action="plan", status=Status.FAILED, reason=str(log.refused), problem=log.refused
-            )
-
-
-def _recall(state_dir: str) -> Recollection | None:
+def _recall(state_dir: str) -> LogHistories | None:
     """What is remembered; sqlite3 is imported only if there is a history."""
     history = os.path.join(state_dir, state.HISTORY)
     if not os.path.lexists(history):
         return None
     state.refuse_odd(history)
-    from logrotor.disk.memory import recall
+    from logrotor.disk.history import History
 
-    return recall(state_dir)
+    return History(state_dir).recall()
 
 
 def _refused(facts: LogFacts, refusals: dict[str, Problem]) -> LogFacts:

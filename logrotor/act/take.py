@@ -6,30 +6,51 @@ import errno
 import os
 from collections.abc import Iterable
 
-from logrotor.decide.naming import UNFINISHED_MODE, replacement_name
+from logrotor.act.context import Context, Details
+from logrotor.decide.naming import UNFINISHED_MODE, replacement_name, slot_name
+from logrotor.disk import descent
 from logrotor.disk.calls import NOT_OFFERED
-from logrotor.disk.directories import Directories
 from logrotor.disk.logdir import LogDir
-from logrotor.errors import Refused, Stale
-from logrotor.model import FileId, FinishTake, Move, PutBack, Take
+from logrotor.errors import LogrotorError, Refused, Stale
+from logrotor.model import CreateLive, FileId, FinishTake, LogPlan, Move, PutBack, Shift, Take
 
 
-def take(dirs: Directories, step: Take) -> str:
-    """Carry out one take, by who has the log's turn; returns the protocol: "exchange", "link" or "rename".
+def take(context: Context, log: LogPlan, step: Take) -> Details:
+    """Carry out one take; by "exchange", "link" or "rename", whatever the file system knows.
 
     Raises Stale, Refused or OSError; the log is whole then, under its own name or in slot 1.
     """
-    with dirs.use(step.directory) as logdir:
-        if not step.create:
-            make_way(dirs, step.moves)
-            _move_live(logdir, step)
-            return "rename"
-        old = logdir.open_file(step.base, step.id)
-        try:
-            make_way(dirs, step.moves)
-            return _replaced(logdir, step, old)
-        finally:
-            os.close(old)
+    with context.dirs.use(step.directory) as logdir:
+        protocol = _taken(context, logdir, step)
+    return {
+        "protocol": protocol, "guarantee": "lossless", "reason": step.reason,
+        "bytes": step.size, "inode": step.id.inode,
+    }  # fmt: skip
+
+
+def _taken(context: Context, logdir: LogDir, step: Take) -> str:
+    if not step.create:
+        _note(logdir, step)
+        make_way(context, step.moves)
+        _move_live(logdir, step)
+        return "rename"
+    old = logdir.open_file(step.base, step.id)
+    try:
+        descent.note(old, old, step.base)  # before it has an archive's name
+        make_way(context, step.moves)
+        return _replaced(logdir, step, old)
+    finally:
+        os.close(old)
+
+
+def _note(logdir: LogDir, step: Take) -> None:
+    """Mark the log as what its archive will be, if it can be opened."""
+    try:
+        fd = logdir.open_file(step.base, step.id)
+    except (LogrotorError, OSError):
+        return
+    descent.note(fd, fd, step.base)
+    os.close(fd)
 
 
 def _replaced(logdir: LogDir, step: Take, old: int) -> str:
@@ -75,7 +96,7 @@ def take_by_exchange(logdir: LogDir, step: Take, old: int) -> None:
     The empty file lets in whom the finished one will: only its sticky bit is too much. It keeps that until it is sure
     that it stays.
     """
-    slot = f"{step.base}.1"
+    slot = slot_name(step.base, 1)
     fd = logdir.reserve(slot)
     try:
         logdir.dress(fd, UNFINISHED_MODE | step.mode & 0o077, like=old)
@@ -104,7 +125,7 @@ def take_by_link(logdir: LogDir, step: Take) -> None:
     link              | .app.log.new, empty, unused   | drop it
     replace           | app.log and app.log.1 are one | drop the second name and the temp, take anew
     """
-    slot = f"{step.base}.1"
+    slot = slot_name(step.base, 1)
     try:
         logdir.link(step.base, slot)
     except FileExistsError:
@@ -135,32 +156,59 @@ def take_by_rename(logdir: LogDir, step: Take, fd: int, old: int) -> None:
     logdir.discard(replacement_name(step.base), fd)
 
 
-def finish_take(dirs: Directories, step: FinishTake) -> None:
-    """Bring the taken log that a crash left as ``.BASE.new`` to slot 1."""
-    with dirs.use(step.directory) as logdir:
+# ---------------------------------------------------------------- what interrupted runs left
+
+
+def finish_take(context: Context, log: LogPlan, step: FinishTake) -> Details:
+    """Bring the taken log that a crash left as ``.BASE.new`` to slot 1. The history knows it for a rotation."""
+    with context.dirs.use(step.directory) as logdir:
         name = replacement_name(step.base)
         logdir.expect(name, step.id)
-        make_way(dirs, step.moves)
-        logdir.move_this(name, f"{step.base}.1", step.id)
+        make_way(context, step.moves)
+        logdir.move_this(name, slot_name(step.base, 1), step.id)
+    return {"reason": step.reason, "inode": step.id.inode}
 
 
-def put_back(dirs: Directories, step: PutBack) -> None:
+def put_back(context: Context, log: LogPlan, step: PutBack) -> Details:
     """Give an archive that was set aside a name, under which anybody may find it again."""
-    make_way(dirs, step.moves)
-    with dirs.use(step.directory) as logdir:
+    make_way(context, step.moves)
+    with context.dirs.use(step.directory) as logdir:
         logdir.move_this(step.name, step.target, step.id)
+    return {"reason": step.reason}
 
 
-def make_way(dirs: Directories, moves: Iterable[Move]) -> None:
+def shift(context: Context, log: LogPlan, step: Shift) -> Details:
+    make_way(context, step.moves)
+    return {"reason": step.reason}
+
+
+def create(context: Context, log: LogPlan, step: CreateLive) -> Details:
+    """Create a missing live log, or give one its mode."""
+    if step.parents:
+        context.dirs.make(step.directory)
+    with context.dirs.use(step.directory) as logdir:
+        like = logdir.open_file(step.like) if step.like is not None else None
+        try:
+            logdir.create_live(step.base, step.mode, like)
+        finally:
+            if like is not None:
+                os.close(like)
+    return {"reason": step.reason}
+
+
+def make_way(context: Context, moves: Iterable[Move]) -> None:
     """Carry out moves, each only if the file still is the one that the plan saw. Raises Stale."""
     for move in moves:
-        with dirs.use(move.directory) as logdir:
+        with context.dirs.use(move.directory) as logdir:
             logdir.move_this(move.source, move.target, move.id)
+
+
+# ----------------------------------------------------------------
 
 
 def _move_live(logdir: LogDir, step: Take) -> None:
     try:
-        logdir.move_this(step.base, f"{step.base}.1", step.id)
+        logdir.move_this(step.base, slot_name(step.base, 1), step.id)
     except OSError as error:
         raise _explained(error, step) from error
 

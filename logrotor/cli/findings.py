@@ -1,4 +1,4 @@
-"""``logrotor doctor``: named checks, what they find, why it matters, what to do; and to mend what is safe to mend."""
+"""``logrotor doctor``: named checks, what they find, why it matters, what to do; and to fix what is safe to fix."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ if TYPE_CHECKING:
     from logrotor.model import Finding
     from logrotor.observe.doctor import Examined, Mended
 
-CODES = {"1": "something was found that was not mended"}
+CODES = {"1": "something was found that was not fixed"}
 EPILOG = f"""\
 \b
 Examples:
   logrotor doctor                     is anything wrong, and what helps?
-  logrotor doctor -v                  also what is right
-  logrotor doctor --fix               mend what is safe to mend; asks before each
+  logrotor doctor -v                  also list the checks that found nothing
+  logrotor doctor --fix               fix what is safe to fix; asks before each
   logrotor doctor --fix --yes         the same without asking
   logrotor doctor --only logs         the checks whose id begins with "logs"
   logrotor doctor --json | jq -r '.checks[].findings[].advice'
@@ -36,7 +36,7 @@ Examples:
 @click.command(epilog=EPILOG)
 @config_option
 @click.option("--only", metavar="ID", multiple=True, help="Only checks whose id begins so; may be given several times.")
-@click.option("--fix", is_flag=True, help="Mend what is safe to mend; asks on a terminal.")
+@click.option("--fix", is_flag=True, help="Fix what is safe to fix; asks on a terminal.")
 @click.option("--yes", is_flag=True, help="With --fix: do not ask.")
 @json_option("Print the checks and their findings as JSON.")
 @click.option("-v", "--verbose", count=True, help="List checks without findings too; -vv: a traceback for a bug.")
@@ -44,7 +44,7 @@ Examples:
 def doctor(
     ctx: click.Context, /, config: str | None, only: tuple[str, ...], fix: bool, yes: bool, as_json: bool, verbose: int
 ) -> int:
-    """Find what is wrong or soon will be, say why it matters and what to do, and mend what is safe to mend.
+    """Find what is wrong or soon will be, say why it matters and what to do, and fix what is safe to fix.
 
     Looks at the configuration, the state directory, the log directories, the logs and archives in them, the processes
     that write them, the reopen targets, rivals such as logrotate, disk space, the clock, and whether anything runs
@@ -52,7 +52,7 @@ def doctor(
     """
     ctx.ensure_object(Session).verbosity = verbose
     if fix and not yes and (as_json or not output.is_terminal(sys.stdin)):
-        raise click.UsageError("--fix asks before it mends, which needs a terminal; without one give --yes too")
+        raise click.UsageError("--fix asks before each fix, which needs a terminal; without one give --yes too")
     loaded = load(ctx)
     become(loaded)
     from logrotor.clock import local_now
@@ -67,11 +67,11 @@ def doctor(
 
 def _ask(finding: Finding) -> bool:
     click.echo("\n".join(_lines("", finding, None)), err=True)
-    return click.confirm(f"    {text.printable(finding.would or 'mend it')}?", err=True)
+    return click.confirm(f"    {text.printable(finding.would or 'fix it')}?", err=True)
 
 
 def _mend(finding: Finding, ask: Any) -> Mended | None:
-    """How mending ended; None where it was not tried."""
+    """How the fix ended; None where it was not tried."""
     from logrotor.observe.doctor import mend
 
     return mend(finding) if ask is not None and finding.mend is not None and ask(finding) else None
@@ -95,7 +95,7 @@ class _Shown:
         for finding, end in zip(examined.findings, mended, strict=True):
             output.write("\n".join(_lines(examined.check.id, finding, end)))
         if self._verbose and not mended:
-            output.write(f"{examined.check.id}: well: {text.printable(examined.check.title)}")
+            output.write(f"{examined.check.id}: ok: {text.printable(examined.check.title)}")
 
     def end(self) -> int:
         code = 1 if self._open else 0
@@ -109,7 +109,7 @@ class _Shown:
         made = text.count(len(self._checks), "check")
         if not self._open and not self._mended:
             return f"{made}, nothing found."
-        mended = f", {self._mended} mended" if self._mended else ""
+        mended = f", {self._mended} fixed" if self._mended else ""
         return f"{made}, {text.count(self._open + self._mended, 'finding')}{mended}."
 
 
@@ -121,7 +121,7 @@ def _lines(check: str, finding: Finding, mended: Mended | None) -> Iterator[str]
     if mended is not None:
         yield f"    {'done' if mended.done else 'failed'}  {text.lines(mended.told)}"
     elif finding.mend is not None and check:
-        yield f"    --fix {text.lines(finding.would or 'mends it')}"
+        yield f"    --fix {text.lines(finding.would or 'fixes it')}"
 
 
 def _in_json(examined: Examined, mended: list[Mended | None]) -> dict[str, Any]:

@@ -22,7 +22,7 @@ COMMANDS = {
     "cat": ("logrotor.cli.contents", "Print a log across its archives, the oldest first."),
     "grep": ("logrotor.cli.contents", "Search a log across its archives."),
     "page": ("logrotor.cli.overview", "Write a page that shows how everything stands."),
-    "doctor": ("logrotor.cli.findings", "Find what is wrong, say what to do, and mend what is safe to mend."),
+    "doctor": ("logrotor.cli.findings", "Find what is wrong, say what to do, and fix what is safe to fix."),
 }
 
 GROUP_EPILOG = f"""\

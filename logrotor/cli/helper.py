@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import contextlib
 import os
-import pickle
 import select
 import signal
-from collections.abc import Callable, Iterator
-from typing import Any, NoReturn
+from collections.abc import Callable
+from typing import BinaryIO, NoReturn
 
-from logrotor.act.sharing import Stop, Tell
+from logrotor.act.context import Stop, Tell
 from logrotor.disk.calls import die_with
 from logrotor.disk.proc import threads
 
 Work = Callable[[Stop, Tell], object]
 _PATIENCE = 0.1  # seconds between two looks whether we were asked to stop
+_LAST_WORDS = 4096  # bytes
+_TOLD, _ENDED = b"+", b"."  # each line begins with one of them; without the second the helper has not come to its end
 
 
 def fork(work: Work) -> Helper | None:
@@ -49,7 +50,7 @@ class Helper:
                 os.close(end_of_life)
             opened.pop_all()
 
-    def finish(self, stop: Stop) -> tuple[list[Any], str | None]:
+    def finish(self, stop: Stop, most: int) -> tuple[list[bytes], str | None]:
         asked = False
         poll = select.poll()
         poll.register(self._life, select.POLLIN)
@@ -58,9 +59,13 @@ class Helper:
                 self._signal(signal.SIGTERM)
                 asked = True
         how = self._collect()
-        told = list(_read(self._told))
-        values = [value for kind, value in told if kind == "told"]
-        return values, next((value for kind, value in told if kind == "ended"), f"ended early{how}")
+        return _heard(self._read(most + _LAST_WORDS), f"ended early{how}")
+
+    def _read(self, most: int) -> bytes:
+        """What was told; no more than ``most`` bytes of it, whatever the helper did."""
+        with os.fdopen(self._told, "rb") as file:
+            file.seek(0)
+            return file.read(most)
 
     def kill(self) -> None:
         if self._pid is not None:
@@ -92,12 +97,12 @@ def _help(parent: int, work: Work, told: int) -> NoReturn:
             die_with(parent, signal.SIGKILL)
             stop = _Stop()
             with os.fdopen(told, "wb") as out:
-                why = None
+                why = ""
                 try:
-                    work(stop, lambda value: _write(out, "told", value))
+                    work(stop, lambda line: _write(out, _TOLD, line))
                 except BaseException as error:
                     why = f"failed: {type(error).__name__}: {error}"
-                _write(out, "ended", why)
+                _write(out, _ENDED, ascii(why)[1:-1].encode()[:_LAST_WORDS])
             os._exit(0)
     finally:
         os._exit(1)
@@ -119,14 +124,13 @@ class _Stop:
         self._stopped = True
 
 
-def _write(out: Any, kind: str, value: Any) -> None:
-    pickle.dump((kind, value), out)
+def _write(out: BinaryIO, kind: bytes, line: bytes) -> None:
+    out.write(kind + line + b"\n")
     out.flush()
 
 
-def _read(told: int) -> Iterator[tuple[str, Any]]:
-    """What was told, up to the first value that a kill cut short."""
-    os.lseek(told, 0, os.SEEK_SET)
-    with os.fdopen(told, "rb") as file, contextlib.suppress(EOFError, pickle.UnpicklingError):
-        while True:
-            yield pickle.load(file)
+def _heard(told: bytes, otherwise: str) -> tuple[list[bytes], str | None]:
+    """The lines, up to one that a kill cut short, and why the helper ended before it was done."""
+    *lines, _ = told.split(b"\n")
+    ended = [line[1:].decode("ascii", "replace") for line in lines if line[:1] == _ENDED]
+    return [line[1:] for line in lines if line[:1] == _TOLD], (ended[-1] or None) if ended else otherwise

@@ -71,7 +71,7 @@ def json_option(text: str) -> Callable[[F], F]:
 
 def force_option(command: F) -> F:
     """``--force``: due or not, but an empty log only by ``rotate_empty``."""
-    return click.option("--force", is_flag=True, help="Rotate also what is not due, except empty logs.")(command)
+    return click.option("--force", is_flag=True, help="Also rotate logs that are not due, except empty ones.")(command)
 
 
 def only_option(command: F) -> F:
@@ -172,7 +172,8 @@ def moment(given: str, option: str = "--at") -> datetime:
         parsed = datetime.fromisoformat(given)
     except ValueError:
         raise click.BadParameter(
-            f'{given!r} is no time; accepted: "2026-11-22 03:00", "2026-11-22T03:00:00+01:00"', param_hint=option
+            f'{given!r} is not a valid time; accepted: "2026-11-22 03:00", "2026-11-22T03:00:00+01:00"',
+            param_hint=option,
         ) from None
     return parsed if parsed.tzinfo else _local(parsed)
 

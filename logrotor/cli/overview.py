@@ -57,16 +57,16 @@ def _threshold(name: str, default: str, what: str) -> Callable[[F], F]:
 @click.command(epilog=STATUS_EPILOG)
 @config_option
 @click.option("--check", is_flag=True, help="Say only what needs attention; exit 1 if anything does.")
-@_threshold("--no-run", "1h", "no run for so long, due or not (a dead man's switch).")
-@_threshold("--overdue", "1h", "a log that should have been rotated so long ago.")
-@_threshold("--waiting", "1d", "an archive whose writer has not let go for so long.")
-@_threshold("--full-within", "1d", "a file system that will be full within so long.")
+@_threshold("--no-run", "1h", "no run for this long, whether due or not (a dead man's switch).")
+@_threshold("--overdue", "1h", "a log that has been overdue for this long.")
+@_threshold("--waiting", "1d", "an archive that its writer has held open for this long.")
+@_threshold("--full-within", "1d", "a file system that will be full within this time.")
 @click.option(
     "--failures",
     type=click.IntRange(1),
     default=3,
     show_default=True,
-    help="With --check: so many runs in a row failed, all of them or those of one log.",
+    help="With --check: this many runs in a row failed, in all or for one log.",
 )
 @json_option("Print everything as JSON.")
 @click.option("-v", "--verbose", count=True, help="List missing logs too; -vv: a traceback if logrotor fails.")

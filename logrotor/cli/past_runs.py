@@ -41,7 +41,7 @@ Runs with nothing to do leave no trace but the time of the file last-run. What i
 @click.option("--since", metavar="TIME|AGE", help='Only runs since "2026-11-20 08:00", or since an age such as 2d.')
 @click.option("--failed", is_flag=True, help="Only runs that failed, and what failed in them.")
 @click.option(
-    "-n", "--last", type=click.IntRange(0), default=20, show_default=True, help="Only the last so many runs; 0: all."
+    "-n", "--last", type=click.IntRange(0), default=20, show_default=True, help="Show only the last N runs; 0: all."
 )
 @json_option("Print the runs as JSON.")
 @click.option("-v", "--verbose", count=True, help="Every step; -vv: a traceback if logrotor fails.")

@@ -134,8 +134,8 @@ Examples:
 )
 @click.option("--attempt", metavar="PID", type=int, hidden=True, help="The attempt of a job: dies with PID, sums up.")
 @json_option("Print the report as JSON on stdout.")
-@click.option("-v", "--verbose", count=True, help="Tell more on stderr: -v start, requests, end; -vv each step.")
-@click.option("-q", "--quiet", count=True, help="Tell errors only.")
+@click.option("-v", "--verbose", count=True, help="Print more on stderr: -v start, requests, end; -vv each step.")
+@click.option("-q", "--quiet", count=True, help="Print errors only.")
 @click.option(
     "--log-format",
     type=click.Choice(["auto", "console", "json"]),

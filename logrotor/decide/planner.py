@@ -1,7 +1,7 @@
 """Decide what happens to each log, and why. Pure: the facts and the time are arguments, the plan is the answer.
 
 For most logs a glance shows that nothing happens, and some must not be touched; the plans of the rest are drafted in
-:mod:`~logrotor.decide.draft`, which is imported only if there is such a log.
+:mod:`~logrotor.decide.plans`, which is imported only if there is such a log.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ def _completed(found: Sequence[tuple[LogFacts, LogPlan | None]], now: datetime, 
 
 
 def _drafted(logs: Sequence[LogFacts], now: datetime, force: bool) -> list[LogPlan]:
-    from logrotor.decide.draft import draft_plans
+    from logrotor.decide.plans import draft_plans
 
     return draft_plans(logs, now, force)
 

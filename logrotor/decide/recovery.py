@@ -11,7 +11,14 @@ from msgspec.structs import replace
 
 from logrotor.decide import proof
 from logrotor.decide.facts import Directory, Family, LogFacts
-from logrotor.decide.naming import format_archive, is_aside, is_unfinished, parse_archive, replacement_name, slot_name
+from logrotor.decide.naming import (
+    format_archive,
+    is_aside,
+    is_unfinished,
+    parse_archive,
+    replacement_name,
+    slot_name,
+)
 from logrotor.decide.slots import make_way, moved
 from logrotor.model import (
     Archive,
@@ -225,7 +232,7 @@ def _finish_replacement(facts: LogFacts, found: Recovery) -> None:
     _separate(found)
     moves = make_way(found.archives, 2, found.is_held)
     found.archives = moved(found.archives, moves)
-    taken = f"{facts.base}.1"
+    taken = slot_name(facts.base, 1)
     reason = "a taken log that an interrupted run left"
     found.steps.append(FinishTake(directory, facts.base, entry.id, tuple(m for _, m in moves), reason))
     found.archives.append(renamed_entry(entry, directory, taken))

@@ -131,6 +131,11 @@ def birth_time(fd: int) -> float | None:
     return seconds + nanoseconds / 1e9 if mask & btime else None
 
 
+def processors() -> int:
+    """How many we may use."""
+    return len(os.sched_getaffinity(0))
+
+
 def die_with(parent: int, signum: int) -> None:
     """Get ``signum`` as soon as ``parent``, which started this process, is gone (prctl(2), PR_SET_PDEATHSIG).
 

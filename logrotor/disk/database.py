@@ -26,8 +26,8 @@ KEEP = 90 * 86400.0  # seconds that a row is kept
 MOST = 200_000  # rows of outcomes: a writer that never lets go makes one a minute for each of its archives
 _AT_ONCE = 1000  # rows that one run looks at: it must not wait for a year's worth
 
-# The one table that jobs write, without the lock of a run. It has no version: whoever comes first makes it, and an
-# older logrotor goes on beside it.
+# The one table that jobs write, without the lock of a run. It has no version: whoever comes first makes it, so an old
+# cron line and a new worker, or the other way round, can use one file.
 ATTEMPTS = """
 CREATE TABLE IF NOT EXISTS attempts (
     id INTEGER PRIMARY KEY, job TEXT NOT NULL, number INTEGER NOT NULL, engine TEXT, queue TEXT, host TEXT,
@@ -41,8 +41,8 @@ CREATE INDEX IF NOT EXISTS attempts_by_time ON attempts (started);
 # no version either: an older logrotor does not know it, and goes on.
 UNCLEAR = "CREATE TABLE IF NOT EXISTS unclear (path BLOB PRIMARY KEY, inode INTEGER)"
 
-# STEPS[n] upgrades format n to n + 1; only the holder of the lock takes them. A logrotor that knows fewer steps
-# refuses the file: so a step is for what an older one must not write, and for nothing else.
+# STEPS[n] upgrades format n to n + 1; only the holder of the lock takes them. A logrotor that knows fewer steps refuses
+# the file, and its cron line fails from then on: so a step is only for tables that an older one would misread.
 STEPS = (
     """
 CREATE TABLE runs (id INTEGER PRIMARY KEY, started REAL, ended REAL, pid INTEGER, forced INTEGER, exit INTEGER,
@@ -114,7 +114,7 @@ def quoted(path: str) -> str:
     return "".join(chr(byte) if chr(byte) in _PLAIN else f"%{byte:02X}" for byte in os.fsencode(path))
 
 
-def is_damage(error: sqlite3.Error | OSError) -> bool:
+def is_damage(error: sqlite3.Error) -> bool:
     """Not a database, or not our tables; anything else may be gone at the next run."""
     if isinstance(error, sqlite3.OperationalError):
         return error.sqlite_errorcode == sqlite3.SQLITE_ERROR
@@ -139,16 +139,21 @@ def has(connection: sqlite3.Connection, table: str) -> bool:
     """Has the table been made? A job may have come before the first run, and made its own only."""
     if table not in ("attempts", "unclear"):
         return version(connection) > 0
-    found = connection.execute("SELECT 1 FROM sqlite_master WHERE name = ?", (table,)).fetchone()
-    return found is not None
+    return _is_made(connection, table)
+
+
+def _is_made(connection: sqlite3.Connection, table: str) -> bool:
+    return connection.execute("SELECT 1 FROM sqlite_master WHERE name = ?", (table,)).fetchone() is not None
 
 
 def upgrade(connection: sqlite3.Connection) -> None:
     """Take the steps that the file lacks, all or none."""
     found = version(connection)
     if found < VERSION:
-        script = f"BEGIN; {''.join(STEPS[found:])} PRAGMA user_version = {VERSION}; COMMIT;"
+        script = f"BEGIN; {''.join(STEPS[found:])} {UNCLEAR}; PRAGMA user_version = {VERSION}; COMMIT;"
         change("commit", connection.executescript, script)
+    elif not has(connection, "unclear") and _is_made(connection, "in_flight"):  # else it is another program's
+        change("commit", connection.executescript, UNCLEAR)
 
 
 def pruning(now: float) -> list[tuple[str, list[tuple[Any, ...]]]]:

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 import resource
 import threading
 from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from contextlib import AbstractContextManager
 
 from logrotor.disk import walk
 from logrotor.disk.logdir import LogDir
-from logrotor.errors import Stale
+from logrotor.disk.turns import Turn
+from logrotor.errors import LogrotorError, Stale
 from logrotor.model import FileId
 
 _MOST = 64  # open at once; a run may meet thousands, and 1024 descriptors are a common limit
@@ -68,6 +71,21 @@ class Directories:
         with self._lock:
             self._users[path] -= 1
 
+    def turn(self, log: str) -> AbstractContextManager[None]:
+        """A block in which other runs are kept away from the log of this path. Raises Busy, Refused or OSError.
+
+        Whoever renames or removes a file of a log's family has its turn (:mod:`logrotor.disk.turns`). So between a look
+        at a name and its renaming or removal, no other run can have given the name to another file, also where two
+        configurations with different state directories name the log.
+        """
+        return _Turn(self, log)
+
+    def remove_locks(self, locked: Iterable[str]) -> None:
+        """Remove the locks that killed runs left there. One that is in use, or cannot go, hurts nobody."""
+        for directory in locked:
+            with contextlib.suppress(LogrotorError, OSError), self.use(directory) as logdir:
+                logdir.turns.adopt()
+
     def make(self, path: str) -> None:
         """Create a directory that was missing when the plan was made. Raises Stale, InsecureDirectory or OSError."""
         if path not in self._known:
@@ -101,3 +119,32 @@ class _Use:
 
     def __exit__(self, *_: object) -> None:
         self._dirs.end(self._path)
+
+
+class _Turn:
+    """One block that has a log's turn."""
+
+    __slots__ = ("_base", "_directory", "_dirs", "_logdir", "_turn")
+
+    def __init__(self, dirs: Directories, log: str) -> None:
+        self._dirs = dirs
+        self._directory, self._base = os.path.split(log)
+        self._logdir: LogDir | None = None
+        self._turn: Turn | None = None
+
+    def __enter__(self) -> None:
+        try:
+            self._logdir = self._dirs.begin(self._directory)
+            self._turn = self._logdir.turns.begin(self._base)
+        except FileNotFoundError:  # the directory is gone; archives elsewhere may have stayed
+            pass
+        except BaseException:
+            self.__exit__()
+            raise
+
+    def __exit__(self, *_: object) -> None:
+        if self._logdir is not None:
+            if self._turn is not None:
+                self._logdir.turns.end(self._turn)
+            self._dirs.end(self._directory)
+            self._logdir = None

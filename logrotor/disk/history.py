@@ -219,12 +219,16 @@ class RunHistory(History):
         self.replaced: str | None = None  # where a damaged file was set aside
         self._lost: sqlite3.Error | OSError | None = None  # why nothing of this run can be kept
         self._busy = False  # another program did not let go of it: what may be left undone is not waited for again
-        self._connection = self._open()
+        self._connection: sqlite3.Connection | None = None
+        try:
+            self._connection = self._open()
+        except (sqlite3.Error, OSError) as error:  # a full disk must not stop the rotation that would empty it
+            self._lost = error
+            self.problems.append(self._problem(f"cannot be opened, and the run went on without it: {error}"))
 
     def close(self) -> None:
-        self._connection.close()
-
-    # ------------------------------------------------------------ what recovery needs
+        if self._connection is not None:
+            self._connection.close()
 
     def begin_copy(self, record: CopyInFlight) -> None:
         """Remember a copytruncate before its archive is published."""
@@ -271,16 +275,13 @@ class RunHistory(History):
 
     def run_started(self, started: float, forced: bool, taken: Iterable[str] = ()) -> None:
         """``taken``: logs that are about to be taken. If the run is killed, their archives may bear no mark yet."""
-        self._may(
-            ("INSERT INTO runs (started, pid, forced) VALUES (?, ?, ?)", [(started, os.getpid(), forced)]),
-            ("INSERT OR IGNORE INTO logs (path) VALUES (?)", [(os.fsencode(path),) for path in taken]),
-        )
+        begun = ("INSERT OR IGNORE INTO logs (path) VALUES (?)", [(os.fsencode(path),) for path in taken])
+        self._may(("INSERT INTO runs (started, pid, forced) VALUES (?, ?, ?)", [(started, os.getpid(), forced)]), begun)
 
-    def found_unclear(self, files: Iterable[tuple[str, int]]) -> None:
-        """Remember files of which nobody knows whether they are logs: a rotation beside them is no proof later."""
-        rows = [(os.fsencode(path), inode) for path, inode in files]
-        if rows:
-            self._may((database.UNCLEAR, [()]), ("INSERT OR REPLACE INTO unclear VALUES (?, ?)", rows))
+    def found_unclear(self, paths: Iterable[str]) -> None:
+        """Remember files that may be logs: a rotation beside one does not make it an archive."""
+        rows = [(os.fsencode(path), os.lstat(path).st_ino) for path in paths if os.path.lexists(path)]
+        self._may(("INSERT OR REPLACE INTO unclear VALUES (?, ?)", rows))
 
     def run_completed(self, now: float, outcomes: Iterable[Outcome], counts: Mapping[str, int], exit_code: int) -> None:
         insert = (
@@ -299,8 +300,8 @@ class RunHistory(History):
 
     def _must(self, statement: str, row: tuple[Any, ...]) -> None:
         try:
-            if self._lost is not None:
-                raise self._lost
+            if self._lost is not None or self._connection is None:
+                raise self._lost or sqlite3.ProgrammingError("closed")
             with database.transaction(self._connection, self._patience):
                 self._connection.execute(statement, row)
         except sqlite3.Error as error:
@@ -308,7 +309,7 @@ class RunHistory(History):
 
     def _may(self, *work: Work) -> None:
         """All of it in one commit."""
-        if not any(rows for _, rows in work):
+        if self._connection is None or not any(rows for _, rows in work):
             return
         try:
             with database.transaction(self._connection, 0.0 if self._busy else self._patience):
@@ -326,14 +327,11 @@ class RunHistory(History):
     def _open(self) -> sqlite3.Connection:
         try:
             return self._connect()
-        except (sqlite3.Error, OSError) as error:
+        except sqlite3.Error as error:
             if not database.is_damage(error):
-                return self._go_without(error)
-            try:
-                self._set_aside(error)
-                return self._connect()
-            except (sqlite3.Error, OSError) as another:
-                return self._go_without(another)
+                raise
+            self._set_aside(error)
+            return self._connect()
 
     def _connect(self) -> sqlite3.Connection:
         connection = database.to_write(self.path)
@@ -345,16 +343,8 @@ class RunHistory(History):
             raise
         return connection
 
-    def _set_aside(self, error: sqlite3.Error | OSError) -> None:
+    def _set_aside(self, error: sqlite3.Error) -> None:
         names = (f"{self.path}.damaged-{number}" for number in itertools.count(1))
         aside = next(name for name in names if not os.path.lexists(name))
         change("rename", os.rename, self.path, aside)
         self.replaced = f"{self.path} was damaged ({error}); it was set aside as {aside}; schedules are guessed"
-
-    def _go_without(self, error: sqlite3.Error | OSError) -> sqlite3.Connection:
-        """A table in memory for this run: a full disk must not stop the rotation that would empty it."""
-        self._lost = error
-        self.problems.append(self._problem(f"cannot be opened, and the run went on without it: {error}"))
-        connection = sqlite3.connect(":memory:", isolation_level=None)
-        database.upgrade(connection)
-        return connection

@@ -10,53 +10,31 @@ import contextlib
 import errno
 import fcntl
 import os
-import stat
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 from logrotor.decide.naming import LOCK, UNFINISHED_MODE, aside_name, is_unfinished
-from logrotor.disk import calls, walk
+from logrotor.disk import calls
 from logrotor.disk.calls import change
+from logrotor.disk.opendir import READ, OpenDir
 from logrotor.disk.turns import Turns
-from logrotor.errors import Busy, Refused, Stale
-from logrotor.model import Entry, FileId
+from logrotor.errors import Busy, Stale
+from logrotor.model import FileId
 
 _NO_LINKS = frozenset({errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK, errno.EINVAL})
 _NO_RENAMEAT2 = frozenset({errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP})
 _NO_FLOCK = frozenset({errno.EOPNOTSUPP, errno.ENOSYS, errno.ENOLCK, errno.EINVAL})
 _CARRIED = ("system.posix_acl_access", "security.selinux")
 _NEW = os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-_READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 
 
-class LogDir:
-    """An open log directory. Close it, or use it as a context manager.
-
-    ``path`` is one that :meth:`resolve` gave: a symlink on it was put there since, and is refused (Stale).
-    """
-
-    def __init__(self, path: str) -> None:
-        self._begin(walk.open_directory(path), path)
-
-    @classmethod
-    def resolve(cls, path: str) -> LogDir:
-        """Open a configured path, where links of root and of ours are followed."""
-        made = cls.__new__(cls)
-        made._begin(*walk.resolve_directory(path))
-        return made
+class LogDir(OpenDir):
+    """An open log directory, in which logs and archives are created, renamed and removed."""
 
     def _begin(self, fd: int, path: str) -> None:
-        self.fd, self.path = fd, path
-        status = os.fstat(self.fd)
-        self.id = FileId(status.st_dev, status.st_ino)
+        super()._begin(fd, path)
         self._renameat2 = True  # until the file system says that it does not offer it
         self.leftovers: list[OSError] = []  # temps that could not be removed; the next run drops them
         self.turns = Turns(self.fd, path)
-
-    def __enter__(self) -> LogDir:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
 
     def close(self) -> None:
         if self.fd >= 0:
@@ -66,70 +44,12 @@ class LogDir:
                 error.filename = self._path(LOCK)
                 self.leftovers.append(error)
             finally:
-                os.close(self.fd)
-                self.fd = -1
+                super().close()
 
     def abandon(self) -> None:
         """Close it, and no more: after a fork, its lock file is the other process's."""
         self.turns.abandon()
-        os.close(self.fd)
-        self.fd = -1
-
-    # ------------------------------------------------------------ looking
-
-    def scan(self) -> Iterator[Entry]:
-        """Every entry but ``.`` and ``..``, with its lstat; one that vanishes meanwhile is left out."""
-        with os.scandir(self.fd) as found:
-            for item in found:
-                try:
-                    yield Entry(item.name, item.stat(follow_symlinks=False))
-                except FileNotFoundError:
-                    continue
-
-    def stat(self, name: str) -> Entry | None:
-        try:
-            return Entry(name, os.stat(name, dir_fd=self.fd, follow_symlinks=False))
-        except FileNotFoundError:
-            return None
-
-    def expect(self, name: str, file: FileId) -> Entry:
-        """The entry ``name``, which must still be ``file``. Raises Stale."""
-        entry = self.stat(name)
-        if entry is None or entry.id != file:
-            raise Stale(f"{self._path(name)}: changed since the plan was made")
-        return entry
-
-    def open_file(self, name: str, file: FileId | None = None, flags: int = os.O_RDONLY, *, names: int = 1) -> int:
-        """Open a regular file, never waiting (O_NONBLOCK) and never through a link.
-
-        It has no name besides this one; ``names``: or no more than these, which the caller knows to be ours.
-        """
-        try:
-            fd = os.open(name, _READ | flags, dir_fd=self.fd)
-        except OSError as error:
-            if error.errno == errno.ELOOP:
-                raise Refused(f"{self._path(name)}: a symlink stands there") from None
-            error.filename = self._path(name)
-            raise
-        try:
-            self._refuse_odd(name, os.fstat(fd), file, names)
-        except BaseException:
-            os.close(fd)
-            raise
-        return fd
-
-    def _refuse_odd(self, name: str, status: os.stat_result, file: FileId | None, names: int) -> None:
-        if file is not None and (status.st_dev, status.st_ino) != file:
-            raise Stale(f"{self._path(name)}: changed since the plan was made")
-        if not stat.S_ISREG(status.st_mode):
-            raise Refused(f"{self._path(name)}: not a regular file")
-        if status.st_nlink > names:  # planned with, it had one: another run may be in the middle of a link + unlink
-            error = Stale if file is not None else Refused
-            raise error(f"{self._path(name)}: has more than one name")
-
-    def is_writable(self) -> bool:
-        """May we create, rename and remove here? (faccessat(2); a read-only file system says no.)"""
-        return os.access(".", os.W_OK | os.X_OK, dir_fd=self.fd, effective_ids=True)
+        super().close()
 
     # ------------------------------------------------------------ creating
 
@@ -162,20 +82,11 @@ class LogDir:
             raise Busy(f"{self._path(name)}: taken away by another run")
 
     def reserve(self, name: str) -> int:
-        """Keep ``name`` with an empty file of the unfinished mode, locked; returns its descriptor.
-
-        Raises Stale if it exists.
-        """
+        """Keep ``name`` with an empty file of the unfinished mode, and give that open. Raises Stale if it exists."""
         try:
-            fd = change("create", os.open, name, _NEW | os.O_RDONLY, UNFINISHED_MODE, dir_fd=self.fd)
+            return change("create", os.open, name, _NEW | os.O_RDONLY, UNFINISHED_MODE, dir_fd=self.fd)
         except FileExistsError:
             raise Stale(f"{self._path(name)}: exists by now") from None
-        try:
-            self._lock(fd, name)
-        except BaseException:
-            os.close(fd)
-            raise
-        return fd
 
     def dress(self, fd: int, mode: int, like: int | None) -> None:
         """Give a new file its mode, and the POSIX ACL and security label of ``like``."""
@@ -295,7 +206,7 @@ class LogDir:
 
     def drop(self, name: str, file: FileId) -> None:
         """Remove a temp that nobody works on. Raises Busy while its maker lives, Stale if it is another file."""
-        fd = os.open(name, _READ, dir_fd=self.fd)
+        fd = os.open(name, READ, dir_fd=self.fd)
         try:
             self._lock(fd, name)
             self.expect(name, file)
@@ -394,9 +305,6 @@ class LogDir:
         except OSError as error:
             if error.errno not in _NO_FLOCK:
                 raise
-
-    def _path(self, name: str) -> str:
-        return os.path.join(self.path, name)
 
 
 def _carried(fd: int | None) -> tuple[str, ...]:

@@ -58,7 +58,7 @@ def locked(path: str, timeout: float, stop: Callable[[], bool]) -> Iterator[None
 
 
 def holder(path: str) -> int | None:
-    """The process whose run holds the lock just now, as far as /proc/locks tells (proc(5)).
+    """The process whose run holds the lock just now, as far as /proc/locks shows it (proc(5)).
 
     Nothing is taken: a run that began at this moment would find the lock held by whoever only looks.
     """
@@ -102,7 +102,7 @@ def _refuse_insecure_above(path: str, origin: str) -> None:
     while not os.path.lexists(above):
         above = os.path.dirname(above)
     try:
-        if os.geteuid() == 0:  # of others only root minds whose the directories above are
+        if os.geteuid() == 0:  # only for root does it matter who owns the directories above
             walk.resolve_private(above)
         else:
             walk.resolve_missing(path)
@@ -114,7 +114,7 @@ def _refuse_insecure_above(path: str, origin: str) -> None:
 
 def _refuse_insecure(path: str, origin: str) -> None:
     """What lies in the state directory is trusted. Raises FileNotFoundError, StateError."""
-    with contextlib.suppress(OSError):  # what cannot be looked at is told below
+    with contextlib.suppress(OSError):  # what cannot be looked at is reported below
         _refuse_open(path, origin, path)
     try:
         resolved = walk.resolve_private(path)
@@ -206,7 +206,7 @@ def _hide_lock(path: str) -> None:
 
 
 def refuse_odd(path: str) -> None:
-    """A lock or history that is no regular file of one name was planted: leave it, and say so."""
+    """Refuse a lock or history that is not a regular file with one name only: somebody has planted it."""
     try:
         status = os.lstat(path)
     except FileNotFoundError:

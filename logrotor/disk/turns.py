@@ -1,7 +1,15 @@
 """One rotator at a time at one log: a lock file in the log's directory, in which each log has a byte of its own.
 
-All locks are open file description locks (fcntl(2), F_OFD_SETLK): the kernel frees those of a dead process, threads do
-not share them, and nobody who may only read the directory can take one, as the file has mode 0600.
+Of all locks there are three kinds, each kept by the kernel and freed with its process:
+
+kept by | on                                   | keeps out                  | from
+a run   | ``lock`` in the state directory      | a run with the same state  | planning and acting (disk/state)
+a step  | the log's byte in ``.logrotor.lock`` | a run with another state   | the names of this log (here)
+a maker | its temp: an archive, a page         | who drops debris, or makes | what is being written (logdir, publish)
+
+A step has its log's turn while it renames or removes; a maker locks its temp while it writes that, without a turn, for
+as long as it takes. The locks here are open file description locks (fcntl(2), F_OFD_SETLK): threads do not share them,
+and nobody who may only read the directory can take one, as the file has mode 0600.
 
 Where the disk is so full that the file cannot be made, the directory itself is locked (flock(2)), all logs in it
 together. Anybody who may read it can do that, so whoever makes the file waits for such a run, but only for a moment.

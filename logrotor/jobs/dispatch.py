@@ -84,7 +84,7 @@ def dispatch_by(
 def _awaited(ticks: NextTick, now: Callable[[], datetime], wait: Wait) -> bool:
     """Whether the next tick has come; False: there is none, or the loop is to end."""
     tick = ticks(now())
-    # In steps, and asked anew in each: a machine that slept, or a clock that was set back by a day, must not delay
+    # In steps, and asked again in each: a machine that slept, or a clock that was set back by a day, must not delay
     # a tick for long.
     while tick is not None and (left := tick.timestamp() - now().timestamp()) > 0:
         if wait(min(left, _STEP)):

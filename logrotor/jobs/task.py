@@ -204,7 +204,7 @@ def carry_out(site: Site, logs: Sequence[str]) -> Result:
 
 
 def _argv(site: Site, logs: Sequence[str]) -> list[str]:
-    # -P: a folder named logrotor in the worker's directory is not ours.
+    # -P: a folder named logrotor in the worker's directory must not stand in for the package.
     argv = [sys.executable, "-P", "-m", "logrotor", "run", "-c", site.file, "--log-format", "json"]
     argv += ["--time-limit", f"{site.settings.job.time_limit:g}", "--attempt", str(os.getpid())]
     level = int(site.environ.get(VERBOSITY, "1"))

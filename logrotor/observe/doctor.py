@@ -1,4 +1,4 @@
-"""Run checks, and mend what they find. Knows no single check, and prints nothing."""
+"""Run checks, and fix what they find. Knows no single check, and prints nothing."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class Examined(Struct, frozen=True):
 
 
 class Mended(Struct, frozen=True):
-    """How mending ended: what was done, or why it could not be."""
+    """How a fix ended: what was done, or why it could not be."""
 
     done: bool
     told: str
@@ -61,9 +61,9 @@ def _blind(check: Check, why: Problem, advice: str) -> Finding:
 
 
 def mend(finding: Finding) -> Mended:
-    """Mend what can be mended. A failure is told, not raised: the next finding may be mended all the same."""
+    """Fix what can be fixed. A failure is returned, not raised: the next finding may be fixed all the same."""
     if finding.mend is None:
-        return Mended(False, "cannot be mended safely")
+        return Mended(False, "cannot be fixed safely")
     try:
         return Mended(True, finding.mend())
     except (LogrotorError, OSError) as error:

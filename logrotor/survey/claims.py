@@ -10,8 +10,8 @@ from glob import has_magic
 from msgspec import Struct, field
 
 from logrotor.decide.facts import Directory, LogFacts
-from logrotor.decide.identity import Named
 from logrotor.decide.naming import is_in_progress
+from logrotor.decide.whose import Named
 from logrotor.disk import discover, state
 from logrotor.errors import UnknownSelection
 from logrotor.model import FileId, LogHistories, LogSpec, Missing, Note, Problem

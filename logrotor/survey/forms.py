@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 
 from logrotor.decide.facts import Directory
@@ -19,6 +20,7 @@ from logrotor.model import Archive, Codec, Entry
 from logrotor.survey.proofs import Names
 
 _COARSE = (100, 1_000, 10_000_000, 1_000_000_000, 2_000_000_000)  # nanoseconds that some file systems cut times to
+_Key = tuple[str, object]
 
 
 class Duplicates(Mapping[str, str]):
@@ -49,16 +51,18 @@ class Duplicates(Mapping[str, str]):
 
 
 def _duplicates(archives: Sequence[Archive], beside: str, names: Names) -> Mapping[str, str]:
-    known = [a for a in archives if a.entry.is_regular and a.entry.stat.st_nlink <= names.of(a.entry.id)]
-    known.sort(key=lambda archive: _rank(archive, beside))
-    plain = [archive.name.codec is Codec.NONE for archive in known]
-    if not any(plain) and len({_moment(archive) for archive in known}) == len(known):
+    ranked = [a for a in archives if a.entry.is_regular and a.entry.stat.st_nlink <= names.of(a.entry.id)]
+    ranked.sort(key=lambda archive: _rank(archive, beside))
+    if not any(map(_is_plain, ranked)) and len(set(map(_moment, ranked))) == len(ranked):
         return {}  # every form of a generation has its time
+    groups: dict[_Key, list[int]] = defaultdict(list)  # not each with each: a log may have thousands of archives
+    for number, archive in enumerate(ranked):
+        for key in _keys(archive, beside):
+            groups[key].append(number)
     found: dict[str, str] = {}
-    for number, one in enumerate(known):
-        for form in reversed(known[number + 1 :]):
-            if not plain[number] and _moment(one) != _moment(form):
-                continue
+    for number, one in enumerate(ranked):
+        later = {other for key in _keys_of_forms(one, beside) for other in groups.get(key, ()) if other > number}
+        for form in (ranked[other] for other in sorted(later, reverse=True)):
             longer = _longer(one, form, beside, names)
             if longer == 1:
                 found[form.path] = one.path
@@ -66,6 +70,28 @@ def _duplicates(archives: Sequence[Archive], beside: str, names: Names) -> Mappi
                 found[one.path] = form.path
                 break
     return found
+
+
+def _keys(archive: Archive, beside: str) -> Iterator[_Key]:
+    yield "time", _moment(archive)
+    yield "name", _names_of(archive)
+    yield "moved", archive.directory != beside
+    yield "dated", archive.name.slot is None
+
+
+def _keys_of_forms(one: Archive, beside: str) -> Iterator[_Key]:
+    """Of archives that may be forms of this one: of the same time, or made of it before it has grown."""
+    yield "time", _moment(one)
+    if _is_plain(one):
+        yield "name", _names_of(one)
+        if one.directory == beside:
+            yield "moved", True
+        if one.name.slot is not None:
+            yield "dated", True
+
+
+def _is_plain(archive: Archive) -> bool:
+    return archive.name.codec is Codec.NONE
 
 
 def _moment(archive: Archive) -> int:
@@ -87,7 +113,7 @@ def _longer(one: Archive, form: Archive, beside: str, names: Names) -> int | Non
 
 def _may_have_grown(one: Archive, form: Archive, beside: str) -> bool:
     """Is the form where a run would leave it that was killed before the plain one went, and has that a later time?"""
-    if one.name.codec is not Codec.NONE or (form.name.codec is not Codec.NONE and form.entry.mtime > one.entry.mtime):
+    if not _is_plain(one) or (not _is_plain(form) and form.entry.mtime > one.entry.mtime):
         return False
     moved, dated = one.directory == beside != form.directory, one.name.slot is not None and form.name.slot is None
     return moved or dated or _names_of(one) == _names_of(form)
@@ -107,7 +133,7 @@ def _have_one_time(one: Archive, form: Archive) -> bool:
 
 def _share_place(one: Archive, form: Archive, beside: str) -> bool:
     """Do their names say that they are the same generation?"""
-    compressed = one.name.codec is Codec.NONE and form.name.codec is not Codec.NONE
+    compressed = _is_plain(one) and not _is_plain(form)
     relocated = one.name.codec is form.name.codec and one.directory == beside != form.directory
     if not compressed and not relocated:
         return False  # whoever made one of them of the other has noted it
@@ -140,7 +166,7 @@ def longer(one: Archive, form: Archive, names: int, *, one_time: bool, one_place
             second = there.open_file(form.entry.name, form.entry.id, names=names)
             opened.callback(os.close, second)
             same = one_time and (one_place or descent.is_shared(first, second))
-            grown = one.name.codec is Codec.NONE and _was_source(first, second, one_place=one_place)
+            grown = _is_plain(one) and _was_source(first, second, one_place=one_place)
             if not same and not grown:
                 return None
             found = codecs.longer((first, one.name.codec), (second, form.name.codec))

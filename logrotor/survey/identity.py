@@ -10,9 +10,9 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 
 from logrotor.decide.facts import Directory, Family
-from logrotor.decide.identity import Named, Whose, is_by_name, is_recorded, judge, last_in_row
 from logrotor.decide.naming import is_packed, rotated_from
 from logrotor.decide.proof import QUIET
+from logrotor.decide.whose import Named, Whose, is_by_name, is_recorded, judge, last_in_row
 from logrotor.disk import descent
 from logrotor.model import Archive, Entry, LogHistories, LogHistory, Nobody, Problem, Writers, Written
 

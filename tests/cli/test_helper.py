@@ -20,6 +20,7 @@ from tests.support import command, oracle
 
 LOGS = 600
 LINES = 20
+MOST = 1 << 24  # bytes
 
 
 def never() -> bool:
@@ -39,36 +40,42 @@ def wait_until(holds: Callable[[], object], what: str) -> None:
 
 
 def test_what_a_helper_tells_arrives() -> None:
-    """Any values that pickle, in their order, and that it came to its end."""
+    """Its lines, in their order, and that it came to its end."""
 
     def work(stop: Any, tell: Any) -> None:
-        for value in ("one", ["two", {3: os.getpid()}], b"x" * 1_000_000):
-            tell(value)
+        for line in (b"one", b"x" * 1_000_000, str(os.getpid()).encode()):
+            tell(line)
 
-    values, failure = Helper(work).finish(never)
+    lines, failure = Helper(work).finish(never, MOST)
     assert failure is None
-    assert values[0] == "one" and values[2] == b"x" * 1_000_000
-    assert values[1][1][3] != os.getpid()
+    assert lines[:2] == [b"one", b"x" * 1_000_000]
+    assert int(lines[2]) != os.getpid()
+
+
+def test_a_helper_that_tells_too_much_is_heard_no_further() -> None:
+    """Whatever it does, we read no more than its steps can need."""
+    lines, failure = Helper(lambda stop, tell: [tell(b"x" * 1000) for _ in range(1000)]).finish(never, 10_000)
+    assert sum(map(len, lines)) < 20_000 and failure is not None
 
 
 def test_a_helper_that_fails_says_why() -> None:
     """What it told before counts."""
 
     def work(stop: Any, tell: Any) -> None:
-        tell("before")
+        tell(b"before")
         raise RuntimeError("no idea")
 
-    assert Helper(work).finish(never) == (["before"], "failed: RuntimeError: no idea")
+    assert Helper(work).finish(never, MOST) == ([b"before"], "failed: RuntimeError: no idea")
 
 
 def test_a_helper_that_is_killed_is_noticed() -> None:
     """By the out-of-memory killer, say: what it told whole counts."""
 
     def work(stop: Any, tell: Any) -> None:
-        tell("before")
+        tell(b"before")
         os.kill(os.getpid(), signal.SIGKILL)
 
-    assert Helper(work).finish(never) == (["before"], "ended early (signal 9)")
+    assert Helper(work).finish(never, MOST) == ([b"before"], "ended early (signal 9)")
 
 
 def test_a_stop_is_passed_on() -> None:
@@ -76,9 +83,9 @@ def test_a_stop_is_passed_on() -> None:
 
     def work(stop: Callable[[], bool], tell: Any) -> None:
         wait_until(stop, "not told to stop")
-        tell("finished")
+        tell(b"finished")
 
-    assert Helper(work).finish(lambda: True) == (["finished"], None)
+    assert Helper(work).finish(lambda: True, MOST) == ([b"finished"], None)
 
 
 def test_a_helper_can_be_ended() -> None:
@@ -94,8 +101,8 @@ def test_children_that_somebody_else_collects() -> None:
     """A caller that ignores SIGCHLD has no exit codes; what the helper told is enough."""
     before = signal.signal(signal.SIGCHLD, signal.SIG_IGN)
     try:
-        assert Helper(lambda stop, tell: tell(1)).finish(never) == ([1], None)
-        assert Helper(lambda stop, tell: os._exit(0)).finish(never) == ([], "ended early")
+        assert Helper(lambda stop, tell: tell(b"1")).finish(never, MOST) == ([b"1"], None)
+        assert Helper(lambda stop, tell: os._exit(0)).finish(never, MOST) == ([], "ended early")
     finally:
         signal.signal(signal.SIGCHLD, before)
 
@@ -105,7 +112,7 @@ def test_a_helper_dies_with_its_parent() -> None:
     life, end_of_life = os.pipe()
     parent = os.fork()
     if parent == 0:
-        Helper(lambda stop, tell: time.sleep(600)).finish(_die)
+        Helper(lambda stop, tell: time.sleep(600)).finish(_die, MOST)
     os.close(end_of_life)
     assert os.waitstatus_to_exitcode(os.waitpid(parent, 0)[1]) == -signal.SIGKILL
     assert os.read(life, 1) == b""  # the helper has let go of the pipe, too
@@ -176,9 +183,9 @@ def start(site: Path, phase: str) -> subprocess.Popen[str]:
     """The command, at two processors whatever the machine has; only this phase has enough to share."""
     shares = {"compress": 10_000, "take": 10_000, phase: 100}
     code = (
-        "from logrotor.act import compressing, sharing, takes\nfrom logrotor.cli import main\n"
-        "sharing.processors = lambda: 2\n"
-        f"compressing._SHARE, takes._SHARE = {shares['compress']}, {shares['take']}\nmain()"
+        "from logrotor.act import pool, run\nfrom logrotor.cli import main\n"
+        "pool.processors = lambda: 2\n"
+        f"pool._SHARE, run._SHARE = {shares['compress']}, {shares['take']}\nmain()"
     )
     argv = [command.arguments()[0], "-c", code, "run", "-c", str(site / "logrotor.toml"), "--json"]
     return subprocess.Popen(argv, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=command.environment())

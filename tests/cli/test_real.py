@@ -74,40 +74,6 @@ def test_plan_is_what_run_does(site):
     assert sorted(taken) == sorted(due) == [f"{site}/logs/a.log", f"{site}/logs/b.log"]
 
 
-def test_story(site):
-    """-vv tells the start first, missing logs at debug, the end last."""
-    told = logrotor("run", "-vv", "-c", site / "logrotor.toml", check=0).stderr
-    events = [json.loads(line) for line in told.splitlines()]
-    found = [event["event"] for event in events]
-    assert found[0] == "run.started" and found[-1] == "run.completed"
-    missing = [event for event in events if event["event"] == "log.missing"]
-    assert len(missing) == 1 and missing[0]["level"] == "debug"
-
-
-@pytest.mark.parametrize(
-    ("path", "code", "said"),
-    [
-        ("a.log", 0, "yes: "),
-        ("small.log", 0, "no: "),
-        ("gone.log", 0, "missing"),
-        ("b.log.1.zst", 0, "an archive of"),
-        ("other.txt", 1, "of any rule"),
-    ],
-)
-def test_plan_path(site, path, code, said):
-    """plan PATH knows logs, archives, missing logs and strangers."""
-    logrotor("run", "--only", "logs/b.log", cwd=site, check=0)
-    (site / "logs" / "other.txt").touch()
-    result = logrotor("plan", f"logs/{path}", cwd=site)
-    assert result.code == code and said in result.stdout, result
-
-
-def test_only_and_force(site):
-    """--only with --force rotates just that log, due or not."""
-    logrotor("run", "--force", "--only", "logs/small.log", cwd=site, check=0)
-    assert names(site) == ["a.log", "b.log", "small.log", "small.log.1.zst"]
-
-
 def test_a_log_that_may_come(site):
     """plan PATH of a log that does not exist names the rule that would have it; what is excluded none has."""
     with open(site / "logrotor.toml", "a") as file:
@@ -146,12 +112,6 @@ def test_force_again_and_again(site):
     assert unpacked(site / "logs/a.log.1.zst") == LINES
     told = logrotor("plan", "--force", "logs/a.log", cwd=site, check=0).stdout
     assert "no: empty; rotate_empty = true would rotate it" in told
-
-
-def test_unknown_selection(site):
-    """--only with something that is neither rule nor log is exit 2 and changes nothing."""
-    result = logrotor("run", "--only", "nonsense", cwd=site, check=2)
-    assert "nonsense" in result.stderr and len(names(site)) == 3
 
 
 def test_one_wrong_rule(site):

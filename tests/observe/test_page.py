@@ -85,7 +85,7 @@ def test_attention_comes_first(here, page):
     os.utime(here.state / "last-run", (time.time() - 7200,) * 2)
     loud = page()
     assert "no run for 2 h" in loud.all("section")[0].text
-    assert loud.all("title")[0].text.startswith("1 thing to see to") and loud.all("span", class_="bad")
+    assert loud.all("title")[0].text.startswith("1 issue") and loud.all("span", class_="bad")
 
 
 def test_a_refused_log_says_why(here, page):

@@ -301,7 +301,7 @@ def _import_all() -> None:
     import filelock
     import structlog
 
-    import logrotor.act.executor
+    import logrotor.act.run
     import logrotor.cli.check
     import logrotor.cli.output
     import logrotor.cli.planning
@@ -317,5 +317,5 @@ def _import_all() -> None:
         cronsim,
         filelock,
         structlog,
-        logrotor.act.executor,
+        logrotor.act.run,
     )

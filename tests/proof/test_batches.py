@@ -24,9 +24,10 @@ from typing import Any
 import pytest
 
 from logrotor import Rotator, load_config
-from logrotor.act import batches, compressing, sharing, takes
-from logrotor.act.compress import Rewriting
-from logrotor.act.sharing import Fork
+from logrotor.act import pool
+from logrotor.act import run as act
+from logrotor.act.context import Fork
+from logrotor.act.form import Form
 from logrotor.cli.helper import Helper
 from logrotor.disk import calls
 from logrotor.model import Report
@@ -130,10 +131,10 @@ def run_until(logs: Path, state: Path, last: int) -> bool:
 
 @pytest.fixture(autouse=True, params=["alone", "helped"])
 def small_batches(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(batches, "_BATCH", BATCH)
-    monkeypatch.setattr(compressing, "_SHARE", 2)
-    monkeypatch.setattr(takes, "_SHARE", 2)
-    monkeypatch.setattr(sharing, "processors", lambda: 2)
+    monkeypatch.setattr(pool, "_BATCH", BATCH)
+    monkeypatch.setattr(pool, "_SHARE", 2)
+    monkeypatch.setattr(act, "_SHARE", 2)
+    monkeypatch.setattr(pool, "processors", lambda: 2)
     monkeypatch.setitem(FORK, "helper", Helper if request.param == "helped" else None)
 
 
@@ -188,7 +189,7 @@ def test_an_error_here_and_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     build(logs)
     chance = random.Random(f"{operation} {seed}")
     struck: list[str] = []
-    real = compressing.Compressing.carry_out
+    real = pool.compress
 
     def invoke(each: str, function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
         if each == operation and chance.random() < 0.4:
@@ -196,13 +197,13 @@ def test_an_error_here_and_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
             raise OSError(errno.EIO, os.strerror(errno.EIO))
         return function(*args, **kwargs)
 
-    def carry_out(self: compressing.Compressing, ready: Any) -> Any:
+    def compress(context: Any, jobs: Any) -> Any:
         with monkeypatch.context() as patch:
             patch.setattr(calls, "invoke", invoke)
-            return real(self, ready)
+            yield from real(context, jobs)
 
     with monkeypatch.context() as patch:
-        patch.setattr(compressing.Compressing, "carry_out", carry_out)
+        patch.setattr(pool, "compress", compress)
         gc.collect()
         before = set(os.listdir("/proc/self/fd"))
         report = run(logs, state)
@@ -216,16 +217,16 @@ def test_many_large_ones_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     """Those that have a thread each let go of their originals, each of its own, and of each once."""
     logs, state = tmp_path / "logs", tmp_path / "state"
     build(logs)
-    closed: list[Rewriting] = []
-    real = Rewriting.let_go
+    closed: list[Form] = []
+    real = Form.let_go
 
-    def let_go(self: Rewriting) -> None:
+    def let_go(self: Form) -> None:
         if self._fd >= 0:
             closed.append(self)
         real(self)
 
-    monkeypatch.setattr(compressing, "_SMALL", 0)
-    monkeypatch.setattr(Rewriting, "let_go", let_go)
+    monkeypatch.setattr(pool, "_SMALL", 0)
+    monkeypatch.setattr(Form, "let_go", let_go)
     before, interval = set(os.listdir("/proc/self/fd")), sys.getswitchinterval()
     sys.setswitchinterval(1e-6)
     try:

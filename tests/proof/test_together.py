@@ -131,8 +131,8 @@ def sites(folder: Path, scene: Scene) -> Iterator[Site]:
 @pytest.fixture(autouse=True)
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     """A writer that holds on is not waited for: what it writes is what counts here."""
-    monkeypatch.setattr("logrotor.act.executor._PATIENCE", 0)
-    monkeypatch.setattr("logrotor.act.executor._BRIEF", 0)
+    monkeypatch.setattr("logrotor.act.run._PATIENCE", 0)
+    monkeypatch.setattr("logrotor.act.run._BRIEF", 0)
 
 
 @pytest.fixture

@@ -24,7 +24,7 @@ import zstandard
 from msgspec.structs import replace
 
 from logrotor import Rotator, load_config
-from logrotor.act import executor
+from logrotor.act import run as run_module
 from logrotor.disk.history import RunHistory
 from logrotor.model import Config, Manager, ReopenTarget, Report, Status
 from tests.proof.door import Door, Fault, Moment, through
@@ -584,12 +584,12 @@ def _packed(suffix: str, mark: str) -> bytes:
 @contextmanager
 def _without_patience() -> Iterator[None]:
     """The writers here reopen before the request returns, or never: nobody has to wait for them."""
-    before = executor._PATIENCE, executor._BRIEF
-    executor._PATIENCE = executor._BRIEF = 0.0
+    before = run_module._PATIENCE, run_module._BRIEF
+    run_module._PATIENCE = run_module._BRIEF = 0.0
     try:
         yield
     finally:
-        executor._PATIENCE, executor._BRIEF = before
+        run_module._PATIENCE, run_module._BRIEF = before
 
 
 def verdict(trial: Trial, points: int, found: Sequence[str]) -> None:

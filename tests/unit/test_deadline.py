@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from logrotor import Rotator, load_config
-from logrotor.act.deadline import Deadline
+from logrotor.act.context import Deadline
 from logrotor.disk import codecs
 from logrotor.model import Report, Status
 

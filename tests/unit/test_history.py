@@ -416,8 +416,11 @@ def _rotate_with_read_only_history(root: Path) -> None:
     assert [problem.subject for problem in report.problems] == [str(shop.history)]
 
 
-def test_commits_that_fail(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("is_new", [False, True])
+def test_commits_that_fail(shop: Shop, monkeypatch: pytest.MonkeyPatch, is_new: bool) -> None:
     """A full disk under the history: what helps is left out and told once; the rotation and its archives are done."""
+    if is_new:
+        shop.history.unlink()
     real = calls.invoke
 
     def full(operation: str, function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import os
 from dataclasses import dataclass, field
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -145,7 +145,10 @@ def asked(since: float) -> LogHistory:
 @pytest.mark.parametrize(
     ("memory", "writers", "reason"),
     [
-        (asked(since=1), Written("lease", (7,)), "app.log.1 is still written"),
+        (LogHistory(), Written("lease", (7,)), "app.log.1 is still written"),
+        (asked(since=3600), Written("lease", (7,)), "app.log.1 is still written"),
+        (asked(since=3599), Written("lease", (7,)), ""),
+        (replace(asked(since=1), request_failed=5.0), Written("lease", (7,)), "app.log.1 is still written"),
         (replace(asked(since=1), request_failed=5.0), Nobody("lease"), "app.log.1: the last request failed"),
         (LogHistory(), Nobody("lease"), "app.log.1: no request was delivered since it was taken"),
         (asked(since=2 * DAY), Nobody("lease"), "app.log.1: no request was delivered since it was taken"),
@@ -160,6 +163,34 @@ def test_asked_again_until_a_request_was_delivered(memory: LogHistory, writers: 
     known = facts(entry("app.log"), entry("app.log.1"), rule=ASKING, memory=memory, writers={"app.log.1": writers})
     found = plan(known)
     assert (found.reopen_reason, found.reopen) == (reason, "workers" if reason else None)
+
+
+def test_a_request_that_is_not_followed_is_repeated_at_growing_intervals() -> None:
+    """Runs every minute, a writer that stays: the pauses double up to an hour; a new take always asks once."""
+    taken = NOW.timestamp() - 5 * 3600
+    memory, asked_at = LogHistory(last_rotation=taken, request_delivered=taken), [0]
+    for minute in range(1, 300):
+        moment = taken + 60 * minute
+        held = entry("app.log.1", age=NOW.timestamp() - moment)  # written just now
+        known = facts(entry("app.log"), held, rule=ASKING, memory=memory, writers={"app.log.1": Written("lease", (7,))})
+        if plan_logs([known], datetime.fromtimestamp(moment, UTC))[0].reopen is not None:
+            asked_at.append(minute)
+            memory = replace(memory, request_delivered=moment)
+    assert asked_at == [0, 1, 2, 4, 8, 16, 32, 64, 124, 184, 244]
+    known = facts(BIG, held, rule=ASKING, memory=memory, writers={"app.log.1": Written("lease", (7,))})
+    assert plan(known).reopen_reason == "after the take"
+
+
+def test_a_take_that_was_killed_before_its_request_asks() -> None:
+    """By the birth of the live log: the last request was for the archive before."""
+    last = NOW.timestamp() - 40
+    for born, reopen in ((last + 30, "workers"), (last - 30, None)):
+        for writers in (Written("lease", (7,)), Nobody("lease")):
+            known = facts(
+                entry("app.log"), entry("app.log.1", age=1), rule=ASKING, birth=lambda: born,  # noqa: B023
+                memory=LogHistory(last_rotation=last, request_delivered=last), writers={"app.log.1": writers},
+            )  # fmt: skip
+            assert plan(known).reopen == reopen
 
 
 @pytest.mark.parametrize(
@@ -404,7 +435,7 @@ FOUND = Problem(subject="/found/before", problem="is odd", advice="look at it")
         (facts(BIG, entry("app.log.1.zst", nlink=2)), f"{HERE}/app.log.1.zst"),
         (facts(BIG, elsewhere=[directory(entry("app.log.1.zst", nlink=2), path=STORE)]), f"{STORE}/app.log.1.zst"),
         (facts(BIG, entry("app.log.999999999")), f"{HERE}/app.log.999999999"),
-        (facts(entry("app.log.1"), base="app.log.1"), f"{HERE}/app.log.1"),
+        (facts(BIG, entry("app.log.1"), strangers=lambda now: {f"{HERE}/app.log.1": "is written"}), f"{HERE}/app.log"),
         (facts(entry("a" * 240, 9999), base="a" * 240), f"{HERE}/{'a' * 240}"),
         (facts(BIG, refusal=FOUND), FOUND.subject),
         (facts(here=directory(BIG, closed=FOUND)), FOUND.subject),

@@ -13,7 +13,7 @@ COMMANDS = {
     "schedule": ("logrotor.cli.queue.service", "Queue a job at each tick of [queue] schedule."),
     "status": ("logrotor.cli.queue.control", "What is pending, at work, failed or stuck, for each host."),
     "failed": ("logrotor.cli.queue.control", "List the jobs that failed for good."),
-    "retry": ("logrotor.cli.queue.control", "Queue failed jobs anew."),
+    "retry": ("logrotor.cli.queue.control", "Re-queue failed jobs."),
     "clear": ("logrotor.cli.queue.control", "Remove failed, stale or old jobs."),
     "unit": ("logrotor.cli.queue.service", "Print the supervisor program or systemd unit that fits."),
 }

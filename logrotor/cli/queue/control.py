@@ -210,7 +210,7 @@ Examples:
 @json_option("Print them as JSON, with their payloads.")
 @click.pass_context
 def failed(ctx: click.Context, config: str | None, as_json: bool) -> int:
-    """List the jobs of this host that failed for good: all attempts used up, or an error that no attempt mends.
+    """List the jobs of this host that failed for good: all attempts used up, or an error that another try cannot fix.
 
     They stay until they are retried or cleared. A failed job loses no line: the next one does its work.
     """
@@ -258,7 +258,7 @@ Examples:
 @json_option("Print the new jobs as JSON.")
 @click.pass_context
 def retry(ctx: click.Context, config: str | None, jobs: tuple[str, ...], as_json: bool) -> int:
-    """Queue failed jobs anew: the same logs, all tries, under the configuration as it is now."""
+    """Re-queue failed jobs: the same logs, all tries, under the configuration as it is now."""
     from logrotor.clock import local_now
     from logrotor.jobs import backlog
 
@@ -267,7 +267,7 @@ def retry(ctx: click.Context, config: str | None, jobs: tuple[str, ...], as_json
     if as_json:
         output.write_json({"queue": site.queue, "queued": [job.id for job in fresh]})
     else:
-        output.write(f"{text.count(len(fresh), 'job')} queued anew.")
+        output.write(f"{text.count(len(fresh), 'job')} re-queued.")
     return 0
 
 

@@ -119,7 +119,7 @@ Examples:
 def schedule(ctx: click.Context, config: str | None, verbose: int, quiet: int) -> int:
     """Queue a job at each tick of [queue] schedule, until it is asked to stop.
 
-    One per host; a second one does no harm, its jobs find nothing to do. A queue out of reach is told and tried again
+    One per host; a second one does no harm, its jobs find nothing to do. A queue out of reach is logged and tried again
     at the next tick.
     """
     set_verbosity(verbose, quiet)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from logrotor.act.deadline import Deadline
+from logrotor.act.context import Deadline
 from logrotor.clock import local_now
 from logrotor.errors import ConfigError
 from logrotor.jobs import payload
@@ -40,7 +40,7 @@ def readable(site: Site) -> Iterator[Finding]:
         engine = open_engine(site)
         waiting = engine.pending(site.queue)
     except (QueueUnreachable, ConfigError):
-        return  # told by the check before
+        return  # reported by the check before
     odd = [entry for entry in waiting if not _is_readable(entry.payload)]
     if odd:
         yield Finding(

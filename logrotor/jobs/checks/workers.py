@@ -198,7 +198,7 @@ class Running(Struct, frozen=True, dict=True):
 
     @property
     def config(self) -> str | None:
-        """The configuration that it was started with; None if that cannot be told."""
+        """The configuration that it was started with; None if that is unknown."""
         named = (self.environ or {}).get(CONFIG_VARIABLE)
         if "queue" in self.process.argv:  # logrotor's own command line; an engine's has a -c of another meaning
             named = named_config(self.process.argv) or named

@@ -117,13 +117,13 @@ def __getattr__(name: str) -> Any:
 
 
 class Channel(redis.Channel):
-    """Drops what is no message. A worker of kombu ends at it, and a process manager gives up after ten such ends."""
+    """Drops what is not a message: one ends a worker of kombu, and a process manager gives up after ten such ends."""
 
     def _brpop_read(self, **options: Any) -> Any:
         try:
             return super()._brpop_read(**options)  # type: ignore[no-untyped-call]
         except (ValueError, TypeError, LookupError, AttributeError, RecursionError) as error:
-            tell("problem.found", error=f"what stood on the queue is no message of celery: {type(error).__name__}")
+            tell("problem.found", error=f"something on the queue is not a message of celery: {type(error).__name__}")
             raise Empty from None
 
 

@@ -51,7 +51,7 @@ def make(site: Site) -> SqliteHuey:
         except TryAgain as error:
             raise RetryTask(str(error), delay=error.delay) from None
         except JobFailed:
-            pass  # huey keeps no failed job: it would only tell in a line of its own what job.failed has told
+            pass  # huey keeps no failed job: it would only repeat in a line of its own what job.failed has said
 
     app.rotate = task
     return app

@@ -55,11 +55,11 @@ class Rotation(Job):
     @property
     def func(self) -> Any:
         if self.func_name != FUNCTION or self.instance is not None:
-            raise LookupError("the job is none of logrotor's, and is not run")
+            raise LookupError("not a job of logrotor, so it is not run")
         return perform
 
     def restore(self, raw_data: Any) -> None:
-        """What cannot be read is no job: rq then takes the next one, instead of ending."""
+        """Treat what cannot be read as no job: rq then takes the next one, instead of ending."""
         try:
             super().restore(raw_data)
         except NoSuchJobError:

@@ -30,7 +30,7 @@ class Connection(Redis):
         return super().from_url(REDIS_URL, retry=Retry(ConstantBackoff(1), 10), **options)
 
 
-# The traceback of a job that failed is left out: job.failed has told it.
+# The traceback of a job that failed is left out: job.failed has said it.
 DICT_CONFIG: dict[str, Any] = {
     "version": 1,
     "disable_existing_loggers": False,

@@ -11,8 +11,6 @@ from functools import partial
 from msgspec.structs import replace
 
 from logrotor import notify
-from logrotor.act import retire
-from logrotor.act.guard import Guard
 from logrotor.decide.facts import Directory, LogFacts
 from logrotor.disk import access, proc, snapshot, writers
 from logrotor.disk.directories import Directories
@@ -35,6 +33,7 @@ def checks(here: Deployment) -> list[Check]:
         Check(id="logs.leftovers", title="no interrupted run left anything", look=lambda: leftovers(here)),
         Check(id="logs.unclaimed", title="every dated file belongs to a rule", look=lambda: unclaimed(here)),
         Check(id="logs.unknown", title="archives are those of their log", look=lambda: unknown(here)),
+        Check(id="logs.unclear", title="every file is a log or an archive", look=lambda: unclear(here)),
         Check(id="writers.old", title="nobody writes an archive", look=lambda: old(here)),
         Check(id="writers.deleted", title="nobody writes a removed file", look=lambda: deleted(here)),
         Check(id="writers.append", title="copytruncated logs are appended to", look=lambda: append(here)),
@@ -146,8 +145,8 @@ def _is_worked_on(here: Deployment, step: DropTemp) -> bool:
 
 
 def _drop(here: Deployment, log: str, step: DropTemp) -> str:
-    with Directories(here.survey.directories) as dirs, Guard(dirs, log):
-        retire.drop_temp(dirs, step)
+    with Directories(here.survey.directories) as dirs, dirs.turn(log), dirs.use(step.directory) as logdir:
+        logdir.drop(step.name, step.id)
     return f"removed {os.path.join(step.directory, step.name)}"
 
 
@@ -179,6 +178,16 @@ def unknown(here: Deployment) -> Iterator[Finding]:
                 why="runs count and remove them as that log's; another configuration or program may have made them",
                 advice=f"if they are not that log's, give rule {facts.spec.name} another archive_dir",
             )
+
+
+def unclear(here: Deployment) -> Iterator[Finding]:
+    for found in here.survey.unclear:
+        yield Finding(
+            subject=found.subject,
+            problem=found.problem,
+            why="a log that is not rotated grows until the disk is full, an archive that is not removed stays for ever",
+            advice=found.advice,
+        )
 
 
 def _is_known(here: Deployment, place: str, entry: Entry) -> bool:

@@ -28,13 +28,10 @@ def checks(here: Deployment) -> list[Check]:
         Check(id="state.files", title="lock, history and last-run are ours alone", look=lambda: files(here)),
         Check(id="state.history", title="the history is whole", look=lambda: whole(here)),
     ]
-    metrics, html = here.config.metrics_textfile, here.config.page_file
-    if metrics is not None:
-        found.append(
-            Check(id="metrics.textfile", title="metrics are written and found", look=lambda: textfile(here, metrics))
-        )
-    if html is not None:
-        found.append(Check(id="page.file", title="the page can be written", look=lambda: page(here, html)))
+    if here.config.metrics_textfile is not None:
+        found.append(Check(id="metrics.textfile", title="metrics are written and found", look=lambda: textfile(here)))
+    if here.config.page_file is not None:
+        found.append(Check(id="page.file", title="the page can be written", look=lambda: page(here)))
     return found
 
 
@@ -167,18 +164,15 @@ def _names(path: str) -> list[str]:
         return []
 
 
-# ---------------------------------------------------------------- metrics
+# ---------------------------------------------------------------- metrics and page
 
 
-def textfile(here: Deployment, path: str) -> Iterator[Finding]:
-    directory = os.path.dirname(path)
-    if not os.path.isdir(directory):
-        yield _unread(path, f"{directory} does not exist", "create it, or correct [metrics] textfile")
-    elif not os.access(directory, os.W_OK | os.X_OK, effective_ids=True):
-        closed = why_closed(directory)
-        yield _unread(path, f"{directory}: {closed.problem}", closed.advice)
-    elif here.last_run is not None and _behind(path, here.last_run) > _SLACK:
-        yield _unread(path, "the last run did not write it", "logrotor run tells why: it prints the error")
+def textfile(here: Deployment) -> Iterator[Finding]:
+    path = here.config.metrics_textfile or ""
+    wrong = _no_place(path, "[metrics] textfile")
+    if wrong is None and here.last_run is not None and _behind(path, here.last_run) > _SLACK:
+        wrong = ("the last run did not write it", "logrotor run tells why: it prints the error")
+    yield from _output(path, wrong, "alerts and dashboards see nothing, or the past for the present")
 
 
 def _behind(path: str, run: float) -> float:
@@ -188,32 +182,28 @@ def _behind(path: str, run: float) -> float:
         return run
 
 
-def _unread(path: str, problem: str, advice: str) -> Finding:
-    why = "alerts and dashboards see nothing, or the past for the present"
-    return Finding(subject=path, problem=problem, why=why, advice=advice)
+def page(here: Deployment) -> Iterator[Finding]:
+    path = here.config.page_file or ""
+    wrong = _no_place(path, "[page] file")
+    if wrong is None:
+        try:
+            refuse_other(path)
+        except Refused as error:
+            wrong = (error.problem.under(path).problem, "give [page] file a name of its own")
+    yield from _output(path, wrong, "who looks there sees an old page, or none")
 
 
-# ---------------------------------------------------------------- the page
-
-
-def page(here: Deployment, path: str) -> Iterator[Finding]:
+def _no_place(path: str, key: str) -> tuple[str, str] | None:
+    """Why nothing can be written at ``path``, and what to do."""
     directory = os.path.dirname(path)
     if not os.path.isdir(directory):
-        yield _unseen(path, f"{directory} does not exist", "create it, or correct [page] file")
-    elif not os.access(directory, os.W_OK | os.X_OK, effective_ids=True):
-        closed = why_closed(directory)
-        yield _unseen(path, f"{directory}: {closed.problem}", closed.advice)
-    else:
-        yield from _occupied(here, path)
+        return f"{directory} does not exist", f"create it, or correct {key}"
+    if os.access(directory, os.W_OK | os.X_OK, effective_ids=True):
+        return None
+    closed = why_closed(directory)
+    return f"{directory}: {closed.problem}", closed.advice
 
 
-def _occupied(here: Deployment, path: str) -> Iterator[Finding]:
-    try:
-        refuse_other(path)
-    except Refused as error:
-        yield _unseen(path, error.problem.under(path).problem, "give [page] file a name of its own")
-
-
-def _unseen(path: str, problem: str, advice: str) -> Finding:
-    why = "who looks there sees an old page, or none"
-    return Finding(subject=path, problem=problem, why=why, advice=advice)
+def _output(path: str, wrong: tuple[str, str] | None, why: str) -> Iterator[Finding]:
+    if wrong is not None:
+        yield Finding(subject=path, problem=wrong[0], why=why, advice=wrong[1])

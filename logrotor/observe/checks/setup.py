@@ -212,7 +212,7 @@ def clock(here: Deployment) -> Iterator[Finding]:
         return
     latest = max((run.started for run in here.runs), default=0.0)
     if latest > here.now.timestamp() + SLACK:
-        yield _clock_wrong("history", f"its last run began on {_date(here, latest)}, which is to come")
+        yield _clock_wrong("history", f"its last run began on {_date(here, latest)}, in the future")
     written = [(f.family.live.mtime, f.path) for f in here.survey.logs if f.family.live is not None]
     yield from _latest(here, written, "log", "was last written on", TOUCH)
     archives = [(_moment(archive), archive.path) for f in here.survey.logs for archive in archives_of(f)]
@@ -229,12 +229,12 @@ def _latest(here: Deployment, moments: list[tuple[float, str]], kind: str, verb:
     if ahead:
         when, path = ahead[-1]
         more = f" (and {text.count(len(ahead) - 1, f'more {kind}')})" if ahead[1:] else ""
-        yield _clock_wrong(path, f"{verb} {_date(here, when)}, which is to come{more}", advice)
+        yield _clock_wrong(path, f"{verb} {_date(here, when)}, in the future{more}", advice)
 
 
 def _date(here: Deployment, when: float) -> str:
     moment = here.moment(when)
-    return "a day beyond the calendar" if moment is None else moment.isoformat(" ", "seconds")
+    return "a date beyond the calendar" if moment is None else moment.isoformat(" ", "seconds")
 
 
 def _clock_wrong(subject: str, problem: str, advice: str = TOUCH) -> Finding:

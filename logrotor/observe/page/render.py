@@ -63,7 +63,7 @@ def _header(facts: Facts) -> Html:
 def _verdict(facts: Facts) -> tuple[str, str]:
     """The worst first: what needs attention, then what the doctor found."""
     if facts.attention:
-        return "bad", f"{text.count(len(facts.attention), 'thing')} to see to"
+        return "bad", text.count(len(facts.attention), "issue")
     findings = sum(len(each.findings) for each in facts.examined)
     return ("warn", text.count(findings, "finding")) if findings else ("good", "All well")
 

@@ -42,7 +42,7 @@ def needs_attention(facts: Facts) -> Html:
     findings = sum(len(each.findings) for each in facts.examined)
     if findings:
         link = tag("a", f"The doctor has {text.count(findings, 'finding')}", href="#doctor")
-        told.append(tag("li", link, " that may become a trouble.", class_="warn"))
+        told.append(tag("li", link, " that may cause trouble.", class_="warn"))
     return section("Needs attention", tag("ul", told, class_="list") if told else tag("p", nothing, class_="good"))
 
 
@@ -253,7 +253,7 @@ def _system(system: SystemStatus, facts: Facts) -> list[Child]:
 def doctor(facts: Facts) -> Html:
     """What the checks found when the page was written."""
     made = text.count(len(facts.examined), "check")
-    hint = (f"{made}, made at ", when(facts.status.now), "; logrotor doctor --fix mends what is safe to mend.")
+    hint = (f"{made}, made at ", when(facts.status.now), "; logrotor doctor --fix fixes what is safe to fix.")
     items = [_finding(each.check.id, finding) for each in facts.examined for finding in each.findings]
     if not facts.examined:
         return section("Doctor", tag("p", "Its checks were not made for this page."))

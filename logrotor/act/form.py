@@ -6,23 +6,21 @@ import errno
 import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AbstractContextManager, ExitStack
+from contextlib import ExitStack
 from typing import cast
 
 from msgspec import Struct
 
-from logrotor.act.retire import refuse_written
+from logrotor.act.archive import open_plain, permit, refuse_written
+from logrotor.act.context import Context, Details, Stop
 from logrotor.decide.naming import is_dated_by, parse_archive, temp_name
 from logrotor.disk import codecs, descent, files
-from logrotor.disk.directories import Directories
 from logrotor.disk.logdir import LogDir
-from logrotor.errors import Busy, Interrupted, LogrotorError, Stale, VerifyFailed
-from logrotor.model import Codec, Compress, FileId
+from logrotor.errors import Busy, Interrupted, Stale, VerifyFailed
+from logrotor.model import Codec, Compress, LogPlan
 
 _STRIDE = 16 << 20  # bytes of an archive that the disk gets at a time
 _LARGE = 8 << 20  # bytes; below, a thread that verifies costs more than it gains
-Guard = Callable[[], AbstractContextManager[None]]
-Permit = Callable[[LogDir, int], None]  # asked about an open plain archive; raises Busy if it has to wait
 Progress = Callable[[int], None]  # bytes read since the last call
 
 
@@ -36,36 +34,38 @@ class Made(Struct, frozen=True):
     taken: int  # bytes of the original, of which the plan may have had to guess
 
 
-class Rewriting:
-    """One archive on its way to its final form and place, in stages, so that several can share the waits for the disk.
+class Form:
+    """An archive on its way to its final form and place, in stages, so that several can share the waits for the disk.
 
     In this order: ``fill``, ``sync``, ``publish``, ``settle`` and ``remove``; then in any case ``close``, ``let_go``.
-    Each raises Stale, Busy, Interrupted, VerifyFailed or OSError. ``permit`` is asked before a thing is made; ``guard``
-    keeps other runs away from the log from ``publish`` to ``close``, while names change, not while bytes are read.
+    Each raises Stale, Busy, Interrupted, VerifyFailed or OSError. That nobody writes the original is proved before
+    anything is made; other runs are kept away from the log from ``publish`` to ``close``, while names change, not while
+    bytes are read.
 
-    killed before ...   | directory shows                       | next plan
-    publish             | .app.log.1.zst.tmp                    | drop it, compress anew
-    remove the original | app.log.1.zst, and app.log.1 as well  | equal: the plain one goes
+    killed before ...     | directory shows                       | next plan
+    publish               | .app.log.1.zst.tmp                    | drop it, compress again
+    set the original aside| app.log.1.zst, and app.log.1 as well  | the one that holds every line stays
+    unlink, or put back   | app.log.1.zst, and .app.log.1.aside   | put it back, then the same
     """
 
-    def __init__(self, dirs: Directories, step: Compress, guard: Guard, permit: Permit) -> None:
+    def __init__(self, context: Context, log: LogPlan, step: Compress) -> None:
         self.step, self.made = step, cast("Made | None", None)  # made: there is nothing more to do
-        self._dirs, self._guard, self._permit = dirs, guard, permit
+        self._context, self._log = context, log
         self._opened = ExitStack()
         self._fd, self._read = -1, (-1, -1)  # of the original, and its version when it was read
         self._temp: str | None = None  # until it is published
         self._size, self._lines = 0, 0
 
-    def fill(self, stop: Callable[[], bool], progress: Progress, threads: int = 1) -> None:
+    def fill(self, progress: Progress, threads: int = 1) -> None:
         """Make the archive as a temp, and compare it. Where a new name is enough, that is all."""
-        step, use = self.step, self._opened.enter_context
-        self.source, self.target = use(self._dirs.use(step.directory)), use(self._dirs.use(step.to_directory))
+        step, use, dirs = self.step, self._opened.enter_context, self._context.dirs
+        self.source, self.target = use(dirs.use(step.directory)), use(dirs.use(step.to_directory))
         _check_date(self.source, step)
         if step.plain:
             self._fd = open_plain(self.source, step.name, step.id)
-            self._permit(self.source, self._fd)
+            permit(self._context, self._log, self.source, step.name, self._fd)
         if step.codec is Codec.NONE:
-            with self._guard():
+            with dirs.turn(self._log.path):
                 status = self.source.expect(step.name, step.id).stat
                 if _renamed(self.source, self.target, step):
                     self.made = Made(step.size, step.id.inode, status.st_mtime_ns, None, status.st_size)
@@ -77,8 +77,9 @@ class Rewriting:
         self._out = self.target.create_temp(temp)
         self._opened.callback(os.close, self._out)
         self._temp = temp
+        stop = self._context.no_time
         self._size, self._lines = _filled_and_verified(self._fd, self._out, step, stop, progress, threads)
-        _dress(self.source, self.target, self._fd, self._out)
+        _dress(self.target, self._fd, self._out)
 
     def start_sync(self) -> None:
         """Have the disk begin, and do not wait. In any thread."""
@@ -91,7 +92,7 @@ class Rewriting:
     def publish(self) -> None:
         """Give it its name, if the original still is what the plan saw."""
         assert self._temp is not None
-        self._opened.enter_context(self._guard())
+        self._opened.enter_context(self._context.dirs.turn(self._log.path))
         self.source.expect(self.step.name, self.step.id)
         _publish(self.target, self._temp, self.step.to_name)
         self._temp = None
@@ -124,9 +125,19 @@ class Rewriting:
 
     def _refuse_written(self) -> None:
         if self.step.plain:
-            refuse_written(self.source, self._fd)
+            refuse_written(self._context, self.source, self._fd)
         if _version(self._fd) != self._read:  # last: who had it open until just now may have written
             raise Stale(f"{self.step.name}: was written after it had been compressed")
+
+    @property
+    def details(self) -> Details:
+        """What the outcome says of it, once it is made: by this the history recognizes the file again."""
+        step, made = self.step, self.made
+        assert made is not None
+        return {
+            "to": os.path.join(step.to_directory, step.to_name), "bytes": made.taken, "bytes_out": made.size,
+            "source": step.id.inode, "inode": made.inode, "mtime_ns": made.mtime_ns, "lines": made.lines,
+        }  # fmt: skip
 
     def close(self) -> None:
         """End its turn at the log; a temp that was not published goes."""
@@ -146,16 +157,6 @@ def _version(fd: int) -> tuple[int, int]:
     """What changes with every write: the size in bytes, the time in nanoseconds."""
     status = os.fstat(fd)
     return status.st_size, status.st_mtime_ns
-
-
-def open_plain(logdir: LogDir, name: str, file: FileId) -> int:
-    """Open an archive that somebody may still write. Raises Busy where it cannot be opened: who knows?"""
-    try:
-        return logdir.open_file(name, file)
-    except (Stale, FileNotFoundError):
-        raise
-    except (LogrotorError, OSError):
-        raise Busy("it cannot be opened") from None
 
 
 def _check_date(source: LogDir, step: Compress) -> None:
@@ -181,7 +182,7 @@ def _renamed(source: LogDir, target: LogDir, step: Compress) -> bool:
 
 
 def _filled_and_verified(
-    fd: int, out: int, step: Compress, stop: Callable[[], bool], progress: Progress, threads: int
+    fd: int, out: int, step: Compress, stop: Stop, progress: Progress, threads: int
 ) -> tuple[int, int]:
     """Fill the archive and read it back; a large one while it grows. Returns the bytes written and the lines read."""
     if step.size < _LARGE:
@@ -203,7 +204,7 @@ def _fill(
     fd: int,
     out: int,
     step: Compress,
-    stop: Callable[[], bool],
+    stop: Stop,
     progress: Progress,
     threads: int = 1,
     growing: codecs.Growing | None = None,
@@ -235,7 +236,7 @@ def _write(out: int, data: bytes, growing: codecs.Growing | None) -> int:
     return len(data)
 
 
-def _dress(source: LogDir, target: LogDir, fd: int, out: int) -> None:
+def _dress(target: LogDir, fd: int, out: int) -> None:
     """The archive is as readable as the log was, and keeps its time."""
     status = os.fstat(fd)
     descent.note(out, fd)  # before its mode, which may forbid that
@@ -243,7 +244,7 @@ def _dress(source: LogDir, target: LogDir, fd: int, out: int) -> None:
     files.set_times(out, status)
 
 
-def _verify(fd: int, out: int, step: Compress, stop: Callable[[], bool], growing: codecs.Growing | None = None) -> None:
+def _verify(fd: int, out: int, step: Compress, stop: Stop, growing: codecs.Growing | None = None) -> None:
     """Read the archive back and compare it with the original."""
     try:
         same = codecs.same_content((fd, Codec.NONE), (out, step.codec), stop=stop, growing=growing)

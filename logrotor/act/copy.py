@@ -1,0 +1,196 @@
+"""Copytruncate without loss: copy whole blocks at the head of the log, then collapse exactly these away.
+
+For writers that append (O_APPEND). Where a range cannot be collapsed, and the rule accepts loss, the log is
+copied and truncated; lines written between the last read and the truncate are lost then. This module makes the copy;
+what follows, and the crash tables, are in :mod:`logrotor.act.cut`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+
+from logrotor.act.context import Context, Details
+from logrotor.act.cut import APPENDING, Cut, advance, rediscover, transfer, withdraw
+from logrotor.act.take import make_way
+from logrotor.decide.naming import slot_name, temp_name
+from logrotor.disk import calls, descent, files
+from logrotor.disk.logdir import LogDir
+from logrotor.disk.writers import Processes
+from logrotor.errors import Refused, Stale
+from logrotor.model import Codec, Copy, CopyInFlight, Copytruncate, FileId, LogPlan, Problem
+
+_GUARANTEES = {"collapse": "lossless for writers that append", "truncate": "lines written meanwhile may be lost"}
+
+
+def copytruncate(context: Context, log: LogPlan, step: Copytruncate) -> Details:
+    """Rotate one log by copy; "skipped" if there is no whole block to cut off.
+
+    Raises Stale, Busy, Refused or OSError.
+    """
+    with context.dirs.use(step.directory) as logdir:
+        _expect_free_slot(context, step)
+        cut = _rotated(context, logdir, step)
+    if cut is None:
+        return {"skipped": "nothing to cut off"}
+    protocol = cut.record.protocol
+    return {
+        "protocol": protocol, "guarantee": _GUARANTEES[protocol], "reason": step.reason,
+        "bytes": cut.held, "inode": cut.record.archive_inode,
+    }  # fmt: skip
+
+
+def _expect_free_slot(context: Context, step: Copytruncate) -> None:
+    """Slot 1 is free in any form, once the moves are made. Raises Stale.
+
+    Else another configuration has rotated the log since the plan was made, which its inode does not tell: two
+    generations in one slot, of the same lines again and again, would be taken for one that is compressed.
+    """
+    away = {(move.directory, move.source) for move in step.moves}
+    for directory in (step.directory, *step.elsewhere):
+        with contextlib.suppress(FileNotFoundError), context.dirs.use(directory) as there:
+            for name in (slot_name(step.base, 1, codec) for codec in Codec):
+                if (directory, name) not in away and there.stat(name) is not None:
+                    raise Stale(f"{os.path.join(directory, name)}: exists by now")
+
+
+def _rotated(context: Context, logdir: LogDir, step: Copytruncate) -> Cut | None:
+    live = logdir.open_file(step.base, step.id, APPENDING)
+    temp = temp_name(slot_name(step.base, 1))
+    try:
+        out = logdir.create_temp(temp)
+        try:
+            cut = _copied(context, logdir, step, live, out)
+            if cut is not None:
+                _end(cut, live, out)
+            return cut
+        finally:
+            try:
+                logdir.clear_away(temp, out)  # gone by now if it was published
+            finally:
+                os.close(out)
+    finally:
+        os.close(live)
+
+
+def _copied(context: Context, logdir: LogDir, step: Copytruncate, live: int, out: int) -> Cut | None:
+    block = os.fstatvfs(live).f_bsize
+    collapse = _collapses(logdir, step, live, out)
+    if collapse and rediscover(context, logdir, step.base, live):
+        raise Stale(f"{step.base}: an interrupted copytruncate, whose record was lost, is to be finished")
+    if not step.accept_loss:
+        _refuse_overwriting(step, live, block)
+    length = os.fstat(live).st_size
+    if length < step.size:
+        raise Stale(f"{step.base}: was cut since the plan was made")
+    if collapse:
+        length = max(length - 1, 0) // block * block  # a collapse up to the end of the file is EINVAL
+    if length == 0:
+        return None
+    record = _published(context, logdir, step, (live, out), length, "collapse" if collapse else "truncate")
+    file = FileId(logdir.id.device, record.archive_inode)
+    copy = Copy(logdir.path, slot_name(step.base, 1), file, Codec.NONE)
+    return Cut(context, logdir, record, live, (copy,), out, length)
+
+
+def _end(cut: Cut, live: int, out: int) -> None:
+    """Cut it off the log, unless somebody else has cut that meanwhile.
+
+    The lines of a log that was emptied stand in the copy alone, so it stays. Raises Stale if the log still begins
+    as the copy does, having lost its end: then it is the copy that goes.
+    """
+    if _still_has(live, out, cut.record.length, cut.record.protocol):
+        advance(cut)
+        return
+    length = min(cut.block, cut.record.length)
+    begin = os.pread(live, length, 0)
+    if len(begin) == length and begin == os.pread(out, length, 0):  # fewer bytes could be the first line of every log
+        withdraw(cut)
+        raise Stale(f"{cut.record.path}: was cut while it was copied")
+    cut.context.history.end_copy(cut.record.path)
+
+
+def _still_has(live: int, out: int, size: int, protocol: str) -> bool:
+    """Does the log have all ``size`` bytes that were copied? One that was emptied and begun anew differs at their ends.
+
+    Asked right before the cut: what came after an emptying would be cut off, and stand in no copy.
+    """
+    block = min(os.fstatvfs(out).f_bsize, size)
+    rest = 1 if protocol == "collapse" else 0  # a collapse leaves a byte, at least
+    same = all(os.pread(live, block, at) == os.pread(out, block, at) for at in (0, size - block))
+    return same and os.fstat(live).st_size >= size + rest
+
+
+def _collapses(logdir: LogDir, step: Copytruncate, live: int, out: int) -> bool:
+    """Can the log be collapsed, as its file system can, and not only a temp? Raises Refused if it cannot be cut."""
+    if calls.is_append_only(live):
+        path = os.path.join(logdir.path, step.base)
+        raise Refused(Problem(subject=path, problem="may only be appended to, so it cannot be cut", advice="chattr -a"))
+    mapped = calls.is_block_mapped(live)
+    on_this_disk = step.collapse and step.id.device == logdir.id.device
+    if on_this_disk and not mapped and _can_collapse(out, os.fstatvfs(live).f_bsize):
+        return True
+    if not step.accept_loss:
+        what, advice = ("the block map of this file", "chattr +e, ") if mapped else ("this file system", "")
+        why = f"{what} cannot collapse a range, so lines could be lost"
+        advice = f'{advice}use method = "rename", or set accept_loss = true'
+        raise Refused(Problem(subject=step.base, problem=why, advice=advice))
+    return False
+
+
+def _can_collapse(fd: int, block: int) -> bool:
+    """Try it on a temp of ours: nobody should learn it on a log."""
+    try:
+        files.write_all(fd, bytes(2 * block))
+        files.collapse(fd, block)
+    except OSError as error:
+        if error.errno not in calls.NOT_OFFERED:
+            raise
+        return False
+    finally:
+        files.truncate(fd)
+    return True
+
+
+def _refuse_overwriting(step: Copytruncate, live: int, block: int) -> None:
+    """A writer that does not append would go on at its old offset and leave NUL bytes before it."""
+    if files.starts_with_hole(live, block):
+        raise Refused(
+            f"{step.base}: starts with a hole. If its writer does not append: open the log in append mode, or set "
+            "accept_loss = true. If a copytruncate was killed and its record is lost: where the log goes on as the "
+            "copy does, cut the SIZE bytes of the (uncompressed) copy off, by fallocate -c -o 0 -l SIZE"
+        )
+    for holder in Processes.look().holders.get(step.id, ()):
+        if not holder.append:
+            why = f"process {holder.pid} writes without O_APPEND and would leave NUL bytes"
+            advice = "open the log in append mode, or set accept_loss = true"
+            raise Refused(Problem(subject=step.base, problem=why, advice=advice))
+
+
+def _published(
+    context: Context, logdir: LogDir, step: Copytruncate, fds: tuple[int, int], length: int, protocol: str
+) -> CopyInFlight:
+    """Copy the head of the log and publish it as slot 1, durable, with a record of it."""
+    live, out = fds
+    status = os.fstat(live)
+    transfer(live, out, 0, length)
+    # Else the copy could begin with old lines and end with new ones.
+    if not _still_has(live, out, length, protocol):
+        raise Stale(f"{step.base}: was cut while it was copied")
+    descent.note(out, out, step.base)
+    logdir.dress(out, status.st_mode & 0o777, like=live)
+    files.set_times(out, status)
+    files.sync_and_close_check(out)
+    path = os.path.join(logdir.path, step.base)
+    birth = calls.birth_time(live) or 0.0
+    made, head = os.fstat(out), os.pread(out, 1, 0)[0]
+    record = CopyInFlight(path, step.id.inode, birth, made.st_ino, length, "copied", protocol, made.st_mtime_ns, head)
+    context.history.begin_copy(record)
+    make_way(context, step.moves)
+    slot = slot_name(step.base, 1)
+    try:
+        logdir.move(temp_name(slot), slot)
+    except FileExistsError:
+        raise Stale(f"{slot}: exists by now") from None
+    logdir.sync()
+    return record

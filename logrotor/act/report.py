@@ -1,0 +1,151 @@
+"""What a run tells: events as things happen, each from an outcome that was recorded, and the report at its end."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
+
+from msgspec import Struct, field
+
+from logrotor.act.context import Deadline
+from logrotor.model import Outcome, Plan, Problem, Report, Status
+
+if TYPE_CHECKING:
+    from logrotor.disk.history import RunHistory
+
+
+class Run(Struct):
+    """What one run has done so far."""
+
+    now: datetime
+    force: bool
+    emit: Callable[..., None]
+    clock: Callable[[], float]
+    deadline: Deadline
+    started: float = 0.0
+    outcomes: list[Outcome] = field(default_factory=list)
+    problems: list[Problem] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.started = self.clock()
+
+    def tell_start(self, plan: Plan) -> None:
+        self.emit("run.started", logs=len(plan.logs), due=plan.due)
+        for path in plan.missing:
+            self.emit("log.missing", log=path)
+        for waiting in plan.skipped:
+            self.emit("log.skipped", log=waiting.name, reason=waiting.reason)
+        for waiting in plan.shadowed:
+            self.emit("log.shadowed", log=waiting.name, reason=waiting.reason)
+        for problem in plan.unclear:
+            self.emit("log.unclear", log=problem.subject, reason=problem.problem)
+
+    def add_found(self, again: Plan, first: Plan) -> None:
+        """What a second plan refuses or finds wrong counts like what the first one does."""
+        self.problems += [problem for problem in again.problems if problem not in first.problems]
+        for outcome in _refusals(again):
+            self.outcomes.append(outcome)
+            self.emit("log.refused", log=outcome.log, error=outcome.reason)
+
+    def remember(self, history: RunHistory, plan: Plan, interrupted: int | None) -> None:
+        """``interrupted``: the exit code of a run that was asked to stop."""
+        report = self._report(plan, interrupted=interrupted is not None)
+        code = report.exit_code if interrupted is None else interrupted
+        history.run_completed(self.clock(), report.outcomes, _counts(report), code)
+        self.problems += history.problems
+
+    def report(self, plan: Plan, *, interrupted: bool) -> Report:
+        """The report, told as events where it was not told before."""
+        report = self._report(plan, interrupted=interrupted)
+        for problem in report.problems:
+            self.emit("problem.found", error=str(problem))
+        for log in plan.logs:
+            if log.refused is not None:
+                self.emit("log.refused", log=log.path, error=str(log.refused))
+            for waiting in log.deferred:
+                self.emit("archive.deferred", log=log.path, name=waiting.name, reason=waiting.reason)
+        fields, seconds = _counts(report), round(report.duration, 3)
+        if interrupted:  # its exit code is the signal's, which is known to whoever asked the run to stop
+            self.emit("run.interrupted", **fields, seconds=seconds)
+        else:
+            self.emit("run.completed", **fields, exit_code=report.exit_code, seconds=seconds)
+        return report
+
+    def _report(self, plan: Plan, *, interrupted: bool) -> Report:
+        deferred = [
+            Outcome(log=log.path, action="compress", status=Status.DEFERRED, name=w.name, reason=w.reason)
+            for log in plan.logs
+            for w in log.deferred
+        ]
+        return Report(
+            started=datetime.fromtimestamp(self.started, self.now.tzinfo),
+            duration=self.clock() - self.started,
+            outcomes=(*self.outcomes, *_refusals(plan), *deferred),
+            plan=plan,
+            problems=(*plan.problems, *self.problems),
+            interrupted=interrupted,
+        )
+
+
+def _counts(report: Report) -> dict[str, int]:
+    return {
+        "rotated": report.rotated,
+        "compressed": report.count("compress"),
+        "removed": report.count("remove"),
+        "deferred": sum(1 for o in report.outcomes if o.status is Status.DEFERRED),
+        "failed": len(report.failed),
+    }
+
+
+def _refusals(plan: Plan) -> Iterator[Outcome]:
+    for log in plan.logs:
+        if log.refused is not None:
+            yield Outcome(
+                log=log.path, action="plan", status=Status.FAILED, reason=str(log.refused), problem=log.refused
+            )
+
+
+def tell(emit: Callable[..., object], outcome: Outcome) -> None:
+    """Where all went well, the reason is the one for which it was done."""
+    if outcome.action == "reopen":
+        _tell_request(emit, outcome)
+        return
+    event = _EVENTS.get((outcome.action, outcome.status))
+    if event is not None:
+        told: dict[str, Any] = {}
+        if outcome.reason:
+            told["error" if outcome.status is Status.FAILED else "reason"] = outcome.reason
+        told |= {key: value for key, value in outcome.details.items() if key not in _RECORDED}
+        emit(event, log=outcome.log, name=outcome.name, **told)
+
+
+def _tell_request(emit: Callable[..., object], outcome: Outcome) -> None:
+    told = {key: value for key, value in outcome.details.items() if key != "logs"}
+    logs = len(outcome.details["logs"])
+    if outcome.status is Status.DONE:
+        emit("reopen.signalled", target=outcome.name, logs=logs, detail=outcome.reason, **told)
+    else:
+        emit("reopen.failed", target=outcome.name, logs=logs, error=outcome.reason, **told)
+
+
+# By these the history recognizes a file again; they tell a reader nothing.
+_RECORDED = frozenset({"source", "inode", "mtime_ns", "lines"})
+_EVENTS = {
+    ("take", Status.DONE): "rotation.completed",
+    ("take", Status.FAILED): "rotation.failed",
+    ("copytruncate", Status.DONE): "rotation.completed",
+    ("copytruncate", Status.FAILED): "rotation.failed",
+    ("recover", Status.DONE): "log.recovered",
+    ("recover", Status.FAILED): "rotation.failed",
+    ("create", Status.DONE): "log.created",
+    ("create", Status.FAILED): "rotation.failed",
+    ("remove", Status.DONE): "archive.removed",
+    ("remove", Status.FAILED): "archive.failed",
+    ("compress", Status.DONE): "archive.compressed",
+    ("compress", Status.FAILED): "archive.failed",
+    ("hook", Status.DONE): "hook.completed",
+    ("hook", Status.FAILED): "hook.failed",
+    **{(action, Status.DEFERRED): "log.deferred" for action in ("take", "copytruncate", "recover", "create")},
+    **{(action, Status.DEFERRED): "archive.deferred" for action in ("remove", "compress", "hook")},
+}
