@@ -177,7 +177,7 @@ def _published(
     # Else the copy could begin with old lines and end with new ones.
     if not _still_has(live, out, length, protocol):
         raise Stale(f"{step.base}: was cut while it was copied")
-    descent.note(out, out, step.base)
+    descent.note_taken(out, step.base, context.clock())
     logdir.dress(out, status.st_mode & 0o777, like=live)
     files.set_times(out, status)
     files.sync_and_close_check(out)

@@ -30,26 +30,26 @@ def take(context: Context, log: LogPlan, step: Take) -> Details:
 
 def _taken(context: Context, logdir: LogDir, step: Take) -> str:
     if not step.create:
-        _note(logdir, step)
+        _note(context, logdir, step)
         make_way(context, step.moves)
         _move_live(logdir, step)
         return "rename"
     old = logdir.open_file(step.base, step.id)
     try:
-        descent.note(old, old, step.base)  # before it has an archive's name
+        descent.note_taken(old, step.base, context.clock())  # before it has an archive's name
         make_way(context, step.moves)
         return _replaced(logdir, step, old)
     finally:
         os.close(old)
 
 
-def _note(logdir: LogDir, step: Take) -> None:
+def _note(context: Context, logdir: LogDir, step: Take) -> None:
     """Mark the log as what its archive will be, if it can be opened."""
     try:
         fd = logdir.open_file(step.base, step.id)
     except (LogrotorError, OSError):
         return
-    descent.note(fd, fd, step.base)
+    descent.note_taken(fd, step.base, context.clock())
     os.close(fd)
 
 

@@ -131,6 +131,8 @@ def _rows(log: LogPlan) -> Iterator[Row]:
         yield from _step(step, log)
     for waiting in log.deferred:
         yield "deferred", waiting.name, "", waiting.reason
+    for stranger in log.strangers:
+        yield "left alone", os.path.basename(stranger.name), "", stranger.reason
 
 
 def _step(step: Step, log: LogPlan) -> list[Row]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Mapping
 from datetime import datetime
-from itertools import accumulate
+from itertools import accumulate, starmap
 
 from msgspec import Struct, field
 
@@ -57,6 +57,7 @@ class Draft(Struct):
     hooks: list[RunHook] = field(default_factory=list)
     deferred: list[Note] = field(default_factory=list)
     kept: list[Note] = field(default_factory=list)
+    strangers: tuple[Note, ...] = ()
 
     def why_wait(self, archive: Archive) -> str | None:
         """Why a plain archive has to wait, as far as the plan can see.
@@ -80,7 +81,7 @@ def draft_log(facts: LogFacts, now: datetime, force: bool, strangers: Mapping[st
     waits = NotDue("an interrupted rotation is finished first") if recovery.took else None
     due = waits or due_or_not(facts, recovery.archives, now, force)
     draft = Draft(facts, now, due, recovery, newest_first(recovery.archives, now.timestamp()))
-    draft.kept += [Note(os.path.basename(path), f"left alone: {why}") for path, why in strangers.items()]
+    draft.strangers = tuple(starmap(Note, strangers.items()))
     _take(draft)
     _create_missing(draft)
     _reopen(draft)
@@ -179,9 +180,10 @@ def _is_answer_awaited(draft: Draft) -> bool:
 
 
 def _retire(draft: Draft) -> None:
-    spec, now = draft.facts.spec, draft.now.timestamp()
+    spec = draft.facts.spec
     generations = [
-        retention.Generation(now - time_of(a), None if a is draft.taken else a.entry.size) for a in draft.archives
+        retention.Generation(_age(draft, index), None if a is draft.taken else a.entry.size)
+        for index, a in enumerate(draft.archives)
     ]
     staying: list[Archive] = []
     for index, (archive, reason) in enumerate(zip(draft.archives, retention.decide(spec, generations), strict=True)):
@@ -194,6 +196,16 @@ def _retire(draft: Draft) -> None:
         draft.kept.append(Note(archive.entry.name, why_not or retention.why_kept(spec, index)))
         staying.append(archive)
     draft.archives = staying
+
+
+def _age(draft: Draft, index: int) -> float:
+    """Seconds since the last write or, where that makes it too old, since it was rotated, or first seen."""
+    facts, archive, now = draft.facts, draft.archives[index], draft.now.timestamp()
+    age, most = now - time_of(archive), facts.spec.max_age
+    if most is None or age <= most:
+        return age
+    known = [facts.since, facts.made(archive), facts.memory.last_rotation if index == 0 else None]
+    return min([age, *(now - moment for moment in known if moment is not None and moment <= now)])
 
 
 def _why_not_retire(draft: Draft, archive: Archive) -> str | None:

@@ -54,9 +54,10 @@ def _completed(draft: Draft) -> LogPlan:
         hooks=tuple(draft.hooks),
         deferred=tuple(draft.deferred),
         kept=tuple(draft.kept),
+        strangers=draft.strangers,
     )
     why_not = _why_not_possible(facts, plan) or _why_no_room(draft)
-    return plan if why_not is None else facts.planned(draft.due, refused=why_not)
+    return plan if why_not is None else facts.planned(draft.due, refused=why_not, strangers=draft.strangers)
 
 
 def _why_not_possible(facts: LogFacts, plan: LogPlan) -> Problem | None:

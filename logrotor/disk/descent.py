@@ -17,7 +17,7 @@ _ATTRIBUTE = "user.logrotor.source"
 def source(fd: int) -> bytes:
     """The file that the open one comes from, or itself: inode and time of the last write (nanoseconds)."""
     with contextlib.suppress(OSError):  # nothing is noted, or it cannot be here
-        return b" ".join(os.getxattr(fd, _ATTRIBUTE).split(b" ", 2)[:2])
+        return b" ".join(os.getxattr(fd, _ATTRIBUTE).split(b" ")[:2])
     status = os.fstat(fd)
     return f"{status.st_ino} {status.st_mtime_ns}".encode()
 
@@ -51,23 +51,40 @@ def is_shared(one: int, other: int) -> bool:
     return found == source(other) and not found.endswith(b"0" * 9)
 
 
-def note(fd: int, original: int, base: str | None = None) -> None:
-    """Note on an archive what it is made of, and which log it is of: ``base``, or that of the original.
+def note(fd: int, original: int) -> None:
+    """Note on a new form what it is made of, and what is noted on that.
 
-    A hint: without it, forms in different slots count as generations, and the name and the history tell whose it is.
+    A hint: without it, forms in different slots count as generations.
     """
     with contextlib.suppress(OSError):
-        log = b"" if base is None else b" " + os.fsencode(base)
-        if base is None:
-            with contextlib.suppress(OSError):
-                log = b"".join(b" " + name for name in os.getxattr(original, _ATTRIBUTE).split(b" ", 2)[2:])
-        change("setxattr", os.setxattr, fd, _ATTRIBUTE, source(original) + log)
+        change("setxattr", os.setxattr, fd, _ATTRIBUTE, b" ".join([source(original), *_taken(original)]))
+
+
+def note_taken(fd: int, base: str, now: float) -> None:
+    """Note on a log, or on its copy, that it is an archive of the log ``base`` from ``now`` on (epoch seconds)."""
+    with contextlib.suppress(OSError):
+        taken = f"{now:.3f}".encode() + b" " + os.fsencode(base)
+        change("setxattr", os.setxattr, fd, _ATTRIBUTE, source(fd) + b" " + taken)
 
 
 def is_noted(path: str, base: str) -> bool:
     """Is it noted on a file that it is an archive of the log ``base``? An older logrotor did not note of which."""
     try:
-        noted = os.getxattr(path, _ATTRIBUTE, follow_symlinks=False)
+        taken = _taken(path)
     except OSError:
         return False
-    return noted.split(b" ", 2)[2:] in ([], [os.fsencode(base)])
+    return not taken or taken[0].partition(b" ")[2] == os.fsencode(base)
+
+
+def taken_at(path: str) -> float | None:
+    """When the archive was taken (epoch seconds), where that is noted on it."""
+    try:
+        return float(_taken(path)[0].partition(b" ")[0])
+    except (OSError, IndexError, ValueError):
+        return None
+
+
+def _taken(file: int | str) -> list[bytes]:
+    """The moment and the log, as noted. OSError: nothing is noted."""
+    noted = os.getxattr(file, _ATTRIBUTE, follow_symlinks=isinstance(file, int))
+    return noted.split(b" ", 2)[2:]

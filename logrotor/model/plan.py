@@ -52,6 +52,7 @@ class LogPlan(Struct, frozen=True, kw_only=True):
     hooks: tuple[RunHook, ...] = ()
     deferred: tuple[Note, ...] = ()
     kept: tuple[Note, ...] = ()  # archives that stay, newest first, each with the reason
+    strangers: tuple[Note, ...] = ()  # paths with an archive's name that are none, as somebody writes them
     refused: Problem | None = None  # why nothing is done at all: an error
     missing: bool = False
     protocol: str = ""  # "exchange", "link", "rename", "collapse", "truncate"

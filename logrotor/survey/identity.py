@@ -58,7 +58,7 @@ class Identity:
     def _settle(self, directory: Directory, base: str, named: Mapping[str, Named], *, is_there: bool) -> None:
         family, place = directory.families[base], directory.resolved
         wanted = self._named(directory, base)
-        expected = is_there or wanted is Named.LITERALLY or family.replacement is not None
+        expected = is_there or wanted is Named.LITERALLY or _is_worked_on(family)
         log, last_slot = self._known(self._keeper(place, base)), last_in_row(family.archives)
         for archive in list(family.archives):
             name = archive.entry.name
@@ -101,6 +101,11 @@ class Identity:
         """The log that has its archives there."""
         path = os.path.join(place, base)
         return path if self._history is None else self._history.keepers.get((place, base), path)
+
+
+def _is_worked_on(family: Family) -> bool:
+    """Has a run of ours left work in progress?"""
+    return bool(family.replacement or family.temps or any(a.entry.name[0] == "." for a in family.archives))
 
 
 class Strangers:

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from functools import partial
 
 from logrotor.decide.facts import Directory, Family, LogFacts
-from logrotor.disk import access, proc, writers
+from logrotor.disk import access, descent, proc, writers
 from logrotor.disk.directories import Directories
 from logrotor.model import Archive, Config, LogHistories, LogHistory, Method, Missing, Note, Problem, Writers
 from logrotor.survey import forms, identity, proofs
@@ -23,8 +23,10 @@ _NOTHING, _NONE = LogHistory(), LogHistories({})
 class Surveyor:
     """One survey of one configuration, used as a context manager."""
 
-    def __init__(self, config: Config, history: LogHistories | None, only: Sequence[str] = ()) -> None:
-        self._config, self._history, self._only = config, history, tuple(only)
+    def __init__(
+        self, config: Config, history: LogHistories | None, only: Sequence[str] = (), *, since: float = 0.0
+    ) -> None:
+        self._config, self._history, self._only, self._since = config, history, tuple(only), since
         self._mounted = proc.mount_points()
         self._listings = Listings()
         self._dirs = Directories(self._listings.ids)
@@ -94,6 +96,8 @@ class Surveyor:
             writers=proofs.Proofs(self._prover, directory.resolved, family, archives, names),
             duplicates=forms.Duplicates(archives, directory.resolved, names),
             birth=partial(proofs.birth, claim.path),
+            made=_made,
+            since=self._since,
             strangers=identity.Strangers(
                 claim.base,
                 memory,
@@ -191,6 +195,12 @@ class Surveyor:
         if family.live is None or system is None:
             return ""
         return writers.expected_proof(family.live.stat.st_uid, system.type)
+
+
+def _made(archive: Archive) -> float | None:
+    """A compressed one was made after it was taken; a plain one was born as the log."""
+    known = [moment for moment in (descent.taken_at(archive.path), proofs.birth(archive.path)) if moment is not None]
+    return max(known, default=None)
 
 
 def _prove(prover: proofs.Prover, names: proofs.Names, archive: Archive) -> Writers | None:

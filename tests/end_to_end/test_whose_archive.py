@@ -103,3 +103,111 @@ def test_what_is_no_archive_stays_what_it_is(folder: Folder, case: str) -> None:
                 assert (folder.logs / f"{name}.1.zst").exists() and not (folder.logs / f"{name}.3.zst").exists()
     for name in set(files) - logs:
         assert (folder.logs / name).read_bytes() == folder.content(name, BIG)
+
+
+# ---------------------------------------------------------------- what is one
+
+
+def test_archives_of_another_rotator_are_adopted(folder: Folder) -> None:
+    """Where their log is there and nobody writes them: they keep their order, and retention counts them."""
+    folder.fill([("app.log", BIG), ("app.log.1", BIG), ("app.log.2", BIG), ("app.log.3", BIG)])
+    report = folder.rotator(["app.log"], backup_count=3, compress="none").run()
+    assert report.exit_code == 0 and unclear(report) == set()
+    assert folder.names() == {"app.log", "app.log.1", "app.log.2", "app.log.3"}
+    assert (folder.logs / "app.log.3").read_bytes() == folder.content("app.log.2", BIG)
+
+
+@pytest.mark.parametrize("slot", [2, 3, 9])
+def test_what_somebody_writes_is_no_archive(folder: Folder, slot: int) -> None:
+    """It keeps its name, whatever the rotations: the archives go past it."""
+    held = f"app.log.{slot}"
+    folder.fill([("app.log", BIG), (held, BIG)])
+    with (folder.logs / held).open("ab") as writer:
+        for number in range(1, 5):
+            folder.fill([("app.log", BIG + number)])
+            report = folder.rotator(["app.log"], backup_count=2, compress="none").run()
+            assert (report.exit_code, report.rotated) == (0, 1)
+            assert [note.name for log in report.plan.logs for note in log.strangers] == [str(folder.logs / held)]
+        writer.write(b"the last line\n")
+    assert (folder.logs / held).read_bytes() == folder.content(held, BIG) + b"the last line\n"
+    kept = sorted(path.stat().st_size - BIG for path in folder.logs.iterdir() if path.name not in ("app.log", held))
+    assert kept == [3, 4]
+
+
+def test_a_log_in_the_way(folder: Folder) -> None:
+    """A log that is written has the name that the next archive needs: refused, until it is moved away."""
+    folder.fill([("app.log", BIG), ("app.log.1", BIG)])
+    with (folder.logs / "app.log.1").open("ab"):
+        report = folder.rotator(["app.log"]).run()
+    assert report.exit_code == 1 and (refused := report.plan.logs[0].refused) is not None
+    assert refused.subject == str(folder.logs / "app.log") and "app.log.1" in refused.advice
+    assert folder.names() == {"app.log", "app.log.1"}
+    (folder.logs / "app.log.1").rename(folder.logs / "another.log")
+    assert rotated(folder.rotator(["app.log"]).run()) == {"app.log"}
+
+
+@pytest.mark.parametrize("paths", [["app.log"], ["*"], ["app.log*"]])
+@pytest.mark.parametrize("compress", ["none", "zstd"])
+@pytest.mark.parametrize("naming", ["numbered", "dated"])
+@pytest.mark.parametrize("lost", [False, True])
+def test_its_own_archives_are_known(folder: Folder, paths: list[str], compress: str, naming: str, lost: bool) -> None:
+    """By the mark of the take, whatever the paths match, and also without the history."""
+    rule = {"backup_count": 2, "compress": compress, "naming": naming}
+    for number in range(5):
+        folder.fill([("app.log", BIG + number)], age=DAY - number)
+        report = folder.rotator(paths, **rule).run(force=True)
+        assert (report.exit_code, rotated(report), unclear(report)) == (0, {"app.log"}, set())
+        if lost:
+            folder.forget()
+    assert len(folder.names()) == 3
+    (folder.logs / "app.log").unlink()  # also once the log is gone
+    assert folder.rotator(paths, **rule, max_total_size=1).run().count("remove") == 1
+
+
+def test_a_log_beside_rotations_stays_one(folder: Folder) -> None:
+    """What was unclear once does not become an archive because its neighbour is rotated, and it falls silent."""
+    folder.fill([("redis", BIG), ("redis.2", BIG)])
+    for _ in range(4):
+        folder.fill([("redis", BIG)], age=0)
+        report = folder.rotator(["redis*"], backup_count=1, compress="none").run()
+        assert (rotated(report), unclear(report)) == ({"redis"}, {"redis.2"})
+    assert (folder.logs / "redis.2").read_bytes() == folder.content("redis.2", BIG)
+
+
+def test_exclude_is_the_cure(folder: Folder) -> None:
+    """What the operator excludes as a log is an archive again by its name."""
+    folder.fill([("app.log", BIG), ("app.log.2", BIG), ("app.log.3", BIG)])
+    assert unclear(folder.rotator(["app.log*"]).plan()) == {"app.log.2", "app.log.3"}
+    report = folder.rotator(["app.log*"], exclude=["app.log.[0-9]"], backup_count=1).run()
+    assert unclear(report) == set() and report.count("remove") == 2
+    assert folder.names() == {"app.log", "app.log.1.zst"}
+
+
+def test_a_log_stays_one_when_another_appears(folder: Folder) -> None:
+    """A client of another name comes: what was rotated as a log is one, though its name now reads as an archive's."""
+    folder.fill([("log.10.0.0.7", BIG)])
+    folder.rotator(["log.*"]).run()
+    folder.fill([("log.10.0.0", BIG), ("log.10.0.0.7", BIG)])
+    report = folder.rotator(["log.*"]).run()
+    assert (rotated(report), unclear(report)) == ({"log.10.0.0", "log.10.0.0.7"}, set())
+    assert {"log.10.0.0.1.zst", "log.10.0.0.7.1.zst", "log.10.0.0.7.2.zst"} <= folder.names()
+
+
+def test_a_restored_archive_of_another_log_is_none(folder: Folder) -> None:
+    """The mark names the log: an archive that was renamed to another log's is not that one's."""
+    folder.fill([("app.log", BIG)])
+    folder.rotator(["*"], compress="none").run()
+    (folder.logs / "app.log.1").rename(folder.logs / "other.log.5")
+    folder.fill([("other.log", BIG)])
+    report = folder.rotator(["*"], compress="none", backup_count=1).run()
+    assert unclear(report) == {"other.log.5"} and "other.log.5" in folder.names()
+
+
+def test_an_idle_run_asks_nothing_of_archives(folder: Folder, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Names and the history tell: no mark is read and no archive opened where nothing is to be done."""
+    folder.fill([(f"{number}.log{end}", 100) for number in range(50) for end in ("", ".1", ".2.zst")])
+    rotator = folder.rotator(["*.log"], compress="none")
+    asked: list[object] = []
+    monkeypatch.setattr(os, "getxattr", lambda *args, **more: asked.append(args))
+    monkeypatch.setattr("logrotor.disk.writers.prove", lambda *args, **more: asked.append(args))
+    assert rotator.run().plan.is_idle and asked == []

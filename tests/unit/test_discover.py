@@ -212,7 +212,7 @@ def test_a_log_that_is_gone_is_known_by_its_archives(tmp_path: Path, planned: Ca
     ):  # fmt: skip
         with (tmp_path / name).open("w") as file:
             if base is not None:
-                descent.note(file.fileno(), file.fileno(), base)
+                descent.note_taken(file.fileno(), base, 0.0)
     plan = planned({"paths": ["*.log"]})
     assert logs(plan) == [("gone.log", "rule1"), ("taken.log", "rule1")] and all(log.missing for log in plan.logs)
     assert plan.missing == (), "only a path can be missing"
