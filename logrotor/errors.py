@@ -81,3 +81,24 @@ class Interrupted(LogrotorError):
 
 class UnknownSelection(LogrotorError):
     """``only`` names neither a rule nor a log."""
+
+
+def problem_of(error: BaseException, path: str) -> Problem:
+    """An error as a problem: the file that it names, else ``path``, and the errno by its name."""
+    if isinstance(error, LogrotorError):
+        return error.problem
+    if isinstance(error, OSError) and error.errno is not None:
+        import errno
+        import os
+
+        name = error.filename if isinstance(error.filename, str) and "/" in error.filename else path
+        what = f"{error.strerror or os.strerror(error.errno)} ({errno.errorcode.get(error.errno, error.errno)})"
+        return Problem(subject=name, problem=what)
+    return Problem(subject=path, problem=str(error) or type(error).__name__)
+
+
+def message(error: BaseException, path: str) -> str:
+    """An error in one line, with the file and the errno's name."""
+    if isinstance(error, OSError) and error.errno is not None:
+        return str(problem_of(error, path))
+    return str(error) or type(error).__name__

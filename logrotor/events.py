@@ -28,6 +28,8 @@ class Event(Struct, frozen=True):
     name: str
     level: Level
     fields: Mapping[str, Any] = field(default_factory=dict)
+    subject: str = ""  # of a problem: what it is about, where no field "log" or "target" says it
+    kind: str = ""  # and which one it is: the same again has the same name, subject and kind, whatever its words
 
 
 _SHOWN = {-1: Level.ERROR, 0: Level.WARNING, 1: Level.INFO, 2: Level.DEBUG}
@@ -68,13 +70,18 @@ NAMES: Mapping[str, tuple[Level, str]] = {
     "log.shadowed": (Level.DEBUG, "a second rule names the file too; the first in file order has it"),
     "log.unclear": (Level.INFO, "a file may be a log or an archive, so nothing is done to it"),
     "log.refused": (Level.ERROR, "a log is not touched, why, and what to do"),
+    "log.closed": (Level.WARNING, "somebody loses access to a log by its rotation, and create_mode accepts that"),
     "log.deferred": (Level.INFO, "a log is left alone in this run, say as another run works on it, and why"),
     "log.created": (Level.DEBUG, "a missing live log was created"),
     "log.recovered": (Level.DEBUG, "what an interrupted run left was finished or dropped"),
     "rotation.completed": (Level.DEBUG, "a log was taken: protocol, guarantee, bytes"),
     "rotation.failed": (Level.ERROR, "a log could not be taken; it is due again at the next run"),
     "reopen.signalled": (Level.INFO, "a reopen request was delivered"),
-    "reopen.failed": (Level.ERROR, "a reopen request was not delivered, why, and what to do"),
+    "reopen.unneeded": (Level.INFO, "a reopen request was not delivered, and nobody writes the archives of these logs"),
+    "reopen.failed": (
+        Level.ERROR,
+        "a reopen request was not delivered to whoever writes, or may write: why, and what to do",
+    ),
     "archive.removed": (Level.DEBUG, "retention removed an archive, and why"),
     "archive.compressed": (Level.DEBUG, "an archive reached its final form and place"),
     "archive.deferred": (Level.DEBUG, "an archive stays as it is for now, and why"),
@@ -82,6 +89,7 @@ NAMES: Mapping[str, tuple[Level, str]] = {
     "hook.completed": (Level.DEBUG, "on_archive succeeded for an archive"),
     "hook.failed": (Level.ERROR, "on_archive failed for an archive; it is tried again at the next run"),
     "problem.found": (Level.ERROR, "a rule, a directory or the state file is wrong; the others went on"),
+    "problem.ended": (Level.WARNING, "what was wrong in earlier runs is no longer; printed by `logrotor run` alone"),
     "state.replaced": (Level.WARNING, "a damaged state file was set aside and a new one begun"),
     "run.completed": (Level.INFO, "a run ended: counts, duration, exit code"),
     "job.skipped": (Level.INFO, "a job had nothing to do: another run was at work, or it was too old"),

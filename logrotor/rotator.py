@@ -9,7 +9,7 @@ from __future__ import annotations
 import functools
 import os
 import time
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
@@ -24,7 +24,7 @@ from logrotor.decide.planner import plan_idle_logs, plan_logs
 from logrotor.decide.retention import next_run
 from logrotor.decide.schedule import longest_period
 from logrotor.disk import state
-from logrotor.model import Config, LastRun, LogPlan, Manager, Plan, Problem, Report
+from logrotor.model import Config, LastRun, LogPlan, Manager, Nobody, Plan, Problem, Report
 from logrotor.survey import Survey, Surveyor
 
 if TYPE_CHECKING:
@@ -73,7 +73,7 @@ class Rotator:
         rules, or of paths of logs (TypeError for a single string). Raises UnknownSelection, StateError.
         """
         _refuse_misuse(now, only)
-        last, moment = state.last_run(self._config.state_dir), now or local_now()
+        last, moment = state.known_run(self._config.state_dir), now or local_now()
         if now is None or last is None:
             last = self._next(last, moment)  # else it is what a run would do, had there been others until then
         made = self._plan(_recall(self._config.state_dir), moment, force, only, last.since)
@@ -102,7 +102,7 @@ class Rotator:
         _refuse_misuse(now, only)
         run = Run(now or local_now(), force, self._emit, self._clock, Deadline.after(time_limit))
         state.prepare(self._config.state_dir, self._config.state_dir_origin)
-        known, this = _recall(self._config.state_dir), self._next(state.last_run(self._config.state_dir), run.now)
+        known, this = _recall(self._config.state_dir), self._next(state.known_run(self._config.state_dir), run.now)
         plan = self._idle_plan(known, run.now, force, only, this.since)
         # A commit that was killed half-way leaves a history that only its next writer can read: without it, an
         # idle plan is a guess, and would stay one until something is due.
@@ -141,7 +141,9 @@ class Rotator:
     def _plan_of(
         self, survey: Survey, logs: tuple[LogPlan, ...], known: LogHistories | None, now: datetime, force: bool
     ) -> Plan:
-        logs, notes = self._leave_to_supervisord(survey, logs, now, force)
+        refusals, notes = self._refusals(survey, [log for log in logs if log.reopen is not None and _is_taken(log)])
+        if refusals:
+            logs = plan_logs([_refused(facts, refusals) for facts in survey.logs], now, force=force)
         return Plan(
             now=now,
             logs=logs,
@@ -159,22 +161,26 @@ class Rotator:
     def _may_be_supervisords(self, log: LogPlan) -> bool:
         return log.reopen is not None and self._config.targets[log.reopen].manager is Manager.SUPERVISORD
 
-    def _leave_to_supervisord(
-        self, survey: Survey, logs: tuple[LogPlan, ...], now: datetime, force: bool
-    ) -> tuple[tuple[LogPlan, ...], tuple[str, ...]]:
-        """Refuse logs that supervisord rotates itself. Asked only if one of its logs is about to be taken."""
-        taken = {log.reopen for log in logs if log.reopen and self._may_be_supervisords(log) and _is_taken(log)}
+    def _refusals(self, survey: Survey, taken: Sequence[LogPlan]) -> tuple[dict[str, Problem], tuple[str, ...]]:
+        """Logs that are not taken for what their reopen targets tell, by real path; and notes.
+
+        Asked only of logs that are about to be taken: what supervisord rotates itself, and what would be taken from
+        a writer who can never be asked to reopen it.
+        """
         refusals: dict[str, Problem] = {}
         notes: list[str] = []
-        for name in sorted(taken):
+        for name in sorted({log.reopen for log in taken if log.reopen}):
             from logrotor import notify
 
-            found = notify.self_rotation(self._config.targets[name])
+            target = self._config.targets[name]
+            forbidden = notify.why_forbidden(target)
+            if forbidden is not None:
+                held = {log.path for log in taken if log.reopen == name}
+                refusals.update(_held(forbidden, [facts for facts in survey.logs if facts.path in held]))
+            found = notify.self_rotation(target)
             refusals.update(found.files)
             notes += map(str, found.unknown)
-        if not refusals:
-            return logs, tuple(notes)
-        return plan_logs([_refused(facts, refusals) for facts in survey.logs], now, force=force), tuple(notes)
+        return refusals, tuple(notes)
 
     # ------------------------------------------------------------ running
 
@@ -189,19 +195,21 @@ class Rotator:
             try:
                 if history.replaced:
                     self._emit("state.replaced", detail=history.replaced)
-                plan = self._plan(history.recall(), run.now, run.force, only, since)
+                known = history.recall()
+                plan = self._plan(known, run.now, run.force, only, since)
                 run.tell_start(plan)
                 if plan.is_idle:
                     return plan
                 history.run_started(run.started, run.force, [log.path for log in plan.logs if log.take])
                 history.found_unclear([problem.subject for problem in plan.unclear])
                 history.found_unclear([stranger.name for log in plan.logs for stranger in log.strangers])
-                ledger = self._execute(run, plan, history)
+                ledger = self._execute(run, plan, history, known)
                 rotated = {*ledger.rotated}  # once is enough, also where it is forced
                 for group, force in ((ledger.stale - rotated, run.force), (ledger.stale & rotated, False)):
                     if group:
-                        again = self._plan_again(history, run.now, force, group, since)
-                        self._execute(run, again, history, last=True)
+                        known = history.recall()
+                        again = self._plan_again(known, run.now, force, group, since)
+                        self._execute(run, again, history, known, last=True)
                         run.add_found(again, plan)
                 run.remember(history, plan, getattr(self._stop, "exit_code", _INTERRUPTED) if self._stop() else None)
                 return plan
@@ -209,13 +217,13 @@ class Rotator:
                 history.close()
 
     def _plan_again(
-        self, history: RunHistory, now: datetime, force: bool, paths: Collection[str], since: float
+        self, known: LogHistories, now: datetime, force: bool, paths: Collection[str], since: float
     ) -> Plan:
         """A new plan for some logs. Not by ``only``: one that is gone by now is nobody's mistake."""
-        found = self._plan(history.recall(), now, force, (), since)
+        found = self._plan(known, now, force, (), since)
         return replace(found, logs=tuple(log for log in found.logs if log.path in paths))
 
-    def _execute(self, run: Run, plan: Plan, history: RunHistory, *, last: bool = False) -> Ledger:
+    def _execute(self, run: Run, plan: Plan, history: RunHistory, known: LogHistories, *, last: bool = False) -> Ledger:
         from logrotor.act.context import Context
         from logrotor.act.run import execute
         from logrotor.disk.directories import Directories
@@ -224,7 +232,7 @@ class Rotator:
         context = Context(
             dirs=Directories(plan.directories),
             history=history,
-            known=history.recall(),
+            known=known,
             targets=self._config.targets,
             emit=self._emit,
             stop=self._stop,
@@ -239,9 +247,9 @@ class Rotator:
         run.outcomes += ledger.outcomes
         return ledger
 
-    def _emit(self, name: str, /, **fields: Any) -> None:
+    def _emit(self, name: str, /, *, subject: str = "", kind: str = "", **fields: Any) -> None:
         if self._on_event is not None:
-            self._on_event(events.Event(name, events.NAMES[name][0], fields))
+            self._on_event(events.Event(name, events.NAMES[name][0], fields, subject, kind))
 
 
 def _refuse_misuse(now: datetime | None, only: Sequence[str]) -> None:
@@ -275,6 +283,14 @@ def _recall(state_dir: str) -> LogHistories | None:
     from logrotor.disk.history import History
 
     return History(state_dir).recall()
+
+
+def _held(forbidden: Problem, logs: Iterable[LogFacts]) -> Iterator[tuple[str, Problem]]:
+    """Those that somebody writes, or may write: taken, they would grow on as archives, where nobody looks."""
+    what = f"its writer could not be asked to reopen it: {forbidden.problem}"
+    for facts in logs:
+        if not isinstance(facts.live_writers(), Nobody):
+            yield os.path.realpath(facts.path), replace(forbidden, subject=facts.path, problem=what)
 
 
 def _refused(facts: LogFacts, refusals: dict[str, Problem]) -> LogFacts:

@@ -28,6 +28,7 @@ from logrotor.model import (
     FileId,
     LogPlan,
     Nobody,
+    Plain,
     Remove,
     RunHook,
     Writers,
@@ -56,7 +57,12 @@ def await_writers(context: Context, logs: Iterable[LogPlan], patience: float) ->
         pause = min(pause * 2, 0.1)
 
 
-def _writers(context: Context, step: Compress | Remove) -> Writers | None:
+def is_let_go(context: Context, log: LogPlan) -> bool:
+    """Is it proved that nobody writes any of the archives that its reopen request is for?"""
+    return bool(log.awaited) and all(isinstance(_writers(context, each), Nobody) for each in log.awaited)
+
+
+def _writers(context: Context, step: Compress | Remove | Plain) -> Writers | None:
     try:
         with context.dirs.use(step.directory) as logdir:
             fd = logdir.open_file(step.name, step.id)
@@ -80,11 +86,11 @@ def open_plain(logdir: LogDir, name: str, file: FileId) -> int:
 
 def permit(context: Context, log: LogPlan, logdir: LogDir, name: str, fd: int) -> None:
     """Raises Busy if this plain archive, open at ``fd``, has to wait."""
-    if log.path in context.unasked:
-        raise Busy(_UNASKED)
     found = writers.prove(fd, context.kind_of(logdir))
     if isinstance(found, Nobody):
         return
+    if log.path in context.unasked and not isinstance(found, Written):
+        raise Busy(_UNASKED)
     entry = Entry(name, os.fstat(fd))
     if isinstance(found, Written) and not found.pids:  # the lease tells that somebody writes; /proc tells who
         found = context.processes().writing(entry.id, found.proof)
@@ -93,16 +99,28 @@ def permit(context: Context, log: LogPlan, logdir: LogDir, name: str, fd: int) -
         raise Busy(why_not)
 
 
-def refuse_written(context: Context, logdir: LogDir, fd: int) -> None:
-    """The last look at a plain archive, which has lost its name. Raises Busy if a process has it open for writing.
+def last_look(
+    context: Context,
+    logdir: LogDir,
+    fd: int,
+    step: Remove | DropDuplicate | Compress,
+    size: int,
+    mtime_ns: int | None = None,
+) -> None:
+    """Look at an archive that is set aside: it had this size, and this time, when it was judged.
 
-    What cannot be known was judged before: it depends on the last rename, and there was one since.
+    Raises Busy if a process has a plain one open for writing, Stale if it was written. What cannot be known was judged
+    before: it depends on the last rename, and there was one since.
     """
-    try:
-        calls.take_read_lease(fd)
-    except OSError:
-        if isinstance(writers.prove(fd, context.kind_of(logdir)), Written):
-            raise Busy("a process still writes it") from None
+    if step.plain:
+        try:
+            calls.take_read_lease(fd)
+        except OSError:
+            if isinstance(writers.prove(fd, context.kind_of(logdir)), Written):
+                raise Busy("a process still writes it") from None
+    status = os.fstat(fd)  # last: who had it open until just now may have written
+    if status.st_size != size or mtime_ns not in (None, status.st_mtime_ns):
+        raise Stale(f"{step.name}: was written since it was judged")
 
 
 @contextlib.contextmanager
@@ -124,17 +142,11 @@ def retire(context: Context, log: LogPlan, step: Remove) -> Details:
     with context.dirs.use(step.directory) as logdir:
         if step.plain:
             with _proved(context, log, logdir, step.name, step.id) as fd:
-                logdir.remove(step.name, step.id, lambda: _refuse_changed(context, logdir, fd, step))
+                logdir.remove(step.name, step.id, lambda: last_look(context, logdir, fd, step, step.size))
         else:
             logdir.remove(step.name, step.id)
     context.history.forget_hooks(log.path, step.id.inode)
     return {"bytes": step.size, "reason": step.reason}
-
-
-def _refuse_changed(context: Context, logdir: LogDir, fd: int, step: Remove) -> None:
-    refuse_written(context, logdir, fd)
-    if os.fstat(fd).st_size != step.size:  # last: who had it open until just now may have written
-        raise Stale(f"{step.name}: was written since the plan was made")
 
 
 def drop_temp(context: Context, log: LogPlan, step: DropTemp) -> Details:
@@ -165,17 +177,9 @@ def drop_duplicate(context: Context, log: LogPlan, step: DropDuplicate) -> Detai
         other.sync()
         one = logdir.open_file(step.name, step.id)
         opened.callback(os.close, one)
-        logdir.remove(step.name, step.id, lambda: _refuse_other(context, logdir, one, step))
+        judged = step.size, step.mtime_ns
+        logdir.remove(step.name, step.id, lambda: last_look(context, logdir, one, step, *judged))
     return {"reason": step.reason}
-
-
-def _refuse_other(context: Context, logdir: LogDir, fd: int, step: DropDuplicate) -> None:
-    """Raises Stale if it no longer is what was compared, Busy if the next line could go into it."""
-    if step.plain:
-        refuse_written(context, logdir, fd)
-    status = os.fstat(fd)  # last: who had it open until just now may have written
-    if (status.st_size, status.st_mtime_ns) != (step.size, step.mtime_ns):
-        raise Stale(f"{step.name}: was written since the plan was made")
 
 
 # ---------------------------------------------------------------- hooks

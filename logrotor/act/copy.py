@@ -14,11 +14,11 @@ from logrotor.act.context import Context, Details
 from logrotor.act.cut import APPENDING, Cut, advance, rediscover, transfer, withdraw
 from logrotor.act.take import make_way
 from logrotor.decide.naming import slot_name, temp_name
-from logrotor.disk import calls, descent, files
+from logrotor.disk import access, acl, calls, descent, files
 from logrotor.disk.logdir import LogDir
 from logrotor.disk.writers import Processes
 from logrotor.errors import Refused, Stale
-from logrotor.model import Codec, Copy, CopyInFlight, Copytruncate, FileId, LogPlan, Problem
+from logrotor.model import KEEP, Codec, Copy, CopyInFlight, Copytruncate, FileId, LogPlan, Problem
 
 _GUARANTEES = {"collapse": "lossless for writers that append", "truncate": "lines written meanwhile may be lost"}
 
@@ -178,7 +178,8 @@ def _published(
     if not _still_has(live, out, length, protocol):
         raise Stale(f"{step.base}: was cut while it was copied")
     descent.note_taken(out, step.base, context.clock())
-    logdir.dress(out, status.st_mode & 0o777, like=live)
+    need = access.READ if step.strict else 0
+    logdir.dress(out, slot_name(step.base, 1), KEEP, acl.of(live, status), need=need)
     files.set_times(out, status)
     files.sync_and_close_check(out)
     path = os.path.join(logdir.path, step.base)
@@ -188,9 +189,6 @@ def _published(
     context.history.begin_copy(record)
     make_way(context, step.moves)
     slot = slot_name(step.base, 1)
-    try:
-        logdir.move(temp_name(slot), slot)
-    except FileExistsError:
-        raise Stale(f"{slot}: exists by now") from None
+    logdir.publish(temp_name(slot), slot)
     logdir.sync()
     return record

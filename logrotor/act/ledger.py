@@ -36,7 +36,7 @@ class Ledger(Struct):
         """Keep it. Returns what is to be told: nothing of a log that is planned again."""
         outcome, log = ended.outcome, ended.outcome.log
         if outcome.action == "reopen":
-            (self.asked if outcome.status is Status.DONE else self.unasked).update(outcome.details["logs"])
+            self._record_request(outcome)
         elif ended.stale or outcome.status is Status.FAILED or _is_put_off(outcome):
             self.broken.add(log)
         if ended.stale:
@@ -49,6 +49,12 @@ class Ledger(Struct):
                 self.copied[log] = outcome.details["inode"]
         self.outcomes.append(outcome)
         return outcome
+
+    def _record_request(self, outcome: Outcome) -> None:
+        if outcome.status is Status.DONE:
+            self.asked.update(outcome.details["logs"])
+        elif outcome.status is Status.FAILED:
+            self.unasked.update(outcome.details["logs"])
 
 
 def _is_put_off(outcome: Outcome) -> bool:

@@ -252,7 +252,7 @@ class Belt:
         """Remove the originals. Of ``made`` there are none: a new name was enough."""
         for work in [*made, *self._stage(works, lambda work: work.form.remove())]:
             self._close(work)
-            self._endings.append(done(work.log, work.step, work.form.details, work.seconds))
+            self._endings.append(done(work.log, work.step, work.form.made or {}, work.seconds))
 
     def _stage(self, works: list[_Work], do: Callable[[_Work], None]) -> list[_Work]:
         return [work for work in works if self._try(work, do)]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Callable, Iterator
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
@@ -46,7 +47,7 @@ class Run(Struct):
         self.problems += [problem for problem in again.problems if problem not in first.problems]
         for outcome in _refusals(again):
             self.outcomes.append(outcome)
-            self.emit("log.refused", log=outcome.log, error=outcome.reason)
+            self.emit("log.refused", log=outcome.log, error=outcome.reason, kind=_kind(outcome))
 
     def remember(self, history: RunHistory, plan: Plan, interrupted: int | None) -> None:
         """``interrupted``: the exit code of a run that was asked to stop."""
@@ -59,10 +60,12 @@ class Run(Struct):
         """The report, told as events where it was not told before."""
         report = self._report(plan, interrupted=interrupted)
         for problem in report.problems:
-            self.emit("problem.found", error=str(problem))
+            self.emit("problem.found", error=str(problem), subject=problem.subject, kind=problem.identity)
         for log in plan.logs:
             if log.refused is not None:
-                self.emit("log.refused", log=log.path, error=str(log.refused))
+                self.emit("log.refused", log=log.path, error=str(log.refused), kind=log.refused.identity)
+            if log.loses is not None and log.take:
+                self.emit("log.closed", log=log.path, problem=log.loses.problem)
             for waiting in log.deferred:
                 self.emit("archive.deferred", log=log.path, name=waiting.name, reason=waiting.reason)
         fields, seconds = _counts(report), round(report.duration, 3)
@@ -117,7 +120,14 @@ def tell(emit: Callable[..., object], outcome: Outcome) -> None:
         if outcome.reason:
             told["error" if outcome.status is Status.FAILED else "reason"] = outcome.reason
         told |= {key: value for key, value in outcome.details.items() if key not in _RECORDED}
-        emit(event, log=outcome.log, name=outcome.name, **told)
+        emit(event, log=outcome.log, name=outcome.name, kind=_kind(outcome), **told)
+
+
+def _kind(outcome: Outcome) -> str:
+    """Which problem of its subject it is, whatever its words."""
+    if outcome.errno is not None:
+        return errno.errorcode.get(outcome.errno, "")
+    return outcome.problem.identity if outcome.problem is not None else ""
 
 
 def _tell_request(emit: Callable[..., object], outcome: Outcome) -> None:
@@ -125,8 +135,10 @@ def _tell_request(emit: Callable[..., object], outcome: Outcome) -> None:
     logs = len(outcome.details["logs"])
     if outcome.status is Status.DONE:
         emit("reopen.signalled", target=outcome.name, logs=logs, detail=outcome.reason, **told)
+    elif outcome.status is Status.SKIPPED:
+        emit("reopen.unneeded", target=outcome.name, logs=logs, reason=outcome.reason, **told)
     else:
-        emit("reopen.failed", target=outcome.name, logs=logs, error=outcome.reason, **told)
+        emit("reopen.failed", target=outcome.name, logs=logs, error=outcome.reason, kind=_kind(outcome), **told)
 
 
 # By these the history recognizes a file again; they tell a reader nothing.

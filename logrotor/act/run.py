@@ -14,7 +14,7 @@ from msgspec.structs import replace
 
 from logrotor import notify
 from logrotor.act import pool
-from logrotor.act.archive import await_writers, keep_hooked
+from logrotor.act.archive import await_writers, is_let_go, keep_hooked
 from logrotor.act.context import Context, Job
 from logrotor.act.ledger import Ended, Ledger
 from logrotor.act.report import tell
@@ -100,19 +100,32 @@ def _is_shared(log: LogPlan) -> bool:
 
 def _reopen(context: Context, logs: Iterable[LogPlan]) -> Iterator[Ended]:
     """One request per target, for all of its logs."""
-    wanted: dict[str, list[str]] = {}
+    wanted: dict[str, list[LogPlan]] = {}
     for log in logs:
         if log.reopen is not None:
-            wanted.setdefault(log.reopen, []).append(log.path)
-    for name, paths in wanted.items():
+            wanted.setdefault(log.reopen, []).append(log)
+    for name, members in wanted.items():
+        paths = [log.path for log in members]
         try:
             delivered = notify.request(context.targets[name], tuple(paths), stop=context.stop)
         except ReopenFailed as error:
-            context.history.requested(paths, context.clock(), delivered=False)
-            yield _requested(name, paths, Status.FAILED, str(error), error.problem)
+            yield from _not_delivered(context, name, members, error.problem)
         else:
             context.history.requested(paths, context.clock(), delivered=True)
             yield _requested(name, paths, Status.DONE, delivered.detail, pids=list(delivered.pids))
+
+
+def _not_delivered(context: Context, target: str, logs: Iterable[LogPlan], why: Problem) -> Iterator[Ended]:
+    """A failure only for the logs that somebody writes, or may write: the proof outranks the request."""
+    apart: dict[bool, list[str]] = {True: [], False: []}
+    for log in logs:
+        apart[is_let_go(context, log)].append(log.path)
+    if free := apart[True]:  # as if it had been delivered: there is nothing that it would still be needed for
+        context.history.requested(free, context.clock(), delivered=True)
+        yield _requested(target, free, Status.SKIPPED, f"nobody writes the archives any more ({why.problem})")
+    if held := apart[False]:
+        context.history.requested(held, context.clock(), delivered=False)
+        yield _requested(target, held, Status.FAILED, str(why), why)
 
 
 def _requested(

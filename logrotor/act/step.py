@@ -11,8 +11,7 @@ from logrotor.act import archive, copy, cut, take
 from logrotor.act.context import Context, Details
 from logrotor.act.ledger import Ended, name_of
 from logrotor.decide.naming import parse_archive, parse_aside, parse_replacement, parse_temp
-from logrotor.disk.snapshot import message, problem_of
-from logrotor.errors import Busy, Interrupted, LogrotorError, Stale
+from logrotor.errors import Busy, Interrupted, LogrotorError, Stale, message, problem_of
 from logrotor.model import (
     Compress,
     Copytruncate,

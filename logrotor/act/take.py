@@ -8,7 +8,8 @@ from collections.abc import Iterable
 
 from logrotor.act.context import Context, Details
 from logrotor.decide.naming import UNFINISHED_MODE, replacement_name, slot_name
-from logrotor.disk import descent
+from logrotor.disk import access, acl, descent
+from logrotor.disk.acl import Access
 from logrotor.disk.calls import NOT_OFFERED
 from logrotor.disk.logdir import LogDir
 from logrotor.errors import LogrotorError, Refused, Stale
@@ -34,13 +35,13 @@ def _taken(context: Context, logdir: LogDir, step: Take) -> str:
         make_way(context, step.moves)
         _move_live(logdir, step)
         return "rename"
-    old = logdir.open_file(step.base, step.id)
+    fd, status = logdir.open_known(step.base, step.id)
     try:
-        descent.note_taken(old, step.base, context.clock())  # before it has an archive's name
+        descent.note_taken(fd, step.base, context.clock())  # before it has an archive's name
         make_way(context, step.moves)
-        return _replaced(logdir, step, old)
+        return _replaced(logdir, step, acl.of(fd, status))
     finally:
-        os.close(old)
+        os.close(fd)
 
 
 def _note(context: Context, logdir: LogDir, step: Take) -> None:
@@ -53,7 +54,7 @@ def _note(context: Context, logdir: LogDir, step: Take) -> None:
     os.close(fd)
 
 
-def _replaced(logdir: LogDir, step: Take, old: int) -> str:
+def _replaced(logdir: LogDir, step: Take, old: Access) -> str:
     """The first protocol that the file system knows."""
     try:
         take_by_exchange(logdir, step, old)
@@ -64,7 +65,7 @@ def _replaced(logdir: LogDir, step: Take, old: int) -> str:
     name = replacement_name(step.base)
     fd = logdir.create_temp(name)
     try:
-        logdir.dress(fd, step.mode, like=old)
+        logdir.dress(fd, step.base, step.mode, old, need=_need(step))
         return _replaced_by_temp(logdir, step, fd, old)
     except BaseException:
         if _is_unseen(logdir, step):
@@ -74,7 +75,7 @@ def _replaced(logdir: LogDir, step: Take, old: int) -> str:
         os.close(fd)
 
 
-def _replaced_by_temp(logdir: LogDir, step: Take, fd: int, old: int) -> str:
+def _replaced_by_temp(logdir: LogDir, step: Take, fd: int, old: Access) -> str:
     try:
         take_by_link(logdir, step)
         return "link"
@@ -85,7 +86,12 @@ def _replaced_by_temp(logdir: LogDir, step: Take, fd: int, old: int) -> str:
     return "rename"
 
 
-def take_by_exchange(logdir: LogDir, step: Take, old: int) -> None:
+def _need(step: Take) -> int:
+    """What nobody may lose. A mode that was given is obeyed."""
+    return 0 if isinstance(step.mode, int) else access.READ | access.WRITE
+
+
+def take_by_exchange(logdir: LogDir, step: Take, old: Access) -> None:
     """Keep slot 1 with an empty file, then swap it and the log in one step.
 
     killed before ... | directory shows                                        | next plan
@@ -99,7 +105,7 @@ def take_by_exchange(logdir: LogDir, step: Take, old: int) -> None:
     slot = slot_name(step.base, 1)
     fd = logdir.reserve(slot)
     try:
-        logdir.dress(fd, UNFINISHED_MODE | step.mode & 0o077, like=old)
+        mode = logdir.dress(fd, step.base, step.mode, old, need=_need(step), mark=UNFINISHED_MODE)
         logdir.exchange(slot, step.base)
         try:
             logdir.expect(slot, step.id)
@@ -107,9 +113,9 @@ def take_by_exchange(logdir: LogDir, step: Take, old: int) -> None:
             logdir.exchange(slot, step.base)
             own = os.fstat(fd)
             logdir.move_this(slot, replacement_name(step.base), FileId(own.st_dev, own.st_ino))
-            logdir.set_mode(fd, step.mode)
+            logdir.set_mode(fd, mode)
             raise
-        logdir.set_mode(fd, step.mode)
+        logdir.set_mode(fd, mode)
     except BaseException:
         if _is_unseen(logdir, step):
             logdir.release(slot, fd)
@@ -142,7 +148,7 @@ def take_by_link(logdir: LogDir, step: Take) -> None:
         raise
 
 
-def take_by_rename(logdir: LogDir, step: Take, fd: int, old: int) -> None:
+def take_by_rename(logdir: LogDir, step: Take, fd: int, old: Access) -> None:
     """Move the log away, then create a new one: the last resort, with a moment in which no log is there.
 
     killed before ...  | directory shows                        | next plan
@@ -152,7 +158,7 @@ def take_by_rename(logdir: LogDir, step: Take, fd: int, old: int) -> None:
     drop               | .app.log.new, unused                   | drop it
     """
     _move_live(logdir, step)
-    logdir.create_live(step.base, step.mode, like=old)
+    logdir.create_live(step.base, step.mode, old)
     logdir.discard(replacement_name(step.base), fd)
 
 
@@ -187,11 +193,13 @@ def create(context: Context, log: LogPlan, step: CreateLive) -> Details:
     if step.parents:
         context.dirs.make(step.directory)
     with context.dirs.use(step.directory) as logdir:
-        like = logdir.open_file(step.like) if step.like is not None else None
-        try:
-            logdir.create_live(step.base, step.mode, like)
-        finally:
-            if like is not None:
+        if step.like is None:
+            logdir.create_live(step.base, step.mode)
+        else:
+            like, status = logdir.open_known(step.like)
+            try:
+                logdir.create_live(step.base, step.mode, acl.of(like, status))
+            finally:
                 os.close(like)
     return {"reason": step.reason}
 

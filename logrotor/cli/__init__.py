@@ -24,11 +24,12 @@ def call(args: Sequence[str]) -> int:
     """Run one command line and return its exit code; what goes wrong is told on stderr."""
     session = Session()
     try:
-        if _is_plain_run(args):
+        plain = [arg for arg in args if arg != _AS_TEXT]
+        if _is_plain_run(plain):
             from logrotor.cli.rotation import rotate
             from logrotor.config.find import named_config
 
-            return rotate(session, named_config(args))
+            return rotate(session, named_config(plain), log_format="auto" if len(plain) == len(args) else "console")
         from logrotor.cli import group
 
         return group.call(args, session)
@@ -44,6 +45,7 @@ def call(args: Sequence[str]) -> int:
 
 
 _PLAIN = ("run", "-c", "--config")
+_AS_TEXT = "--log-format=console"
 
 
 def _is_plain_run(args: Sequence[str]) -> bool:

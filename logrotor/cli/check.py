@@ -45,7 +45,8 @@ def check(ctx: click.Context, config: str | None, as_json: bool) -> int:
     Prints which file was found and how, what it includes, where state is kept and why there, its rules and reopen
     targets, and every problem at once with its file, line and key, what is accepted, and the nearest known key. A rule
     that is wrong alone does not switch off the others. Also told: a state directory that runs of this user cannot use,
-    and a queue engine that is not installed. Logs are not looked at: "logrotor plan" does that.
+    a queue engine that is not installed, and logs that a create_mode opens to more than can read or write them now.
+    Else logs are not looked at: "logrotor plan" does that.
     """
     from logrotor.config import find_config, load_config
     from logrotor.errors import ConfigError
@@ -54,10 +55,21 @@ def check(ctx: click.Context, config: str | None, as_json: bool) -> int:
     try:
         loaded = load_config(found, environ=os.environ)
     except ConfigError as error:
-        return _show(found, None, error.problems, as_json=as_json)
+        return _show(found, None, error.problems, [], as_json=as_json)
     become(loaded)
     problems = (*loaded.problems, *_obstacles(found.file, loaded))
-    return _show(found, loaded, problems, as_json=as_json)
+    return _show(found, loaded, problems, _widened(loaded), as_json=as_json)
+
+
+def _widened(config: Config) -> list[dict[str, str]]:
+    """The logs that a create_mode opens to more than can read or write them now."""
+    from logrotor.survey.surveyor import Surveyor
+
+    if all(spec.strict for spec in config.logs):
+        return []
+    with Surveyor(config, None) as surveyor:
+        logs = surveyor.survey().logs
+    return [{"log": facts.path, "rule": facts.spec.name, "modes": facts.widens} for facts in logs if facts.widens]
 
 
 def _obstacles(file: str, config: Config) -> Iterator[ConfigProblem]:
@@ -79,16 +91,33 @@ def _obstacles(file: str, config: Config) -> Iterator[ConfigProblem]:
             yield from error.problems
 
 
-def _show(found: Found, config: Config | None, problems: tuple[ConfigProblem, ...], *, as_json: bool) -> int:
+def _show(
+    found: Found,
+    config: Config | None,
+    problems: tuple[ConfigProblem, ...],
+    widened: list[dict[str, str]],
+    *,
+    as_json: bool,
+) -> int:
     nothing_runs = config is None or any(problem.key == _STATE for problem in problems)
     code = 2 if nothing_runs else 1 if problems else 0
     if as_json:
-        output.write_json(_as_json(found, config, problems, code))
+        output.write_json({**_as_json(found, config, problems, code), "widened": widened})
     else:
         facts = [("configuration", f"{found.file} ({found.origin})"), *(_facts(config) if config else [])]
-        shown = [text.lines(str(problem)) for problem in problems]
+        shown = [*map(text.printable, _opened(widened)), *(text.lines(str(problem)) for problem in problems)]
         output.write("\n".join([*output.table(facts), *shown, _verdict(config, problems, code)]))
     return code
+
+
+def _opened(widened: list[dict[str, str]]) -> Iterator[str]:
+    """One line for each rule and change: three names, and how many more."""
+    logs: dict[tuple[str, str], list[str]] = {}
+    for each in widened:
+        logs.setdefault((each["rule"], each["modes"]), []).append(each["log"])
+    for (rule, modes), names in logs.items():
+        more = f" and {len(names) - 3} more" if len(names) > 3 else ""
+        yield f"note: create_mode of rule {rule} opens logs to more than now ({modes}): {', '.join(names[:3])}{more}"
 
 
 def _facts(config: Config) -> list[tuple[str, str]]:

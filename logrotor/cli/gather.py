@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from logrotor.model import Check, Config
     from logrotor.observe.attention import Attention
     from logrotor.observe.metrics import Gauge
-    from logrotor.observe.page.content import Facts, Queue, Queues
+    from logrotor.observe.page.content import Facts, Queues
 
 MAX_PENDING, MAX_AGE = 10, 600.0  # as in "logrotor queue status --check"
 
@@ -67,7 +67,7 @@ def ask_queue(config: Config, now: float) -> Asked:
     try:
         return Asked(status=queue_status(config, now))
     except (LogrotorError, OSError) as error:
-        from logrotor.disk.snapshot import problem_of
+        from logrotor.errors import problem_of
 
         return Asked(problem=problem_of(error, "queue"))
 
@@ -137,24 +137,15 @@ def _facts(config: Config, now: datetime) -> Facts:
 
 
 def _queues(engine: str, asked: Asked) -> Queues:
-    from logrotor.observe.page.content import Queues
+    from msgspec import convert
+
+    from logrotor.observe.page.content import Queue, Queues
 
     found = asked.status
     if found is None:
         return Queues(engine, problem=asked.problem)
-    return Queues(f"{found.engine}, {found.url}", _rows(found), _processing(found))
-
-
-def _rows(found: Status) -> list[Queue]:
-    from logrotor.observe.page.content import Queue
-
-    return [
-        Queue(
-            name=q.queue, host=q.host, is_ours=q.is_ours, pending=q.pending, reserved=q.reserved,
-            scheduled=q.scheduled, failed=q.failed, stuck=q.stuck, oldest=q.oldest_age,
-        )
-        for q in found.queues
-    ]  # fmt: skip
+    rows = convert(found.queues, list[Queue], from_attributes=True)
+    return Queues(f"{found.engine}, {found.url}", rows, _processing(found))
 
 
 def _processing(found: Status) -> str:

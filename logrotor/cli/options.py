@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Mapping
 from datetime import datetime, timezone
+from functools import partial
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -85,32 +86,24 @@ def only_option(command: F) -> F:
     )(command)
 
 
-class Duration(click.ParamType[float]):
-    """``90s``, ``1h30m``, ``7d`` or plain seconds, as in the configuration."""
+class Quantity(click.ParamType[float]):
+    """Text that the configuration would read too, by the function of that name in config/values."""
 
-    name = "duration"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
-        from logrotor.config.values import positive_duration
-
-        try:
-            return positive_duration(value)
-        except ValueError as error:
-            self.fail(f'{value!r} {error}; accepted: "90s", "1h30m", "7d", "2w" or plain seconds', param, ctx)
-
-
-class Age(click.ParamType[float]):
-    """``2d``, ``12h``: with a unit, as ``max_age`` in the configuration; a bare 7 may mean days or seconds."""
-
-    name = "age"
+    def __init__(self, reader: str, accepted: str) -> None:
+        self.name, self._accepted = reader, accepted
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
-        from logrotor.config.values import age
+        from logrotor.config import values
 
         try:
-            return age(value)
+            return float(getattr(values, self.name)(value))
         except ValueError as error:
-            self.fail(f'{value!r} {error}; accepted: "90s", "12h", "7d", "2w"', param, ctx)
+            self.fail(f"{value!r} {error}; accepted: {self._accepted}", param, ctx)
+
+
+Span = partial(Quantity, "duration", '"90s", "1h30m", "7d"')  # 0 included
+Duration = partial(Quantity, "positive_duration", '"90s", "1h30m", "7d", "2w" or plain seconds')
+Age = partial(Quantity, "age", '"90s", "12h", "7d", "2w"')  # with a unit: a bare 7 may mean days or seconds
 
 
 def config_path(ctx: click.Context) -> str | None:

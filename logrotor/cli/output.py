@@ -141,11 +141,18 @@ class EventPrinter:
 
     def __init__(self, verbosity: int, *, as_json: bool, before: Callable[[], object] = lambda: None) -> None:
         self.level = shown_from(verbosity)
+        self.filter: Callable[[Event], Event | None] = lambda event: event  # of those that are shown
         self._json = as_json
         self._before = before  # clears a progress bar from the line
         self._logger: Any = None
 
     def __call__(self, event: Event) -> None:
+        shown = self.filter(event) if event.level >= self.level else None
+        if shown is not None:
+            self.show(shown)
+
+    def show(self, event: Event) -> None:
+        """Print it, unless it is below the level."""
         if event.level < self.level:
             return
         # A closed pipe or a full disk behind stderr; the report and the exit code still tell.

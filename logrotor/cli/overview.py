@@ -12,7 +12,7 @@ import click
 from logrotor import text
 from logrotor.cli import output
 from logrotor.cli.gather import queue_troubles, render_page, write_page
-from logrotor.cli.options import F, config_option, json_option, load
+from logrotor.cli.options import F, Span, config_option, json_option, load
 from logrotor.cli.session import Session, become, exit_codes
 from logrotor.errors import Refused
 from logrotor.observe.attention import ago, archives, due, free, full, notes
@@ -40,18 +40,9 @@ Examples:
 """
 
 
-def _span(ctx: click.Context, param: click.Parameter, given: str) -> float:
-    from logrotor.config.values import duration
-
-    try:
-        return duration(given)
-    except ValueError as error:
-        raise click.BadParameter(f'{given!r} {error}; accepted: "90s", "1h30m", "7d"') from None
-
-
 def _threshold(name: str, default: str, what: str) -> Callable[[F], F]:
     told = f"With --check: {what}"
-    return click.option(name, metavar="TIME", default=default, show_default=True, callback=_span, help=told)
+    return click.option(name, metavar="TIME", default=default, show_default=True, type=Span(), help=told)
 
 
 @click.command(epilog=STATUS_EPILOG)
@@ -214,7 +205,7 @@ def page(ctx: click.Context, /, config: str | None, given: str | None, verbose: 
 def _write(target: str, config: Config) -> None:
     """Raises LogrotorError: a place that cannot be written is a mistake of who named it, not of ours."""
     from logrotor.clock import local_now
-    from logrotor.disk.snapshot import problem_of
+    from logrotor.errors import problem_of
     from logrotor.model import Problem
 
     try:

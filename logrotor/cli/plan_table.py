@@ -133,6 +133,10 @@ def _rows(log: LogPlan) -> Iterator[Row]:
         yield "deferred", waiting.name, "", waiting.reason
     for stranger in log.strangers:
         yield "left alone", os.path.basename(stranger.name), "", stranger.reason
+    if log.take and log.loses is not None:
+        yield "note", os.path.basename(log.path), "", f"{log.loses.under(log.path).problem}; create_mode accepts that"
+    if log.widens:
+        yield "note", os.path.basename(log.path), "", f"create_mode opens it to more than now: {log.widens}"
 
 
 def _step(step: Step, log: LogPlan) -> list[Row]:
@@ -154,7 +158,8 @@ def _step(step: Step, log: LogPlan) -> list[Row]:
         case RunHook():
             return [("hook", _at(step.directory, step.name, log), "", " ".join(step.argv))]
         case CreateLive():
-            return [("create", step.base, "", f"mode {step.mode:04o}: {step.reason}")]
+            mode = step.mode if isinstance(step.mode, int) else 0o664
+            return [("create", step.base, "", step.reason if step.like else f"mode {mode:04o}: {step.reason}")]
         case _:
             return [(_word(step), getattr(step, "name", None) or log.path, "", step.reason)]
 

@@ -115,7 +115,7 @@ def exit_code(config: Config, made: Plan) -> int:
 RUN_EPILOG = f"""\
 \b
 Examples:
-  * * * * *  /opt/logrotor/bin/logrotor run -c /etc/logrotor.toml     (crontab)
+  * * * * *  /opt/logrotor/bin/logrotor run --log-format=console -c /etc/logrotor.toml     (crontab)
   logrotor run -vv                       tell every step
   logrotor run --only queue-workers      one rule
   logrotor run --force --only logs/app.log    one log, due or not
@@ -152,6 +152,9 @@ def run(
     that nobody writes any more are compressed, and those that retention no longer keeps are removed. A run with
     nothing to do changes nothing and prints nothing, and so does a success; a missing log is mentioned with -vv only.
     Another run at the same time is waited for, then exit 3. Killed at any point, the next run finishes the work.
+
+    Where stderr is not a terminal, a problem is printed when it begins, changes or ends, and once an hour; with -v or
+    --json it is printed each time. The exit code is 1 as long as it lasts.
     """
     session = ctx.ensure_object(Session)
     session.verbosity = verbose - quiet

@@ -5,18 +5,22 @@ from __future__ import annotations
 import gc
 import os
 import sys
+import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
 from logrotor.cli import output
+from logrotor.cli.damping import Damper
 from logrotor.cli.output import EventPrinter, Progress
-from logrotor.cli.session import Session, Stop, become, selection
-from logrotor.errors import Interrupted, Locked
+from logrotor.cli.session import Session, Stop, become, exit_code, selection
+from logrotor.errors import Interrupted, Locked, StateError
 
 if TYPE_CHECKING:
     from logrotor.cli.helper import Helper, Work
     from logrotor.model import Config, Report
+
+_HOUR = 3600.0
 
 
 @contextmanager
@@ -49,26 +53,60 @@ def rotate(
     from logrotor.config import load_config
     from logrotor.rotator import Rotator
 
+    is_damped = session.verbosity <= 0 and not (as_json or sums_up or output.is_terminal(sys.stderr))
+    damper = None
     with Stop() as stop:
         config = load_config(config_file, environ=os.environ)
         become(config)
+        if is_damped:
+            damper = Damper(config.state_dir, (*config.files, *["--force"] * force, *sorted(only)), time.time())
+            printer.filter = damper.filter
         try:
             shown = progress if has_bar else None
             rotator = Rotator(config, on_event=printer, on_progress=shown, stop=stop, fork=_fork)
             report = rotator.run(force=force, only=selection(config, only), time_limit=time_limit)
-        except (KeyboardInterrupt, Interrupted, Locked):
-            if not stop():  # a lock that we were told to stop waiting for is no failure to get it
-                raise
-            return stop.exit_code
+        except (KeyboardInterrupt, Interrupted, Locked) as error:
+            if stop():  # a lock that we were told to stop waiting for is no failure to get it
+                return stop.exit_code
+            if is_damped and isinstance(error, Locked) and _is_well(config.state_dir, time.time()):
+                return exit_code(error)
+            raise
         finally:
             progress.clear()
     _tell_others(config, report, printer)
+    if damper is not None:
+        damper.settle(printer.show, whole=not report.interrupted)
     code = stop.exit_code if report.interrupted else report.exit_code
     if as_json:
         output.write_json(_report(report, code))
     elif sums_up:
         output.write_json(_summary(report))
     return code
+
+
+def _is_well(state_dir: str, now: float) -> bool:
+    """Has a run ended within the hour, or did the one that is at work begin within it?"""
+    from logrotor.disk import state
+
+    ended = state.last_run(state_dir)
+    if ended is not None and abs(now - ended) < _HOUR:
+        return True
+    pid = state.holder(state_dir)
+    return pid is not None and abs(now - _began(state_dir, pid)) < _HOUR
+
+
+def _began(state_dir: str, pid: int) -> float:
+    """When the run of this process began, which may be older by far than its run; 0: not known."""
+    from logrotor.disk import proc
+    from logrotor.disk.history import History
+
+    with suppress(StateError):
+        open_ones = [run.started for run in History(state_dir).runs() if run.ended is None and run.pid == pid]
+        if open_ones:
+            return open_ones[-1]
+    with suppress(OSError):
+        return proc.look(pid).started
+    return 0.0
 
 
 def _fork(work: Work) -> Helper | None:
@@ -90,8 +128,7 @@ def _tell_others(config: Config, report: Report, printer: EventPrinter) -> None:
 
 def _attempt(what: str, path: str, write: Callable[[], None], printer: EventPrinter) -> None:
     """Rotation comes first: what cannot be written is told, and fails nothing."""
-    from logrotor.disk.snapshot import message
-    from logrotor.errors import LogrotorError
+    from logrotor.errors import LogrotorError, message
     from logrotor.events import Event, Level
 
     try:
@@ -102,7 +139,8 @@ def _attempt(what: str, path: str, write: Callable[[], None], printer: EventPrin
         why = f"unexpected {type(error).__name__}: {error}: this is a bug, please report it"
     else:
         return
-    printer(Event("problem.found", Level.ERROR, {"error": f"the {what} cannot be written: {why}"}))
+    fields = {"error": f"the {what} cannot be written: {why}"}
+    printer(Event("problem.found", Level.ERROR, fields, subject=path, kind=what))
 
 
 def _write_metrics(path: str, config: Config, report: Report) -> None:

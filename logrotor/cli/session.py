@@ -51,31 +51,23 @@ class Session(Struct):
 def become(config: Config) -> None:
     """Started as root with ``run_as``: be that user from here on."""
     if config.run_as and os.geteuid() == 0:
-        from logrotor.disk.access import become
+        from logrotor.disk.identity import become
 
-        become(config.run_as)
+        os.environ.update(become(config.run_as))
 
 
 def why_no_run(config: Config) -> Problem | None:
     """Why every run would end with 2: its state directory cannot be used. None: it can, or it is not ours to judge."""
     from logrotor.disk import state
+    from logrotor.disk.identity import is_us
 
-    if config.run_as and not _is_us(config.run_as):
+    if config.run_as and not is_us(config.run_as):
         return None
     try:
         state.refuse_impossible(config.state_dir, config.state_dir_origin)
     except errors.StateError as error:
         return error.problem
     return None
-
-
-def _is_us(user: str) -> bool:
-    import pwd
-
-    try:
-        return pwd.getpwnam(user).pw_uid == os.geteuid()
-    except KeyError:
-        return False
 
 
 def selection(config: Config, given: Iterable[str]) -> tuple[str, ...]:

@@ -12,7 +12,7 @@ from msgspec.structs import replace
 from logrotor.config.document import FROM_DICT, Document, read_document
 from logrotor.config.find import Found, Origin, default_state_dir, find_config
 from logrotor.config.keys import DEFAULTS, METRICS, PAGE, TABLES, TOP
-from logrotor.config.paths import Place, home_of, is_user
+from logrotor.config.paths import Place, home_of, home_of_user
 from logrotor.config.rules import Rule, StateDir, create_conflict, level_conflict, read_rules, unknown_target
 from logrotor.config.section import Problems, Read, Section
 from logrotor.config.tables import Targets, read_output, read_queue, read_targets
@@ -31,7 +31,7 @@ def load_config(source: Source = None, *, environ: Mapping[str, str] | None = No
     environ = os.environ if environ is None else environ
     euid = os.geteuid() if euid is None else euid
     problems = Problems()
-    main = _main_document(source, environ, euid)
+    main = _as_user(_main_document(source, environ, euid), euid)
     top, defaults = _read_top(main, problems), _read_defaults(main, problems)
     _refuse_foreign_hooks(main, euid, problems, fatal=True)
     _refuse_unknown_user(main, top, euid, problems)
@@ -79,6 +79,13 @@ def _main_document(source: Source, environ: Mapping[str, str], euid: int) -> Doc
         if found.origin is Origin.VARIABLE and problem.key == "file":  # nobody sees who named it
             problem = replace(problem, problem=f"{problem.problem}; it is {Origin.VARIABLE}")
         raise ConfigError((problem,)) from None
+
+
+def _as_user(main: Document, euid: int) -> Document:
+    """Who becomes another user means that user's home by ``~``."""
+    user = main.table.get("run_as")
+    home = home_of_user(str(user)) if euid == 0 and isinstance(user, str | int) else None
+    return replace(main, place=replace(main.place, home=home)) if home is not None else main
 
 
 def _read_included(main: Document, patterns: tuple[str, ...], euid: int, problems: Problems) -> Iterator[Document]:
@@ -159,7 +166,7 @@ def _read_top(main: Document, problems: Problems) -> Read:
 def _refuse_unknown_user(main: Document, top: Read, euid: int, problems: Problems) -> None:
     """Only root becomes that user; for others the key has no meaning, and the user may be one of another machine."""
     user = top.values.get("run_as")
-    if user is not None and euid == 0 and not is_user(user):
+    if user is not None and euid == 0 and home_of_user(user) is None:
         section = Section(main, "", problems, fatal=True)
         section.wrong("run_as", f"{user!r} is not a user of this system", f"accepted: {TOP['run_as'].accepted}")
 

@@ -16,7 +16,7 @@ from typing import TypeVar
 
 from msgspec import Struct
 
-from logrotor.model import FreeSpace
+from logrotor.model import KEEP, CreateMode, FreeSpace
 from logrotor.text import UNITS
 
 _E = TypeVar("_E", bound=enum.StrEnum)
@@ -77,6 +77,13 @@ def name(value: object) -> str:
     if word != word.strip() or not word.isprintable() or "/" in word or word.startswith("-") or word == "off":
         raise Invalid("is not a valid name")
     return word
+
+
+def user(value: object) -> str:
+    """The name of a user, or the number."""
+    return (
+        str(value) if isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 2**32 - 1 else name(value)
+    )
 
 
 def word(pattern: str, what: str) -> Callable[[object], str]:
@@ -164,8 +171,10 @@ def backup_count(value: object) -> int:
     return whole(1)(value)
 
 
-def mode(value: object) -> int:
-    """Permission bits from an octal string, writable by the owner."""
+def mode(value: object) -> CreateMode:
+    """Permission bits from an octal string, writable by the owner; or "keep"."""
+    if value == KEEP:
+        return KEEP
     if isinstance(value, int) and not isinstance(value, bool):
         meant = " or ".join(_modes_meant(value)) or '"0664"'
         raise Invalid("is a number, which may be meant as octal or decimal", f"write the octal digits {meant}")

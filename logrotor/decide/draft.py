@@ -16,7 +16,7 @@ from logrotor.decide import proof, retention
 from logrotor.decide.facts import LogFacts
 from logrotor.decide.naming import slot_name
 from logrotor.decide.recovery import Recovery, recover
-from logrotor.decide.schedule import due_or_not, last_rotation
+from logrotor.decide.schedule import due_or_not
 from logrotor.decide.slots import make_way, moved, newest_first, time_of
 from logrotor.model import (
     Archive,
@@ -28,17 +28,14 @@ from logrotor.model import (
     Due,
     Entry,
     Method,
-    Nobody,
     NotDue,
     Note,
+    Plain,
     Remove,
     RunHook,
     Step,
     Take,
-    Written,
 )
-
-_SHORTEST_PAUSE, _LONGEST_PAUSE = 60.0, 3600.0  # seconds between two requests for the same archives
 
 
 class Draft(Struct):
@@ -52,6 +49,7 @@ class Draft(Struct):
     taken: Archive | None = None  # the one of them that is the live log until it is taken
     take: list[Step] = field(default_factory=list)
     reopen_reason: str = ""
+    awaited: tuple[Plain, ...] = ()
     retire: list[Remove] = field(default_factory=list)
     compress: list[Compress] = field(default_factory=list)
     hooks: list[RunHook] = field(default_factory=list)
@@ -99,13 +97,12 @@ def _take(draft: Draft) -> None:
     moves = make_way(draft.archives, 2, draft.recovery.is_held)
     steps = tuple(move for _, move in moves)
     spec, where, reason = facts.spec, facts.directory.resolved, draft.due.reason
+    taken = where, facts.base, live.id, live.size, steps
     if spec.method is Method.COPYTRUNCATE:
         collapse, others = facts.protocol == "collapse", _archive_dirs(facts)
-        draft.take.append(
-            Copytruncate(where, facts.base, live.id, live.size, steps, collapse, spec.accept_loss, reason, others)
-        )
+        draft.take.append(Copytruncate(*taken, collapse, spec.accept_loss, reason, others, spec.strict))
     else:
-        draft.take.append(Take(where, facts.base, live.id, live.size, steps, spec.create, spec.create_mode, reason))
+        draft.take.append(Take(*taken, spec.create, spec.create_mode, reason))
     draft.taken = Archive(ArchiveName(facts.base, slot=1), Entry(slot_name(facts.base, 1), live.stat), where)
     draft.archives = newest_first([*moved(draft.archives, moves), draft.taken], draft.now.timestamp())
 
@@ -132,48 +129,13 @@ def _reopen(draft: Draft) -> None:
     spec = draft.facts.spec
     if spec.reopen is None or spec.method is Method.COPYTRUNCATE:
         return
+    beside = [a for a in draft.archives if a.directory == draft.facts.directory.resolved]
+    plain = [a for a in beside if a.name.codec is Codec.NONE]
+    draft.awaited = tuple(Plain(a.directory, a.entry.name, a.entry.id) for a in plain)
     if draft.taken is not None or draft.recovery.took:
         draft.reopen_reason = "after the take"
         return
-    if _is_answer_awaited(draft):
-        return
-    beside = [a for a in draft.archives if a.directory == draft.facts.directory.resolved]
-    reasons = (_why_reopen(draft, archive) for archive in beside if archive.name.codec is Codec.NONE)
-    draft.reopen_reason = next(filter(None, reasons), "")
-
-
-def _why_reopen(draft: Draft, archive: Archive) -> str:
-    memory, name = draft.facts.memory, archive.entry.name
-    writers = draft.facts.writers.get(archive.entry.id)
-    if isinstance(writers, Written):
-        return f"{name} is still written"
-    if memory.request_failed is not None:
-        return f"{name}: the last request failed"
-    if isinstance(writers, Nobody) and (archive.name.stamp is not None or _was_asked_since_take(draft)):
-        return ""  # its ctime may be later than the request: it gets its date then, and a slow writer's last lines
-    if not proof.was_asked(archive.entry, memory.request_delivered, draft.now.timestamp()):
-        return f"{name}: no request was delivered since it was taken"
-    return ""
-
-
-def _was_asked_since_take(draft: Draft) -> bool:
-    born, delivered = draft.facts.birth(), draft.facts.memory.request_delivered
-    return born is not None and delivered is not None and born <= delivered <= draft.now.timestamp()
-
-
-def _is_answer_awaited(draft: Draft) -> bool:
-    """Is it too early to repeat a request that was delivered and not followed?
-
-    A command may restart a service each time. The next one comes after as long again as the last one came after the
-    take, so that the pauses double; a request before the last take, or from the future, counts as none.
-    """
-    memory, now = draft.facts.memory, draft.now.timestamp()
-    delivered = memory.request_delivered
-    if delivered is None or delivered > now or memory.request_failed is not None:
-        return False
-    taken = last_rotation([memory.last_rotation, draft.facts.birth()], draft.now)
-    waited = _LONGEST_PAUSE if taken is None else delivered - taken
-    return waited >= 0 and now - delivered < min(max(waited, _SHORTEST_PAUSE), _LONGEST_PAUSE)
+    draft.reopen_reason = proof.why_ask(draft.facts, plain, draft.now)
 
 
 # ---------------------------------------------------------------- retire

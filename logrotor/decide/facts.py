@@ -64,9 +64,12 @@ class LogFacts(Struct, frozen=True, kw_only=True):
     made: Callable[[Archive], float | None] = lambda archive: None  # when it was taken, or made at the latest
     since: float = 0.0  # no archive counts as older than from here: see LastRun
     strangers: Callable[[float], Mapping[str, str]] = lambda now: {}  # path -> why it is no archive after all
+    live_writers: Callable[[], Writers | None] = lambda: None  # of the live log; None: it cannot be opened
     literal: bool = True  # named by a path, not by a glob
     refusal: Problem | None = None  # bind mount, owner who could not write, supervisord rotates it ...
     proof: str = ""
+    loses: Problem | None = None  # who loses access, where create_mode was given all the same
+    widens: str = ""  # how create_mode opens the log to more than now
 
     @property
     def protocol(self) -> str:
@@ -89,5 +92,7 @@ class LogFacts(Struct, frozen=True, kw_only=True):
             missing=live is None,
             protocol=self.protocol,
             proof=self.proof,
+            loses=self.loses,
+            widens=self.widens,
             **decided,
         )

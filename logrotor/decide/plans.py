@@ -49,6 +49,7 @@ def _completed(draft: Draft) -> LogPlan:
         take=tuple(draft.take),
         reopen=facts.spec.reopen if draft.reopen_reason else None,
         reopen_reason=draft.reopen_reason,
+        awaited=draft.awaited if draft.reopen_reason else (),
         retire=tuple(reversed(draft.retire)),  # the oldest goes first
         compress=tuple(draft.compress),
         hooks=tuple(draft.hooks),
@@ -132,7 +133,7 @@ def _final_form(draft: Draft, archive: Archive, index: int, names: _Names) -> Co
     reason = f"to {applied.value}" if applied is not Codec.NONE else "to its final name and place"
     return Compress(
         archive.directory, entry.name, entry.id, entry.size,
-        directory, to_name, applied, spec.compress_level, plain, reason,
+        directory, to_name, applied, spec.compress_level, plain, reason, spec.strict,
     )  # fmt: skip
 
 

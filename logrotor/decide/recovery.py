@@ -244,7 +244,7 @@ def _is_dropped(replacement: Entry, found: Recovery) -> bool:
 
 
 def _restore_live(facts: LogFacts, found: Recovery) -> None:
-    """The replacement, which still is there, has the ACL and the label of the old log."""
+    """It is dressed as the run that was interrupted would have done it: by the log that it took, if that is there."""
     spec, live, replacement = facts.spec, facts.family.live, facts.family.replacement
     if live is None and replacement is not None and spec.create and spec.method is Method.RENAME:
         reason = "an interrupted run left no live log"
@@ -253,7 +253,22 @@ def _restore_live(facts: LogFacts, found: Recovery) -> None:
     else:
         return
     like = replacement_name(facts.base) if replacement is not None and not _is_dropped(replacement, found) else None
+    like = like or _taken(facts, found) or _itself(facts)
     found.steps.append(CreateLive(facts.directory.resolved, facts.base, spec.create_mode, reason, like=like))
+
+
+def _taken(facts: LogFacts, found: Recovery) -> str | None:
+    """The log that the exchange brought to slot 1."""
+    beside = (a for a in found.archives if a.directory == facts.directory.resolved and _is_plain(a))
+    return next((archive.entry.name for archive in beside if archive.name.slot == 1), None)
+
+
+def _itself(facts: LogFacts) -> str | None:
+    """What was made in the place of a log has all but its mark; one that was missing may lack all of its mode."""
+    live = facts.family.live
+    if live is None or (live.stat.st_mode & 0o077 == 0 and facts.spec.create_missing):
+        return None
+    return live.name
 
 
 def _separate(found: Recovery) -> None:

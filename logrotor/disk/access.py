@@ -1,123 +1,297 @@
-"""Who we are, and who may do what: the writer of a log with its replacement, we with a directory and with a file."""
+"""Who may do what with a log, and the same for the file that takes its place: its replacement, or its archive.
+
+The new file is ours, and we never chown. So it gets the mode, the old file's ACL, and an ACL entry for the old owner
+and for the old group where it does not have these itself (acl(5); the owner of a file may give anybody an entry).
+"""
 
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
-import pwd
 import stat
-import struct
-from functools import cache
+from collections.abc import Iterable, Iterator
 
+from msgspec import Struct
+
+from logrotor.disk.acl import (
+    ACL,
+    GROUP,
+    GROUP_OBJ,
+    LABEL,
+    MASK,
+    NO_ID,
+    OTHER,
+    USER,
+    USER_OBJ,
+    Access,
+    Ground,
+    Party,
+    Place,
+    by_stat,
+    is_unmapped,
+    stored,
+)
 from logrotor.disk.calls import change
-from logrotor.disk.proc import by_descriptor
+from logrotor.disk.identity import group_name, groups_of, members_of, primary_group
 from logrotor.disk.walk import user_name
-from logrotor.errors import Refused, Stale, StateError
-from logrotor.model import FileId, Problem
+from logrotor.errors import Refused
+from logrotor.model import KEEP, Codec, CreateMode, LogSpec, Method, Problem
 
-_ACL = "system.posix_acl_access"
-_USER, _GROUP, _WRITE = 0x02, 0x08, 2  # acl(5), as stored in the attribute
+_NO_ACL = frozenset({errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL, errno.EPERM, errno.EACCES})
+READ, WRITE = 4, 2
+_EXPLICIT = 'create_mode = "0664"'
 
 
-def become(user: str) -> None:
-    """Give up root once, for good, for ``user``: groups, gid, uid, in this order (setgroups(2)). The environment stays.
+class Dress(Struct, frozen=True):
+    """What a new file gets: the label, the ACL, then the mode, as stat will show it."""
 
-    Raises StateError if the user does not exist, or if we are neither root nor that user.
+    mode: int
+    acl: bytes | None = None
+    label: bytes | None = None
+
+
+# ---------------------------------------------------------------- the new file
+
+
+def wanted(old: Access | None, mode: CreateMode, group: int, inherited: dict[Party, int]) -> Dress:
+    """What a new file of ours, of this group, gets in the place of ``old``; the directory has that default ACL."""
+    bits = _bits(old, mode)
+    own = bits if old is None else bits & 0o707 | _own_group(old, mode, bits, group) << 3
+    named = dict(_named(old, mode, own, group, inherited))
+    label = old.label if old is not None else None
+    if not named and not inherited:
+        return Dress(own, None, label)
+    mask = own >> 3 & 7
+    for allowed, _ in named.values():
+        mask |= allowed
+    if mode == KEEP and old is not None and old.named:
+        mask |= old.mask
+    if named and own & 7 and not mask:  # Linux would not ask the ACL, and who is named with less would count as others
+        mask = READ
+    entries = {party: stored if stored & mask == allowed else allowed for party, (allowed, stored) in named.items()}
+    if named:
+        entries[MASK, NO_ID] = mask
+    entries |= {(USER_OBJ, NO_ID): own >> 6, (GROUP_OBJ, NO_ID): own >> 3 & 7, (OTHER, NO_ID): own & 7}
+    return Dress(own & 0o707 | mask << 3, stored(entries), label)
+
+
+def _bits(old: Access | None, mode: CreateMode) -> int:
+    """The mode, before anybody is looked at by name."""
+    if isinstance(mode, int):
+        return mode
+    if old is None:
+        return 0o664
+    return old.mode if mode == KEEP else opened(old.mode)
+
+
+def opened(mode: int) -> int:
+    """What a log gets without ``create_mode``: as it was, and 0664 at least where group and others could read it."""
+    return mode & 0o666 | (0o664 if mode & 0o044 == 0o044 else 0)
+
+
+def _own_group(old: Access, mode: CreateMode, bits: int, group: int) -> int:
+    """What the new file's group may do: with another one than the old file's, its members were named, or others."""
+    if group == old.group or isinstance(mode, int):
+        return bits >> 3 & 7
+    before = old.allowed((GROUP, group))
+    return before if mode == KEEP else before & 6 | (6 if bits & 0o064 == 0o064 else 0)
+
+
+def _named(
+    old: Access | None, mode: CreateMode, own: int, group: int, inherited: dict[Party, int]
+) -> Iterator[tuple[Party, tuple[int, int]]]:
+    """The entries: what each party may do, and what is stored for it where the mask allows that."""
+    limit, other = _limit(old, mode, own), own & 7
+    # Whom the directory names could do what others could: an entry for less would take that away.
+    kept = {party: (bits & limit | other, bits | other) for party, bits in inherited.items()}
+    if old is not None:
+        kept |= {party: (old.allowed(party), bits) for party, bits in old.named.items()}
+        for party, needed in _owners(old, mode, group):
+            needed |= kept.get(party, (0, 0))[0] if party[0] == GROUP else 0
+            if party in kept or not _is_served(party, needed, own, kept):
+                kept[party] = needed, needed
+    yield from kept.items()
+
+
+def _limit(old: Access | None, mode: CreateMode, own: int) -> int:
+    """What the directory's default ACL may give at most: as if the log had been created there with its mode."""
+    if old is None or isinstance(mode, int):
+        return own >> 3 & 7
+    return old.mask if mode == KEEP or old.named else _bits(old, mode) >> 3 & 7
+
+
+def _is_served(party: Party, needed: int, own: int, kept: dict[Party, tuple[int, int]]) -> bool:
+    """May it do as much without an entry? It counts among the others, or in a group that has an entry."""
+    other, least = own & 7, own & 7 & own >> 3
+    for (tag, _), (allowed, _) in kept.items():
+        least &= allowed if tag == GROUP else 7
+    return needed & ~least == 0 and (party[0] == USER or other & ~needed == 0)
+
+
+def _owners(old: Access, mode: CreateMode, group: int) -> Iterator[tuple[Party, int]]:
+    """The old group and the old owner, where the new file has another one, with what they may do from now on."""
+    given = mode if isinstance(mode, int) else old.mode if mode == KEEP else old.mode & 0o666
+    if old.group != group and not is_unmapped(GROUP, old.group):
+        # The root group mostly is root alone: it keeps what it had, and is never given more.
+        yield (GROUP, old.group), (given if old.group else given & old.mode) >> 3 & 7
+    if old.owner not in (0, os.geteuid()) and not is_unmapped(USER, old.owner):
+        yield (USER, old.owner), given >> 6
+
+
+# ---------------------------------------------------------------- dressing it
+
+
+def dress(fd: int, place: Place, old: Access | None, mode: CreateMode, path: str, *, need: int, mark: int = 0) -> int:
+    """Dress an open new file; returns its mode. ``mark``: what it has instead of the owner's bits, until it is set.
+
+    Raises OSError; Refused where the file system keeps no ACL and somebody would lose what he needs (READ, WRITE).
     """
+    group = place.group_of(fd)
+    made = wanted(old, mode, group, place.inherited())
+    if made.label is not None:
+        with contextlib.suppress(PermissionError):
+            change("setxattr", os.setxattr, fd, LABEL, made.label)
+    if made.acl is not None and not _set_acl(fd, place, old, made.acl):
+        assert old is not None  # else the entries are those of the directory, which keeps ACLs then
+        lost = list(_losers(old, mode, group, os.geteuid(), need, acls=False))
+        if lost:
+            raise Refused(_told(path, old, lost, f"set {_EXPLICIT} in its rule to accept that"))
+        bits = _bits(old, mode)
+        made = Dress(bits & 0o707 | _own_group(old, mode, bits, group) << 3)
+    change("chmod", os.fchmod, fd, mark | made.mode & 0o077 if mark else made.mode)
+    return made.mode
+
+
+def _set_acl(fd: int, place: Place, old: Access | None, acl: bytes) -> bool:
+    """False: nobody would be let in by it."""
+    if not place.keeps_acls() and not (old is not None and old.named):
+        return False
     try:
-        record = pwd.getpwnam(user)
-    except KeyError:
-        raise StateError(Problem(subject=f'run_as = "{user}"', problem="no such user on this system")) from None
-    if os.geteuid() == record.pw_uid:
-        return
-    if os.geteuid() != 0:
-        what = f"only root can become another user, and this is uid {os.geteuid()}"
-        advice = f"start logrotor as root or as {user}, or remove run_as"
-        raise StateError(Problem(subject=f'run_as = "{user}"', problem=what, advice=advice))
-    os.setgroups(os.getgrouplist(user, record.pw_gid))
-    os.setgid(record.pw_gid)
-    os.setuid(record.pw_uid)
+        change("setxattr", os.setxattr, fd, ACL, acl)
+    except OSError as error:
+        if error.errno not in _NO_ACL:
+            raise
+        return False
+    return True
 
 
-def why_locked_out(path: str, old: os.stat_result, directory: os.stat_result, mode: int) -> Problem | None:
-    """Why the old owner could not write a replacement of this mode, and what helps; None if it can."""
-    owner = old.st_uid
-    if owner in (0, os.geteuid()) or mode & 0o002:
+# ---------------------------------------------------------------- who would lose
+
+
+class Lost(Struct, frozen=True):
+    """Somebody who could read or write the old file, and could not do that with the new one."""
+
+    party: Party
+    bits: int
+    unmapped: bool
+
+    def __str__(self) -> str:
+        tag, number = self.party
+        name = user_name(number) if tag == USER else f"group {group_name(number)}"
+        return f"{name} (not mapped here)" if self.unmapped else name
+
+
+def why_closed(log: str, status: os.stat_result, ground: Ground, rule: LogSpec) -> Problem | None:
+    """Why we could not rotate a log by this rule, though the directory may be written, and what helps."""
+    us, owner, place = os.geteuid(), status.st_uid, ground.status
+    if us in (0, owner):
         return None
-    group = directory.st_gid if directory.st_mode & 0o2000 else os.getegid()
-    groups = _groups(owner)
-    if (mode & 0o020 and group in groups) or _let_in_by_acl(path, owner, groups):
+    copied = rule.method is Method.COPYTRUNCATE
+    if not copied and place.st_mode & stat.S_ISVTX and us != place.st_uid:
+        what = f"belongs to {user_name(owner)}, and nobody else may rename it in a sticky directory"
+        return Problem(subject=log, problem=what, advice=_run_as(owner))
+    need = (READ | WRITE) if copied else READ
+    if status.st_mode & need == need or os.access(log, need, effective_ids=True):  # the same numbers as R_OK and W_OK
         return None
-    name = user_name(owner)
+    what = f"belongs to {user_name(owner)}, and {user_name(us)} may not {'write' if copied else 'read'} it"
+    entry = f"setfacl -m u:{user_name(us)}:{'rw' if copied else 'r'} {log}"
     return Problem(
-        subject=path,
-        problem=f"belongs to {name}, who could not write a replacement of ours (group {group}, mode {mode:04o})",
-        advice=f'run logrotor as {name} (run_as = "{name}"), or give the directory a group of {name}\'s and: '
-        f"chmod g+s {os.path.dirname(path)}",
+        subject=log, problem=what, advice=f"as {user_name(owner)}: {entry}" if ground.acls else _run_as(owner)
     )
 
 
-def why_closed(directory: str) -> Problem:
-    """Why the running user may not create files in a directory, and what helps."""
-    status, space = os.stat(directory), os.statvfs(directory)
-    us, owner = user_name(os.geteuid()), user_name(status.st_uid)
-    owned = f"it is {owner}:{_group_name(status.st_gid)} {status.st_mode & 0o7777:04o}"
-    if space.f_flag & os.ST_RDONLY:
-        cause, advice = "its file system is mounted read-only", "mount it for writing"
-    elif status.st_uid == os.geteuid():
-        cause, advice = owned, f"chmod u+rwx {directory}"
-    elif status.st_gid not in (os.getegid(), *os.getgroups()):
-        cause = f"{owned}, and {us} is in no such group"
-        group = _group_name(os.getegid())
-        advice = f"as root: chgrp {group} {directory} && chmod g+rwxs {directory}, or run logrotor as {owner}"
-    elif status.st_mode & 0o030 != 0o030:
-        cause, advice = owned, f"as {owner}: chmod g+rwxs {directory}, or run logrotor as {owner}"
-    else:
-        cause, advice = owned, f"see its ACL: getfacl {directory}"
-    return Problem(subject=directory, problem=f"{us} may not create and rename files there: {cause}", advice=advice)
+def why_locked_out(log: str, status: os.stat_result, ground: Ground, rule: LogSpec) -> Problem | None:
+    """Why a rotation by this rule would lock somebody out of the log or its archives, and what helps; None: nobody."""
+    us, foreign = os.geteuid(), is_unmapped(USER, status.st_uid) or is_unmapped(GROUP, status.st_gid)
+    if (status.st_uid, status.st_gid) == (us, ground.group) or (ground.acls and not foreign):
+        return None
+    old = by_stat(status)
+    lost = list(_lost_by(rule, old, us, ground.group, acls=ground.acls))
+    return _told(log, old, lost, _way_out(old, ground, rule, us)) if lost else None
 
 
-def set_mode(path: str, mode: int, file: FileId) -> str:
-    """Give the file or directory that was looked at its mode; says what was done. Raises Stale, Refused or OSError."""
-    # O_PATH: a file without any permission cannot be opened otherwise, and no link is followed.
-    fd = os.open(path, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC)
-    try:
-        status = os.fstat(fd)
-        if (status.st_dev, status.st_ino) != file:
-            raise Stale(f"{path}: another file has its place by now")
-        if not (stat.S_ISREG(status.st_mode) or stat.S_ISDIR(status.st_mode)):
-            raise Refused(f"{path}: neither a file nor a directory")
-        change("chmod", os.chmod, by_descriptor(fd), mode)
-    finally:
-        os.close(fd)
-    return f"chmod {mode:04o} {path}"
+def _lost_by(rule: LogSpec, old: Access, us: int, group: int, *, acls: bool) -> Iterator[Lost]:
+    copied = rule.method is Method.COPYTRUNCATE
+    if rule.create and not copied:
+        yield from _losers(old, rule.create_mode, group, us, READ | WRITE, acls=acls)
+    if copied or rule.compress is not Codec.NONE:
+        yield from _losers(old, KEEP, group, us, READ, acls=acls)
 
 
-def _group_name(gid: int) -> str:
-    import grp  # here: a run where all is well has no use for it
+def _losers(old: Access, mode: CreateMode, group: int, us: int, need: int, *, acls: bool) -> Iterator[Lost]:
+    bits = _bits(old, mode)
+    own, other = _own_group(old, mode, bits, group), bits & 7
+    for (tag, number), had in (
+        ((USER, old.owner), old.mode >> 6),
+        ((GROUP, old.group), old.mode >> 3 & 7),
+        *_effective(old),
+    ):
+        had &= (bits >> 6 if tag == USER else bits >> 3) if isinstance(mode, int) else 7
+        unmapped = is_unmapped(tag, number)
+        if number == 0 or (tag, number) in ((USER, us), (GROUP, group)) or (acls and not unmapped):
+            continue
+        has = own if tag == USER and group in groups_of(number) else other
+        missing = had & need & ~has
+        if missing and (tag == USER or not _is_only(number, {us, 0, old.owner})):
+            yield Lost((tag, number), missing, unmapped)
 
-    try:
-        return grp.getgrgid(gid).gr_name
-    except KeyError:
-        return str(gid)
+
+def _effective(old: Access) -> Iterator[tuple[Party, int]]:
+    return ((party, old.allowed(party)) for party in old.named)
 
 
-@cache
-def _groups(uid: int) -> frozenset[int]:
-    try:
-        record = pwd.getpwuid(uid)
-    except KeyError:
-        return frozenset()
-    return frozenset(os.getgrouplist(record.pw_name, record.pw_gid))
+def _is_only(gid: int, known: set[int]) -> bool:
+    """Has the group no members but these? One without any may be that of a setgid program, such as utmp."""
+    members = members_of(gid)
+    return bool(members) and members <= known
 
 
-def _let_in_by_acl(path: str, owner: int, groups: frozenset[int]) -> bool:
-    """Does the old log's ACL, which the replacement gets as well, let the owner write?"""
-    value = b""
-    with contextlib.suppress(OSError):
-        value = os.getxattr(path, _ACL, follow_symlinks=False)
-    for tag, permissions, identity in struct.iter_unpack("<HHI", value[4:]) if len(value) % 8 == 4 else ():
-        named = (tag == _USER and identity == owner) or (tag == _GROUP and identity in groups)
-        if named and permissions & _WRITE:
-            return True
-    return False
+def _told(log: str, old: Access, lost: Iterable[Lost], advice: str) -> Problem:
+    lost = tuple(lost)
+    names = " and ".join(dict.fromkeys(map(str, lost)))
+    what = "read" if all(each.bits == READ for each in lost) else "write"
+    mapped = any(not each.unmapped for each in lost)
+    cause = ": its file system keeps no ACLs that could let them in" if mapped else ""
+    belongs = f"belongs to {user_name(old.owner)}:{group_name(old.group)} ({old.mode:04o})"
+    return Problem(
+        subject=log, problem=f"{belongs}, and {names} could not {what} what a rotation makes{cause}", advice=advice
+    )
+
+
+def _way_out(old: Access, ground: Ground, rule: LogSpec, us: int) -> str:
+    """The first that would leave nobody locked out."""
+    status, owner, directory = ground.status, old.owner, ground.path
+    own = status.st_gid if status.st_mode & stat.S_ISGID else primary_group(owner)
+    if owner not in (0, us) and own is not None and _may_write(status, owner) and not _any_lost(rule, old, owner, own):
+        return _run_as(owner)
+    for group in dict.fromkeys((old.group, *sorted(groups_of(owner)))):
+        if not is_unmapped(GROUP, group) and not _any_lost(rule, old, us, group):
+            by = "" if us == 0 else "as root: "
+            return f"{by}chgrp {group_name(group)} {directory} && chmod g+s {directory}"
+    return f"set {_EXPLICIT} in its rule to accept that"
+
+
+def _run_as(uid: int) -> str:
+    name = user_name(uid)
+    return f'run logrotor as {name} (started as root: run_as = "{name}")' if uid else "run logrotor as root"
+
+
+def _any_lost(rule: LogSpec, old: Access, us: int, group: int) -> bool:
+    return any(_lost_by(rule, old, us, group, acls=False))
+
+
+def _may_write(directory: os.stat_result, uid: int) -> bool:
+    if uid == directory.st_uid:
+        return directory.st_mode & 0o300 == 0o300
+    return directory.st_mode >> (3 if directory.st_gid in groups_of(uid) else 0) & 3 == 3

@@ -13,17 +13,17 @@ import os
 from collections.abc import Callable
 
 from logrotor.decide.naming import LOCK, UNFINISHED_MODE, aside_name, is_unfinished
-from logrotor.disk import calls
+from logrotor.disk import access, calls
+from logrotor.disk.acl import Access, Place
 from logrotor.disk.calls import change
 from logrotor.disk.opendir import READ, OpenDir
 from logrotor.disk.turns import Turns
 from logrotor.errors import Busy, Stale
-from logrotor.model import FileId
+from logrotor.model import CreateMode, FileId
 
 _NO_LINKS = frozenset({errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK, errno.EINVAL})
 _NO_RENAMEAT2 = frozenset({errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP})
 _NO_FLOCK = frozenset({errno.EOPNOTSUPP, errno.ENOSYS, errno.ENOLCK, errno.EINVAL})
-_CARRIED = ("system.posix_acl_access", "security.selinux")
 _NEW = os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
@@ -35,6 +35,7 @@ class LogDir(OpenDir):
         self._renameat2 = True  # until the file system says that it does not offer it
         self.leftovers: list[OSError] = []  # temps that could not be removed; the next run drops them
         self.turns = Turns(self.fd, path)
+        self.place = Place(self.fd)
 
     def close(self) -> None:
         if self.fd >= 0:
@@ -88,36 +89,27 @@ class LogDir(OpenDir):
         except FileExistsError:
             raise Stale(f"{self._path(name)}: exists by now") from None
 
-    def dress(self, fd: int, mode: int, like: int | None) -> None:
-        """Give a new file its mode, and the POSIX ACL and security label of ``like``."""
-        for attribute in _carried(like):
-            value = _attribute(like, attribute)
-            if value is None:
-                continue
-            try:
-                change("setxattr", os.setxattr, fd, attribute, value)
-            except PermissionError:
-                if attribute == "system.posix_acl_access":
-                    raise
-        self.set_mode(fd, mode)
+    def dress(self, fd: int, name: str, mode: CreateMode, old: Access | None, *, need: int, mark: int = 0) -> int:
+        """Give a new file its mode, which is returned, and whom ``old`` lets in (:func:`access.dress`)."""
+        return access.dress(fd, self.place, old, mode, self._path(name), need=need, mark=mark)
 
     def set_mode(self, fd: int, mode: int) -> None:
         change("chmod", os.fchmod, fd, mode)
 
-    def create_live(self, name: str, mode: int, like: int | None = None) -> bool:
+    def create_live(self, name: str, mode: CreateMode, old: Access | None = None) -> bool:
         """Create a missing live log. False: a writer was faster, which is just as well.
 
         killed before ... | directory shows                    | next plan
         chmod             | the log, with the unfinished mode  | dress it
         """
         try:
-            fd = change("create", os.open, name, _NEW | os.O_RDONLY, UNFINISHED_MODE, dir_fd=self.fd)
+            fd, made = change("create", os.open, name, _NEW | os.O_RDONLY, UNFINISHED_MODE, dir_fd=self.fd), True
         except FileExistsError:
-            fd = self.open_file(name)
+            fd, made = self.open_file(name), False
         try:
-            if not is_unfinished(os.fstat(fd).st_mode):
+            if not made and not is_unfinished(os.fstat(fd).st_mode):  # FUSE may lose the mark of one that we made
                 return False
-            self.dress(fd, mode, like)
+            self.dress(fd, name, mode, old, need=0)
         finally:
             os.close(fd)
         return True
@@ -165,14 +157,18 @@ class LogDir(OpenDir):
     def move_seen(self, source: str, target: str, file: FileId, to: LogDir | None = None) -> None:
         """:meth:`move_this` for a name that has just been looked at."""
         to = to or self
-        try:
-            self.move(source, target, to)
-        except FileExistsError:
-            raise Stale(f"{to._path(target)}: exists by now") from None
+        self.publish(source, target, to)
         moved = to.stat(target)
         if moved is not None and moved.id != file:
             to.move(target, source, self)
             raise Stale(f"{self._path(source)}: changed since the plan was made")
+
+    def publish(self, temp: str, name: str, to: LogDir | None = None) -> None:
+        """Give a finished temp its name. Raises Stale if that is taken by now."""
+        try:
+            self.move(temp, name, to)
+        except FileExistsError:
+            raise Stale(f"{(to or self)._path(name)}: exists by now") from None
 
     def link(self, source: str, target: str, to: LogDir | None = None) -> None:
         """A second name for a file; FileExistsError if the name is taken."""
@@ -305,20 +301,3 @@ class LogDir(OpenDir):
         except OSError as error:
             if error.errno not in _NO_FLOCK:
                 raise
-
-
-def _carried(fd: int | None) -> tuple[str, ...]:
-    """Which of the attributes to carry over may be set: most files have none at all."""
-    try:
-        return _CARRIED if fd is not None and os.listxattr(fd) else ()
-    except OSError:  # not known to this file system
-        return _CARRIED
-
-
-def _attribute(fd: int | None, name: str) -> bytes | None:
-    if fd is None:
-        return None
-    try:
-        return os.getxattr(fd, name)
-    except OSError:  # none set, or not known to this file system: nothing to carry over
-        return None

@@ -74,6 +74,12 @@ class OpenDir:
 
         It has no name besides this one; ``names``: or no more than these, which the caller knows to be ours.
         """
+        return self.open_known(name, file, flags, names=names)[0]
+
+    def open_known(
+        self, name: str, file: FileId | None = None, flags: int = os.O_RDONLY, *, names: int = 1
+    ) -> tuple[int, os.stat_result]:
+        """:meth:`open_file`, with its status."""
         try:
             fd = os.open(name, READ | flags, dir_fd=self.fd)
         except OSError as error:
@@ -82,11 +88,12 @@ class OpenDir:
             error.filename = self._path(name)
             raise
         try:
-            self._refuse_odd(name, os.fstat(fd), file, names)
+            status = os.fstat(fd)
+            self._refuse_odd(name, status, file, names)
         except BaseException:
             os.close(fd)
             raise
-        return fd
+        return fd, status
 
     def _refuse_odd(self, name: str, status: os.stat_result, file: FileId | None, names: int) -> None:
         if file is not None and (status.st_dev, status.st_ino) != file:

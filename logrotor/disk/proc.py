@@ -303,6 +303,16 @@ def is_mapped(uid: int) -> bool:
     return any(first <= uid < first + count for first, _, count in ranges)
 
 
+def is_overflow(kind: str, number: int) -> bool:
+    """Does a uid or gid ("uid", "gid") stand for all that our user namespace does not map? (user_namespaces(7))"""
+    try:
+        if number != int(_read(f"/proc/sys/kernel/overflow{kind}")):
+            return False
+        return _read(f"/proc/self/{kind}_map").split() != [b"0", b"0", b"4294967295"]
+    except (OSError, ValueError):
+        return False
+
+
 def threads() -> int:
     """How many threads we have. Raises OSError."""
     return len(os.listdir("/proc/self/task"))

@@ -6,9 +6,9 @@ import fcntl
 import os
 import stat
 
-from logrotor.disk.access import why_closed
 from logrotor.disk.calls import change
 from logrotor.disk.files import write_all
+from logrotor.disk.identity import why_closed
 from logrotor.errors import Busy, Refused
 from logrotor.model import Problem
 

@@ -8,10 +8,10 @@ from msgspec.structs import replace
 
 from logrotor.decide import naming
 from logrotor.decide.facts import Directory, Family
-from logrotor.disk import access, calls, walk
+from logrotor.disk import calls, identity, walk
 from logrotor.disk.logdir import LogDir
-from logrotor.errors import LogrotorError
-from logrotor.model import Archive, Entry, FileSystem, Problem
+from logrotor.errors import LogrotorError, problem_of
+from logrotor.model import Archive, Entry, FileSystem
 
 _TYPES = {
     0xEF53: "ext4", 0x58465342: "xfs", 0x9123683E: "btrfs", 0x01021994: "tmpfs", 0x794C7630: "overlay",
@@ -48,30 +48,10 @@ def _resolve_missing(found: Directory) -> None:
         found.problem = problem_of(error, found.path)
 
 
-def problem_of(error: BaseException, path: str) -> Problem:
-    """An error as a problem: the file that it names, else ``path``, and the errno by its name."""
-    if isinstance(error, LogrotorError):
-        return error.problem
-    if isinstance(error, OSError) and error.errno is not None:
-        import errno
-
-        name = error.filename if isinstance(error.filename, str) and "/" in error.filename else path
-        what = f"{error.strerror or os.strerror(error.errno)} ({errno.errorcode.get(error.errno, error.errno)})"
-        return Problem(subject=name, problem=what)
-    return Problem(subject=path, problem=str(error) or type(error).__name__)
-
-
-def message(error: BaseException, path: str) -> str:
-    """An error in one line, with the file and the errno's name."""
-    if isinstance(error, OSError) and error.errno is not None:
-        return str(problem_of(error, path))
-    return str(error) or type(error).__name__
-
-
 def _fill(found: Directory, logdir: LogDir) -> None:
     found.resolved, found.id = logdir.path, logdir.id
     found.file_system = file_system(logdir.fd, logdir.id.device)
-    found.closed = None if logdir.is_writable() else access.why_closed(logdir.path)
+    found.closed = None if logdir.is_writable() else identity.why_closed(logdir.path)
     for entry in logdir.scan():
         if entry.name == naming.LOCK:
             found.locked = True

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 
 from logrotor.disk import files, proc, walk
 from logrotor.disk.calls import birth_time, change
+from logrotor.disk.publish import publish
 from logrotor.errors import Interrupted, Locked, LogrotorError, StateError
 from logrotor.model import LastRun, Problem
 
@@ -16,12 +17,13 @@ LOCK = "lock"
 HISTORY = "history.sqlite"
 LAST_RUN = "last-run"
 _RECORD = 64  # bytes of the mark of the last run
+PROBLEMS = "problems.json"  # those of the last runs that were printed, so that each run need not print them again
 QUEUE = "queue.sqlite"  # of the engine huey, where its url does not say otherwise
 
 
 def is_own(name: str) -> bool:
     """Is it a file that logrotor itself keeps in the state directory? SQLite has files beside each of its own."""
-    return name in (LOCK, LAST_RUN) or name.startswith((HISTORY, QUEUE))
+    return name in (LOCK, LAST_RUN, PROBLEMS, f".{PROBLEMS}.tmp") or name.startswith((HISTORY, QUEUE))
 
 
 def prepare(path: str, origin: str) -> None:
@@ -69,7 +71,7 @@ def holder(path: str) -> int | None:
         return None
 
 
-def last_run(path: str) -> LastRun | None:
+def known_run(path: str) -> LastRun | None:
     """The last run, also an idle one. Where it could not be written, the file itself tells when; None: there was none.
 
     Before the first run nobody has seen an archive: the file was born with it.
@@ -94,6 +96,29 @@ def remember_last_run(path: str, run: LastRun) -> None:
     with contextlib.suppress(OSError):
         line = f"{run.at:.3f} {run.gap:.3f} {run.since:.3f}".ljust(_RECORD - 1) + "\n"
         files.rewrite(os.path.join(path, LAST_RUN), line.encode())
+
+
+def known_problems(path: str) -> bytes:
+    """What :func:`keep_problems` wrote last; nothing if there is none. Raises OSError."""
+    try:
+        fd = os.open(os.path.join(path, PROBLEMS), os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return b""
+    with open(fd, "rb") as file:
+        return file.read()
+
+
+def keep_problems(path: str, data: bytes) -> None:
+    """Replace it at once, without the lock: of two runs the later one wins. Raises LogrotorError, OSError."""
+    publish(os.path.join(path, PROBLEMS), data, 0o600)
+
+
+def last_run(path: str) -> float | None:
+    """When the last run ended, also one that had nothing to do; None: not known."""
+    try:
+        return os.stat(os.path.join(path, LAST_RUN)).st_mtime
+    except OSError:
+        return None
 
 
 def refuse_unusable(path: str, origin: str) -> None:

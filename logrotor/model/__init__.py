@@ -27,10 +27,11 @@ else:
         "convert": "as_json",
         "entries": "Archive ArchiveName Entry FileId FileSystem Nobody Unknown Writers Written",
         "records": "CopyInFlight LastRun LogHistories LogHistory PastOutcome PastRun",
-        "plan": "Due LogPlan NotDue Outcome Plan Report Status Note",
+        "plan": "Due LogPlan NotDue Outcome Plain Plan Report Status Note",
         "problem": "Problem",
         "queue": "Attempt Ending JobSettings QueueSettings",
-        "settings": "Codec Config ConfigProblem FreeSpace LogSpec Manager Method Missing Naming ReopenTarget",
+        "settings": "KEEP Codec Config ConfigProblem CreateMode FreeSpace LogSpec Manager Method Missing Naming "
+        "ReopenTarget",
         "steps": "Compress Copy Copytruncate CreateLive DropAlias DropDuplicate DropTemp FinishCopytruncate FinishTake "
         "Move PutBack Remove RunHook Shift Step Take action_of",
     }  # fmt: skip

@@ -39,6 +39,6 @@ def _word(name: str) -> str:
 
 
 # Not plain values, or shown elsewhere.
-_HIDDEN = frozenset({"directories", "function", "locked", "mend", "stat"})
+_HIDDEN = frozenset({"awaited", "directories", "function", "kind", "locked", "mend", "stat"})
 # Values of several shapes share one field here, so each says its type.
 _TAGGED = (*get_args(Writers), *get_args(Step), Due, NotDue)

@@ -36,6 +36,14 @@ class Note(Struct, frozen=True):
     reason: str
 
 
+class Plain(Struct, frozen=True):
+    """An uncompressed archive, which somebody may still write, under the name that it has after the take."""
+
+    directory: str
+    name: str
+    id: FileId
+
+
 class LogPlan(Struct, frozen=True, kw_only=True):
     """What happens to one log, and why. Steps stand in the order in which they are carried out."""
 
@@ -47,6 +55,7 @@ class LogPlan(Struct, frozen=True, kw_only=True):
     take: tuple[Step, ...] = ()
     reopen: str | None = None  # a target that is asked after the take
     reopen_reason: str = ""
+    awaited: tuple[Plain, ...] = ()  # what the writers are asked to let go of
     retire: tuple[Remove, ...] = ()
     compress: tuple[Compress, ...] = ()
     hooks: tuple[RunHook, ...] = ()
@@ -57,6 +66,8 @@ class LogPlan(Struct, frozen=True, kw_only=True):
     missing: bool = False
     protocol: str = ""  # "exchange", "link", "rename", "collapse", "truncate"
     proof: str = ""  # "lease", "/proc", "unknown: ..."
+    loses: Problem | None = None  # who loses access by a rotation, where create_mode was given all the same
+    widens: str = ""  # "0640 -> 0664": create_mode opens the log to more than can read or write it now
 
     @property
     def steps(self) -> tuple[Step, ...]:

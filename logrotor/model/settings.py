@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Final, Literal, Self
 
 from msgspec import Struct
 
@@ -66,6 +66,10 @@ class Manager(enum.StrEnum):
     CALLABLE = "callable"
 
 
+KEEP: Final = "keep"
+CreateMode = int | Literal["keep"] | None  # exactly these bits; exactly as it was; as it was, and group and others too
+
+
 class FreeSpace(Struct, frozen=True):
     """Room to keep free on a file system: bytes, or a percentage of its size (one of the two is set)."""
 
@@ -96,7 +100,7 @@ class LogSpec(Struct, frozen=True, kw_only=True):
     compress_level: int | None = None
     keep_uncompressed: int = 0
     create: bool = True
-    create_mode: int = 0o664
+    create_mode: CreateMode = None
     create_missing: bool = False
     method: Method = Method.RENAME
     accept_loss: bool = False
@@ -106,6 +110,11 @@ class LogSpec(Struct, frozen=True, kw_only=True):
     on_archive: tuple[str, ...] = ()
     on_archive_timeout: float = 300.0
     missing: Missing = Missing.SKIP
+
+    @property
+    def strict(self) -> bool:
+        """Is a log left alone where somebody would lose access to it? A mode that was given is obeyed."""
+        return not isinstance(self.create_mode, int)
 
 
 class ReopenTarget(Struct, frozen=True, kw_only=True):

@@ -6,7 +6,7 @@ from msgspec import Struct
 
 from logrotor.model.entries import FileId
 from logrotor.model.records import CopyInFlight
-from logrotor.model.settings import Codec
+from logrotor.model.settings import Codec, CreateMode
 
 
 class Move(Struct, frozen=True):
@@ -83,12 +83,12 @@ class FinishTake(Struct, frozen=True):
 class CreateLive(Struct, frozen=True):
     """Create the live log, empty, with its mode, or give it its mode if a crash came between the two.
 
-    ``parents``: missing parent folders are made first (0755). ``like``: whose ACL and security label it gets.
+    ``parents``: missing parent folders are made first (0755). ``like``: the file that let in whom it is to let in.
     """
 
     directory: str
     base: str
-    mode: int
+    mode: CreateMode
     reason: str
     parents: bool = False
     like: str | None = None
@@ -122,7 +122,7 @@ class Take(Struct, frozen=True):
     size: int
     moves: tuple[Move, ...]  # make slot 1 free, highest first
     create: bool
-    mode: int
+    mode: CreateMode
     reason: str
 
 
@@ -138,6 +138,7 @@ class Copytruncate(Struct, frozen=True):
     accept_loss: bool
     reason: str
     elsewhere: tuple[str, ...] = ()  # other directories in which archives of it lie, or may lie by now
+    strict: bool = True  # no archive that somebody could not read who could read the log
 
 
 class Remove(Struct, frozen=True):
@@ -164,6 +165,7 @@ class Compress(Struct, frozen=True):
     level: int | None
     plain: bool  # uncompressed: somebody may still write it
     reason: str
+    strict: bool = True  # no archive that somebody could not read who could read the original
 
 
 class RunHook(Struct, frozen=True):

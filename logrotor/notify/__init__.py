@@ -9,10 +9,11 @@ from __future__ import annotations
 import importlib
 from collections.abc import Mapping
 
-from logrotor.model import Manager, ReopenTarget
-from logrotor.notify.common import Delivered, SelfRotation, Stop
+from logrotor.errors import ReopenFailed
+from logrotor.model import Manager, Problem, ReopenTarget
+from logrotor.notify.common import FORBIDDEN, Delivered, SelfRotation, Stop
 
-__all__ = ["Delivered", "SelfRotation", "Stop", "probe", "request", "self_rotation"]
+__all__ = ["Delivered", "SelfRotation", "Stop", "probe", "request", "self_rotation", "why_forbidden"]
 
 # Those that signal a process have held(target, stop), the others request and probe.
 _WAYS: Mapping[Manager, str] = {
@@ -50,6 +51,17 @@ def probe(target: ReopenTarget) -> None:
     elif target.manager is not Manager.CALLABLE:
         with way.held(target, lambda: False) as found:
             found.check_permitted()
+
+
+def why_forbidden(target: ReopenTarget) -> Problem | None:
+    """Why a request to ``target`` is bound to fail, now and in every later run: its process is not ours to signal."""
+    if target.manager in (Manager.COMMAND, Manager.CALLABLE):
+        return None
+    try:
+        probe(target)
+    except ReopenFailed as error:
+        return error.problem if error.problem.kind == FORBIDDEN else None
+    return None
 
 
 def self_rotation(target: ReopenTarget) -> SelfRotation:

@@ -54,17 +54,17 @@ def output(
         finished = programs.run(argv, timeout=target.timeout, stop=stop, variables=variables)
     except (OSError, ValueError, subprocess.SubprocessError) as error:
         why = getattr(error, "strerror", None) or str(error)
-        raise failure(target, f"{argv[0]} could not be started: {why}", do=not_started) from error
+        raise failure(target, f"{argv[0]} could not be started: {why}", do=not_started, kind="not started") from error
     said = finished.said
     if finished.cut_short:
         what = f"{argv[0]} {finished.cut_short}, and its process group was killed{said}"
-        raise failure(target, what, do="make it faster, or raise timeout; the next run asks again")
+        raise failure(target, what, do="make it faster, or raise timeout; the next run asks again", kind="cut short")
     if finished.status is None:
         what = f"how {argv[0]} ended cannot be known, since this process does not keep its children (SIGCHLD){said}"
         raise failure(target, what, do="set SIGCHLD to its default in the program that uses logrotor")
     if finished.status:
         how = f"exit status {finished.status}" if finished.status > 0 else f"signal {-finished.status}"
-        raise failure(target, f"{argv[0]} ended with {how}{said}", do=failed)
+        raise failure(target, f"{argv[0]} ended with {how}{said}", do=failed, kind=how)
     return finished.output
 
 

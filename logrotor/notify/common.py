@@ -27,7 +27,10 @@ class SelfRotation(Struct, frozen=True):
     unknown: tuple[Problem, ...] = ()
 
 
-def failure(target: ReopenTarget, what: str, *, do: str) -> ReopenFailed:
+FORBIDDEN = "forbidden"  # the kind of a request to a process of another user, which we may not signal
+
+
+def failure(target: ReopenTarget, what: str, *, do: str, kind: str = "") -> ReopenFailed:
     """A request that cannot be made: what is wrong, and what to do."""
     subject = f"reopen target {target.name!r} ({target.manager})"
-    return ReopenFailed(Problem(subject=subject, problem=what, advice=do))
+    return ReopenFailed(Problem(subject=subject, problem=what, advice=do, kind=kind))

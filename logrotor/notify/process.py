@@ -22,7 +22,7 @@ from logrotor.disk import calls, proc
 from logrotor.disk.walk import user_name
 from logrotor.errors import ReopenFailed
 from logrotor.model import ReopenTarget
-from logrotor.notify.common import Delivered, Stop, failure
+from logrotor.notify.common import FORBIDDEN, Delivered, Stop, failure
 
 MAX_PIDFILE = 4096  # bytes
 MAX_PID = 4_194_304  # PID_MAX_LIMIT, linux/threads.h
@@ -44,12 +44,12 @@ class Sought(Struct, frozen=True):
     )
     is_it: Callable[[tuple[str, ...]], bool] = lambda argv: True  # by its command line
 
-    def refusal(self, what: str, do: str = "") -> ReopenFailed:
-        return failure(self.target, what, do=do or self.hint)
+    def refusal(self, what: str, do: str = "", kind: str = "unfit") -> ReopenFailed:
+        return failure(self.target, what, do=do or self.hint, kind=kind)
 
     def absence(self, what: str, where: str = "") -> ReopenFailed:
         """It seems not to run."""
-        return self.refusal(what, f"is {self.noun} running{where}? {self.hint}")
+        return self.refusal(what, f"is {self.noun} running{where}? {self.hint}", "absent")
 
 
 class Pidfile(Struct, frozen=True):
@@ -83,8 +83,15 @@ class Held(Struct, frozen=True):
     def check_permitted(self) -> None:
         """Everything that :meth:`send` needs, without sending. Raises ReopenFailed."""
         self._check_handled()
-        if os.geteuid() not in (0, self.process.uid):
-            raise self._not_permitted()
+        try:  # signal 0 asks the kernel, which knows of capabilities and security modules (kill(2))
+            if self.pidfd is None:
+                os.kill(self.process.pid, 0)
+            else:
+                signal.pidfd_send_signal(self.pidfd, 0)
+        except ProcessLookupError:
+            raise _gone(self.sought, self.process.pid) from None
+        except PermissionError:
+            raise self._not_permitted() from None
 
     def _check_handled(self) -> None:
         # The default action of these signals is to end the process: a daemon that still starts up, or a wrong setting.
@@ -105,9 +112,8 @@ class Held(Struct, frozen=True):
         pid, uid, name = self.process.pid, self.process.uid, self.sought.number.name
         user, us = user_name(uid), user_name(os.geteuid())
         what = f"{us} may not send {name} to process {pid}, which runs as {user} (uid {uid})"
-        return self.sought.refusal(
-            what, f'run logrotor as {user} (started as root: run_as = "{user}"), or {self.sought.permit}'
-        )
+        do = f'run logrotor as {user} (started as root: run_as = "{user}"), or {self.sought.permit}'
+        return self.sought.refusal(what, do, FORBIDDEN)
 
 
 def held(target: ReopenTarget, stop: Stop) -> AbstractContextManager[Held]:
@@ -227,6 +233,7 @@ def _check_age(sought: Sought, pidfile: Pidfile, process: proc.Process) -> None:
             what,
             f"is {sought.noun} running? {sought.hint}; if {process.pid} is the right process all the same "
             f"(the clock was set forward), touch {pidfile.path}",
+            "stale",
         )
 
 
@@ -237,7 +244,9 @@ def _living(sought: Sought, pid: int, pidfd: int | None) -> proc.Process:
         if not _runs(pid, pidfd):
             raise _gone(sought, pid) from None
         what = f"process {pid} runs, but /proc does not show what it is: {proc.why_hiding() or 'it may not be seen'}"
-        raise sought.refusal(what, "run logrotor as the user of that process, or mount a whole /proc") from None
+        raise sought.refusal(
+            what, "run logrotor as the user of that process, or mount a whole /proc", FORBIDDEN
+        ) from None
     except OSError as error:
         what = f"process {pid} cannot be looked at in /proc: {error.strerror}"
         raise sought.refusal(what, "run logrotor as the user of that process") from error

@@ -82,16 +82,13 @@ class Deployment:
 
     @property
     def _since(self) -> float:
-        last = state.last_run(self.config.state_dir)
+        last = state.known_run(self.config.state_dir)
         return self.now.timestamp() if last is None else last.since
 
     @property
     def last_run(self) -> float | None:
         """When the last run ended, also one that had nothing to do; None: not known."""
-        try:
-            return os.stat(os.path.join(self.config.state_dir, state.LAST_RUN)).st_mtime
-        except OSError:
-            return None
+        return state.last_run(self.config.state_dir)
 
     @cached_property
     def last_recorded(self) -> float:

@@ -6,8 +6,7 @@ from collections.abc import Iterable, Iterator, Sequence
 
 from msgspec import Struct
 
-from logrotor.disk.snapshot import problem_of
-from logrotor.errors import LogrotorError, UnknownSelection
+from logrotor.errors import LogrotorError, UnknownSelection, problem_of
 from logrotor.model import Check, Finding, Problem
 
 

@@ -13,8 +13,7 @@ from logrotor.decide.facts import LogFacts
 from logrotor.decide.slots import newest_first, time_of
 from logrotor.disk import codecs
 from logrotor.disk.logdir import LogDir
-from logrotor.disk.snapshot import problem_of
-from logrotor.errors import LogrotorError, Refused, Stale, UnknownSelection
+from logrotor.errors import LogrotorError, Refused, Stale, UnknownSelection, problem_of
 from logrotor.model import Archive, Codec, Entry, Method, PastOutcome, Problem
 from logrotor.observe.deployment import Deployment, archives_of
 from logrotor.survey import find_path, real_path

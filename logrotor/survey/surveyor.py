@@ -9,9 +9,20 @@ from collections.abc import Iterable, Iterator, Sequence
 from functools import partial
 
 from logrotor.decide.facts import Directory, Family, LogFacts
-from logrotor.disk import access, descent, proc, writers
+from logrotor.disk import access, acl, descent, proc, writers
 from logrotor.disk.directories import Directories
-from logrotor.model import Archive, Config, LogHistories, LogHistory, Method, Missing, Note, Problem, Writers
+from logrotor.model import (
+    Archive,
+    Config,
+    Entry,
+    LogHistories,
+    LogHistory,
+    Method,
+    Missing,
+    Note,
+    Problem,
+    Writers,
+)
 from logrotor.survey import forms, identity, proofs
 from logrotor.survey.claims import Claim, Claims, Survey
 from logrotor.survey.listings import Listings, path_of, why_no_archives
@@ -30,6 +41,7 @@ class Surveyor:
         self._mounted = proc.mount_points()
         self._listings = Listings()
         self._dirs = Directories(self._listings.ids)
+        self._grounds: dict[str, acl.Ground] = {}
         self._prover = proofs.Prover(self._listings, self._dirs)
         self.found = Survey(directories=self._listings.ids, locked=self._listings.locked)
         self._claims = Claims(config.logs, self._listings, self.found, state_dir=config.state_dir, history=history)
@@ -84,6 +96,7 @@ class Surveyor:
         if elsewhere:
             archives = [*archives, *(a for d in elsewhere for a in _archives(d, claim.base))]
         names = proofs.Names(claim.base, (directory, *elsewhere))
+        closed, locked_out = self._access(claim, family)
         return LogFacts(
             spec=spec,
             path=claim.path,
@@ -106,10 +119,16 @@ class Surveyor:
                 prove=partial(_prove, self._prover, names),
                 living=family.live,
             ),
+            live_writers=partial(self._live_writers, directory.resolved, family.live),
             literal=claim.literal,
-            refusal=refusal or self._refusal(claim, family),
+            refusal=refusal or self._refusal(claim, family) or closed or (locked_out if spec.strict else None),
             proof=self._proof(claim, family),
+            loses=None if spec.strict else locked_out,
+            widens=_widens(claim, family),
         )
+
+    def _live_writers(self, directory: str, live: Entry | None) -> Writers | None:
+        return self._prover.prove(directory, live, names=1) if live is not None else None
 
     def _is_stream(self, claim: Claim, family: Family) -> bool:
         """Is it a link to /dev/stdout or the like, as in many containers? Another user's link is an error."""
@@ -185,10 +204,19 @@ class Surveyor:
                 problem="is mounted by itself (a bind-mounted file) and cannot be renamed",
                 advice='mount its directory, or set method = "copytruncate"',
             )
-        if claim.spec.create and family.live.stat.st_uid != os.geteuid():
-            directory = os.stat(claim.directory.resolved)
-            return access.why_locked_out(claim.path, family.live.stat, directory, claim.spec.create_mode)
         return None
+
+    def _access(self, claim: Claim, family: Family) -> tuple[Problem | None, Problem | None]:
+        """Why we could not rotate the log, and who would be locked out if we did."""
+        live, directory = family.live, claim.directory
+        if live is None or not live.is_regular or directory.id is None:
+            return None, None
+        ground = self._grounds.get(directory.resolved)
+        if ground is None:
+            kind = directory.file_system.type if directory.file_system is not None else ""
+            ground = self._grounds[directory.resolved] = acl.Ground.at(directory.resolved, kind)
+        closed = access.why_closed(claim.path, live.stat, ground, claim.spec)
+        return closed, access.why_locked_out(claim.path, live.stat, ground, claim.spec)
 
     def _proof(self, claim: Claim, family: Family) -> str:
         system = claim.directory.file_system
@@ -205,6 +233,15 @@ def _made(archive: Archive) -> float | None:
 
 def _prove(prover: proofs.Prover, names: proofs.Names, archive: Archive) -> Writers | None:
     return prover.prove(archive.directory, archive.entry, names.of(archive.entry.id))
+
+
+def _widens(claim: Claim, family: Family) -> str:
+    """How create_mode opens the log to more than it would be without: "0640 -> 0664"; "" if it does not."""
+    wanted, live = claim.spec.create_mode, family.live
+    if live is None or not isinstance(wanted, int) or not claim.spec.create or claim.spec.method is Method.COPYTRUNCATE:
+        return ""
+    mode = live.stat.st_mode & 0o777
+    return f"{mode:04o} -> {wanted:04o}" if wanted & ~access.opened(mode) & 0o066 else ""
 
 
 def _archives(directory: Directory, base: str) -> list[Archive]:

@@ -158,11 +158,12 @@ def _wait_for(path: Path) -> None:
 
 
 def test_locked(site):
-    """While another run holds the lock, a run waits for lock_timeout and ends with 3, in one line."""
+    """While another run holds the lock, a run waits for lock_timeout and ends with 3; -v says so, in one line."""
     config = site / "logrotor.toml"
     config.write_text('lock_timeout = "1s"\n' + config.read_text())
     with state.locked(f"{site}/state", 1.0, lambda: False):
-        result = logrotor("run", "--log-format", "console", cwd=site, check=3)
+        assert logrotor("run", "--log-format", "console", cwd=site, check=3).stderr == ""
+        result = logrotor("run", "-v", "--log-format", "console", cwd=site, check=3)
         assert result.stderr.count("\n") == 1 and result.stderr.startswith("logrotor: ")
         assert names(site) == ["a.log", "b.log", "small.log"]
 

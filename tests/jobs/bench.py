@@ -13,9 +13,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from msgspec.structs import replace
+
 from logrotor.disk.history import History
 from logrotor.jobs.engine import Engine, Site, open_engine, open_site
-from logrotor.model import Attempt
+from logrotor.model import Attempt, Ending
 from tests.support import command
 from tests.support.command import CHECKOUT, Result
 
@@ -195,3 +197,21 @@ def attempt_pids(host: Host) -> Sequence[int]:
         if b"--attempt" in argv and os.fsencode(host.config) in argv:
             found.append(int(pid))
     return found
+
+
+def attempted(
+    host: Host, ending: Ending, *, job: str = "job", ago: float = 60, seconds: float = 2.0, detail: str = "it broke"
+) -> None:
+    """Put an attempt into the history of the host."""
+    started = time.time() - ago
+    (host.folder / "state").mkdir(mode=0o700, exist_ok=True)
+    history = History(str(host.folder / "state"))
+    begun = history.begin_attempt(
+        Attempt(
+            id=0, job=job, number=1, engine="huey", queue=host.site.queue, host=host.name, started=started, ended=None,
+            ending=Ending.RUNNING, final=False, detail="", pid=os.getpid(), payload="{}",
+        ),
+        overdue=0,
+    )  # fmt: skip
+    if ending is not Ending.RUNNING:
+        history.end_attempt(replace(begun, ended=started + seconds, ending=ending, final=True, detail=detail))

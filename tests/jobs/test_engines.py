@@ -174,40 +174,27 @@ def test_a_graceful_stop_waits_for_the_job(host: Host) -> None:
     assert counts(host)["pending"] == 1
 
 
-@pytest.mark.parametrize(
-    ("change", "ending", "word"),
-    [
-        ({"v": 0}, "stale", "format 0"),
-        ({"v": 99}, "refused", "upgrade the worker"),
-        ({"enqueued": 1.0, "expires": 2.0}, "stale", "waited"),
-        ({"host": "elsewhere"}, "refused", "elsewhere"),
-        ({"config": "/etc/other.toml"}, "refused", "/etc/other.toml"),
-    ],
-    ids=["too-old", "newer", "expired", "foreign-host", "foreign-configuration"],
-)  # fmt: skip
-def test_a_job_that_is_not_for_this_worker(host: Host, change: dict[str, object], ending: str, word: str) -> None:
-    """Too old or expired: dropped. Too new, or for another host: a failure, which no retry makes right."""
-    host.grow()
-    queued(host, **change)
-    with host.working():
-        host.wait_for_endings(ending)
-        (attempt,) = host.attempts()
-        assert attempt.final and word in attempt.detail
-        assert host.rotations() == 0
-        assert counts(host)["scheduled"] == 0
-        failed = host.queue("failed", "--json").json["failed"]
-        assert len(failed) == (ending == "refused")
+NOT_FOR_IT: list[tuple[dict[str, object], str]] = [
+    ({"v": 0}, "stale"), ({"v": 99}, "refused"), ({"enqueued": 1.0, "expires": 2.0}, "stale"),
+    ({"host": "elsewhere"}, "refused"), ({"config": "/etc/other.toml"}, "refused"),
+]  # fmt: skip
 
 
-def test_an_unreadable_job_is_refused(host: Host) -> None:
-    """What is no payload of ours is a failure with a message, and the worker goes on; so it does after a stale one."""
+def test_jobs_that_are_not_for_this_worker(host: Host) -> None:
+    """Too old or expired: dropped. No payload, too new, or for another host or configuration: a failure, which no retry
+    makes right. The worker goes on."""
     host.grow()
     host.engine.dispatch("gibberish")
-    queued(host, enqueued=1.0, expires=2.0)
+    for change, _ in NOT_FOR_IT:
+        queued(host, **change)
+    endings = ["refused", *(ending for _, ending in NOT_FOR_IT)]
     with host.working():
-        host.wait_for_endings("refused", "stale")
+        host.wait_for_endings(*endings)
+        assert all(attempt.final for attempt in host.attempts())
+        assert host.rotations() == 0 and counts(host)["scheduled"] == 0
+        assert len(host.queue("failed", "--json").json["failed"]) == endings.count("refused")
         host.dispatch()
-        host.wait_for_endings("refused", "stale", "done")
+        host.wait_for_endings(*endings, "done")
 
 
 def test_busy_is_a_success(host: Host) -> None:

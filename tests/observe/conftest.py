@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -36,6 +37,7 @@ class Deployment:
         self.folder, self.logs, self.state = folder, folder / "logs", folder / "state"
         self.logs.mkdir(mode=0o755)
         self.file = folder / "logrotor.toml"
+        self.held = ExitStack()
         self.configure()
 
     def configure(self, more: str = "", *, size: str = "10KB", head: str = "", paths: str = '["logs/*.log"]') -> None:
@@ -53,6 +55,16 @@ class Deployment:
         path.chmod(mode)
         return path
 
+    def hold(self, name: str = "app.log", **more: Any) -> Path:
+        """A log that this process has open, and never lets go of."""
+        path = self.log(name, **more)
+        self.held.enter_context(path.open("ab"))
+        return path
+
+    def cannot_ask(self) -> None:
+        """The rule names a daemon whose pidfile is gone."""
+        self.configure('reopen = "gone"\n[reopen.gone]\nmanager = "pidfile"\npidfile = "gone.pid"\nsignal = "USR1"')
+
     def seen(self, at: datetime | None = None) -> deployment.Deployment:
         """What checks and status look at, now or at another moment."""
         return deployment.Deployment(self.config, at or datetime.now(UTC))
@@ -65,8 +77,10 @@ class Deployment:
 
 
 @pytest.fixture
-def here(world: Path) -> Deployment:  # noqa: F811
-    return Deployment(world)
+def here(world: Path) -> Iterator[Deployment]:  # noqa: F811
+    found = Deployment(world)
+    with found.held:
+        yield found
 
 
 @pytest.fixture

@@ -41,7 +41,7 @@ def look(here: Deployment) -> Look:
         (only,) = choose(checks(here.config, datetime.now(UTC) + later), [check])
         ((examined,)) = examine([only])
         assert all(f.subject and f.problem and f.why and f.advice for f in examined.findings)
-        assert not any("could not be checked" in f.problem for f in examined.findings), examined.findings
+        assert not any(f.subject == only.id for f in examined.findings), "it could not look"
         return list(examined.findings)
 
     return run
@@ -597,8 +597,9 @@ def test_supervisord_that_rotates_the_same_file(here, look):
     here.log()
     conf = f"[program:app]\ncommand = /bin/true\nautostart = false\nstdout_logfile = {here.logs}/app.log\n"
     with supervisor.running(conf, here.folder):
-        found = only(look("reopen.supervisord"))
-    assert found.subject == str(here.logs / "app.log") and "stdout_logfile_maxbytes = 0" in found.advice
+        # Others may run on this machine too.
+        found = only([each for each in look("reopen.supervisord") if each.subject == str(here.logs / "app.log")])
+    assert "stdout_logfile_maxbytes = 0" in found.advice
 
 
 # ---------------------------------------------------------------- rivals, space, clock, schedule

@@ -104,8 +104,8 @@ def test_failures_only(here, logrotor):
     """--failed shows runs that failed and what failed in them, also one that never came to its end."""
     here.log("a.log")
     here.run()
-    here.configure('reopen = "gone"\n[reopen.gone]\nmanager = "pidfile"\npidfile = "gone.pid"\nsignal = "USR1"')
-    here.log("b.log")
+    here.cannot_ask()
+    here.hold("b.log")
     here.run()
     history = RunHistory(str(here.state))
     history.run_started(5e9, False)
@@ -119,9 +119,9 @@ def test_failures_only(here, logrotor):
 
 def test_a_request_for_several_logs(here, logrotor):
     """One request failed once, and for each of its logs: the history of each has it, and each counts it."""
-    here.configure('reopen = "gone"\n[reopen.gone]\nmanager = "pidfile"\npidfile = "gone.pid"\nsignal = "USR1"')
+    here.cannot_ask()
     for name in ("a.log", "b.log", "c.log", "d.log"):
-        here.log(name)
+        here.hold(name)
     assert [(o.action, len(o.details["logs"])) for o in here.run().failed] == [("reopen", 4)]
     (asked,) = logrotor("history", "--failed", "d.log", "--json").json["runs"][0]["others"]
     assert asked["log"] == f"{here.logs}/d.log" and len(asked["details"]["logs"]) == 4

@@ -130,8 +130,8 @@ def test_a_page_that_has_no_place(here, finding):
 
 def test_a_failure_that_repeats_itself(here, logrotor):
     """status: how the last rotation ended is one word, and why it did is whole."""
-    here.configure('reopen = "gone"\n[reopen.gone]\nmanager = "pidfile"\npidfile = "gone.pid"\nsignal = "USR1"')
-    here.log()
+    here.cannot_ask()
+    here.hold()
     (failed,) = here.run().failed
     assert failed.problem is not None and str(failed.problem) == failed.reason
     (run,) = logrotor("history", "--json").json["runs"]

@@ -132,9 +132,9 @@ def test_check_after_the_last_run_has_become_old(here, logrotor):
 
 def test_check_failures_in_a_row(here, logrotor):
     """One failure is retried by the next run; three in a row are told."""
-    here.configure('reopen = "gone"\n[reopen.gone]\nmanager = "pidfile"\npidfile = "gone.pid"\nsignal = "USR1"')
+    here.cannot_ask()
     for n in range(3):
-        here.log()
+        here.hold()
         assert here.run().exit_code == 1
         logrotor("status", "--check", code=1 if n == 2 else 0)
     assert codes(here) == ["failed_runs", "failures"]
@@ -255,9 +255,9 @@ def test_failures_that_are_mended_are_told_no_longer(here, logrotor):
 
 def test_requests_that_failed_are_told_though_nothing_is_to_do(here, logrotor):
     """A reopen request is not tried again: that the run after it was idle says nothing."""
-    here.configure('reopen = "gone"\n[reopen.gone]\nmanager = "pidfile"\npidfile = "gone.pid"\nsignal = "USR1"')
+    here.cannot_ask()
     for _ in range(3):
-        here.log()
+        here.hold()
         here.run()
     os.utime(here.state / "last-run", (time.time() + 60,) * 2)
     assert codes(here) == ["failed_runs", "failures"]

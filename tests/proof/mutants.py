@@ -54,14 +54,14 @@ class Mutant:
 MUTANTS = (
     Mutant(
         "nobody looks once more before a compressed archive's original goes",
-        "logrotor/act/compress.py",
-        (("            refuse_written(self.source, self._fd)\n", "            pass\n"),),
+        "logrotor/act/archive.py",
+        (("            calls.take_read_lease(fd)\n", "            pass\n"),),
         ORDER + "test_a_writer_that_comes_while_the_disk_is_slow",
     ),
     Mutant(
         "nobody looks once more before an archive is removed",
-        "logrotor/act/archives.py",
-        (("yield lambda: self._refuse_changed(step, logdir, fd)", "yield lambda: None"),),
+        "logrotor/act/archive.py",
+        (("lambda: last_look(context, logdir, fd, step, step.size)", "lambda: None"),),
         ORDER + "test_a_writer_that_comes_before_an_archive_is_removed",
     ),
     Mutant(
@@ -78,30 +78,30 @@ MUTANTS = (
     ),
     Mutant(
         "the archive is not synced",
-        "logrotor/act/compress.py",
+        "logrotor/act/form.py",
         (("files.sync_and_close_check(self._out)\n", "pass\n"),),
         ORDER + "test_the_original_goes_last[zstd]",
     ),
     Mutant(
         "the directory is not synced before the original goes",
-        "logrotor/act/compress.py",
+        "logrotor/act/form.py",
         (("self.target.sync()\n", "pass\n"),),
         ORDER + "test_the_archive_directory_is_durable_before_the_original_goes",
     ),
     Mutant(
         "the original goes before its archive has a name",
-        "logrotor/act/compress.py",
+        "logrotor/act/form.py",
         (
             (
-                "_publish(self.target, self._temp, self.step.to_name)\n",
+                "self.target.publish(self._temp, self.step.to_name)\n",
                 "self.source.remove(self.step.name, self.step.id)\n",
             ),
             (
-                "_check_original(self.source, self.target, self.step, self._out)\n",
-                "_publish(self.target, temp_name(self.step.to_name), self.step.to_name)\n",
+                "        self._check_original()\n",
+                "        self.target.publish(temp_name(self.step.to_name), self.step.to_name)\n",
             ),
             (
-                "            self.source.remove(self.step.name, self.step.id, self._refuse_written)\n",
+                "source.remove(step.name, step.id, lambda: last_look(self._context, source, fd, step, *self._read))\n",
                 "            pass\n",
             ),
         ),
@@ -109,8 +109,8 @@ MUTANTS = (
     ),
     Mutant(
         "the archive is not verified",
-        "logrotor/act/compress.py",
-        (("        _verify(fd, out, step, stop)\n", ""),),
+        "logrotor/act/form.py",
+        (("            self._verify()\n", ""),),
         ORDER + "test_an_archive_that_does_not_hold_the_bytes_is_not_published",
     ),
     Mutant(
@@ -139,10 +139,10 @@ MUTANTS = (
         "the replacement is dressed after the exchange",
         "logrotor/act/take.py",
         (
-            ("logdir.dress(fd, UNFINISHED_MODE | step.mode & 0o077, like=old)\n", "pass\n"),
+            ("mode = logdir.dress(fd, step.base, step.mode, old, need=_need(step), mark=UNFINISHED_MODE)\n", "pass\n"),
             (
                 "    raise\n        logdir.set_mode(fd, step.mode)\n",
-                "    raise\n        logdir.dress(fd, step.mode, like=old)\n",
+                "    raise\n        logdir.dress(fd, step.base, step.mode, old, need=0)\n",
             ),
         ),
         ORDER + "test_a_replacement_is_dressed_before_it_is_seen",
@@ -217,20 +217,20 @@ MUTANTS = (
     ),
     Mutant(
         "a collapse leaves no record",
-        "logrotor/act/copytruncate.py",
-        (("memory.begin_copy(record)\n", "pass\n"),),
+        "logrotor/act/copy.py",
+        (("context.history.begin_copy(record)\n", "pass\n"),),
         ORDER + "test_a_copytruncate_that_died_before_the_cut_is_not_done_twice",
     ),
     Mutant(
         "a copy is published beside another one's",
-        "logrotor/act/copytruncate.py",
-        (("        _expect_free_slot(dirs, step)\n", ""),),
+        "logrotor/act/copy.py",
+        (("        _expect_free_slot(context, step)\n", ""),),
         ORDER + "test_a_copy_is_not_published_beside_another_ones",
     ),
     Mutant(
         "a truncation leaves no mark",
-        "logrotor/act/cutting.py",
-        (('if record.stage == "copied":\n        overwrite_head(', "if False:\n        overwrite_head("),),
+        "logrotor/act/cut.py",
+        (('if record.stage == "copied":\n            _overwrite_head(', "if False:\n            _overwrite_head("),),
         "tests/proof/test_copies.py::test_equal_lines_after_a_truncation_stay",
     ),
     Mutant(
@@ -241,8 +241,13 @@ MUTANTS = (
     ),
     Mutant(
         "the mark of a collapse is recorded before it is durable",
-        "logrotor/act/cutting.py",
-        (("_cut(files.punch, record, live, block)\n        files.sync(live)\n", "files.punch(live, block)\n"),),
+        "logrotor/act/cut.py",
+        (
+            (
+                "_try(files.punch, cut, cut.block)\n            files.sync(cut.live)\n",
+                "files.punch(cut.live, cut.block)\n",
+            ),
+        ),
         ORDER + "test_a_collapse_is_recorded_marked_and_durable_at_each_step",
     ),
     Mutant(
@@ -250,6 +255,39 @@ MUTANTS = (
         "logrotor/disk/database.py",
         (("PRAGMA synchronous = EXTRA", "PRAGMA synchronous = OFF"),),
         "tests/proof/test_power_cut.py::test_the_record_of_a_collapse_outlives_a_power_cut[ext4]",
+    ),
+    Mutant(
+        "an archive is set aside under the name of an unfinished one",
+        "logrotor/decide/naming.py",
+        (('return f".{archive}.aside"', 'return f".{archive}.tmp"'),),
+        ORDER + "test_what_was_set_aside_and_not_put_back_loses_no_line[.app.log.1.aside]",
+    ),
+    Mutant(
+        "who writes between the two looks is not seen",
+        "logrotor/act/archive.py",
+        (("    if status.st_size != size or mtime_ns not in (None, status.st_mtime_ns):", "    if False:"),),
+        ORDER + "test_a_line_that_comes_while_the_disk_is_slow",
+    ),
+    Mutant(
+        "a form is one of its original only while that has not grown",
+        "logrotor/survey/forms.py",
+        (
+            ("    return found if (found == 0 and same)", "    return found if (found == 0)"),
+            ("or (found is not None and grown)", "and same"),
+        ),
+        ORDER + "test_the_original_has_grown_since[True-False]",
+    ),
+    Mutant(
+        "any file of that inode is taken for the original",
+        "logrotor/survey/forms.py",
+        (("(one_place if older is None else older)", "True"),),
+        ORDER + "test_what_has_grown_is_another_generation[its inode again]",
+    ),
+    Mutant(
+        "a reserved name is given back with the line that came into it",
+        "logrotor/disk/logdir.py",
+        (("        if os.fstat(fd).st_size:\n", "        if False:\n"),),
+        "tests/proof/test_late_writers.py::test_killed_while_somebody_appends_by_name[link-dated-none-appender]",
     ),
 )
 

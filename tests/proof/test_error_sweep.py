@@ -182,4 +182,4 @@ def _wrong_report(trial: Trial, outcome: Report | Exception, code: int, operatio
 def _told(outcome: Report | Exception) -> list[str]:
     if isinstance(outcome, Exception):
         return [str(outcome)]
-    return [*(failed.reason for failed in outcome.failed), *outcome.problems]
+    return [*(failed.reason for failed in outcome.failed), *map(str, outcome.problems)]

@@ -27,8 +27,8 @@ from tests.proof.trial import Trial, verdict
 __all__ = ["places"]
 
 
-# Every scenario in one of the companies by turns (unmarked is a sample of these, see conftest.py). In the long part,
-# too, with somebody who holds the log across the kill, with an empty log, and without either: one of each kind.
+# Every scenario in one of the companies by turns (unmarked is a sample of them, see conftest.py); in the long part
+# also with somebody who holds the log across the kill, with an empty log, and without either: one of each kind.
 KINDS = ((HOLDER,), (NOBODY, WRITER), (EMPTY, EMPTY_WRITER, EMPTY_HOLDER))
 PAIRS = [
     pytest.param(scenario, company, marks=[] if number % len(COMPANIES) == turn else pytest.mark.long)

@@ -19,7 +19,7 @@ __all__ = ["places"]
 
 QUICK = ("numbered-first-zstd", "link-dated-none", "collapse-dated-gzip")
 # How many calls before the killed one the lines come, and whether another comes before the next run.
-MOMENTS = ((0, False), (1, True), (2, False), (0, True)) if EXHAUSTIVE else ((0, False), (1, True))
+MOMENTS = ((0, False), (3, True), (1, True), (2, False)) if EXHAUSTIVE else ((0, False), (3, True))
 PAIRS = [
     pytest.param(
         scenario,

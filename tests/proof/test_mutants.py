@@ -68,7 +68,12 @@ def test_the_command_fails_when_a_mutant_survives(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """A change that no test notices is told by its name."""
-    harmless = replace(MUTANTS[0], name="harmless", changes=(("files.sync_and_close_check(self._out)\n",) * 2,))
+    harmless = replace(
+        MUTANTS[0],
+        name="harmless",
+        file="logrotor/act/form.py",
+        changes=(("files.sync_and_close_check(self._out)\n",) * 2,),
+    )
     monkeypatch.setattr(mutants, "MUTANTS", (harmless,))
     assert mutants.main([]) == 1
     assert re.search(r"^SURVIVED +harmless", capsys.readouterr().out, re.MULTILINE)

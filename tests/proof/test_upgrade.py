@@ -352,6 +352,15 @@ def _as_version_1(history: Path) -> None:
     connection.close()
 
 
+def _with_fields_of(old: Any, new: Any) -> Any:
+    """What the new answer has of the fields of the old one; it may have more."""
+    if isinstance(old, dict) and isinstance(new, dict):
+        return {key: _with_fields_of(old[key], new.get(key)) for key in old}
+    if isinstance(old, list) and isinstance(new, list) and len(old) == len(new):
+        return [_with_fields_of(*pair) for pair in zip(old, new, strict=True)]
+    return new
+
+
 @pytest.mark.parametrize("number", [1, 2])
 def test_the_history_is_taken_over(tmp_path, versions, number):
     """What the previous version remembers (in either form of its history) is known: rotations, runs, sizes."""
@@ -361,14 +370,10 @@ def test_the_history_is_taken_over(tmp_path, versions, number):
     before = site.ask(old, "history"), site.ask(old, "status")
     if number == 1:
         _as_version_1(site.state / "history.sqlite")
-    told = site.ask(new, "history")
-    # A field that the previous version did not have.
-    assert [rotation.pop("problem") for run in told["runs"] for rotation in run["rotations"]] == [None] * 3
-    assert told == before[0]
+    assert _with_fields_of(before[0], site.ask(new, "history")) == before[0]
     (was,), (now,) = (status["logs"] for status in (before[1], site.ask(new, "status")))
-    assert {key: now[key] for key in ("path", "archives", "last_rotation")} == {
-        key: was[key] for key in ("path", "archives", "last_rotation")
-    }
+    for key in ("path", "archives", "last_rotation"):
+        assert now[key] == was[key]
     site.write(50)
     assert site.ask(new, "run")["plan"]["notes"] == []
     assert site.archives() == [f"app.log.{slot}.zst" for slot in (4, 3, 2, 1)]
@@ -474,7 +479,7 @@ def _together(places: Places, versions: tuple[Version, Version], kind: Kind, key
     try:
         site = Site(folder, **keys)
         site.log.touch()
-        with Writer(site.log, kind, name="w1", rate=20_000) as writer:
+        with Writer(site.log, kind, name="w1", rate=2000) as writer:
             for number in range(rounds):
                 writer.wait_for_more(50)
                 _one_round(site, versions, number)

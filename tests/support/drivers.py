@@ -65,8 +65,9 @@ class Driver:
     def kill(self) -> None:
         """End what runs, with all that it has started; then :meth:`answer` tells."""
         if self._pid:  # 0 would be our own group
-            with suppress(ProcessLookupError):
-                os.killpg(self._pid, signal.SIGKILL)
+            for end in (os.killpg, os.kill):  # it has its own group only in a moment
+                with suppress(ProcessLookupError):
+                    end(self._pid, signal.SIGKILL)
 
 
 def _content(fd: int) -> str:

@@ -180,7 +180,7 @@ def count_joined(
 
 def read(path: PathLike) -> tuple[bytes, str]:
     """The content of a log or archive and, where its program failed, what it said; then the content is what it gave."""
-    name = os.fspath(path).removesuffix(".tmp")
+    name = os.fspath(path).removesuffix(".tmp").removesuffix(".aside")
     program = _PROGRAMS.get(os.path.splitext(name)[1])
     if program is None:
         with open(path, "rb") as file:

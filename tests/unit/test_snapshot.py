@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import gzip
 import os
 import resource
 import socket
-import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -16,15 +14,13 @@ import pytest
 from pyfakefs.fake_filesystem import FakeFilesystem
 
 from logrotor import Rotator, load_config
-from logrotor.decide.naming import parse_archive
 from logrotor.disk import calls
 from logrotor.disk.directories import Directories
 from logrotor.disk.logdir import LogDir
-from logrotor.disk.snapshot import file_system, look, message
-from logrotor.errors import Refused
-from logrotor.model import Archive, Codec, FileSystem
-from logrotor.survey.forms import longer
-from tests.support import mounts, oracle, users
+from logrotor.disk.snapshot import file_system, look
+from logrotor.errors import Refused, message
+from logrotor.model import Codec, FileSystem
+from tests.support import mounts, users
 from tests.support.fixtures import world_tree
 from tests.support.strace import changes
 from tests.support.writers import Kind, Writer
@@ -162,76 +158,6 @@ def test_overlay(tmp_path: Path) -> None:
     """Most containers: known by its own name."""
     with mounts.overlay(tmp_path) as path:
         assert of(path).type == "overlay"
-
-
-# ---------------------------------------------------------------- equal archives
-
-
-def archived(path: Path) -> Archive:
-    name = parse_archive(path.name)
-    with LogDir(str(path.parent)) as logdir:
-        entry = logdir.stat(path.name)
-    assert name is not None and entry is not None
-    return Archive(name, entry, str(path.parent))
-
-
-PROGRAMS = {".zst": ["zstd", "-q", "-k"], ".gz": ["gzip", "-k"], ".bz2": ["bzip2", "-k"], ".xz": ["xz", "-k"]}
-
-
-def are_equal(one: Archive, other: Archive, names: int) -> bool:
-    return longer(one, other, names, one_time=True, one_place=True) == 0
-
-
-@pytest.mark.parametrize("suffix", PROGRAMS)
-@pytest.mark.parametrize("size", [0, 1, 300_000])
-def test_equal_after_decompression(tmp_path: Path, suffix: str, size: int) -> None:
-    """A plain archive equals what the real programs made of it, and nothing else, not even by one byte."""
-    plain = tmp_path / "app.log.1"
-    plain.write_bytes(oracle.lines("w1", 1, size // 80 + 1)[:size])
-    subprocess.run([*PROGRAMS[suffix], plain], check=True)
-    packed = tmp_path / f"app.log.1{suffix}"
-    assert are_equal(archived(plain), archived(packed), 1)
-    for changed in (plain.read_bytes() + b"x", plain.read_bytes()[:-1] + b"?", b"\0"):
-        if changed != plain.read_bytes():
-            (tmp_path / "app.log.2").write_bytes(changed)
-            assert not are_equal(archived(tmp_path / "app.log.2"), archived(packed), 1)
-
-
-@pytest.mark.parametrize("suffix", PROGRAMS)
-def test_a_damaged_archive_equals_nothing(tmp_path: Path, suffix: str) -> None:
-    """Cut short, garbage after the header, or no archive at all: it is not taken for the finished form of anything."""
-    plain = tmp_path / "app.log.1"
-    plain.write_bytes(oracle.lines("w1", 1, 5000))
-    subprocess.run([*PROGRAMS[suffix], plain], check=True)
-    packed = tmp_path / f"app.log.1{suffix}"
-    whole = packed.read_bytes()
-    for bad in (whole[:-1], whole[: len(whole) // 2], whole[:4], b"", b"garbage", whole + b"garbage"):
-        packed.write_bytes(bad)
-        assert not are_equal(archived(plain), archived(packed), 1)
-    middle = len(whole) // 2
-    packed.write_bytes(whole[:middle] + bytes([whole[middle] ^ 0xFF]) + whole[middle + 1 :])
-    assert not are_equal(archived(plain), archived(packed), 1)
-
-
-def test_several_members_are_one_archive(tmp_path: Path) -> None:
-    """Two gzip members in a row hold what both hold, as gzip(1) reads them."""
-    plain, packed = tmp_path / "app.log.1", tmp_path / "app.log.1.gz"
-    plain.write_bytes(b"one\ntwo\n")
-    packed.write_bytes(gzip.compress(b"one\n") + gzip.compress(b"two\n"))
-    assert are_equal(archived(plain), archived(packed), 1)
-
-
-def test_an_archive_that_changed_meanwhile_equals_nothing(tmp_path: Path) -> None:
-    """Another file under the name by now: no answer is better than a wrong one."""
-    one, other = tmp_path / "app.log.1", tmp_path / "app.log.1.gz"
-    one.write_bytes(b"x")
-    other.write_bytes(gzip.compress(b"x"))
-    known = archived(one), archived(other)
-    one.unlink()
-    (tmp_path / "new").write_bytes(b"x")
-    (tmp_path / "new").rename(one)
-    if one.stat().st_ino != known[0].entry.id.inode:
-        assert not are_equal(*known, 1)
 
 
 # ---------------------------------------------------------------- open directories

@@ -12,7 +12,7 @@ from msgspec.structs import replace
 
 from logrotor import notify
 from logrotor.decide.facts import Directory, LogFacts
-from logrotor.disk import access, proc, snapshot, writers
+from logrotor.disk import acl, identity, proc, snapshot, writers
 from logrotor.disk.directories import Directories
 from logrotor.disk.discover import is_excluded
 from logrotor.disk.walk import user_name
@@ -79,12 +79,17 @@ def modes(here: Deployment) -> Iterator[Finding]:
         live, wanted = facts.family.live, facts.spec.create_mode
         if live is None or not live.is_regular or not facts.spec.create or facts.spec.method is Method.COPYTRUNCATE:
             continue
-        if live.stat.st_mode & 0o7777 != wanted:
+        if isinstance(wanted, int) and _mode_of(facts.path, live) != wanted:
             yield _mode(facts, live, wanted)
 
 
+def _mode_of(path: str, live: Entry) -> int:
+    """Where the log has an ACL, its group may do what an entry says, and stat shows the mask instead."""
+    return live.stat.st_mode & 0o7000 | acl.of(path, live.stat).mode
+
+
 def _mode(facts: LogFacts, live: Entry, wanted: int) -> Finding:
-    mode = live.stat.st_mode & 0o7777
+    mode = _mode_of(facts.path, live)
     command, setting = (
         f"chmod {wanted:04o} {facts.path}",
         f'create_mode = "{mode & 0o777:04o}" in rule {facts.spec.name}',
@@ -98,7 +103,7 @@ def _mode(facts: LogFacts, live: Entry, wanted: int) -> Finding:
         why=f"the next rotation replaces it with one of create_mode: {_change(mode, wanted)}",
         advice=f"{setting}; or, if anyone may: {command}{by}" if exposes else f"{command}{by}, or {setting}",
         would=command,
-        mend=partial(access.set_mode, facts.path, wanted, live.id) if ours and not exposes else None,
+        mend=partial(identity.set_mode, facts.path, wanted, live.id) if ours and not exposes else None,
     )
 
 

@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Iterator
 from functools import partial
 
-from logrotor.disk import access, discover, state
-from logrotor.disk.access import why_closed
+from logrotor.disk import discover, identity, state
 from logrotor.disk.history import History
+from logrotor.disk.identity import why_closed
 from logrotor.disk.walk import user_name
 from logrotor.errors import Refused, StateError
 from logrotor.model import Check, FileId, Finding, Problem
 from logrotor.observe.deployment import Deployment
 from logrotor.observe.page.content import refuse_other
 
-_OURS = re.compile(rf"{state.LOCK}|{state.LAST_RUN}|({re.escape(state.HISTORY)}|queue\.sqlite)([.-].*)?")
 _NO_RUN = "no run can begin: every one ends with exit 2"
 _PRIVATE = "what lies there is trusted: whoever may write it decides what is rotated, and may hold the lock for ever"
 _SLACK = 60.0  # seconds; it is written right after last-run
@@ -56,7 +54,7 @@ def _others_in(here: Deployment, path: str) -> str:
     """What else the directory holds or is for, in words: who comes for that must not be locked out."""
     if os.path.realpath(path) in {os.path.realpath(s.directory) for s in discover.discover(here.config.logs)}:
         return "the logs of a rule"
-    strange = sorted(name for name in _names(path) if not _OURS.fullmatch(name))
+    strange = sorted(name for name in _names(path) if not state.is_own(name))
     return ", ".join(strange[:3]) + (f" and {len(strange) - 3} more" if strange[3:] else "")
 
 
@@ -83,7 +81,7 @@ def _unusable(path: str, error: StateError) -> Finding:
 
 
 def files(here: Deployment) -> Iterator[Finding]:
-    for name in (state.LOCK, state.HISTORY, state.LAST_RUN):
+    for name in (state.LOCK, state.HISTORY, state.LAST_RUN, state.PROBLEMS):
         path = os.path.join(here.config.state_dir, name)
         try:
             status = os.lstat(path)
@@ -120,7 +118,7 @@ def too_open(path: str, mode: int) -> Finding:
         why=_PRIVATE,
         advice=command,
         would=command,
-        mend=partial(access.set_mode, path, mode, FileId(status.st_dev, status.st_ino)) if ours else None,
+        mend=partial(identity.set_mode, path, mode, FileId(status.st_dev, status.st_ino)) if ours else None,
     )
 
 

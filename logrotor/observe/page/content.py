@@ -35,9 +35,9 @@ class Stored(Struct, frozen=True):
 
 
 class Queue(Struct, frozen=True):
-    """One queue; None: not known. ``oldest``: seconds that its oldest job waits."""
+    """One queue; None: not known. ``oldest_age``: seconds that its oldest job waits."""
 
-    name: str
+    queue: str  # its name
     host: str
     is_ours: bool
     pending: int
@@ -45,7 +45,7 @@ class Queue(Struct, frozen=True):
     scheduled: int
     failed: int | None
     stuck: int | None
-    oldest: float | None
+    oldest_age: float | None
 
 
 class Queues(Struct, frozen=True):

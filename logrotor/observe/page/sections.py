@@ -214,8 +214,8 @@ def queues(facts: Facts) -> Html | None:
 
 
 def _queue(queue: Queue) -> list[Child]:
-    name = [tag("span", queue.name, class_="name"), soft(f"host {queue.host}{', this one' if queue.is_ours else ''}")]
-    oldest = "-" if queue.oldest is None else text.span(queue.oldest)
+    name = [tag("span", queue.queue, class_="name"), soft(f"host {queue.host}{', this one' if queue.is_ours else ''}")]
+    oldest = "-" if queue.oldest_age is None else text.span(queue.oldest_age)
     return [name, str(queue.pending), dash(queue.reserved), str(queue.scheduled), _bad(queue.failed),
             _bad(queue.stuck), oldest]  # fmt: skip
 

@@ -1,0 +1,127 @@
+"""Who we are, what we may do, and who is who: the user that a run becomes, closed directories, groups and members."""
+
+from __future__ import annotations
+
+import os
+import pwd
+import stat
+from collections.abc import Mapping
+from functools import cache
+
+from logrotor.config.paths import find_user, home_of_user
+from logrotor.disk import proc
+from logrotor.disk.calls import change
+from logrotor.disk.walk import user_name
+from logrotor.errors import Refused, Stale, StateError
+from logrotor.model import FileId, Problem
+
+
+def become(user: str) -> Mapping[str, str]:
+    """Give up root once, for good, for ``user``: groups, gid, uid, in this order (setgroups(2)).
+
+    Returns the variables that differ: pm2 looks for its home there, and root's is closed to this user.
+    Raises StateError if the user does not exist, or if we are neither root nor that user.
+    """
+    uid, gid, groups, environment = _identity(user)
+    if os.geteuid() == uid:
+        return {}
+    if os.geteuid() != 0:
+        what = f"only root can become another user, and this is uid {os.geteuid()}"
+        advice = f"start logrotor as root or as {user}, or remove run_as"
+        raise StateError(Problem(subject=f'run_as = "{user}"', problem=what, advice=advice))
+    os.setgroups(groups)
+    os.setgid(gid)
+    os.setuid(uid)
+    return environment
+
+
+def is_us(user: str) -> bool:
+    """Are we that user, by name or number?"""
+    record = find_user(user)
+    return str(os.geteuid()) == user if record is None else record.pw_uid == os.geteuid()
+
+
+def _identity(user: str) -> tuple[int, int, list[int], dict[str, str]]:
+    record, home = find_user(user), home_of_user(user)
+    if home is None:
+        raise StateError(Problem(subject=f'run_as = "{user}"', problem="no such user on this system"))
+    if record is None:  # in a container a number is enough; its group has the same one
+        return int(user), int(user), [], {"HOME": home, "USER": user, "LOGNAME": user}
+    names = {"HOME": home, "USER": record.pw_name, "LOGNAME": record.pw_name}
+    return record.pw_uid, record.pw_gid, os.getgrouplist(record.pw_name, record.pw_gid), names
+
+
+def why_closed(directory: str) -> Problem:
+    """Why the running user may not create files in a directory, and what helps."""
+    status, space = os.stat(directory), os.statvfs(directory)
+    us, owner = user_name(os.geteuid()), user_name(status.st_uid)
+    owned = f"it is {owner}:{group_name(status.st_gid)} {status.st_mode & 0o7777:04o}"
+    if space.f_flag & os.ST_RDONLY:
+        cause, advice = "its file system is mounted read-only", "mount it for writing"
+    elif status.st_uid == os.geteuid():
+        cause, advice = owned, f"chmod u+rwx {directory}"
+    elif status.st_gid not in (os.getegid(), *os.getgroups()):
+        cause = f"{owned}, and {us} is in no such group"
+        group = group_name(os.getegid())
+        advice = f"as root: chgrp {group} {directory} && chmod g+rwxs {directory}, or run logrotor as {owner}"
+    elif status.st_mode & 0o030 != 0o030:
+        cause, advice = owned, f"as {owner}: chmod g+rwxs {directory}, or run logrotor as {owner}"
+    else:
+        cause, advice = owned, f"see its ACL: getfacl {directory}"
+    return Problem(subject=directory, problem=f"{us} may not create and rename files there: {cause}", advice=advice)
+
+
+def set_mode(path: str, mode: int, file: FileId) -> str:
+    """Give the file or directory that was looked at its mode; says what was done. Raises Stale, Refused or OSError."""
+    # O_PATH: a file without any permission cannot be opened otherwise, and no link is followed.
+    fd = os.open(path, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC)
+    try:
+        status = os.fstat(fd)
+        if (status.st_dev, status.st_ino) != file:
+            raise Stale(f"{path}: another file has its place by now")
+        if not (stat.S_ISREG(status.st_mode) or stat.S_ISDIR(status.st_mode)):
+            raise Refused(f"{path}: neither a file nor a directory")
+        change("chmod", os.chmod, proc.by_descriptor(fd), mode)
+    finally:
+        os.close(fd)
+    return f"chmod {mode:04o} {path}"
+
+
+def group_name(gid: int) -> str:
+    """The name of a group, or the number where it has none."""
+    import grp  # here: a run where all is well has no use for it
+
+    try:
+        return grp.getgrgid(gid).gr_name
+    except KeyError:
+        return str(gid)
+
+
+def primary_group(uid: int) -> int | None:
+    try:
+        return pwd.getpwuid(uid).pw_gid
+    except KeyError:
+        return None
+
+
+@cache
+def groups_of(uid: int) -> frozenset[int]:
+    """Every group of a user; none for a number without a name."""
+    try:
+        record = pwd.getpwuid(uid)
+    except KeyError:
+        return frozenset()
+    return frozenset(os.getgrouplist(record.pw_name, record.pw_gid))
+
+
+@cache
+def members_of(gid: int) -> frozenset[int]:
+    """The users in a group, those who have it as their primary one included."""
+    import grp
+
+    try:
+        names = grp.getgrgid(gid).gr_mem
+    except KeyError:
+        names = []
+    every = pwd.getpwall()
+    return frozenset(each.pw_uid for each in every if each.pw_gid == gid or each.pw_name in names)
