@@ -3,7 +3,7 @@
 What is decided from        | it is
 ----------------------------|-------------------------------------------------------------------------------------
 it was rotated as a log     | a log
-its log's history           | an archive: written before that was last rotated, in a row of slots from 1 on
+its log's history           | an archive: in a row of slots from 1 on, written before that was last rotated
 its name, its log is there  | an archive, if no ``paths`` match it and the slot is at most 9999; not while it is written
 the mark of a take          | an archive
 ``paths`` name it           | a log
@@ -74,9 +74,11 @@ def is_by_name(archive: Archive) -> bool:
 def is_recorded(archive: Archive, own: LogHistory, log: LogHistory, last_slot: int) -> bool:
     """Tell whether the log was rotated since it was written, and nobody ever took it for something else."""
     rotated, slot, entry = log.last_rotation, archive.name.slot, archive.entry
-    if rotated is None or own.unclear == entry.id.inode or entry.mtime > rotated + _RUN:
+    if rotated is None or own.unclear == entry.id.inode:
         return False
-    return slot is None or slot <= last_slot
+    if slot == 1:  # its writer may not have let go yet
+        return True
+    return entry.mtime <= rotated + _RUN and (slot is None or slot <= last_slot)
 
 
 def last_in_row(archives: Iterable[Archive]) -> int:

@@ -78,6 +78,6 @@ def rewrite(path: str, data: bytes) -> None:
     except FileNotFoundError:
         fd = change("create", os.open, path, flags | os.O_CREAT | os.O_EXCL, 0o600)
     try:
-        change("write", os.pwrite, fd, data, 0)
+        write_all(fd, data)
     finally:
         os.close(fd)

@@ -15,7 +15,7 @@ from logrotor.decide.whose import Named
 from logrotor.disk import discover, state
 from logrotor.errors import UnknownSelection
 from logrotor.model import FileId, LogHistories, LogSpec, Missing, Note, Problem
-from logrotor.survey.identity import Identity
+from logrotor.survey.kinds import Kinds
 from logrotor.survey.listings import Listings, path_of
 
 
@@ -188,7 +188,7 @@ class Claims:
         self._specs, self._listings, self._found = specs, listings, found
         self._state = _id_of(state_dir)
         self.named = NamedLogs(specs)
-        self._identity = Identity(self.named.says, history, found.unclear)
+        self._kinds = Kinds(self.named.says, history, found.unclear)
         self._settle()
         self.owners = ArchiveOwners(self.named, listings, history)
         self._unusable: list[discover.Selector] = []  # globs in directories with a problem
@@ -199,10 +199,10 @@ class Claims:
         pairs = [(selector, self._listings.look(selector.directory)) for selector in self.named.selectors]
         sought = {id(directory): directory for _, directory in pairs}
         for directory in sought.values():
-            self._identity.settle(directory)
+            self._kinds.settle(directory)
         stores = [self._listings.archive_dir(selector.spec, directory) for selector, directory in pairs]
         for store in {id(store): store for store in stores if store is not None and id(store) not in sought}.values():
-            self._identity.settle_store(store)
+            self._kinds.settle_store(store)
 
     def __iter__(self) -> Iterator[Claim]:
         claimed: dict[tuple[object, str], LogSpec] = {}
@@ -243,7 +243,7 @@ class Claims:
             if not selector.takes(base):
                 continue
             if family.live is not None:  # a glob for logs means files: directories that match it are passed over
-                is_log = family.live.kind != "directory" and self._identity.is_log(directory, base, place + base)
+                is_log = family.live.kind != "directory" and self._kinds.is_log(directory, base, place + base)
             else:
                 is_log = not is_in_progress(base) and self.owners.is_of_gone_log(directory, base)
             if is_log:

@@ -23,7 +23,7 @@ from logrotor.model import (
     Problem,
     Writers,
 )
-from logrotor.survey import forms, identity, proofs
+from logrotor.survey import forms, kinds, proofs
 from logrotor.survey.claims import Claim, Claims, Survey
 from logrotor.survey.listings import Listings, path_of, why_no_archives
 
@@ -111,7 +111,7 @@ class Surveyor:
             birth=partial(proofs.birth, claim.path),
             made=_made,
             since=self._since,
-            strangers=identity.Strangers(
+            strangers=kinds.Strangers(
                 claim.base,
                 memory,
                 archives,

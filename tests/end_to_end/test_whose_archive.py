@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -208,6 +209,12 @@ def test_an_idle_run_asks_nothing_of_archives(folder: Folder, monkeypatch: pytes
     folder.fill([(f"{number}.log{end}", 100) for number in range(50) for end in ("", ".1", ".2.zst")])
     rotator = folder.rotator(["*.log"], compress="none")
     asked: list[object] = []
-    monkeypatch.setattr(os, "getxattr", lambda *args, **more: asked.append(args))
+
+    def getxattr(path: str | int, name: str, **more: bool) -> bytes:
+        if name.startswith("user."):
+            asked.append(path)
+        raise OSError(errno.ENODATA, os.strerror(errno.ENODATA))
+
+    monkeypatch.setattr(os, "getxattr", getxattr)
     monkeypatch.setattr("logrotor.disk.writers.prove", lambda *args, **more: asked.append(args))
     assert rotator.run().plan.is_idle and asked == []

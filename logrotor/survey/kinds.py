@@ -14,12 +14,12 @@ from logrotor.decide.naming import is_packed, rotated_from
 from logrotor.decide.proof import QUIET
 from logrotor.decide.whose import Named, Whose, is_by_name, is_recorded, judge, last_in_row
 from logrotor.disk import descent
-from logrotor.model import Archive, Entry, LogHistories, LogHistory, Nobody, Problem, Writers, Written
+from logrotor.model import Archive, Codec, Entry, LogHistories, LogHistory, Nobody, Problem, Writers, Written
 
 Naming = Callable[[Directory, str], Named]  # what the rules' paths say of a name
 
 
-class Identity:
+class Kinds:
     """Sorts out one directory after the other. ``unclear``: what nobody can tell, with what to do about it."""
 
     def __init__(self, named: Naming, history: LogHistories | None, unclear: list[Problem]) -> None:
@@ -141,7 +141,7 @@ class Strangers:
             return True
         if is_recorded(archive, self._own(archive.path), self._memory, last_slot):
             return True
-        if self._memory.begun and self._memory.last_rotation is None and archive.name.slot == 1:
+        if self._memory.begun and archive.name.slot == 1 and self._own(archive.path).unclear != entry.id.inode:
             return True  # a run was killed after it had taken the log
         return descent.is_noted(archive.path, self._base)
 
@@ -151,5 +151,6 @@ class Strangers:
             return ""
         if isinstance(found, Written):
             return f"a process writes it, so it is no archive of {self._base}"
-        quiet = now - archive.entry.mtime >= QUIET
-        return "" if quiet else f"somebody may write it, so it may be no archive of {self._base}"
+        if archive.name.codec is Codec.NONE or now - archive.entry.mtime >= QUIET:
+            return ""  # a new name harms no writer, and before anything else is done to it there is another proof
+        return f"somebody may write it, so it may be no archive of {self._base}"
