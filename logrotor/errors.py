@@ -89,10 +89,9 @@ def problem_of(error: BaseException, path: str) -> Problem:
         return error.problem
     if isinstance(error, OSError) and error.errno is not None:
         import errno
-        import os
 
         name = error.filename if isinstance(error.filename, str) and "/" in error.filename else path
-        what = f"{error.strerror or os.strerror(error.errno)} ({errno.errorcode.get(error.errno, error.errno)})"
+        what = f"{error.strerror or type(error).__name__} ({errno.errorcode.get(error.errno, error.errno)})"
         return Problem(subject=name, problem=what)
     return Problem(subject=path, problem=str(error) or type(error).__name__)
 

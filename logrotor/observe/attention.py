@@ -10,7 +10,7 @@ from msgspec import Struct
 from logrotor import text
 from logrotor.model import Problem
 from logrotor.observe.forecast import SystemStatus
-from logrotor.observe.status import LogStatus, Status
+from logrotor.observe.status import LogStatus, Pending, Status
 
 HOUR = 3600.0
 _AHEAD = 120.0  # seconds; the state directory may be on a network file system with a clock of its own
@@ -31,7 +31,8 @@ class Thresholds(Struct, frozen=True, kw_only=True):
 class Attention(Problem, frozen=True, kw_only=True):
     """Something that passes a threshold."""
 
-    code: str  # "no_run", "clock", "failed_runs", "refused", "failures", "overdue", "waiting", "full", "problem"
+    # "no_run", "clock", "failed_runs", "refused", "failures", "overdue", "growing", "waiting", "full", "problem"
+    code: str
 
 
 def attention(status: Status, limits: Thresholds) -> list[Attention]:
@@ -88,10 +89,32 @@ def _log(log: LogStatus, now: datetime, limits: Thresholds) -> Iterator[Attentio
         yield found("overdue", f"should have been rotated {_between(log.due_since, now)} ago: {log.reason}")
     elif log.due and log.due_since is None and log.max_size and (log.size or 0) > 2 * log.max_size:
         yield found("overdue", f"twice as large as max_size and not rotated: {log.reason}")
+    growing = [each for each in log.pending if each.held and _grows(log, each, now, limits)]
+    if growing:
+        yield _growing(log, max(growing, key=lambda each: each.size), now)
+        return
     begun = [(since, each) for each in log.pending if (since := each.since or log.last_rotation) is not None]
     since, oldest = min(begun, key=lambda pair: pair[0], default=(now, None))
     if oldest is not None and _longer(since, now, limits.pending):
         yield found("waiting", f"{oldest.name} has waited for {_between(since, now)}: {oldest.reason}")
+
+
+def _grows(log: LogStatus, archive: Pending, now: datetime, limits: Thresholds) -> bool:
+    """By the limits of a log that is not rotated: where its lines go, they are in no live log's size."""
+    if log.max_size and archive.size > 2 * log.max_size:
+        return True
+    return bool(archive.grown) and archive.since is not None and _longer(archive.since, now, limits.overdue)
+
+
+def _growing(log: LogStatus, archive: Pending, now: datetime) -> Attention:
+    size = text.size(archive.size)
+    since = f", {_between(archive.since, now)} after its rotation" if archive.since is not None else ""
+    return Attention(
+        code="growing",
+        subject=log.path,
+        problem=f"{archive.name} grows instead of the log, to {size} by now{since}: {archive.reason}",
+        advice="see logrotor doctor --only writers",
+    )
 
 
 def _failing(log: LogStatus) -> Attention:
@@ -126,7 +149,7 @@ def notes(log: LogStatus) -> Iterator[str]:
     if log.request_failed:
         yield f"its writers were asked to reopen it, and the request failed; {_FAILED}"
     for each in log.pending:
-        yield f"{each.name}: {each.reason}"
+        yield f"{each.name} ({text.size(each.size)}): {each.reason}" if each.held else f"{each.name}: {each.reason}"
 
 
 def due(log: LogStatus, now: datetime) -> str:

@@ -92,6 +92,8 @@ def of_status(found: Status) -> Iterator[Gauge]:
     yield logs("archives", "How many archives it has.", *(log.archives for log in found.logs))
     yield logs("archive_bytes", "Bytes of its archives.", *(log.archive_bytes for log in found.logs))
     yield logs("pending", "Archives that wait for their writer to let go.", *(len(log.pending) for log in found.logs))
+    held = (log.held_bytes for log in found.logs)
+    yield logs("held_bytes", "Bytes of archives that a writer still writes, instead of the log.", *held)
     yield logs("failures", "Runs in a row in which something of it failed.", *(log.failures for log in found.logs))
     yield logs("refused", "Whether it is refused.", *(log.refused is not None for log in found.logs))
     yield systems("free_bytes", "Bytes free.", *(system.free for system in found.file_systems))

@@ -35,6 +35,9 @@ class Pending(Struct, frozen=True, kw_only=True):
     reason: str
     pids: tuple[int, ...] = ()
     since: datetime | None = None  # its rotation
+    size: int = 0
+    held: bool = False  # somebody does write it, which is more than that nobody is not proved
+    grown: int | None = None  # bytes since its rotation; None: the history does not know its size then
 
 
 class LogStatus(Struct, frozen=True, kw_only=True):
@@ -59,6 +62,7 @@ class LogStatus(Struct, frozen=True, kw_only=True):
     archive_bytes: int
     ratio: float | None  # bytes of log that one byte of archive holds
     pending: tuple[Pending, ...]
+    held_bytes: int  # of archives that somebody still writes
     request_failed: bool  # the last reopen request
     refused: Problem | None
 
@@ -123,6 +127,9 @@ def _log(here: Deployment, facts: LogFacts, done: Sequence[Rotation], outcomes: 
     next_due, by = _next_due(here, plan, spec, by_size)
     last = max((m for m in (facts.memory.last_rotation, *(r.time for r in taken)) if m), default=None)
     archives = archives_of(facts)
+    pending = tuple(_pending(here, facts, archives, taken))
+    # What its writer adds to an archive, instead of the log, fills the disk like a log.
+    elsewhere = sum(each.grown or 0 for each in pending if each.held)
     return LogStatus(
         path=facts.path,
         rule=spec.name,
@@ -133,7 +140,7 @@ def _log(here: Deployment, facts: LogFacts, done: Sequence[Rotation], outcomes: 
         reason=plan.due.reason,
         next_due=next_due,
         next_due_by=by,
-        pace=pace,
+        pace=forecast.rate(points, plan.size + elsewhere, now) if plan.size is not None and elsewhere else pace,
         due_since=_due_since(here, facts, pace, by_size, last),
         last_rotation=here.moment(last),
         last_outcome=done[-1].status if done else None,
@@ -142,7 +149,8 @@ def _log(here: Deployment, facts: LogFacts, done: Sequence[Rotation], outcomes: 
         archives=len(archives),
         archive_bytes=sum(archive.entry.size for archive in archives),
         ratio=_ratio(taken),
-        pending=tuple(_pending(here, facts, archives, [r.time for r in taken])),
+        pending=pending,
+        held_bytes=sum(each.size for each in pending if each.held),
         request_failed=facts.memory.request_failed is not None,
         refused=plan.refused,
     )
@@ -205,9 +213,9 @@ def _ratio(taken: Iterable[Rotation]) -> float | None:
 
 
 def _pending(
-    here: Deployment, facts: LogFacts, archives: Iterable[Archive], rotated: Sequence[float]
+    here: Deployment, facts: LogFacts, archives: Iterable[Archive], taken: Sequence[Rotation]
 ) -> Iterable[Pending]:
-    """``rotated``: the times of the log's rotations, of which each archive but the removed ones has one."""
+    """``taken``: the log's rotations, of which each archive but the removed ones has one."""
     delivered, now = facts.memory.request_delivered, here.now.timestamp()
     for rank, archive in enumerate(newest_first(archives, now)):
         if archive.name.codec is not Codec.NONE:
@@ -216,8 +224,17 @@ def _pending(
         reason = proof.why_not(found, archive.entry, delivered, now)
         if reason is not None:
             pids = found.pids if isinstance(found, Written) else ()
-            since = here.moment(rotated[-min(rank + 1, len(rotated))] if rotated else None)
-            yield Pending(name=archive.entry.name, reason=reason, pids=pids, since=since)
+            rotation = taken[-min(rank + 1, len(taken))] if taken else None
+            before = rotation.bytes if rotation is not None and rank < len(taken) else None
+            yield Pending(
+                name=archive.entry.name,
+                reason=reason,
+                pids=pids,
+                since=here.moment(rotation.time if rotation is not None else None),
+                size=archive.entry.size,
+                held=isinstance(found, Written),
+                grown=None if before is None else max(0, archive.entry.size - before),
+            )
 
 
 def _urgency(log: LogStatus) -> tuple[object, ...]:

@@ -215,7 +215,8 @@ class Surveyor:
         if ground is None:
             kind = directory.file_system.type if directory.file_system is not None else ""
             ground = self._grounds[directory.resolved] = acl.Ground.at(directory.resolved, kind)
-        closed = access.why_closed(claim.path, live.stat, ground, claim.spec)
+        # Of a directory that may not be written, that is the answer, once for all of its logs.
+        closed = access.why_closed(claim.path, live.stat, ground, claim.spec) if directory.closed is None else None
         return closed, access.why_locked_out(claim.path, live.stat, ground, claim.spec)
 
     def _proof(self, claim: Claim, family: Family) -> str:

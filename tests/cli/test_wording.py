@@ -86,6 +86,7 @@ def failing(here: Deployment) -> None:
 
 def odd(here: Deployment) -> None:
     """a refused log, an odd mode, leftovers, a damaged archive, files of no rule"""
+    here.configure('create_mode = "0664"')
     here.log("a.log"), here.log("mode.log", size=320, mode=0o644)
     here.run()
     archive = here.logs / "a.log.1.zst"

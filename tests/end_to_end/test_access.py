@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-import grp
 import itertools
 import os
-import pwd
 import random
-import re
 import shutil
 import stat
 import subprocess
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -19,50 +15,13 @@ from typing import Any
 import pytest
 
 from tests.support import command, mounts, users
-from tests.support.deployment import Deployment
 from tests.support.fixtures import world_tree
 from tests.support.need import need
-from tests.support.oracle import lines
-from tests.support.rights import Rights, actors, rights
+from tests.support.rights import LINES, Log, Rights, actors, follow, rights, setfacl
 
-LINES = lines("w1", 1, 200)
 MODES = (0o600, 0o640, 0o644, 0o660, 0o664, 0o666, 0o604, 0o620, 0o440)
 ACLS = ("", "u:nobody:rw", "g:games:r", "u:nobody:rw,g:games:rw,m::r", "u:www-data:---", "g:adm:rw")
 DEFAULTS = ("", "u:nobody:rw", "g:games:r,g::r,o::-")
-
-
-class Log(Deployment):
-    """``logs/app.log`` of any owner, group and mode, in a folder of any."""
-
-    @property
-    def place(self) -> Path:
-        return self.root / "fuse" if (self.root / "fuse").exists() else self.root
-
-    def make(self, owner: str, mode: int, *, folder: str = "root:root 755", acl: str = "", default: str = "") -> Path:
-        self.logs = self.folder(str(self.place.relative_to(self.root) / "logs"))
-        if default:
-            setfacl("-d", "-m", default, self.logs)
-        log = self.logs / "app.log"
-        log.write_bytes(LINES)
-        os.utime(log, (0, time.time() - 7200))  # where nothing is proved, an archive is quiet for an hour first
-        chown(log, owner)
-        log.chmod(mode)
-        if acl:
-            setfacl("-m", acl, log)
-        owners, _, bits = folder.partition(" ")
-        chown(self.logs, owners)
-        self.logs.chmod(int(bits, 8))
-        return log
-
-    def rule(self, **keys: Any) -> None:
-        own = {"name": "app", "paths": [str(self.logs / "app.log")], "max_size": "1K", "compress": "gzip"}
-        self.configure(
-            '[reopen.nobody]\nmanager = "command"\ncommand = ["true"]\n', {**own, "reopen": "nobody", **keys}
-        )
-
-    @property
-    def archive(self) -> Path:
-        return self.logs / "app.log.1.gz"
 
 
 @pytest.fixture
@@ -72,16 +31,6 @@ def site() -> Iterator[Log]:
         root.chmod(0o777)  # the state directory belongs to whoever rotates
         root.chmod(0o1777)
         yield Log(root)
-
-
-def setfacl(*arguments: str | Path) -> None:
-    need(shutil.which("setfacl"), "setfacl and getfacl (package acl)")
-    subprocess.run(["setfacl", *arguments], check=True)
-
-
-def chown(path: Path, owner: str) -> None:
-    user, _, group = owner.partition(":")
-    os.chown(path, pwd.getpwnam(user).pw_uid, grp.getgrnam(group).gr_gid)
 
 
 def entries(path: Path) -> list[str]:
@@ -340,21 +289,6 @@ def test_what_cannot_be_kept_is_refused(
         gone = lost(before, after)
         assert {name: letters for name, letters in gone.items() if name != rotator and foreign.user != name} == {}
         assert all("r" in archive[name] for name, had in before.items() if "r" in had and foreign.user != name)
-
-
-def follow(site: Log, advice: str) -> None:
-    """Do what it says: a command of the shell, a setting, or another user."""
-    if found := re.search(r"(?:as \S+: )?((?:chgrp|setfacl) .*)", advice):
-        subprocess.run(found.group(1), shell=True, check=True)
-    elif found := re.search(r'run_as = "(\w+)"', advice):
-        site.user = found.group(1)
-        shutil.rmtree(site.state, ignore_errors=True)
-    elif advice == "run logrotor as root":
-        site.user = None
-        shutil.rmtree(site.state, ignore_errors=True)
-    else:
-        (setting,) = re.findall(r'create_mode = "0664"', advice)
-        site.config.write_text(site.config.read_text() + f"{setting}\n")
 
 
 def test_a_mode_that_is_given_turns_a_refusal_into_a_warning(foreign: Log) -> None:

@@ -51,6 +51,7 @@ def rotated(here, size: int = 20_000, *, times: int = 3) -> None:
 def test_all_facts_are_in_it(here, page, logrotor):
     """Each log with its sizes, rotations and archives; file systems; the doctor's findings; where it comes from."""
     rotated(here)
+    here.configure('create_mode = "0664"')
     here.log(size=3200, mode=0o600)
     found = page()
     status = logrotor("status", "--json").json
@@ -167,7 +168,7 @@ ODD = [
 
 def test_odd_names_are_text(here, page):
     """No name makes an element, an attribute or a second line."""
-    here.configure(paths='["logs/*.log", "logs/*/*.log"]')
+    here.configure('create_mode = "0664"', paths='["logs/*.log", "logs/*/*.log"]')
     here.log("plain.log", size=640)
     elements = sorted({each.name for each in page().elements})
     script = here.logs / "<script>alert(1)<"
@@ -201,6 +202,7 @@ def test_it_asks_for_nothing(here, page):
 
 def test_ids_and_links_fit(here, page):
     """A link within the page leads to the one element of that id."""
+    here.configure('create_mode = "0664"')
     here.log(mode=0o600)
     found = page()
     ids = [each.attributes["id"] for each in found.elements if "id" in each.attributes]

@@ -80,6 +80,27 @@ def test_a_writer_that_does_not_let_go_is_named(here, logrotor):
         ]
 
 
+@pytest.mark.parametrize("more", ["", 'compress = "none"'])
+def test_an_archive_that_grows_instead_of_its_log(here, logrotor, more):
+    """It counts as the log would: twice max_size is told at once, and its bytes are in the metrics."""
+    here.configure(f'{more}\n[metrics]\ntextfile = "logrotor.prom"', size="10KB")
+    with Writer(here.logs / "app.log", Kind.HOLD, on_order=True, width=100) as writer:
+        writer.write(110)
+        logrotor("run", code=0)
+        (log,) = logrotor("status", "--json", code=0).json["logs"]
+        (held,) = log["pending"]
+        assert (held["held"], held["size"], held["grown"]) == (True, 11_000, 0) and codes(here) == []
+        writer.write(100)
+        assert logrotor("status", "--check", code=1).out.startswith("ATTENTION") and codes(here) == ["growing"]
+        (log,) = logrotor("status", "--json", code=0).json["logs"]
+        assert log["held_bytes"] == 21_000 and log["pending"][0]["grown"] == 10_000
+        logrotor("run", code=0)
+        assert "logrotor_log_held_bytes{" in (told := (here.folder / "logrotor.prom").read_text())
+        assert f'{{log="{here.logs}/app.log",rule="app"}} 21000\n' in told
+    logrotor("run", code=0)
+    assert codes(here) == [] and logrotor("status", "--json").json["logs"][0]["held_bytes"] == 0
+
+
 def test_what_needs_attention_comes_first(here, logrotor):
     """Refused, failing, due, then the others by when they are due."""
     here.configure(size="5KB")
@@ -146,7 +167,8 @@ def a_log(**more) -> LogStatus:
     unknown = dict.fromkeys(names)
     return LogStatus(**{
         **unknown, "path": "/logs/a", "rule": "a", "size": 5, "max_size": 10, "due": False, "reason": "", "failures": 0,
-        "archives": 0, "archive_bytes": 0, "pending": (), "request_failed": False, **more,
+        "archives": 0, "archive_bytes": 0, "pending": (), "held_bytes": 0, "request_failed": False,
+        **more,
     })  # fmt: skip
 
 
@@ -156,6 +178,11 @@ def a_system(full_on: datetime) -> SystemStatus:
 
 def waits(name: str, hours: int) -> LogStatus:
     return a_log(last_rotation=NOW, pending=(Pending(name=name, reason="busy", since=NOW - hours * HOUR),))
+
+
+def grows(hours: float, size: int, grown: int, max_size: int | None = 10) -> LogStatus:
+    held = Pending(name="a.1", reason="busy", since=NOW - hours * HOUR, size=size, held=True, grown=grown)
+    return a_log(max_size=max_size, pending=(held,))
 
 
 WELL = Status(now=NOW, last_run=NOW, failed_runs=0, logs=(a_log(),), file_systems=(), missing=(), problems=())
@@ -180,6 +207,10 @@ ODD = Problem(subject="/logs/a", problem="odd: a; b", advice="even it; or not")
         ({"file_systems": (a_system(NOW),)}, "full"),
         ({"logs": (waits("a.2", 25),)}, "waiting"),
         ({"logs": (waits("a.1", 1),)}, None),
+        ({"logs": (grows(0.5, 21, 10),)}, "growing"),
+        ({"logs": (grows(0.5, 20, 10),)}, None),
+        ({"logs": (grows(2, 5, 1, max_size=None),)}, "growing"),
+        ({"logs": (grows(2, 5, 0, max_size=None),)}, None),
         ({"last_run": NOW + HOUR}, "clock"),
         ({"last_run": NOW + HOUR / 60}, None),
         ({"problems": (ODD,)}, "problem"),
@@ -193,7 +224,9 @@ def test_thresholds(change, code):
         assert (found[0].subject, found[0].advice) == (ODD.subject, ODD.advice)
         assert found[0].problem.endswith(ODD.problem)
     elif code is not None:
-        assert found[0].subject == {"full": "/", "overdue": "/logs/a", "waiting": "/logs/a"}.get(code, "")
+        assert found[0].subject == {"full": "/", "overdue": "/logs/a", "growing": "/logs/a", "waiting": "/logs/a"}.get(
+            code, ""
+        )
 
 
 def test_every_missed_slot_counts(here, logrotor):

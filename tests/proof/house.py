@@ -25,7 +25,7 @@ from typing import Any
 import zstandard
 
 from logrotor.cli import call
-from logrotor.disk import access
+from logrotor.disk import identity
 from logrotor.errors import LogrotorError
 from tests.proof import interfere
 from tests.support import oracle, users
@@ -171,7 +171,7 @@ class House:
         if self.who is Who.RUN_AS and become:
 
             def changed() -> Ended:
-                access.become(RUNNER)
+                identity.become(RUNNER)
                 return function()
 
             return users.in_fork(changed, timeout=60)

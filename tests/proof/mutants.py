@@ -141,7 +141,7 @@ MUTANTS = (
         (
             ("mode = logdir.dress(fd, step.base, step.mode, old, need=_need(step), mark=UNFINISHED_MODE)\n", "pass\n"),
             (
-                "    raise\n        logdir.set_mode(fd, step.mode)\n",
+                "    raise\n        logdir.set_mode(fd, mode)\n",
                 "    raise\n        logdir.dress(fd, step.base, step.mode, old, need=0)\n",
             ),
         ),

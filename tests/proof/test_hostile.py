@@ -307,9 +307,9 @@ NAMES = [
     b"new\nline.log", b"carriage\rreturn.log", b"sp ace .log", b" .log", b"'quote\".log", b"back\\slash.log",
     b"\xff\xfe\x80.log", "tr\u00fcb\u202etxt.log".encode(), b"-rf.log", b"--force.log", b"*?[a-z]{x}.log", b"[.log",
     b"$(touch made).log", b"`touch made`;#.log", b"%s%n{0}{log}{archive}.log", b"\x1b[31m.log", b"tab\t.log",
-    b"a.log.1.log", b"x.new.log", b".hidden.log", b"n" * 226 + b".log", b"n" * 232 + b".log",
+    b"a.log.1.log", b"x.new.log", b".hidden.log", b"n" * 226 + b".log", b"n" * 230 + b".log",
 ]  # fmt: skip
-TOO_LONG = [b"n" * 233 + b".log", b"n" * 251 + b".log", "ü".encode() * 125 + b".log"]
+TOO_LONG = [b"n" * 231 + b".log", b"n" * 251 + b".log", "ü".encode() * 125 + b".log"]
 
 
 def others(built: House, name: bytes) -> Path:

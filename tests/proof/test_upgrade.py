@@ -462,7 +462,7 @@ def test_a_job_that_the_previous_version_queued(tmp_path, versions):
 )
 def test_an_old_cron_line_and_a_new_worker(places, versions, kind, keys):
     """Both rotate the same logs with one state directory, by turns and at the same time, while somebody writes."""
-    _together(places, versions, kind, keys, rounds=8)
+    _together(places, versions, kind, keys, rounds=8, rate=2000)
 
 
 @pytest.mark.long
@@ -470,16 +470,19 @@ def test_an_old_cron_line_and_a_new_worker(places, versions, kind, keys):
     "keys", [{}, {"keep_uncompressed": 1}, {"archive_dir": "../archives"}, {"method": "copytruncate"}], ids=str
 )
 def test_an_old_cron_line_and_a_new_worker_for_long(places, versions, keys):
-    _together(places, versions, Kind.FOLLOW, keys, rounds=50)
+    """At a speed at which the writer is in the midst of everything (so a copytruncate that doubled lines was found)."""
+    _together(places, versions, Kind.FOLLOW, keys, rounds=40, rate=20_000)
 
 
-def _together(places: Places, versions: tuple[Version, Version], kind: Kind, keys: dict[str, Any], rounds: int) -> None:
+def _together(
+    places: Places, versions: tuple[Version, Version], kind: Kind, keys: dict[str, Any], *, rounds: int, rate: float
+) -> None:
     folder = places.collapsing / "together"
     folder.mkdir()
     try:
         site = Site(folder, **keys)
         site.log.touch()
-        with Writer(site.log, kind, name="w1", rate=2000) as writer:
+        with Writer(site.log, kind, name="w1", rate=rate) as writer:
             for number in range(rounds):
                 writer.wait_for_more(50)
                 _one_round(site, versions, number)

@@ -180,6 +180,7 @@ class Trial:
             f"paths = {[str(self.logs / log) for log in scenario.logs]}",
             f"max_size = {9000 if scenario.copytruncate else 8000}",
             f'compress = "{scenario.compress}"',
+            f'create_mode = "{NEW_MODE:04o}"',
             scenario.rest,
             "rotate_empty = true" if self.company.empty else "",
             'method = "copytruncate"' if scenario.copytruncate else 'reopen = "workers"',
