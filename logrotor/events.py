@@ -82,7 +82,7 @@ NAMES: Mapping[str, tuple[Level, str]] = {
         Level.ERROR,
         "a reopen request was not delivered to whoever writes, or may write: why, and what to do",
     ),
-    "archive.removed": (Level.DEBUG, "retention removed an archive, and why"),
+    "archive.removed": (Level.INFO, "retention removed an archive: its name, size and why"),
     "archive.compressed": (Level.DEBUG, "an archive reached its final form and place"),
     "archive.deferred": (Level.DEBUG, "an archive stays as it is for now, and why"),
     "archive.failed": (Level.ERROR, "an archive could not be compressed, moved or removed"),

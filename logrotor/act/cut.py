@@ -45,6 +45,7 @@ from logrotor.act.context import Context, Details
 from logrotor.decide.naming import aside_name, slot_name
 from logrotor.disk import calls, codecs, files
 from logrotor.disk.logdir import LogDir
+from logrotor.disk.opendir import ANY
 from logrotor.errors import LogrotorError, Refused, Stale
 from logrotor.model import Codec, Copy, CopyInFlight, Entry, FileId, FinishCopytruncate, LogPlan, Problem
 
@@ -258,7 +259,7 @@ def _is_head(cut: Cut, copy: Copy) -> bool:
     """Does this archive hold the first bytes of the log? Somebody may have appended to it since."""
     try:
         with cut.context.dirs.use(copy.directory) as logdir:
-            fd = logdir.open_file(copy.name, copy.id)
+            fd = logdir.open_file(copy.name, copy.id, names=ANY)
     except (LogrotorError, OSError):
         return False
     try:
@@ -274,7 +275,7 @@ def _plain_copy(context: Context, step: FinishCopytruncate) -> int | None:
     for copy in step.copies:
         if copy.id.inode == step.record.archive_inode and copy.codec is Codec.NONE:
             with context.dirs.use(copy.directory) as logdir:
-                return logdir.open_file(copy.name, copy.id, os.O_RDWR)
+                return logdir.open_file(copy.name, copy.id, os.O_RDWR, names=ANY)
     return None
 
 
@@ -297,7 +298,7 @@ def common(live: int, archive: int, codec: Codec, *, hidden: int, most: int | No
 
 def _first_block(cut: Cut, copy: Copy) -> bytes:
     with cut.context.dirs.use(copy.directory) as logdir:
-        fd = logdir.open_file(copy.name, copy.id)
+        fd = logdir.open_file(copy.name, copy.id, names=ANY)
     try:
         data = b""
         for more in codecs.decompressed(fd, copy.codec):
@@ -336,7 +337,7 @@ def rediscover(context: Context, logdir: LogDir, base: str, live: int) -> bool:
 
 def _held_whole(logdir: LogDir, entry: Entry, codec: Codec, live: int, hidden: int) -> int:
     """The bytes of an archive, if the log begins with all of them; else 0."""
-    fd = logdir.open_file(entry.name, entry.id)
+    fd = logdir.open_file(entry.name, entry.id, names=ANY)
     try:
         size = sum(map(len, codecs.decompressed(fd, codec)))
         return size if common(live, fd, codec, hidden=hidden) == size else 0

@@ -22,6 +22,13 @@ def source(fd: int) -> bytes:
     return f"{status.st_ino} {status.st_mtime_ns}".encode()
 
 
+def source_of(path: str, status: os.stat_result) -> bytes:
+    """The same for a file that is not open."""
+    with contextlib.suppress(OSError):
+        return b" ".join(os.getxattr(path, _ATTRIBUTE, follow_symlinks=False).split(b" ")[:2])
+    return f"{status.st_ino} {status.st_mtime_ns}".encode()
+
+
 def inode(fd: int) -> int:
     """The inode of that file."""
     return int(source(fd).split()[0])

@@ -95,7 +95,6 @@ class Surveyor:
         archives = family.archives
         if elsewhere:
             archives = [*archives, *(a for d in elsewhere for a in _archives(d, claim.base))]
-        names = proofs.Names(claim.base, (directory, *elsewhere))
         closed, locked_out = self._access(claim, family)
         return LogFacts(
             spec=spec,
@@ -106,8 +105,8 @@ class Surveyor:
             elsewhere=elsewhere,
             archive_dir=archive_dir,
             memory=memory,
-            writers=proofs.Proofs(self._prover, directory.resolved, family, archives, names),
-            duplicates=forms.Duplicates(archives, directory.resolved, names),
+            writers=proofs.Proofs(self._prover, directory.resolved, family, archives),
+            duplicates=forms.Duplicates(archives, directory.resolved),
             birth=partial(proofs.birth, claim.path),
             made=_made,
             since=self._since,
@@ -116,7 +115,7 @@ class Surveyor:
                 memory,
                 archives,
                 own=_NONE.of if self._history is None else self._history.of,
-                prove=partial(_prove, self._prover, names),
+                prove=self._prove,
                 living=family.live,
             ),
             live_writers=partial(self._live_writers, directory.resolved, family.live),
@@ -126,6 +125,9 @@ class Surveyor:
             loses=None if spec.strict else locked_out,
             widens=_widens(claim, family),
         )
+
+    def _prove(self, archive: Archive) -> Writers | None:
+        return self._prover.prove(archive.directory, archive.entry)
 
     def _live_writers(self, directory: str, live: Entry | None) -> Writers | None:
         return self._prover.prove(directory, live, names=1) if live is not None else None
@@ -230,10 +232,6 @@ def _made(archive: Archive) -> float | None:
     """A compressed one was made after it was taken; a plain one was born as the log."""
     known = [moment for moment in (descent.taken_at(archive.path), proofs.birth(archive.path)) if moment is not None]
     return max(known, default=None)
-
-
-def _prove(prover: proofs.Prover, names: proofs.Names, archive: Archive) -> Writers | None:
-    return prover.prove(archive.directory, archive.entry, names.of(archive.entry.id))
 
 
 def _widens(claim: Claim, family: Family) -> str:
