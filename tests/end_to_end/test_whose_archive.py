@@ -86,7 +86,12 @@ CASES: dict[str, tuple[list[str], list[str], set[str], set[str]]] = {
     "other tools' dates": (["app.log", "app.log-20261030", "app.log.2026-10-30"], ["app.log*"],
                            {"app.log"}, {"app.log-20261030", "app.log.2026-10-30"}),
     "leading zeros": (["app.log", "app.log.001"], ["app.log"], {"app.log"}, set()),
-    "a directory": (["app.log"], ["*"], {"app.log"}, set()),
+    "a log for each start of a job": (["job-20261121T070000Z", "job-20261122T070000Z"], ["job-*"],
+                                      {"job-20261121T070000Z", "job-20261122T070000Z"}, set()),
+    "leading zeros, matched": (["app.log", "app.log.001", "app.log.002"], ["app.log*"],
+                               {"app.log"}, {"app.log.001", "app.log.002"}),
+    "archives of a log that is gone": (["gone.log.1", "gone.log.2", "app.log"], ["*.log"], {"app.log"}, set()),
+    "packed, of a log that is gone": (["gone.log.1.gz", "gone.log.2.zst"], ["gone.log*"], set(), set()),
 }  # fmt: skip
 
 
@@ -104,6 +109,16 @@ def test_what_is_no_archive_stays_what_it_is(folder: Folder, case: str) -> None:
                 assert (folder.logs / f"{name}.1.zst").exists() and not (folder.logs / f"{name}.3.zst").exists()
     for name in set(files) - logs:
         assert (folder.logs / name).read_bytes() == folder.content(name, BIG)
+
+
+def test_what_is_no_file_is_no_archive(folder: Folder) -> None:
+    """Directories and links with such names, of no log: nothing is refused for them."""
+    folder.fill([("app.log", BIG)])
+    (folder.logs / "release.1").mkdir()
+    (folder.logs / "current-20261121T070000Z").symlink_to("release.1")
+    (folder.logs / "backup.2.gz").symlink_to("nowhere")
+    report = folder.rotator(["*"], exclude=["current*", "backup*"]).run()
+    assert (report.exit_code, rotated(report), unclear(report)) == (0, {"app.log"}, set())
 
 
 # ---------------------------------------------------------------- what is one
