@@ -31,16 +31,17 @@ class Kinds:
         families = [found for found in directory.families.items() if found[1].archives]
         for base, family in sorted(families, key=lambda found: len(found[0])):  # a log comes before its archives
             is_there = family.live is not None and family.live.is_regular
-            named = {a.entry.name: self._named(directory, a.entry.name) for a in family.archives}
-            by_name = all(map(is_by_name, family.archives)) and set(named.values()) == {Named.NOT}
-            if not (is_there and by_name):
-                self._settle(directory, base, named, is_there=is_there)
+            if not is_there or any(
+                not is_by_name(archive) or self._named(directory, archive.entry.name) is not Named.NOT
+                for archive in family.archives
+            ):
+                self._settle(directory, base, self._named, is_there=is_there)
 
     def settle_store(self, directory: Directory) -> None:
         """The same for a directory in which only archives are sought."""
         for base, family in list(directory.families.items()):
             if not all(map(is_by_name, family.archives)):
-                self._settle(directory, base, {}, is_there=True)
+                self._settle(directory, base, lambda *_: Named.NOT, is_there=True)
 
     def is_log(self, directory: Directory, name: str, path: str) -> bool:
         """May a file be a log that a glob matches? Not what another program has packed, or rotated from a log here."""
@@ -55,14 +56,14 @@ class Kinds:
         self._leave_alone(directory, name, base)
         return False
 
-    def _settle(self, directory: Directory, base: str, named: Mapping[str, Named], *, is_there: bool) -> None:
+    def _settle(self, directory: Directory, base: str, named: Naming, *, is_there: bool) -> None:
         family, place = directory.families[base], directory.resolved
-        wanted = self._named(directory, base)
+        wanted = named(directory, base)
         expected = is_there or wanted is Named.LITERALLY or _is_worked_on(family)
         log, last_slot = self._known(self._keeper(place, base)), last_in_row(family.archives)
         for archive in list(family.archives):
             name = archive.entry.name
-            said = named.get(name, Named.NOT)
+            said = named(directory, name)
             if name[0] == "." or (said is wanted is Named.NOT and not is_there):
                 continue  # work in progress; or of no rule
             if not archive.entry.is_regular:

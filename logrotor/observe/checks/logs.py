@@ -196,8 +196,11 @@ def unclear(here: Deployment) -> Iterator[Finding]:
 
 
 def _is_known(here: Deployment, place: str, entry: Entry) -> bool:
-    """Whoever excludes a file from a rule has seen it."""
-    return any(is_excluded(spec, os.path.join(place, entry.name)) for spec in here.config.logs)
+    """Whoever excludes a file from a rule has seen it; what is unclear has a check of its own."""
+    path = os.path.join(place, entry.name)
+    return any(path == found.subject for found in here.survey.unclear) or any(
+        is_excluded(spec, path) for spec in here.config.logs
+    )
 
 
 def _entries(directory: Directory, claimed: set[str]) -> Iterator[Entry]:
