@@ -292,6 +292,7 @@ def test_archives_of_a_log_that_is_gone_are_still_kept_in_order(site: Deployment
     logs = site.folder("logs")
     for number in range(1, 5):
         site.file(logs / f"app.log.{number}", lines(f"w{number}", 1, 10))
+        os.setxattr(logs / f"app.log.{number}", "user.logrotor.source", b"1 2 3.000 app.log")
     site.configure(RULE + "backup_count = 3\n")
     site.run()
     assert listing(logs) == ["app.log.1.zst", "app.log.2.zst", "app.log.3.zst"]

@@ -215,6 +215,12 @@ def unknown_archives(here: Deployment, _: ExitStack) -> Path:
     return here.folder / "old/app.log"
 
 
+def unclear_file(here: Deployment, _: ExitStack) -> Path:
+    here.configure("", paths='["logs/*"]')
+    here.log()
+    return here.log("app.log.1")
+
+
 def old_inode(here: Deployment, stack: ExitStack) -> Path:
     writer = stack.enter_context(Writer(here.logs / "app.log", Kind.HOLD, on_order=True))
     writer.write(400)
@@ -299,6 +305,7 @@ FUTURE = "app.log-20990101T000000Z"
         ("logs.refused", bind_mounted, False),
         ("logs.refused", hard_link, False),
         ("logs.unknown", unknown_archives, False),
+        ("logs.unclear", unclear_file, False),
         ("writers.old", old_inode, False),
         ("writers.deleted", removed_file, False),
         ("reopen.targets", configured(target("pidfile", pidfile="gone.pid", signal="USR1"), "[reopen.them]"), False),

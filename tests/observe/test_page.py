@@ -105,6 +105,7 @@ def test_nothing_yet(here, page):
 
 def test_the_largest_archives_first(here, page):
     """Those that are not listed are counted."""
+    here.log()
     for number in range(1, 18):
         (here.logs / f"app.log.{number}").write_bytes(b"x" * (number * 100))
     found = page()
