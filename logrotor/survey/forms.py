@@ -193,7 +193,8 @@ def _was_source(plain: int, form: int, *, one_place: bool) -> bool:
 def find_set_aside(base: str, directories: Sequence[Directory]) -> None:
     """Take what an older logrotor had set aside, by the name of an unfinished archive, for the archive that it is.
 
-    It is known by the archive that was made of it, and noted its inode.
+    It is known by the archive that was made of it: that noted its inode, is younger, and holds its first bytes. The inode
+    alone tells nothing: a copy in the making may have got that of an archive which was compressed and removed.
     """
     families = [(d.resolved, d.families[base]) for d in directories if base in d.families]
     for directory, family in families:
@@ -201,19 +202,28 @@ def find_set_aside(base: str, directories: Sequence[Directory]) -> None:
             name = parse_temp(temp.name)
             if name is None or name.codec is not Codec.NONE or not temp.is_regular:
                 continue
-            if any(_is_made_of(archive, temp) for _, other in families for archive in other.archives):
+            if any(_is_made_of(archive, directory, temp) for _, other in families for archive in other.archives):
                 family.temps.remove(temp)
                 family.archives.append(Archive(name, temp, directory))
 
 
-def _is_made_of(archive: Archive, original: Entry) -> bool:
-    """Is it noted on the archive that it was made of this file? The file may have grown since."""
+def _is_made_of(form: Archive, directory: str, original: Entry) -> bool:
+    """Was the archive made of this file, which may have grown since?"""
+    from logrotor.disk import codecs
+
+    if form.entry.id == original.id:
+        return False
     try:
-        with LogDir(archive.directory) as logdir:
-            fd = logdir.open_file(archive.entry.name, archive.entry.id, names=ANY)
-            try:
-                return archive.entry.id != original.id and descent.inode(fd) == original.stat.st_ino
-            finally:
-                os.close(fd)
-    except (LogrotorError, OSError, ValueError):
+        with LogDir(form.directory) as there, contextlib.ExitStack() as opened:
+            made = there.open_file(form.entry.name, form.entry.id, names=ANY)
+            opened.callback(os.close, made)
+            if descent.inode(made) != original.stat.st_ino:
+                return False
+            here = opened.enter_context(LogDir(directory))
+            plain = here.open_file(original.name, original.id, names=ANY)
+            opened.callback(os.close, plain)
+            if descent.outlives(plain, made) is False:
+                return False
+            return codecs.longer((plain, Codec.NONE), (made, form.name.codec)) in (0, 1)
+    except (LogrotorError, OSError, EOFError, ValueError):
         return False
