@@ -22,8 +22,10 @@ from logrotor.act.report import Run
 from logrotor.clock import local_now
 from logrotor.decide.facts import LogFacts
 from logrotor.decide.planner import plan_idle_logs, plan_logs
+from logrotor.decide.retention import next_run
+from logrotor.decide.schedule import longest_period
 from logrotor.disk import state
-from logrotor.model import Config, LogPlan, Manager, Nobody, Plan, Problem, Report
+from logrotor.model import Config, LastRun, LogPlan, Manager, Nobody, Plan, Problem, Report
 from logrotor.survey import Survey, Surveyor
 
 if TYPE_CHECKING:
@@ -73,7 +75,10 @@ class Rotator:
         rules, or of paths of logs (TypeError for a single string). Raises UnknownSelection, StateError.
         """
         _refuse_misuse(now, only)
-        made = self._plan(_recall(self._config.state_dir), now or local_now(), force, only)
+        last, moment = state.known_run(self._config.state_dir), now or local_now()
+        if now is None or last is None:
+            last = self._next(last, moment)  # else it is what a run would do, had there been others until then
+        made = self._plan(_recall(self._config.state_dir), moment, force, only, last.since)
         pid = state.holder(self._config.state_dir)
         if pid is None:
             return made
@@ -99,29 +104,36 @@ class Rotator:
         _refuse_misuse(now, only)
         run = Run(now or local_now(), force, self._emit, self._clock, Deadline.after(time_limit))
         state.prepare(self._config.state_dir, self._config.state_dir_origin)
-        known = _recall(self._config.state_dir)
-        plan = self._idle_plan(known, run.now, force, only)
+        known, this = _recall(self._config.state_dir), self._next(state.known_run(self._config.state_dir), run.now)
+        plan = self._idle_plan(known, run.now, force, only, this.since)
         # A commit that was killed half-way leaves a history that only its next writer can read: without it, an
         # idle plan is a guess, and would stay one until something is due.
         if plan is None or (known is not None and known.note is not None):
-            plan = self._locked_run(run, only, now)
+            plan = self._locked_run(run, only, now, this)
         else:
             run.tell_start(plan)
         if plan.locked:
             _unlock(plan)
-        state.touch_last_run(self._config.state_dir)
+        state.remember_last_run(self._config.state_dir, this)
         return run.report(plan, interrupted=self._stop())
 
     # ------------------------------------------------------------ planning
 
-    def _plan(self, known: LogHistories | None, now: datetime, force: bool, only: Sequence[str]) -> Plan:
-        with Surveyor(self._config, known, only) as surveyor:
+    def _next(self, last: LastRun | None, now: datetime) -> LastRun:
+        """A run at ``now``, after the last one."""
+        period = functools.partial(longest_period, [spec.schedule for spec in self._config.logs if spec.schedule], now)
+        return next_run(last, now.timestamp(), period)
+
+    def _plan(self, known: LogHistories | None, now: datetime, force: bool, only: Sequence[str], since: float) -> Plan:
+        with Surveyor(self._config, known, only, since=since) as surveyor:
             survey = surveyor.survey()
             return self._plan_of(survey, plan_logs(survey.logs, now, force=force), known, now, force)
 
-    def _idle_plan(self, known: LogHistories | None, now: datetime, force: bool, only: Sequence[str]) -> Plan | None:
+    def _idle_plan(
+        self, known: LogHistories | None, now: datetime, force: bool, only: Sequence[str], since: float
+    ) -> Plan | None:
         """The plan, if there is nothing to do; None as soon as there is: it has to be planned under the lock anyway."""
-        with Surveyor(self._config, known, only) as surveyor:
+        with Surveyor(self._config, known, only, since=since) as surveyor:
             logs = plan_idle_logs(surveyor.walk(), now, force=force, unsure=self._may_be_supervisords)
             if logs is None:
                 return None
@@ -141,6 +153,7 @@ class Rotator:
             unmatched=tuple(survey.unmatched),
             skipped=tuple(survey.skipped),
             shadowed=tuple(survey.shadowed),
+            unclear=tuple(survey.unclear),
             problems=(*(found.as_problem for found in self._config.problems), *survey.problems),
             notes=(*notes, *((known.note,) if known and known.note else ())),
             directories=survey.directories,
@@ -173,7 +186,7 @@ class Rotator:
 
     # ------------------------------------------------------------ running
 
-    def _locked_run(self, run: Run, only: Sequence[str], now: datetime | None) -> Plan:
+    def _locked_run(self, run: Run, only: Sequence[str], now: datetime | None, this: LastRun) -> Plan:
         from logrotor.disk.history import RunHistory
 
         config = self._config
@@ -187,31 +200,32 @@ class Rotator:
             if history.replaced:
                 self._emit("state.replaced", detail=history.replaced)
             known = history.recall()
-            plan = self._plan(known, run.now, run.force, only)
+            plan = self._plan(known, run.now, run.force, only, this.since)
             run.tell_start(plan)
             if plan.is_idle:
                 return plan
-            history.run_started(run.started, run.force)
+            history.run_started(run.started, run.force, [log.path for log in plan.logs if log.take])
+            history.found_unclear([problem.subject for problem in plan.unclear])
+            history.found_unclear([stranger.name for log in plan.logs for stranger in log.strangers])
             executed = [self._execute(run, plan, history, known)]
             rotated, stale = {*executed[0][1].rotated}, executed[0][1].stale  # once is enough, also where it is forced
             for group, force in ((stale - rotated, run.force), (stale & rotated, False)):
                 if group:
                     known = history.recall()
-                    again = self._plan_again(known, run.now, force, group)
+                    again = self._plan_again(known, run.now, force, group, this.since)
                     executed.append(self._execute(run, again, history, known, last=True))
                     run.add_found(again, plan)
             run.remember(history, plan, self._interrupted())
             lock.close()
-            self._run_hooks(run, plan, history, executed)
+            if any(ledger.hooks for _, ledger in executed):
+                state.remember_last_run(config.state_dir, this)
+                self._run_hooks(run, plan, history, executed)
             return plan
 
     def _run_hooks(self, run: Run, plan: Plan, history: RunHistory, executed: Sequence[Executed]) -> None:
         """Without the lock of the run: a slow one holds up no log but its own."""
         from logrotor.act.run import run_hooks
 
-        if not any(ledger.hooks for _, ledger in executed):
-            return
-        state.touch_last_run(self._config.state_dir)
         before = len(run.outcomes)
         for context, ledger in executed:
             told = len(ledger.outcomes)
@@ -223,9 +237,11 @@ class Rotator:
         """The exit code of a run that was asked to stop."""
         return getattr(self._stop, "exit_code", _INTERRUPTED) if self._stop() else None
 
-    def _plan_again(self, known: LogHistories, now: datetime, force: bool, paths: Collection[str]) -> Plan:
+    def _plan_again(
+        self, known: LogHistories, now: datetime, force: bool, paths: Collection[str], since: float
+    ) -> Plan:
         """A new plan for some logs. Not by ``only``: one that is gone by now is nobody's mistake."""
-        found = self._plan(known, now, force, ())
+        found = self._plan(known, now, force, (), since)
         return replace(found, logs=tuple(log for log in found.logs if log.path in paths))
 
     def _execute(

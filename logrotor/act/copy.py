@@ -18,7 +18,7 @@ from logrotor.act.context import Context, Details
 from logrotor.act.cut import APPENDING, LITTLE, ROUNDS, Cut, advance, withdraw
 from logrotor.act.take import make_way
 from logrotor.decide.naming import slot_name, temp_name
-from logrotor.disk import access, acl, calls, files, writers
+from logrotor.disk import access, acl, calls, descent, files, writers
 from logrotor.disk.logdir import LogDir
 from logrotor.disk.writers import Processes
 from logrotor.errors import Refused, Stale
@@ -170,6 +170,7 @@ def _published(
     # Else the copy could begin with old lines and end with new ones.
     if not head.still_has(live, out, length, protocol):
         raise Stale(f"{step.base}: was cut while it was copied")
+    descent.note_taken(out, step.base, context.clock())
     need = access.READ if step.strict else 0
     logdir.dress(out, slot_name(step.base, 1), KEEP, acl.of(live, status), need=need)
     files.set_times(out, status)

@@ -10,6 +10,7 @@ from logrotor.act.context import Context
 from logrotor.decide.naming import slot_name
 from logrotor.disk import calls, codecs, files
 from logrotor.disk.logdir import LogDir
+from logrotor.disk.opendir import ANY
 from logrotor.errors import Stale
 from logrotor.model import Codec, Copy, CopyInFlight
 
@@ -72,7 +73,7 @@ def common(live: int, archive: int, codec: Codec, *, hidden: int, most: int | No
 
 def held_whole(logdir: LogDir, copy: Copy, live: int, hidden: int) -> int:
     """The bytes of an archive, if the log begins with all of them; else 0."""
-    fd = logdir.open_file(copy.name, copy.id)
+    fd = logdir.open_file(copy.name, copy.id, names=ANY)
     try:
         size = sum(map(len, codecs.decompressed(fd, copy.codec)))
         return size if common(live, fd, copy.codec, hidden=hidden) == size else 0
@@ -83,7 +84,7 @@ def held_whole(logdir: LogDir, copy: Copy, live: int, hidden: int) -> int:
 
 
 def first_block(logdir: LogDir, copy: Copy, block: int) -> bytes:
-    fd = logdir.open_file(copy.name, copy.id)
+    fd = logdir.open_file(copy.name, copy.id, names=ANY)
     try:
         data = b""
         for more in codecs.decompressed(fd, copy.codec):

@@ -39,6 +39,8 @@ class Run(Struct):
             self.emit("log.skipped", log=waiting.name, reason=waiting.reason)
         for waiting in plan.shadowed:
             self.emit("log.shadowed", log=waiting.name, reason=waiting.reason)
+        for problem in plan.unclear:
+            self.emit("log.unclear", log=problem.subject, reason=problem.problem)
 
     def add_found(self, again: Plan, first: Plan) -> None:
         """What a second plan refuses or finds wrong counts like what the first one does."""

@@ -8,11 +8,11 @@ from collections.abc import Iterable
 
 from logrotor.act.context import Context, Details
 from logrotor.decide.naming import UNFINISHED_MODE, replacement_name, slot_name
-from logrotor.disk import access, acl
+from logrotor.disk import access, acl, descent
 from logrotor.disk.acl import Access
 from logrotor.disk.calls import NOT_OFFERED
 from logrotor.disk.logdir import LogDir
-from logrotor.errors import Refused, Stale
+from logrotor.errors import LogrotorError, Refused, Stale
 from logrotor.model import CreateLive, FileId, FinishTake, LogPlan, Move, PutBack, Shift, Take
 
 
@@ -31,15 +31,27 @@ def take(context: Context, log: LogPlan, step: Take) -> Details:
 
 def _taken(context: Context, logdir: LogDir, step: Take) -> str:
     if not step.create:
+        _note(context, logdir, step)
         make_way(context, step.moves)
         _move_live(logdir, step)
         return "rename"
     fd, status = logdir.open_known(step.base, step.id)
     try:
+        descent.note_taken(fd, step.base, context.clock())  # before it has an archive's name
         make_way(context, step.moves)
         return _replaced(logdir, step, acl.of(fd, status))
     finally:
         os.close(fd)
+
+
+def _note(context: Context, logdir: LogDir, step: Take) -> None:
+    """Mark the log as what its archive will be, if it can be opened."""
+    try:
+        fd = logdir.open_file(step.base, step.id)
+    except (LogrotorError, OSError):
+        return
+    descent.note_taken(fd, step.base, context.clock())
+    os.close(fd)
 
 
 def _replaced(logdir: LogDir, step: Take, old: Access) -> str:

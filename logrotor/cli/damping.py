@@ -23,6 +23,7 @@ _LASTING = frozenset(
     {"log.refused", "rotation.failed", "reopen.failed", "archive.failed", "hook.failed", "problem.found"}
 )
 _AGAIN = 3600.0 - 30.0  # seconds; cron is not exact
+_KEPT = 31 * 86400.0  # seconds, for runs of another scope: their cron line may have gone, or come once a month
 
 
 class _Known(Struct, kw_only=True):
@@ -96,10 +97,13 @@ class Damper:
             if each.subject not in changed:
                 show(_ending(each))
         try:
-            state.keep_problems(self._state_dir, msgspec.json.encode(list(self._known.values())))
+            state.keep_problems(self._state_dir, msgspec.json.encode(self._kept()))
         except (LogrotorError, OSError):
             for event in self._silenced:
                 show(event)
+
+    def _kept(self) -> list[_Known]:
+        return [each for each in self._known.values() if self._now - each.printed < _KEPT]
 
 
 def _with_past(event: Event, known: _Known) -> Event:

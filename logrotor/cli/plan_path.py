@@ -158,6 +158,7 @@ def _homes(config: Config, log: LogPlan) -> set[str]:
 def _show_stranger(config: Config, plan: Plan, given: str, path: str, *, as_json: bool) -> int:
     missing = tuple(item for item in plan.missing if real_path(item) == path)
     skipped = tuple(item for item in plan.skipped if real_path(item.name) == path)
+    skipped += tuple(Note(f.subject, f"{f.problem}; {f.advice}") for f in plan.unclear if real_path(f.subject) == path)
     rule = None if missing or skipped or os.path.lexists(path) else NamedLogs(config.logs).rule_for(path)
     if as_json:
         _print_json(plan, missing=missing if rule is None else (path,), skipped=skipped)

@@ -19,6 +19,7 @@ from logrotor.model import (
     Move,
     Note,
     Plan,
+    Problem,
     PutBack,
     Remove,
     RunHook,
@@ -49,6 +50,7 @@ def overview(config: Config, plan: Plan, *, verbose: bool) -> list[str]:
     shown += _missing(plan.missing, verbose=verbose)
     shown += _waiting("Rules without a log", plan.unmatched, verbose=True)
     shown += _waiting("Left alone", plan.skipped, verbose=verbose)
+    shown += _unclear(plan.unclear, verbose=verbose)
     shown += _waiting("In two rules, the first has them", plan.shadowed, verbose=True)
     shown += [f"note: {text.lines(note)}" for note in plan.notes]
     return shown + [f"error: {text.lines(problem)}" for problem in problems(config, plan)]
@@ -131,6 +133,8 @@ def _rows(log: LogPlan) -> Iterator[Row]:
         yield from _step(step, log)
     for waiting in log.deferred:
         yield "deferred", waiting.name, "", waiting.reason
+    for stranger in log.strangers:
+        yield "left alone", os.path.basename(stranger.name), "", stranger.reason
     if log.take and log.loses is not None:
         yield "note", os.path.basename(log.path), "", f"{log.loses.under(log.path).problem}; create_mode accepts that"
     if log.widens:
@@ -207,6 +211,17 @@ def _missing(paths: tuple[str, ...], *, verbose: bool) -> list[str]:
     if not verbose:
         return ["", f"{text.count(len(paths), 'configured log')} missing, which is fine (-v lists them)"]
     return ["", "Missing, which is fine:", *(f"  {text.printable(path)}" for path in paths)]
+
+
+def _unclear(found: tuple[Problem, ...], *, verbose: bool) -> list[str]:
+    """Every one, or the first three, and what to do about them all."""
+    if not found:
+        return []
+    listed = found if verbose else found[:3]
+    rows = output.table([(each.subject, each.problem) for each in listed], indent="  ")
+    more = [f"  and {len(found) - 3} more (-v lists them)"] if len(found) > len(listed) else []
+    advice = dict.fromkeys(f"  hint: {text.printable(each.advice)}" for each in found)
+    return ["", "Unclear, so nothing is done to them:", *rows, *more, *advice]
 
 
 def _waiting(title: str, items: tuple[Note, ...], *, verbose: bool) -> list[str]:

@@ -59,7 +59,7 @@ def rotate(
         config = load_config(config_file, environ=os.environ)
         become(config)
         if is_damped:
-            damper = Damper(config.state_dir, (*config.files, *["--force"] * force, *sorted(only)), time.time())
+            damper = Damper(config.state_dir, (*config.files[:1], *["--force"] * force, *sorted(only)), time.time())
             printer.filter = damper.filter
         try:
             shown = progress if has_bar else None

@@ -6,16 +6,15 @@ In the order of a run: recover, take, ask the writers to reopen, retire, and giv
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping
 from datetime import datetime
-from itertools import accumulate
+from itertools import accumulate, starmap
 
 from msgspec import Struct, field
-from msgspec.structs import replace
 
 from logrotor.decide import proof, retention
 from logrotor.decide.facts import LogFacts
-from logrotor.decide.naming import format_archive, parse_archive, slot_name, stamp_of
+from logrotor.decide.naming import slot_name
 from logrotor.decide.recovery import Recovery, recover
 from logrotor.decide.schedule import due_or_not
 from logrotor.decide.slots import make_way, moved, newest_first, time_of
@@ -28,13 +27,10 @@ from logrotor.model import (
     CreateLive,
     Due,
     Entry,
-    LogPlan,
     Method,
-    Naming,
     NotDue,
     Note,
     Plain,
-    Problem,
     Remove,
     RunHook,
     Step,
@@ -59,6 +55,7 @@ class Draft(Struct):
     hooks: list[RunHook] = field(default_factory=list)
     deferred: list[Note] = field(default_factory=list)
     kept: list[Note] = field(default_factory=list)
+    strangers: tuple[Note, ...] = ()
 
     def why_wait(self, archive: Archive) -> str | None:
         """Why a plain archive has to wait, as far as the plan can see.
@@ -76,54 +73,18 @@ class Draft(Struct):
         return (archive.entry.stat.st_ino, archive.entry.stat.st_mtime_ns) in self.facts.memory.hooked
 
 
-def draft_plans(logs: Sequence[LogFacts], now: datetime, force: bool) -> list[LogPlan]:
-    """The plans of these logs, none of which is refused, in the given order."""
-    drafts = [_draft(facts, now, force) for facts in logs]
-    _keep_free(drafts)
-    return [_completed(draft) for draft in drafts]
-
-
-def _draft(facts: LogFacts, now: datetime, force: bool) -> Draft:
+def draft_log(facts: LogFacts, now: datetime, force: bool, strangers: Mapping[str, str]) -> Draft:
     """Without the final forms: which archives stay can depend on those of other logs."""
-    recovery = recover(facts, now.timestamp())
+    recovery = recover(facts, now.timestamp(), strangers)
     waits = NotDue("an interrupted rotation is finished first") if recovery.took else None
     due = waits or due_or_not(facts, recovery.archives, now, force)
     draft = Draft(facts, now, due, recovery, newest_first(recovery.archives, now.timestamp()))
+    draft.strangers = tuple(starmap(Note, strangers.items()))
     _take(draft)
     _create_missing(draft)
     _reopen(draft)
     _retire(draft)
     return draft
-
-
-def _completed(draft: Draft) -> LogPlan:
-    _give_final_forms(draft)
-    facts = draft.facts
-    plan = facts.planned(
-        draft.due,
-        recover=tuple(draft.recovery.steps),
-        take=tuple(draft.take),
-        reopen=facts.spec.reopen if draft.reopen_reason else None,
-        reopen_reason=draft.reopen_reason,
-        awaited=draft.awaited if draft.reopen_reason else (),
-        retire=tuple(reversed(draft.retire)),  # the oldest goes first
-        compress=tuple(draft.compress),
-        hooks=tuple(draft.hooks),
-        deferred=tuple(draft.deferred),
-        kept=tuple(draft.kept),
-    )
-    why_not = _why_not_possible(facts, plan)
-    return plan if why_not is None else facts.planned(draft.due, refused=why_not)
-
-
-def _why_not_possible(facts: LogFacts, plan: LogPlan) -> Problem | None:
-    if plan.steps and facts.directory.closed is not None:
-        return facts.directory.closed
-    if facts.spec.accept_loss or not any(isinstance(each, Copytruncate) and not each.collapse for each in plan.take):
-        return None
-    kind = facts.directory.file_system.type if facts.directory.file_system else "this file system"
-    what = f"{kind} cannot collapse a range, so copytruncate could lose lines that are written meanwhile"
-    return Problem(subject=facts.path, problem=what, advice='use method = "rename", or set accept_loss = true')
 
 
 # ---------------------------------------------------------------- take
@@ -133,7 +94,7 @@ def _take(draft: Draft) -> None:
     facts, live = draft.facts, draft.facts.family.live
     if not isinstance(draft.due, Due) or live is None:
         return
-    moves = make_way(draft.archives, 2)
+    moves = make_way(draft.archives, 2, draft.recovery.is_held)
     steps = tuple(move for _, move in moves)
     spec, where, reason = facts.spec, facts.directory.resolved, draft.due.reason
     taken = where, facts.base, live.id, live.size, steps
@@ -181,9 +142,10 @@ def _reopen(draft: Draft) -> None:
 
 
 def _retire(draft: Draft) -> None:
-    spec, now = draft.facts.spec, draft.now.timestamp()
+    spec = draft.facts.spec
     generations = [
-        retention.Generation(now - time_of(a), None if a is draft.taken else a.entry.size) for a in draft.archives
+        retention.Generation(_age(draft, index), None if a is draft.taken else a.entry.size)
+        for index, a in enumerate(draft.archives)
     ]
     staying: list[Archive] = []
     for index, (archive, reason) in enumerate(zip(draft.archives, retention.decide(spec, generations), strict=True)):
@@ -196,6 +158,16 @@ def _retire(draft: Draft) -> None:
         draft.kept.append(Note(archive.entry.name, why_not or retention.why_kept(spec, index)))
         staying.append(archive)
     draft.archives = staying
+
+
+def _age(draft: Draft, index: int) -> float:
+    """Seconds since the last write or, where that makes it too old, since it was rotated, or first seen."""
+    facts, archive, now = draft.facts, draft.archives[index], draft.now.timestamp()
+    age, most = now - time_of(archive), facts.spec.max_age
+    if most is None or age <= most:
+        return age
+    known = [facts.since, facts.made(archive), facts.memory.last_rotation if index == 0 else None]
+    return min([age, *(now - moment for moment in known if moment is not None and moment <= now)])
 
 
 def _why_not_retire(draft: Draft, archive: Archive) -> str | None:
@@ -211,7 +183,7 @@ def _remove(archive: Archive, reason: str) -> Remove:
     return Remove(archive.directory, entry.name, entry.id, entry.size, archive.name.codec is Codec.NONE, reason)
 
 
-def _keep_free(drafts: list[Draft]) -> None:
+def keep_free(drafts: list[Draft]) -> None:
     """Where a file system is fuller than ``keep_free`` allows, the oldest archives of its logs go, never the newest."""
     wishes = [draft for draft in drafts if draft.facts.spec.keep_free is not None]
     if not wishes:
@@ -243,94 +215,3 @@ def _oldest_first(draft: Draft) -> Iterator[tuple[float, Archive, Draft]]:
     moments = [*accumulate(map(time_of, draft.archives), min)]
     for index in range(len(moments) - 1, 0, -1):
         yield moments[index], draft.archives[index], draft
-
-
-# ---------------------------------------------------------------- final form
-
-
-class _Names(Struct):
-    """The names that archives have, or will have."""
-
-    older: list[ArchiveName]  # of those that are older than the one at hand
-    every: set[tuple[str, ArchiveName]]  # with their directories
-
-
-def _give_final_forms(draft: Draft) -> None:
-    """Steps for the archives that stay, or the reason why one has to wait."""
-    archives = draft.archives
-    names = _Names([], {(archive.directory, archive.name) for archive in archives})
-    # The oldest first: of several archives of one second, the newer one gets the higher -n.
-    for index, archive in reversed(list(enumerate(archives))):
-        step = _final_form(draft, archive, index, names)
-        hook = _hook(draft, archive, step, index)
-        why_not = draft.why_wait(archive) if step is not None or hook is not None else None
-        names.older.append(archive.name)
-        if why_not is not None:
-            if all(note.name != archive.entry.name for note in draft.deferred):  # retention said it already
-                draft.deferred.append(Note(archive.entry.name, why_not))
-            continue
-        if step is not None:
-            draft.compress.append(step)
-            name = parse_archive(step.to_name) or archive.name
-            names.older.append(name)
-            names.every.add((step.to_directory, name))
-        if hook is not None:
-            draft.hooks.append(hook)
-
-
-def _final_form(draft: Draft, archive: Archive, index: int, names: _Names) -> Compress | None:
-    spec, entry = draft.facts.spec, archive.entry
-    codec, directory = _codec(draft, archive, index), _place(draft, archive)
-    wanted = replace(archive.name, codec=codec)
-    plain = archive.name.codec is Codec.NONE
-    if plain and spec.naming is Naming.DATED and archive.name.slot is not None:
-        wanted = _dated(wanted, max([stamp_of(entry.mtime), *(known.stamp or "" for known in names.older)]), names)
-    to_name = format_archive(wanted)
-    if (to_name, directory) == (entry.name, archive.directory):
-        return None
-    if wanted.stamp is not None and (directory, wanted) in names.every:  # another generation has the name already
-        to_name = format_archive(_dated(wanted, wanted.stamp, names))
-    applied = codec if plain else Codec.NONE
-    reason = f"to {applied.value}" if applied is not Codec.NONE else "to its final name and place"
-    return Compress(
-        archive.directory, entry.name, entry.id, entry.size,
-        directory, to_name, applied, spec.compress_level, plain, reason, spec.strict,
-    )  # fmt: skip
-
-
-def _codec(draft: Draft, archive: Archive, index: int) -> Codec:
-    """What is compressed already stays so, whatever the setting is by now."""
-    if archive.name.codec is not Codec.NONE or index < draft.facts.spec.keep_uncompressed:
-        return archive.name.codec
-    return draft.facts.spec.compress
-
-
-def _place(draft: Draft, archive: Archive) -> str:
-    """What lies in an archive directory stays there, also after ``archive_dir`` was switched off or changed."""
-    beside = draft.facts.directory.resolved
-    return (draft.facts.archive_dir or beside) if archive.directory == beside else archive.directory
-
-
-def _dated(name: ArchiveName, stamp: str, names: _Names) -> ArchiveName:
-    """The stamp is the last write, which is read from the file itself, so a crash cannot change it.
-
-    Or that of the archive before, where it is later: its writer was slow, or the clock was ahead. With an earlier one
-    the newest archive would count as an older one, and retention would remove it.
-    Of one date, its -n comes after those of the older ones, in whatever directory; if a newer one has that by now, it
-    counts as the newest.
-    """
-    taken = {known.copy for _, known in names.every if known.stamp == stamp}
-    copy = max((known.copy + 1 for known in names.older if known.stamp == stamp), default=0)
-    return ArchiveName(name.base, None, stamp, copy if copy not in taken else max(taken) + 1, name.codec)
-
-
-def _hook(draft: Draft, archive: Archive, step: Compress | None, index: int) -> RunHook | None:
-    """``on_archive`` runs once for an archive in its final form."""
-    spec = draft.facts.spec
-    later = spec.compress is not Codec.NONE and index < spec.keep_uncompressed and archive.name.codec is Codec.NONE
-    if not spec.on_archive or later or draft.is_hooked(archive):
-        return None
-    changes = step is not None or archive is draft.taken
-    directory, name = (step.to_directory, step.to_name) if step else (archive.directory, archive.entry.name)
-    known = None if changes else archive.entry.id
-    return RunHook(directory, name, known, spec.on_archive, spec.on_archive_timeout)

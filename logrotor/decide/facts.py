@@ -61,6 +61,9 @@ class LogFacts(Struct, frozen=True, kw_only=True):
     writers: Mapping[FileId, Writers] = field(default_factory=dict)  # of plain archives and the replacement
     duplicates: Mapping[str, str] = field(default_factory=dict)  # path -> that of a file that holds every byte of it
     birth: Callable[[], float | None] = lambda: None  # of the live log
+    made: Callable[[Archive], float | None] = lambda archive: None  # when it was taken, or made at the latest
+    since: float = 0.0  # no archive counts as older than from here: see LastRun
+    strangers: Callable[[float], Mapping[str, str]] = lambda now: {}  # path -> why it is no archive after all
     live_writers: Callable[[], Writers | None] = lambda: None  # of the live log; None: it cannot be opened
     is_alone: Callable[[], bool] = lambda: False  # has nobody the live log open, not even to read it?
     literal: bool = True  # named by a path, not by a glob

@@ -33,6 +33,13 @@ _ARCHIVE = re.compile(
 UNFINISHED_MODE = 0o1600
 # Of a slot, a copy, a stamp and each suffix: by it most names in a directory are known to be no archives at all.
 _LAST_CHARACTERS = frozenset("0123456789Z").union(suffix[-1:] for suffix in _CODECS)
+MOST_BY_NAME = 9999  # the highest slot that a name alone can give: app.log.20261030 is a date, redis.16379 a port
+_PACKED = (
+    ".gz", ".Z", ".bz2", ".xz", ".lzma", ".zst", ".lz4", ".lzo", ".br", ".sz", ".tgz", ".zip", ".7z", ".rar",
+    ".gpg", ".pgp", ".asc", ".enc", ".age",
+)  # fmt: skip
+_DATE = r"(?:19|20)[0-9]{2}([-_.]?)(?:0[1-9]|1[0-2])\2(?:0[1-9]|[12][0-9]|3[01])(?:[-_.T ]?[0-9][-_.:0-9]*)?"
+_OTHERS = re.compile(rf"(?P<base>.+?)(?:\.[0-9]+|[-_.]{_DATE})", re.DOTALL)
 _NAME_MAX = 255  # bytes; every file system that we know
 _LONGEST = {
     Naming.NUMBERED: f"..999999999{_LONGEST_SUFFIX}.aside",
@@ -102,12 +109,26 @@ def is_aside(archive: Archive) -> bool:
 
 
 def is_ours(name: str) -> bool:
-    """Tell whether it is an archive, a temp or the lock. Such a name is never taken for a live log."""
-    if parse_archive(name) is not None:
-        return True
+    """Tell whether it may be an archive, or is a temp or the lock."""
+    return parse_archive(name) is not None or is_in_progress(name)
+
+
+def is_in_progress(name: str) -> bool:
+    """Tell whether it is the lock, or work in progress. Such a name is never taken for a live log."""
     if not name.startswith("."):
         return False
     return name == LOCK or bool(parse_replacement(name) or parse_temp(name) or parse_aside(name))
+
+
+def is_packed(name: str) -> bool:
+    """Tell whether the name says that some program has compressed or encrypted the file: nobody appends to that."""
+    return name.endswith(_PACKED)
+
+
+def rotated_from(name: str) -> str | None:
+    """The log that the file was rotated from, if another program did that: by a number or a date behind its name."""
+    match = _OTHERS.fullmatch(name) if name[-1:].isdigit() else None
+    return match["base"] if match is not None else None
 
 
 def stamp_of(moment: float) -> str:

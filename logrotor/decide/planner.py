@@ -1,7 +1,7 @@
 """Decide what happens to each log, and why. Pure: the facts and the time are arguments, the plan is the answer.
 
 For most logs a glance shows that nothing happens, and some must not be touched; the plans of the rest are drafted in
-:mod:`~logrotor.decide.draft`, which is imported only if there is such a log.
+:mod:`~logrotor.decide.plans`, which is imported only if there is such a log.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from datetime import datetime
 
 from logrotor.decide import retention
 from logrotor.decide.facts import Family, LogFacts
-from logrotor.decide.naming import is_aside, is_ours, is_too_long, is_unfinished, longest_base, parse_archive
+from logrotor.decide.naming import is_aside, is_in_progress, is_too_long, is_unfinished, longest_base, parse_archive
 from logrotor.decide.schedule import due_or_not
 from logrotor.decide.slots import HIGHEST_SLOT, time_of
 from logrotor.model import Archive, Codec, Entry, LogPlan, LogSpec, Method, Naming, NotDue, Note, Problem
@@ -48,7 +48,7 @@ def _completed(found: Sequence[tuple[LogFacts, LogPlan | None]], now: datetime, 
 
 
 def _drafted(logs: Sequence[LogFacts], now: datetime, force: bool) -> list[LogPlan]:
-    from logrotor.decide.draft import draft_plans
+    from logrotor.decide.plans import draft_plans
 
     return draft_plans(logs, now, force)
 
@@ -77,19 +77,25 @@ def kept_at_a_glance(facts: LogFacts, now: datetime) -> tuple[Note, ...] | None:
     if family.replacement or family.temps or not _is_sound(live) or is_unfinished(live.stat.st_mode):
         return None
     if facts.directory.problem or is_too_long(facts.base, spec.naming):
-        return None  # an archive's name needs no check: no file that has one is listed as a live log
+        return None  # a name of work in progress needs no check: no such file is listed as a live log
     if not family.archives:
         return ()
     if spec.on_archive or spec.keep_free or spec.naming is Naming.DATED:
         return None
     archives = sorted(family.archives, key=_slot) if len(family.archives) > 1 else family.archives
-    if not _are_settled(spec, archives) or not _are_within(spec, archives, now):
+    if not _are_settled(spec, archives) or not _have_own_files(archives) or not _are_within(spec, archives, now):
         return None
     return tuple([Note(a.entry.name, retention.why_kept(spec, index)) for index, a in enumerate(archives)])
 
 
 def _is_sound(entry: Entry) -> bool:
     return stat.S_ISREG(entry.stat.st_mode) and entry.stat.st_nlink == 1
+
+
+def _have_own_files(archives: Sequence[Archive]) -> bool:
+    """Has none of them two names here? Elsewhere an archive may have any number."""
+    linked = [archive.entry.id for archive in archives if archive.entry.stat.st_nlink > 1]
+    return len(linked) == len(set(linked))
 
 
 def _slot(archive: Archive) -> int:
@@ -102,7 +108,7 @@ def _are_settled(spec: LogSpec, archives: Sequence[Archive]) -> bool:
     before = 0
     for index, archive in enumerate(archives):
         slot, entry = archive.name.slot, archive.entry
-        if slot is None or not before < slot <= HIGHEST_SLOT or not _is_sound(entry):
+        if slot is None or not before < slot <= HIGHEST_SLOT or not entry.is_regular:
             return False
         if entry.name[0] == "." and is_aside(archive):
             return False
@@ -135,8 +141,8 @@ def refusal(facts: LogFacts) -> Problem | None:
     """Why nothing may be done to this log, with what to do about it; None if nothing speaks against it."""
     if facts.directory.problem is not None:
         return facts.directory.problem
-    if is_ours(facts.base):
-        return Problem(subject=facts.path, problem="has the name of an archive or temp", advice="rename the log")
+    if is_in_progress(facts.base):
+        return Problem(subject=facts.path, problem="has the name of work in progress", advice="rename the log")
     if is_too_long(facts.base, facts.spec.naming):
         room = longest_base(facts.spec.naming)
         what, advice = "the name is too long for archives beside it", f"shorten it to {room} bytes"
@@ -159,28 +165,15 @@ def _odd_live(facts: LogFacts) -> Problem | None:
 
 def _odd_member(facts: LogFacts) -> Problem | None:
     """Something with the name of an archive or temp of the log that is neither."""
-    members = [
-        (directory, entry)
-        for directory in (facts.directory, *facts.elsewhere)
-        for entry in _members(directory.families.get(facts.base))
-    ]
-    names: dict[object, int] = {}
-    for _, entry in members:
-        names[entry.id] = names.get(entry.id, 0) + 1
-    if facts.family.live is not None:
-        names[facts.family.live.id] = names.get(facts.family.live.id, 0) + 1
-    for directory, entry in members:
-        where = os.path.join(directory.resolved, entry.name)
-        if not entry.is_regular:
-            what = f"is a {entry.kind} with the name of an archive or temp of this log"
-            return Problem(subject=where, problem=what, advice="move it away")
-        name = parse_archive(entry.name)
-        if name is not None and (name.slot or 0) > HIGHEST_SLOT:
-            what = "leaves no higher slot for the archives to move to"
-            return Problem(subject=where, problem=what, advice="rename or remove it")
-        if entry.stat.st_nlink > names[entry.id]:
-            what = "has a hard link elsewhere, so it may be somebody else's file"
-            return Problem(subject=where, problem=what, advice="remove the other name")
+    for directory in (facts.directory, *facts.elsewhere):
+        for entry in _members(directory.families.get(facts.base)):
+            where, name = os.path.join(directory.resolved, entry.name), parse_archive(entry.name)
+            if not entry.is_regular:
+                what = f"is a {entry.kind} with the name of an archive or temp of this log"
+                return Problem(subject=where, problem=what, advice="move it away")
+            if name is not None and (name.slot or 0) > HIGHEST_SLOT:
+                what = "leaves no higher slot for the archives to move to"
+                return Problem(subject=where, problem=what, advice="rename or remove it")
     return None
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import os
+from collections.abc import Callable, Collection, Iterator
+from functools import partial
 
 from msgspec import Struct, field
 from msgspec.structs import replace
@@ -44,17 +46,21 @@ from logrotor.model import (
 class Recovery(Struct):
     """The steps, and the archives as they will be named afterwards."""
 
+    is_held: Callable[[int], bool]  # has somebody else's file the name of that slot?
     steps: list[Step] = field(default_factory=list)
     archives: list[Archive] = field(default_factory=list)
     took: bool = False  # an interrupted rotation is finished: the log is not rotated once more in this run
 
 
-def recover(facts: LogFacts, now: float) -> Recovery:
-    """In the order in which it is carried out: what is certain first, the taken log last."""
-    found = Recovery(archives=list(facts.family.archives))
-    for directory in facts.elsewhere:
+def recover(facts: LogFacts, now: float, strangers: Collection[str] = ()) -> Recovery:
+    """In the order in which it is carried out: what is certain first, the taken log last.
+
+    ``strangers``: paths of files that are no archives after all.
+    """
+    found = Recovery(partial(_is_held, facts, strangers))
+    for directory in (facts.directory, *facts.elsewhere):
         if facts.base in directory.families:
-            found.archives += directory.families[facts.base].archives
+            found.archives += [a for a in directory.families[facts.base].archives if a.path not in strangers]
     _drop_reserved_names(facts, found)
     _drop_aliases(facts, found)
     _put_back(found)
@@ -66,6 +72,14 @@ def recover(facts: LogFacts, now: float) -> Recovery:
     if not found.took:
         _separate(found)
     return found
+
+
+def _is_held(facts: LogFacts, strangers: Collection[str], slot: int) -> bool:
+    names = [slot_name(facts.base, slot, codec) for codec in Codec]
+    for directory in (facts.directory, *facts.elsewhere):
+        if any(name in directory.families and directory.families[name].live is not None for name in names):
+            return True
+    return any(os.path.basename(path) in names for path in strangers)
 
 
 def _finish_copytruncate(facts: LogFacts, found: Recovery) -> None:
@@ -136,21 +150,22 @@ def _put_back(found: Recovery) -> None:
     """An archive that was set aside is as whole as any other, and somebody may have written it since."""
     while aside := next(filter(is_aside, found.archives), None):
         name, file = aside.entry.name, aside.entry.id
-        target, moves = _way_back(aside, found.archives)
+        target, moves = _way_back(aside, found)
         way, reason = tuple(move for _, move in moves), "an interrupted run had set it aside"
         found.steps.append(PutBack(aside.directory, name, file, target, way, reason))
         found.archives = moved(found.archives, [*moves, (aside, Move(aside.directory, name, target, file))])
 
 
-def _way_back(aside: Archive, archives: list[Archive]) -> tuple[str, list[tuple[Archive, Move]]]:
+def _way_back(aside: Archive, found: Recovery) -> tuple[str, list[tuple[Archive, Move]]]:
     """Its own name; or if somebody created that anew meanwhile, one that is free, once these moves are made."""
+    archives = found.archives
     own, others = format_archive(aside.name), [a for a in archives if a is not aside]
     if all((a.directory, a.entry.name) != (aside.directory, own) for a in others):
         return own, []
     if aside.name.slot is None:
         copy = max(a.name.copy for a in archives if a.name.stamp == aside.name.stamp) + 1
         return format_archive(replace(aside.name, copy=copy)), []
-    moves = make_way(archives, 1)
+    moves = make_way(archives, 1, found.is_held)
     target = next((move.target for archive, move in moves if archive is aside), own)
     return target, [(archive, move) for archive, move in moves if archive is not aside]
 
@@ -216,7 +231,7 @@ def _finish_replacement(facts: LogFacts, found: Recovery) -> None:
         found.steps.append(DropTemp(directory, entry.name, entry.id, "an unused replacement"))
         return
     _separate(found)
-    moves = make_way(found.archives, 2)
+    moves = make_way(found.archives, 2, found.is_held)
     found.archives = moved(found.archives, moves)
     taken = slot_name(facts.base, 1)
     reason = "a taken log that an interrupted run left"
@@ -259,7 +274,7 @@ def _itself(facts: LogFacts) -> str | None:
 
 def _separate(found: Recovery) -> None:
     """Two generations in one slot (their bytes differ) get a slot each."""
-    moves = make_way(found.archives, 1)
+    moves = make_way(found.archives, 1, found.is_held)
     if moves:
         found.steps.append(Shift(tuple(m for _, m in moves), "two generations share a slot"))
         found.archives = moved(found.archives, moves)

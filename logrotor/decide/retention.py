@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import lru_cache
 
 from msgspec import Struct
 
 from logrotor import text
-from logrotor.model import LogSpec
+from logrotor.model import LastRun, LogSpec
+
+_DAY = 86400.0
 
 
 class Generation(Struct, frozen=True):
@@ -39,6 +41,22 @@ def _reason(spec: LogSpec, index: int, generation: Generation, total: int) -> st
     if spec.max_total_size is not None and index > 0 and total > spec.max_total_size:
         return f"more than max_total_size = {spec.max_total_size} bytes"
     return None
+
+
+def next_run(last: LastRun | None, now: float, period: Callable[[], float]) -> LastRun:
+    """A run at ``now`` as the next one will remember it. ``period``: the longest of the schedules, in seconds.
+
+    A pause that neither the schedules nor earlier pauses explain is a leap of the clock, or may be one: no archive
+    counts as older than from there, so that one run with a wrong clock removes nothing. Nor if the clock was set back.
+    """
+    if last is None:
+        return LastRun(now, 0.0, now)
+    pause = now - last.at
+    if pause < -_DAY:
+        return LastRun(now, 0.0, now)
+    leapt = pause > max(_DAY, 2 * last.gap) and pause > 2 * period()
+    gap = max(pause, last.gap * 0.5 ** (max(pause, 0.0) / (30 * _DAY)))
+    return LastRun(now, gap, now if leapt else last.since)
 
 
 def why_kept(spec: LogSpec, index: int) -> str:

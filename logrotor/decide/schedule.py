@@ -117,6 +117,12 @@ def next_slot(expression: str, now: datetime) -> datetime | None:
     return next((slot for slot in _slots(expression, now, reverse=False) if _is_after(slot, now)), None)
 
 
+def longest_period(expressions: Iterable[str], now: datetime) -> float:
+    """Seconds between the slots around ``now``, of the schedule in which they are farthest apart; 0: there is none."""
+    pairs = [(latest_slot(each, now), next_slot(each, now)) for each in dict.fromkeys(expressions)]
+    return max(((after - before).total_seconds() for before, after in pairs if before and after), default=0.0)
+
+
 def _slots(expression: str, start: datetime, *, reverse: bool) -> Iterator[datetime]:
     from cronsim import CronSim
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 from msgspec.structs import replace
 
@@ -36,16 +36,21 @@ def newest_first(archives: Iterable[Archive], now: float) -> list[Archive]:
     return _merged(numbered, dated, now)
 
 
-def make_way(archives: Sequence[Archive], first: int) -> list[tuple[Archive, Move]]:
+def make_way(
+    archives: Sequence[Archive], first: int, is_held: Callable[[int], bool] = lambda slot: False
+) -> list[tuple[Archive, Move]]:
     """Moves, highest slot first, after which each numbered archive has a slot of its own, none below ``first``.
 
-    Only up to the first gap: a hole that a crash left is filled, and nothing beyond it moves.
+    Only up to the first gap: a hole that a crash left is filled, and nothing beyond it moves. ``is_held``: has
+    somebody else's file the name of that slot?
     """
     moves: list[tuple[Archive, Move]] = []
     free = first
     for archive in sorted((a for a in archives if a.name.slot is not None), key=_slot_order):
         slot = archive.name.slot or 0
         wanted = max(slot, free)
+        while wanted != slot and is_held(wanted):
+            wanted += 1
         free = wanted + 1
         if wanted != slot:
             target = format_archive(replace(archive.name, slot=wanted))

@@ -25,6 +25,7 @@ from logrotor.disk.acl import (
     USER,
     USER_OBJ,
     Access,
+    Given,
     Ground,
     Party,
     Place,
@@ -54,13 +55,13 @@ class Dress(Struct, frozen=True):
 # ---------------------------------------------------------------- the new file
 
 
-def wanted(old: Access | None, mode: CreateMode, group: int, inherited: dict[Party, int]) -> Dress:
-    """What a new file of ours, of this group, gets in the place of ``old``; the directory has that default ACL."""
+def wanted(old: Access | None, mode: CreateMode, given: Given) -> Dress:
+    """What a new file gets in the place of ``old``."""
     bits = _bits(old, mode)
-    own = bits if old is None else bits & 0o707 | _own_group(old, mode, bits, group) << 3
-    named = dict(_named(old, mode, own, group, inherited))
+    own = bits if old is None else bits & 0o707 | _own_group(old, mode, bits, given.group) << 3
+    named = dict(_named(old, mode, own, given))
     label = old.label if old is not None else None
-    if not named and not inherited:
+    if not named and not given.named:
         return Dress(own, None, label)
     mask = own >> 3 & 7
     for allowed, _ in named.values():
@@ -98,16 +99,14 @@ def _own_group(old: Access, mode: CreateMode, bits: int, group: int) -> int:
     return before if mode == KEEP else before & 6 | (6 if bits & 0o064 == 0o064 else 0)
 
 
-def _named(
-    old: Access | None, mode: CreateMode, own: int, group: int, inherited: dict[Party, int]
-) -> Iterator[tuple[Party, tuple[int, int]]]:
+def _named(old: Access | None, mode: CreateMode, own: int, given: Given) -> Iterator[tuple[Party, tuple[int, int]]]:
     """The entries: what each party may do, and what is stored for it where the mask allows that."""
     limit, other = _limit(old, mode, own), own & 7
     # Whom the directory names could do what others could: an entry for less would take that away.
-    kept = {party: (bits & limit | other, bits | other) for party, bits in inherited.items()}
+    kept = {party: (bits & limit | other, bits | other) for party, bits in given.named.items()}
     if old is not None:
         kept |= {party: (old.allowed(party), bits) for party, bits in old.named.items()}
-        for party, needed in _owners(old, mode, group):
+        for party, needed in _owners(old, mode, given):
             needed |= kept.get(party, (0, 0))[0] if party[0] == GROUP else 0
             if party in kept or not _is_served(party, needed, own, kept):
                 kept[party] = needed, needed
@@ -129,14 +128,14 @@ def _is_served(party: Party, needed: int, own: int, kept: dict[Party, tuple[int,
     return needed & ~least == 0 and (party[0] == USER or other & ~needed == 0)
 
 
-def _owners(old: Access, mode: CreateMode, group: int) -> Iterator[tuple[Party, int]]:
+def _owners(old: Access, mode: CreateMode, given: Given) -> Iterator[tuple[Party, int]]:
     """The old group and the old owner, where the new file has another one, with what they may do from now on."""
-    given = mode if isinstance(mode, int) else old.mode if mode == KEEP else old.mode & 0o666
-    if old.group != group and not is_unmapped(GROUP, old.group):
+    bits = mode if isinstance(mode, int) else old.mode if mode == KEEP else old.mode & 0o666
+    if old.group != given.group and not is_unmapped(GROUP, old.group):
         # The root group mostly is root alone: it keeps what it had, and is never given more.
-        yield (GROUP, old.group), (given if old.group else given & old.mode) >> 3 & 7
-    if old.owner not in (0, os.geteuid()) and not is_unmapped(USER, old.owner):
-        yield (USER, old.owner), given >> 6
+        yield (GROUP, old.group), (bits if old.group else bits & old.mode) >> 3 & 7
+    if old.owner not in (0, given.user) and not is_unmapped(USER, old.owner):
+        yield (USER, old.owner), bits >> 6
 
 
 # ---------------------------------------------------------------- dressing it
@@ -147,18 +146,18 @@ def dress(fd: int, place: Place, old: Access | None, mode: CreateMode, path: str
 
     Raises OSError; Refused where the file system keeps no ACL and somebody would lose what he needs (READ, WRITE).
     """
-    group = place.group_of(fd)
-    made = wanted(old, mode, group, place.inherited())
+    given = place.given(fd)
+    made = wanted(old, mode, given)
     if made.label is not None:
         with contextlib.suppress(PermissionError):
             change("setxattr", os.setxattr, fd, LABEL, made.label)
     if made.acl is not None and not _set_acl(fd, place, old, made.acl):
         assert old is not None  # else the entries are those of the directory, which keeps ACLs then
-        lost = list(_losers(old, mode, group, os.geteuid(), need, acls=False))
+        lost = list(_losers(old, mode, given.group, given.user, need, acls=False))
         if lost:
             raise Refused(_told(path, old, lost, f"set {_EXPLICIT} in its rule to accept that"))
         bits = _bits(old, mode)
-        made = Dress(bits & 0o707 | _own_group(old, mode, bits, group) << 3)
+        made = Dress(bits & 0o707 | _own_group(old, mode, bits, given.group) << 3)
     change("chmod", os.fchmod, fd, mark | made.mode & 0o077 if mark else made.mode)
     return made.mode
 
@@ -194,7 +193,7 @@ class Lost(Struct, frozen=True):
 
 def why_closed(log: str, status: os.stat_result, ground: Ground, rule: LogSpec) -> Problem | None:
     """Why we could not rotate a log by this rule, though the directory may be written, and what helps."""
-    us, owner, place = os.geteuid(), status.st_uid, ground.status
+    us, owner, place = ground.user, status.st_uid, ground.status
     if us in (0, owner):
         return None
     copied = rule.method is Method.COPYTRUNCATE
@@ -213,7 +212,7 @@ def why_closed(log: str, status: os.stat_result, ground: Ground, rule: LogSpec) 
 
 def why_locked_out(log: str, status: os.stat_result, ground: Ground, rule: LogSpec) -> Problem | None:
     """Why a rotation by this rule would lock somebody out of the log or its archives, and what helps; None: nobody."""
-    us, foreign = os.geteuid(), is_unmapped(USER, status.st_uid) or is_unmapped(GROUP, status.st_gid)
+    us, foreign = ground.user, is_unmapped(USER, status.st_uid) or is_unmapped(GROUP, status.st_gid)
     if (status.st_uid, status.st_gid) == (us, ground.group) or (ground.acls and not foreign):
         return None
     old = by_stat(status)

@@ -36,27 +36,30 @@ class Access(Struct, frozen=True):
         return self.named[party] & self.mask if party in self.named and self.mask else self.mode & 7
 
 
+class Given(Struct, frozen=True):
+    """What each file that we make in a directory has without being asked: its owner and group, and named entries."""
+
+    user: int
+    group: int
+    named: dict[Party, int]  # of the default ACL
+
+
 class Place(Struct):
-    """What the files that we make in one directory get without being asked. Looked up when it is needed."""
+    """An open directory, as far as it decides about the files that we make there. Looked up when it is needed."""
 
     fd: int
-    _group: int | None = None
-    _inherited: dict[Party, int] | None = None
+    _given: Given | None = None
     _keeps: bool | None = None
 
-    def group_of(self, new: int) -> int:
-        """The group of a file that was just made. All files of ours in a directory have the same."""
-        if self._group is None:
-            self._group = os.fstat(new).st_gid
-        return self._group
-
-    def inherited(self) -> dict[Party, int]:
-        """The named entries of the default ACL."""
-        if self._inherited is None:
+    def given(self, new: int) -> Given:
+        """``new``: a file that was just made there. All of ours in a directory have the same."""
+        if self._given is None:
             found = entries(_attribute(self.fd, _DEFAULT))
             mask = found.get((MASK, NO_ID), 7)
-            self._inherited = {party: bits & mask for party, bits in found.items() if party[0] in (USER, GROUP)}
-        return self._inherited
+            named = {party: bits & mask for party, bits in found.items() if party[0] in (USER, GROUP)}
+            status = os.fstat(new)
+            self._given = Given(status.st_uid, status.st_gid, named)
+        return self._given
 
     def keeps_acls(self) -> bool:
         """Does the file system keep ACLs, and go by them?"""
@@ -71,15 +74,15 @@ class Ground(Struct, frozen=True):
     path: str
     status: os.stat_result
     acls: bool
+    user: int  # of what we make there
+    group: int
 
     @classmethod
     def at(cls, path: str, kind: str) -> Ground:
         """``kind``: of the file system."""
-        return cls(path, os.stat(path), kind != "fuse" and _knows_acls(path))
-
-    @property
-    def group(self) -> int:
-        return self.status.st_gid if self.status.st_mode & stat.S_ISGID else os.getegid()
+        status = os.stat(path)
+        group = status.st_gid if status.st_mode & stat.S_ISGID else os.getegid()
+        return cls(path, status, kind != "fuse" and _knows_acls(path), os.geteuid(), group)
 
 
 def of(file: int | str, status: os.stat_result) -> Access:

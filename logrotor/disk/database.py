@@ -37,6 +37,10 @@ CREATE INDEX IF NOT EXISTS attempts_by_job ON attempts (job);
 CREATE INDEX IF NOT EXISTS attempts_by_time ON attempts (started);
 """
 
+# Files of which a run could not tell whether they are logs or archives: no later rotation makes them archives. It has
+# no version either: an older logrotor does not know it, and goes on.
+UNCLEAR = "CREATE TABLE IF NOT EXISTS unclear (path BLOB PRIMARY KEY, inode INTEGER)"
+
 # STEPS[n] upgrades format n to n + 1; only the holder of the lock takes them. A logrotor that knows fewer steps refuses
 # the file, and its cron line fails from then on: so a step is only for tables that an older one would misread.
 STEPS = (
@@ -133,18 +137,23 @@ def version(connection: sqlite3.Connection) -> int:
 
 def has(connection: sqlite3.Connection, table: str) -> bool:
     """Has the table been made? A job may have come before the first run, and made its own only."""
-    if table != "attempts":
+    if table not in ("attempts", "unclear"):
         return version(connection) > 0
-    found = connection.execute("SELECT 1 FROM sqlite_master WHERE name = 'attempts'").fetchone()
-    return found is not None
+    return _is_made(connection, table)
+
+
+def _is_made(connection: sqlite3.Connection, table: str) -> bool:
+    return connection.execute("SELECT 1 FROM sqlite_master WHERE name = ?", (table,)).fetchone() is not None
 
 
 def upgrade(connection: sqlite3.Connection) -> None:
     """Take the steps that the file lacks, all or none."""
     found = version(connection)
     if found < VERSION:
-        script = f"BEGIN; {''.join(STEPS[found:])} PRAGMA user_version = {VERSION}; COMMIT;"
+        script = f"BEGIN; {''.join(STEPS[found:])} {UNCLEAR}; PRAGMA user_version = {VERSION}; COMMIT;"
         change("commit", connection.executescript, script)
+    elif not has(connection, "unclear") and _is_made(connection, "in_flight"):  # else it is another program's
+        change("commit", connection.executescript, UNCLEAR)
 
 
 def pruning(now: float) -> list[tuple[str, list[tuple[Any, ...]]]]:
@@ -166,7 +175,7 @@ def pruning(now: float) -> list[tuple[str, list[tuple[Any, ...]]]]:
 def logs(connection: sqlite3.Connection) -> dict[str, LogHistory]:
     """What is known of each log, by its path."""
     plain = {
-        os.fsdecode(path): LogHistory(_moment(rotated), _moment(delivered), _moment(failed))
+        os.fsdecode(path): LogHistory(_moment(rotated), _moment(delivered), _moment(failed), begun=True)
         for path, rotated, delivered, failed in connection.execute(
             "SELECT path, last_rotation, request_delivered, request_failed FROM logs"
         )
@@ -178,6 +187,9 @@ def logs(connection: sqlite3.Connection) -> dict[str, LogHistory]:
     for blob, inode, mtime_ns in connection.execute("SELECT path, inode, mtime_ns FROM hooked"):
         fields = more.setdefault(os.fsdecode(blob), {})
         fields["hooked"] = fields.get("hooked", frozenset()) | {(inode, mtime_ns)}
+    if has(connection, "unclear"):
+        for blob, inode in connection.execute("SELECT path, inode FROM unclear"):
+            more.setdefault(os.fsdecode(blob), {})["unclear"] = inode
     for row in connection.execute("SELECT * FROM in_flight"):  # fewer columns in format 1
         values = dict(zip(CopyInFlight.__struct_fields__, (os.fsdecode(row[0]), *row[1:]), strict=False))
         record = msgspec.convert(values, CopyInFlight)

@@ -17,8 +17,15 @@ _ATTRIBUTE = "user.logrotor.source"
 def source(fd: int) -> bytes:
     """The file that the open one comes from, or itself: inode and time of the last write (nanoseconds)."""
     with contextlib.suppress(OSError):  # nothing is noted, or it cannot be here
-        return os.getxattr(fd, _ATTRIBUTE)
+        return b" ".join(os.getxattr(fd, _ATTRIBUTE).split(b" ")[:2])
     status = os.fstat(fd)
+    return f"{status.st_ino} {status.st_mtime_ns}".encode()
+
+
+def source_of(path: str, status: os.stat_result) -> bytes:
+    """The same for a file that is not open."""
+    with contextlib.suppress(OSError):
+        return b" ".join(os.getxattr(path, _ATTRIBUTE, follow_symlinks=False).split(b" ")[:2])
     return f"{status.st_ino} {status.st_mtime_ns}".encode()
 
 
@@ -52,6 +59,39 @@ def is_shared(one: int, other: int) -> bool:
 
 
 def note(fd: int, original: int) -> None:
-    """Note on a new form what it is made of. A hint: without it, forms in different slots count as generations."""
+    """Note on a new form what it is made of, and what is noted on that.
+
+    A hint: without it, forms in different slots count as generations.
+    """
     with contextlib.suppress(OSError):
-        change("setxattr", os.setxattr, fd, _ATTRIBUTE, source(original))
+        change("setxattr", os.setxattr, fd, _ATTRIBUTE, b" ".join([source(original), *_taken(original)]))
+
+
+def note_taken(fd: int, base: str, now: float) -> None:
+    """Note on a log, or on its copy, that it is an archive of the log ``base`` from ``now`` on (epoch seconds)."""
+    with contextlib.suppress(OSError):
+        taken = f"{now:.3f}".encode() + b" " + os.fsencode(base)
+        change("setxattr", os.setxattr, fd, _ATTRIBUTE, source(fd) + b" " + taken)
+
+
+def is_noted(path: str, base: str) -> bool:
+    """Is it noted on a file that it is an archive of the log ``base``? An older logrotor did not note of which."""
+    try:
+        taken = _taken(path)
+    except OSError:
+        return False
+    return not taken or taken[0].partition(b" ")[2] == os.fsencode(base)
+
+
+def taken_at(path: str) -> float | None:
+    """When the archive was taken (epoch seconds), where that is noted on it."""
+    try:
+        return float(_taken(path)[0].partition(b" ")[0])
+    except (OSError, IndexError, ValueError):
+        return None
+
+
+def _taken(file: int | str) -> list[bytes]:
+    """The moment and the log, as noted. OSError: nothing is noted."""
+    noted = os.getxattr(file, _ATTRIBUTE, follow_symlinks=isinstance(file, int))
+    return noted.split(b" ", 2)[2:]

@@ -231,8 +231,6 @@ class RunHistory(History):
         if self._connection is not None:
             self._connection.close()
 
-    # ------------------------------------------------------------ what recovery needs
-
     def begin_copy(self, record: CopyInFlight) -> None:
         """Remember a copytruncate before its archive is published."""
         self._must("INSERT OR REPLACE INTO in_flight VALUES (?,?,?,?,?,?,?,?,?)", database.copy_row(record))
@@ -284,10 +282,17 @@ class RunHistory(History):
     def forget_hooks(self, path: str, inode: int) -> None:
         self._may(("DELETE FROM hooked WHERE path = ? AND inode = ?", [(os.fsencode(path), inode)]))
 
-    def run_started(self, started: float, forced: bool) -> None:
-        self._may(("INSERT INTO runs (started, pid, forced) VALUES (?, ?, ?)", [(started, os.getpid(), forced)]))
+    def run_started(self, started: float, forced: bool, taken: Iterable[str] = ()) -> None:
+        """``taken``: logs that are about to be taken. If the run is killed, their archives may bear no mark yet."""
+        begun = ("INSERT OR IGNORE INTO logs (path) VALUES (?)", [(os.fsencode(path),) for path in taken])
+        self._may(("INSERT INTO runs (started, pid, forced) VALUES (?, ?, ?)", [(started, os.getpid(), forced)]), begun)
         with suppress(sqlite3.Error, AttributeError):  # not opened
             self._run = self._connection.execute("SELECT max(id) FROM runs").fetchone()[0]  # type: ignore[union-attr]
+
+    def found_unclear(self, paths: Iterable[str]) -> None:
+        """Remember files that may be logs: a rotation beside one does not make it an archive."""
+        rows = [(os.fsencode(path), os.lstat(path).st_ino) for path in paths if os.path.lexists(path)]
+        self._may(("INSERT OR REPLACE INTO unclear VALUES (?, ?)", rows))
 
     def run_completed(self, now: float, outcomes: Iterable[Outcome], counts: Mapping[str, int], exit_code: int) -> None:
         insert = "INSERT INTO outcomes VALUES (NULL,?,?,?,?,?,?,?,?,?)"

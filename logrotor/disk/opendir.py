@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import stat
+import sys
 from collections.abc import Iterator
 from typing import Self
 
@@ -12,6 +13,7 @@ from logrotor.disk import walk
 from logrotor.errors import Refused, Stale
 from logrotor.model import Entry, FileId
 
+ANY = sys.maxsize  # names of a file
 READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 
 
@@ -72,7 +74,8 @@ class OpenDir:
     def open_file(self, name: str, file: FileId | None = None, flags: int = os.O_RDONLY, *, names: int = 1) -> int:
         """Open a regular file, never waiting (O_NONBLOCK) and never through a link.
 
-        It has no name besides this one; ``names``: or no more than these, which the caller knows to be ours.
+        It has no more than ``names`` names: a live log has one. An archive may have any number (``cp -al``), as it is
+        its own name alone that is changed.
         """
         return self.open_known(name, file, flags, names=names)[0]
 

@@ -8,14 +8,15 @@ import stat
 from collections.abc import Callable, Iterator
 
 from logrotor.disk import files, proc, walk
-from logrotor.disk.calls import change
+from logrotor.disk.calls import birth_time, change
 from logrotor.disk.publish import publish
 from logrotor.errors import Interrupted, Locked, LogrotorError, StateError
-from logrotor.model import Problem
+from logrotor.model import LastRun, Problem
 
 LOCK = "lock"
 HISTORY = "history.sqlite"
 LAST_RUN = "last-run"
+_RECORD = 64  # bytes of the mark of the last run
 PROBLEMS = "problems.json"  # those of the last runs that were printed, so that each run need not print them again
 QUEUE = "queue.sqlite"  # of the engine huey, where its url does not say otherwise
 
@@ -70,10 +71,31 @@ def holder(path: str) -> int | None:
         return None
 
 
-def touch_last_run(path: str) -> None:
+def known_run(path: str) -> LastRun | None:
+    """The last run, also an idle one. Where it could not be written, the file itself tells when; None: there was none.
+
+    Before the first run nobody has seen an archive: the file was born with it.
+    """
+    file = os.path.join(path, LAST_RUN)
+    try:
+        fd = os.open(file, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    except OSError:
+        return None
+    try:
+        with contextlib.suppress(ValueError, TypeError):
+            return LastRun(*map(float, os.pread(fd, _RECORD, 0).split()))
+        return LastRun(os.fstat(fd).st_mtime, 0.0, birth_time(fd) or 0.0)
+    except OSError:
+        return None
+    finally:
+        os.close(fd)
+
+
+def remember_last_run(path: str, run: LastRun) -> None:
     """Mark that a run took place, also an idle one. What cannot be written is not worth an error."""
     with contextlib.suppress(OSError):
-        files.touch(os.path.join(path, LAST_RUN))
+        line = f"{run.at:.3f} {run.gap:.3f} {run.since:.3f}".ljust(_RECORD - 1) + "\n"
+        files.rewrite(os.path.join(path, LAST_RUN), line.encode())
 
 
 def known_problems(path: str) -> bytes:

@@ -61,6 +61,7 @@ class LogPlan(Struct, frozen=True, kw_only=True):
     hooks: tuple[RunHook, ...] = ()
     deferred: tuple[Note, ...] = ()
     kept: tuple[Note, ...] = ()  # archives that stay, newest first, each with the reason
+    strangers: tuple[Note, ...] = ()  # paths with an archive's name that are none, as somebody writes them
     refused: Problem | None = None  # why nothing is done at all: an error
     missing: bool = False
     protocol: str = ""  # "exchange", "link", "rename", "whole", "collapse", "truncate"
@@ -86,6 +87,7 @@ class Plan(Struct, frozen=True, kw_only=True):
     unmatched: tuple[Note, ...] = ()  # rules whose globs match no log, which may be
     skipped: tuple[Note, ...] = ()  # logs that are no business of ours, say a link to /dev/stdout
     shadowed: tuple[Note, ...] = ()  # files that a second rule names too; the first in file order has them
+    unclear: tuple[Problem, ...] = ()  # files that may be logs or archives, so nothing is done to them
     problems: tuple[Problem, ...] = ()  # rules and directories that failed, each alone
     notes: tuple[str, ...] = ()
     directories: Mapping[str, FileId] = field(default_factory=dict)  # by path: no other one is touched

@@ -35,6 +35,16 @@ class LogHistory(Struct, frozen=True):
     archive_dirs: tuple[str, ...] = ()  # directories that have held archives of it
     hooked: frozenset[tuple[int, int]] = frozenset()  # (inode, mtime_ns) of archives whose on_archive succeeded
     in_flight: CopyInFlight | None = None
+    begun: bool = False  # a run has taken it, or was about to
+    unclear: int | None = None  # inode of a file of that name of which a run could not tell whether it is a log
+
+
+class LastRun(Struct, frozen=True):
+    """When a run was (epoch seconds), and what tells the next one whether the clock has leapt since."""
+
+    at: float
+    gap: float = 0.0  # the longest pause between two runs lately, in seconds
+    since: float = 0.0  # by no archive's time: the first run, or the first one after a leap
 
 
 _NOTHING = LogHistory()

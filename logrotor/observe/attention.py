@@ -101,9 +101,11 @@ def _log(log: LogStatus, now: datetime, limits: Thresholds) -> Iterator[Attentio
 
 def _grows(log: LogStatus, archive: Pending, now: datetime, limits: Thresholds) -> bool:
     """By the limits of a log that is not rotated: where its lines go, they are in no live log's size."""
+    if archive.grown == 0:  # it was as large as that when it was taken
+        return False
     if log.max_size and archive.size > 2 * log.max_size:
         return True
-    return bool(archive.grown) and archive.since is not None and _longer(archive.since, now, limits.overdue)
+    return archive.grown is not None and archive.since is not None and _longer(archive.since, now, limits.overdue)
 
 
 def _growing(log: LogStatus, archive: Pending, now: datetime) -> Attention:

@@ -66,7 +66,7 @@ class Deployment:
 
     @cached_property
     def survey(self) -> Survey:
-        with Surveyor(self.config, self.memory) as surveyor:
+        with Surveyor(self.config, self.memory, since=self._since) as surveyor:
             found = surveyor.survey()
             found.logs = [replace(facts, writers=dict(facts.writers)) for facts in found.logs]  # proved now, or never
         return found
@@ -79,6 +79,11 @@ class Deployment:
     @cached_property
     def processes(self) -> writers.Processes:
         return writers.Processes.look()
+
+    @property
+    def _since(self) -> float:
+        last = state.known_run(self.config.state_dir)
+        return self.now.timestamp() if last is None else last.since
 
     @property
     def last_run(self) -> float | None:

@@ -10,10 +10,12 @@ from glob import has_magic
 from msgspec import Struct, field
 
 from logrotor.decide.facts import Directory, LogFacts
-from logrotor.decide.naming import is_ours
+from logrotor.decide.naming import is_in_progress
+from logrotor.decide.whose import Named
 from logrotor.disk import discover, state
 from logrotor.errors import UnknownSelection
 from logrotor.model import FileId, LogHistories, LogSpec, Missing, Note, Problem
+from logrotor.survey.kinds import Kinds
 from logrotor.survey.listings import Listings, path_of
 
 
@@ -26,6 +28,7 @@ class Survey(Struct):
     unmatched: list[Note] = field(default_factory=list)  # rules with globs of which no path matches a log
     skipped: list[Note] = field(default_factory=list)
     shadowed: list[Note] = field(default_factory=list)
+    unclear: list[Problem] = field(default_factory=list)  # files that may be logs or archives
     problems: list[Problem] = field(default_factory=list)
     directories: dict[str, FileId] = field(default_factory=dict)  # by their paths without symlinks
     locked: list[str] = field(default_factory=list)  # those of them in which a run works, or was killed
@@ -62,6 +65,15 @@ class NamedLogs:
         """What selects this log alone."""
         return self._by_name.get((self._real_path(directory), base), [])
 
+    def says(self, directory: Directory, name: str) -> Named:
+        """What the paths of the rules say of a name in a directory."""
+        place = directory.resolved
+        if any(not _is_excluded(each, name) for each in self._by_name.get((place, name), ())):
+            return Named.LITERALLY
+        globs = self._by_name.get((place, None), ())
+        matched = any(each.takes(name) and not _is_excluded(each, name) for each in globs)
+        return Named.MATCHED if matched else Named.NOT
+
     def _real_path(self, directory: str) -> str:
         if directory not in self._real:
             self._real[directory] = os.path.realpath(directory)
@@ -69,8 +81,8 @@ class NamedLogs:
 
     def rule_for(self, path: str) -> str | None:
         """The rule that would have a log at ``path``, were there one."""
-        is_archive = is_ours(os.path.basename(path))
-        found = [s for s in self.naming(path) if not (s.name is None and is_archive) and not _is_excluded(s, path)]
+        is_no_log = is_in_progress(os.path.basename(path))
+        found = [s for s in self.naming(path) if not (s.name is None and is_no_log) and not _is_excluded(s, path)]
         return min(found, key=self.selectors.index).spec.name if found else None
 
     @cached_property
@@ -176,9 +188,21 @@ class Claims:
         self._specs, self._listings, self._found = specs, listings, found
         self._state = _id_of(state_dir)
         self.named = NamedLogs(specs)
+        self._kinds = Kinds(self.named.says, history, found.unclear)
+        self._settle()
         self.owners = ArchiveOwners(self.named, listings, history)
         self._unusable: list[discover.Selector] = []  # globs in directories with a problem
         self._matching: set[tuple[str, str]] = set()  # rules, each with a path of it that has a log
+
+    def _settle(self) -> None:
+        """Which file is whose, before any of them is counted as an archive, or claimed as a log."""
+        pairs = [(selector, self._listings.look(selector.directory)) for selector in self.named.selectors]
+        sought = {id(directory): directory for _, directory in pairs}
+        for directory in sought.values():
+            self._kinds.settle(directory)
+        stores = [self._listings.archive_dir(selector.spec, directory) for selector, directory in pairs]
+        for store in {id(store): store for store in stores if store is not None and id(store) not in sought}.values():
+            self._kinds.settle_store(store)
 
     def __iter__(self) -> Iterator[Claim]:
         claimed: dict[tuple[object, str], LogSpec] = {}
@@ -214,20 +238,20 @@ class Claims:
         """Names of logs: those that are there, and those of which only archives or temps are left."""
         if selector.name is not None:
             return [selector.name]
-        bases = []
+        bases, place = [], os.path.join(directory.resolved, "")
         for base, family in directory.families.items():
             if not selector.takes(base):
                 continue
             if family.live is not None:  # a glob for logs means files: directories that match it are passed over
-                is_log = family.live.kind != "directory"
-            else:  # the name of a live log was checked when it was listed; this one comes from archives
-                is_log = not is_ours(base) and self.owners.is_of_gone_log(directory, base)
+                is_log = family.live.kind != "directory" and self._kinds.is_log(directory, base, place + base)
+            else:
+                is_log = not is_in_progress(base) and self.owners.is_of_gone_log(directory, base)
             if is_log:
                 bases.append(base)
         archive_dir = self._listings.archive_dir(selector.spec, directory)
         if archive_dir is not None:
             gone = filter(selector.takes, self.owners.gone_logs(directory, archive_dir))
-            bases += [base for base in gone if not is_ours(base)]
+            bases += [base for base in gone if not is_in_progress(base)]
         return sorted(bases)
 
     def _is_state(self, path: str) -> bool:

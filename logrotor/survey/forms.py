@@ -8,16 +8,16 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 
 from logrotor.decide.facts import Directory
 from logrotor.decide.naming import is_dated_by, parse_temp
 from logrotor.disk import descent
 from logrotor.disk.logdir import LogDir
+from logrotor.disk.opendir import ANY
 from logrotor.errors import LogrotorError
 from logrotor.model import Archive, Codec, Entry
-from logrotor.survey.proofs import Names
 
 _COARSE = (100, 1_000, 10_000_000, 1_000_000_000, 2_000_000_000)  # nanoseconds that some file systems cut times to
 _Key = tuple[str, object]
@@ -29,15 +29,15 @@ class Duplicates(Mapping[str, str]):
     Found out when it is asked for: nobody asks about a log whose archives are in order at a glance.
     """
 
-    __slots__ = ("_archives", "_beside", "_found", "_names")
+    __slots__ = ("_archives", "_beside", "_found")
 
-    def __init__(self, archives: Sequence[Archive], beside: str, names: Names) -> None:
-        self._archives, self._beside, self._names = archives, beside, names
+    def __init__(self, archives: Sequence[Archive], beside: str) -> None:
+        self._archives, self._beside = archives, beside
         self._found: Mapping[str, str] | None = None
 
     def _look(self) -> Mapping[str, str]:
         if self._found is None:
-            self._found = _duplicates(self._archives, self._beside, self._names)
+            self._found = _duplicates(self._archives, self._beside)
         return self._found
 
     def __getitem__(self, path: str) -> str:
@@ -50,20 +50,20 @@ class Duplicates(Mapping[str, str]):
         return len(self._look())
 
 
-def _duplicates(archives: Sequence[Archive], beside: str, names: Names) -> Mapping[str, str]:
-    ranked = [a for a in archives if a.entry.is_regular and a.entry.stat.st_nlink <= names.of(a.entry.id)]
-    ranked.sort(key=lambda archive: _rank(archive, beside))
+def _duplicates(archives: Sequence[Archive], beside: str) -> Mapping[str, str]:
+    ranked = sorted((a for a in archives if a.entry.is_regular), key=lambda archive: _rank(archive, beside))
     if not any(map(_is_plain, ranked)) and len(set(map(_moment, ranked))) == len(ranked):
         return {}  # every form of a generation has its time
+    notes = _notes(ranked, beside)
     groups: dict[_Key, list[int]] = defaultdict(list)  # not each with each: a log may have thousands of archives
     for number, archive in enumerate(ranked):
-        for key in _keys(archive, beside):
+        for key in _keys(archive, notes[number], form=True):
             groups[key].append(number)
     found: dict[str, str] = {}
     for number, one in enumerate(ranked):
-        later = {other for key in _keys_of_forms(one, beside) for other in groups.get(key, ()) if other > number}
+        later = {n for key in _keys(one, notes[number], form=False) for n in groups.get(key, ()) if n > number}
         for form in (ranked[other] for other in sorted(later, reverse=True)):
-            longer = _longer(one, form, beside, names)
+            longer = _longer(one, form, beside)
             if longer == 1:
                 found[form.path] = one.path
             elif longer is not None:
@@ -72,22 +72,28 @@ def _duplicates(archives: Sequence[Archive], beside: str, names: Names) -> Mappi
     return found
 
 
-def _keys(archive: Archive, beside: str) -> Iterator[_Key]:
-    yield "time", _moment(archive)
+def _notes(ranked: Sequence[Archive], beside: str) -> list[bytes]:
+    """What each was made of, where that can matter: for those of one time, or that may be made of a plain one."""
+    times = Counter(map(_moment, ranked))
+    moves = any(_is_plain(archive) and archive.directory == beside for archive in ranked)
+    dates = any(_is_plain(archive) and archive.name.slot is not None for archive in ranked)
+
+    def matters(archive: Archive) -> bool:
+        moved, dated = archive.directory != beside, archive.name.slot is None
+        return times[_moment(archive)] > 1 or _is_plain(archive) or (moves and moved) or (dates and dated)
+
+    return [descent.source_of(a.path, a.entry.stat) if matters(a) else b"" for a in ranked]
+
+
+def _keys(archive: Archive, note: bytes, *, form: bool) -> Iterator[_Key]:
+    """What two forms of one generation have in common, at least one of these: the later ``form``, and the other."""
     yield "name", _names_of(archive)
-    yield "moved", archive.directory != beside
-    yield "dated", archive.name.slot is None
-
-
-def _keys_of_forms(one: Archive, beside: str) -> Iterator[_Key]:
-    """Of archives that may be forms of this one: of the same time, or made of it before it has grown."""
-    yield "time", _moment(one)
-    if _is_plain(one):
-        yield "name", _names_of(one)
-        if one.directory == beside:
-            yield "moved", True
-        if one.name.slot is not None:
-            yield "dated", True
+    if form == (archive.name.slot is None):  # a number becomes a date
+        yield "date", archive.entry.stat.st_mtime_ns
+    if note:
+        yield "source", note
+        if form or _is_plain(archive):  # which may have grown since
+            yield "inode", note.split()[0]
 
 
 def _is_plain(archive: Archive) -> bool:
@@ -99,16 +105,14 @@ def _moment(archive: Archive) -> int:
     return archive.entry.stat.st_mtime_ns // _COARSE[-1]
 
 
-def _longer(one: Archive, form: Archive, beside: str, names: Names) -> int | None:
+def _longer(one: Archive, form: Archive, beside: str) -> int | None:
     """As of :func:`longer`; opens nothing where times and names tell that they are two generations."""
     if one.entry.id == form.entry.id:
         return None
     one_time = _moment(one) == _moment(form) and _have_one_time(one, form)
     if not one_time and not _may_have_grown(one, form, beside):
         return None
-    one_place = _share_place(one, form, beside)
-    most = max(names.of(one.entry.id), names.of(form.entry.id))
-    return longer(one, form, most, one_time=one_time, one_place=one_place)
+    return longer(one, form, one_time=one_time, one_place=_share_place(one, form, beside))
 
 
 def _may_have_grown(one: Archive, form: Archive, beside: str) -> bool:
@@ -151,8 +155,8 @@ def _names_of(archive: Archive) -> tuple[int | None, str | None, int]:
 # ---------------------------------------------------------------- by what they hold
 
 
-def longer(one: Archive, form: Archive, names: int, *, one_time: bool, one_place: bool) -> int | None:
-    """Is the second archive a form of the first, each with at most ``names`` names? A damaged one is of none.
+def longer(one: Archive, form: Archive, *, one_time: bool, one_place: bool) -> int | None:
+    """Is the second archive a form of the first? A damaged one is of none.
 
     0: it is, with the same bytes; 1: the first has grown since, -1: the second has; None: two generations.
     ``one_time``, ``one_place``: do their times, and their names, say so?
@@ -161,9 +165,9 @@ def longer(one: Archive, form: Archive, names: int, *, one_time: bool, one_place
 
     try:
         with LogDir(one.directory) as here, LogDir(form.directory) as there, contextlib.ExitStack() as opened:
-            first = here.open_file(one.entry.name, one.entry.id, names=names)
+            first = here.open_file(one.entry.name, one.entry.id, names=ANY)
             opened.callback(os.close, first)
-            second = there.open_file(form.entry.name, form.entry.id, names=names)
+            second = there.open_file(form.entry.name, form.entry.id, names=ANY)
             opened.callback(os.close, second)
             same = one_time and (one_place or descent.is_shared(first, second))
             grown = _is_plain(one) and _was_source(first, second, one_place=one_place)
@@ -189,7 +193,8 @@ def _was_source(plain: int, form: int, *, one_place: bool) -> bool:
 def find_set_aside(base: str, directories: Sequence[Directory]) -> None:
     """Take what an older logrotor had set aside, by the name of an unfinished archive, for the archive that it is.
 
-    It is known by the archive that was made of it, and noted its inode.
+    It is known by the archive that was made of it: that noted its inode, is younger, and holds its first bytes. The inode
+    alone tells nothing: a copy in the making may have got that of an archive which was compressed and removed.
     """
     families = [(d.resolved, d.families[base]) for d in directories if base in d.families]
     for directory, family in families:
@@ -197,19 +202,28 @@ def find_set_aside(base: str, directories: Sequence[Directory]) -> None:
             name = parse_temp(temp.name)
             if name is None or name.codec is not Codec.NONE or not temp.is_regular:
                 continue
-            if any(_is_made_of(archive, temp) for _, other in families for archive in other.archives):
+            if any(_is_made_of(archive, directory, temp) for _, other in families for archive in other.archives):
                 family.temps.remove(temp)
                 family.archives.append(Archive(name, temp, directory))
 
 
-def _is_made_of(archive: Archive, original: Entry) -> bool:
-    """Is it noted on the archive that it was made of this file? The file may have grown since."""
+def _is_made_of(form: Archive, directory: str, original: Entry) -> bool:
+    """Was the archive made of this file, which may have grown since?"""
+    from logrotor.disk import codecs
+
+    if form.entry.id == original.id:
+        return False
     try:
-        with LogDir(archive.directory) as logdir:
-            fd = logdir.open_file(archive.entry.name, archive.entry.id)
-            try:
-                return archive.entry.id != original.id and descent.inode(fd) == original.stat.st_ino
-            finally:
-                os.close(fd)
-    except (LogrotorError, OSError, ValueError):
+        with LogDir(form.directory) as there, contextlib.ExitStack() as opened:
+            made = there.open_file(form.entry.name, form.entry.id, names=ANY)
+            opened.callback(os.close, made)
+            if descent.inode(made) != original.stat.st_ino:
+                return False
+            here = opened.enter_context(LogDir(directory))
+            plain = here.open_file(original.name, original.id, names=ANY)
+            opened.callback(os.close, plain)
+            if descent.outlives(plain, made) is False:
+                return False
+            return codecs.longer((plain, Codec.NONE), (made, form.name.codec)) in (0, 1)
+    except (LogrotorError, OSError, EOFError, ValueError):
         return False

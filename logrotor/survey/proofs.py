@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import os
-from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, suppress
 
-from logrotor.decide.facts import Directory, Family
+from logrotor.decide.facts import Family
 from logrotor.disk import writers
 from logrotor.disk.calls import birth_time
 from logrotor.disk.directories import Directories
+from logrotor.disk.opendir import ANY
 from logrotor.errors import LogrotorError
 from logrotor.model import Archive, Codec, Entry, FileId, Writers, Written
 from logrotor.survey.listings import Listings
@@ -23,8 +23,8 @@ class Prover:
         self._listings, self._dirs = listings, dirs
         self._processes: writers.Processes | None = None
 
-    def prove(self, directory: str, entry: Entry, names: int) -> Writers | None:
-        """Who writes this file; None where it cannot be opened as a regular one with ``names`` names."""
+    def prove(self, directory: str, entry: Entry, names: int = ANY) -> Writers | None:
+        """Who writes this file; None where it cannot be opened as a regular one of no more than ``names`` names."""
         known = self._listings.look(directory)
         kind = known.file_system.type if known.file_system is not None else "unknown"
         processes = self._look_at_processes() if entry.stat.st_uid != os.geteuid() else None
@@ -63,11 +63,10 @@ class Proofs(Mapping[FileId, Writers]):
     Each is proved when it is asked for: of most logs nobody asks, and a proof takes six system calls.
     """
 
-    __slots__ = ("_archives", "_beside", "_family", "_found", "_names", "_prover")
+    __slots__ = ("_archives", "_beside", "_family", "_found", "_prover")
 
-    def __init__(self, prover: Prover, beside: str, family: Family, archives: Sequence[Archive], names: Names) -> None:
-        self._prover, self._beside, self._family = prover, beside, family
-        self._archives, self._names = archives, names
+    def __init__(self, prover: Prover, beside: str, family: Family, archives: Sequence[Archive]) -> None:
+        self._prover, self._beside, self._family, self._archives = prover, beside, family, archives
         self._found: dict[FileId, Writers | None] | None = None
 
     def __getitem__(self, file: FileId) -> Writers:
@@ -98,27 +97,8 @@ class Proofs(Mapping[FileId, Writers]):
         found = None
         for directory, entry in self._wanted():
             if entry.id == file:
-                found = self._prover.prove(directory, entry, self._names.of(file)) or found
+                found = self._prover.prove(directory, entry) or found
         return found
-
-
-class Names:
-    """How many of the log's names each file has: two, where a crash came between a link and an unlink."""
-
-    __slots__ = ("_base", "_directories", "_found")
-
-    def __init__(self, base: str, directories: tuple[Directory, ...]) -> None:
-        self._base, self._directories = base, directories
-        self._found: Counter[FileId] | None = None
-
-    def of(self, file: FileId) -> int:
-        if self._found is None:
-            self._found = Counter()
-            for directory in self._directories:
-                family = directory.families.get(self._base) or Family()
-                entries = [family.live, family.replacement, *family.temps, *(a.entry for a in family.archives)]
-                self._found.update(entry.id for entry in entries if entry is not None)
-        return self._found[file]
 
 
 def birth(path: str) -> float | None:

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from functools import partial
 
 from logrotor.decide.facts import Directory, Family, LogFacts
-from logrotor.disk import access, acl, proc, writers
+from logrotor.disk import access, acl, descent, proc, writers
 from logrotor.disk.directories import Directories
 from logrotor.model import (
     Archive,
@@ -23,19 +23,21 @@ from logrotor.model import (
     Problem,
     Writers,
 )
-from logrotor.survey import forms, proofs
+from logrotor.survey import forms, kinds, proofs
 from logrotor.survey.claims import Claim, Claims, Survey
 from logrotor.survey.listings import Listings, path_of, why_no_archives
 
 _STREAM = re.compile(r"/dev/(?!shm/)|/proc/[^/]+/fd/")
-_NOTHING = LogHistory()
+_NOTHING, _NONE = LogHistory(), LogHistories({})
 
 
 class Surveyor:
     """One survey of one configuration, used as a context manager."""
 
-    def __init__(self, config: Config, history: LogHistories | None, only: Sequence[str] = ()) -> None:
-        self._config, self._history, self._only = config, history, tuple(only)
+    def __init__(
+        self, config: Config, history: LogHistories | None, only: Sequence[str] = (), *, since: float = 0.0
+    ) -> None:
+        self._config, self._history, self._only, self._since = config, history, tuple(only), since
         self._mounted = proc.mount_points()
         self._listings = Listings()
         self._dirs = Directories(self._listings.ids)
@@ -93,7 +95,6 @@ class Surveyor:
         archives = family.archives
         if elsewhere:
             archives = [*archives, *(a for d in elsewhere for a in _archives(d, claim.base))]
-        names = proofs.Names(claim.base, (directory, *elsewhere))
         closed, locked_out = self._access(claim, family)
         return LogFacts(
             spec=spec,
@@ -104,9 +105,19 @@ class Surveyor:
             elsewhere=elsewhere,
             archive_dir=archive_dir,
             memory=memory,
-            writers=proofs.Proofs(self._prover, directory.resolved, family, archives, names),
-            duplicates=forms.Duplicates(archives, directory.resolved, names),
+            writers=proofs.Proofs(self._prover, directory.resolved, family, archives),
+            duplicates=forms.Duplicates(archives, directory.resolved),
             birth=partial(proofs.birth, claim.path),
+            made=_made,
+            since=self._since,
+            strangers=kinds.Strangers(
+                claim.base,
+                memory,
+                archives,
+                own=_NONE.of if self._history is None else self._history.of,
+                prove=self._prove,
+                living=family.live,
+            ),
             live_writers=partial(self._live_writers, directory.resolved, family.live),
             is_alone=partial(self._is_alone, directory.resolved, family.live),
             literal=claim.literal,
@@ -118,6 +129,9 @@ class Surveyor:
 
     def _is_alone(self, directory: str, live: Entry | None) -> bool:
         return live is not None and self._prover.is_alone(directory, live)
+
+    def _prove(self, archive: Archive) -> Writers | None:
+        return self._prover.prove(archive.directory, archive.entry)
 
     def _live_writers(self, directory: str, live: Entry | None) -> Writers | None:
         return self._prover.prove(directory, live, names=1) if live is not None else None
@@ -216,6 +230,12 @@ class Surveyor:
         if family.live is None or system is None:
             return ""
         return writers.expected_proof(family.live.stat.st_uid, system.type)
+
+
+def _made(archive: Archive) -> float | None:
+    """A compressed one was made after it was taken; a plain one was born as the log."""
+    known = [moment for moment in (descent.taken_at(archive.path), proofs.birth(archive.path)) if moment is not None]
+    return max(known, default=None)
 
 
 def _widens(claim: Claim, family: Family) -> str:

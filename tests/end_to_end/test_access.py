@@ -91,16 +91,22 @@ def test_who_could_still_can(site: Log, owner: str, mode: int, folder: str, rota
     assert log.stat().st_uid == users.user(rotator or "root").uid, "without a chown"
 
 
-def sample() -> list[tuple[str, int, str, str, str | None, str | None]]:
-    """Of the product, the same in every run."""
+def cases() -> list[tuple[str, int, str, str, str | None, str | None]]:
+    """Those that were found by them, and some of the product: the same in every run."""
     owners = [f"{user}:{group}" for user in ("root", "www-data", "nobody") for group in ("root", "www-data", "adm")]
     every = list(
         itertools.product(owners, MODES, ACLS, DEFAULTS, (None, "www-data"), (None, "keep", "0640", "0664", "0600"))
     )
-    return random.Random(13).sample(every, 60)
+    found = [
+        ("www-data:adm", 0o604, "", "", None, None),  # a group that may do less than others
+        ("www-data:root", 0o604, "", "g:games:r,g::r,o::-", "www-data", "0640"),  # an empty mask: Linux asks no ACL
+        ("www-data:www-data", 0o666, "", "u:nobody:rw", None, None),  # an entry of the group, and the owner in it
+        ("root:adm", 0o604, "u:www-data:---", "", None, "keep"),
+    ]
+    return [*found, *random.Random(13).sample(every, 60)]
 
 
-@pytest.mark.parametrize(("owner", "mode", "acl", "default", "rotator", "create_mode"), sample())
+@pytest.mark.parametrize(("owner", "mode", "acl", "default", "rotator", "create_mode"), cases())
 def test_access_is_kept_and_not_widened(
     site: Log, owner: str, mode: int, acl: str, default: str, rotator: str | None, create_mode: str | None
 ) -> None:
@@ -304,13 +310,17 @@ def test_a_mode_that_is_given_turns_a_refusal_into_a_warning(foreign: Log) -> No
     assert foreign.json("plan")["logs"][0]["loses"] is None, "it is ours by now"
 
 
-def test_an_owner_who_is_not_mapped_gets_no_entry(site: Log) -> None:
-    """In a user namespace everybody from outside has one number: an entry for that would be for somebody else."""
-    log = site.make("games:games", 0o666)
+@pytest.mark.parametrize(("mode", "code"), [(0o666, 0), (0o644, 1)])
+def test_an_owner_who_is_not_mapped_gets_no_entry(site: Log, mode: int, code: int) -> None:
+    """In a user namespace all from outside have one number: an entry for that would let in somebody else, or nobody."""
+    need(command.run(["unshare", "--user", "--map-root-user", "true"]).code == 0, "user namespaces")
+    log = site.make("games:games", mode)
     site.rule(compress="none")
-    site.logs.chmod(0o777)
-    site.logs.chmod(0o1777)
-    argv = ["unshare", "--user", "--map-root-user", *command.arguments("run", "-c", site.config)]
+    argv = ["unshare", "--user", "--map-root-user", *command.arguments("run", "-c", site.config, "--json")]
     done = command.run(argv)
-    assert done.code == 0 or "namespace" in done.stderr, done.stderr
-    assert not os.listxattr(log)
+    assert (done.code, not os.listxattr(log), not log.read_bytes()) == (code, True, code == 0)
+    refused = [outcome["problem"] for outcome in done.json["outcomes"] if outcome["status"] == "failed"]
+    assert [problem["subject"] for problem in refused] == [str(log)] * code
+    if code:
+        follow(site, refused[0]["advice"])
+        assert command.run(argv).code == 0 and not log.read_bytes()

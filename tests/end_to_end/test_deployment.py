@@ -210,13 +210,14 @@ def test_an_ordinary_rotator_under_a_root_supervisord(site: Deployment, logs: Pa
 
 
 def test_archives_that_a_root_supervisord_still_writes(site: Deployment, logs: Path) -> None:
-    """Moved aside by hand, say: nothing that it still writes is compressed or removed; exit 1 says why."""
+    """Of another state directory's runs: nothing that it still writes is compressed or removed; exit 1 says why."""
     for worker in WORKERS:
         (logs / f"{worker}.log").unlink()
     site.configure(RULES.replace("backup_count = 7", "backup_count = 1\nrotate_empty = true"))
     with supervised(site, logs, None) as supervisord:
         for worker in WORKERS:
             (logs / f"{worker}.log").rename(logs / f"{worker}.log.1")
+            os.setxattr(logs / f"{worker}.log.1", "user.logrotor.source", f"1 2 3.000 {worker}.log".encode())
             site.file(logs / f"{worker}.log")
         report = site.report("--force", "--only", "queue-workers", check=1)
         (failed,) = outcomes(report, "reopen", status="failed")

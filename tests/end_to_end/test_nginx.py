@@ -43,6 +43,7 @@ http {{
 def nginx(root: Path) -> Iterator[int]:
     program = shutil.which("nginx", path=f"{os.environ.get('PATH', '')}:/usr/sbin")
     need(program and os.geteuid() == 0, "nginx (package nginx), and root")
+    assert program is not None
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]

@@ -41,12 +41,13 @@ def symlink_for_a_log(site: Deployment) -> tuple[Path, str]:
     return link, "exclude"
 
 
-def owner_who_could_not_write_the_replacement(site: Deployment) -> tuple[Path, str]:
-    """Rotation would lock the writer out."""
+def log_of_another_in_a_sticky_directory(site: Deployment) -> tuple[Path, str]:
+    """Only its owner may rename it there."""
     logs = site.folder("logs", 0o777 | stat.S_ISVTX)
     log = site.file(logs / "app.log", LINES)
     os.chown(log, 65534, 65534)
-    return log, f"chmod g+s {logs}"
+    os.chown(logs, 0, 0)
+    return log, 'run_as = "nobody"'
 
 
 def directory_that_may_not_be_written(site: Deployment) -> tuple[Path, str]:
@@ -63,7 +64,7 @@ def missing_log(site: Deployment) -> tuple[Path, str]:
 
 
 REFUSED = (
-    link_of_a_stranger, symlink_for_a_log, owner_who_could_not_write_the_replacement, directory_that_may_not_be_written,
+    link_of_a_stranger, symlink_for_a_log, log_of_another_in_a_sticky_directory, directory_that_may_not_be_written,
     missing_log,
 )  # fmt: skip
 
@@ -291,6 +292,7 @@ def test_archives_of_a_log_that_is_gone_are_still_kept_in_order(site: Deployment
     logs = site.folder("logs")
     for number in range(1, 5):
         site.file(logs / f"app.log.{number}", lines(f"w{number}", 1, 10))
+        os.setxattr(logs / f"app.log.{number}", "user.logrotor.source", b"1 2 3.000 app.log")
     site.configure(RULE + "backup_count = 3\n")
     site.run()
     assert listing(logs) == ["app.log.1.zst", "app.log.2.zst", "app.log.3.zst"]

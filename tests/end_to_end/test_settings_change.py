@@ -16,7 +16,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from logrotor.model import Status
+from logrotor.disk import state
+from logrotor.model import LastRun, Status
 from tests.support import mounts, oracle
 from tests.support.deployment import OneLog, listing
 from tests.support.supervisor import wait_for
@@ -160,16 +161,20 @@ def test_no_limit_keeps_everything(shop: OneLog) -> None:
 
 
 def test_max_age(shop: OneLog) -> None:
-    """What is older than max_age goes; what is as old as that stays."""
+    """What was rotated longer ago than max_age goes; what was as long ago as that stays."""
     for _ in range(4):
         shop.rotate(compress="zstd")
-    now = datetime.now().astimezone().replace(microsecond=0)
+    now = datetime.now().astimezone().replace(microsecond=0) + timedelta(days=30)
     for days, name in enumerate(reversed(shop.archives())):
         moment = (now - timedelta(days=days)).timestamp()
-        os.utime(shop.logs / name, (moment, moment))
+        os.setxattr(shop.logs / name, "user.logrotor.source", f"{days} 2 {moment} app.log".encode())
     shop.change(max_age="2d")
+    shop.library(now=now)  # as if the clock had leapt
+    assert len(shop.check()) == 4
+    state.remember_last_run(str(shop.state), LastRun((now - timedelta(minutes=1)).timestamp()))
     shop.library(now=now)
     assert shop.check(gone=10) == ["app.log.3.zst", "app.log.2.zst", "app.log.1.zst"]
+    state.remember_last_run(str(shop.state), LastRun((now + timedelta(days=30, minutes=-1)).timestamp()))
     shop.library(now=now + timedelta(days=30))
     assert shop.check(gone=40) == []
 

@@ -61,7 +61,8 @@ def test_a_writer_that_lets_go_loses_nothing(site: Deployment, logs: Path, kind:
     log = logs / "app.log"
     with Writer(log, kind, rate=5000, user=site.user) as writer:
         reopen = kind is Kind.SIGNAL
-        site.configure((daemon(site) if reopen else "") + rule("app.log", 'reopen = "daemon"' if reopen else ""))
+        more = 'create_mode = "0664"\n' + ('reopen = "daemon"' if reopen else "")
+        site.configure((daemon(site) if reopen else "") + rule("app.log", more))
         pidfile(site, writer.pid)
         for _ in range(5):
             writer.wait_for_more(100)
@@ -69,7 +70,7 @@ def test_a_writer_that_lets_go_loses_nothing(site: Deployment, logs: Path, kind:
     site.settle(*(logs / f"app.log.{n}.zst" for n in range(1, 6)))  # what was still open when a run looked
     counted(logs, "app.log", **writer.expected)
     assert [name for name in listing(logs) if name != "app.log"] == [f"app.log.{n}.zst" for n in range(1, 6)]
-    assert log.stat().st_mode & 0o777 == 0o664
+    assert log.stat().st_mode & 0o777 == 0o600, "as its writer made it"
 
 
 def test_a_writer_that_holds_its_log_for_ever(site: Deployment, logs: Path) -> None:
@@ -221,6 +222,29 @@ def test_a_command_that_nobody_follows_is_not_repeated_in_each_run(
     (logs / "app.log").write_bytes(line("w2", 1))
     site.run("--force")
     assert (site.root / "asked").read_text() == "asked\n" * 2
+
+
+def test_a_signal_that_nobody_follows_is_not_repeated_in_each_run(own: Deployment) -> None:
+    """The daemon handles it and keeps its log: six runs send one signal, a new take sends another."""
+    noted, log = own.root / "noted", own.file(own.folder("logs") / "app.log", b"x\n")
+    own.configure(daemon(own) + rule("app.log", 'reopen = "daemon"'))
+    process = subprocess.Popen([os.path.realpath(sys.executable), "-S", "-E", "-c", NOTING, str(noted)])
+    try:
+        wait_for(noted.exists)
+        pidfile(own, process.pid)
+        with log.open("ab", buffering=0) as held:
+            own.run("--force")
+            for _ in range(5):
+                held.write(b"more\n")
+                own.run()
+            log.write_bytes(b"x\n")
+            own.run("--force")
+            wait_for(lambda: noted.read_bytes() == b"++")
+            process.send_signal(signal.SIGUSR2)  # it notes this one too: nothing else was on its way
+            wait_for(lambda: noted.read_bytes() == b"+++")
+    finally:
+        process.kill()
+        process.wait()
 
 
 # ---------------------------------------------------------------- requests that are bound to fail

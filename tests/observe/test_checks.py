@@ -215,6 +215,12 @@ def unknown_archives(here: Deployment, _: ExitStack) -> Path:
     return here.folder / "old/app.log"
 
 
+def unclear_file(here: Deployment, _: ExitStack) -> Path:
+    here.configure("", paths='["logs/*"]')
+    here.log()
+    return here.log("app.log.1")
+
+
 def old_inode(here: Deployment, stack: ExitStack) -> Path:
     writer = stack.enter_context(Writer(here.logs / "app.log", Kind.HOLD, on_order=True))
     writer.write(400)
@@ -299,6 +305,7 @@ FUTURE = "app.log-20990101T000000Z"
         ("logs.refused", bind_mounted, False),
         ("logs.refused", hard_link, False),
         ("logs.unknown", unknown_archives, False),
+        ("logs.unclear", unclear_file, False),
         ("writers.old", old_inode, False),
         ("writers.deleted", removed_file, False),
         ("reopen.targets", configured(target("pidfile", pidfile="gone.pid", signal="USR1"), "[reopen.them]"), False),
@@ -486,8 +493,9 @@ def test_a_log_that_must_be_there(here, look, logrotor):
 
 def test_a_mode_that_the_next_rotation_would_change(here, look):
     """Found and mended; a link that took the log's place meanwhile is not followed."""
-    here.configure('create_mode = "0664"')
     log = here.log(mode=0o644)
+    assert look("logs.modes") == [], "without create_mode it stays as it is"
+    here.configure('create_mode = "0664"')
     first = only(look("logs.modes"))
     assert "mode 0644, but create_mode = 0664" in first.problem and mend(first).told == f"chmod 0664 {log}"
     assert log.stat().st_mode & 0o777 == 0o664 and look("logs.modes") == []

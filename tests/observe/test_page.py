@@ -50,8 +50,8 @@ def rotated(here, size: int = 20_000, *, times: int = 3) -> None:
 
 def test_all_facts_are_in_it(here, page, logrotor):
     """Each log with its sizes, rotations and archives; file systems; the doctor's findings; where it comes from."""
-    rotated(here)
     here.configure('create_mode = "0664"')
+    rotated(here)
     here.log(size=3200, mode=0o600)
     found = page()
     status = logrotor("status", "--json").json
@@ -105,6 +105,7 @@ def test_nothing_yet(here, page):
 
 def test_the_largest_archives_first(here, page):
     """Those that are not listed are counted."""
+    here.log()
     for number in range(1, 18):
         (here.logs / f"app.log.{number}").write_bytes(b"x" * (number * 100))
     found = page()

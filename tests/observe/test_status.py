@@ -209,6 +209,7 @@ ODD = Problem(subject="/logs/a", problem="odd: a; b", advice="even it; or not")
         ({"logs": (waits("a.1", 1),)}, None),
         ({"logs": (grows(0.5, 21, 10),)}, "growing"),
         ({"logs": (grows(0.5, 20, 10),)}, None),
+        ({"logs": (grows(0.5, 21, 0),)}, None),
         ({"logs": (grows(2, 5, 1, max_size=None),)}, "growing"),
         ({"logs": (grows(2, 5, 0, max_size=None),)}, None),
         ({"last_run": NOW + HOUR}, "clock"),

@@ -13,6 +13,7 @@ import stat
 import subprocess
 from collections.abc import Callable
 from contextlib import ExitStack, nullcontext
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -20,8 +21,8 @@ import pytest
 
 from logrotor import Rotator, load_config
 from logrotor.decide import proof
-from logrotor.disk import calls
-from logrotor.model import Entry, Report, Status, Unknown
+from logrotor.disk import calls, state
+from logrotor.model import Entry, LastRun, Report, Status, Unknown
 from tests.support import mounts, oracle
 from tests.support.need import need
 
@@ -85,10 +86,19 @@ def logs(tmp_path: Path) -> Path:
     return folder
 
 
-def run(logs: Path, *, force: bool = False, **keys: Any) -> Report:
+def run(logs: Path, *, force: bool = False, now: datetime | None = None, **keys: Any) -> Report:
     rule = {"name": "app", "paths": [str(logs / BASE)], "max_size": 1000, "compress": "none", **keys}
     config = {"state_dir": str(logs.parent / "state"), "compress_jobs": 1, "log": [rule]}
-    return Rotator(load_config(config)).run(force=force)
+    return Rotator(load_config(config)).run(now, force=force)
+
+
+def grow_old(logs: Path) -> datetime:
+    """A year later, with runs until then: now the archive, last written long ago, is older than max_age."""
+    os.utime(logs / "app.log.1", (10**9, 10**9))
+    later = datetime.now().astimezone() + timedelta(days=365)
+    state.prepare(str(logs.parent / "state"), "state_dir")
+    state.remember_last_run(str(logs.parent / "state"), LastRun(later.timestamp() - 60))
+    return later
 
 
 def write(logs: Path, name: str = "w1", base: str = BASE) -> None:
@@ -170,13 +180,13 @@ def test_a_writer_that_comes_while_the_disk_is_slow(logs: Path, door: Door) -> N
 def test_a_writer_that_comes_before_an_archive_is_removed(logs: Path, door: Door) -> None:
     """Somebody opens it between the proof and its removal: it is put back, for it may get another line."""
     write(logs, base="app.log.1")
-    os.utime(logs / "app.log.1", (10**9, 10**9))
+    now = grow_old(logs)
     with ExitStack() as held:
         door.once("rename", lambda: held.enter_context(open(logs / "app.log.1", "ab")), "app.log.1", ASIDE)
-        report = run(logs, max_age="30d")
+        report = run(logs, max_age="30d", now=now)
         assert "still writes it" in _deferred(report) and found(logs) == ["app.log.1"]
         whole(logs, "w1")
-    assert run(logs, max_age="30d").exit_code == 0 and found(logs) == []
+    assert run(logs, max_age="30d", now=now).exit_code == 0 and found(logs) == []
 
 
 def append(path: Path) -> None:
@@ -216,14 +226,15 @@ def test_what_was_set_aside_and_not_put_back_loses_no_line(logs: Path, door: Doo
 def test_what_retention_had_set_aside_is_judged_again(logs: Path, door: Door) -> None:
     """Killed right before it was removed, the archive is back, with the line that made it young again."""
     write(logs, base="app.log.1")
-    os.utime(logs / "app.log.1", (10**9, 10**9))
+    now = grow_old(logs)
     (logs / "app.log.1").rename(logs / ASIDE)
     append(logs / ASIDE)
-    assert run(logs, max_age="30d").exit_code == 0
+    os.utime(logs / ASIDE, (now.timestamp(), now.timestamp()))
+    assert run(logs, max_age="30d", now=now).exit_code == 0
     oracle.count(logs, BASE, expected={"w1": LINES, "late": 1}).check()
-    os.utime(logs / "app.log.1", (10**9, 10**9))
+    now = grow_old(logs)
     (logs / "app.log.1").rename(logs / ASIDE)
-    assert run(logs, max_age="30d").exit_code == 0 and found(logs) == []
+    assert run(logs, max_age="30d", now=now).exit_code == 0 and found(logs) == []
 
 
 def test_who_appends_by_name_to_what_was_set_aside_makes_a_generation(logs: Path, door: Door) -> None:
@@ -244,9 +255,14 @@ def test_who_appends_by_name_to_what_was_set_aside_makes_a_generation(logs: Path
 def test_a_line_comes_before_an_archive_is_removed(logs: Path, door: Door) -> None:
     """Somebody appends between the plan and the last look: what made it old is no longer true."""
     write(logs, base="app.log.1")
-    os.utime(logs / "app.log.1", (10**9, 10**9))
-    door.once("rename", lambda: append(logs / "app.log.1"), "app.log.1", ASIDE)
-    assert run(logs, max_age="30d").exit_code == 0
+    now = grow_old(logs)
+
+    def writes() -> None:
+        append(logs / "app.log.1")
+        os.utime(logs / "app.log.1", (now.timestamp(), now.timestamp()))
+
+    door.once("rename", writes, "app.log.1", ASIDE)
+    assert run(logs, max_age="30d", now=now).exit_code == 0
     oracle.count(logs, BASE, expected={"w1": LINES, "late": 1}).check()
 
 
@@ -278,6 +294,8 @@ def twins(logs: Path, *, slot: int = 1, source: bool = True) -> None:
     """What a run leaves that is killed before the original goes; then another one gives the original a ``slot``."""
     write(logs, base="app.log.1")
     status = os.stat(logs / "app.log.1")
+    taken = f"{status.st_ino} {status.st_mtime_ns} {status.st_mtime:.3f} {BASE}".encode()
+    os.setxattr(logs / "app.log.1", "user.logrotor.source", taken)
     packed = logs / "app.log.1.gz"
     packed.write_bytes(gzip.compress((logs / "app.log.1").read_bytes()))
     os.utime(packed, ns=(status.st_atime_ns, status.st_mtime_ns))
@@ -302,10 +320,11 @@ def test_every_archive_notes_what_it_was_made_of(logs: Path) -> None:
     status = os.stat(logs / BASE)
     run(logs, compress="gzip")
     wanted = f"{status.st_ino} {status.st_mtime_ns}".encode()
-    assert os.getxattr(logs / "app.log.1.gz", "user.logrotor.source") == wanted
+    noted = os.getxattr(logs / "app.log.1.gz", "user.logrotor.source")
+    assert noted.split()[:2] == wanted.split() and noted.split()[3:] == [BASE.encode()]
     with mounts.loop_mount(logs.parent, "ext4") as mounted:
         run(logs, compress="gzip", archive_dir=str(mounted.path))
-        assert os.getxattr(mounted.path / "app.log.1.gz", "user.logrotor.source") == wanted
+        assert os.getxattr(mounted.path / "app.log.1.gz", "user.logrotor.source") == noted
 
 
 def test_two_archives_of_one_file_are_one_generation(logs: Path) -> None:

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from pyfakefs.fake_filesystem import FakeFilesystem
 
 from logrotor import Rotator, load_config
+from logrotor.disk import descent
 from logrotor.disk.discover import discover, is_excluded
 from logrotor.errors import UnknownSelection
 from logrotor.model import LogSpec, Plan
@@ -204,9 +205,14 @@ def test_the_state_is_no_log(tmp_path: Path) -> None:
 
 
 def test_a_log_that_is_gone_is_known_by_its_archives(tmp_path: Path, planned: Callable[..., Plan]) -> None:
-    """For a glob, archives and temps name their log also when it was deleted; they must match as logs do."""
-    for name in ("gone.log.1", "taken.log-20261121T070000Z", "other.txt.1"):
-        (tmp_path / name).touch()
+    """For a glob, archives with a mark name their log also when it was deleted; it must match as logs do."""
+    for name, base in (
+        ("gone.log.1", "gone.log"), ("taken.log-20261121T070000Z", "taken.log"), ("other.txt.1", "other.txt"),
+        ("unmarked.log.1", None), ("marked.log.1", "another.log"),
+    ):  # fmt: skip
+        with (tmp_path / name).open("w") as file:
+            if base is not None:
+                descent.note_taken(file.fileno(), base, 0.0)
     plan = planned({"paths": ["*.log"]})
     assert logs(plan) == [("gone.log", "rule1"), ("taken.log", "rule1")] and all(log.missing for log in plan.logs)
     assert plan.missing == (), "only a path can be missing"

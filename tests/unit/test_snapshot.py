@@ -229,7 +229,7 @@ def test_who_writes_is_named(tmp_path: Path) -> None:
     """A log that a process has open is known as written, with its pid and its program once /proc was asked."""
     config = {
         "state_dir": str(tmp_path / "state"),
-        "log": [{"name": "a", "paths": [f"{tmp_path}/*.log"], "max_size": "1K"}],
+        "log": [{"name": "a", "paths": [f"{tmp_path}/app.log"], "max_size": "1K"}],
     }
     with Writer(tmp_path / "app.log", Kind.HOLD, on_order=True) as writer:
         (tmp_path / "app.log").rename(tmp_path / "app.log.1")

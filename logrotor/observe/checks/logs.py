@@ -33,6 +33,7 @@ def checks(here: Deployment) -> list[Check]:
         Check(id="logs.leftovers", title="no interrupted run left anything", look=lambda: leftovers(here)),
         Check(id="logs.unclaimed", title="every dated file belongs to a rule", look=lambda: unclaimed(here)),
         Check(id="logs.unknown", title="archives are those of their log", look=lambda: unknown(here)),
+        Check(id="logs.unclear", title="every file is a log or an archive", look=lambda: unclear(here)),
         Check(id="writers.old", title="nobody writes an archive", look=lambda: old(here)),
         Check(id="writers.deleted", title="nobody writes a removed file", look=lambda: deleted(here)),
         Check(id="writers.append", title="copytruncated logs are appended to", look=lambda: append(here)),
@@ -184,9 +185,22 @@ def unknown(here: Deployment) -> Iterator[Finding]:
             )
 
 
+def unclear(here: Deployment) -> Iterator[Finding]:
+    for found in here.survey.unclear:
+        yield Finding(
+            subject=found.subject,
+            problem=found.problem,
+            why="a log that is not rotated grows until the disk is full, an archive that is not removed stays for ever",
+            advice=found.advice,
+        )
+
+
 def _is_known(here: Deployment, place: str, entry: Entry) -> bool:
-    """Whoever excludes a file from a rule has seen it."""
-    return any(is_excluded(spec, os.path.join(place, entry.name)) for spec in here.config.logs)
+    """Whoever excludes a file from a rule has seen it; what is unclear has a check of its own."""
+    path = os.path.join(place, entry.name)
+    return any(path == found.subject for found in here.survey.unclear) or any(
+        is_excluded(spec, path) for spec in here.config.logs
+    )
 
 
 def _entries(directory: Directory, claimed: set[str]) -> Iterator[Entry]:
