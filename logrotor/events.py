@@ -66,7 +66,10 @@ OnEvent = Callable[[Event], object]
 NAMES: Mapping[str, tuple[Level, str]] = {
     "run.started": (Level.INFO, "a run starts: number of logs found and due"),
     "log.missing": (Level.DEBUG, "a configured log does not exist"),
-    "log.skipped": (Level.DEBUG, "a configured path is none of our business, say a link to /dev/stdout"),
+    "log.skipped": (
+        Level.DEBUG,
+        "a configured path is not a log file: a link to /dev/stdout, or one that a glob found",
+    ),
     "log.shadowed": (Level.DEBUG, "a second rule names the file too; the first in file order has it"),
     "log.unclear": (Level.INFO, "a file may be a log or an archive, so nothing is done to it"),
     "log.refused": (Level.ERROR, "a log is not touched, why, and what to do"),

@@ -43,7 +43,8 @@ Executed = tuple["Context", "Ledger"]
 class Rotator:
     """Rotates the logs of one configuration.
 
-    ``on_event`` gets each event as it happens; ``on_progress`` the bytes compressed so far and in all;
+    ``on_event`` gets each event as it happens; if it raises, the run goes on, and its report has that as a problem.
+    ``on_progress`` gets the bytes compressed so far and in all;
     ``stop`` is asked between steps and during long ones: once it says so, what has begun is finished or undone,
     and the run returns with ``interrupted``; the history keeps its ``exit_code`` then, if it has one.
     ``clock`` (epoch seconds) times what is done; it is compared with the times of files, so it must be the one that
@@ -67,6 +68,7 @@ class Rotator:
         self._on_event, self._on_progress = on_event, on_progress
         self._stop = stop or (lambda: False)
         self._clock = clock
+        self._unheard: list[Problem] = []  # what on_event raised in this run
 
     def plan(self, now: datetime | None = None, *, force: bool = False, only: Sequence[str] = ()) -> Plan:
         """What a run at ``now`` would do, and why. Changes nothing.
@@ -102,6 +104,7 @@ class Rotator:
         StateError, UnknownSelection.
         """
         _refuse_misuse(now, only)
+        self._unheard = []
         run = Run(now or local_now(), force, self._emit, self._clock, Deadline.after(time_limit))
         state.prepare(self._config.state_dir, self._config.state_dir_origin)
         known, this = _recall(self._config.state_dir), self._next(state.known_run(self._config.state_dir), run.now)
@@ -115,7 +118,8 @@ class Rotator:
         if plan.locked:
             _unlock(plan)
         state.remember_last_run(self._config.state_dir, this)
-        return run.report(plan, interrupted=self._stop())
+        report = run.report(plan, interrupted=self._stop())
+        return replace(report, problems=(*report.problems, *self._unheard)) if self._unheard else report
 
     # ------------------------------------------------------------ planning
 
@@ -272,7 +276,12 @@ class Rotator:
 
     def _emit(self, name: str, /, *, subject: str = "", kind: str = "", **fields: Any) -> None:
         if self._on_event is not None:
-            self._on_event(events.Event(name, events.NAMES[name][0], fields, subject, kind))
+            try:
+                self._on_event(events.Event(name, events.NAMES[name][0], fields, subject, kind))
+            except Exception as error:  # whoever listens must not stop a rotation half-way
+                what, advice = f"raised {type(error).__name__}: {error}", "on_event must not raise; the run went on"
+                found = Problem(subject="on_event", problem=what, advice=advice)
+                self._unheard += [found] if found not in self._unheard else []
 
 
 def _refuse_misuse(now: datetime | None, only: Sequence[str]) -> None:

@@ -192,7 +192,7 @@ def run_hook(context: Context, log: LogPlan, step: RunHook) -> Details:
         entry = logdir.stat(step.name)
         if entry is None or (step.id is not None and entry.id != step.id):
             return {"skipped": "not there in its final form yet"}
-        if context.history.is_hooked(log.path, entry.id.inode, entry.stat.st_mtime_ns):
+        if context.history.is_hooked(log.path, entry.id.inode, entry.stat.st_mtime_ns):  # by now
             return {"skipped": "another run has done it meanwhile"}
         with _proved(context, log, logdir, step.name, entry.id):
             pass

@@ -87,10 +87,7 @@ class Cut(Struct):
 
 
 def finish(context: Context, log: LogPlan, step: FinishCopytruncate) -> Details:
-    """Finish what a crash interrupted, or forget it: "inode" tells that it was a rotation.
-
-    Another configuration may have compressed or moved the copy meanwhile; what is truncated has to be in a plain one.
-    """
+    """Finish what a crash interrupted, or forget it: "inode" tells that it was a rotation."""
     record = step.record
     with context.dirs.use(step.directory) as logdir:
         entry = logdir.stat(step.base)

@@ -55,10 +55,10 @@ def check(ctx: click.Context, config: str | None, as_json: bool) -> int:
     try:
         loaded = load_config(found, environ=os.environ)
     except ConfigError as error:
-        return _show(found, None, error.problems, [], as_json=as_json)
+        return _show(found, None, error.problems, [], [], as_json=as_json)
     become(loaded)
     problems = (*loaded.problems, *_obstacles(found.file, loaded))
-    return _show(found, loaded, problems, _widened(loaded), as_json=as_json)
+    return _show(found, loaded, problems, _widened(loaded), _literal(loaded), as_json=as_json)
 
 
 def _widened(config: Config) -> list[dict[str, str]]:
@@ -72,6 +72,19 @@ def _widened(config: Config) -> list[dict[str, str]]:
     return [{"log": facts.path, "rule": facts.spec.name, "modes": facts.widens} for facts in logs if facts.widens]
 
 
+def _literal(config: Config) -> list[dict[str, str]]:
+    """Paths that name a file as they stand, and as the patterns that they are do not match it."""
+    import fnmatch
+    import glob
+
+    return [
+        {"rule": spec.name, "path": path, "literal": glob.escape(path)}
+        for spec in config.logs
+        for path in spec.paths
+        if glob.has_magic(path) and os.path.lexists(path) and not fnmatch.fnmatchcase(path, path)
+    ]
+
+
 def _obstacles(file: str, config: Config) -> Iterator[ConfigProblem]:
     """What is no mistake of the file, and stops every run or every job of it all the same."""
     from logrotor.errors import ConfigError
@@ -83,10 +96,10 @@ def _obstacles(file: str, config: Config) -> Iterator[ConfigProblem]:
             file, _STATE, f"{config.state_dir} ({config.state_dir_origin}): {why.problem}", advice=why.advice
         )
     if config.queue is not None:
-        from logrotor.jobs.engine import find_engine
+        from logrotor.jobs.engine import load_engine
 
         try:
-            find_engine(file, config.queue.engine)
+            load_engine(file, config.queue.engine)
         except ConfigError as error:
             yield from error.problems
 
@@ -96,16 +109,18 @@ def _show(
     config: Config | None,
     problems: tuple[ConfigProblem, ...],
     widened: list[dict[str, str]],
+    literal: list[dict[str, str]],
     *,
     as_json: bool,
 ) -> int:
     nothing_runs = config is None or any(problem.key == _STATE for problem in problems)
     code = 2 if nothing_runs else 1 if problems else 0
     if as_json:
-        output.write_json({**_as_json(found, config, problems, code), "widened": widened})
+        output.write_json({**_as_json(found, config, problems, code), "widened": widened, "literal": literal})
     else:
         facts = [("configuration", f"{found.file} ({found.origin})"), *(_facts(config) if config else [])]
-        shown = [*map(text.printable, _opened(widened)), *(text.lines(str(problem)) for problem in problems)]
+        notes = [*_opened(widened), *map(_unmatched, literal)]
+        shown = [*map(text.printable, notes), *(text.lines(str(problem)) for problem in problems)]
         output.write("\n".join([*output.table(facts), *shown, _verdict(config, problems, code)]))
     return code
 
@@ -118,6 +133,11 @@ def _opened(widened: list[dict[str, str]]) -> Iterator[str]:
     for (rule, modes), names in logs.items():
         more = f" and {len(names) - 3} more" if len(names) > 3 else ""
         yield f"note: create_mode of rule {rule} opens logs to more than now ({modes}): {', '.join(names[:3])}{more}"
+
+
+def _unmatched(found: dict[str, str]) -> str:
+    what = f"{found['path']} in rule {found['rule']} is a pattern that does not match the file of this name"
+    return f'note: {what}; to name it: "{found["literal"]}"'
 
 
 def _facts(config: Config) -> list[tuple[str, str]]:

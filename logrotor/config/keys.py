@@ -115,7 +115,8 @@ LOG = _table(
     Key("paths",
         Kind(values.list_of(paths.glob), f'a list of files or globs ("**" goes through folders): {_PLACE}',
              Place.patterns),
-        "The logs of this rule. A file in two rules belongs to the first.", aliases=("path", "file", "files")),
+        "The logs of this rule. A file in two rules belongs to the first. A name with brackets is written as "
+        "`[[]www].log`.", aliases=("path", "file", "files")),
     Key("exclude", Kind(values.list_of(paths.glob, empty=True),
                         'a list of globs; one without "/" is for the file name alone', Place.excludes),
         "Files that `paths` matches and that are left alone.", off=(), aliases=("ignore", "taboo")),
@@ -124,7 +125,8 @@ LOG = _table(
         off=None, aliases=("size", "maxsize", "maxbytes", "max_bytes")),
     Key("min_size", _SIZE, "A log that is smaller is not due by `schedule`.", off=None, aliases=("minsize",)),
     Key("schedule", _SCHEDULE,
-        "The log is due when a slot has passed since the last rotation; missed slots are caught up once.",
+        "The log is due when a slot has passed since the last rotation; missed slots are caught up once. All but "
+        "hourly begin at midnight, weekly that of Sunday, in the machine's time zone (or `$TZ`).",
         off=None, aliases=("when", "interval", "cron")),
     Key("rotate_empty", _BOOLEAN, "Rotate by `schedule` or `--force` also when the log is empty.",
         aliases=("ifempty", "notifempty")),

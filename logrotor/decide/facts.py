@@ -66,6 +66,7 @@ class LogFacts(Struct, frozen=True, kw_only=True):
     strangers: Callable[[float], Mapping[str, str]] = lambda now: {}  # path -> why it is no archive after all
     live_writers: Callable[[], Writers | None] = lambda: None  # of the live log; None: it cannot be opened
     is_alone: Callable[[], bool] = lambda: False  # has nobody the live log open, not even to read it?
+    is_append_only: Callable[[], bool] = lambda: False  # the live log: chattr +a
     literal: bool = True  # named by a path, not by a glob
     refusal: Problem | None = None  # bind mount, owner who could not write, supervisord rotates it ...
     proof: str = ""

@@ -22,6 +22,7 @@ from logrotor.model import (
     Note,
     Problem,
     RunHook,
+    Take,
 )
 
 
@@ -64,6 +65,9 @@ def _completed(draft: Draft) -> LogPlan:
 def _why_not_possible(facts: LogFacts, plan: LogPlan) -> Problem | None:
     if plan.steps and facts.directory.closed is not None:
         return facts.directory.closed
+    if any(isinstance(each, (Take, Copytruncate)) for each in plan.take) and facts.is_append_only():
+        what = "may only be appended to (chattr +a), so it can be neither renamed nor cut"
+        return Problem(subject=facts.path, problem=what, advice=f"as root: chattr -a {facts.path}")
     if facts.spec.accept_loss or not any(isinstance(each, Copytruncate) and not each.collapse for each in plan.take):
         return None
     kind = facts.directory.file_system.type if facts.directory.file_system else "this file system"

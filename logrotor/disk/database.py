@@ -156,6 +156,15 @@ def upgrade(connection: sqlite3.Connection) -> None:
         change("commit", connection.executescript, UNCLEAR)
 
 
+def is_hooked(connection: sqlite3.Connection | None, path: str, inode: int, mtime_ns: int) -> bool:
+    """Has on_archive succeeded for this archive by now, in whatever run? What cannot be read counts as no."""
+    ask = "SELECT 1 FROM hooked WHERE path = ? AND inode = ? AND mtime_ns = ?"
+    with suppress(sqlite3.Error):
+        values = os.fsencode(path), inode, mtime_ns
+        return connection is not None and connection.execute(ask, values).fetchone() is not None
+    return False
+
+
 def pruning(now: float) -> list[tuple[str, list[tuple[Any, ...]]]]:
     """Statements that delete what is older than ``KEEP``, or too much."""
     oldest = "id IN (SELECT id FROM {} ORDER BY id LIMIT ?)"

@@ -272,12 +272,7 @@ class RunHistory(History):
         self._may(("INSERT OR IGNORE INTO hooked VALUES (?, ?, ?)", [(os.fsencode(path), inode, mtime_ns)]))
 
     def is_hooked(self, path: str, inode: int, mtime_ns: int) -> bool:
-        """Has on_archive succeeded for this archive by now, in whatever run?"""
-        ask = "SELECT 1 FROM hooked WHERE path = ? AND inode = ? AND mtime_ns = ?"
-        with suppress(sqlite3.Error):  # what is not known is done again
-            row = os.fsencode(path), inode, mtime_ns
-            return self._connection is not None and self._connection.execute(ask, row).fetchone() is not None
-        return False
+        return database.is_hooked(self._connection, path, inode, mtime_ns)
 
     def forget_hooks(self, path: str, inode: int) -> None:
         self._may(("DELETE FROM hooked WHERE path = ? AND inode = ?", [(os.fsencode(path), inode)]))

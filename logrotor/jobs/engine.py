@@ -11,7 +11,7 @@ import os
 import re
 import socket
 import sys
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import TYPE_CHECKING, Protocol
 
 from msgspec import Struct, field
@@ -153,14 +153,17 @@ def open_site(file: str | None, environ: Mapping[str, str]) -> Site:
 
 def open_engine(site: Site) -> Engine:
     """The engine that the configuration names. Raises ConfigError: unknown, or its extra is not installed."""
-    name = site.settings.engine
+    return load_engine(site.file, site.settings.engine)(site)
+
+
+def load_engine(file: str, name: str) -> Callable[[Site], Engine]:
+    """The class of the engine ``name``; ``file`` is the configuration. Raises ConfigError, as :func:`open_engine`."""
     try:
-        kind = find_engine(site.file, name).load()
+        kind: Callable[[Site], Engine] = find_engine(file, name).load()
     except ImportError as error:
-        raise ConfigError((ConfigProblem(site.file, "queue.engine", f"{name!r} needs a package that is not installed "
+        raise ConfigError((ConfigProblem(file, "queue.engine", f"{name!r} needs a package that is not installed "
                                    f"({error}): pip install 'logrotor[{name}]'"),)) from None  # fmt: skip
-    engine: Engine = kind(site)
-    return engine
+    return kind
 
 
 def find_engine(file: str, name: str) -> EntryPoint:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, suppress
 
 from logrotor.decide.facts import Family
 from logrotor.disk import writers
-from logrotor.disk.calls import birth_time
+from logrotor.disk.calls import birth_time, is_append_only
 from logrotor.disk.directories import Directories
 from logrotor.disk.opendir import ANY
 from logrotor.errors import LogrotorError
@@ -43,10 +43,17 @@ class Prover:
         """Is it proved that nobody has this file open, not even to read it?"""
         known = self._listings.look(directory)
         kind = known.file_system.type if known.file_system is not None else "unknown"
+        return self._ask(directory, entry, lambda fd: writers.is_alone(fd, kind))
+
+    def is_append_only(self, directory: str, entry: Entry) -> bool:
+        """Has it the attribute of ``chattr +a``?"""
+        return self._ask(directory, entry, is_append_only)
+
+    def _ask(self, directory: str, entry: Entry, question: Callable[[int], bool]) -> bool:
         with suppress(LogrotorError, OSError), self._dirs.use(directory) as logdir:
             fd = logdir.open_file(entry.name, entry.id)
             try:
-                return writers.is_alone(fd, kind)
+                return question(fd)
             finally:
                 os.close(fd)
         return False

@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 import re
 import stat
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import suppress
 from functools import partial
 
 from logrotor.decide.facts import Directory, Family, LogFacts
@@ -119,7 +120,8 @@ class Surveyor:
                 living=family.live,
             ),
             live_writers=partial(self._live_writers, directory.resolved, family.live),
-            is_alone=partial(self._is_alone, directory.resolved, family.live),
+            is_alone=partial(self._is, self._prover.is_alone, directory.resolved, family.live),
+            is_append_only=partial(self._is, self._prover.is_append_only, directory.resolved, family.live),
             literal=claim.literal,
             refusal=refusal or self._refusal(claim, family) or closed or (locked_out if spec.strict else None),
             proof=self._proof(claim, family),
@@ -127,8 +129,8 @@ class Surveyor:
             widens=_widens(claim, family),
         )
 
-    def _is_alone(self, directory: str, live: Entry | None) -> bool:
-        return live is not None and self._prover.is_alone(directory, live)
+    def _is(self, ask: Callable[[str, Entry], bool], directory: str, live: Entry | None) -> bool:
+        return live is not None and ask(directory, live)
 
     def _prove(self, archive: Archive) -> Writers | None:
         return self._prover.prove(archive.directory, archive.entry)
@@ -137,17 +139,22 @@ class Surveyor:
         return self._prover.prove(directory, live, names=1) if live is not None else None
 
     def _is_stream(self, claim: Claim, family: Family) -> bool:
-        """Is it a link to /dev/stdout or the like, as in many containers? Another user's link is an error."""
+        """Is it a link to /dev/stdout or the like, as in many containers? Another user's link is an error.
+
+        Any other link that a glob finds, such as latest.log, is passed over as well; one that is named is an error.
+        """
         live = family.live
-        if live is None or not stat.S_ISLNK(live.stat.st_mode) or live.stat.st_uid not in (0, os.geteuid()):
+        if live is None or not stat.S_ISLNK(live.stat.st_mode):
             return False
-        try:
+        target = ""
+        with suppress(OSError):
             target = os.readlink(claim.path)
-        except OSError:
+        if _STREAM.match(os.path.normpath(target)) and live.stat.st_uid in (0, os.geteuid()):
+            self.found.skipped.append(Note(claim.path, f"links to {target}"))
+        elif not claim.literal:
+            self.found.skipped.append(Note(claim.path, f"a symlink to {target}, which a pattern happens to match"))
+        else:
             return False
-        if not _STREAM.match(os.path.normpath(target)):
-            return False
-        self.found.skipped.append(Note(claim.path, f"links to {target}"))
         return True
 
     def _is_missing(self, claim: Claim, family: Family) -> bool:

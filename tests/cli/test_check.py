@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import json
+import os
+import subprocess
+
 import pytest
 
 from logrotor.cli import call
+from tests.support import command
 
 
 def test_how_it_was_found(here, logrotor, monkeypatch, capsys):
@@ -38,6 +43,33 @@ def test_what_is_wrong_alone(here, logrotor, wrong, code, keys):
     assert {problem["file"] for problem in found["problems"]} == {str(here.file)}
     assert all(problem["problem"] in problem["message"] and "advice" in problem for problem in found["problems"])
     assert [rule["name"] for rule in found["config"]["logs"]] == ["app"]
+
+
+def test_an_engine_that_is_not_installed(here, logrotor, tmp_path, monkeypatch):
+    """Its entry point is there, its package is not: told before the first job, with what installs it."""
+    (tmp_path / "lacking").mkdir()
+    (tmp_path / "lacking" / "rq.py").write_text("raise ImportError('no rq here')\n")
+    here.configure('[queue]\nengine = "rq"\nurl = "redis://localhost/0"')
+    environment = {**os.environ, "PYTHONPATH": str(tmp_path / "lacking")}
+    done = subprocess.run(
+        command.arguments("check", "--json", "-c", here.file), env=environment, capture_output=True, check=False
+    )
+    (problem,) = json.loads(done.stdout)["problems"]
+    assert done.returncode == 1 and problem["key"] == "queue.engine" and "logrotor[rq]" in problem["message"]
+
+
+def test_a_name_with_brackets(here, logrotor):
+    """As a pattern it does not match itself: check says how to name it, and that way works."""
+    log = here.folder / "[www].log"
+    log.write_text("a line\n")
+    rule = '[[log]]\nname = "pool"\npaths = ["{}"]\nmax_size = 1\ncreate_mode = "0664"'
+    here.configure(rule.format(log))
+    (found,) = logrotor("check", "--json", code=0).json["literal"]
+    assert found == {"rule": "pool", "path": str(log), "literal": str(here.folder / "[[]www].log")}
+    assert found["literal"] in logrotor("check", code=0).out
+    here.configure(rule.format(found["literal"]))
+    assert logrotor("check", "--json", code=0).json["literal"] == []
+    assert str(log) in [each["path"] for each in logrotor("plan", "--json", code=0).json["logs"]]
 
 
 def test_nothing_can_run(here, logrotor):

@@ -85,7 +85,44 @@ def test_what_is_refused(site: Deployment, made: Callable[[Deployment], tuple[Pa
     assert fingerprint(*mine) == before
 
 
+@pytest.mark.parametrize("method", ["rename", "copytruncate"])
+def test_an_append_only_log(site: Deployment, method: str) -> None:
+    """chattr +a: plan and run name the cause, and the way that works."""
+    log = site.file(site.folder("logs") / "app.log", LINES)
+    site.configure(RULE.replace("*", "app") + f'method = "{method}"\n')
+    set_it = subprocess.run(["chattr", "+a", log], capture_output=True, text=True, check=False)
+    need(set_it.returncode == 0, f"chattr: {set_it.stderr.strip()}")
+    try:
+        planned = site.json("plan", check=None)["logs"][0]["refused"]
+        (problem,) = site.problems()
+        for each in (planned, problem):
+            assert each["subject"] == str(log) and "chattr +a" in each["problem"]
+            assert each["advice"] == f"as root: chattr -a {log}"
+        assert listing(log.parent) == ["app.log"]
+    finally:
+        subprocess.run(["chattr", "-a", log], check=True)
+    site.run()
+    assert len(listing(log.parent)) == 2
+
+
 # ---------------------------------------------------------------- symlinks
+
+
+@pytest.mark.parametrize("dangling", [False, True])
+def test_a_symlink_that_a_glob_finds(site: Deployment, dangling: bool) -> None:
+    """latest.log beside the logs is passed over; named exactly it is an error."""
+    log = site.file(site.folder("logs") / "app.log", LINES)
+    link = log.parent / "latest.log"
+    link.symlink_to("gone.log" if dangling else "app.log")
+    site.configure(RULE)
+    planned = site.json("plan")
+    assert [each["path"] for each in planned["logs"]] == [str(log)]
+    assert [each["name"] for each in planned["skipped"]] == [str(link)]
+    site.run()
+    assert link.is_symlink() and listing(log.parent) == ["app.log", "app.log.1.zst", "latest.log"]
+    site.configure(RULE.replace("*", "latest"))
+    (problem,) = site.problems()
+    assert problem["subject"] == str(link)
 
 
 @pytest.mark.parametrize("owner", ["www-data", "root"])

@@ -568,7 +568,8 @@ def test_a_writer_without_append_under_copytruncate(here, look):
         with Writer(here.logs / "app.log", kind, on_order=True) as writer:
             writer.write(10)
             found = look("writers.append")
-            assert len(found) == expected and all(f"process {writer.pid}" in f.problem for f in found)
+            who = f"process {writer.pid} ({writer.program})"  # as status and plan name it
+            assert len(found) == expected and all(who in f.problem for f in found)
 
 
 def test_processes_that_hide_are_left_out(here, look, monkeypatch):

@@ -219,7 +219,7 @@ MUTANTS = (
         "a collapse leaves no record",
         "logrotor/act/copy.py",
         (("context.history.begin_copy(record)\n", "pass\n"),),
-        ORDER + "test_a_copytruncate_that_died_before_the_cut_is_not_done_twice",
+        ORDER + "test_a_copytruncate_that_died_before_the_cut_is_not_done_twice[True]",
     ),
     Mutant(
         "a copy is published beside another one's",
@@ -230,8 +230,20 @@ MUTANTS = (
     Mutant(
         "a truncation leaves no mark",
         "logrotor/act/cut.py",
-        (('if record.stage == "copied":\n            _overwrite_head(', "if False:\n            _overwrite_head("),),
-        "tests/proof/test_copies.py::test_equal_lines_after_a_truncation_stay",
+        (("    _overwrite_head(cut, head.mark_of(cut.record))\n", ""),),
+        "tests/proof/test_copies.py::test_equal_lines_after_a_truncation_stay[followed]",
+    ),
+    Mutant(
+        "a log is cut whole though somebody has written it since",
+        "logrotor/disk/calls.py",
+        (("if (status.st_size, status.st_mtime_ns) != (size, mtime_ns):", "if False:"),),
+        "tests/proof/test_copies.py::test_somebody_opens_the_log_at_any_point_of_a_whole_cut[who writes a line]",
+    ),
+    Mutant(
+        "a log is cut whole under whoever has it open",
+        "logrotor/disk/calls.py",
+        (("    if not _has_write_lease(fd):\n        return None\n", ""),),
+        "tests/proof/test_copies.py::test_somebody_opens_the_log_at_any_point_of_a_whole_cut[who stays]",
     ),
     Mutant(
         "any archive of the same bytes is taken for the copy",
@@ -248,7 +260,7 @@ MUTANTS = (
                 "files.punch(cut.live, cut.block)\n",
             ),
         ),
-        ORDER + "test_a_collapse_is_recorded_marked_and_durable_at_each_step",
+        ORDER + "test_a_cut_is_recorded_marked_and_durable_at_each_step[True-punch-collapse]",
     ),
     Mutant(
         "a record that a power cut forgets",

@@ -661,16 +661,22 @@ def test_unknown_is_never_nobody(logs: Path) -> None:
 # ---------------------------------------------------------------- copytruncate
 
 
-def test_a_collapse_is_recorded_marked_and_durable_at_each_step(logs: Path, door: Door) -> None:
+@pytest.mark.parametrize(
+    ("followed", "mark", "cutting"), [(True, "punch", "collapse"), (False, "overwrite", "truncate")]
+)
+def test_a_cut_is_recorded_marked_and_durable_at_each_step(
+    logs: Path, door: Door, followed: bool, mark: str, cutting: str
+) -> None:
     """The copy, its record, its name, then the mark, its record, and only then the head of the log goes."""
     need(mounts.collapses(logs), "a file system that collapses ranges")
     write(logs)
-    assert run(logs, method="copytruncate").exit_code == 0
+    with (logs / BASE).open() if followed else nullcontext():
+        assert run(logs, method="copytruncate").exit_code == 0
     temp = ".app.log.1.tmp"
     copied = door.at("sync", temp)
     published = door.at("rename", temp, "app.log.1")
-    marked = door.at("punch", BASE)
-    cut = door.at("collapse", BASE)
+    marked = door.at(mark, BASE)
+    cut = door.at(cutting, BASE)
     commits = [n for n, each in enumerate(door.passed) if each[0] == "commit"]
     assert door.at("write", temp, last=True) < copied
     assert any(copied < n < published for n in commits)
@@ -680,7 +686,8 @@ def test_a_collapse_is_recorded_marked_and_durable_at_each_step(logs: Path, door
     oracle.count_joined(logs, BASE, {"w1": LINES}).check()
 
 
-def test_a_copytruncate_that_died_before_the_cut_is_not_done_twice(logs: Path, door: Door) -> None:
+@pytest.mark.parametrize("followed", [True, False])
+def test_a_copytruncate_that_died_before_the_cut_is_not_done_twice(logs: Path, door: Door, followed: bool) -> None:
     """The copy is published, the log is whole: the next run cuts what the copy holds, and copies nothing again."""
     need(mounts.collapses(logs), "a file system that collapses ranges")
     write(logs)
@@ -688,11 +695,12 @@ def test_a_copytruncate_that_died_before_the_cut_is_not_done_twice(logs: Path, d
     def die() -> None:
         raise KeyboardInterrupt
 
-    door.once("punch", die)
-    with pytest.raises(KeyboardInterrupt):
-        run(logs, method="copytruncate")
-    door.before = lambda *_: None
-    assert run(logs, method="copytruncate").exit_code == 0
+    door.once("punch" if followed else "overwrite", die)
+    with (logs / BASE).open() if followed else nullcontext():
+        with pytest.raises(KeyboardInterrupt):
+            run(logs, method="copytruncate")
+        door.before = lambda *_: None
+        assert run(logs, method="copytruncate").exit_code == 0
     oracle.count_joined(logs, BASE, {"w1": LINES}).check()
     assert len(oracle.archives(logs, BASE)) == 1
 

@@ -280,11 +280,8 @@ def _who(pids: tuple[int, ...]) -> str:
 
 
 def _named(pid: int) -> str:
-    try:
-        program = os.path.basename((proc.cmdline(pid) or ("?",))[0])
-    except OSError:
-        return f"process {pid}"
-    return f"process {pid} ({program})"
+    program = proc.program(pid)
+    return f"process {pid} ({program})" if program else f"process {pid}"
 
 
 # ---------------------------------------------------------------- who reopens them
