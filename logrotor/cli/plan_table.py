@@ -35,7 +35,9 @@ _HOW = {
     "exchange": "taken by exchange (the log's name never misses)",
     "link": "taken by link and rename (the log's name never misses)",
     "rename": "taken by rename and create",
-    "collapse": "copied, then cut by collapsing the range (lossless for writers that append)",
+    "whole": "copied, then truncated while nobody has it open (lossless)",
+    "collapse": "copied, then cut by collapsing whole blocks, as somebody may have it open; its last bytes stay "
+    "(lossless for writers that append)",
     "truncate": "copied, then truncated (lines written in between are lost)",
 }
 

@@ -65,6 +65,7 @@ class LogFacts(Struct, frozen=True, kw_only=True):
     since: float = 0.0  # no archive counts as older than from here: see LastRun
     strangers: Callable[[float], Mapping[str, str]] = lambda now: {}  # path -> why it is no archive after all
     live_writers: Callable[[], Writers | None] = lambda: None  # of the live log; None: it cannot be opened
+    is_alone: Callable[[], bool] = lambda: False  # has nobody the live log open, not even to read it?
     literal: bool = True  # named by a path, not by a glob
     refusal: Problem | None = None  # bind mount, owner who could not write, supervisord rotates it ...
     proof: str = ""
@@ -83,14 +84,16 @@ class LogFacts(Struct, frozen=True, kw_only=True):
 
     def planned(self, due: Due | NotDue, **decided: Any) -> LogPlan:
         """A plan with what is known of the log, and what was decided about it."""
-        live = self.family.live
+        live, protocol = self.family.live, self.protocol
+        if protocol in ("collapse", "truncate") and isinstance(due, Due) and self.is_alone():
+            protocol = "whole"
         return LogPlan(
             path=self.path,
             rule=self.spec.name,
             due=due,
             size=live.size if live is not None else None,
             missing=live is None,
-            protocol=self.protocol,
+            protocol=protocol,
             proof=self.proof,
             loses=self.loses,
             widens=self.widens,

@@ -16,8 +16,6 @@ from logrotor.model import Archive, Due, Entry, LogSpec, Method, NotDue
 
 def due_or_not(facts: LogFacts, archives: Sequence[Archive], now: datetime, force: bool) -> Due | NotDue:
     live = facts.family.live
-    if live is not None and facts.spec.method is Method.COPYTRUNCATE and not _can_cut(facts):
-        return NotDue("within one block of the file system: nothing to cut off")
 
     def last() -> float | None:
         remembered = facts.memory.last_rotation
@@ -28,14 +26,17 @@ def due_or_not(facts: LogFacts, archives: Sequence[Archive], now: datetime, forc
             guesses += [time_of(archive) for archive in archives]
         return last_rotation(guesses, now)
 
-    return is_due(facts.spec, live, now, last=last, force=force)
+    found = is_due(facts.spec, live, now, last=last, force=force)
+    if isinstance(found, Due) and facts.spec.method is Method.COPYTRUNCATE and not _can_cut(facts):
+        return NotDue("within one block of the file system, and somebody has it open or may: nothing to cut off")
+    return found
 
 
 def _can_cut(facts: LogFacts) -> bool:
     live, system = facts.family.live, facts.directory.file_system
     if live is None or system is None or not system.collapse:
         return live is not None and live.size > 0
-    return live.size > system.block
+    return live.size > system.block or (live.size > 0 and facts.is_alone())
 
 
 def is_due(

@@ -41,7 +41,7 @@ def prove(fd: int, file_system: str, processes: Processes | None = None) -> Writ
 
 
 def is_alone(fd: int, file_system: str) -> bool:
-    """Is it proved that nobody else has the open file ``fd`` (ours, and open to write) open, not even for reading?"""
+    """Is it proved that nobody else has the open file ``fd`` (ours) open, not even for reading?"""
     return file_system not in _REMOTE and calls.is_alone(fd)
 
 

@@ -64,7 +64,7 @@ class LogPlan(Struct, frozen=True, kw_only=True):
     strangers: tuple[Note, ...] = ()  # paths with an archive's name that are none, as somebody writes them
     refused: Problem | None = None  # why nothing is done at all: an error
     missing: bool = False
-    protocol: str = ""  # "exchange", "link", "rename", "collapse", "truncate"
+    protocol: str = ""  # "exchange", "link", "rename", "whole", "collapse", "truncate"
     proof: str = ""  # "lease", "/proc", "unknown: ..."
     loses: Problem | None = None  # who loses access by a rotation, where create_mode was given all the same
     widens: str = ""  # "0640 -> 0664": create_mode opens the log to more than can read or write it now

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 
 from logrotor.decide.facts import Family
 from logrotor.disk import writers
@@ -38,6 +38,18 @@ class Prover:
         if isinstance(found, Written) and not found.pids:  # a lease shows that somebody writes; /proc shows who
             return self._look_at_processes().writing(entry.id, found.proof)
         return found
+
+    def is_alone(self, directory: str, entry: Entry) -> bool:
+        """Is it proved that nobody has this file open, not even to read it?"""
+        known = self._listings.look(directory)
+        kind = known.file_system.type if known.file_system is not None else "unknown"
+        with suppress(LogrotorError, OSError), self._dirs.use(directory) as logdir:
+            fd = logdir.open_file(entry.name, entry.id)
+            try:
+                return writers.is_alone(fd, kind)
+            finally:
+                os.close(fd)
+        return False
 
     def _look_at_processes(self) -> writers.Processes:
         if self._processes is None:

@@ -119,12 +119,16 @@ class Surveyor:
                 living=family.live,
             ),
             live_writers=partial(self._live_writers, directory.resolved, family.live),
+            is_alone=partial(self._is_alone, directory.resolved, family.live),
             literal=claim.literal,
             refusal=refusal or self._refusal(claim, family) or closed or (locked_out if spec.strict else None),
             proof=self._proof(claim, family),
             loses=None if spec.strict else locked_out,
             widens=_widens(claim, family),
         )
+
+    def _is_alone(self, directory: str, live: Entry | None) -> bool:
+        return live is not None and self._prover.is_alone(directory, live)
 
     def _prove(self, archive: Archive) -> Writers | None:
         return self._prover.prove(archive.directory, archive.entry)
