@@ -123,7 +123,7 @@ def test_archives_are_not_compared_each_with_each(suffix: str, apart: float) -> 
     ids=["as it was compressed", "grown since", "another file with its inode", "younger than what was made of it"],
 )
 def test_what_an_older_logrotor_set_aside(tmp_path: Path, content: bytes, older: bool, is_aside: bool) -> None:
-    """A temp is an archive if the compressed form was made of it: a freed inode soon is that of a copy in the making."""
+    """A temp is an archive if the compressed form was made of it: a freed inode is soon another file's."""
     temp, packed = tmp_path / ".app.log.1.tmp", tmp_path / "app.log.1.gz"
     for path in (temp, packed) if older else (packed, temp):
         path.write_bytes(content if path == temp else gzip.compress(b"one\ntwo\n"))
