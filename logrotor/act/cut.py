@@ -99,8 +99,7 @@ def finish(context: Context, log: LogPlan, step: FinishCopytruncate) -> Details:
             finished = _finished(context, logdir, step, live)
         finally:
             os.close(live)
-    found: Details = {"reason": step.reason}
-    return {**found, "inode": record.archive_inode, "bytes": record.length} if finished else found
+    return {"reason": step.reason, **({"inode": record.archive_inode, "bytes": record.length} if finished else {})}
 
 
 def _finished(context: Context, logdir: LogDir, step: FinishCopytruncate, live: int) -> bool:
@@ -315,13 +314,12 @@ def _is_head(cut: Cut, copy: Copy) -> bool:
     is_marked, is_plain = cut.record.stage == "marked", copy.codec is Codec.NONE
     try:
         with cut.context.dirs.use(copy.directory) as logdir:
-            flags = os.O_RDWR if is_plain and is_marked else os.O_RDONLY
-            fd = logdir.open_file(copy.name, copy.id, flags, names=ANY)
+            fd = logdir.open_file(copy.name, copy.id, os.O_RDWR if is_plain and is_marked else os.O_RDONLY, names=ANY)
     except (LogrotorError, OSError):
         return False
     try:
-        most = None if is_marked else cut.record.length
-        held = head.common(cut.live, fd, copy.codec, hidden=cut.hidden, most=most)
+        limit = None if is_marked else cut.record.length
+        held = head.common(cut.live, fd, copy.codec, hidden=cut.hidden, most=limit)
         if is_marked and held > cut.record.length:
             cut.held = max(cut.record.length, min(held // cut.block * cut.block, head.whole_blocks(cut.live)))
             if is_plain and os.fstat(fd).st_size == held:

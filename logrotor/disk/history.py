@@ -242,8 +242,6 @@ class RunHistory(History):
     def end_copy(self, path: str) -> None:
         self._must("DELETE FROM in_flight WHERE path = ?", (os.fsencode(path),))
 
-    # ------------------------------------------------------------ what helps
-
     def rotated(self, paths: Iterable[str], now: float) -> None:
         self._set("last_rotation = excluded.last_rotation", paths, now)
 
@@ -296,8 +294,6 @@ class RunHistory(History):
         rows = [(self._run, *database.outcome_row(now, outcome)) for outcome in outcomes]
         self._may((insert, rows), (end, [ended]), *database.pruning(now))
 
-    # ------------------------------------------------------------ transactions
-
     def _must(self, statement: str, row: tuple[Any, ...]) -> None:
         try:
             if self._lost is not None or self._connection is None:
@@ -321,8 +317,6 @@ class RunHistory(History):
             problem = self._problem(f"cannot be written, and the run went on without it: {error}")
             if problem not in self.problems:
                 self.problems.append(problem)
-
-    # ------------------------------------------------------------ opening
 
     def _open(self) -> sqlite3.Connection:
         try:

@@ -193,8 +193,8 @@ def _was_source(plain: int, form: int, *, one_place: bool) -> bool:
 def find_set_aside(base: str, directories: Sequence[Directory]) -> None:
     """Take what an older logrotor had set aside, by the name of an unfinished archive, for the archive that it is.
 
-    It is known by the archive that was made of it: that noted its inode, is younger, and holds its first bytes. The inode
-    alone tells nothing: a copy in the making may have got that of an archive which was compressed and removed.
+    It is known by the archive that was made of it: that noted its inode, is younger, and holds its first bytes. The
+    inode alone tells nothing: a copy in the making may have got that of an archive which was compressed and removed.
     """
     families = [(d.resolved, d.families[base]) for d in directories if base in d.families]
     for directory, family in families:
