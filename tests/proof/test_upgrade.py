@@ -22,6 +22,7 @@ from typing import Any
 import pytest
 import zstandard
 
+from tests.proof import interfere
 from tests.proof.places import Places, places
 from tests.proof.sampling import is_chosen
 from tests.proof.scenarios import HOLDER, LOSSY, NOBODY, SCENARIOS, WRITER, Company, Lacks, Scenario
@@ -453,6 +454,32 @@ def test_a_job_that_the_previous_version_queued(tmp_path, versions):
     assert job
     assert site.ask(old, "queue", "status")["processing"]["endings"] == {"done": 1}
     site.check()
+
+
+@pytest.mark.parametrize("followed", [True, False])
+def test_a_copytruncate_that_the_previous_version_has_to_finish(places, versions, followed):
+    """Downgraded after a kill at any point of this version's run: each line stands once, and no byte is a NUL."""
+    old, _ = versions
+    folder, found = places.collapsing / "downgraded", []
+    for nth in itertools.count(1):
+        shutil.rmtree(folder, ignore_errors=True)
+        (folder / "logs").mkdir(parents=True)
+        log = folder / "logs" / "app.log"
+        log.write_bytes(oracle.lines("w1", 1, 500))
+        keys = {"name": "app", "paths": [str(log)], "max_size": 8000, "method": "copytruncate", "compress": "none"}
+        (folder / "logrotor.toml").write_text(f"state_dir = {toml(folder / 'state')}\n{rule(keys)}\n")
+        with log.open("rb") if followed else ExitStack():
+            killed = interfere.killed(nth, interfere.rotator(folder / "state", keys).run)
+            for _ in range(2):
+                old.run("run", "-c", folder / "logrotor.toml")
+        tally = oracle.count_joined(folder / "logs", "app.log", {"w1": 500})
+        if not tally.clean or b"\0" in oracle.joined(folder / "logs", "app.log"):
+            found.append(f"killed before {nth}: {os.listdir(folder / 'logs')} {tally}")
+        if not killed:
+            break
+    shutil.rmtree(folder)
+    assert nth > 15
+    assert not found, "\n".join(found[:6])
 
 
 @pytest.mark.parametrize(
