@@ -12,7 +12,7 @@ from logrotor.disk import calls, codecs, files
 from logrotor.disk.logdir import LogDir
 from logrotor.disk.opendir import ANY
 from logrotor.errors import Stale
-from logrotor.model import Codec, Copy, CopyInFlight
+from logrotor.model import Codec, Copy, CopyInFlight, FinishCopytruncate
 
 
 def transfer(source: int, target: int, start: int, end: int) -> None:
@@ -94,6 +94,14 @@ def first_block(logdir: LogDir, copy: Copy, block: int) -> bytes:
         return data[:block]
     finally:
         os.close(fd)
+
+
+def plain_copy(context: Context, step: FinishCopytruncate) -> int | None:
+    for copy in step.copies:
+        if copy.id.inode == step.record.archive_inode and copy.codec is Codec.NONE:
+            with context.dirs.use(copy.directory) as logdir:
+                return logdir.open_file(copy.name, copy.id, os.O_RDWR, names=ANY)
+    return None
 
 
 # ---------------------------------------------------------------- marks
