@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import gzip
+import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
 
 from logrotor.decide.naming import parse_archive
 from logrotor.disk.logdir import LogDir
+from logrotor.disk.snapshot import look
 from logrotor.model import Archive
-from logrotor.survey.forms import Duplicates, longer
+from logrotor.survey.forms import Duplicates, find_set_aside, longer
 from tests.support import oracle
 from tests.support.facts import HERE, directory, entry
 
@@ -107,3 +110,27 @@ def test_archives_are_not_compared_each_with_each(suffix: str, apart: float) -> 
         return calls
 
     assert steps(2000) < 6 * steps(400)
+
+
+@pytest.mark.parametrize(
+    ("content", "older", "is_aside"),
+    [
+        (b"one\ntwo\n", True, True),
+        (b"one\ntwo\nlate\n", True, True),
+        (b"one\nelse\n", True, False),
+        (b"one\ntwo\n", False, False),
+    ],
+    ids=["as it was compressed", "grown since", "another file with its inode", "younger than what was made of it"],
+)
+def test_what_an_older_logrotor_set_aside(tmp_path: Path, content: bytes, older: bool, is_aside: bool) -> None:
+    """A temp is an archive if the compressed form was made of it: a freed inode is soon another file's."""
+    temp, packed = tmp_path / ".app.log.1.tmp", tmp_path / "app.log.1.gz"
+    for path in (temp, packed) if older else (packed, temp):
+        path.write_bytes(content if path == temp else gzip.compress(b"one\ntwo\n"))
+        time.sleep(0.02)  # the kernel's clock for files has ticks of up to 10 ms
+    os.setxattr(packed, "user.logrotor.source", f"{temp.stat().st_ino} {temp.stat().st_mtime_ns}".encode())
+    found = look(str(tmp_path))
+    find_set_aside("app.log", [found])
+    family = found.families["app.log"]
+    assert (temp.name in [archive.entry.name for archive in family.archives]) == is_aside
+    assert [entry.name for entry in family.temps] == [temp.name] * (not is_aside)
