@@ -55,7 +55,6 @@ from logrotor.act.context import Context, Details
 from logrotor.decide.naming import aside_name
 from logrotor.disk import calls, files, writers
 from logrotor.disk.logdir import LogDir
-from logrotor.disk.opendir import ANY
 from logrotor.errors import LogrotorError, Refused, Stale
 from logrotor.model import Codec, Copy, CopyInFlight, FinishCopytruncate, LogPlan, Problem
 
@@ -314,7 +313,7 @@ def _is_head(cut: Cut, copy: Copy) -> bool:
     is_marked, is_plain = cut.record.stage == "marked", copy.codec is Codec.NONE
     try:
         with cut.context.dirs.use(copy.directory) as logdir:
-            fd = logdir.open_file(copy.name, copy.id, os.O_RDWR if is_plain and is_marked else os.O_RDONLY, names=ANY)
+            fd = logdir.open_archive(copy.name, copy.id, os.O_RDWR if is_plain and is_marked else os.O_RDONLY)
     except (LogrotorError, OSError):
         return False
     try:
@@ -343,5 +342,5 @@ def _plain_copy(context: Context, step: FinishCopytruncate) -> int | None:
     for copy in step.copies:
         if copy.id.inode == step.record.archive_inode and copy.codec is Codec.NONE:
             with context.dirs.use(copy.directory) as logdir:
-                return logdir.open_file(copy.name, copy.id, os.O_RDWR, names=ANY)
+                return logdir.open_archive(copy.name, copy.id, os.O_RDWR)
     return None
