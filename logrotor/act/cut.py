@@ -164,8 +164,8 @@ def _follow(cut: Cut) -> None:
         if end - cut.held <= LITTLE or os.fstat(cut.out).st_size != cut.held:  # somebody has appended to the copy
             return
         head.transfer(cut.live, cut.out, cut.held, end)
-        files.sync_and_close_check(cut.out)
         cut.held = end
+        _sync_copy(cut, cut.out)
 
 
 def _try(change: Callable[[int, int], None], cut: Cut, length: int) -> None:
@@ -181,13 +181,24 @@ def _try(change: Callable[[int, int], None], cut: Cut, length: int) -> None:
 
 
 def _undo(cut: Cut) -> None:
-    """Fill the mark with what the copy holds, and remove the copy."""
-    if cut.copies and _is_marked(cut):
+    """Take the mark back, by what the copy holds, and remove the copy."""
+    if cut.record.protocol == "truncate" and cut.hidden:
+        _unmark(cut, bytes([cut.record.head]))
+    elif cut.record.protocol == "collapse" and cut.copies and _is_marked(cut):
         copy = cut.copies[0]
         with cut.context.dirs.use(copy.directory) as logdir:
             data = head.first_block(logdir, copy, cut.block)
         _unmark(cut, data)
     withdraw(cut)
+
+
+def _sync_copy(cut: Cut, out: int) -> None:
+    """Make the copy durable. One whose fsync failed may be lost, whatever a later fsync says: it goes."""
+    try:
+        files.sync_and_close_check(out)
+    except OSError:
+        _undo(cut)
+        raise
 
 
 def _is_marked(cut: Cut) -> bool:
@@ -199,13 +210,7 @@ def _unmark(cut: Cut, data: bytes) -> None:
     """Forget the mark first: a marked record of a log without a mark is one of a log that was cut."""
     cut.record = replace(cut.record, stage="copied")
     cut.context.history.begin_copy(cut.record)
-    _overwrite_head(cut, data)
-
-
-def _overwrite_head(cut: Cut, data: bytes) -> None:
-    """Write over the first bytes of the log, durably."""
-    files.overwrite(cut.live, data)
-    files.sync(cut.live)
+    head.overwrite(cut.live, data)
 
 
 def withdraw(cut: Cut) -> None:
@@ -243,9 +248,7 @@ def _truncate(cut: Cut) -> bool:
             files.sync_and_close_check(out)
         cut.context.history.end_copy(record.path)
         return True
-    if cut.hidden:
-        _unmark(cut, bytes([record.head]))
-    withdraw(cut)
+    _undo(cut)
     return False
 
 
@@ -263,7 +266,7 @@ def _truncate_alone(cut: Cut, out: int) -> bool:
         if not cut.hidden:  # emptied meanwhile: what it has now stands nowhere else
             return False
         _catch_up(cut, out)
-        files.sync_and_close_check(out)
+        _sync_copy(cut, out)
         is_cut = files.truncate_alone(cut.live, cut.held, mtime_ns)
         if is_cut is not False:
             files.sync(cut.live)
@@ -277,7 +280,7 @@ def _truncate_at_once(cut: Cut, out: int) -> None:
     The last of it is short, and synced only after the cut: a line may come with every millisecond before it.
     """
     _catch_up(cut, out)
-    files.sync_and_close_check(out)
+    _sync_copy(cut, out)
     if cut.record.stage == "copied":
         _mark(cut)
     _catch_up(cut, out)
@@ -287,7 +290,7 @@ def _truncate_at_once(cut: Cut, out: int) -> None:
 
 
 def _mark(cut: Cut) -> None:
-    _overwrite_head(cut, head.mark_of(cut.record))
+    head.overwrite(cut.live, head.mark_of(cut.record))
     cut.context.history.mark_copy(cut.record.path)
     cut.record = replace(cut.record, stage="marked")
 

@@ -99,6 +99,12 @@ def first_block(logdir: LogDir, copy: Copy, block: int) -> bytes:
 # ---------------------------------------------------------------- marks
 
 
+def overwrite(live: int, data: bytes) -> None:
+    """Write over the first bytes of the log, durably."""
+    files.overwrite(live, data)
+    files.sync(live)
+
+
 def mark_of(record: CopyInFlight) -> bytes:
     """The first byte of a log that is about to be truncated."""
     return bytes([record.head ^ 0xFF])
