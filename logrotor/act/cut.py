@@ -244,7 +244,7 @@ def _truncate(cut: Cut) -> bool:
             is_cut = True
     # What an emptied log had stands in the copy alone.
     if is_cut or (out is not None and head.common(cut.live, out, Codec.NONE, hidden=cut.hidden) < cut.held):
-        if out is not None:
+        if out is not None and not cut.whole:  # else it was synced right before, and has got nothing since
             files.sync_and_close_check(out)
         cut.context.history.end_copy(record.path)
         return True
