@@ -18,7 +18,6 @@ from logrotor.act.context import Context, Details
 from logrotor.decide import proof
 from logrotor.disk import calls, files, programs, writers
 from logrotor.disk.logdir import LogDir
-from logrotor.disk.opendir import ANY
 from logrotor.errors import Busy, HookFailed, Interrupted, LogrotorError, Stale
 from logrotor.model import (
     Compress,
@@ -66,7 +65,7 @@ def is_let_go(context: Context, log: LogPlan) -> bool:
 def _writers(context: Context, step: Compress | Remove | Plain) -> Writers | None:
     try:
         with context.dirs.use(step.directory) as logdir:
-            fd = logdir.open_file(step.name, step.id, names=ANY)
+            fd = logdir.open_archive(step.name, step.id)
             try:
                 return writers.prove(fd, context.kind_of(logdir))
             finally:
@@ -78,7 +77,7 @@ def _writers(context: Context, step: Compress | Remove | Plain) -> Writers | Non
 def open_plain(logdir: LogDir, name: str, file: FileId) -> int:
     """Open an archive that somebody may still write. Raises Busy where it cannot be opened: who knows?"""
     try:
-        return logdir.open_file(name, file, names=ANY)
+        return logdir.open_archive(name, file)
     except (Stale, FileNotFoundError):
         raise
     except (LogrotorError, OSError):
@@ -172,11 +171,11 @@ def drop_duplicate(context: Context, log: LogPlan, step: DropDuplicate) -> Detai
     """
     use = context.dirs.use
     with use(step.directory) as logdir, use(step.twin_directory) as other, ExitStack() as opened:
-        fd = other.open_file(step.twin, step.twin_id, names=ANY)
+        fd = other.open_archive(step.twin, step.twin_id)
         opened.callback(os.close, fd)
         files.sync(fd)
         other.sync()
-        one = logdir.open_file(step.name, step.id, names=ANY)
+        one = logdir.open_archive(step.name, step.id)
         opened.callback(os.close, one)
         judged = step.size, step.mtime_ns
         logdir.remove(step.name, step.id, lambda: last_look(context, logdir, one, step, *judged))

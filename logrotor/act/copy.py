@@ -96,8 +96,7 @@ def _copied(context: Context, logdir: LogDir, step: Copytruncate, live: int, out
     record = _published(context, logdir, step, (live, out), length, "truncate" if truncate else "collapse")
     file = FileId(logdir.id.device, record.archive_inode)
     copy = Copy(logdir.path, slot_name(step.base, 1), file, Codec.NONE)
-    size = record.length
-    return Cut(context, logdir, record, live, (copy,), size, out, durable=size, accept_loss=not collapse)
+    return Cut(context, logdir, record, live, (copy,), record.length, out, accept_loss=not collapse)
 
 
 def _end(cut: Cut, live: int, out: int) -> bool:

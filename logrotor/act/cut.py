@@ -36,7 +36,8 @@ write the byte     | copied | the log with the mark, its copy  | truncate, or un
 drop the copy      | copied | the log whole, and its copy      | truncate, or undo
 forget             | copied | the log whole                    | forget
 
-The record tells of a truncation, not of the lease: an older logrotor finishes it as it does where loss is accepted.
+The record tells of a truncation, not of the lease: so an older logrotor finishes it as well, as it does where loss is
+accepted, with the rest of the log copied right before.
 """
 
 from __future__ import annotations
@@ -54,7 +55,6 @@ from logrotor.act.context import Context, Details
 from logrotor.decide.naming import aside_name
 from logrotor.disk import calls, files, writers
 from logrotor.disk.logdir import LogDir
-from logrotor.disk.opendir import ANY
 from logrotor.errors import LogrotorError, Refused, Stale
 from logrotor.model import Codec, Copy, CopyInFlight, FinishCopytruncate, LogPlan, Problem
 
@@ -73,7 +73,6 @@ class Cut(Struct):
     copies: tuple[Copy, ...]  # archives that hold the first bytes of the log
     held: int  # how many: ``record.length`` or more
     out: int | None = None  # the plain copy, open to write: what came meanwhile is added to it
-    durable: int = 0  # bytes of it that are known to be on the disk
     accept_loss: bool = False  # truncate it also while others may write it
     whole: bool = False  # it was truncated while nobody else had it open
 
@@ -113,7 +112,7 @@ def _finished(context: Context, logdir: LogDir, step: FinishCopytruncate, live: 
         cut.copies = tuple(copy for copy in step.copies if _is_head(cut, copy))
         return advance(cut)
     cut.copies = tuple(copy for copy in step.copies if _is_within(cut, copy))
-    cut.out = head.plain_copy(context, step)
+    cut.out = _plain_copy(context, step)
     try:
         if cut.out is not None:
             cut.held = head.common(live, cut.out, Codec.NONE, hidden=cut.hidden)
@@ -126,7 +125,8 @@ def _finished(context: Context, logdir: LogDir, step: FinishCopytruncate, live: 
 def advance(cut: Cut) -> bool:
     """Bring a copytruncate to its end, from wherever it stands. False: nothing was cut off, and all is forgotten.
 
-    Raises Refused if this very log cannot be cut: it is whole then, and stands in no copy."""
+    Raises Refused if this very log cannot be cut: it is whole then, and stands in no copy.
+    """
     return _truncate(cut) if cut.record.protocol == "truncate" else _collapse(cut)
 
 
@@ -165,20 +165,7 @@ def _follow(cut: Cut) -> None:
             return
         head.transfer(cut.live, cut.out, cut.held, end)
         cut.held = end
-        _make_durable(cut, cut.out)
-
-
-def _make_durable(cut: Cut, out: int) -> None:
-    """What a failed sync leaves unknown is thrown away, and never synced again."""
-    if cut.held == cut.durable:
-        return
-    try:
-        files.sync_and_close_check(out)
-    except OSError:
-        if cut.durable and os.fstat(out).st_size == cut.held:  # else somebody has appended to it
-            files.truncate(out, cut.durable)
-        raise
-    cut.durable = cut.held
+        _sync_copy(cut, cut.out)
 
 
 def _try(change: Callable[[int, int], None], cut: Cut, length: int) -> None:
@@ -194,13 +181,24 @@ def _try(change: Callable[[int, int], None], cut: Cut, length: int) -> None:
 
 
 def _undo(cut: Cut) -> None:
-    """Fill the mark with what the copy holds, and remove the copy."""
-    if cut.copies and _is_marked(cut):
+    """Take the mark back, by what the copy holds, and remove the copy."""
+    if cut.record.protocol == "truncate" and cut.hidden:
+        _unmark(cut, bytes([cut.record.head]))
+    elif cut.record.protocol == "collapse" and cut.copies and _is_marked(cut):
         copy = cut.copies[0]
         with cut.context.dirs.use(copy.directory) as logdir:
             data = head.first_block(logdir, copy, cut.block)
         _unmark(cut, data)
     withdraw(cut)
+
+
+def _sync_copy(cut: Cut, out: int) -> None:
+    """Make the copy durable. One whose fsync failed may be lost, whatever a later fsync says: it goes."""
+    try:
+        files.sync_and_close_check(out)
+    except OSError:
+        _undo(cut)
+        raise
 
 
 def _is_marked(cut: Cut) -> bool:
@@ -212,19 +210,14 @@ def _unmark(cut: Cut, data: bytes) -> None:
     """Forget the mark first: a marked record of a log without a mark is one of a log that was cut."""
     cut.record = replace(cut.record, stage="copied")
     cut.context.history.begin_copy(cut.record)
-    _overwrite_head(cut, data)
-
-
-def _overwrite_head(cut: Cut, data: bytes) -> None:
-    """Write over the first bytes of the log, durably."""
-    files.overwrite(cut.live, data)
-    files.sync(cut.live)
+    head.overwrite(cut.live, data)
 
 
 def withdraw(cut: Cut) -> None:
     """Remove the copies of a log that still has what they hold, durably, and then forget the record.
 
-    A copy to which somebody has appended stays: lines that stand twice are better than lost ones."""
+    A copy to which somebody has appended stays: lines that stand twice are better than lost ones.
+    """
     for copy in cut.copies:
         with cut.context.dirs.use(copy.directory) as logdir, contextlib.suppress(Stale):
             logdir.remove(copy.name, copy.id, partial(_refuse_grown, logdir, copy, cut.held))
@@ -244,19 +237,18 @@ def _refuse_grown(logdir: LogDir, copy: Copy, length: int) -> None:
 def _truncate(cut: Cut) -> bool:
     record, out = cut.record, cut.out
     is_cut = record.stage == "marked" and not cut.hidden
-    if is_cut and out is not None:
-        files.sync_and_close_check(out)
-    elif out is not None and cut.held >= record.length:
+    if not is_cut and out is not None and cut.held >= record.length:
         is_cut = cut.whole = _truncate_alone(cut, out)
         if not is_cut and cut.accept_loss and (cut.record.stage == "copied" or cut.hidden):
-            is_cut = _truncate_at_once(cut, out)
+            _truncate_at_once(cut, out)
+            is_cut = True
     # What an emptied log had stands in the copy alone.
     if is_cut or (out is not None and head.common(cut.live, out, Codec.NONE, hidden=cut.hidden) < cut.held):
+        if out is not None and not cut.whole:  # else it was synced right before, and has got nothing since
+            files.sync_and_close_check(out)
         cut.context.history.end_copy(record.path)
         return True
-    if cut.hidden:
-        _unmark(cut, bytes([record.head]))
-    withdraw(cut)
+    _undo(cut)
     return False
 
 
@@ -274,7 +266,7 @@ def _truncate_alone(cut: Cut, out: int) -> bool:
         if not cut.hidden:  # emptied meanwhile: what it has now stands nowhere else
             return False
         _catch_up(cut, out)
-        _make_durable(cut, out)
+        _sync_copy(cut, out)
         is_cut = files.truncate_alone(cut.live, cut.held, mtime_ns)
         if is_cut is not False:
             files.sync(cut.live)
@@ -282,24 +274,23 @@ def _truncate_alone(cut: Cut, out: int) -> bool:
     return False
 
 
-def _truncate_at_once(cut: Cut, out: int) -> bool:
+def _truncate_at_once(cut: Cut, out: int) -> None:
     """Copy what came meanwhile until nothing more comes, then truncate at once: what falls in between is lost.
 
     The last of it is short, and synced only after the cut: a line may come with every millisecond before it.
     """
     _catch_up(cut, out)
-    files.sync_and_close_check(out)
+    _sync_copy(cut, out)
     if cut.record.stage == "copied":
         _mark(cut)
     _catch_up(cut, out)
     files.truncate(cut.live)
     files.sync_and_close_check(out)
     files.sync(cut.live)
-    return True
 
 
 def _mark(cut: Cut) -> None:
-    _overwrite_head(cut, head.mark_of(cut.record))
+    head.overwrite(cut.live, head.mark_of(cut.record))
     cut.context.history.mark_copy(cut.record.path)
     cut.record = replace(cut.record, stage="marked")
 
@@ -325,7 +316,7 @@ def _is_head(cut: Cut, copy: Copy) -> bool:
     is_marked, is_plain = cut.record.stage == "marked", copy.codec is Codec.NONE
     try:
         with cut.context.dirs.use(copy.directory) as logdir:
-            fd = logdir.open_file(copy.name, copy.id, os.O_RDWR if is_plain and is_marked else os.O_RDONLY, names=ANY)
+            fd = logdir.open_archive(copy.name, copy.id, os.O_RDWR if is_plain and is_marked else os.O_RDONLY)
     except (LogrotorError, OSError):
         return False
     try:
@@ -348,3 +339,11 @@ def _is_within(cut: Cut, copy: Copy) -> bool:
     with contextlib.suppress(LogrotorError, OSError), cut.context.dirs.use(copy.directory) as logdir:
         return head.held_whole(logdir, copy, cut.live, cut.hidden) >= cut.record.length
     return False
+
+
+def _plain_copy(context: Context, step: FinishCopytruncate) -> int | None:
+    for copy in step.copies:
+        if copy.id.inode == step.record.archive_inode and copy.codec is Codec.NONE:
+            with context.dirs.use(copy.directory) as logdir:
+                return logdir.open_archive(copy.name, copy.id, os.O_RDWR)
+    return None

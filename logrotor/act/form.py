@@ -12,7 +12,6 @@ from logrotor.act.archive import last_look, open_plain, permit
 from logrotor.act.context import Context, Details
 from logrotor.decide.naming import is_dated_by, parse_archive, temp_name
 from logrotor.disk import access, acl, codecs, descent, files
-from logrotor.disk.opendir import ANY
 from logrotor.errors import Busy, Interrupted, Stale, VerifyFailed
 from logrotor.model import KEEP, Codec, Compress, LogPlan
 
@@ -57,7 +56,7 @@ class Form:
                 if self._renamed():
                     return
         if self._fd < 0:
-            self._fd = self.source.open_file(step.name, step.id, names=ANY)
+            self._fd = self.source.open_archive(step.name, step.id)
         status = os.fstat(self._fd)
         self._read = status.st_size, status.st_mtime_ns
         temp = temp_name(step.to_name)

@@ -12,7 +12,7 @@ from logrotor.disk import calls, codecs, files
 from logrotor.disk.logdir import LogDir
 from logrotor.disk.opendir import ANY
 from logrotor.errors import Stale
-from logrotor.model import Codec, Copy, CopyInFlight, FinishCopytruncate
+from logrotor.model import Codec, Copy, CopyInFlight
 
 
 def transfer(source: int, target: int, start: int, end: int) -> None:
@@ -96,15 +96,13 @@ def first_block(logdir: LogDir, copy: Copy, block: int) -> bytes:
         os.close(fd)
 
 
-def plain_copy(context: Context, step: FinishCopytruncate) -> int | None:
-    for copy in step.copies:
-        if copy.id.inode == step.record.archive_inode and copy.codec is Codec.NONE:
-            with context.dirs.use(copy.directory) as logdir:
-                return logdir.open_file(copy.name, copy.id, os.O_RDWR, names=ANY)
-    return None
-
-
 # ---------------------------------------------------------------- marks
+
+
+def overwrite(live: int, data: bytes) -> None:
+    """Write over the first bytes of the log, durably."""
+    files.overwrite(live, data)
+    files.sync(live)
 
 
 def mark_of(record: CopyInFlight) -> bytes:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import errno
 import os
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from functools import partial
 
 from logrotor.act.context import Context, Details
 from logrotor.decide.naming import UNFINISHED_MODE, replacement_name, slot_name
@@ -37,9 +38,10 @@ def _taken(context: Context, logdir: LogDir, step: Take) -> str:
         return "rename"
     fd, status = logdir.open_known(step.base, step.id)
     try:
-        descent.note_taken(fd, step.base, context.clock())  # before it has an archive's name
         make_way(context, step.moves)
-        return _replaced(logdir, step, acl.of(fd, status))
+        # Before it has an archive's name; but after the replacement is made, which may need the last inode of a tmpfs.
+        mark = partial(descent.note_taken, fd, step.base, context.clock())
+        return _replaced(logdir, step, acl.of(fd, status), mark)
     finally:
         os.close(fd)
 
@@ -54,10 +56,10 @@ def _note(context: Context, logdir: LogDir, step: Take) -> None:
     os.close(fd)
 
 
-def _replaced(logdir: LogDir, step: Take, old: Access) -> str:
+def _replaced(logdir: LogDir, step: Take, old: Access, mark: Callable[[], None]) -> str:
     """The first protocol that the file system knows."""
     try:
-        take_by_exchange(logdir, step, old)
+        take_by_exchange(logdir, step, old, mark)
         return "exchange"
     except OSError as error:
         if error.errno not in NOT_OFFERED:
@@ -66,6 +68,7 @@ def _replaced(logdir: LogDir, step: Take, old: Access) -> str:
     fd = logdir.create_temp(name)
     try:
         logdir.dress(fd, step.base, step.mode, old, need=_need(step))
+        mark()
         return _replaced_by_temp(logdir, step, fd, old)
     except BaseException:
         if _is_unseen(logdir, step):
@@ -91,7 +94,7 @@ def _need(step: Take) -> int:
     return 0 if isinstance(step.mode, int) else access.READ | access.WRITE
 
 
-def take_by_exchange(logdir: LogDir, step: Take, old: Access) -> None:
+def take_by_exchange(logdir: LogDir, step: Take, old: Access, mark: Callable[[], None]) -> None:
     """Keep slot 1 with an empty file, then swap it and the log in one step.
 
     killed before ... | directory shows                                        | next plan
@@ -106,6 +109,7 @@ def take_by_exchange(logdir: LogDir, step: Take, old: Access) -> None:
     fd = logdir.reserve(slot)
     try:
         mode = logdir.dress(fd, step.base, step.mode, old, need=_need(step), mark=UNFINISHED_MODE)
+        mark()
         logdir.exchange(slot, step.base)
         try:
             logdir.expect(slot, step.id)

@@ -62,6 +62,7 @@ class LogFacts(Struct, frozen=True, kw_only=True):
     duplicates: Mapping[str, str] = field(default_factory=dict)  # path -> that of a file that holds every byte of it
     birth: Callable[[], float | None] = lambda: None  # of the live log
     made: Callable[[Archive], float | None] = lambda archive: None  # when it was taken, or made at the latest
+    may_be_linked: Callable[[str], bool] = lambda path: False  # may an archive have other names, or may it be a trap?
     since: float = 0.0  # no archive counts as older than from here: see LastRun
     strangers: Callable[[float], Mapping[str, str]] = lambda now: {}  # path -> why it is no archive after all
     live_writers: Callable[[], Writers | None] = lambda: None  # of the live log; None: it cannot be opened

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import stat
+from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime
 
@@ -83,19 +84,13 @@ def kept_at_a_glance(facts: LogFacts, now: datetime) -> tuple[Note, ...] | None:
     if spec.on_archive or spec.keep_free or spec.naming is Naming.DATED:
         return None
     archives = sorted(family.archives, key=_slot) if len(family.archives) > 1 else family.archives
-    if not _are_settled(spec, archives) or not _have_own_files(archives) or not _are_within(spec, archives, now):
+    if not _are_settled(spec, archives) or not _are_within(spec, archives, now):
         return None
     return tuple([Note(a.entry.name, retention.why_kept(spec, index)) for index, a in enumerate(archives)])
 
 
 def _is_sound(entry: Entry) -> bool:
     return stat.S_ISREG(entry.stat.st_mode) and entry.stat.st_nlink == 1
-
-
-def _have_own_files(archives: Sequence[Archive]) -> bool:
-    """Has none of them two names here? Elsewhere an archive may have any number."""
-    linked = [archive.entry.id for archive in archives if archive.entry.stat.st_nlink > 1]
-    return len(linked) == len(set(linked))
 
 
 def _slot(archive: Archive) -> int:
@@ -108,7 +103,7 @@ def _are_settled(spec: LogSpec, archives: Sequence[Archive]) -> bool:
     before = 0
     for index, archive in enumerate(archives):
         slot, entry = archive.name.slot, archive.entry
-        if slot is None or not before < slot <= HIGHEST_SLOT or not entry.is_regular:
+        if slot is None or not before < slot <= HIGHEST_SLOT or not _is_sound(entry):
             return False
         if entry.name[0] == "." and is_aside(archive):
             return False
@@ -165,15 +160,25 @@ def _odd_live(facts: LogFacts) -> Problem | None:
 
 def _odd_member(facts: LogFacts) -> Problem | None:
     """Something with the name of an archive or temp of the log that is neither."""
-    for directory in (facts.directory, *facts.elsewhere):
-        for entry in _members(directory.families.get(facts.base)):
-            where, name = os.path.join(directory.resolved, entry.name), parse_archive(entry.name)
-            if not entry.is_regular:
-                what = f"is a {entry.kind} with the name of an archive or temp of this log"
-                return Problem(subject=where, problem=what, advice="move it away")
-            if name is not None and (name.slot or 0) > HIGHEST_SLOT:
-                what = "leaves no higher slot for the archives to move to"
-                return Problem(subject=where, problem=what, advice="rename or remove it")
+    members = [
+        (directory, entry)
+        for directory in (facts.directory, *facts.elsewhere)
+        for entry in _members(directory.families.get(facts.base))
+    ]
+    names = Counter(entry.id for _, entry in members)
+    if facts.family.live is not None:
+        names[facts.family.live.id] += 1
+    for directory, entry in members:
+        where, name = os.path.join(directory.resolved, entry.name), parse_archive(entry.name)
+        if not entry.is_regular:
+            what = f"is a {entry.kind} with the name of an archive or temp of this log"
+            return Problem(subject=where, problem=what, advice="move it away")
+        if name is not None and (name.slot or 0) > HIGHEST_SLOT:
+            what = "leaves no higher slot for the archives to move to"
+            return Problem(subject=where, problem=what, advice="rename or remove it")
+        if entry.stat.st_nlink > names[entry.id] and not (name is not None and facts.may_be_linked(where)):
+            what = "has a hard link elsewhere, so it may be somebody else's file"
+            return Problem(subject=where, problem=what, advice="remove the other name")
     return None
 
 

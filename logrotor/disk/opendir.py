@@ -9,12 +9,17 @@ import sys
 from collections.abc import Iterator
 from typing import Self
 
-from logrotor.disk import walk
+from logrotor.disk import descent, walk
 from logrotor.errors import Refused, Stale
 from logrotor.model import Entry, FileId
 
 ANY = sys.maxsize  # names of a file
 READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+
+
+def is_private(directory: os.stat_result) -> bool:
+    """May nobody but us make files in it, or names for them?"""
+    return directory.st_uid == os.geteuid() and not directory.st_mode & 0o022
 
 
 class OpenDir:
@@ -74,10 +79,23 @@ class OpenDir:
     def open_file(self, name: str, file: FileId | None = None, flags: int = os.O_RDONLY, *, names: int = 1) -> int:
         """Open a regular file, never waiting (O_NONBLOCK) and never through a link.
 
-        It has no more than ``names`` names: a live log has one. An archive may have any number (``cp -al``), as it is
-        its own name alone that is changed.
+        It has no name besides this one; ``names``: or no more than these, which the caller knows to be ours.
         """
         return self.open_known(name, file, flags, names=names)[0]
+
+    def open_archive(self, name: str, file: FileId | None = None, flags: int = os.O_RDONLY) -> int:
+        """The same for an archive, which may have other names elsewhere (``cp -al``).
+
+        But if others may write here, only one that bears our mark: they could have linked a file that they cannot read.
+        """
+        fd, status = self.open_known(name, file, flags, names=ANY)
+        try:
+            known = status.st_nlink == 1 or is_private(os.fstat(self.fd)) or descent.has_noted(fd)
+            self._refuse_odd(name, status, file, ANY if known else 1)
+        except BaseException:
+            os.close(fd)
+            raise
+        return fd
 
     def open_known(
         self, name: str, file: FileId | None = None, flags: int = os.O_RDONLY, *, names: int = 1

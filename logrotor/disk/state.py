@@ -94,7 +94,7 @@ def known_run(path: str) -> LastRun | None:
 def remember_last_run(path: str, run: LastRun) -> None:
     """Mark that a run took place, also an idle one. What cannot be written is not worth an error."""
     with contextlib.suppress(OSError):
-        line = f"{run.at:.3f} {run.gap:.3f} {run.since:.3f}".ljust(_RECORD - 1) + "\n"
+        line = f"{run.at:.6f} {run.gap:.6f} {run.since:.6f}".ljust(_RECORD - 1) + "\n"
         files.rewrite(os.path.join(path, LAST_RUN), line.encode())
 
 

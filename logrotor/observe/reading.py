@@ -13,7 +13,6 @@ from logrotor.decide.facts import LogFacts
 from logrotor.decide.slots import newest_first, time_of
 from logrotor.disk import codecs
 from logrotor.disk.logdir import LogDir
-from logrotor.disk.opendir import ANY
 from logrotor.errors import LogrotorError, Refused, Stale, UnknownSelection, problem_of
 from logrotor.model import Archive, Codec, Entry, Method, PastOutcome, Problem
 from logrotor.observe.deployment import Deployment, archives_of
@@ -130,7 +129,7 @@ def _opened(
 def _open(piece: Piece, opened: ExitStack) -> int:
     try:
         with LogDir(piece.directory) as logdir:
-            fd = logdir.open_file(piece.entry.name, piece.entry.id, names=ANY)
+            fd = logdir.open_archive(piece.entry.name, piece.entry.id)
     except FileNotFoundError:
         raise
     except OSError as error:
@@ -270,7 +269,7 @@ def _measured(archive: Archive) -> tuple[int, int]:
         raise ValueError(_EMPTY)
     size = lines = 0
     with LogDir(archive.directory) as logdir:
-        fd = logdir.open_file(archive.entry.name, archive.entry.id, names=ANY)
+        fd = logdir.open_archive(archive.entry.name, archive.entry.id)
     try:
         for chunk in codecs.decompressed(fd, archive.name.codec):
             size += len(chunk)

@@ -15,7 +15,6 @@ from logrotor.decide.facts import Directory
 from logrotor.decide.naming import is_dated_by, parse_temp
 from logrotor.disk import descent
 from logrotor.disk.logdir import LogDir
-from logrotor.disk.opendir import ANY
 from logrotor.errors import LogrotorError
 from logrotor.model import Archive, Codec, Entry
 
@@ -112,7 +111,8 @@ def _longer(one: Archive, form: Archive, beside: str) -> int | None:
     one_time = _moment(one) == _moment(form) and _have_one_time(one, form)
     if not one_time and not _may_have_grown(one, form, beside):
         return None
-    return longer(one, form, one_time=one_time, one_place=_share_place(one, form, beside))
+    one_place = _share_place(one, form, beside)
+    return longer(one, form, one_time=one_time, one_place=one_place)
 
 
 def _may_have_grown(one: Archive, form: Archive, beside: str) -> bool:
@@ -165,9 +165,9 @@ def longer(one: Archive, form: Archive, *, one_time: bool, one_place: bool) -> i
 
     try:
         with LogDir(one.directory) as here, LogDir(form.directory) as there, contextlib.ExitStack() as opened:
-            first = here.open_file(one.entry.name, one.entry.id, names=ANY)
+            first = here.open_archive(one.entry.name, one.entry.id)
             opened.callback(os.close, first)
-            second = there.open_file(form.entry.name, form.entry.id, names=ANY)
+            second = there.open_archive(form.entry.name, form.entry.id)
             opened.callback(os.close, second)
             same = one_time and (one_place or descent.is_shared(first, second))
             grown = _is_plain(one) and _was_source(first, second, one_place=one_place)
@@ -215,12 +215,12 @@ def _is_made_of(form: Archive, directory: str, original: Entry) -> bool:
         return False
     try:
         with LogDir(form.directory) as there, contextlib.ExitStack() as opened:
-            made = there.open_file(form.entry.name, form.entry.id, names=ANY)
+            made = there.open_archive(form.entry.name, form.entry.id)
             opened.callback(os.close, made)
             if descent.inode(made) != original.stat.st_ino:
                 return False
             here = opened.enter_context(LogDir(directory))
-            plain = here.open_file(original.name, original.id, names=ANY)
+            plain = here.open_archive(original.name, original.id)
             opened.callback(os.close, plain)
             if descent.outlives(plain, made) is False:
                 return False

@@ -12,6 +12,7 @@ from functools import partial
 from logrotor.decide.facts import Directory, Family, LogFacts
 from logrotor.disk import access, acl, descent, proc, writers
 from logrotor.disk.directories import Directories
+from logrotor.disk.opendir import is_private
 from logrotor.model import (
     Archive,
     Config,
@@ -110,6 +111,7 @@ class Surveyor:
             duplicates=forms.Duplicates(archives, directory.resolved),
             birth=partial(proofs.birth, claim.path),
             made=_made,
+            may_be_linked=partial(_may_be_linked, claim.base),
             since=self._since,
             strangers=kinds.Strangers(
                 claim.base,
@@ -237,6 +239,13 @@ class Surveyor:
         if family.live is None or system is None:
             return ""
         return writers.expected_proof(family.live.stat.st_uid, system.type)
+
+
+def _may_be_linked(base: str, path: str) -> bool:
+    try:
+        return is_private(os.stat(os.path.dirname(path))) or descent.is_noted(path, base)
+    except OSError:
+        return False
 
 
 def _made(archive: Archive) -> float | None:

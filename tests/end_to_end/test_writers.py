@@ -61,8 +61,7 @@ def test_a_writer_that_lets_go_loses_nothing(site: Deployment, logs: Path, kind:
     log = logs / "app.log"
     with Writer(log, kind, rate=5000, user=site.user) as writer:
         reopen = kind is Kind.SIGNAL
-        more = 'create_mode = "0664"\n' + ('reopen = "daemon"' if reopen else "")
-        site.configure((daemon(site) if reopen else "") + rule("app.log", more))
+        site.configure((daemon(site) if reopen else "") + rule("app.log", 'reopen = "daemon"' if reopen else ""))
         pidfile(site, writer.pid)
         for _ in range(5):
             writer.wait_for_more(100)

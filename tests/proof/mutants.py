@@ -67,7 +67,10 @@ MUTANTS = (
     Mutant(
         "equal bytes and times are enough in different slots",
         "logrotor/survey/forms.py",
-        (("one_time=one_time, one_place=one_place)", "one_time=one_time, one_place=True)"),),
+        (
+            ("one_time=one_time, one_place=one_place)", "one_time=one_time, one_place=True)"),
+            ('yield "name", _names_of(archive)', 'yield "time", _moment(archive)'),
+        ),
         ORDER + "test_another_generation_of_the_same_lines_is_no_duplicate[2]",
     ),
     Mutant(
@@ -230,7 +233,7 @@ MUTANTS = (
     Mutant(
         "a truncation leaves no mark",
         "logrotor/act/cut.py",
-        (("    _overwrite_head(cut, head.mark_of(cut.record))\n", ""),),
+        (("    head.overwrite(cut.live, head.mark_of(cut.record))\n", ""),),
         "tests/proof/test_copies.py::test_equal_lines_after_a_truncation_stay[followed]",
     ),
     Mutant(

@@ -318,7 +318,7 @@ def test_the_record_of_a_collapse_outlives_a_power_cut(tmp_path: Path, fstype: s
         done = run_until(world, 0, never)
         recorded = done.index("commit", done.index("write"))
         named = done.index("sync", done.index("rename", recorded))
-        cut = done.index("truncate", named)  # nobody has it open, so it is cut whole
+        cut = done.index("truncate", named)  # nobody else has it open
         assert named < cut
         for last in range(named, cut):
             assert cut_after(world, last + 1, never)

@@ -432,6 +432,8 @@ FOUND = Problem(subject="/found/before", problem="is odd", advice="look at it")
         (facts(entry("app.log", nlink=2)), f"{HERE}/app.log"),
         (facts(BIG, entry("app.log.1", mode=0o120777)), f"{HERE}/app.log.1"),
         (facts(BIG, entry(".app.log.new", mode=0o40755)), f"{HERE}/.app.log.new"),
+        (facts(BIG, entry("app.log.1.zst", nlink=2)), f"{HERE}/app.log.1.zst"),
+        (facts(BIG, elsewhere=[directory(entry("app.log.1.zst", nlink=2), path=STORE)]), f"{STORE}/app.log.1.zst"),
         (facts(BIG, entry("app.log.999999999")), f"{HERE}/app.log.999999999"),
         (facts(BIG, entry("app.log.1"), strangers=lambda now: {f"{HERE}/app.log.1": "is written"}), f"{HERE}/app.log"),
         (facts(entry("a" * 240, 9999), base="a" * 240), f"{HERE}/{'a' * 240}"),
