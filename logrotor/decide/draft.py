@@ -66,11 +66,11 @@ class Draft(Struct):
         if archive.name.codec is not Codec.NONE or archive is self.taken or self.reopen_reason:
             return None
         writers = self.facts.writers.get(archive.entry.id)
-        return proof.why_not(writers, archive.entry, self.facts.memory.request_delivered, self.now.timestamp())
+        return proof.why_not(writers, archive.entry, self.facts.history.request_delivered, self.now.timestamp())
 
     def is_hooked(self, archive: Archive) -> bool:
         """Has on_archive succeeded for it?"""
-        return (archive.entry.stat.st_ino, archive.entry.stat.st_mtime_ns) in self.facts.memory.hooked
+        return (archive.entry.stat.st_ino, archive.entry.stat.st_mtime_ns) in self.facts.history.hooked
 
 
 def draft_log(facts: LogFacts, now: datetime, force: bool, strangers: Mapping[str, str]) -> Draft:
@@ -166,7 +166,7 @@ def _age(draft: Draft, index: int) -> float:
     age, most = now - time_of(archive), facts.spec.max_age
     if most is None or age <= most:
         return age
-    known = [facts.since, facts.made(archive), facts.memory.last_rotation if index == 0 else None]
+    known = [facts.since, facts.made(archive), facts.history.last_rotation if index == 0 else None]
     return min([age, *(now - moment for moment in known if moment is not None and moment <= now)])
 
 

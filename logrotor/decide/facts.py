@@ -57,7 +57,7 @@ class LogFacts(Struct, frozen=True, kw_only=True):
     family: Family
     elsewhere: tuple[Directory, ...] = ()  # archive_dir first if it is set, then those that once held archives
     archive_dir: str | None = None  # where finished archives go, if not beside the log
-    memory: LogHistory = field(default_factory=LogHistory)
+    history: LogHistory = field(default_factory=LogHistory)
     writers: Mapping[FileId, Writers] = field(default_factory=dict)  # of plain archives and the replacement
     duplicates: Mapping[str, str] = field(default_factory=dict)  # path -> that of a file that holds every byte of it
     birth: Callable[[], float | None] = lambda: None  # of the live log

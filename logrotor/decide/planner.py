@@ -73,7 +73,7 @@ def kept_at_a_glance(facts: LogFacts, now: datetime) -> tuple[Note, ...] | None:
     archives, each a file of one name in its final form, within the limits. Most logs are so in most runs.
     """
     spec, family, live = facts.spec, facts.family, facts.family.live
-    if live is None or facts.refusal or facts.elsewhere or facts.archive_dir or facts.memory.in_flight:
+    if live is None or facts.refusal or facts.elsewhere or facts.archive_dir or facts.history.in_flight:
         return None
     if family.replacement or family.temps or not _is_sound(live) or is_unfinished(live.stat.st_mode):
         return None

@@ -71,10 +71,10 @@ def _is_answer_awaited(facts: LogFacts, now: datetime) -> bool:
     A command may restart a service each time. The next one comes after as long again as the last one came after the
     take, so that the pauses double; a request before the last take, or from the future, counts as none.
     """
-    delivered = facts.memory.request_delivered
-    if delivered is None or delivered > now.timestamp() or facts.memory.request_failed is not None:
+    delivered = facts.history.request_delivered
+    if delivered is None or delivered > now.timestamp() or facts.history.request_failed is not None:
         return False
-    taken = last_rotation([facts.memory.last_rotation, facts.birth()], now)
+    taken = last_rotation([facts.history.last_rotation, facts.birth()], now)
     waited = _LONGEST_PAUSE if taken is None else delivered - taken
     return waited >= 0 and now.timestamp() - delivered < min(max(waited, _SHORTEST_PAUSE), _LONGEST_PAUSE)
 
@@ -83,15 +83,15 @@ def _why_ask(facts: LogFacts, archive: Archive, now: float) -> str:
     name, writers = archive.entry.name, facts.writers.get(archive.entry.id)
     if isinstance(writers, Written):
         return f"{name} is still written"
-    if facts.memory.request_failed is not None:
+    if facts.history.request_failed is not None:
         return f"{name}: the last request failed"
     if isinstance(writers, Nobody) and (archive.name.stamp is not None or _was_asked_since_take(facts, now)):
         return ""  # its ctime may be later than the request: it gets its date then, and a slow writer's last lines
-    if not was_asked(archive.entry, facts.memory.request_delivered, now):
+    if not was_asked(archive.entry, facts.history.request_delivered, now):
         return f"{name}: no request was delivered since it was taken"
     return ""
 
 
 def _was_asked_since_take(facts: LogFacts, now: float) -> bool:
-    born, delivered = facts.birth(), facts.memory.request_delivered
+    born, delivered = facts.birth(), facts.history.request_delivered
     return born is not None and delivered is not None and born <= delivered <= now

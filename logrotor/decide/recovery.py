@@ -83,7 +83,7 @@ def _is_held(facts: LogFacts, strangers: Collection[str], slot: int) -> bool:
 
 
 def _finish_copytruncate(facts: LogFacts, found: Recovery) -> None:
-    record = facts.memory.in_flight
+    record = facts.history.in_flight
     if record is None:
         return
     copies = _copies(found.archives, record)
@@ -218,7 +218,7 @@ def _is_plain(archive: Archive) -> bool:
 
 
 def _may_be_written(facts: LogFacts, entry: Entry, now: float) -> bool:
-    return proof.why_not(facts.writers.get(entry.id), entry, facts.memory.request_delivered, now) is not None
+    return proof.why_not(facts.writers.get(entry.id), entry, facts.history.request_delivered, now) is not None
 
 
 def _finish_replacement(facts: LogFacts, found: Recovery) -> None:

@@ -18,7 +18,7 @@ def due_or_not(facts: LogFacts, archives: Sequence[Archive], now: datetime, forc
     live = facts.family.live
 
     def last() -> float | None:
-        remembered = facts.memory.last_rotation
+        remembered = facts.history.last_rotation
         guesses = [remembered, facts.birth()]
         if remembered is None and archives:
             from logrotor.decide.slots import time_of

@@ -27,7 +27,7 @@ class Deployment:
         self.config, self.now = config, now
 
     @property
-    def memory(self) -> LogHistories:
+    def histories(self) -> LogHistories:
         """What the history knows of each log; nothing where it cannot be read."""
         return self._recalled[0]
 
@@ -66,7 +66,7 @@ class Deployment:
 
     @cached_property
     def survey(self) -> Survey:
-        with Surveyor(self.config, self.memory, since=self._since) as surveyor:
+        with Surveyor(self.config, self.histories, since=self._since) as surveyor:
             found = surveyor.survey()
             found.logs = [replace(facts, writers=dict(facts.writers)) for facts in found.logs]  # proved now, or never
         return found

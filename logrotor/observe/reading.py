@@ -112,7 +112,7 @@ def _opened(
         facts = find(here, given)
         if facts.directory.problem is not None:
             raise Refused(facts.directory.problem)
-        if facts.memory.in_flight is not None:
+        if facts.history.in_flight is not None:
             cut = "a copytruncate is at work, or was interrupted"
             raise Refused(Problem(subject=facts.path, problem=cut, advice="logrotor run, then again"))
         chosen = _chosen(pieces(facts, here.now.timestamp()), since, until)

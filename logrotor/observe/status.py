@@ -125,7 +125,7 @@ def _log(here: Deployment, facts: LogFacts, done: Sequence[Rotation], outcomes: 
     if spec.max_size is not None and plan.size is not None:
         by_size = forecast.due_by_size(plan.size, spec.max_size, pace, now)
     next_due, by = _next_due(here, plan, spec, by_size)
-    last = max((m for m in (facts.memory.last_rotation, *(r.time for r in taken)) if m), default=None)
+    last = max((m for m in (facts.history.last_rotation, *(r.time for r in taken)) if m), default=None)
     archives = archives_of(facts)
     pending = tuple(_pending(here, facts, archives, taken))
     # What its writer adds to an archive, instead of the log, fills the disk like a log.
@@ -151,7 +151,7 @@ def _log(here: Deployment, facts: LogFacts, done: Sequence[Rotation], outcomes: 
         ratio=_ratio(taken),
         pending=pending,
         held_bytes=sum(each.size for each in pending if each.held),
-        request_failed=facts.memory.request_failed is not None,
+        request_failed=facts.history.request_failed is not None,
         refused=plan.refused,
     )
 
@@ -216,7 +216,7 @@ def _pending(
     here: Deployment, facts: LogFacts, archives: Iterable[Archive], taken: Sequence[Rotation]
 ) -> Iterable[Pending]:
     """``taken``: the log's rotations, of which each archive but the removed ones has one."""
-    delivered, now = facts.memory.request_delivered, here.now.timestamp()
+    delivered, now = facts.history.request_delivered, here.now.timestamp()
     for rank, archive in enumerate(newest_first(archives, now)):
         if archive.name.codec is not Codec.NONE:
             continue

@@ -118,14 +118,14 @@ class Strangers:
     def __init__(
         self,
         base: str,
-        memory: LogHistory,
+        history: LogHistory,
         archives: Sequence[Archive],
         *,
         own: Callable[[str], LogHistory],
         prove: Callable[[Archive], Writers | None],
         living: Entry | None,
     ) -> None:
-        self._base, self._memory, self._archives = base, memory, archives
+        self._base, self._history, self._archives = base, history, archives
         self._own, self._prove, self._living = own, prove, living
         self._found: dict[str, str] | None = None
 
@@ -140,9 +140,9 @@ class Strangers:
         name, entry = archive.entry.name, archive.entry
         if name[0] == "." or not entry.is_regular or (self._living is not None and entry.id == self._living.id):
             return True
-        if is_recorded(archive, self._own(archive.path), self._memory, last_slot):
+        if is_recorded(archive, self._own(archive.path), self._history, last_slot):
             return True
-        if self._memory.begun and archive.name.slot == 1 and self._own(archive.path).unclear != entry.id.inode:
+        if self._history.begun and archive.name.slot == 1 and self._own(archive.path).unclear != entry.id.inode:
             return True  # a run was killed after it had taken the log
         return descent.is_noted(archive.path, self._base)
 

@@ -87,9 +87,9 @@ class Surveyor:
         family = directory.families.get(claim.base) or Family()
         if self._is_stream(claim, family):
             return None
-        memory = _NOTHING if self._history is None else self._history.of(claim.path)
+        history = _NOTHING if self._history is None else self._history.of(claim.path)
         archive_dir, refusal = self._archive_dir(claim)
-        elsewhere = self._elsewhere(claim, archive_dir, memory)
+        elsewhere = self._elsewhere(claim, archive_dir, history)
         if self._is_missing(claim, family) and not any(claim.base in d.families for d in (directory, *elsewhere)):
             return None
         if family.temps or elsewhere:
@@ -106,7 +106,7 @@ class Surveyor:
             family=family,
             elsewhere=elsewhere,
             archive_dir=archive_dir,
-            memory=memory,
+            history=history,
             writers=proofs.Proofs(self._prover, directory.resolved, family, archives),
             duplicates=forms.Duplicates(archives, directory.resolved),
             birth=partial(proofs.birth, claim.path),
@@ -115,7 +115,7 @@ class Surveyor:
             since=self._since,
             strangers=kinds.Strangers(
                 claim.base,
-                memory,
+                history,
                 archives,
                 own=_NONE.of if self._history is None else self._history.of,
                 prove=self._prove,
@@ -196,10 +196,10 @@ class Surveyor:
         if problem not in self.found.problems:
             self.found.problems.append(problem)
 
-    def _elsewhere(self, claim: Claim, archive_dir: str | None, memory: LogHistory) -> tuple[Directory, ...]:
-        if not archive_dir and not memory.archive_dirs:
+    def _elsewhere(self, claim: Claim, archive_dir: str | None, history: LogHistory) -> tuple[Directory, ...]:
+        if not archive_dir and not history.archive_dirs:
             return ()
-        paths = dict.fromkeys(([archive_dir] if archive_dir else []) + list(memory.archive_dirs))
+        paths = dict.fromkeys(([archive_dir] if archive_dir else []) + list(history.archive_dirs))
         found = [(path, self._listings.look(path)) for path in paths]
         owners = self._claims.owners
         return tuple(

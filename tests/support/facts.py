@@ -96,7 +96,7 @@ def facts(
     *entries: Entry,
     base: str = "app.log",
     rule: LogSpec | None = None,
-    memory: LogHistory | None = None,
+    history: LogHistory | None = None,
     writers: Mapping[str, Writers] | None = None,
     elsewhere: Iterable[Directory] = (),
     here: Directory | None = None,
@@ -123,7 +123,7 @@ def facts(
         family=found.families.get(base, Family()),
         elsewhere=others,
         archive_dir=more.pop("archive_dir", None),
-        memory=memory or LogHistory(),
+        history=history or LogHistory(),
         writers={each.id: known.get(each.name, Nobody("lease")) for each in plain},
         **more,
     )

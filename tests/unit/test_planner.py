@@ -143,7 +143,7 @@ def asked(since: float) -> LogHistory:
 
 
 @pytest.mark.parametrize(
-    ("memory", "writers", "reason"),
+    ("history", "writers", "reason"),
     [
         (LogHistory(), Written("lease", (7,)), "app.log.1 is still written"),
         (asked(since=3600), Written("lease", (7,)), "app.log.1 is still written"),
@@ -158,9 +158,9 @@ def asked(since: float) -> LogHistory:
         (asked(since=1), Unknown("x"), ""),
     ],
 )
-def test_asked_again_until_a_request_was_delivered(memory: LogHistory, writers: Writers, reason: str) -> None:
+def test_asked_again_until_a_request_was_delivered(history: LogHistory, writers: Writers, reason: str) -> None:
     """A plain archive beside the log, taken a day ago: asked again if it is written, or if nobody was asked since."""
-    known = facts(entry("app.log"), entry("app.log.1"), rule=ASKING, memory=memory, writers={"app.log.1": writers})
+    known = facts(entry("app.log"), entry("app.log.1"), rule=ASKING, history=history, writers={"app.log.1": writers})
     found = plan(known)
     assert (found.reopen_reason, found.reopen) == (reason, "workers" if reason else None)
 
@@ -168,16 +168,18 @@ def test_asked_again_until_a_request_was_delivered(memory: LogHistory, writers: 
 def test_a_request_that_is_not_followed_is_repeated_at_growing_intervals() -> None:
     """Runs every minute, a writer that stays: the pauses double up to an hour; a new take always asks once."""
     taken = NOW.timestamp() - 5 * 3600
-    memory, asked_at = LogHistory(last_rotation=taken, request_delivered=taken), [0]
+    history, asked_at = LogHistory(last_rotation=taken, request_delivered=taken), [0]
     for minute in range(1, 300):
         moment = taken + 60 * minute
         held = entry("app.log.1", age=NOW.timestamp() - moment)  # written just now
-        known = facts(entry("app.log"), held, rule=ASKING, memory=memory, writers={"app.log.1": Written("lease", (7,))})
+        known = facts(
+            entry("app.log"), held, rule=ASKING, history=history, writers={"app.log.1": Written("lease", (7,))}
+        )
         if plan_logs([known], datetime.fromtimestamp(moment, UTC))[0].reopen is not None:
             asked_at.append(minute)
-            memory = replace(memory, request_delivered=moment)
+            history = replace(history, request_delivered=moment)
     assert asked_at == [0, 1, 2, 4, 8, 16, 32, 64, 124, 184, 244]
-    known = facts(BIG, held, rule=ASKING, memory=memory, writers={"app.log.1": Written("lease", (7,))})
+    known = facts(BIG, held, rule=ASKING, history=history, writers={"app.log.1": Written("lease", (7,))})
     assert plan(known).reopen_reason == "after the take"
 
 
@@ -188,7 +190,7 @@ def test_a_take_that_was_killed_before_its_request_asks() -> None:
         for writers in (Written("lease", (7,)), Nobody("lease")):
             known = facts(
                 entry("app.log"), entry("app.log.1", age=1), rule=ASKING, birth=lambda: born,  # noqa: B023
-                memory=LogHistory(last_rotation=last, request_delivered=last), writers={"app.log.1": writers},
+                history=LogHistory(last_rotation=last, request_delivered=last), writers={"app.log.1": writers},
             )  # fmt: skip
             assert plan(known).reopen == reopen
 
@@ -247,7 +249,7 @@ def test_an_archive_that_may_be_written_waits(writers: Writers) -> None:
         entry("app.log"), entry("app.log.1"), entry("app.log.2"),
         rule=spec(backup_count=1, on_archive=("/bin/true",)),
         writers={"app.log.1": writers, "app.log.2": writers},
-        memory=LogHistory(hooked=frozenset()),
+        history=LogHistory(hooked=frozenset()),
     )  # fmt: skip
     found = plan(known)
     assert found.steps == () and set(deferred(found)) == {"app.log.1", "app.log.2"}
@@ -276,7 +278,7 @@ def test_the_newest_waits_for_on_archive() -> None:
     found = plan(facts(entry("app.log"), *names, rule=rule))
     assert found.retire == () and [h.name for h in found.hooks] == ["app.log.2.zst", "app.log.1.zst"]
     hooked = frozenset((e.stat.st_ino, e.stat.st_mtime_ns) for e in names)
-    found = plan(facts(entry("app.log"), *names, rule=rule, memory=LogHistory(hooked=hooked)))
+    found = plan(facts(entry("app.log"), *names, rule=rule, history=LogHistory(hooked=hooked)))
     assert [r.name for r in found.retire] == ["app.log.2.zst"] and found.hooks == ()
 
 
@@ -697,14 +699,14 @@ def test_a_schedule_falls_back_on_what_is_known() -> None:
     rule = spec(max_size=None, schedule="0 0 * * *", schedule_name="daily")
     today, yesterday = NOW - timedelta(hours=2), NOW - timedelta(days=1)
     for known, is_due in (
-        (facts(BIG, rule=rule, memory=LogHistory(last_rotation=today.timestamp())), False),
-        (facts(BIG, rule=rule, memory=LogHistory(last_rotation=yesterday.timestamp())), True),
+        (facts(BIG, rule=rule, history=LogHistory(last_rotation=today.timestamp())), False),
+        (facts(BIG, rule=rule, history=LogHistory(last_rotation=yesterday.timestamp())), True),
         (facts(BIG, rule=rule, birth=lambda: today.timestamp()), False),
         (facts(BIG, rule=rule, birth=lambda: yesterday.timestamp()), True),
         (facts(BIG, entry("app.log.1.zst", age=3600), rule=rule), False),
         (facts(BIG, entry("app.log.1.zst", age=DAY), rule=rule), True),
         (facts(BIG, rule=rule), True),
-        (facts(BIG, rule=rule, memory=LogHistory(last_rotation=NOW.timestamp() + DAY)), True),
+        (facts(BIG, rule=rule, history=LogHistory(last_rotation=NOW.timestamp() + DAY)), True),
     ):
         assert isinstance(plan(known).due, Due) == is_due
 
@@ -712,7 +714,7 @@ def test_a_schedule_falls_back_on_what_is_known() -> None:
 def test_a_copy_in_flight_stands_in_the_plan() -> None:
     """It is finished before anything else is done to the log."""
     record = CopyInFlight(f"{HERE}/app.log", BIG.id.inode, 1.0, 5, 4096, "copied", "collapse")
-    known = facts(BIG, entry("app.log.1", inode=5), memory=LogHistory(in_flight=record),
+    known = facts(BIG, entry("app.log.1", inode=5), history=LogHistory(in_flight=record),
                   rule=spec(method=Method.COPYTRUNCATE))  # fmt: skip
     found = plan(known, force=True)
     assert isinstance(found.recover[0], FinishCopytruncate) and found.take == ()

@@ -155,12 +155,12 @@ CASES = [
          ["shift; /store/app.log.1.zst to app.log.2.zst"], ["app.log.1", "app.log.2.zst"]),
     # a copytruncate in flight
     *(case(f"a published copy is cut off the log: {stage}",
-           facts(entry("app.log", inode=5), entry("app.log.1", inode=6), memory=in_flight(stage)),
+           facts(entry("app.log", inode=5), entry("app.log.1", inode=6), history=in_flight(stage)),
            ["cut app.log.1"], ["app.log.1"], took=True) for stage in ("copied", "marked")),
     case("a copy that was never published: the log may be rotated",
-         facts(entry("app.log", inode=5), entry(".app.log.1.tmp", inode=6), memory=in_flight("copied")),
+         facts(entry("app.log", inode=5), entry(".app.log.1.tmp", inode=6), history=in_flight("copied")),
          ["drop .app.log.1.tmp", "cut "], []),
-    case("a marked log whose copy retention has taken", facts(entry("app.log", inode=5), memory=in_flight("marked")),
+    case("a marked log whose copy retention has taken", facts(entry("app.log", inode=5), history=in_flight("marked")),
          ["cut "], [], took=True),
     # set aside for a last look: it is whole, and somebody may have written it since
     *(case(f"set aside: {name}", facts(LIVE, entry(f".{name}.aside")), [f"put back .{name}.aside as {name}"], [name])

@@ -174,7 +174,7 @@ def unknown(here: Deployment) -> Iterator[Finding]:
     """Archives in an archive directory that no run with this history put there: they will count as the log's own."""
     for facts in here.survey.logs:
         place = facts.archive_dir
-        if place is None or place in facts.memory.archive_dirs:
+        if place is None or place in facts.history.archive_dirs:
             continue
         if any(d.resolved == place and facts.base in d.families for d in facts.elsewhere):
             yield Finding(
