@@ -93,3 +93,10 @@ def closest(word: str, known: Iterable[str]) -> str | None:
     from difflib import get_close_matches
 
     return next(iter(get_close_matches(word, list(known), 1, 0.55)), None)  # "hui" is 0.57 of "huey"
+
+
+def typed(path: str) -> str:
+    """A path as it is typed in a shell: quoted where it needs that."""
+    from shlex import quote
+
+    return quote(path)

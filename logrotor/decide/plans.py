@@ -24,6 +24,7 @@ from logrotor.model import (
     RunHook,
     Take,
 )
+from logrotor.text import typed
 
 
 def draft_plans(logs: Sequence[LogFacts], now: datetime, force: bool) -> list[LogPlan]:
@@ -67,7 +68,7 @@ def _why_not_possible(facts: LogFacts, plan: LogPlan) -> Problem | None:
         return facts.directory.closed
     if any(isinstance(each, (Take, Copytruncate)) for each in plan.take) and facts.is_append_only():
         what = "may only be appended to (chattr +a), so it can be neither renamed nor cut"
-        return Problem(subject=facts.path, problem=what, advice=f"as root: chattr -a {facts.path}")
+        return Problem(subject=facts.path, problem=what, advice=f"as root: chattr -a {typed(facts.path)}")
     if facts.spec.accept_loss or not any(isinstance(each, Copytruncate) and not each.collapse for each in plan.take):
         return None
     kind = facts.directory.file_system.type if facts.directory.file_system else "this file system"

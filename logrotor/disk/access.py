@@ -38,10 +38,10 @@ from logrotor.disk.identity import group_name, groups_of, members_of, primary_gr
 from logrotor.disk.walk import user_name
 from logrotor.errors import Refused
 from logrotor.model import KEEP, Codec, CreateMode, LogSpec, Method, Problem
+from logrotor.text import typed
 
 _NO_ACL = frozenset({errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL, errno.EPERM, errno.EACCES})
 READ, WRITE = 4, 2
-_EXPLICIT = 'create_mode = "0664"'
 
 
 class Dress(Struct, frozen=True):
@@ -96,7 +96,8 @@ def _own_group(old: Access, mode: CreateMode, bits: int, group: int) -> int:
     if group == old.group or isinstance(mode, int):
         return bits >> 3 & 7
     before = old.allowed((GROUP, group))
-    return before if mode == KEEP else before & 6 | (6 if bits & 0o064 == 0o064 else 0)
+    is_named = (GROUP, group) in old.named  # then it got less or more than others on purpose
+    return before if mode == KEEP or is_named else before & 6 | (6 if bits & 0o064 == 0o064 else 0)
 
 
 def _named(old: Access | None, mode: CreateMode, own: int, given: Given) -> Iterator[tuple[Party, tuple[int, int]]]:
@@ -104,6 +105,8 @@ def _named(old: Access | None, mode: CreateMode, own: int, given: Given) -> Iter
     limit, other = _limit(old, mode, own), own & 7
     # Whom the directory names could do what others could: an entry for less would take that away.
     kept = {party: (bits & limit | other, bits | other) for party, bits in given.named.items()}
+    if mode == KEEP and old is not None:  # exactly as it was, as an archive is: no default ACL opens it
+        kept = {}
     if old is not None:
         kept |= {party: (old.allowed(party), bits) for party, bits in old.named.items()}
         for party, needed in _owners(old, mode, given):
@@ -155,7 +158,7 @@ def dress(fd: int, place: Place, old: Access | None, mode: CreateMode, path: str
         assert old is not None  # else the entries are those of the directory, which keeps ACLs then
         lost = list(_losers(old, mode, given.group, given.user, need, acls=False))
         if lost:
-            raise Refused(_told(path, old, lost, f"set {_EXPLICIT} in its rule to accept that"))
+            raise Refused(_told(path, old, lost, _accept(old)))
         bits = _bits(old, mode)
         made = Dress(bits & 0o707 | _own_group(old, mode, bits, given.group) << 3)
     change("chmod", os.fchmod, fd, mark | made.mode & 0o077 if mark else made.mode)
@@ -204,7 +207,7 @@ def why_closed(log: str, status: os.stat_result, ground: Ground, rule: LogSpec) 
     if status.st_mode & need == need or os.access(log, need, effective_ids=True):  # the same numbers as R_OK and W_OK
         return None
     what = f"belongs to {user_name(owner)}, and {user_name(us)} may not {'write' if copied else 'read'} it"
-    entry = f"setfacl -m u:{user_name(us)}:{'rw' if copied else 'r'} {log}"
+    entry = f"setfacl -m u:{user_name(us)}:{'rw' if copied else 'r'} {typed(log)}"
     return Problem(
         subject=log, problem=what, advice=f"as {user_name(owner)}: {entry}" if ground.acls else _run_as(owner)
     )
@@ -277,8 +280,13 @@ def _way_out(old: Access, ground: Ground, rule: LogSpec, us: int) -> str:
     for group in dict.fromkeys((old.group, *sorted(groups_of(owner)))):
         if not is_unmapped(GROUP, group) and not _any_lost(rule, old, us, group):
             by = "" if us == 0 else "as root: "
-            return f"{by}chgrp {group_name(group)} {directory} && chmod g+s {directory}"
-    return f"set {_EXPLICIT} in its rule to accept that"
+            return f"{by}chgrp {group_name(group)} {typed(directory)} && chmod g+s {typed(directory)}"
+    return _accept(old)
+
+
+def _accept(old: Access) -> str:
+    """An explicit mode is obeyed; this one opens a private log, which the warning does not say yet."""
+    return 'set create_mode = "0664" in its rule to accept that'
 
 
 def _run_as(uid: int) -> str:

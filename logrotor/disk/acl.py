@@ -31,9 +31,12 @@ class Access(Struct, frozen=True):
     label: bytes | None = None  # of SELinux
 
     def allowed(self, party: Party) -> int:
-        """What a party may do that is named; others, if it is not."""
+        """What a party may do that is named, or is the owning group; others, if it is neither."""
+        own = self.mode >> 3 & 7 if party == (GROUP, self.group) else None
         # Linux asks no ACL whose mask is empty (fs/namei.c, acl_permission_check): who is named counts as any other.
-        return self.named[party] & self.mask if party in self.named and self.mask else self.mode & 7
+        if party in self.named and self.mask:
+            return self.named[party] & self.mask | (own or 0)
+        return self.mode & 7 if own is None else own
 
 
 class Given(Struct, frozen=True):

@@ -117,7 +117,7 @@ def quoted(path: str) -> str:
 def is_damage(error: sqlite3.Error) -> bool:
     """Not a database, or not our tables; anything else may be gone at the next run."""
     if isinstance(error, sqlite3.OperationalError):
-        return error.sqlite_errorcode == sqlite3.SQLITE_ERROR
+        return getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_ERROR
     return isinstance(error, sqlite3.DatabaseError)
 
 

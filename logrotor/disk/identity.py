@@ -14,6 +14,7 @@ from logrotor.disk.calls import change
 from logrotor.disk.walk import user_name
 from logrotor.errors import Refused, Stale, StateError
 from logrotor.model import FileId, Problem
+from logrotor.text import typed
 
 
 def become(user: str) -> Mapping[str, str]:
@@ -59,15 +60,17 @@ def why_closed(directory: str) -> Problem:
     if space.f_flag & os.ST_RDONLY:
         cause, advice = "its file system is mounted read-only", "mount it for writing"
     elif status.st_uid == os.geteuid():
-        cause, advice = owned, f"chmod u+rwx {directory}"
+        cause, advice = owned, f"chmod u+rwx {typed(directory)}"
     elif status.st_gid not in (os.getegid(), *os.getgroups()):
         cause = f"{owned}, and {us} is in no such group"
         group = group_name(os.getegid())
-        advice = f"as root: chgrp {group} {directory} && chmod g+rwxs {directory}, or run logrotor as {owner}"
+        advice = (
+            f"as root: chgrp {group} {typed(directory)} && chmod g+rwxs {typed(directory)}, or run logrotor as {owner}"
+        )
     elif status.st_mode & 0o030 != 0o030:
-        cause, advice = owned, f"as {owner}: chmod g+rwxs {directory}, or run logrotor as {owner}"
+        cause, advice = owned, f"as {owner}: chmod g+rwxs {typed(directory)}, or run logrotor as {owner}"
     else:
-        cause, advice = owned, f"see its ACL: getfacl {directory}"
+        cause, advice = owned, f"see its ACL: getfacl {typed(directory)}"
     return Problem(subject=directory, problem=f"{us} may not create and rename files there: {cause}", advice=advice)
 
 

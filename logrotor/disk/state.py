@@ -12,6 +12,7 @@ from logrotor.disk.calls import birth_time, change
 from logrotor.disk.publish import publish
 from logrotor.errors import Interrupted, Locked, LogrotorError, StateError
 from logrotor.model import LastRun, Problem
+from logrotor.text import typed
 
 LOCK = "lock"
 HISTORY = "history.sqlite"
@@ -185,7 +186,7 @@ def _refuse_open(path: str, origin: str, place: str) -> None:
         ours = status.st_uid == os.geteuid() and not status.st_mode & stat.S_ISVTX
         advice = _own_directory(path)
         if ours:
-            advice = f"chmod 0700 {path} if it is logrotor's alone, else {advice}"
+            advice = f"chmod 0700 {typed(path)} if it is logrotor's alone, else {advice}"
         raise _unusable(path, origin, "others may write there", advice)
 
 
@@ -197,7 +198,7 @@ def _refuse_closed(path: str, origin: str) -> None:
     if status.st_uid != user:
         why, advice = f"it belongs to {walk.user_name(status.st_uid)}", _own_directory(path)
     elif status.st_mode & 0o300 != 0o300:
-        why, advice = f"its mode is {stat.S_IMODE(status.st_mode):04o}", f"chmod 0700 {path}"
+        why, advice = f"its mode is {stat.S_IMODE(status.st_mode):04o}", f"chmod 0700 {typed(path)}"
     else:
         why, advice = "permission denied, or mounted read-only", _own_directory()
     raise _unusable(path, origin, f"cannot be written by uid {user}: {why}", advice)
@@ -226,7 +227,7 @@ def _create(path: str, origin: str) -> None:
 def _unwritable(path: str, origin: str, why: str) -> StateError:
     """For one that is missing: install(1) would change the owner of one that is there."""
     user = os.geteuid()
-    advice = f"{_own_directory()}, or as root: install -d -m 0700 -o {user} {path}"
+    advice = f"{_own_directory()}, or as root: install -d -m 0700 -o {user} {typed(path)}"
     return _unusable(path, origin, f"cannot be written by uid {user}: {why}", advice)
 
 

@@ -34,6 +34,7 @@ from logrotor.disk.calls import change
 from logrotor.disk.walk import user_name
 from logrotor.errors import Busy, Refused
 from logrotor.model.problem import Problem
+from logrotor.text import typed
 
 _FLOCK = struct.Struct("@hhqqi0q")  # struct flock: type, whence, start, length, pid; a length of 0 is the whole file
 _NO_LOCKS = frozenset({errno.EOPNOTSUPP, errno.ENOSYS, errno.ENOLCK, errno.EINVAL})
@@ -174,7 +175,7 @@ class Turns:
         except PermissionError:
             owner = user_name(os.stat(LOCK, dir_fd=self._directory, follow_symlinks=False).st_uid)
             what = f"belongs to {owner}, whose run may be at work there, so every log there waits"
-            advice = f"if no run of {owner} is at work, remove it: rm {self._path}"
+            advice = f"if no run of {owner} is at work, remove it: rm {typed(self._path)}"
             raise Busy(Problem(subject=self._path, problem=what, advice=advice)) from None
         except FileNotFoundError:
             raise

@@ -17,6 +17,7 @@ from types import MappingProxyType
 from logrotor.disk import proc
 from logrotor.errors import InsecureDirectory, Stale
 from logrotor.model import FileId, Problem
+from logrotor.text import typed
 
 _MAX_LINKS = 40  # as path_resolution(7)
 _PATH_ONLY = os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -176,7 +177,7 @@ def _refuse_open_to_all(status: os.stat_result, here: str) -> None:
     if not stat.S_ISDIR(status.st_mode):
         raise NotADirectoryError(20, os.strerror(20), here)
     if status.st_mode & stat.S_IWOTH and not status.st_mode & stat.S_ISVTX:
-        advice = f"chmod o-w {here}, or chmod +t {here}"
+        advice = f"chmod o-w {typed(here)}, or chmod +t {typed(here)}"
         raise InsecureDirectory(Problem(subject=here, problem="anyone may write there", advice=advice))
 
 

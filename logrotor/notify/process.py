@@ -23,6 +23,7 @@ from logrotor.disk.walk import user_name
 from logrotor.errors import ReopenFailed
 from logrotor.model import ReopenTarget
 from logrotor.notify.common import FORBIDDEN, Delivered, Stop, failure
+from logrotor.text import typed
 
 MAX_PIDFILE = 4096  # bytes
 MAX_PID = 4_194_304  # PID_MAX_LIMIT, linux/threads.h
@@ -191,7 +192,7 @@ def _check_file(sought: Sought, path: str, status: os.stat_result) -> None:
     if not stat.S_ISREG(status.st_mode):
         raise sought.refusal(f"{path}: the pidfile is not a regular file")
     if status.st_mode & stat.S_IWOTH:
-        raise sought.refusal(f"{path}: anyone may write this pidfile, so it proves nothing", f"chmod o-w {path}")
+        raise sought.refusal(f"{path}: anyone may write this pidfile, so it proves nothing", f"chmod o-w {typed(path)}")
     if status.st_size > MAX_PIDFILE:
         raise sought.refusal(f"{path}: {status.st_size} bytes are too many for a pidfile")
 

@@ -8,6 +8,7 @@ from logrotor.decide.facts import Directory
 from logrotor.disk import snapshot
 from logrotor.disk.walk import user_name
 from logrotor.model import FileId, LogSpec, Problem
+from logrotor.text import typed
 
 
 class Listings:
@@ -55,7 +56,7 @@ def why_no_archives(spec: LogSpec, directory: Directory) -> Problem | None:
     elif directory.barrier is not None:
         us = user_name(os.geteuid())
         what = f"cannot be made by {us}: {directory.barrier} may not be written"
-        advice = f"as root: install -d -o {us} {path}"
+        advice = f"as root: install -d -o {us} {typed(path)}"
     elif directory.closed is not None:
         what, advice = directory.closed.problem, directory.closed.advice
     else:

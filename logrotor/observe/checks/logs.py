@@ -21,6 +21,7 @@ from logrotor.model import Check, Codec, DropTemp, Entry, Finding, Method, Probl
 from logrotor.notify import supervisord
 from logrotor.observe.deployment import Deployment, archives_of
 from logrotor.survey import why_no_archives
+from logrotor.text import typed
 
 _DATE = re.compile(r"(?<![0-9])(?:19|20)[0-9]{2}-?[01][0-9]-?[0-3][0-9]")
 _PACKED = {*(codec.suffix for codec in Codec), ".Z", ".lz4"}  # other rotators have more
@@ -91,7 +92,7 @@ def _mode_of(path: str, live: Entry) -> int:
 def _mode(facts: LogFacts, live: Entry, wanted: int) -> Finding:
     mode = _mode_of(facts.path, live)
     command, setting = (
-        f"chmod {wanted:04o} {facts.path}",
+        f"chmod {wanted:04o} {typed(facts.path)}",
         f'create_mode = "{mode & 0o777:04o}" in rule {facts.spec.name}',
     )
     ours = live.stat.st_uid == os.geteuid()

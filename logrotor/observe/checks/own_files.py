@@ -14,6 +14,7 @@ from logrotor.errors import Refused, StateError
 from logrotor.model import Check, FileId, Finding, Problem
 from logrotor.observe.deployment import Deployment
 from logrotor.observe.page.content import refuse_other
+from logrotor.text import typed
 
 _NO_RUN = "no run can begin: every one ends with exit 2"
 _PRIVATE = "what lies there is trusted: whoever may write it decides what is rotated, and may hold the lock for ever"
@@ -110,7 +111,7 @@ def _strangers(path: str, owner: int) -> Finding:
 def too_open(path: str, mode: int) -> Finding:
     """Others may do too much with it; we can mend it if it is ours."""
     status = os.lstat(path)
-    command = f"chmod {mode:04o} {path}"
+    command = f"chmod {mode:04o} {typed(path)}"
     ours = status.st_uid == os.geteuid()
     return Finding(
         subject=path,
@@ -142,7 +143,7 @@ def whole(here: Deployment) -> Iterator[Finding]:
     for name in sorted(_names(here.config.state_dir)):
         if name.startswith(f"{state.HISTORY}.damaged-"):
             aside = os.path.join(here.config.state_dir, name)
-            advice = f"find out why (a full disk? a broken one?), then: rm {aside}"
+            advice = f"find out why (a full disk? a broken one?), then: rm {typed(aside)}"
             yield Finding(subject=aside, problem="a damaged history that a run set aside", why=why, advice=advice)
 
 

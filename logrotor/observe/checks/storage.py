@@ -43,7 +43,7 @@ def usable(here: Deployment) -> Iterator[Finding]:
                 subject=path,
                 problem=f"does not exist (rule {spec.name})",
                 why="none of its logs can be found; a misspelt path looks like this too",
-                advice=f"correct paths in the rule, or: mkdir -p {path}",
+                advice=f"correct paths in the rule, or: mkdir -p {text.typed(path)}",
             )
         else:
             yield from _unusable(path, spec, found)
