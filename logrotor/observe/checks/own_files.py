@@ -104,7 +104,7 @@ def _strangers(path: str, owner: int) -> Finding:
         subject=path,
         problem=f"belongs to {user_name(owner)}, but logrotor runs as {us} now",
         why="the one who owns it and the others lock each other out, and know nothing of each other's rotations",
-        advice=f"run logrotor always as one user; as root, give it back: chown {us} {path}",
+        advice=f"run logrotor always as one user; as root, give it back: chown {us} {typed(path)}",
     )
 
 
