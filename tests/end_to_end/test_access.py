@@ -295,7 +295,10 @@ def foreign(site: Log) -> Iterator[Log]:
         ("root:adm", 0o640, "root:root 755", None, "chgrp adm"),
         ("root:www-data", 0o660, "root:root 755", None, "chgrp www-data"),
         ("www-data:www-data", 0o644, "root:root 755", None, "chgrp www-data"),
-        ("www-data:adm", 0o640, "root:adm 775", None, "create_mode"),
+        ("www-data:adm", 0o640, "root:adm 775", None, 'create_mode = "0600"'),
+        ("www-data:adm", 0o640, "root:root 755", None, 'create_mode = "0600"'),
+        ("www-data:adm", 0o640, "root:games 2755", None, 'create_mode = "0600"'),
+        ("www-data:adm", 0o640, "root:adm 2755", None, 'create_mode = "0640"'),
         ("games:games", 0o644, "www-data:www-data 755", "www-data", "chgrp games"),
         ("games:games", 0o644, "root:games 775", None, 'run_as = "games"'),
         ("games:games", 0o644, "root:games 2775", None, ""),  # its owner writes by the group
@@ -321,7 +324,10 @@ def test_what_cannot_be_kept_is_refused(
     foreign.run()
     after, archive = rights([log, foreign.archive], who)
     assert not log.read_bytes()
-    if advice != "create_mode":
+    assert "create_mode" not in advice or all(
+        set(may) <= set(before[name]) for each in (after, archive) for name, may in each.items()
+    ), "nobody new is let in"
+    if "create_mode" not in advice:
         gone = lost(before, after)
         assert {name: letters for name, letters in gone.items() if name != rotator and foreign.user != name} == {}
         assert all("r" in archive[name] for name, had in before.items() if "r" in had and foreign.user != name)

@@ -111,5 +111,5 @@ def follow(site: Deployment, advice: str) -> None:
         site.user = None if site.user == "root" else site.user
         shutil.rmtree(site.state, ignore_errors=True)
     else:
-        (setting,) = re.findall(r'create_mode = "0664"', advice)
+        (setting,) = re.findall(r'create_mode = "0[0-7]{3}"', advice)
         site.config.write_text(site.config.read_text() + f"{setting}\n")
