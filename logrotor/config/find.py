@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 
 from msgspec import Struct
 
-from logrotor.config.paths import home_of
+from logrotor.config.paths import home_of, home_of_user
 from logrotor.errors import ConfigError
 from logrotor.model import ConfigProblem
 
@@ -64,7 +64,12 @@ def find_config(
 
 
 def named_config(argv: Sequence[str]) -> str | None:
-    """The file of ``-c FILE`` or ``--config=FILE`` in a command line of logrotor."""
+    """The file of ``-c FILE`` or ``--config=FILE`` in a command line of logrotor; the -c of a shell, of su, is none."""
+    inner = next((word for word in argv if "logrotor" in word and len(words_of(word)) > 1), None)
+    if inner is not None:
+        return named_config(words_of(inner))
+    ours = [place for place, word in enumerate(argv) if os.path.basename(word) == "logrotor"]
+    argv = argv[ours[0] :] if ours else argv
     for place, word in enumerate(argv):
         name, equals, value = word.partition("=")
         if name in ("-c", "--config"):
@@ -105,6 +110,27 @@ def default_state_dir(environ: Mapping[str, str], euid: int) -> tuple[str, str] 
         return None
     origin = "$XDG_STATE_HOME" if base == environ.get("XDG_STATE_HOME") else "default for ordinary users"
     return os.path.join(base, "logrotor"), origin
+
+
+def state_of_broken(file: str, environ: Mapping[str, str], euid: int) -> tuple[str | None, str | None]:
+    """The state directory and the user of a configuration that does not load, as far as its text shows them."""
+    import re
+
+    try:
+        with open(file, encoding="utf-8", errors="surrogateescape") as opened:
+            top = re.split(r"(?m)^[ \t]*\[", opened.read(), maxsplit=1)[0]
+    except OSError:
+        top = ""
+    named = dict(re.findall(r"""(?m)^[ \t]*(state_dir|run_as)[ \t]*=[ \t]*["']([^"'\n]+)["']""", top))
+    user = named.get("run_as") if euid == 0 else None
+    home = home_of_user(user) if user is not None else home_of(euid, environ)
+    given = named.get("state_dir")
+    if given is None:
+        found = default_state_dir(environ, euid)
+        return found[0] if found is not None else None, user
+    if home is not None and (given == "~" or given.startswith("~/")):
+        given = home + given[1:]
+    return os.path.join(os.path.dirname(file), given), user
 
 
 def _xdg(environ: Mapping[str, str], variable: str, fallback: str, euid: int) -> str | None:

@@ -43,7 +43,9 @@ class Deployment:
             found = History(self.config.state_dir).recall()
         except OSError as error:
             what = f"{error.strerror}: nothing is known of past runs"
-            return LogHistories({}), Problem(subject=self.config.state_dir, problem=what)
+            return LogHistories({}), Problem(
+                subject=self.config.state_dir, problem=what, advice="ask as the user who runs logrotor"
+            )
         except StateError as error:  # no run can begin, and all the more one wants to look
             return LogHistories({}), error.problem
         return found, Problem(subject="", problem=found.note) if found.note else None
