@@ -20,7 +20,15 @@ from logrotor.text import printable
 
 # What each run finds again as long as it lasts; anything else is printed in any case.
 _LASTING = frozenset(
-    {"log.refused", "rotation.failed", "reopen.failed", "archive.failed", "hook.failed", "problem.found"}
+    {
+        "user.changed",
+        "log.refused",
+        "rotation.failed",
+        "reopen.failed",
+        "archive.failed",
+        "hook.failed",
+        "problem.found",
+    }
 )
 _AGAIN = 3600.0 - 30.0  # seconds; cron is not exact
 _KEPT = 31 * 86400.0  # seconds, for runs of another scope: their cron line may have gone, or come once a month

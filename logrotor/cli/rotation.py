@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gc
-import os
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -13,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from logrotor.cli import output
 from logrotor.cli.damping import Damper
 from logrotor.cli.output import EventPrinter, Progress
-from logrotor.cli.session import Session, Stop, become, exit_code, selection
+from logrotor.cli.session import Session, Stop, enter, exit_code, notice_of, selection
 from logrotor.errors import Interrupted, Locked, StateError
 
 if TYPE_CHECKING:
@@ -50,17 +49,18 @@ def rotate(
     progress = Progress()
     printer = EventPrinter(session.verbosity, as_json=session.json_messages, before=progress.clear)
     has_bar = output.is_terminal(sys.stderr) and not as_json and session.verbosity >= 0
-    from logrotor.config import load_config
     from logrotor.rotator import Rotator
 
     is_damped = session.verbosity <= 0 and not (as_json or sums_up or output.is_terminal(sys.stderr))
     damper = None
     with Stop() as stop:
-        config = load_config(config_file, environ=os.environ)
-        become(config)
+        entered = enter(config_file)
+        config = entered.config
         if is_damped:
             damper = Damper(config.state_dir, (*config.files[:1], *["--force"] * force, *sorted(only)), time.time())
             printer.filter = damper.filter
+        if (notice := notice_of(entered)) is not None:
+            printer(notice)
         try:
             shown = progress if has_bar else None
             rotator = Rotator(config, on_event=printer, on_progress=shown, stop=stop, fork=_fork)
