@@ -27,6 +27,7 @@ def call(args: Sequence[str]) -> int:
         plain = [arg for arg in args if arg != _AS_TEXT]
         if _is_plain_run(plain):
             from logrotor.cli.rotation import rotate
+
             file = next((word for word in plain if word not in _PLAIN), None)
             return rotate(session, file, log_format="auto" if len(plain) == len(args) else "console")
         from logrotor.cli import group
