@@ -12,7 +12,7 @@ import click
 from logrotor import text
 from logrotor.cli import output
 from logrotor.cli.options import F, complete_logs, config_option, json_option, load, moment_or_age
-from logrotor.cli.session import Session, become, exit_codes, fail
+from logrotor.cli.session import Session, exit_codes, fail
 
 if TYPE_CHECKING:
     from logrotor.model import Problem
@@ -66,7 +66,6 @@ def contents(
     first = None if since is None else moment_or_age(since, now, "--since")
     last = None if until is None else moment_or_age(until, now, "--until")
     loaded = load(ctx)
-    become(loaded)
     return read(lambda: Deployment(loaded, now), log, since=first, until=last, damaged=damaged)
 
 
@@ -240,7 +239,6 @@ def verify(ctx: click.Context, /, config: str | None, log: str | None, as_json: 
 
     ctx.ensure_object(Session).verbosity = verbose
     loaded = load(ctx)
-    become(loaded)
     found: list[Verdict] = []
     for verdict in verdicts(Deployment(loaded, local_now()), log):
         found.append(verdict)

@@ -20,7 +20,16 @@ from logrotor.text import printable
 
 # What each run finds again as long as it lasts; anything else is printed in any case.
 _LASTING = frozenset(
-    {"log.refused", "rotation.failed", "reopen.failed", "archive.failed", "hook.failed", "problem.found", "run.failed"}
+    {
+        "user.changed",
+        "log.refused",
+        "rotation.failed",
+        "reopen.failed",
+        "archive.failed",
+        "hook.failed",
+        "problem.found",
+        "run.failed",
+    }
 )
 _WHOLE = "run.failed"  # nothing ran: of this each run sees all, and of the others nothing
 _AGAIN = 3600.0 - 30.0  # seconds; cron is not exact

@@ -13,7 +13,7 @@ from logrotor import text
 from logrotor.cli import output
 from logrotor.cli.gather import queue_troubles, render_page, write_page
 from logrotor.cli.options import F, Span, config_option, json_option, load
-from logrotor.cli.session import Session, become, exit_codes
+from logrotor.cli.session import Session, exit_codes
 from logrotor.errors import Refused
 from logrotor.observe.attention import ago, archives, due, free, full, last_run, notes
 
@@ -76,7 +76,6 @@ def status(ctx: click.Context, /, config: str | None, check: bool, as_json: bool
 
     ctx.ensure_object(Session).verbosity = verbose
     loaded = load(ctx)
-    become(loaded)
     found = look(Deployment(loaded, local_now()))
     told = [*attention(found, _thresholds(Thresholds, limits)), *queue_troubles(loaded, found.now.timestamp())]
     if as_json:
@@ -194,7 +193,6 @@ def page(ctx: click.Context, /, config: str | None, given: str | None, verbose: 
     target = given or loaded.page_file
     if target is None:
         raise click.UsageError("where to? give -o FILE (- is standard output), or [page] file in the configuration")
-    become(loaded)
     if target == "-":
         output.pour([render_page(loaded, local_now())])
     else:

@@ -15,7 +15,7 @@ from msgspec.structs import replace
 from logrotor.cli import output
 from logrotor.cli.damping import Damper
 from logrotor.cli.output import EventPrinter, Progress
-from logrotor.cli.session import Session, Stop, become, exit_code, fail, fail_with, selection
+from logrotor.cli.session import Session, Stop, enter, exit_code, fail, fail_with, notice_of, selection
 from logrotor.errors import ConfigError, Interrupted, Locked, LogrotorError, StateError, UnknownSelection
 from logrotor.events import NAMES, Event
 
@@ -53,7 +53,6 @@ def rotate(
     progress = Progress()
     printer = EventPrinter(session.verbosity, as_json=session.json_messages, before=progress.clear)
     has_bar = output.is_terminal(sys.stderr) and not as_json and session.verbosity >= 0
-    from logrotor.config import load_config
     from logrotor.rotator import Rotator
 
     is_damped = session.verbosity <= 0 and not (as_json or sums_up or output.is_terminal(sys.stderr))
@@ -62,11 +61,11 @@ def rotate(
     ends: list[Event] = []
     with Stop() as stop:
         try:
-            config = load_config(config_file, environ=os.environ)
+            entered = enter(config_file)
         except ConfigError as error:
             damper = _damper_of_broken(config_file, scope) if is_damped else None
             return _fail_once(error, session, damper)
-        become(config)
+        config = entered.config
         if is_damped:
             damper = Damper(config.state_dir, (*config.files[:1], *scope), time.time())
             printer.filter = damper.filter
@@ -74,6 +73,8 @@ def rotate(
         def tell(event: Event) -> None:
             ends.append(event) if event.name == "run.completed" else printer(event)
 
+        if (notice := notice_of(entered)) is not None:
+            printer(notice)
         try:
             shown = progress if has_bar else None
             rotator = Rotator(config, on_event=tell, on_progress=shown, stop=stop, fork=_fork)

@@ -8,9 +8,12 @@ from collections.abc import Mapping, Sequence
 
 from msgspec import Struct
 
-from logrotor.config.paths import home_of, home_of_user
-from logrotor.errors import ConfigError
+from logrotor.config.paths import home_of
+from logrotor.disk.identity import home_of_user
+from logrotor.disk.walk import user_name
+from logrotor.errors import ConfigError, InsecureDirectory
 from logrotor.model import ConfigProblem
+from logrotor.text import typed
 
 VARIABLE = "LOGROTOR_CONFIG"
 NAME = "logrotor.toml"
@@ -44,7 +47,8 @@ def find_config(
 ) -> Found:
     """Find the configuration: ``explicit``, else ``$LOGROTOR_CONFIG``, else the first of the usual places.
 
-    Raises :class:`ConfigError` if none is found, or if ``explicit`` is empty; an empty variable counts as unset.
+    Raises :class:`ConfigError` if none is found, if ``explicit`` is empty, or if the one in the working directory is
+    somebody else's; an empty variable counts as unset.
     A file that was named is returned even if it does not exist: reading it says so, and no other file takes its place.
     """
     environ = os.environ if environ is None else environ
@@ -57,10 +61,24 @@ def find_config(
         return Found(os.path.abspath(environ[VARIABLE]), Origin.VARIABLE)
     places = usual_places(environ, os.geteuid() if euid is None else euid)
     found = next((place for place in places if os.path.isfile(place)), None)
+    if found == places[0]:
+        _refuse_strangers(found, os.geteuid() if euid is None else euid)
     if found is None:
         looked = ", ".join(["-c", f"${VARIABLE}", *places])
         raise ConfigError((ConfigProblem(NAME, "file", f"no configuration found; looked at {looked}", advice=_BEGIN),))
     return Found(found, Origin.USUAL_PLACE)
+
+
+def _refuse_strangers(place: str, euid: int) -> None:
+    """Whoever works in another one's folder has not asked for what lies there: the file, the link, the folder."""
+    folder = os.path.dirname(place)
+    owners = ((place, os.stat(place).st_uid), (place, os.lstat(place).st_uid), (folder, os.stat(folder).st_uid))
+    for path, uid in owners:
+        if uid not in (0, euid):
+            owner = user_name(uid)
+            what = f"{path} belongs to {owner}, and nobody named this file: it only lies in the working directory"
+            advice = f"if it is meant, name it: -c {typed(place)}"
+            raise ConfigError((ConfigProblem(place, "file", what, advice=advice),))
 
 
 def named_config(argv: Sequence[str]) -> str | None:
@@ -116,10 +134,13 @@ def state_of_broken(file: str, environ: Mapping[str, str], euid: int) -> tuple[s
     """The state directory and the user of a configuration that does not load, as far as its text shows them."""
     import re
 
+    from logrotor.disk.files import read
+    from logrotor.disk.trust import read_as_root
+
     try:
-        with open(file, encoding="utf-8", errors="surrogateescape") as opened:
-            top = re.split(r"(?m)^[ \t]*\[", opened.read(), maxsplit=1)[0]
-    except OSError:
+        content, _ = read(file) if euid else read_as_root(file)
+        top = re.split(r"(?m)^[ \t]*\[", content.decode(errors="surrogateescape"), maxsplit=1)[0]
+    except (OSError, InsecureDirectory):
         top = ""
     named = dict(re.findall(r"""(?m)^[ \t]*(state_dir|run_as)[ \t]*=[ \t]*["']([^"'\n]+)["']""", top))
     user = named.get("run_as") if euid == 0 else None

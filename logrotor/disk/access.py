@@ -40,7 +40,7 @@ from logrotor.errors import Refused
 from logrotor.model import KEEP, Codec, CreateMode, LogSpec, Method, Problem
 from logrotor.text import typed
 
-_NO_ACL = frozenset({errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL, errno.EPERM, errno.EACCES})
+_NO_ACL = frozenset({errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL})
 READ, WRITE = 4, 2
 
 
@@ -166,13 +166,14 @@ def dress(fd: int, place: Place, old: Access | None, mode: CreateMode, path: str
 
 
 def _set_acl(fd: int, place: Place, old: Access | None, acl: bytes) -> bool:
-    """False: nobody would be let in by it."""
-    if not place.keeps_acls() and not (old is not None and old.named):
+    """False: nobody would be let in by it. Raises OSError where it should have been kept."""
+    keeps = place.keeps_acls()
+    if not keeps and not (old is not None and old.named):
         return False
     try:
         change("setxattr", os.setxattr, fd, ACL, acl)
     except OSError as error:
-        if error.errno not in _NO_ACL:
+        if keeps and error.errno not in _NO_ACL:
             raise
         return False
     return True

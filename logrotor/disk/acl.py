@@ -114,9 +114,12 @@ def by_stat(status: os.stat_result) -> Access:
 
 
 def _attribute(fd: int | str, name: str) -> bytes | None:
+    """None: none is set, or this file system knows none. Raises OSError where nobody can tell."""
     try:
         return os.getxattr(fd, name)
-    except OSError:  # none set, or not known to this file system
+    except OSError as error:
+        if error.errno not in (errno.ENODATA, errno.EOPNOTSUPP, errno.ENOSYS):
+            raise
         return None
 
 

@@ -68,9 +68,18 @@ class Deployment:
 
     @cached_property
     def survey(self) -> Survey:
+        return self._surveyed(prove=True)
+
+    @cached_property
+    def listing(self) -> Survey:
+        """The same for whoever reads: nobody is asked who writes."""
+        return self.__dict__.get("survey") or self._surveyed(prove=False)
+
+    def _surveyed(self, *, prove: bool) -> Survey:
         with Surveyor(self.config, self.histories, since=self._since) as surveyor:
             found = surveyor.survey()
-            found.logs = [replace(facts, writers=dict(facts.writers)) for facts in found.logs]  # proved now, or never
+            if prove:  # now, or never
+                found.logs = [replace(facts, writers=dict(facts.writers)) for facts in found.logs]
         return found
 
     @cached_property

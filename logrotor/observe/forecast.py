@@ -147,7 +147,8 @@ def _system(here: Deployment, path: str, system: FileSystem, growths: Sequence[G
     inodes = space.f_favail if space.f_files else None
     is_full = system.total > 0 and (system.free <= 0 or inodes == 0)
     moment = now if is_full else full_on(system.free, growths, now)
-    if moment is not None and moment - now > _REACH * max((each.seen for each in growths), default=_FAR):
+    reach = _REACH * max((each.seen for each in growths), default=_FAR)
+    if (moment - now > reach) if moment is not None else (reach < _FAR and any(g.room is None for g in growths)):
         moment, whole = None, False
     return SystemStatus(
         mount=mount_of(path),

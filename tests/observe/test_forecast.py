@@ -56,6 +56,7 @@ def test_odd_histories_do_not_break_it():
 
 def test_a_moment_says_nothing_of_next_year(here):
     """Three points within seconds: full in some seconds is a forecast, full in years is none."""
+    here.configure('compress = "none"')
     here.file.write_text(here.file.read_text().replace("backup_count = 7\n", ""))
     now = time.time()
     for before in (3, 2, 1):
