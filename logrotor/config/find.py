@@ -139,9 +139,11 @@ def state_of_broken(file: str, environ: Mapping[str, str], euid: int) -> tuple[s
 
     try:
         content, _ = read(file) if euid else read_as_root(file)
-        top = re.split(r"(?m)^[ \t]*\[", content.decode(errors="surrogateescape"), maxsplit=1)[0]
+        text = content.decode(errors="surrogateescape")
     except (OSError, InsecureDirectory):
-        top = ""
+        text = ""
+    table = re.search(r"(?m)^[ \t]*\[", text)
+    top = text[: table.start()] if table else text
     named = dict(re.findall(r"""(?m)^[ \t]*(state_dir|run_as)[ \t]*=[ \t]*["']([^"'\n]+)["']""", top))
     user = named.get("run_as") if euid == 0 else None
     home = home_of_user(user) if user is not None else home_of(euid, environ)
