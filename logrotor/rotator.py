@@ -293,11 +293,11 @@ def plan_asking(
         from logrotor import notify
 
         target = config.targets[name]
-        forbidden = notify.why_forbidden(target)
+        paths = tuple(log.path for log in taken if log.reopen == name)
+        forbidden = notify.why_forbidden(target, paths)
         if forbidden is not None:
-            held = {log.path for log in taken if log.reopen == name}
-            refusals.update(_held(forbidden, [facts for facts in survey.logs if facts.path in held]))
-        found = notify.self_rotation(target)
+            refusals.update(_held(forbidden, [facts for facts in survey.logs if facts.path in paths]))
+        found = notify.self_rotation(target, paths)
         refusals.update(found.files)
         notes += map(str, found.unknown)
     if refusals:

@@ -78,6 +78,16 @@ def running(word: bytes) -> Iterator[Process]:
                 yield found
 
 
+def last_child(pid: int) -> float:
+    """When the youngest child that can be seen was started; 0: there is none."""
+    started = 0.0
+    for each in pids():
+        with contextlib.suppress(OSError):
+            process = look(each)
+            started = max(started, process.started) if process.parent == pid else started
+    return started
+
+
 def cmdline(pid: int) -> tuple[str, ...]:
     """The arguments, program first; empty for a zombie and a kernel thread."""
     return _strings(_read(f"/proc/{pid}/cmdline"))
