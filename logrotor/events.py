@@ -64,6 +64,10 @@ def _json_processors() -> list[Any]:
 OnEvent = Callable[[Event], object]
 
 NAMES: Mapping[str, tuple[Level, str]] = {
+    "user.changed": (
+        Level.WARNING,
+        "root has become the user who owns the configuration; printed by `logrotor run` alone",
+    ),
     "run.started": (Level.INFO, "a run starts: number of logs found and due"),
     "log.missing": (Level.DEBUG, "a configured log does not exist"),
     "log.skipped": (

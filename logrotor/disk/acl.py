@@ -32,11 +32,10 @@ class Access(Struct, frozen=True):
 
     def allowed(self, party: Party) -> int:
         """What a party may do that is named, or is the owning group; others, if it is neither."""
-        own = self.mode >> 3 & 7 if party == (GROUP, self.group) else None
         # Linux asks no ACL whose mask is empty (fs/namei.c, acl_permission_check): who is named counts as any other.
         if party in self.named and self.mask:
-            return self.named[party] & self.mask | (own or 0)
-        return self.mode & 7 if own is None else own
+            return self.named[party] & self.mask
+        return self.mode >> 3 & 7 if party == (GROUP, self.group) else self.mode & 7
 
 
 class Given(Struct, frozen=True):

@@ -34,7 +34,7 @@ def test_root_in_the_deployment_of_a_user(here, ask):
     """Root is told which run_as to set; refused directories are no sound archives."""
     here.log()
     owner = users.user("www-data")
-    for path in (here.folder, here.logs, *here.logs.iterdir()):
+    for path in (here.logs, *here.logs.iterdir()):
         os.chown(path, owner.uid, owner.gid)
     for words in (("status",), ("doctor",), ("verify",)):
         told = ask("root", *words)
