@@ -69,8 +69,11 @@ def _why_not_possible(facts: LogFacts, plan: LogPlan) -> Problem | None:
     if any(isinstance(each, (Take, Copytruncate)) for each in plan.take) and facts.is_append_only():
         what = "may only be appended to (chattr +a), so it can be neither renamed nor cut"
         return Problem(subject=facts.path, problem=what, advice=f"as root: chattr -a {typed(facts.path)}")
-    if facts.spec.accept_loss or not any(isinstance(each, Copytruncate) and not each.collapse for each in plan.take):
+    cuts = [each for each in plan.take if isinstance(each, Copytruncate)]
+    if facts.spec.accept_loss or not cuts:
         return None
+    if all(each.collapse for each in cuts):
+        return facts.why_not_cut()
     kind = facts.directory.file_system.type if facts.directory.file_system else "this file system"
     what = f"{kind} cannot collapse a range, so copytruncate could lose lines that are written meanwhile"
     return Problem(subject=facts.path, problem=what, advice='use method = "rename", or set accept_loss = true')

@@ -229,7 +229,8 @@ class RunHistory(History):
             self._connection = self._open()
         except (sqlite3.Error, OSError) as error:  # a full disk must not stop the rotation that would empty it
             self._lost = error
-            self.problems.append(self._problem(f"cannot be opened, and the run went on without it: {error}"))
+            what = f"cannot be opened, and the run went on without it: {error}"
+            self.problems.append(self._problem(what, database.way_out(error)))
 
     def close(self) -> None:
         if self._connection is not None:
@@ -318,7 +319,8 @@ class RunHistory(History):
         except (sqlite3.Error, OSError) as error:
             # A backup, or a suspended reader: a wait for each archive would hold the lock of the run for minutes.
             self._busy = self._busy or getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_BUSY
-            problem = self._problem(f"cannot be written, and the run went on without it: {error}")
+            what = f"cannot be written, and the run went on without it: {error}"
+            problem = self._problem(what, database.way_out(error))
             if problem not in self.problems:
                 self.problems.append(problem)
 

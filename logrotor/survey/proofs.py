@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, suppress
+from typing import TypeVar
 
 from logrotor.decide.facts import Family
 from logrotor.disk import writers
@@ -12,8 +13,10 @@ from logrotor.disk.calls import birth_time, is_append_only
 from logrotor.disk.directories import Directories
 from logrotor.disk.opendir import ANY
 from logrotor.errors import LogrotorError
-from logrotor.model import Archive, Codec, Entry, FileId, Writers, Written
+from logrotor.model import Archive, Codec, Entry, FileId, Problem, Writers, Written
 from logrotor.survey.listings import Listings
+
+T = TypeVar("T")
 
 
 class Prover:
@@ -43,20 +46,25 @@ class Prover:
         """Is it proved that nobody has this file open, not even to read it?"""
         known = self._listings.look(directory)
         kind = known.file_system.type if known.file_system is not None else "unknown"
-        return self._ask(directory, entry, lambda fd: writers.is_alone(fd, kind))
+        return bool(self._ask(directory, entry, lambda fd: writers.is_alone(fd, kind)))
 
     def is_append_only(self, directory: str, entry: Entry) -> bool:
         """Has it the attribute of ``chattr +a``?"""
-        return self._ask(directory, entry, is_append_only)
+        return bool(self._ask(directory, entry, is_append_only))
 
-    def _ask(self, directory: str, entry: Entry, question: Callable[[int], bool]) -> bool:
+    def why_not_cut(self, directory: str, entry: Entry) -> Problem | None:
+        """Why a copytruncate would be refused, by its block map or its writers."""
+        path = os.path.join(directory, entry.name)
+        return self._ask(directory, entry, lambda fd: writers.why_not_cut(fd, path, self._look_at_processes()))
+
+    def _ask(self, directory: str, entry: Entry, question: Callable[[int], T]) -> T | None:
         with suppress(LogrotorError, OSError), self._dirs.use(directory) as logdir:
             fd = logdir.open_file(entry.name, entry.id)
             try:
                 return question(fd)
             finally:
                 os.close(fd)
-        return False
+        return None
 
     def _look_at_processes(self) -> writers.Processes:
         if self._processes is None:
