@@ -105,7 +105,21 @@ Exit codes, as those of grep:
 """
 
 
-@click.command(epilog=GREP_EPILOG)
+class _Grep(click.Command):
+    """Whoever knows grep counts with -c."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        try:
+            return super().parse_args(ctx, args)
+        except click.MissingParameter as error:
+            given = ctx.params.get("config")
+            if given is None:
+                raise
+            told = f"-c is the configuration ({given!r} here), as everywhere; to count lines: --count"
+            raise click.UsageError(f"{error.format_message()} {told}", ctx) from None
+
+
+@click.command(cls=_Grep, epilog=GREP_EPILOG)
 @click.argument("pattern")
 @reading_options
 @click.option("-i", "--ignore-case", is_flag=True, help="Upper and lower case are the same (ASCII).")

@@ -97,7 +97,9 @@ def _thresholds(kind: type[Thresholds], limits: dict[str, Any]) -> Thresholds:
 def _checked(found: Status, told: list[Attention]) -> list[str]:
     """First line: the verdict, as monitoring systems show it."""
     if not told:
-        return [f"OK: {text.count(len(found.logs), 'log')}, last run {ago(found.last_run, found.now)}"]
+        return [
+            f"OK: {text.count(len(found.logs), 'log')}, last run {ago(found.last_run, found.now, known=found.known)}"
+        ]
     more = f" (and {len(told) - 1} more)" if told[1:] else ""
     return [f"ATTENTION: {text.printable(str(told[0]))}{more}", *(text.lines(str(each)) for each in told[1:])]
 
@@ -105,7 +107,8 @@ def _checked(found: Status, told: list[Attention]) -> list[str]:
 def _lines(found: Status, told: list[Attention], *, verbose: bool) -> list[str]:
     number = sum(log.due for log in found.logs)
     now = f"; a run is under way (process {found.under_way})" if found.under_way is not None else ""
-    head = f"{text.count(len(found.logs), 'log')}, {number} due; last run {ago(found.last_run, found.now)}{now}."
+    last = ago(found.last_run, found.now, known=found.known)
+    head = f"{text.count(len(found.logs), 'log')}, {number} due; last run {last}{now}."
     lines = [f"Status at {text.stamp(found.now.replace(microsecond=0))}: {head}"]
     lines += [f"attention: {text.lines(str(each))}" for each in told]
     lines += _logs(found)
@@ -133,7 +136,7 @@ def _logs(found: Status) -> Iterator[str]:
 
 def _row(log: LogStatus, name: str, now: datetime) -> tuple[str, str, str, str, str, str]:
     limit = text.size(log.max_size) if log.max_size else log.schedule or "-"
-    last = ago(log.last_rotation, now)
+    last = ago(log.last_rotation, now, known=log.known)
     if log.last_outcome and log.last_outcome != "done":
         last += f", then {log.last_outcome}"
     return name, text.size(log.size), limit, due(log, now), last, archives(log)

@@ -202,13 +202,18 @@ class Stop:
 
 def fail(error: Exception, session: Session) -> int:
     """One message for each thing that is wrong; a traceback only for a bug, and only with -vv."""
-    for message in messages(error):
-        _print(message, session)
+    fail_with(((message, {}) for message in messages(error)), session)
     if not isinstance(error, errors.LogrotorError) and session.verbosity >= 2:
         import traceback
 
         sys.stderr.write("".join(traceback.format_exception(error)))
     return exit_code(error)
+
+
+def fail_with(found: Iterable[tuple[str, Mapping[str, Any]]], session: Session) -> None:
+    """Messages, each with more fields of its event."""
+    for message, fields in found:
+        _print(message, fields, session)
 
 
 def exit_code(error: Exception) -> int:
@@ -227,16 +232,17 @@ def messages(error: Exception) -> list[str]:
     return [f"unexpected {type(error).__name__}: {error}; this is a bug, please report it with the output of -vv"]
 
 
-def _print(message: str, session: Session) -> None:
+def _print(message: str, fields: Mapping[str, Any], session: Session) -> None:
     if session.json_messages:
         from logrotor.cli.output import EventPrinter
         from logrotor.events import NAMES, Event
 
         printer = EventPrinter(session.verbosity, as_json=True)
-        printer(Event("run.failed", NAMES["run.failed"][0], {"error": message}))
+        printer(Event("run.failed", NAMES["run.failed"][0], {**fields, "error": message}))
     else:
         import click
 
         from logrotor.text import lines
 
-        click.echo(f"logrotor: {lines(message)}", err=True)
+        past = f" (since {fields['since']}, {fields['runs']} runs)" if "since" in fields else ""
+        click.echo(f"logrotor: {lines(message)}{past}", err=True)

@@ -9,8 +9,9 @@ from collections.abc import Mapping, Sequence
 from msgspec import Struct
 
 from logrotor.config.paths import home_of
+from logrotor.disk.identity import home_of_user
 from logrotor.disk.walk import user_name
-from logrotor.errors import ConfigError
+from logrotor.errors import ConfigError, InsecureDirectory
 from logrotor.model import ConfigProblem
 from logrotor.text import typed
 
@@ -81,7 +82,12 @@ def _refuse_strangers(place: str, euid: int) -> None:
 
 
 def named_config(argv: Sequence[str]) -> str | None:
-    """The file of ``-c FILE`` or ``--config=FILE`` in a command line of logrotor."""
+    """The file of ``-c FILE`` or ``--config=FILE`` in a command line of logrotor; the -c of a shell, of su, is none."""
+    inner = next((word for word in argv if "logrotor" in word and len(words_of(word)) > 1), None)
+    if inner is not None:
+        return named_config(words_of(inner))
+    ours = [place for place, word in enumerate(argv) if os.path.basename(word) == "logrotor"]
+    argv = argv[ours[0] :] if ours else argv
     for place, word in enumerate(argv):
         name, equals, value = word.partition("=")
         if name in ("-c", "--config"):
@@ -122,6 +128,30 @@ def default_state_dir(environ: Mapping[str, str], euid: int) -> tuple[str, str] 
         return None
     origin = "$XDG_STATE_HOME" if base == environ.get("XDG_STATE_HOME") else "default for ordinary users"
     return os.path.join(base, "logrotor"), origin
+
+
+def state_of_broken(file: str, environ: Mapping[str, str], euid: int) -> tuple[str | None, str | None]:
+    """The state directory and the user of a configuration that does not load, as far as its text shows them."""
+    import re
+
+    from logrotor.disk.files import read
+    from logrotor.disk.trust import read_as_root
+
+    try:
+        content, _ = read(file) if euid else read_as_root(file)
+        top = re.split(r"(?m)^[ \t]*\[", content.decode(errors="surrogateescape"), maxsplit=1)[0]
+    except (OSError, InsecureDirectory):
+        top = ""
+    named = dict(re.findall(r"""(?m)^[ \t]*(state_dir|run_as)[ \t]*=[ \t]*["']([^"'\n]+)["']""", top))
+    user = named.get("run_as") if euid == 0 else None
+    home = home_of_user(user) if user is not None else home_of(euid, environ)
+    given = named.get("state_dir")
+    if given is None:
+        found = default_state_dir(environ, euid)
+        return found[0] if found is not None else None, user
+    if home is not None and (given == "~" or given.startswith("~/")):
+        given = home + given[1:]
+    return os.path.join(os.path.dirname(file), given), user
 
 
 def _xdg(environ: Mapping[str, str], variable: str, fallback: str, euid: int) -> str | None:

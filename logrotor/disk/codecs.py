@@ -22,6 +22,7 @@ _PIECE = 4 << 20  # bytes that a thread of zstd compresses at once: half of its 
 # Level 3 for logs: tables half as large stay in a core's own cache, and no match of 5 bytes, which a line hardly gains
 # by. Logs get 0 to 2 % smaller, source code 2 % larger, and it takes a sixth less time.
 _LEVEL_3 = {"hash_log": 16, "chain_log": 15, "min_match": 6}
+_WINDOW = 1 << 31  # bytes of a window: zstd --long=31, which its own program refuses without that option
 _GULP = 1 << 17
 _SIP = 1 << 12  # bytes fed to a decompressor at once: 4 KiB of zstd can be 128 MiB of one repeated byte, and no more
 
@@ -38,6 +39,27 @@ class Machine(Struct, frozen=True):
 
     reader: Callable[[], Any]  # a decompressor as in bz2, for one member
     writer: Callable[[int | None, int, int], Compressor] | None = None  # level, size, threads; None: only read
+    padded: bool = False  # NUL bytes may stand between two members and at the end (gzip(1), xz(1))
+
+
+class Digest(Protocol):
+    """A hash of contents under way."""
+
+    def update(self, data: bytes, /) -> object: ...
+    def hexdigest(self) -> str: ...
+    def copy(self) -> Digest: ...
+
+
+def digest() -> Digest:
+    """A hash of what an archive holds, uncompressed: XXH3 with 128 bits, as ``zstdcat FILE | xxhsum -H128`` prints it.
+
+    It finds damage and mistakes, not forgery. SHA-256 at 1.8 GB/s would cost a fifth of a row that compresses with 285
+    to 720 MB/s on each core; this one takes 13 GB/s.
+    """
+    from xxhash import xxh3_128
+
+    made: Digest = xxh3_128()
+    return made
 
 
 def compressor(codec: Codec, level: int | None, size: int, threads: int = 1) -> Compressor:
@@ -91,7 +113,7 @@ def _gzip(level: int | None, size: int, threads: int) -> Compressor:
 def _unzstd() -> Any:
     import zstandard
 
-    return zstandard.ZstdDecompressor().decompressobj()
+    return zstandard.ZstdDecompressor(max_window_size=_WINDOW).decompressobj()
 
 
 def _gunzip() -> Any:
@@ -116,9 +138,9 @@ def _unxz() -> Any:
 
 _MACHINES = {
     Codec.ZSTD: Machine(_unzstd, _zstd),
-    Codec.GZIP: Machine(_gunzip, _gzip),
+    Codec.GZIP: Machine(_gunzip, _gzip, padded=True),
     Codec.BZIP2: Machine(_bunzip),
-    Codec.XZ: Machine(_unxz),
+    Codec.XZ: Machine(_unxz, padded=True),
 }
 
 
@@ -173,7 +195,7 @@ def decompressed(fd: int, codec: Codec, growing: Growing | None = None) -> Itera
     """
     if codec is Codec.NONE:
         return read(fd, CHUNK, growing)
-    return _members(read(fd, _SIP, growing), _MACHINES[codec].reader)
+    return _members(read(fd, _SIP, growing), _MACHINES[codec])
 
 
 def _growing_frame(fd: int, chunk: int, growing: Growing) -> Iterator[bytes]:
@@ -214,19 +236,21 @@ class _Withheld:
         return data
 
 
-def _members(pieces: Iterable[bytes], make: Callable[[], Any]) -> Iterator[bytes]:
+def _members(pieces: Iterable[bytes], machine: Machine) -> Iterator[bytes]:
     """One member after the other, each to its end."""
-    current, fed = make(), False
+    current, fed, begun = machine.reader(), False, False
     try:
         for data in pieces:
             while data:
+                if machine.padded and begun and not fed and not (data := data.lstrip(b"\0")):
+                    break
                 plain = current.decompress(data)
-                fed = True
+                fed = begun = True
                 if plain:
                     yield plain
                 data = current.unused_data if current.eof else b""
                 if current.eof:
-                    current, fed = make(), False
+                    current, fed = machine.reader(), False
     except Exception as error:  # each library has an error type of its own
         raise ValueError(f"damaged archive: {error}") from None
     if fed:

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 Work = tuple[str, Collection[tuple[Any, ...]]]  # a statement, and the rows that it is carried out for
 
+_EMPTY = "is empty, as a run leaves it that can make the file and not write it (a full file system)"
 _KEEP_SUCCESSES = 7 * 86400.0  # seconds: a job a minute is half a million rows a year
 
 
@@ -51,9 +52,11 @@ class History:
         if not os.path.exists(self.path):
             return LogHistories({})
         try:
+            if os.path.getsize(self.path) == 0:
+                return LogHistories({}, f"{self.path}: {_EMPTY}; schedules are guessed from the files")
             with closing(database.to_look(self.path)) as connection:
                 return self._known(connection)
-        except sqlite3.Error as error:
+        except (sqlite3.Error, OSError) as error:
             return LogHistories({}, f"{self.path}: cannot be read ({error}); schedules are guessed from the files")
 
     def runs(self, since: float = 0.0) -> list[PastRun]:
@@ -114,7 +117,8 @@ class History:
         advice = "ask as the user who runs logrotor"
         try:
             state.refuse_odd(self.path)
-            os.stat(self.path)
+            if os.stat(self.path).st_size == 0:
+                raise StateError(self._problem(_EMPTY, "make room there; the next run with something to do begins it"))
             advice = "the next run that has something to do repairs it or sets it aside"
             with closing(database.to_look(self.path)) as connection:
                 yield connection

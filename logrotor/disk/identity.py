@@ -106,7 +106,7 @@ def set_mode(path: str, mode: int, file: FileId) -> str:
         change("chmod", os.chmod, proc.by_descriptor(fd), mode)
     finally:
         os.close(fd)
-    return f"chmod {mode:04o} {path}"
+    return f"chmod {mode:04o} {typed(path)}"
 
 
 def group_name(gid: int) -> str:

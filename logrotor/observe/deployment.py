@@ -43,7 +43,9 @@ class Deployment:
             found = History(self.config.state_dir).recall()
         except OSError as error:
             what = f"{error.strerror}: nothing is known of past runs"
-            return LogHistories({}), Problem(subject=self.config.state_dir, problem=what)
+            return LogHistories({}), Problem(
+                subject=self.config.state_dir, problem=what, advice="ask as the user who runs logrotor"
+            )
         except StateError as error:  # no run can begin, and all the more one wants to look
             return LogHistories({}), error.problem
         return found, Problem(subject="", problem=found.note) if found.note else None
@@ -66,9 +68,18 @@ class Deployment:
 
     @cached_property
     def survey(self) -> Survey:
+        return self._surveyed(prove=True)
+
+    @cached_property
+    def listing(self) -> Survey:
+        """The same for whoever reads: nobody is asked who writes."""
+        return self.__dict__.get("survey") or self._surveyed(prove=False)
+
+    def _surveyed(self, *, prove: bool) -> Survey:
         with Surveyor(self.config, self.histories, since=self._since) as surveyor:
             found = surveyor.survey()
-            found.logs = [replace(facts, writers=dict(facts.writers)) for facts in found.logs]  # proved now, or never
+            if prove:  # now, or never
+                found.logs = [replace(facts, writers=dict(facts.writers)) for facts in found.logs]
         return found
 
     @cached_property

@@ -10,6 +10,7 @@ from datetime import datetime
 from msgspec import Struct
 
 from logrotor.decide.facts import Directory, LogFacts
+from logrotor.disk import snapshot
 from logrotor.model import FileSystem, LogSpec
 from logrotor.observe.deployment import Deployment
 
@@ -88,7 +89,7 @@ def full_on(free: int, growths: Iterable[Growth], now: float) -> float | None:
 
 
 class SystemStatus(Struct, frozen=True, kw_only=True):
-    """One file system that holds logs or archives."""
+    """One file system that holds logs, archives or the state."""
 
     mount: str
     type: str
@@ -111,6 +112,10 @@ def file_systems(here: Deployment, growing: Mapping[str, Growth]) -> Iterator[Sy
         home = _home_of_archives(facts, places)
         if facts.path in growing and home is not None:
             growths[home].append(growing[facts.path])
+    state_dir = os.path.realpath(here.config.state_dir)
+    of_state = snapshot.file_system_of(state_dir)  # without room there no run is remembered
+    if of_state is not None:
+        systems.setdefault(of_state.device, (state_dir, of_state))
     for device, (path, system) in systems.items():
         yield _system(here, path, system, growths.get(device, []))
 

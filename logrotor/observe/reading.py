@@ -10,36 +10,21 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from logrotor.decide.facts import LogFacts
-from logrotor.decide.slots import newest_first, time_of
+from logrotor.decide.slots import newest_first
 from logrotor.disk import codecs
 from logrotor.disk.logdir import LogDir
-from logrotor.errors import LogrotorError, Refused, Stale, UnknownSelection, problem_of
-from logrotor.model import Archive, Codec, Entry, Method, PastOutcome, Problem
+from logrotor.errors import LogrotorError, Stale, UnknownSelection, problem_of
+from logrotor.model import Archive, Codec, Method, PastOutcome, Problem
 from logrotor.observe.deployment import Deployment, archives_of
+from logrotor.observe.view import OWNER, Piece, View
 from logrotor.survey import find_path, real_path
 
-_TRIES = 5  # a run may rename everything while the files are opened
 _EMPTY = "damaged archive: it is empty"
-_OWNER = "ask as the user who runs logrotor"
-_AT_ONCE = 200  # files that are held open: a process may have 1024, and a log thousands of archives
-
-
-class Piece(Struct, frozen=True):
-    """A file that holds a part of the log. ``rotated``: when it was set aside; None for the live log."""
-
-    directory: str
-    entry: Entry
-    codec: Codec
-    rotated: float | None
-
-    @property
-    def path(self) -> str:
-        return os.path.join(self.directory, self.entry.name)
 
 
 def find(here: Deployment, given: str) -> LogFacts:
     """The log of that path or, if only one has it, that file name. Raises UnknownSelection."""
-    known = {facts.path: facts for facts in here.survey.logs}
+    known = {facts.path: facts for facts in here.listing.logs}
     path = find_path(given, known)
     if path is not None:
         return known[path]
@@ -53,14 +38,14 @@ def _what_else(here: Deployment, given: str) -> Problem:
         return Problem(subject=given, problem=problem, advice=advice)
 
     if any(spec.name == given for spec in here.config.logs):
-        logs = ", ".join(facts.path for facts in here.survey.logs if facts.spec.name == given)
+        logs = ", ".join(facts.path for facts in here.listing.logs if facts.spec.name == given)
         return found("is a rule", f"name one of its logs: {logs}") if logs else found("is a rule, and has no log yet")
     path = real_path(given)
-    for facts in here.survey.logs:
+    for facts in here.listing.logs:
         for archive in archives_of(facts):
             if archive.path == path or archive.entry.name == given:
                 return found(f"is an archive of {facts.path}", "name that log")
-    other = "".join(f"; {problem}" for problem in here.survey.problems)
+    other = "".join(f"; {problem}" for problem in here.listing.problems)
     return found(f"no log of this configuration, nor are there archives of one{other}", "see logrotor status")
 
 
@@ -79,91 +64,52 @@ def read(
     Raises UnknownSelection, Refused, OSError.
     """
     with ExitStack() as opened:
-        facts, old, files = _opened(look, given, opened, since, until)
-        for piece in old:
-            with ExitStack() as alone:
-                yield from _contents(piece, _open_moved(piece, alone), damaged)
-        for piece, fd in files:
-            yield from _contents(piece, fd, damaged)
-        if facts.spec.method is Method.COPYTRUNCATE:
-            after = find(look(), given)
-            if {a.entry.id for a in archives_of(after)} - {a.entry.id for a in archives_of(facts)}:
-                cut = "was cut by a rotation while it was read"
-                raise Refused(Problem(subject=facts.path, problem=cut, advice="read it again"))
+        view = View(look, lambda here: find(here, given), opened)
+        for piece in _chosen(view.pieces, since, until):
+            if piece.rotated is None and view.facts.spec.method is Method.COPYTRUNCATE:
+                yield from _live(view, piece, damaged)
+                continue
+            with view.opened(piece) as found:
+                if found is None:
+                    gone = "was removed while the log was read; what follows is from the next file"
+                    damaged(Problem(subject=piece.path, problem=gone, kind="removed"))
+                else:
+                    yield from _contents(piece, *found, damaged)
 
 
-def _contents(piece: Piece, fd: int, damaged: Callable[[Problem], None]) -> Iterator[bytes]:
+def _contents(piece: Piece, fd: int, codec: Codec, damaged: Callable[[Problem], None]) -> Iterator[bytes]:
     try:
-        if piece.codec is not Codec.NONE and piece.entry.size == 0:
+        if codec is not Codec.NONE and os.fstat(fd).st_size == 0:
             raise ValueError(_EMPTY)
-        yield from codecs.decompressed(fd, piece.codec)
+        yield from codecs.decompressed(fd, codec)
     except (ValueError, OSError) as error:  # EIO: the disk itself is damaged
         why = getattr(error, "strerror", None) or str(error)
         rest = "the rest of it is left out, and what follows is from the next file"
         damaged(Problem(subject=piece.path, problem=f"{why}; {rest}"))
 
 
-def _opened(
-    look: Callable[[], Deployment], given: str, opened: ExitStack, since: float | None, until: float | None
-) -> tuple[LogFacts, list[Piece], list[tuple[Piece, int]]]:
-    """The newest files at once, so that no rotation can come between them; the old ones only change their names."""
-    for _ in range(_TRIES):
-        here = look()
-        facts = find(here, given)
-        if facts.directory.problem is not None:
-            raise Refused(facts.directory.problem)
-        if facts.history.in_flight is not None:
-            cut = "a copytruncate is at work, or was interrupted"
-            raise Refused(Problem(subject=facts.path, problem=cut, advice="logrotor run, then again"))
-        chosen = _chosen(pieces(facts, here.now.timestamp()), since, until)
-        with ExitStack() as attempt:
-            try:
-                files = [(piece, _open(piece, attempt)) for piece in chosen[-_AT_ONCE:]]
-            except (Stale, FileNotFoundError):
-                continue
-            opened.push(attempt.pop_all())
-            return facts, chosen[:-_AT_ONCE], files
-    raise Refused(Problem(subject=given, problem="is rotated again and again while it is opened", advice="try again"))
+def _live(view: View, live: Piece, damaged: Callable[[Problem], None]) -> Iterator[bytes]:
+    """A live log that is copied and cut: what it had at its beginning goes on in a new archive then.
 
-
-def _open(piece: Piece, opened: ExitStack) -> int:
-    try:
-        with LogDir(piece.directory) as logdir:
-            fd = logdir.open_archive(piece.entry.name, piece.entry.id)
-    except FileNotFoundError:
-        raise
-    except OSError as error:
-        raise Refused(Problem(subject=piece.path, problem=error.strerror or str(error), advice=_OWNER)) from error
-    opened.callback(os.close, fd)
-    return fd
-
-
-def _open_moved(piece: Piece, opened: ExitStack) -> int:
-    """An old archive, which may have a higher slot by now."""
-    try:
-        return _open(piece, opened)
-    except (Stale, FileNotFoundError):
-        with LogDir(piece.directory) as logdir:
-            moved = next((entry for entry in logdir.scan() if entry.id == piece.entry.id), None)
-        if moved is None:
-            gone = "was removed while the log was read"
-            raise Refused(Problem(subject=piece.path, problem=gone, advice="read it again")) from None
-        return _open(Piece(piece.directory, moved, piece.codec, piece.rotated), opened)
-
-
-def pieces(facts: LogFacts, now: float) -> list[Piece]:
-    """The files that make up the log, oldest first, each of its bytes in one of them only."""
-    found: list[Piece] = []
-    for archive in reversed(newest_first(archives_of(facts), now)):
-        if archive.path not in facts.duplicates:
-            found.append(Piece(archive.directory, archive.entry, archive.name.codec, time_of(archive)))
-    beside, family = facts.directory.resolved, facts.family
-    if family.replacement is not None and family.replacement.size:  # a taken log that a crash left
-        found.append(Piece(beside, family.replacement, Codec.NONE, family.replacement.mtime))
-    if family.live is not None:
-        found.append(Piece(beside, family.live, Codec.NONE, None))
-    once = {piece.entry.id: piece for piece in reversed(found) if piece.entry.is_regular}
-    return [piece for piece in found if once.get(piece.entry.id) is piece]
+    A copy is published before anything is cut, so whatever was read before there was one was read of a whole log.
+    """
+    with view.opened(live) as found:
+        fd, offset = (found or (-1, Codec.NONE))[0], 0
+        while True:
+            data = os.pread(fd, codecs.CHUNK, offset)
+            if view.has_changed():
+                for copy in view.newer():
+                    with view.opened(copy) as archive:
+                        assert archive is not None
+                        for chunk in _contents(copy, *archive, damaged):
+                            if chunk[offset:]:
+                                yield chunk[offset:]
+                            offset = max(0, offset - len(chunk))
+            elif data:
+                yield data
+                offset += len(data)
+            else:
+                return
 
 
 def _chosen(found: list[Piece], since: float | None, until: float | None) -> list[Piece]:
@@ -220,9 +166,9 @@ def verify(here: Deployment, given: str | None = None) -> Iterator[Verdict]:
     """Every archive of every log, or of one. Raises UnknownSelection, StateError."""
     records = records_of(here.outcomes)
     if given is None:
-        for problem in here.survey.problems:
+        for problem in here.listing.problems:
             yield Verdict(path=problem.subject, log="", problem=problem)
-    for facts in here.survey.logs if given is None else [find(here, given)]:
+    for facts in here.listing.logs if given is None else [find(here, given)]:
         if facts.directory.problem is not None:
             yield Verdict(path=facts.path, log=facts.path, problem=facts.directory.problem)
         for archive in newest_first(archives_of(facts), here.now.timestamp()):
@@ -254,7 +200,7 @@ def _verdict(log: str, archive: Archive, record: Record | None) -> Verdict:
     except (LogrotorError, OSError, ValueError) as error:
         problem = problem_of(error, archive.path)
         if isinstance(error, PermissionError):
-            problem = replace(problem, advice=_OWNER)
+            problem = replace(problem, advice=OWNER)
         return Verdict(path=archive.path, log=log, problem=problem)
     verdict = Verdict(path=archive.path, log=log, bytes=size, lines=lines, recorded=record is not None)
     if record is None or (size, lines) == (record.bytes, record.lines):

@@ -55,6 +55,7 @@ class LogStatus(Struct, frozen=True, kw_only=True):
     pace: float | None  # bytes a second
     due_since: datetime | None  # for a log that is due
     last_rotation: datetime | None
+    known: bool = True  # what is None of its past is never, and not unknown
     last_outcome: str | None  # "done", "failed", "deferred"
     last_problem: Problem | None  # why it was not done
     failures: int  # runs in a row in which something of this log failed
@@ -72,6 +73,7 @@ class Status(Struct, frozen=True, kw_only=True):
 
     now: datetime
     last_run: datetime | None
+    known: bool = True  # the history could be read: what is None is never, and not unknown
     under_way: int | None = None  # the process of a run that is at work just now
     failed_runs: int  # in a row
     logs: tuple[LogStatus, ...]
@@ -91,6 +93,7 @@ def status(here: Deployment) -> Status:
     return Status(
         now=here.now,
         last_run=here.moment(here.last_run),
+        known=here.blind is None,
         under_way=state.holder(here.config.state_dir),
         failed_runs=_failures_of_runs(here),
         logs=tuple(sorted(logs, key=_urgency)),
@@ -143,6 +146,7 @@ def _log(here: Deployment, facts: LogFacts, done: Sequence[Rotation], outcomes: 
         pace=forecast.rate(points, plan.size + elsewhere, now) if plan.size is not None and elsewhere else pace,
         due_since=_due_since(here, facts, pace, by_size, last),
         last_rotation=here.moment(last),
+        known=here.blind is None and (last is not None or not archives),
         last_outcome=done[-1].status if done else None,
         last_problem=done[-1].problem if done else None,
         failures=_failures_of_log(here, outcomes),

@@ -390,13 +390,13 @@ def test_each_run_writes_it(here, logrotor):
 
 
 @pytest.mark.parametrize("fault", ["nowhere", "a bug"])
-def test_a_page_that_cannot_be_written_fails_nothing(here, logrotor, monkeypatch, fault):
-    """It is told, and the log is rotated."""
+def test_a_page_that_cannot_be_written_fails_the_run(here, logrotor, monkeypatch, fault):
+    """It is told, the exit code is 1, and the log is rotated."""
     here.configure(f'[page]\nfile = "{"nowhere/" if fault == "nowhere" else ""}page.html"')
     if fault == "a bug":
         monkeypatch.setattr("logrotor.observe.page.render.render", lambda facts: 1 / 0)
     here.log()
-    said = logrotor("run", code=0)
+    said = logrotor("run", code=1)
     assert "the page cannot be written" in said.err and (here.logs / "app.log.1.zst").exists()
     assert ("this is a bug" in said.err) == (fault == "a bug")
 

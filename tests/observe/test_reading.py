@@ -14,7 +14,8 @@ import zstandard
 
 from logrotor.model import Codec
 from logrotor.observe import reading
-from logrotor.observe.reading import Piece, _chosen, lines
+from logrotor.observe.reading import _chosen, lines
+from logrotor.observe.view import Piece, pieces
 from tests.support import command, mounts, oracle
 from tests.support.facts import entry, facts
 from tests.support.need import need
@@ -89,32 +90,6 @@ def test_a_taken_log_that_a_crash_left(here):
     (here.logs / "app.log").rename(here.logs / ".app.log.new")
     (here.logs / "app.log").write_bytes(b"new\n")
     assert cat(here, "app.log").stdout == written + b"new\n"
-
-
-def test_a_run_at_the_same_time_changes_nothing(here, monkeypatch):
-    """All files are opened at once; if a rotation comes between, they are looked for again."""
-    written = generations(here, 2)
-    opened, real = [], reading._open
-
-    def open_slowly(piece, stack):
-        opened.append(piece)
-        if len(opened) == 2:
-            here.run(force=True)
-        return real(piece, stack)
-
-    monkeypatch.setattr(reading, "_open", open_slowly)
-    found = reading.read(here.seen, "app.log", since=None, until=None, damaged=print)
-    assert b"".join(found) == written and len(opened) > 4
-
-
-def test_more_archives_than_files_may_be_open(here, monkeypatch):
-    """The oldest are opened one after the other, under the name that a rotation meanwhile gave them."""
-    monkeypatch.setattr(reading, "_AT_ONCE", 2)
-    written = generations(here, 5)
-    found = reading.read(here.seen, "app.log", since=None, until=None, damaged=print)
-    begun = next(found)
-    here.run(force=True)  # every archive gets another name
-    assert begun + b"".join(found) == written
 
 
 def test_a_damaged_archive_is_told(here):
@@ -215,7 +190,7 @@ def test_pieces_are_in_order():
         entry("app.log", age=0),
         *(entry(name, age=age) for name, age in (("app.log.1", 10), ("app.log.2.zst", 20), ("app.log.10.gz", 100))),
     )
-    assert [p.entry.name for p in reading.pieces(found, time.time())] == [
+    assert [p.entry.name for p in pieces(found, time.time())] == [
         "app.log.10.gz",
         "app.log.2.zst",
         "app.log.1",
@@ -344,3 +319,12 @@ def test_an_archive_without_a_record(here, logrotor):
     (here.logs / "app.log.1.gz").write_bytes(gzip.compress(b"old\n"))
     (verdict,) = logrotor("verify", "--json", code=0).json["archives"]
     assert (verdict["bytes"], verdict["lines"], verdict["recorded"]) == (4, 1, False)
+
+
+@pytest.mark.parametrize("options", [("-c",), ("-ic",)])
+def test_grep_c_is_no_count(here, logrotor, options):
+    """-c is the configuration, as everywhere: whoever means the count of grep is told how to get it."""
+    here.log()
+    said = logrotor("grep", *options, "line", "app.log", code=2)
+    assert said.out == "" and "--count" in said.err
+    assert int(logrotor("grep", "--count", "line", "app.log", code=0).out) > 0

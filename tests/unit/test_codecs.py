@@ -18,6 +18,7 @@ from logrotor.disk import codecs
 from logrotor.model import Codec
 from tests.support import oracle
 from tests.support.command import CHECKOUT, environment
+from tests.support.need import need
 
 PLAIN = oracle.lines("w1", 1, 5000)  # several blocks of zstd
 
@@ -127,3 +128,42 @@ def test_a_further_codec_is_one_entry_in_two_tables(tmp_path: Path) -> None:
     assert sorted(path.name for path in logs.iterdir()) == ["app.log", "app.log.1.br", "app.log.2.br"]
     assert zlib.decompress((logs / "app.log.1.br").read_bytes(), 31) == oracle.lines("w1", 501, 1000)
     assert logrotor("verify") and not (logs / "app.log").read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("program", "codec"),
+    [
+        (["zstd", "--long=27"], Codec.ZSTD), (["zstd", "--long=31", "--ultra"], Codec.ZSTD),
+        (["gzip"], Codec.GZIP), (["xz"], Codec.XZ),
+    ],
+)  # fmt: skip
+def test_sound_archives_of_other_programs(tmp_path: Path, program: list[str], codec: Codec) -> None:
+    """Whatever the window; gzip and xz may be padded with NUL bytes (a tape, a copy in blocks), between members too."""
+    need(shutil.which(program[0]) is not None, program[0])
+    made = subprocess.run([*program, "-c"], input=PLAIN, capture_output=True, check=True).stdout
+    padding = bytes(8192) if codec is not Codec.ZSTD else b""
+    path = tmp_path / "archive"
+    path.write_bytes(made + padding + made + padding)
+    with path.open("rb") as file:
+        assert b"".join(codecs.decompressed(file.fileno(), codec)) == 2 * PLAIN
+    path.write_bytes(made[:-9] + padding)
+    with path.open("rb") as file, pytest.raises(ValueError):
+        b"".join(codecs.decompressed(file.fileno(), codec))
+
+
+def test_a_window_of_two_gigabytes(tmp_path: Path) -> None:
+    """zstd declares it in the frame as soon as it does not know the size, however little there is."""
+    need(shutil.which("zstd") is not None, "zstd")
+    command = "{ cat; } | zstd -q --long=31 -c"
+    made = subprocess.run(["sh", "-c", command], input=PLAIN, capture_output=True, check=True).stdout
+    assert packed_window(made) > 1 << 27
+    path = tmp_path / "archive"
+    path.write_bytes(made)
+    with path.open("rb") as file:
+        assert b"".join(codecs.decompressed(file.fileno(), Codec.ZSTD)) == PLAIN
+
+
+def packed_window(frame: bytes) -> int:
+    import zstandard
+
+    return int(zstandard.get_frame_parameters(frame).window_size)

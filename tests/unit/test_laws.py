@@ -326,6 +326,37 @@ def test_a_planted_taking_apart_is_seen(code: str) -> None:
     assert not list(taken_apart(planted("line.partition('='); path.split('/'); line.split(); fields.split(b' ')")))
 
 
+_COMMAND = re.compile(r"\b(?:chmod|chgrp|chown|chattr|setfacl|getfacl|install|mkdir|rm|mv|cp|ln) [^;]*$")
+_PATH = re.compile(r"(?:^|[._])(?:path|directory|here|aside|place|log|file|lock)$")
+
+
+def unquoted(module: Module) -> Iterator[tuple[int, str]]:
+    """Paths that stand in a command of a shell as they are, without ``typed``."""
+    for node in ast.walk(module.tree):
+        before = ""
+        for part in node.values if isinstance(node, ast.JoinedStr) else ():
+            if isinstance(part, ast.Constant):
+                before += str(part.value)
+            elif isinstance(part, ast.FormattedValue):
+                value = ast.unparse(part.value)
+                if _COMMAND.search(before) and _PATH.search(value):
+                    yield node.lineno, f"{before}{{{value}}}"
+                before += "_"
+
+
+def test_a_path_in_a_command_is_quoted() -> None:
+    """An advice is pasted into a shell, where a path with a space would be two."""
+    assert violations(unquoted) == []
+
+
+@pytest.mark.parametrize(
+    "code", ['f"as root: chmod o-w {path}"', 'f"chown {us} {self._path}"', 'f"rm {facts.path}, or"']
+)
+def test_a_planted_path_is_seen(code: str) -> None:
+    assert [what for _, what in unquoted(planted(code))]
+    assert not list(unquoted(planted(re.sub(r"[\w.]*path", "typed(path)", code))))
+
+
 # ---------------------------------------------------------------- what is used where
 
 

@@ -104,7 +104,7 @@ def _strangers(path: str, owner: int) -> Finding:
         subject=path,
         problem=f"belongs to {user_name(owner)}, but logrotor runs as {us} now",
         why="the one who owns it and the others lock each other out, and know nothing of each other's rotations",
-        advice=f"run logrotor always as one user; as root, give it back: chown {us} {path}",
+        advice=f"run logrotor always as one user; as root, give it back: chown {us} {typed(path)}",
     )
 
 
@@ -139,7 +139,7 @@ def whole(here: Deployment) -> Iterator[Finding]:
         if problem is not None:
             again = "nothing: the next run that has something to do sets it aside and begins a new one"
             found = problem.under(path)
-            yield Finding(subject=path, problem=found.problem, why=why, advice=again)
+            yield Finding(subject=path, problem=found.problem, why=why, advice=found.advice or again)
     for name in sorted(_names(here.config.state_dir)):
         if name.startswith(f"{state.HISTORY}.damaged-"):
             aside = os.path.join(here.config.state_dir, name)

@@ -125,6 +125,15 @@ def programs_of(here: Deployment) -> Iterator[Finding]:
 
 
 def runs(here: Deployment, places: Sequence[str] = PLACES) -> Iterator[Finding]:
+    if here.last_run is None and here.blind is not None:
+        unknown = here.blind.under("logrotor")
+        yield Finding(
+            subject="logrotor",
+            problem=f"nobody knows whether it is run: {unknown.problem}",
+            why="logs that nobody rotates grow until the disk is full",
+            advice=unknown.advice,
+        )
+        return
     age = None if here.last_run is None else here.now.timestamp() - here.last_run
     if age is not None and age < HOUR:
         return

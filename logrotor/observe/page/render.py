@@ -84,7 +84,7 @@ def _tiles(facts: Facts) -> Html:
     ratio = f"compressed {before / after:.1f}:1" if after else "nothing compressed yet"
     last = when(status.last_run) if status.last_run is not None else "no run is known"
     return tag("dl", [
-        _tile("Last run", ago(status.last_run, status.now), last),
+        _tile("Last run", ago(status.last_run, status.now, known=status.known), last),
         _tile("Logs", str(len(status.logs)), f"{due} due"),
         _tile("Rotations in 7 days", str(sum(r.status == "done" for r in week)), f"{failed} failed"),
         _tile("Archives", text.size(stored), ratio),

@@ -1,0 +1,193 @@
+"""cat, grep and verify beside runs at full speed: each line once, in order, and no sound archive is damaged."""
+
+from __future__ import annotations
+
+import os
+import random
+import subprocess
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+
+from logrotor import Rotator, load_config
+from logrotor.model import Config
+from logrotor.observe import reading, view
+from logrotor.observe.deployment import Deployment
+from tests.support import command, mounts, oracle
+from tests.support.deployment import toml
+from tests.support.need import need
+
+KINDS = {
+    "zstd": {"compress": "zstd"},
+    "plain": {"compress": "none"},
+    "kept plain": {"compress": "gzip", "keep_uncompressed": 2},
+    "dated": {"compress": "zstd", "naming": "dated"},
+    "elsewhere": {"compress": "zstd", "archive_dir": "old"},
+    "copied": {"compress": "zstd", "method": "copytruncate"},
+}
+
+
+class Site:
+    """``logs/app.log`` in a folder; every line that is ever written has a number."""
+
+    def __init__(self, folder: Path, **keys: object) -> None:
+        self.folder, self.log = folder, folder / "logs" / "app.log"
+        self.log.parent.mkdir(exist_ok=True)
+        self.file = folder / "logrotor.toml"
+        rule = {"name": "app", "paths": [str(self.log)], "max_size": "1GB", "backup_count": 5000, **keys}
+        table = "\n".join(f"{key} = {toml(value)}" for key, value in rule.items())
+        self.file.write_text(f'state_dir = "{folder}/state"\n[[log]]\n{table}\n')
+        self.written = 0
+
+    @property
+    def config(self) -> Config:
+        return load_config(self.file, environ={})
+
+    def look(self) -> Deployment:
+        return Deployment(self.config, datetime.now(UTC))
+
+    def write(self, count: int) -> None:
+        with self.log.open("ab") as log:
+            log.write(oracle.lines("w1", self.written + 1, self.written + count))
+        self.written += count
+
+    def rotate(self, times: int, seed: int = 0) -> None:
+        rotator, chance = Rotator(self.config), random.Random(seed)
+        for _ in range(times):
+            self.write(chance.choice((1, 10, 60, 200)))
+            rotator.run(force=True)
+
+    @contextmanager
+    def rotating(self, times: int, seed: int = 0) -> Iterator[Callable[[], bool]]:
+        """Another process writes and rotates; says whether it still does."""
+        child = os.fork()
+        if child == 0:
+            try:
+                self.rotate(times, seed)
+            finally:
+                os._exit(0)
+        ended = False
+
+        def goes_on() -> bool:
+            nonlocal ended
+            ended = ended or os.waitpid(child, os.WNOHANG)[0] == child
+            return not ended
+
+        try:
+            yield goes_on
+        finally:
+            if not ended:
+                os.kill(child, 9)
+                os.waitpid(child, 0)
+
+    def read(self) -> tuple[list[bytes], list[str]]:
+        """The lines, and what was damaged."""
+        told: list[str] = []
+        found = reading.read(
+            self.look, "app.log", since=None, until=None, damaged=lambda problem: told.append(problem.kind or "damaged")
+        )
+        return b"".join(found).splitlines(), told
+
+
+def numbers(lines: list[bytes]) -> list[int]:
+    return [int(line.split()[1]) for line in lines]
+
+
+def read_beside(site: Site, times: int, seed: int) -> int:
+    """How often the log was read while it was rotated; each time as it was at one moment."""
+    rounds, last = 0, 0
+    site.rotate(2, seed)
+    with site.rotating(times, seed) as goes_on:
+        while goes_on():
+            lines, told = site.read()
+            assert told == [] and numbers(lines) == list(range(1, len(lines) + 1))
+            assert len(lines) >= last
+            rounds, last = rounds + 1, len(lines)
+    return rounds
+
+
+@pytest.mark.parametrize("kind", ["zstd", "kept plain", "copied"])
+def test_each_line_once_beside_rotations(world, kind):
+    """Names are listed, the archives are renamed, compressed, moved: the reader has each of them, once."""
+    need(kind != "copied" or mounts.collapses(world), "a file system that can collapse a range")
+    assert read_beside(Site(world, **KINDS[kind]), 6, seed=1) > 1
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("seed", range(10))
+def test_each_line_once_beside_a_thousand_rotations(world, seed):
+    """The same for longer, with as many files open as an ordinary process may have."""
+    kind = list(KINDS)[seed % len(KINDS)]
+    need(kind != "copied" or mounts.collapses(world), "a file system that can collapse a range")
+    assert read_beside(Site(world, **KINDS[kind]), 1000, seed) > 10
+
+
+@pytest.mark.parametrize(
+    ("kind", "held"),
+    [("zstd", 3), ("copied", 3)]
+    + [pytest.param(kind, held, marks=pytest.mark.long) for kind in KINDS for held in (2, 900)],
+)
+def test_a_slow_reader(world, kind, held, monkeypatch):
+    """Between two reads there are twelve rotations, and freed inodes are used again: its lines are those of the log."""
+    need(kind != "copied" or mounts.collapses(world), "a file system that can collapse a range")
+    monkeypatch.setattr(view, "_AT_ONCE", held)
+    site = Site(world, **KINDS[kind])
+    site.rotate(5)
+    site.write(300)
+    told: list[str] = []
+    found = reading.read(
+        site.look, "app.log", since=None, until=None, damaged=lambda problem: told.append(problem.kind)
+    )
+    begun, written = next(found), site.written
+    site.rotate(12)
+    lines = numbers((begun + b"".join(found)).splitlines())
+    assert told == [] and lines == list(range(1, len(lines) + 1)) and len(lines) >= written
+
+
+def test_a_slow_pipe(world):
+    """The command, with a reader that takes its time: what the pipe did not hold was read after twelve rotations."""
+    site = Site(world, compress="zstd")
+    for _ in range(4):
+        site.write(2000)
+        Rotator(site.config).run(force=True)
+    argv = command.arguments("cat", "app.log", "-c", site.file)
+    with subprocess.Popen(argv, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=command.environment()) as cat:
+        assert cat.stdout is not None and cat.stderr is not None
+        begun, written = cat.stdout.read(1), site.written
+        site.rotate(12)
+        lines = numbers((begun + cat.stdout.read()).splitlines())
+        assert (cat.stderr.read(), cat.wait()) == (b"", 0)
+    assert lines == list(range(1, len(lines) + 1)) and len(lines) >= written
+
+
+def test_what_retention_removed_meanwhile_is_told(world, monkeypatch):
+    """The archives that were not open yet are gone: exit 1, and all the others are printed."""
+    monkeypatch.setattr(view, "_AT_ONCE", 3)
+    site = Site(world, compress="zstd")
+    site.rotate(8)
+    told: list[str] = []
+    found = reading.read(
+        site.look, "app.log", since=None, until=None, damaged=lambda problem: told.append(problem.kind)
+    )
+    begun = next(found)
+    Site(world, compress="zstd", backup_count=2)
+    Rotator(site.config).run()
+    lines = numbers((begun + b"".join(found)).splitlines())
+    assert told == ["removed"] * (8 - 2 - 1)  # but the first one, which was being read, and the last ones
+    assert lines == sorted(set(lines)) and lines[0] == 1 and lines[-1] == site.written
+
+
+def test_many_archives_and_few_files(world):
+    """With 64 files that may be open, a thousand archives are read."""
+    site = Site(world, compress="none")
+    for slot in range(1000, 0, -1):
+        (world / "logs" / f"app.log.{slot}").write_bytes(oracle.lines("w1", 1001 - slot, 1001 - slot))
+    site.written = 1000
+    site.write(1)
+    shell = " ".join(["ulimit -n 64;", *command.arguments("cat", "app.log", "-c", site.file)])
+    done = subprocess.run(["bash", "-c", shell], capture_output=True, env=command.environment(), check=False)
+    assert (done.returncode, done.stderr) == (0, b"")
+    assert numbers(done.stdout.splitlines()) == list(range(1, 1002))
