@@ -85,6 +85,11 @@ def running(word: bytes) -> Iterator[Process]:
                 yield found
 
 
+def is_stopped(pid: int) -> bool:
+    """Was it stopped, by a signal or a debugger? Raises OSError."""
+    return stat_fields(_read(f"/proc/{pid}/stat"))[0] in (b"T", b"t")
+
+
 def cmdline(pid: int) -> tuple[str, ...]:
     """The arguments, program first; empty for a zombie and a kernel thread."""
     return _strings(_read(f"/proc/{pid}/cmdline"))

@@ -15,7 +15,7 @@ import stat
 from logrotor.disk import files, walk
 from logrotor.disk.calls import change
 from logrotor.disk.identity import why_closed
-from logrotor.errors import Busy, Refused
+from logrotor.errors import HELD, Busy, Refused
 from logrotor.model import Problem
 
 GENERATOR = "logrotor"
@@ -111,10 +111,10 @@ class Output:
         try:
             fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            raise Busy(f"{place}: another run writes it right now") from None
+            raise Busy(Problem(subject=place, problem="another run writes it right now", kind=HELD)) from None
         own, there = os.fstat(fd), os.stat(temp, dir_fd=self._directory, follow_symlinks=False)
         if (own.st_dev, own.st_ino) != (there.st_dev, there.st_ino):
-            raise Busy(f"{place}: another run has just written it")
+            raise Busy(Problem(subject=place, problem="another run has just written it", kind=HELD))
         if not stat.S_ISREG(own.st_mode) or own.st_nlink > 1 or own.st_uid != os.geteuid():
             what = "not a file of ours with one name only"
             raise Refused(Problem(subject=place, problem=what, advice="look at it, then remove it"))
