@@ -257,7 +257,8 @@ def _total(found: list[Verdict]) -> str:
 
     counts = {state: sum(1 for verdict in found if verdict.state is state) for state in State}
     shown = [f"{number} {state.value}" for state, number in counts.items() if number or state is State.SOUND]
-    return f"{text.count(len(found), 'archive')}: {', '.join(shown)}."
+    archives = sum(1 for verdict in found if verdict.log)
+    return f"{text.count(archives, 'archive')}: {', '.join(shown)}."
 
 
 def _in_json(verdict: Verdict) -> dict[str, Any]:

@@ -25,13 +25,14 @@ from logrotor.model import Archive, ArchiveRecord, Codec, FileId, Problem
 from logrotor.observe.deployment import Deployment, archives_of
 from logrotor.observe.reading import EMPTY, find
 from logrotor.observe.view import OWNER, PATIENCE, names_of, open_piece, piece_of, relisted
+from logrotor.text import typed
 
 Key = tuple[FileId, int, int]  # of a file that is listed: inode, size, time of the last write
 
 _DISK = "is the disk sound (dmesg, smartctl)? The archive stays as it is: put back a copy of it"
 _DAMAGED = "put back a copy of it, or save with logrotor cat what can be read"
-_ACCEPT = "put back a copy of it, or if all is as it should be: logrotor verify --accept"
-_ORDER = "rename them back, the oldest to the highest number, or if all is as it should be: logrotor verify --accept"
+_COPY = "put back a copy of it, or if that was meant to be: logrotor verify --accept"
+_ORDER = "rename them, the oldest to the highest number, or if that was meant to be: logrotor verify --accept"
 
 
 class Verdict(Struct, frozen=True, kw_only=True):
@@ -205,9 +206,9 @@ def _verdicts(facts: LogFacts, judged: Judgement) -> Iterator[Verdict]:
         yield _verdict(facts.path, found)
     for record in judged.missing:
         held = f", which held {record.bytes} bytes in {record.lines} lines" if record.bytes is not None else ""
-        what = f"is missing{held}; it was recorded as {record.name}, and retention has not removed it"
+        what = f"is missing{held}; it was recorded as {record.name}, and no run has removed it"
         path = _place_of(record, judged.files, facts)
-        problem = Problem(subject=path, problem=what, advice=_ACCEPT, kind=State.MISSING)
+        problem = Problem(subject=path, problem=what, advice=f"{_COPY} {typed(facts.path)}", kind=State.MISSING)
         yield Verdict(
             path=path, log=facts.path, state=State.MISSING, bytes=record.bytes, lines=record.lines,
             xxh128=record.xxh128, recorded=True, problem=problem,
@@ -223,11 +224,11 @@ def _verdict(log: str, found: Found) -> Verdict:
     if found.state is State.CHANGED and found.record is not None:
         record = found.record
         recorded = f"{record.bytes} bytes in {record.lines} lines"
-        what = f"holds {held.bytes} bytes in {held.lines} lines, which are not the {recorded} that are recorded"
-        problem = Problem(subject=path, problem=what, advice=_ACCEPT, kind=State.CHANGED)
+        what = f"holds {held.bytes} bytes in {held.lines} lines, but not the {recorded} on record"
+        problem = Problem(subject=path, problem=what, advice=f"{_COPY} {typed(log)}", kind=State.CHANGED)
     elif found.state is State.MISPLACED:
-        what = "has the name of another generation: the order of the names is not that of the rotations"
-        problem = Problem(subject=path, problem=what, advice=_ORDER, kind=State.MISPLACED)
+        what = "has the name of another archive: their names are not in the order of the rotations"
+        problem = Problem(subject=path, problem=what, advice=f"{_ORDER} {typed(log)}", kind=State.MISPLACED)
     return Verdict(
         path=path, log=log, state=found.state, bytes=held.bytes, lines=held.lines, xxh128=held.xxh128,
         recorded=found.state is not State.UNRECORDED, problem=problem,
