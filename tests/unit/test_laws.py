@@ -181,6 +181,7 @@ USERS = {
     "structlog": {"cli", "events"},
     "filelock": {"disk"},
     "zstandard": {"disk"},
+    "xxhash": {"disk"},
     "isal": {"disk"},
     "xxhash": {"disk"},
     "cronsim": {"decide", "config"},
