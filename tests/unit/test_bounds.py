@@ -127,10 +127,10 @@ def reserved(folder: Folder, count: int) -> None:
 KEEP_FREE = {"keep_free": "99.9%"}
 CLOSER = {"keep_free": "1"}  # nothing to do, but it takes a closer look
 CASES: list[tuple[Callable[[Folder, int], None], dict[str, Any]]] = [
-    (plain, KEEP_FREE), (plain, {"naming": "dated"}), (plain, {"on_archive": ["/bin/true"]}), (plain, {"backup_count": 2}),
-    (plain, {"compress": "gzip"}), (twins, {}), (copied, CLOSER), (copied_alike, CLOSER), (numbered_and_dated, CLOSER),
-    (inode_again, {"naming": "dated"}), (asides, {}), (blocked_asides, {}), (set_aside_by_older, {}), (second_names, {}),
-    (reserved, {}),
+    (plain, KEEP_FREE), (plain, {"naming": "dated"}), (plain, {"on_archive": ["/bin/true"]}),
+    (plain, {"backup_count": 2}), (plain, {"compress": "gzip"}), (twins, {}), (copied, CLOSER), (copied_alike, CLOSER),
+    (numbered_and_dated, CLOSER), (inode_again, {"naming": "dated"}), (asides, {}), (blocked_asides, {}),
+    (set_aside_by_older, {}), (second_names, {}), (reserved, {}),
 ]  # fmt: skip
 
 

@@ -181,7 +181,6 @@ USERS = {
     "structlog": {"cli", "events"},
     "filelock": {"disk"},
     "zstandard": {"disk"},
-    "xxhash": {"disk"},
     "isal": {"disk"},
     "xxhash": {"disk"},
     "cronsim": {"decide", "config"},
