@@ -10,6 +10,9 @@ if TYPE_CHECKING:
     from logrotor.model import ConfigProblem
 
 
+HELD = "held"  # the kind of a problem: it is free once its holder lets go
+
+
 class LogrotorError(Exception):
     """Every error that logrotor raises on purpose. Its arguments are exactly those of ``__init__``, so it pickles.
 
@@ -60,7 +63,7 @@ class Stale(LogrotorError):
 
 
 class Busy(LogrotorError):
-    """Another rotator works on this log right now; its temp is locked."""
+    """Another rotator works on this log right now. The subject of its problem is the lock or temp, kind ``HELD``."""
 
 
 class ReopenFailed(LogrotorError):

@@ -146,7 +146,7 @@ def retire(context: Context, log: LogPlan, step: Remove) -> Details:
         else:
             logdir.remove(step.name, step.id)
     context.history.forget_hooks(log.path, step.id.inode)
-    return {"bytes": step.size, "reason": step.reason}
+    return {"bytes": step.size, "reason": step.reason, "directory": step.directory, "inode": step.id.inode}
 
 
 def drop_temp(context: Context, log: LogPlan, step: DropTemp) -> Details:

@@ -22,6 +22,7 @@ from logrotor.text import printable
 _LASTING = frozenset(
     {
         "user.changed",
+        "lock.held",
         "log.refused",
         "rotation.failed",
         "reopen.failed",

@@ -84,7 +84,7 @@ def rotate(
         except (KeyboardInterrupt, Interrupted, Locked) as error:
             if stop():  # a lock that we were told to stop waiting for is no failure to get it
                 return stop.exit_code
-            if is_damped and isinstance(error, Locked) and _is_well(config.state_dir, time.time()):
+            if isinstance(error, Locked) and _is_told(config.state_dir, printer, damper):
                 return exit_code(error)
             raise
         finally:
@@ -139,6 +139,25 @@ def _failure(problem: Problem) -> Event:
     return Event("run.failed", NAMES["run.failed"][0], {"error": str(problem)}, problem.subject, problem.problem)
 
 
+def _is_told(state_dir: str, printer: EventPrinter, damper: Damper | None) -> bool:
+    """Is there no more to say of a lock that another run holds? A stopped one is named."""
+    from logrotor.disk.holders import stuck_run
+
+    found = stuck_run(state_dir, time.time())
+    if found is not None:
+        _tell_held(found, printer)
+    if damper is None:
+        return False
+    if found is not None:
+        damper.settle(printer.show, whole=False)
+    return found is not None or _is_well(state_dir, time.time())
+
+
+def _tell_held(found: Problem, printer: EventPrinter) -> None:
+    fields = {"error": str(found), "waiting": 1}
+    printer(Event("lock.held", NAMES["lock.held"][0], fields, subject=found.subject, kind=found.kind))
+
+
 def _is_well(state_dir: str, now: float) -> bool:
     """Has a run ended within the hour, or did the one that is at work begin within it?"""
     from logrotor.disk import state
@@ -187,11 +206,19 @@ def _tell_others(config: Config, report: Report, printer: EventPrinter) -> Repor
 
 def _attempt(what: str, path: str, write: Callable[[], None], report: Report, printer: EventPrinter) -> Report:
     """Rotation comes first: what cannot be written stops nothing, and fails the run."""
-    from logrotor.errors import problem_of
+    from logrotor.errors import Busy, problem_of
     from logrotor.model import Problem
 
     try:
         write()
+    except Busy as error:
+        from logrotor.disk.holders import stuck
+        from logrotor.disk.writers import Processes
+
+        holder = stuck(error.problem.subject, time.time(), Processes.look())
+        if holder is not None:
+            _tell_held(holder, printer)
+        return report
     except (LogrotorError, OSError) as error:
         found = problem_of(error, path).under(path)
         why, advice = found.problem, found.advice or f"correct that, or name another file in [{what}]"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import enum
+import itertools
 import os
 from collections.abc import Mapping, Sequence
 
@@ -139,11 +140,10 @@ def state_of_broken(file: str, environ: Mapping[str, str], euid: int) -> tuple[s
 
     try:
         content, _ = read(file) if euid else read_as_root(file)
-        text = content.decode(errors="surrogateescape")
     except (OSError, InsecureDirectory):
-        text = ""
-    table = re.search(r"(?m)^[ \t]*\[", text)
-    top = text[: table.start()] if table else text
+        content = b""
+    lines = content.decode(errors="surrogateescape").splitlines()
+    top = "\n".join(itertools.takewhile(lambda line: not line.lstrip().startswith("["), lines))
     named = dict(re.findall(r"""(?m)^[ \t]*(state_dir|run_as)[ \t]*=[ \t]*["']([^"'\n]+)["']""", top))
     user = named.get("run_as") if euid == 0 else None
     home = home_of_user(user) if user is not None else home_of(euid, environ)

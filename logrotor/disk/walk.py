@@ -41,6 +41,16 @@ def resolve_directory(path: str) -> tuple[int, str]:
     return _opened(trail, resolved), resolved
 
 
+def open_to_write(path: str) -> int:
+    """Open a configured directory for files with names of our own, whoever owns it, also if it may not be listed.
+
+    Raises InsecureDirectory, or OSError where it cannot be opened.
+    """
+    trail, _ = _walk(path, _follow, _refuse_open_to_all)
+    close(trail[:-1])
+    return trail[-1]
+
+
 def resolve_missing(path: str) -> str:
     """The path that a missing directory will have, without symlinks. Raises InsecureDirectory or OSError."""
     names: list[str] = []

@@ -10,11 +10,11 @@ from datetime import datetime
 from msgspec import Struct
 
 from logrotor.decide import proof, schedule
-from logrotor.decide.facts import LogFacts
+from logrotor.decide.facts import Directory, Family, LogFacts
 from logrotor.decide.naming import LOCK
 from logrotor.decide.schedule import last_rotation
 from logrotor.decide.slots import newest_first
-from logrotor.disk import state
+from logrotor.disk import holders, state
 from logrotor.disk.logdir import LogDir
 from logrotor.errors import Busy, LogrotorError, Refused
 from logrotor.model import Archive, Codec, Due, Entry, LogPlan, LogSpec, PastOutcome, Problem, Written
@@ -23,7 +23,6 @@ from logrotor.observe.deployment import Deployment, archives_of
 from logrotor.observe.forecast import SystemStatus
 from logrotor.observe.rotations import Rotation, rotations
 
-_LOCKED = 3600.0  # seconds; hardly a run works so long in one directory
 _LATER = 30.0  # seconds; a run marks its end in the history first, on a slow disk some time before the file last-run
 
 
@@ -102,7 +101,7 @@ def status(here: Deployment) -> Status:
         problems=(
             *(found.as_problem for found in here.config.problems),
             *here.survey.problems,
-            *_old_locks(here),
+            *_held(here),
             *_vanished(here),
             *([here.blind] if here.blind is not None else []),
         ),
@@ -292,29 +291,45 @@ def _in_a_row(failed: Sequence[bool]) -> int:
     return count
 
 
-# ---------------------------------------------------------------- lock files that no run can use
+# ---------------------------------------------------------------- what keeps every run away
 
 
-def locks(here: Deployment) -> Iterator[tuple[str, Problem]]:
-    """Each with what is wrong with it, and what to do."""
+def held(here: Deployment) -> Iterator[tuple[str, Problem]]:
+    """Locks that no run can use, and locks and temps that somebody holds for over a minute; each with what is wrong."""
     for directory in here.survey.locked:
         path = os.path.join(directory, LOCK)
         try:
             with LogDir(directory) as logdir:
-                if logdir.is_writable():  # else it keeps nobody away: we do not rotate there
-                    logdir.turns.look()
+                if not logdir.is_writable():  # it keeps nobody away: we do not rotate there
+                    continue
+                logdir.turns.look()
         except (Busy, Refused) as error:
             yield path, error.problem
         except (LogrotorError, OSError):  # it has gone, or the directory itself is a finding
             continue
+        else:
+            yield from _stuck(here, path)
+    families = ((d.resolved, f) for facts in here.survey.logs for d, f in _families(facts))
+    for path in dict.fromkeys(os.path.join(place, temp.name) for place, family in families for temp in family.temps):
+        yield from _stuck(here, path)
+    run = holders.stuck_run(here.config.state_dir, here.now.timestamp())
+    if run is not None:
+        yield run.subject, run
 
 
-def _old_locks(here: Deployment) -> Iterator[Problem]:
-    """Younger ones are of a run, more likely."""
-    for path, why in locks(here):
-        try:
-            made = os.stat(path, follow_symlinks=False).st_mtime
-        except OSError:
-            continue
-        if here.now.timestamp() - made >= _LOCKED:
-            yield why
+def _families(facts: LogFacts) -> Iterator[tuple[Directory, Family]]:
+    yield facts.directory, facts.family
+    yield from ((each, each.families[facts.base]) for each in facts.elsewhere if facts.base in each.families)
+
+
+def _stuck(here: Deployment, path: str) -> Iterator[tuple[str, Problem]]:
+    found = holders.stuck(path, here.now.timestamp(), here.processes)
+    if found is not None:
+        yield path, found
+
+
+def _held(here: Deployment) -> Iterator[Problem]:
+    """A younger one is of a run, more likely."""
+    for path, why in held(here):
+        if holders.age(path, here.now.timestamp()) >= holders.PATIENCE:
+            yield why.under(path)

@@ -78,15 +78,14 @@ class Proofs(Mapping[FileId, Writers]):
     Each is proved when it is asked for: of most logs nobody asks, and a proof takes six system calls.
     """
 
-    __slots__ = ("_archives", "_beside", "_family", "_found", "_prover")
+    __slots__ = ("_archives", "_beside", "_family", "_found", "_named", "_prover")
 
     def __init__(self, prover: Prover, beside: str, family: Family, archives: Sequence[Archive]) -> None:
         self._prover, self._beside, self._family, self._archives = prover, beside, family, archives
-        self._found: dict[FileId, Writers | None] | None = None
+        self._named: dict[FileId, list[tuple[str, Entry]]] | None = None
+        self._found: dict[FileId, Writers | None] = {}
 
     def __getitem__(self, file: FileId) -> Writers:
-        if self._found is None:
-            self._found = {}
         if file not in self._found:
             self._found[file] = self._prove(file)
         found = self._found[file]
@@ -95,10 +94,18 @@ class Proofs(Mapping[FileId, Writers]):
         return found
 
     def __iter__(self) -> Iterator[FileId]:
-        return (file for file in dict.fromkeys(entry.id for _, entry in self._wanted()) if self.get(file) is not None)
+        return (file for file in self._names() if self.get(file) is not None)
 
     def __len__(self) -> int:
         return sum(1 for _ in self)
+
+    def _names(self) -> Mapping[FileId, Sequence[tuple[str, Entry]]]:
+        """The files, each with its directories and names there."""
+        if self._named is None:
+            self._named = {}
+            for directory, entry in self._wanted():
+                self._named.setdefault(entry.id, []).append((directory, entry))
+        return self._named
 
     def _wanted(self) -> Iterator[tuple[str, Entry]]:
         for archive in self._archives:
@@ -110,9 +117,8 @@ class Proofs(Mapping[FileId, Writers]):
     def _prove(self, file: FileId) -> Writers | None:
         """Prove a file under the last of its names that opens; a crash can leave it two."""
         found = None
-        for directory, entry in self._wanted():
-            if entry.id == file:
-                found = self._prover.prove(directory, entry) or found
+        for directory, entry in self._names().get(file, ()):
+            found = self._prover.prove(directory, entry) or found
         return found
 
 

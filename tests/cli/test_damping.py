@@ -199,6 +199,7 @@ def test_a_broken_configuration_with_run_as(site: Path) -> None:
     with world_tree() as home:
         config = home / "logrotor.toml"
         config.write_text('state_dir = "state"\nrun_as = "www-data"\noops = 1\n')
+        shutil.chown(config, "www-data")
         state_dir = home / "state"
         state_dir.mkdir(mode=0o700)
         shutil.chown(state_dir, "www-data")

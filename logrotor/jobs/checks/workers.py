@@ -41,7 +41,6 @@ def agreement(site: Site) -> Iterator[Finding]:
     for worker in look()[0]:
         other = _site_of(worker)
         if other is None:
-            # Another user's is another deployment: it could not even read this one's state directory.
             if worker.config is None and worker.process.uid == os.geteuid():
                 yield _hidden(worker)
         elif other.queue == site.queue or _is_ours(worker, site):
@@ -218,10 +217,13 @@ class Running(Struct, frozen=True, dict=True):
 
 
 def look() -> tuple[list[Running], list[Running]]:
-    """The workers and the schedules. Of a worker with children only the first process."""
+    """Our workers and schedules, and root's: what another user's process names is not read, and it is not ours to end.
+
+    Of a worker with children only the first process.
+    """
     workers: dict[int, Running] = {}
     schedules: list[Running] = []
-    for process in proc.running(b"logrotor"):
+    for process in filter(lambda process: process.is_believed, proc.running(b"logrotor")):
         engine = _engine(process.argv)
         if engine is not None:
             workers[process.pid] = Running(process, engine, proc.environ(process.pid))

@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 from logrotor import text
-from logrotor.disk.publish import publish
+from logrotor.disk.publish import GENERATOR, Output
 from logrotor.observe.attention import last_run
 from logrotor.observe.page import sections
-from logrotor.observe.page.content import GENERATOR, Facts
+from logrotor.observe.page.content import Facts
 from logrotor.observe.page.markup import CSS, POLICY, Child, Html, soft, tag, when
 
 MODE = 0o644  # a web server runs as a user of its own
 
 
-def write(path: str, facts: Facts) -> None:
-    """Replace the page at ``path``: readers find the old one or the new one. Raises LogrotorError or OSError."""
-    publish(path, render(facts).encode(), MODE)
+def write(output: Output, facts: Facts) -> None:
+    """Replace the page: readers find the old one or the new one. Raises LogrotorError or OSError."""
+    output.write(render(facts).encode(), MODE)
 
 
 def render(facts: Facts) -> str:
