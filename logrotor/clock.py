@@ -9,6 +9,8 @@ from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, tzinfo
 from zoneinfo import ZoneInfo
 
+from logrotor.disk.files import read
+
 LOCALTIME = "/etc/localtime"
 _ZONES = "/zoneinfo/"
 
@@ -43,10 +45,10 @@ def _zone_of_file(path: str) -> tzinfo | None:
     if named is not None:
         return named
     try:
-        with open(real, "rb") as file:
-            return _attempt(lambda: zone_from_bytes(file.read()))
+        data, _ = read(real)
     except OSError:
         return None
+    return _attempt(lambda: zone_from_bytes(data))
 
 
 def _zone_named(name: str) -> tzinfo | None:

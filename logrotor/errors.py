@@ -10,6 +10,9 @@ if TYPE_CHECKING:
     from logrotor.model import ConfigProblem
 
 
+HELD = "held"  # the kind of a problem: it is free once its holder lets go
+
+
 class LogrotorError(Exception):
     """Every error that logrotor raises on purpose. Its arguments are exactly those of ``__init__``, so it pickles.
 
@@ -60,7 +63,7 @@ class Stale(LogrotorError):
 
 
 class Busy(LogrotorError):
-    """Another rotator works on this log right now; its temp is locked."""
+    """Another rotator works on this log right now. The subject of its problem is the lock or temp, kind ``HELD``."""
 
 
 class ReopenFailed(LogrotorError):
@@ -83,6 +86,9 @@ class UnknownSelection(LogrotorError):
     """``only`` names neither a rule nor a log."""
 
 
+MAKE_ROOM = "make room there, or free inodes: df, df -i; lower backup_count, or set keep_free"
+
+
 def problem_of(error: BaseException, path: str) -> Problem:
     """An error as a problem: the file that it names, else ``path``, and the errno by its name."""
     if isinstance(error, LogrotorError):
@@ -92,7 +98,8 @@ def problem_of(error: BaseException, path: str) -> Problem:
 
         name = error.filename if isinstance(error.filename, str) and "/" in error.filename else path
         what = f"{error.strerror or type(error).__name__} ({errno.errorcode.get(error.errno, error.errno)})"
-        return Problem(subject=name, problem=what)
+        full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+        return Problem(subject=name, problem=what, advice=MAKE_ROOM if full else "")
     return Problem(subject=path, problem=str(error) or type(error).__name__)
 
 

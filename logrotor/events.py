@@ -64,6 +64,10 @@ def _json_processors() -> list[Any]:
 OnEvent = Callable[[Event], object]
 
 NAMES: Mapping[str, tuple[Level, str]] = {
+    "user.changed": (
+        Level.WARNING,
+        "root has become the user who owns the configuration; printed by `logrotor run` alone",
+    ),
     "run.started": (Level.INFO, "a run starts: number of logs found and due"),
     "log.missing": (Level.DEBUG, "a configured log does not exist"),
     "log.skipped": (
@@ -75,6 +79,10 @@ NAMES: Mapping[str, tuple[Level, str]] = {
     "log.refused": (Level.ERROR, "a log is not touched, why, and what to do"),
     "log.closed": (Level.WARNING, "somebody loses access to a log by its rotation, and create_mode accepts that"),
     "log.deferred": (Level.INFO, "a log is left alone in this run, say as another run works on it, and why"),
+    "lock.held": (
+        Level.WARNING,
+        "a stopped run, or another user, has kept logrotor from a log, an archive or its state for over a minute",
+    ),
     "log.created": (Level.DEBUG, "a missing live log was created"),
     "log.recovered": (Level.DEBUG, "what an interrupted run left was finished or dropped"),
     "rotation.completed": (Level.DEBUG, "a log was taken: protocol, guarantee, bytes"),

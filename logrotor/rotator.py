@@ -147,9 +147,7 @@ class Rotator:
     def _plan_of(
         self, survey: Survey, logs: tuple[LogPlan, ...], known: LogHistories | None, now: datetime, force: bool
     ) -> Plan:
-        refusals, notes = self._refusals(survey, [log for log in logs if log.reopen is not None and _is_taken(log)])
-        if refusals:
-            logs = plan_logs([_refused(facts, refusals) for facts in survey.logs], now, force=force)
+        logs, notes = plan_asking(self._config, survey, now, force=force, logs=logs)
         return Plan(
             now=now,
             logs=logs,
@@ -166,27 +164,6 @@ class Rotator:
 
     def _may_be_supervisords(self, log: LogPlan) -> bool:
         return log.reopen is not None and self._config.targets[log.reopen].manager is Manager.SUPERVISORD
-
-    def _refusals(self, survey: Survey, taken: Sequence[LogPlan]) -> tuple[dict[str, Problem], tuple[str, ...]]:
-        """Logs that are not taken for what their reopen targets tell, by real path; and notes.
-
-        Asked only of logs that are about to be taken: what supervisord rotates itself, and what would be taken from
-        a writer who can never be asked to reopen it.
-        """
-        refusals: dict[str, Problem] = {}
-        notes: list[str] = []
-        for name in sorted({log.reopen for log in taken if log.reopen}):
-            from logrotor import notify
-
-            target = self._config.targets[name]
-            forbidden = notify.why_forbidden(target)
-            if forbidden is not None:
-                held = {log.path for log in taken if log.reopen == name}
-                refusals.update(_held(forbidden, [facts for facts in survey.logs if facts.path in held]))
-            found = notify.self_rotation(target)
-            refusals.update(found.files)
-            notes += map(str, found.unknown)
-        return refusals, tuple(notes)
 
     # ------------------------------------------------------------ running
 
@@ -301,6 +278,35 @@ def _unlock(plan: Plan) -> None:
 
     with Directories(plan.directories) as dirs:
         dirs.remove_locks(plan.locked)
+
+
+def plan_asking(
+    config: Config, survey: Survey, now: datetime, *, force: bool = False, logs: tuple[LogPlan, ...] | None = None
+) -> tuple[tuple[LogPlan, ...], tuple[str, ...]]:
+    """The plans of a survey that is still open (``logs``: as they are without that), and notes.
+
+    The reopen targets of logs that are about to be taken are asked: what supervisord rotates itself, and what would be
+    taken from a writer who can never be asked to reopen it, is refused.
+    """
+    logs = plan_logs(survey.logs, now, force=force) if logs is None else logs
+    refusals: dict[str, Problem] = {}
+    notes: list[str] = []
+    taken = [log for log in logs if log.reopen is not None and _is_taken(log)]
+    for name in sorted({log.reopen for log in taken if log.reopen}):
+        from logrotor import notify
+
+        target = config.targets[name]
+        forbidden = notify.why_forbidden(target)
+        if forbidden is not None:
+            held = {log.path for log in taken if log.reopen == name}
+            refusals.update(_held(forbidden, [facts for facts in survey.logs if facts.path in held]))
+        found = notify.self_rotation(target)
+        refusals.update(found.files)
+        notes += map(str, found.unknown)
+    if refusals:
+        survey.logs = [_refused(facts, refusals) for facts in survey.logs]
+        logs = plan_logs(survey.logs, now, force=force)
+    return logs, tuple(notes)
 
 
 def _is_taken(log: LogPlan) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
@@ -10,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from msgspec import Struct, field
 
 from logrotor.act.context import Deadline
+from logrotor.errors import HELD
 from logrotor.model import Outcome, Plan, Problem, Report, Status
 
 if TYPE_CHECKING:
@@ -63,6 +65,7 @@ class Run(Struct):
         report = self._report(plan, interrupted=interrupted)
         for problem in report.problems:
             self.emit("problem.found", error=str(problem), subject=problem.subject, kind=problem.identity)
+        self._tell_held(report)
         for log in plan.logs:
             if log.refused is not None:
                 self.emit("log.refused", log=log.path, error=str(log.refused), kind=log.refused.identity)
@@ -76,6 +79,20 @@ class Run(Struct):
         else:
             self.emit("run.completed", **fields, exit_code=report.exit_code, seconds=seconds)
         return report
+
+    def _tell_held(self, report: Report) -> None:
+        """What was put off since somebody else has a lock or temp, and will not let go of it in a moment."""
+        waiting = Counter(o.problem.subject for o in report.outcomes if o.problem and o.problem.kind == HELD)
+        if not waiting:
+            return
+        from logrotor.disk import holders
+        from logrotor.disk.writers import Processes
+
+        processes = Processes.look()
+        for path, number in sorted(waiting.items()):
+            found = holders.stuck(path, self.clock(), processes)
+            if found is not None:
+                self.emit("lock.held", subject=path, kind=found.kind, error=str(found), waiting=number)
 
     def _report(self, plan: Plan, *, interrupted: bool) -> Report:
         deferred = [

@@ -11,7 +11,7 @@ from logrotor.act import archive, copy, cut, take
 from logrotor.act.context import Context, Details
 from logrotor.act.ledger import Ended, name_of
 from logrotor.decide.naming import parse_archive, parse_aside, parse_replacement, parse_temp
-from logrotor.errors import Busy, Interrupted, LogrotorError, Stale, message, problem_of
+from logrotor.errors import HELD, Busy, Interrupted, LogrotorError, Stale, message, problem_of
 from logrotor.model import (
     Compress,
     Copytruncate,
@@ -23,6 +23,7 @@ from logrotor.model import (
     FinishTake,
     LogPlan,
     Outcome,
+    Problem,
     PutBack,
     Remove,
     RunHook,
@@ -72,7 +73,7 @@ def failed(log: LogPlan, step: Step, error: Exception) -> Ended:
         reason = f"{error}; the next run tries again"
         return Ended(_outcome(log, step, Status.FAILED, reason=reason), stale=True)
     if isinstance(error, (Busy, Interrupted)):
-        return put_off(log, step, str(error))
+        return put_off(log, step, str(error), error.problem if error.problem.kind == HELD else None)
     if not isinstance(error, (LogrotorError, OSError)):
         raise error
     path = os.path.join(step.directory, step.name) if isinstance(step, (Remove, Compress, RunHook)) else log.path
@@ -81,8 +82,8 @@ def failed(log: LogPlan, step: Step, error: Exception) -> Ended:
     return Ended(_outcome(log, step, Status.FAILED, reason=reason, errno=number, problem=problem))
 
 
-def put_off(log: LogPlan, step: Step, reason: str) -> Ended:
-    return Ended(_outcome(log, step, Status.DEFERRED, reason=reason))
+def put_off(log: LogPlan, step: Step, reason: str, problem: Problem | None = None) -> Ended:
+    return Ended(_outcome(log, step, Status.DEFERRED, reason=reason, problem=problem))
 
 
 def _outcome(log: LogPlan, step: Step, status: Status, **more: Any) -> Outcome:

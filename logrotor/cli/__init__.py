@@ -27,9 +27,9 @@ def call(args: Sequence[str]) -> int:
         plain = [arg for arg in args if arg != _AS_TEXT]
         if _is_plain_run(plain):
             from logrotor.cli.rotation import rotate
-            from logrotor.config.find import named_config
 
-            return rotate(session, named_config(plain), log_format="auto" if len(plain) == len(args) else "console")
+            file = next((word for word in plain if word not in _PLAIN), None)
+            return rotate(session, file, log_format="auto" if len(plain) == len(args) else "console")
         from logrotor.cli import group
 
         return group.call(args, session)

@@ -11,7 +11,7 @@ import click
 from logrotor import text
 from logrotor.cli import output
 from logrotor.cli.options import config_option, config_path, json_option
-from logrotor.cli.session import become, exit_codes, why_no_run
+from logrotor.cli.session import enter_found, exit_codes, why_no_run
 
 if TYPE_CHECKING:
     from logrotor.config.find import Found
@@ -48,15 +48,15 @@ def check(ctx: click.Context, config: str | None, as_json: bool) -> int:
     a queue engine that is not installed, and logs that a create_mode opens to more than can read or write them now.
     Else logs are not looked at: "logrotor plan" does that.
     """
-    from logrotor.config import find_config, load_config
+    from logrotor.config import find_config
     from logrotor.errors import ConfigError
 
     found = find_config(config_path(ctx), os.environ)
     try:
-        loaded = load_config(found, environ=os.environ)
+        entered = enter_found(found)
     except ConfigError as error:
         return _show(found, None, error.problems, [], [], as_json=as_json)
-    become(loaded)
+    loaded = entered.config
     problems = (*loaded.problems, *_obstacles(found.file, loaded))
     return _show(found, loaded, problems, _widened(loaded), _literal(loaded), as_json=as_json)
 

@@ -12,7 +12,7 @@ import click
 from logrotor import text
 from logrotor.cli import output
 from logrotor.cli.options import F, complete_logs, config_option, json_option, load, moment_or_age
-from logrotor.cli.session import Session, become, exit_codes, fail
+from logrotor.cli.session import Session, exit_codes, fail
 
 if TYPE_CHECKING:
     from logrotor.model import Problem
@@ -66,7 +66,6 @@ def contents(
     first = None if since is None else moment_or_age(since, now, "--since")
     last = None if until is None else moment_or_age(until, now, "--until")
     loaded = load(ctx)
-    become(loaded)
     return read(lambda: Deployment(loaded, now), log, since=first, until=last, damaged=damaged)
 
 
@@ -106,7 +105,21 @@ Exit codes, as those of grep:
 """
 
 
-@click.command(epilog=GREP_EPILOG)
+class _Grep(click.Command):
+    """Whoever knows grep counts with -c."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        try:
+            return super().parse_args(ctx, args)
+        except click.MissingParameter as error:
+            given = ctx.params.get("config")
+            if given is None:
+                raise
+            told = f"-c is the configuration ({given!r} here), as everywhere; to count lines: --count"
+            raise click.UsageError(f"{error.format_message()} {told}", ctx) from None
+
+
+@click.command(cls=_Grep, epilog=GREP_EPILOG)
 @click.argument("pattern")
 @reading_options
 @click.option("-i", "--ignore-case", is_flag=True, help="Upper and lower case are the same (ASCII).")
@@ -228,7 +241,6 @@ def verify(
 
     ctx.ensure_object(Session).verbosity = verbose
     loaded = load(ctx)
-    become(loaded)
     found: list[Verdict] = []
     for verdict in verdicts(lambda: Deployment(loaded, local_now()), log, accept=accept):
         found.append(verdict)

@@ -20,8 +20,19 @@ from logrotor.text import printable
 
 # What each run finds again as long as it lasts; anything else is printed in any case.
 _LASTING = frozenset(
-    {"log.refused", "rotation.failed", "reopen.failed", "archive.failed", "hook.failed", "problem.found"}
+    {
+        "user.changed",
+        "lock.held",
+        "log.refused",
+        "rotation.failed",
+        "reopen.failed",
+        "archive.failed",
+        "hook.failed",
+        "problem.found",
+        "run.failed",
+    }
 )
+_WHOLE = "run.failed"  # nothing ran: of this each run sees all, and of the others nothing
 _AGAIN = 3600.0 - 30.0  # seconds; cron is not exact
 _KEPT = 31 * 86400.0  # seconds, for runs of another scope: their cron line may have gone, or come once a month
 
@@ -84,11 +95,11 @@ class Damper:
         return True
 
     def settle(self, show: Callable[[Event], None], *, whole: bool) -> None:
-        """At the end of a run: print what has ended, if the ``whole`` run was made, and remember the rest."""
+        """At the end of a run: print what has ended, and remember the rest. Not ``whole``: not all was looked at."""
         ended = [
             each for each in self._known.values() if each.identity not in self._found and each.scope == self._scope
         ]
-        ended = ended if whole else []
+        ended = [each for each in ended if whole or each.event == _WHOLE]
         if not (self._found or ended):
             return
         changed = {self._known[identity].subject for identity in self._found}

@@ -12,7 +12,7 @@ from logrotor import text
 from logrotor.cli import output
 from logrotor.cli.gather import all_checks
 from logrotor.cli.options import config_option, json_option, load
-from logrotor.cli.session import Session, become, exit_codes
+from logrotor.cli.session import Session, exit_codes
 
 if TYPE_CHECKING:
     from logrotor.model import Finding
@@ -54,7 +54,6 @@ def doctor(
     if fix and not yes and (as_json or not output.is_terminal(sys.stdin)):
         raise click.UsageError("--fix asks before each fix, which needs a terminal; without one give --yes too")
     loaded = load(ctx)
-    become(loaded)
     from logrotor.clock import local_now
     from logrotor.observe.doctor import choose, examine
 

@@ -111,12 +111,11 @@ def render_page(config: Config, now: datetime) -> bytes:
 
 def write_page(path: str, config: Config, now: datetime) -> None:
     """The page, in place of the one that is there. Raises LogrotorError or OSError."""
-    from logrotor.observe.page.content import refuse_other
+    from logrotor.disk.publish import PAGE, Output
     from logrotor.observe.page.render import write
 
-    place = os.path.abspath(path)
-    refuse_other(place)
-    write(place, _facts(config, now))
+    with Output(os.path.abspath(path), PAGE) as output:
+        write(output, _facts(config, now))
 
 
 def _facts(config: Config, now: datetime) -> Facts:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Mapping
 from datetime import datetime, timezone
 from functools import partial
@@ -10,6 +9,8 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
+
+from logrotor.text import printable
 
 if TYPE_CHECKING:
     from click.shell_completion import CompletionItem
@@ -117,10 +118,14 @@ def config_path(ctx: click.Context) -> str | None:
 
 
 def load(ctx: click.Context) -> Config:
-    """The configuration; ConfigError if no rule of it can run."""
-    from logrotor.config import load_config
+    """The configuration, obeyed as the user who may say so. Raises ConfigError if no rule of it can run, StateError."""
+    from logrotor.cli.session import enter
 
-    return load_config(config_path(ctx), environ=os.environ)
+    entered = enter(config_path(ctx))
+    if entered.owner is not None:
+        told = f"logrotor: working as {entered.owner}, who owns {entered.config.files[0]}"
+        click.echo(printable(told), err=True)
+    return entered.config
 
 
 def complete_names(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
@@ -141,12 +146,10 @@ def complete_logs(ctx: click.Context, param: click.Parameter, incomplete: str) -
     """The logs that there are, by their names as long as no "/" is typed; the files of the disk where none fits."""
     from click.shell_completion import CompletionItem
 
-    from logrotor.cli.session import become
     from logrotor.survey import Surveyor
 
     try:
         config = load(ctx)
-        become(config)
         with Surveyor(config, None) as surveyor:
             logs = surveyor.survey().logs
     except Exception:

@@ -13,9 +13,9 @@ from logrotor import text
 from logrotor.cli import output
 from logrotor.cli.gather import queue_troubles, render_page, write_page
 from logrotor.cli.options import F, Span, config_option, json_option, load
-from logrotor.cli.session import Session, become, exit_codes
+from logrotor.cli.session import Session, exit_codes
 from logrotor.errors import Refused
-from logrotor.observe.attention import ago, archives, due, free, full, notes
+from logrotor.observe.attention import ago, archives, due, free, full, last_run, notes
 
 if TYPE_CHECKING:
     from logrotor.model import Config
@@ -76,7 +76,6 @@ def status(ctx: click.Context, /, config: str | None, check: bool, as_json: bool
 
     ctx.ensure_object(Session).verbosity = verbose
     loaded = load(ctx)
-    become(loaded)
     found = look(Deployment(loaded, local_now()))
     told = [*attention(found, _thresholds(Thresholds, limits)), *queue_troubles(loaded, found.now.timestamp())]
     if as_json:
@@ -98,7 +97,7 @@ def _thresholds(kind: type[Thresholds], limits: dict[str, Any]) -> Thresholds:
 def _checked(found: Status, told: list[Attention]) -> list[str]:
     """First line: the verdict, as monitoring systems show it."""
     if not told:
-        return [f"OK: {text.count(len(found.logs), 'log')}, last run {ago(found.last_run, found.now)}"]
+        return [f"OK: {text.count(len(found.logs), 'log')}, last run {last_run(found)}"]
     more = f" (and {len(told) - 1} more)" if told[1:] else ""
     return [f"ATTENTION: {text.printable(str(told[0]))}{more}", *(text.lines(str(each)) for each in told[1:])]
 
@@ -106,7 +105,7 @@ def _checked(found: Status, told: list[Attention]) -> list[str]:
 def _lines(found: Status, told: list[Attention], *, verbose: bool) -> list[str]:
     number = sum(log.due for log in found.logs)
     now = f"; a run is under way (process {found.under_way})" if found.under_way is not None else ""
-    head = f"{text.count(len(found.logs), 'log')}, {number} due; last run {ago(found.last_run, found.now)}{now}."
+    head = f"{text.count(len(found.logs), 'log')}, {number} due; last run {last_run(found)}{now}."
     lines = [f"Status at {text.stamp(found.now.replace(microsecond=0))}: {head}"]
     lines += [f"attention: {text.lines(str(each))}" for each in told]
     lines += _logs(found)
@@ -134,7 +133,7 @@ def _logs(found: Status) -> Iterator[str]:
 
 def _row(log: LogStatus, name: str, now: datetime) -> tuple[str, str, str, str, str, str]:
     limit = text.size(log.max_size) if log.max_size else log.schedule or "-"
-    last = ago(log.last_rotation, now)
+    last = ago(log.last_rotation, now, known=log.known)
     if log.last_outcome and log.last_outcome != "done":
         last += f", then {log.last_outcome}"
     return name, text.size(log.size), limit, due(log, now), last, archives(log)
@@ -194,7 +193,6 @@ def page(ctx: click.Context, /, config: str | None, given: str | None, verbose: 
     target = given or loaded.page_file
     if target is None:
         raise click.UsageError("where to? give -o FILE (- is standard output), or [page] file in the configuration")
-    become(loaded)
     if target == "-":
         output.pour([render_page(loaded, local_now())])
     else:

@@ -11,7 +11,7 @@ import click
 from logrotor import text
 from logrotor.cli import output
 from logrotor.cli.options import complete_logs, config_option, json_option, load, moment_or_age
-from logrotor.cli.session import INTERRUPTED, Session, become, exit_codes
+from logrotor.cli.session import INTERRUPTED, Session, exit_codes
 
 if TYPE_CHECKING:
     from logrotor.model import PastOutcome, PastRun
@@ -70,7 +70,6 @@ def history(
     now = local_now()
     begin = None if since is None else moment_or_age(since, now, "--since")
     loaded = load(ctx)
-    become(loaded)
     runs = records(loaded.state_dir, since=begin, log=log, failed=failed)
     here = Deployment(loaded, now)
     if log is not None and not runs:

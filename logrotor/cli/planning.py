@@ -20,7 +20,7 @@ from logrotor.cli.options import (
     only_option,
 )
 from logrotor.cli.rotation import rotate
-from logrotor.cli.session import EXIT_CODES, Session, become, exit_codes, messages, selection, why_no_run
+from logrotor.cli.session import EXIT_CODES, Session, exit_codes, messages, selection, why_no_run
 
 if TYPE_CHECKING:
     from logrotor.model import Config, Plan
@@ -73,7 +73,6 @@ def show(
     """Make the plan and print it; ``run --dry-run`` comes here too."""
     now = None if at is None else moment(at)
     config = load(ctx)
-    become(config)
     made = _plan(config, now, force=force, only=selection(config, only))
     if path is not None:
         from logrotor.cli.plan_path import show_path

@@ -10,15 +10,18 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
+from msgspec.structs import replace
+
 from logrotor.cli import output
 from logrotor.cli.damping import Damper
 from logrotor.cli.output import EventPrinter, Progress
-from logrotor.cli.session import Session, Stop, become, exit_code, selection
-from logrotor.errors import Interrupted, Locked, StateError
+from logrotor.cli.session import Session, Stop, enter, exit_code, fail, fail_with, notice_of, selection
+from logrotor.errors import ConfigError, Interrupted, Locked, LogrotorError, StateError, UnknownSelection
+from logrotor.events import NAMES, Event
 
 if TYPE_CHECKING:
     from logrotor.cli.helper import Helper, Work
-    from logrotor.model import Config, Report
+    from logrotor.model import Config, Problem, Report
 
 _HOUR = 3600.0
 
@@ -50,38 +53,109 @@ def rotate(
     progress = Progress()
     printer = EventPrinter(session.verbosity, as_json=session.json_messages, before=progress.clear)
     has_bar = output.is_terminal(sys.stderr) and not as_json and session.verbosity >= 0
-    from logrotor.config import load_config
     from logrotor.rotator import Rotator
 
     is_damped = session.verbosity <= 0 and not (as_json or sums_up or output.is_terminal(sys.stderr))
+    scope = (*["--force"] * force, *sorted(only))
     damper = None
+    ends: list[Event] = []
     with Stop() as stop:
-        config = load_config(config_file, environ=os.environ)
-        become(config)
+        try:
+            entered = enter(config_file)
+        except ConfigError as error:
+            damper = _damper_of_broken(config_file, scope) if is_damped else None
+            return _fail_once(error, session, damper)
+        config = entered.config
         if is_damped:
-            damper = Damper(config.state_dir, (*config.files[:1], *["--force"] * force, *sorted(only)), time.time())
+            damper = Damper(config.state_dir, (*config.files[:1], *scope), time.time())
             printer.filter = damper.filter
+
+        def tell(event: Event) -> None:
+            ends.append(event) if event.name == "run.completed" else printer(event)
+
+        if (notice := notice_of(entered)) is not None:
+            printer(notice)
         try:
             shown = progress if has_bar else None
-            rotator = Rotator(config, on_event=printer, on_progress=shown, stop=stop, fork=_fork)
+            rotator = Rotator(config, on_event=tell, on_progress=shown, stop=stop, fork=_fork)
             report = rotator.run(force=force, only=selection(config, only), time_limit=time_limit)
+        except (StateError, UnknownSelection) as error:
+            return _fail_once(error, session, damper)
         except (KeyboardInterrupt, Interrupted, Locked) as error:
             if stop():  # a lock that we were told to stop waiting for is no failure to get it
                 return stop.exit_code
-            if is_damped and isinstance(error, Locked) and _is_well(config.state_dir, time.time()):
+            if isinstance(error, Locked) and _is_told(config.state_dir, printer, damper):
                 return exit_code(error)
             raise
         finally:
             progress.clear()
-    _tell_others(config, report, printer)
+    report = _tell_others(config, report, printer)
+    code = stop.exit_code if report.interrupted else report.exit_code
+    for event in ends:
+        printer(replace(event, fields={**event.fields, "exit_code": code}))
     if damper is not None:
         damper.settle(printer.show, whole=not report.interrupted)
-    code = stop.exit_code if report.interrupted else report.exit_code
     if as_json:
         output.write_json(_report(report, code))
     elif sums_up:
         output.write_json(_summary(report))
     return code
+
+
+def _damper_of_broken(config_file: str | None, scope: tuple[str, ...]) -> Damper | None:
+    """Where the state directory that it names can be used as it is; else each run prints what is wrong."""
+    from logrotor.config.find import find_config, state_of_broken
+    from logrotor.disk import identity, state
+
+    with suppress(LogrotorError, OSError):
+        file = find_config(config_file, os.environ).file
+        place, user = state_of_broken(file, os.environ, os.geteuid())
+        if place is not None:
+            if user is not None:
+                identity.become(user)
+            state.refuse_unusable(place, "")
+            return Damper(place, (file, *scope), time.time())
+    return None
+
+
+def _fail_once(error: LogrotorError, session: Session, damper: Damper | None) -> int:
+    """Nothing could run: print what was not printed within the hour. Returns the exit code."""
+    if damper is None:
+        return fail(error, session)
+    found = [each.as_problem for each in error.problems] if isinstance(error, ConfigError) else [error.problem]
+    events = [(damper.filter(_failure(problem)), problem) for problem in found]
+    fail_with(((str(problem), event.fields) for event, problem in events if event is not None), session)
+    damper.settle(lambda event: _show_failure(event, session), whole=False)
+    return exit_code(error)
+
+
+def _show_failure(event: Event, session: Session) -> None:
+    """What has ended is not worth a line where something else of the kind has begun."""
+    if event.name == "run.failed":
+        fail_with([(str(event.fields["error"]), {})], session)
+
+
+def _failure(problem: Problem) -> Event:
+    return Event("run.failed", NAMES["run.failed"][0], {"error": str(problem)}, problem.subject, problem.problem)
+
+
+def _is_told(state_dir: str, printer: EventPrinter, damper: Damper | None) -> bool:
+    """Is there no more to say of a lock that another run holds? A stopped one is named."""
+    from logrotor.disk.holders import stuck_run
+
+    found = stuck_run(state_dir, time.time())
+    if found is not None:
+        _tell_held(found, printer)
+    if damper is None:
+        return False
+    if found is not None:
+        damper.settle(printer.show, whole=False)
+    return found is not None or _is_well(state_dir, time.time())
+
+
+def _tell_held(found: Problem, printer: EventPrinter) -> None:
+    fields = {"error": str(found), "waiting": 1}
+    printer(Event("lock.held", NAMES["lock.held"][0], fields, subject=found.subject, kind=found.kind))
 
 
 def _is_well(state_dir: str, now: float) -> bool:
@@ -116,31 +190,45 @@ def _fork(work: Work) -> Helper | None:
     return helper.fork(work)
 
 
-def _tell_others(config: Config, report: Report, printer: EventPrinter) -> None:
-    """Metrics and page, where the configuration has them; the page not where we were asked to stop."""
-    if config.metrics_textfile is not None:
-        path = config.metrics_textfile
-        _attempt("metrics", path, lambda: _write_metrics(path, config, report), printer)
+def _tell_others(config: Config, report: Report, printer: EventPrinter) -> Report:
+    """Page and metrics, where the configuration has them; the page not where we were asked to stop.
+
+    The report is that of the run with what could not be written: the metrics, which come last, have its exit code.
+    """
     if config.page_file is not None and not report.interrupted:
         place = config.page_file
-        _attempt("page", place, lambda: _write_page(place, config), printer)
+        report = _attempt("page", place, lambda: _write_page(place, config), report, printer)
+    if config.metrics_textfile is not None:
+        path, known = config.metrics_textfile, report
+        report = _attempt("metrics", path, lambda: _write_metrics(path, config, known), report, printer)
+    return report
 
 
-def _attempt(what: str, path: str, write: Callable[[], None], printer: EventPrinter) -> None:
-    """Rotation comes first: what cannot be written is told, and fails nothing."""
-    from logrotor.errors import LogrotorError, message
-    from logrotor.events import Event, Level
+def _attempt(what: str, path: str, write: Callable[[], None], report: Report, printer: EventPrinter) -> Report:
+    """Rotation comes first: what cannot be written stops nothing, and fails the run."""
+    from logrotor.errors import Busy, problem_of
+    from logrotor.model import Problem
 
     try:
         write()
+    except Busy as error:
+        from logrotor.disk.holders import stuck
+        from logrotor.disk.writers import Processes
+
+        holder = stuck(error.problem.subject, time.time(), Processes.look())
+        if holder is not None:
+            _tell_held(holder, printer)
+        return report
     except (LogrotorError, OSError) as error:
-        why = message(error, path)
+        found = problem_of(error, path).under(path)
+        why, advice = found.problem, found.advice or f"correct that, or name another file in [{what}]"
     except Exception as error:
-        why = f"unexpected {type(error).__name__}: {error}: this is a bug, please report it"
+        why, advice = f"unexpected {type(error).__name__}: {error}", "this is a bug, please report it"
     else:
-        return
-    fields = {"error": f"the {what} cannot be written: {why}"}
-    printer(Event("problem.found", Level.ERROR, fields, subject=path, kind=what))
+        return report
+    problem = Problem(subject=path, problem=f"the {what} cannot be written: {why}", advice=advice, kind=what)
+    printer(Event("problem.found", NAMES["problem.found"][0], {"error": str(problem)}, subject=path, kind=what))
+    return replace(report, problems=(*report.problems, problem))
 
 
 def _write_metrics(path: str, config: Config, report: Report) -> None:

@@ -13,8 +13,11 @@ from typing import TYPE_CHECKING, Any
 from msgspec import Struct
 
 from logrotor import errors
+from logrotor.text import typed
 
 if TYPE_CHECKING:
+    from logrotor.config.find import Found
+    from logrotor.events import Event
     from logrotor.model import Config, Problem
 
 _CODES = {
@@ -48,12 +51,83 @@ class Session(Struct):
     json_messages: bool = False  # one JSON object a line on stderr
 
 
-def become(config: Config) -> None:
-    """Started as root with ``run_as``: be that user from here on."""
-    if config.run_as and os.geteuid() == 0:
-        from logrotor.disk.identity import become
+class Entered(Struct, frozen=True):
+    """A configuration, and the user who does its work from here on."""
 
-        os.environ.update(become(config.run_as))
+    config: Config
+    owner: str | None = None  # whose it is, where root has become that user for that alone
+
+
+def enter(given: str | None) -> Entered:
+    """The configuration that ``-c`` or the like names, read and obeyed as the user who may say so.
+
+    As root, an ordinary user's is worked on as that user, from before it is read. Then ``run_as`` holds.
+    Raises ConfigError, StateError.
+    """
+    from logrotor.config import find_config
+
+    return enter_found(find_config(given, os.environ))
+
+
+def enter_found(found: Found) -> Entered:
+    """The same for a configuration that was found."""
+    from logrotor.config import load_config
+
+    owner = _step_down(found.file)
+    config = load_config(found, environ=os.environ)
+    if owner is None:
+        if config.run_as and os.geteuid() == 0:
+            _be(config.run_as)
+        return Entered(config)
+    if config.run_as is None:
+        return Entered(config, owner)
+    _refuse_other_user(found.file, config.run_as, owner)
+    return Entered(config)
+
+
+def _step_down(file: str) -> str | None:
+    """Started as root with an ordinary user's configuration: be that user. Returns who that is."""
+    if os.geteuid() != 0:
+        return None
+    from logrotor.disk.trust import owner_of
+    from logrotor.disk.walk import user_name
+
+    uid = owner_of(file)
+    if uid is None:
+        return None
+    _be(user_name(uid))
+    return user_name(uid)
+
+
+def _be(user: str) -> None:
+    from logrotor.disk.identity import become
+
+    os.environ.update(become(user))
+    for variable in ("XDG_CONFIG_HOME", "XDG_STATE_HOME"):  # root's own
+        os.environ.pop(variable, None)
+
+
+def _refuse_other_user(file: str, run_as: str, owner: str) -> None:
+    """Nobody makes root become somebody else."""
+    from logrotor.disk.identity import is_us
+    from logrotor.model import ConfigProblem
+
+    if not is_us(run_as):
+        what = f"{run_as!r}, but {owner} owns this file, and only root's can name another user than its owner"
+        advice = f'set run_as = "{owner}" or leave it out; or as root: chown root {typed(file)}'
+        raise errors.ConfigError((ConfigProblem(file, "run_as", what, advice=advice),))
+
+
+def notice_of(entered: Entered) -> Event | None:
+    """The line that says whom root has become, where the configuration itself does not say so."""
+    from logrotor.events import NAMES, Event
+
+    if entered.owner is None:
+        return None
+    file = entered.config.files[0]
+    advice = f'run_as = "{entered.owner}" in the configuration says so without this line'
+    fields = {"user": entered.owner, "reason": f"{entered.owner} owns {file}", "advice": advice}
+    return Event("user.changed", NAMES["user.changed"][0], fields, subject=file, kind=entered.owner)
 
 
 def why_no_run(config: Config) -> Problem | None:
@@ -128,13 +202,18 @@ class Stop:
 
 def fail(error: Exception, session: Session) -> int:
     """One message for each thing that is wrong; a traceback only for a bug, and only with -vv."""
-    for message in messages(error):
-        _print(message, session)
+    fail_with(((message, {}) for message in messages(error)), session)
     if not isinstance(error, errors.LogrotorError) and session.verbosity >= 2:
         import traceback
 
         sys.stderr.write("".join(traceback.format_exception(error)))
     return exit_code(error)
+
+
+def fail_with(found: Iterable[tuple[str, Mapping[str, Any]]], session: Session) -> None:
+    """Messages, each with more fields of its event."""
+    for message, fields in found:
+        _print(message, fields, session)
 
 
 def exit_code(error: Exception) -> int:
@@ -153,16 +232,17 @@ def messages(error: Exception) -> list[str]:
     return [f"unexpected {type(error).__name__}: {error}; this is a bug, please report it with the output of -vv"]
 
 
-def _print(message: str, session: Session) -> None:
+def _print(message: str, fields: Mapping[str, Any], session: Session) -> None:
     if session.json_messages:
         from logrotor.cli.output import EventPrinter
         from logrotor.events import NAMES, Event
 
         printer = EventPrinter(session.verbosity, as_json=True)
-        printer(Event("run.failed", NAMES["run.failed"][0], {"error": message}))
+        printer(Event("run.failed", NAMES["run.failed"][0], {**fields, "error": message}))
     else:
         import click
 
         from logrotor.text import lines
 
-        click.echo(f"logrotor: {lines(message)}", err=True)
+        past = f" (since {fields['since']}, {fields['runs']} runs)" if "since" in fields else ""
+        click.echo(f"logrotor: {lines(message)}{past}", err=True)

@@ -14,7 +14,9 @@ from typing import Any
 from msgspec import Struct
 
 from logrotor.config.paths import Place
-from logrotor.errors import ConfigError
+from logrotor.disk.files import read
+from logrotor.disk.trust import read_as_root
+from logrotor.errors import ConfigError, InsecureDirectory
 from logrotor.model import ConfigProblem
 
 FROM_DICT = "<dict>"
@@ -56,11 +58,13 @@ class Document(Struct, frozen=True, dict=True):
         return self._lines[key]
 
 
-def read_document(file: str, home: str | None) -> Document:
-    """Read a TOML file. Raises :class:`ConfigError` with one problem."""
+def read_document(file: str, home: str | None, euid: int) -> Document:
+    """Read a TOML file; root reads none that others could change. Raises :class:`ConfigError` with one problem."""
     try:
-        with open(file, "rb") as opened:
-            status, content = os.fstat(opened.fileno()), opened.read()
+        content, status = read(file) if euid else read_as_root(file)
+    except InsecureDirectory as error:
+        found = error.problem.under(file)
+        raise ConfigError((ConfigProblem(file, "file", found.problem, advice=found.advice),)) from None
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or str(error)
         who = f" by uid {os.geteuid()}" if isinstance(error, PermissionError) else ""

@@ -12,10 +12,11 @@ from msgspec.structs import replace
 from logrotor.config.document import FROM_DICT, Document, read_document
 from logrotor.config.find import Found, Origin, default_state_dir, find_config
 from logrotor.config.keys import DEFAULTS, METRICS, PAGE, TABLES, TOP
-from logrotor.config.paths import Place, home_of, home_of_user
+from logrotor.config.paths import Place, home_of
 from logrotor.config.rules import Rule, StateDir, create_conflict, level_conflict, read_rules, unknown_target
 from logrotor.config.section import Problems, Read, Section
 from logrotor.config.tables import Targets, read_output, read_queue, read_targets
+from logrotor.disk.identity import home_of_user
 from logrotor.errors import ConfigError
 from logrotor.model import Config
 
@@ -73,7 +74,7 @@ def _main_document(source: Source, environ: Mapping[str, str], euid: int) -> Doc
     else:
         found = find_config(os.fspath(source) if source is not None else None, environ, euid=euid)
     try:
-        return read_document(found.file, home)
+        return read_document(found.file, home, euid)
     except ConfigError as error:
         (problem,) = error.problems
         if found.origin is Origin.VARIABLE and problem.key == "file":  # nobody sees who named it
@@ -97,7 +98,7 @@ def _read_included(main: Document, patterns: tuple[str, ...], euid: int, problem
         seen.add(os.path.realpath(file))
         before = len(problems)
         try:
-            document = read_document(file, main.place.home)
+            document = read_document(file, main.place.home, euid)
         except ConfigError as error:
             problems.found.extend(error.problems)
             continue
@@ -123,9 +124,9 @@ def _matching(patterns: tuple[str, ...]) -> Iterator[str]:
 def _refuse_foreign_hooks(document: Document, euid: int, problems: Problems, *, fatal: bool) -> None:
     """Refuse a file with ``on_archive`` or a ``command`` that others may write: it would run as us.
 
-    A dict is the caller's own.
+    A dict is the caller's own, and root has read no file that others may write.
     """
-    reason, advice = _who_else_may_write(document.status, euid) if document.status else ("", "")
+    reason, advice = _who_else_may_write(document.status, euid) if document.status and euid else ("", "")
     hook = next(_hooks(document.table), None) if reason else None
     if hook:
         problem = f"names a command to run, and {document.file} {reason}"
@@ -150,8 +151,6 @@ def _who_else_may_write(status: os.stat_result, euid: int) -> tuple[str, str]:
         return f"belongs to uid {status.st_uid}, who is neither root nor uid {euid} that runs this", "chown it"
     if status.st_mode & stat.S_IWOTH:
         return "may be written by anyone", "chmod o-w it"
-    if euid == 0 and status.st_mode & stat.S_IWGRP:
-        return "may be written by its group, and root would run its commands", "chmod g-w it"
     return "", ""
 
 

@@ -103,23 +103,3 @@ def home_of(euid: int, environ: Mapping[str, str]) -> str | None:
         return pwd.getpwuid(euid).pw_dir
     except KeyError:
         return None
-
-
-def find_user(user: str) -> pwd.struct_passwd | None:
-    """The user of that name, else of that number."""
-    try:
-        return pwd.getpwnam(user)
-    except (KeyError, ValueError):  # ValueError: not a name that the system takes
-        pass
-    try:
-        return pwd.getpwuid(int(user)) if user.isdecimal() else None
-    except (KeyError, OverflowError):
-        return None
-
-
-def home_of_user(user: str) -> str | None:
-    """The home of ``run_as``. A number without a name has "/", as in a container."""
-    record = find_user(user)
-    if record is not None:
-        return record.pw_dir
-    return "/" if user.isdecimal() else None

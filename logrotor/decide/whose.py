@@ -6,6 +6,7 @@ it was rotated as a log     | a log
 its log's history           | an archive: in a row of slots from 1 on, written before that was last rotated
 its name, its log is there  | an archive, if no ``paths`` match it and the slot is at most 9999; not while it is written
 the mark of a take          | an archive
+a killed run's lock         | an archive, see :func:`was_taken`
 ``paths`` name it           | a log
 ``paths`` match it          | a log, if the log that it would be an archive of is not there; else unclear: left alone
 nothing                     | somebody else's file
@@ -79,6 +80,17 @@ def is_recorded(archive: Archive, own: LogHistory, log: LogHistory, last_slot: i
     if slot == 1:  # its writer may not have let go yet
         return True
     return entry.mtime <= rotated + _RUN and (slot is None or slot <= last_slot)
+
+
+def was_taken(archive: float | None, log: float | None, lock: float | None) -> bool:
+    """Tell by when they were born whether a run took a log and was killed before it noted that anywhere.
+
+    Such a run leaves its lock beside the logs. It made the log that is there now, or its replacement, soon after that,
+    and the archive is the log from before.
+    """
+    if archive is None or log is None or lock is None:
+        return False
+    return archive < lock <= log <= lock + _RUN
 
 
 def last_in_row(archives: Iterable[Archive]) -> int:

@@ -40,7 +40,7 @@ from logrotor.errors import Refused
 from logrotor.model import KEEP, Codec, CreateMode, LogSpec, Method, Problem
 from logrotor.text import typed
 
-_NO_ACL = frozenset({errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL, errno.EPERM, errno.EACCES})
+_NO_ACL = frozenset({errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL})
 READ, WRITE = 4, 2
 
 
@@ -158,7 +158,7 @@ def dress(fd: int, place: Place, old: Access | None, mode: CreateMode, path: str
         assert old is not None  # else the entries are those of the directory, which keeps ACLs then
         lost = list(_losers(old, mode, given.group, given.user, need, acls=False))
         if lost:
-            raise Refused(_told(path, old, lost, _accept(old)))
+            raise Refused(_told(path, old, lost, _accept(old, given.group)))
         bits = _bits(old, mode)
         made = Dress(bits & 0o707 | _own_group(old, mode, bits, given.group) << 3)
     change("chmod", os.fchmod, fd, mark | made.mode & 0o077 if mark else made.mode)
@@ -166,13 +166,14 @@ def dress(fd: int, place: Place, old: Access | None, mode: CreateMode, path: str
 
 
 def _set_acl(fd: int, place: Place, old: Access | None, acl: bytes) -> bool:
-    """False: nobody would be let in by it."""
-    if not place.keeps_acls() and not (old is not None and old.named):
+    """False: nobody would be let in by it. Raises OSError where it should have been kept."""
+    keeps = place.keeps_acls()
+    if not keeps and not (old is not None and old.named):
         return False
     try:
         change("setxattr", os.setxattr, fd, ACL, acl)
     except OSError as error:
-        if error.errno not in _NO_ACL:
+        if keeps and error.errno not in _NO_ACL:
             raise
         return False
     return True
@@ -281,12 +282,13 @@ def _way_out(old: Access, ground: Ground, rule: LogSpec, us: int) -> str:
         if not is_unmapped(GROUP, group) and not _any_lost(rule, old, us, group):
             by = "" if us == 0 else "as root: "
             return f"{by}chgrp {group_name(group)} {typed(directory)} && chmod g+s {typed(directory)}"
-    return _accept(old)
+    return _accept(old, ground.group)
 
 
-def _accept(old: Access) -> str:
-    """An explicit mode is obeyed; this one opens a private log, which the warning does not say yet."""
-    return 'set create_mode = "0664" in its rule to accept that'
+def _accept(old: Access, group: int) -> str:
+    """An explicit mode is obeyed; this one lets in nobody who was not, whoever the new file's owner and group are."""
+    mode = old.mode & 0o606 | (old.allowed((GROUP, group)) & 6) << 3
+    return f'set create_mode = "{mode:04o}" in its rule to accept that'
 
 
 def _run_as(uid: int) -> str:

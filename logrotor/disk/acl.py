@@ -32,11 +32,10 @@ class Access(Struct, frozen=True):
 
     def allowed(self, party: Party) -> int:
         """What a party may do that is named, or is the owning group; others, if it is neither."""
-        own = self.mode >> 3 & 7 if party == (GROUP, self.group) else None
         # Linux asks no ACL whose mask is empty (fs/namei.c, acl_permission_check): who is named counts as any other.
         if party in self.named and self.mask:
-            return self.named[party] & self.mask | (own or 0)
-        return self.mode & 7 if own is None else own
+            return self.named[party] & self.mask
+        return self.mode >> 3 & 7 if party == (GROUP, self.group) else self.mode & 7
 
 
 class Given(Struct, frozen=True):
@@ -115,9 +114,12 @@ def by_stat(status: os.stat_result) -> Access:
 
 
 def _attribute(fd: int | str, name: str) -> bytes | None:
+    """None: none is set, or this file system knows none. Raises OSError where nobody can tell."""
     try:
         return os.getxattr(fd, name)
-    except OSError:  # none set, or not known to this file system
+    except OSError as error:
+        if error.errno not in (errno.ENODATA, errno.EOPNOTSUPP, errno.ENOSYS):
+            raise
         return None
 
 

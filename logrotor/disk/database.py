@@ -17,6 +17,7 @@ import msgspec
 from msgspec.structs import replace
 
 from logrotor.disk.calls import change
+from logrotor.errors import MAKE_ROOM
 from logrotor.model import CopyInFlight, LogHistory, Outcome, PastOutcome
 
 T = TypeVar("T")
@@ -136,6 +137,12 @@ def is_damage(error: sqlite3.Error) -> bool:
 def errno_of(error: sqlite3.Error) -> int:
     full = getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_FULL
     return errno.ENOSPC if full else errno.EIO
+
+
+def way_out(error: sqlite3.Error | OSError) -> str:
+    """What to do where there was no room; nothing where that is not the cause."""
+    number = errno_of(error) if isinstance(error, sqlite3.Error) else error.errno
+    return MAKE_ROOM if number in (errno.ENOSPC, errno.EDQUOT) else ""
 
 
 # ---------------------------------------------------------------- tables

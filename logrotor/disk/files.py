@@ -1,16 +1,58 @@
-"""Changing the contents of open files: write, sync, mark, collapse, truncate."""
+"""The contents of files: read what somebody else may have put there; write, sync, mark, collapse, truncate."""
 
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import io
 import os
+import stat
 
 from logrotor.disk import calls
 from logrotor.disk.calls import change
 
 CHUNK = 1 << 20
+MOST = 16 << 20  # bytes of a file that is read whole: no configuration, of whatever program, comes near it
+_READ = os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
+
+
+def read(path: str, most: int = MOST, *, flags: int = 0, directory: int | None = None) -> tuple[bytes, os.stat_result]:
+    """The contents of a small file, and its status. A FIFO, a device or an endless file does not hold us.
+
+    Raises OSError; EINVAL where it is not a regular file, EFBIG where it has more than ``most`` bytes.
+    """
+    fd = open_regular(path, flags, directory=directory)
+    try:
+        data = b""
+        while len(data) <= most and (piece := os.read(fd, most + 1 - len(data))):
+            data += piece
+        if len(data) > most:
+            raise OSError(errno.EFBIG, f"more than {most} bytes", path)
+        return data, os.fstat(fd)
+    finally:
+        os.close(fd)
+
+
+def read_text(path: str) -> str:
+    """The same as text with \\n at the ends of lines; what is not UTF-8 is kept as surrogates. Raises OSError."""
+    data, _ = read(path)
+    return data.decode(errors="surrogateescape").replace("\r\n", "\n").replace("\r", "\n")
+
+
+def open_regular(path: str, flags: int = 0, *, directory: int | None = None) -> int:
+    """Open a file for reading without waiting. Raises OSError; EISDIR or EINVAL where it is not a regular file."""
+    fd = os.open(path, _READ | flags, dir_fd=directory)
+    try:
+        mode = os.fstat(fd).st_mode
+        if stat.S_ISDIR(mode):
+            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), path)
+        if not stat.S_ISREG(mode):
+            raise OSError(errno.EINVAL, "not a regular file", path)
+    except BaseException:
+        os.close(fd)
+        raise
+    return fd
 
 
 def write_all(fd: int, data: bytes | memoryview) -> None:

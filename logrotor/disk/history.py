@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
+_EMPTY = "is empty, as a run leaves it that can make the file and not write it (a full file system)"
 _KEEP_SUCCESSES = 7 * 86400.0  # seconds: a job a minute is half a million rows a year
 
 
@@ -50,9 +51,11 @@ class History:
         if not os.path.exists(self.path):
             return LogHistories({})
         try:
+            if os.path.getsize(self.path) == 0:
+                return LogHistories({}, f"{self.path}: {_EMPTY}; schedules are guessed from the files")
             with closing(database.to_look(self.path)) as connection:
                 return self._known(connection)
-        except sqlite3.Error as error:
+        except (sqlite3.Error, OSError) as error:
             return LogHistories({}, f"{self.path}: cannot be read ({error}); schedules are guessed from the files")
 
     def runs(self, since: float = 0.0) -> list[PastRun]:
@@ -113,7 +116,8 @@ class History:
         advice = "ask as the user who runs logrotor"
         try:
             state.refuse_odd(self.path)
-            os.stat(self.path)
+            if os.stat(self.path).st_size == 0:
+                raise StateError(self._problem(_EMPTY, "make room there; the next run with something to do begins it"))
             advice = "the next run that has something to do repairs it or sets it aside"
             with closing(database.to_look(self.path)) as connection:
                 yield connection
@@ -225,7 +229,8 @@ class RunHistory(History):
             self._connection = self._open()
         except (sqlite3.Error, OSError) as error:  # a full disk must not stop the rotation that would empty it
             self._lost = error
-            self.problems.append(self._problem(f"cannot be opened, and the run went on without it: {error}"))
+            what = f"cannot be opened, and the run went on without it: {error}"
+            self.problems.append(self._problem(what, database.way_out(error)))
 
     def close(self) -> None:
         if self._connection is not None:
@@ -319,7 +324,8 @@ class RunHistory(History):
         except (sqlite3.Error, OSError) as error:
             # A backup, or a suspended reader: a wait for each archive would hold the lock of the run for minutes.
             self._busy = self._busy or getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_BUSY
-            problem = self._problem(f"cannot be written, and the run went on without it: {error}")
+            what = f"cannot be written, and the run went on without it: {error}"
+            problem = self._problem(what, database.way_out(error))
             if problem not in self.problems:
                 self.problems.append(problem)
 

@@ -8,7 +8,6 @@ import stat
 from collections.abc import Mapping
 from functools import cache
 
-from logrotor.config.paths import find_user, home_of_user
 from logrotor.disk import proc
 from logrotor.disk.calls import change
 from logrotor.disk.walk import user_name
@@ -34,6 +33,26 @@ def become(user: str) -> Mapping[str, str]:
     os.setgid(gid)
     os.setuid(uid)
     return environment
+
+
+def find_user(user: str) -> pwd.struct_passwd | None:
+    """The user of that name, else of that number."""
+    try:
+        return pwd.getpwnam(user)
+    except (KeyError, ValueError):  # ValueError: not a name that the system takes
+        pass
+    try:
+        return pwd.getpwuid(int(user)) if user.isdecimal() else None
+    except (KeyError, OverflowError):
+        return None
+
+
+def home_of_user(user: str) -> str | None:
+    """The home of ``run_as``. A number without a name has "/", as in a container."""
+    record = find_user(user)
+    if record is not None:
+        return record.pw_dir
+    return "/" if user.isdecimal() else None
 
 
 def is_us(user: str) -> bool:
@@ -87,7 +106,7 @@ def set_mode(path: str, mode: int, file: FileId) -> str:
         change("chmod", os.chmod, proc.by_descriptor(fd), mode)
     finally:
         os.close(fd)
-    return f"chmod {mode:04o} {path}"
+    return f"chmod {mode:04o} {typed(path)}"
 
 
 def group_name(gid: int) -> str:

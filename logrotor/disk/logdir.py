@@ -18,8 +18,8 @@ from logrotor.disk.acl import Access, Place
 from logrotor.disk.calls import change
 from logrotor.disk.opendir import READ, OpenDir
 from logrotor.disk.turns import Turns
-from logrotor.errors import Busy, Stale
-from logrotor.model import CreateMode, FileId
+from logrotor.errors import HELD, Busy, Stale
+from logrotor.model import CreateMode, FileId, Problem
 
 _NO_LINKS = frozenset({errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK, errno.EINVAL})
 _NO_RENAMEAT2 = frozenset({errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP})
@@ -58,7 +58,7 @@ class LogDir(OpenDir):
         """Create ``name``, mode 0600, locked by us; returns its descriptor. Raises Busy if another run was faster."""
         fd = self._create(name)
         if fd is None:
-            raise Busy(f"{self._path(name)}: exists; another run works on this log")
+            raise self._held(name, "exists")
         return self._locked(fd, name)
 
     def _create(self, name: str) -> int | None:
@@ -289,6 +289,9 @@ class LogDir(OpenDir):
         """Make the names durable (fsync of the directory)."""
         change("sync", os.fsync, self.fd)
 
+    def _held(self, name: str, how: str) -> Busy:
+        return Busy(Problem(subject=self._path(name), problem=f"{how}; another run works on this log", kind=HELD))
+
     def hold(self, fd: int, name: str) -> None:
         """Lock an open file of ours. Raises Busy."""
         self._lock(fd, name)
@@ -297,7 +300,7 @@ class LogDir(OpenDir):
         try:
             fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            raise Busy(f"{self._path(name)}: locked; another run works on this log") from None
+            raise self._held(name, "locked") from None
         except OSError as error:
             if error.errno not in _NO_FLOCK:
                 raise

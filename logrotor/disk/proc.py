@@ -34,6 +34,12 @@ class Process(Struct, frozen=True):
     dead: bool  # a zombie, or about to vanish
     argv: tuple[str, ...]
     caught: int | None  # mask of signals that it handles, ignores or holds back; None: not known
+    real: int | None = None  # the uid of who started a set-user-ID program; None: the effective one
+
+    @property
+    def is_believed(self) -> bool:
+        """May we read a file that it names? A stranger, or one who has started root's sudo, could name anything."""
+        return {self.uid, self.uid if self.real is None else self.real} <= {0, os.geteuid()}
 
 
 def pids() -> list[int]:
@@ -67,6 +73,7 @@ def look(pid: int) -> Process:
         dead=stat[0] in (b"Z", b"X") and len(os.listdir(f"/proc/{pid}/task")) == 1,
         argv=cmdline(pid),
         caught=_caught(status),
+        real=int(status["Uid"].split()[0]),
     )
 
 
@@ -76,6 +83,11 @@ def running(word: bytes) -> Iterator[Process]:
         with contextlib.suppress(OSError):  # it ended, or is hidden
             if word in _read(f"/proc/{pid}/cmdline") and not (found := look(pid)).dead:
                 yield found
+
+
+def is_stopped(pid: int) -> bool:
+    """Was it stopped, by a signal or a debugger? Raises OSError."""
+    return stat_fields(_read(f"/proc/{pid}/stat"))[0] in (b"T", b"t")
 
 
 def cmdline(pid: int) -> tuple[str, ...]:

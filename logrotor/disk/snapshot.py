@@ -84,6 +84,20 @@ def _family(families: dict[str, Family], base: str) -> Family:
     return family
 
 
+def file_system_of(path: str) -> FileSystem | None:
+    """That of a directory which may be closed to us; None: it is missing, or nothing can be known."""
+    try:
+        fd = os.open(path, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    except OSError:
+        return None
+    try:
+        return file_system(fd, os.fstat(fd).st_dev)
+    except OSError:
+        return None
+    finally:
+        os.close(fd)
+
+
 def file_system(fd: int, device: int) -> FileSystem:
     """Size, free space and abilities of the file system of an open directory."""
     space = os.fstatvfs(fd)

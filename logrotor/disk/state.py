@@ -102,11 +102,9 @@ def remember_last_run(path: str, run: LastRun) -> None:
 def known_problems(path: str) -> bytes:
     """What :func:`keep_problems` wrote last; nothing if there is none. Raises OSError."""
     try:
-        fd = os.open(os.path.join(path, PROBLEMS), os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+        return files.read(os.path.join(path, PROBLEMS), flags=os.O_NOFOLLOW)[0]
     except FileNotFoundError:
         return b""
-    with open(fd, "rb") as file:
-        return file.read()
 
 
 def keep_problems(path: str, data: bytes) -> None:

@@ -32,7 +32,7 @@ import time
 from logrotor.decide.naming import LOCK
 from logrotor.disk.calls import change
 from logrotor.disk.walk import user_name
-from logrotor.errors import Busy, Refused
+from logrotor.errors import HELD, Busy, Refused
 from logrotor.model.problem import Problem
 from logrotor.text import typed
 
@@ -176,7 +176,7 @@ class Turns:
             owner = user_name(os.stat(LOCK, dir_fd=self._directory, follow_symlinks=False).st_uid)
             what = f"belongs to {owner}, whose run may be at work there, so every log there waits"
             advice = f"if no run of {owner} is at work, remove it: rm {typed(self._path)}"
-            raise Busy(Problem(subject=self._path, problem=what, advice=advice)) from None
+            raise Busy(Problem(subject=self._path, problem=what, advice=advice, kind=HELD)) from None
         except FileNotFoundError:
             raise
         except OSError as error:
@@ -196,7 +196,7 @@ class Turns:
                 change("unlink", os.unlink, LOCK, dir_fd=self._directory)
 
     def _busy(self) -> Busy:
-        return Busy(f"{self._path}: locked; another run works on this log")
+        return Busy(Problem(subject=self._path, problem="locked; another run works on this log", kind=HELD))
 
 
 def _is_free(fd: int) -> bool:

@@ -21,7 +21,7 @@ from logrotor.text import typed
 
 _MAX_LINKS = 40  # as path_resolution(7)
 _PATH_ONLY = os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC
-Check = Callable[[os.stat_result, str], None]  # of a directory on the way, by its path; it raises
+Check = Callable[[os.stat_result, str, int], None]  # of what is on the way, by its path and descriptor; it raises
 Follow = Callable[[str, int, os.stat_result, int], str]  # path, parent, lstat, how many so far -> the target
 
 _LISTABLE = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -41,6 +41,16 @@ def resolve_directory(path: str) -> tuple[int, str]:
     return _opened(trail, resolved), resolved
 
 
+def open_to_write(path: str) -> int:
+    """Open a configured directory for files with names of our own, whoever owns it, also if it may not be listed.
+
+    Raises InsecureDirectory, or OSError where it cannot be opened.
+    """
+    trail, _ = _walk(path, _follow, _refuse_open_to_all)
+    close(trail[:-1])
+    return trail[-1]
+
+
 def resolve_missing(path: str) -> str:
     """The path that a missing directory will have, without symlinks. Raises InsecureDirectory or OSError."""
     names: list[str] = []
@@ -53,7 +63,7 @@ def resolve_missing(path: str) -> str:
             if path == "/":
                 raise
             continue
-        _close(trail)
+        close(trail)
         return os.path.join(resolved, *names)
 
 
@@ -73,7 +83,7 @@ def resolve_private(path: str) -> str:
     """
     trail, resolved = _walk(path, _follow, _refuse_others)
     owner = os.fstat(trail[-1]).st_uid
-    _close(trail)
+    close(trail)
     if owner not in (0, os.geteuid()):
         what = f"belongs to {user_name(owner)}, who could change what lies there"
         raise InsecureDirectory(Problem(subject=resolved, problem=what))
@@ -84,7 +94,7 @@ def _opened(trail: list[int], resolved: str) -> int:
     try:
         fd = os.open(".", _LISTABLE, dir_fd=trail[-1])
     finally:
-        _close(trail)
+        close(trail)
     try:
         _refuse_foreign(fd, resolved)
     except BaseException:
@@ -119,8 +129,15 @@ def make_directories(path: str, mode: int = 0o755, known: Mapping[str, FileId] =
         path = os.path.join(path, name)
 
 
+def walk(path: str, check: Check, follow: Follow | None = None) -> tuple[list[int], str]:
+    """Descriptors (O_PATH) of all on the way, the last one being ``path`` itself, and its path without symlinks.
+
+    ``follow``: where a symlink leads; without it one is followed if it belongs to root or to us.
+    """
+    return _walk(path, follow or _follow, check)
+
+
 def _walk(path: str, follow: Follow, check: Check) -> tuple[list[int], str]:
-    """Descriptors (O_PATH) of every directory on the way, the last one being ``path`` itself."""
     todo = _components(os.path.abspath(path) if not os.path.isabs(path) else path)
     trail = [os.open("/", _PATH_ONLY)]
     names: list[str] = []
@@ -141,15 +158,15 @@ def _walk(path: str, follow: Follow, check: Check) -> tuple[list[int], str]:
                 links += 1
                 target = follow(here, trail[-1], status, links)
                 if target.startswith("/"):
-                    _close(trail[1:])
+                    close(trail[1:])
                     del trail[1:], names[:]
                 todo[:0] = _components(target)
                 continue
             trail.append(fd)
             names.append(name)
-            check(status, here)
+            check(status, here, fd)
     except BaseException:
-        _close(trail)
+        close(trail)
         raise
     return trail, "/" + "/".join(names)
 
@@ -167,13 +184,18 @@ def _follow(here: str, parent: int, status: os.stat_result, links: int) -> str:
         what = f"a symlink of {user_name(status.st_uid)}, who could point it elsewhere"
         advice = f"name the directory that it points to, or make the link as root or {user_name(os.geteuid())}"
         raise InsecureDirectory(Problem(subject=here, problem=what, advice=advice))
+    return target_of(here, parent, links)
+
+
+def target_of(here: str, parent: int, links: int) -> str:
+    """What the symlink at the path ``here`` says; ``links``: how many were followed so far."""
     if links > _MAX_LINKS:
         what = f"more than {_MAX_LINKS} symlinks on the way"
         raise InsecureDirectory(Problem(subject=here, problem=what, advice="name the directory itself"))
     return os.readlink(os.path.basename(here), dir_fd=parent)
 
 
-def _refuse_open_to_all(status: os.stat_result, here: str) -> None:
+def _refuse_open_to_all(status: os.stat_result, here: str, fd: int) -> None:
     if not stat.S_ISDIR(status.st_mode):
         raise NotADirectoryError(20, os.strerror(20), here)
     if status.st_mode & stat.S_IWOTH and not status.st_mode & stat.S_ISVTX:
@@ -181,8 +203,8 @@ def _refuse_open_to_all(status: os.stat_result, here: str) -> None:
         raise InsecureDirectory(Problem(subject=here, problem="anyone may write there", advice=advice))
 
 
-def _refuse_others(status: os.stat_result, here: str) -> None:
-    _refuse_open_to_all(status, here)
+def _refuse_others(status: os.stat_result, here: str, fd: int) -> None:
+    _refuse_open_to_all(status, here, fd)
     if os.geteuid() == 0 and status.st_uid != 0 and proc.is_mapped(status.st_uid):
         owner = user_name(status.st_uid)
         what = f"belongs to {owner}, who could put something else in its place, but logrotor runs as root"
@@ -206,6 +228,6 @@ def user_name(uid: int) -> str:
         return str(uid)
 
 
-def _close(fds: list[int]) -> None:
+def close(fds: list[int]) -> None:
     for fd in fds:
         os.close(fd)

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Protocol
 from msgspec import Struct, field
 
 from logrotor.config import load_config
-from logrotor.disk import state
+from logrotor.disk import files, state
 from logrotor.errors import ConfigError, LogrotorError
 from logrotor.model import Config, ConfigProblem, QueueSettings
 
@@ -48,8 +48,7 @@ class Site(Struct, frozen=True, dict=True):
         digest = hashlib.sha256()
         try:
             for name in self.config.files:
-                with open(name, "rb") as file:
-                    digest.update(file.read())
+                digest.update(files.read(name)[0])
         except OSError:
             return ""
         return digest.hexdigest()
@@ -140,7 +139,11 @@ def python_worker(site: Site, *args: str) -> WorkerCommand:
 
 def open_site(file: str | None, environ: Mapping[str, str]) -> Site:
     """Load a configuration for its queue. Raises ConfigError, also if there is no usable ``[queue]``."""
-    config = load_config(file, environ=environ)
+    return site_of(load_config(file, environ=environ), environ)
+
+
+def site_of(config: Config, environ: Mapping[str, str]) -> Site:
+    """The queue of a loaded configuration. Raises ConfigError if there is no usable ``[queue]``."""
     found = config.files[0]
     if config.queue is None:
         wrong = tuple(p for p in config.problems if p.key.split(".")[0] == "queue")
@@ -161,8 +164,9 @@ def load_engine(file: str, name: str) -> Callable[[Site], Engine]:
     try:
         kind: Callable[[Site], Engine] = find_engine(file, name).load()
     except ImportError as error:
-        raise ConfigError((ConfigProblem(file, "queue.engine", f"{name!r} needs a package that is not installed "
-                                   f"({error}): pip install 'logrotor[{name}]'"),)) from None  # fmt: skip
+        lacking = f"{name!r} needs a package that is not installed ({error})"
+        install = f"pip install 'logrotor[{name}]'"
+        raise ConfigError((ConfigProblem(file, "queue.engine", lacking, advice=install),)) from None
     return kind
 
 

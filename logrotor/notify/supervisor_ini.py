@@ -13,6 +13,7 @@ from collections.abc import Iterator, Mapping
 
 from msgspec import Struct
 
+from logrotor.disk import files
 from logrotor.errors import LogrotorError
 
 _UNITS = {"kb": 1024, "mb": 1024**2, "gb": 1024**3}
@@ -113,8 +114,7 @@ class Ini:
         defaults = dict(self._files[0][1].defaults()) if self._files else None
         parser = configparser.RawConfigParser(defaults, inline_comment_prefixes=(";", "#"), strict=False)
         try:
-            with open(path, encoding="utf-8", errors="surrogateescape") as file:
-                text = file.read()
+            text = files.read_text(path)
             if self._files or "[include]" in text:  # only then supervisord does so, before it takes %% for a %
                 text = text.replace("%(here)s", os.path.dirname(os.path.abspath(path)))
             parser.read_string(text, path)

@@ -18,6 +18,7 @@ from contextlib import AbstractContextManager
 from msgspec import Struct
 
 from logrotor.disk import proc
+from logrotor.disk.walk import user_name
 from logrotor.errors import ReopenFailed
 from logrotor.model import Problem, ReopenTarget
 from logrotor.notify import supervisor_rpc
@@ -144,7 +145,9 @@ def locate(process: proc.Process, given: str | None = None) -> Located:
     """The configuration by ``given``, by its command line, or by its search path. Raises Unreadable."""
     script, arguments = _arguments(process.argv) or (None, ())
     options = _options(arguments, given)
-    environ = proc.environ(process.pid)
+    if given is None and not process.is_believed:
+        raise Unreadable(f"it is {user_name(process.uid)}'s, so the file that it names is not read")
+    environ = proc.environ(process.pid) if process.is_believed else None
     started_in = (environ or {}).get("PWD")
     bases = tuple(base for base in (proc.cwd(process.pid), started_in) if base and os.path.isabs(base))
     named = given or options.get("c")

@@ -14,7 +14,7 @@ from contextlib import contextmanager
 
 from msgspec import Struct
 
-from logrotor.disk import programs
+from logrotor.disk import files, programs
 from logrotor.model import ReopenTarget
 from logrotor.notify.command import output
 from logrotor.notify.common import Stop, failure
@@ -137,8 +137,7 @@ def _read(path: str) -> Iterator[Service]:
     text = ""
     try:
         for part in (path, *sorted(glob.glob(f"{glob.escape(path)}.d/*.conf"))):
-            with open(part, encoding="utf-8", errors="replace") as file:
-                text += file.read() + "\n"
+            text += files.read_text(part) + "\n"
     except OSError:
         return
     keys = dict(re.findall(r"^\s*(\w+)\s*=\s*(.*?)\s*$", text, re.MULTILINE))

@@ -63,12 +63,12 @@ def _runs(status: Status, limits: Thresholds) -> Iterator[Attention]:
     if status.last_run is None and status.under_way is not None:
         first = f"no run has ended yet; the first one is under way (process {status.under_way})"
         yield Attention(code="no_run", subject="", problem=first)
-    elif status.last_run is None:
+    elif status.last_run is None and status.known:  # else a problem says why nobody knows
         yield Attention(code="no_run", subject="", problem=f"no run is known: {_STARTER}")
-    elif _longer(status.last_run, status.now, limits.no_run):
+    elif status.last_run is not None and _longer(status.last_run, status.now, limits.no_run):
         since = _between(status.last_run, status.now)
         yield Attention(code="no_run", subject="", problem=f"no run for {since}: {_STARTER}")
-    elif _longer(status.now, status.last_run, _AHEAD):
+    elif status.last_run is not None and _longer(status.now, status.last_run, _AHEAD):
         ahead = f"the last run is {_between(status.now, status.last_run)} in the future: was the clock set back?"
         yield Attention(code="clock", subject="", problem=f"{ahead} Until then a missing run goes unnoticed")
     if status.failed_runs >= limits.failures:
@@ -174,9 +174,14 @@ def archives(log: LogStatus) -> str:
     return f"{log.archives}, {text.size(log.archive_bytes)}" + (f" ({log.ratio:.1f}:1)" if log.ratio else "")
 
 
-def ago(moment: datetime | None, now: datetime) -> str:
-    """``3 h ago``, or never."""
-    return "never" if moment is None else text.distance(moment, now)
+def last_run(status: Status) -> str:
+    """When it was, as far as that is known."""
+    return ago(status.last_run, status.now, known=status.known)
+
+
+def ago(moment: datetime | None, now: datetime, *, known: bool) -> str:
+    """``3 h ago``, or never, or unknown."""
+    return ("never" if known else "unknown") if moment is None else text.distance(moment, now)
 
 
 def free(system: SystemStatus) -> str:

@@ -12,7 +12,7 @@ from datetime import datetime
 
 from msgspec import Struct
 
-from logrotor.disk.publish import publish
+from logrotor.disk.publish import METRICS, Output
 from logrotor.model import Config, Outcome, Report
 from logrotor.model import Status as Ended
 from logrotor.observe.deployment import Deployment
@@ -35,18 +35,19 @@ class Gauge(Struct, frozen=True):
 
 def write(path: str, config: Config, report: Report, now: datetime, *, more: Iterable[Gauge] = ()) -> None:
     """Write the metrics after a run; ``more`` are those of other rooms. Raises LogrotorError or OSError."""
-    success = now.timestamp() if report.exit_code == 0 and not report.interrupted else last_success(path)
-    gauges = [*of_run(report, now, success), *of_status(status(Deployment(config, now))), *more]
-    publish(path, render(gauges).encode(), MODE)
+    with Output(path, METRICS) as output:
+        went_well = report.exit_code == 0 and not report.interrupted
+        success = now.timestamp() if went_well else _last_success(output.head)
+        gauges = [*of_run(report, now, success), *of_status(status(Deployment(config, now))), *more]
+        output.write(render(gauges).encode(), MODE)
 
 
-def last_success(path: str) -> float | None:
-    """What the file of an earlier run says."""
+def _last_success(head: bytes) -> float | None:
+    """What the file of an earlier run says, near its beginning."""
+    found = re.search(rf"^{SUCCESS} ([0-9.e+]+)$".encode(), head, re.MULTILINE)
     try:
-        with open(path, encoding="utf-8", errors="replace") as file:
-            found = re.search(rf"^{SUCCESS} ([0-9.e+]+)$", file.read(), re.MULTILINE)
         return float(found[1]) if found else None
-    except (OSError, ValueError):
+    except ValueError:
         return None
 
 

@@ -10,11 +10,11 @@ from datetime import datetime
 from msgspec import Struct
 
 from logrotor.decide import proof, schedule
-from logrotor.decide.facts import LogFacts
+from logrotor.decide.facts import Directory, Family, LogFacts
 from logrotor.decide.naming import LOCK
 from logrotor.decide.schedule import last_rotation
 from logrotor.decide.slots import newest_first
-from logrotor.disk import state
+from logrotor.disk import holders, state
 from logrotor.disk.logdir import LogDir
 from logrotor.errors import Busy, LogrotorError, Refused
 from logrotor.model import Archive, Codec, Due, Entry, LogPlan, LogSpec, PastOutcome, Problem, Written
@@ -23,9 +23,7 @@ from logrotor.observe.deployment import Deployment, archives_of
 from logrotor.observe.forecast import SystemStatus
 from logrotor.observe.rotations import Rotation, rotations
 
-_LOCKED = 3600.0  # seconds; hardly a run works so long in one directory
 _LATER = 30.0  # seconds; a run marks its end in the history first, on a slow disk some time before the file last-run
-_USUAL_RATIO = 0.1  # of compressed logs, where the history does not tell
 
 
 class Pending(Struct, frozen=True, kw_only=True):
@@ -53,8 +51,10 @@ class LogStatus(Struct, frozen=True, kw_only=True):
     next_due: datetime | None  # forecast, or the next slot of the schedule, whichever comes first
     next_due_by: str | None  # "size" or "schedule"
     pace: float | None  # bytes a second
+    paced: float | None = None  # seconds over which that was measured
     due_since: datetime | None  # for a log that is due
     last_rotation: datetime | None
+    known: bool = True  # what is None of its past is never, and not unknown
     last_outcome: str | None  # "done", "failed", "deferred"
     last_problem: Problem | None  # why it was not done
     failures: int  # runs in a row in which something of this log failed
@@ -72,6 +72,7 @@ class Status(Struct, frozen=True, kw_only=True):
 
     now: datetime
     last_run: datetime | None
+    known: bool = True  # the history could be read: what is None is never, and not unknown
     under_way: int | None = None  # the process of a run that is at work just now
     failed_runs: int  # in a row
     logs: tuple[LogStatus, ...]
@@ -91,6 +92,7 @@ def status(here: Deployment) -> Status:
     return Status(
         now=here.now,
         last_run=here.moment(here.last_run),
+        known=here.blind is None,
         under_way=state.holder(here.config.state_dir),
         failed_runs=_failures_of_runs(here),
         logs=tuple(sorted(logs, key=_urgency)),
@@ -99,7 +101,7 @@ def status(here: Deployment) -> Status:
         problems=(
             *(found.as_problem for found in here.config.problems),
             *here.survey.problems,
-            *_old_locks(here),
+            *_held(here),
             *_vanished(here),
             *([here.blind] if here.blind is not None else []),
         ),
@@ -141,8 +143,10 @@ def _log(here: Deployment, facts: LogFacts, done: Sequence[Rotation], outcomes: 
         next_due=next_due,
         next_due_by=by,
         pace=forecast.rate(points, plan.size + elsewhere, now) if plan.size is not None and elsewhere else pace,
+        paced=None if pace is None else forecast.seen(points, now),
         due_since=_due_since(here, facts, pace, by_size, last),
         last_rotation=here.moment(last),
+        known=here.blind is None and (last is not None or not archives),
         last_outcome=done[-1].status if done else None,
         last_problem=done[-1].problem if done else None,
         failures=_failures_of_log(here, outcomes),
@@ -202,9 +206,14 @@ def _growing(here: Deployment, logs: Mapping[str, LogStatus]) -> Iterator[tuple[
     for facts in here.survey.logs:
         log = logs[facts.path]
         if log.pace is not None:
-            packed = 1 / log.ratio if log.ratio else 1.0 if facts.spec.compress is Codec.NONE else _USUAL_RATIO
+            packed = 1 / log.ratio if log.ratio else 1.0  # what was never compressed stays as it is, whatever is set
             sizes = [archive.entry.size for archive in archives_of(facts)]
-            yield log.path, forecast.growth(facts.spec, pace=log.pace, ratio=packed, archives=sizes, size=log.size or 0)
+            yield (
+                log.path,
+                forecast.growth(
+                    facts.spec, pace=log.pace, ratio=packed, archives=sizes, size=log.size or 0, seen=log.paced or 0.0
+                ),
+            )
 
 
 def _ratio(taken: Iterable[Rotation]) -> float | None:
@@ -282,29 +291,45 @@ def _in_a_row(failed: Sequence[bool]) -> int:
     return count
 
 
-# ---------------------------------------------------------------- lock files that no run can use
+# ---------------------------------------------------------------- what keeps every run away
 
 
-def locks(here: Deployment) -> Iterator[tuple[str, Problem]]:
-    """Each with what is wrong with it, and what to do."""
+def held(here: Deployment) -> Iterator[tuple[str, Problem]]:
+    """Locks that no run can use, and locks and temps that somebody holds for over a minute; each with what is wrong."""
     for directory in here.survey.locked:
         path = os.path.join(directory, LOCK)
         try:
             with LogDir(directory) as logdir:
-                if logdir.is_writable():  # else it keeps nobody away: we do not rotate there
-                    logdir.turns.look()
+                if not logdir.is_writable():  # it keeps nobody away: we do not rotate there
+                    continue
+                logdir.turns.look()
         except (Busy, Refused) as error:
             yield path, error.problem
         except (LogrotorError, OSError):  # it has gone, or the directory itself is a finding
             continue
+        else:
+            yield from _stuck(here, path)
+    families = ((d.resolved, f) for facts in here.survey.logs for d, f in _families(facts))
+    for path in dict.fromkeys(os.path.join(place, temp.name) for place, family in families for temp in family.temps):
+        yield from _stuck(here, path)
+    run = holders.stuck_run(here.config.state_dir, here.now.timestamp())
+    if run is not None:
+        yield run.subject, run
 
 
-def _old_locks(here: Deployment) -> Iterator[Problem]:
-    """Younger ones are of a run, more likely."""
-    for path, why in locks(here):
-        try:
-            made = os.stat(path, follow_symlinks=False).st_mtime
-        except OSError:
-            continue
-        if here.now.timestamp() - made >= _LOCKED:
-            yield why
+def _families(facts: LogFacts) -> Iterator[tuple[Directory, Family]]:
+    yield facts.directory, facts.family
+    yield from ((each, each.families[facts.base]) for each in facts.elsewhere if facts.base in each.families)
+
+
+def _stuck(here: Deployment, path: str) -> Iterator[tuple[str, Problem]]:
+    found = holders.stuck(path, here.now.timestamp(), here.processes)
+    if found is not None:
+        yield path, found
+
+
+def _held(here: Deployment) -> Iterator[Problem]:
+    """A younger one is of a run, more likely."""
+    for path, why in held(here):
+        if holders.age(path, here.now.timestamp()) >= holders.PATIENCE:
+            yield why.under(path)

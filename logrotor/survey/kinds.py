@@ -10,11 +10,12 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 
 from logrotor.decide.facts import Directory, Family
-from logrotor.decide.naming import is_packed, rotated_from
+from logrotor.decide.naming import LOCK, is_packed, rotated_from
 from logrotor.decide.proof import QUIET
-from logrotor.decide.whose import Named, Whose, is_by_name, is_recorded, judge, last_in_row
+from logrotor.decide.whose import Named, Whose, is_by_name, is_recorded, judge, last_in_row, was_taken
 from logrotor.disk import descent
-from logrotor.model import Archive, Codec, Entry, LogHistories, LogHistory, Nobody, Problem, Writers, Written
+from logrotor.model import Archive, Codec, LogHistories, LogHistory, Nobody, Problem, Writers, Written
+from logrotor.survey import proofs
 
 Naming = Callable[[Directory, str], Named]  # what the rules' paths say of a name
 
@@ -61,7 +62,8 @@ class Kinds:
         wanted = named(directory, base)
         expected = is_there or wanted is Named.LITERALLY or _is_worked_on(family)
         log, last_slot = self._known(self._keeper(place, base)), last_in_row(family.archives)
-        for archive in list(family.archives):
+        others: set[str] = set()
+        for archive in family.archives:
             name = archive.entry.name
             said = named(directory, name)
             if name[0] == "." or (said is wanted is Named.NOT and not is_there):
@@ -76,13 +78,15 @@ class Kinds:
                     own=self._known(archive.path),
                     log=log,
                     last_slot=last_slot,
-                    marked=partial(descent.is_noted, archive.path, base),
+                    marked=partial(_is_marked, archive, self._known(archive.path), directory, family),
                 )
             if whose is not Whose.ARCHIVE:
-                family.archives.remove(archive)
+                others.add(name)
                 directory.families.setdefault(name, Family()).live = archive.entry
             if whose is Whose.UNCLEAR or (whose is Whose.ARCHIVE and said is Named.LITERALLY):
                 self._leave_alone(directory, name, base)
+        if others:
+            family.archives = [archive for archive in family.archives if archive.entry.name not in others]
         if family == Family():
             del directory.families[base]
 
@@ -109,6 +113,29 @@ def _is_worked_on(family: Family) -> bool:
     return bool(family.replacement or family.temps or any(a.entry.name[0] == "." for a in family.archives))
 
 
+def _is_marked(archive: Archive, own: LogHistory, directory: Directory, family: Family) -> bool:
+    """Does it bear the mark of a take, or has it been taken by a run that was killed and could not mark it?
+
+    ``own``: what is known of the file as a log itself.
+    """
+    if descent.is_noted(archive.path, archive.name.base):
+        return True
+    log = family.live or family.replacement
+    if not directory.locked or log is None or archive.directory != directory.resolved:
+        return False
+    if archive.name.slot != 1 or archive.name.codec is not Codec.NONE or own.unclear == archive.entry.id.inode:
+        return False
+    lock, beside = (os.path.join(directory.resolved, name) for name in (LOCK, log.name))
+    return _owner(lock) == log.stat.st_uid and was_taken(*map(proofs.birth, (archive.path, beside, lock)))
+
+
+def _owner(path: str) -> int | None:
+    try:
+        return os.lstat(path).st_uid
+    except OSError:
+        return None
+
+
 class Strangers:
     """Which archives of a log are none after all: somebody writes them, and nothing but their names speaks for them.
 
@@ -123,10 +150,11 @@ class Strangers:
         *,
         own: Callable[[str], LogHistory],
         prove: Callable[[Archive], Writers | None],
-        living: Entry | None,
+        directory: Directory,
+        family: Family,
     ) -> None:
         self._base, self._history, self._archives = base, history, archives
-        self._own, self._prove, self._living = own, prove, living
+        self._own, self._prove, self._directory, self._family = own, prove, directory, family
         self._found: dict[str, str] | None = None
 
     def __call__(self, now: float) -> Mapping[str, str]:
@@ -137,14 +165,14 @@ class Strangers:
         return self._found
 
     def _is_ours(self, archive: Archive, last_slot: int) -> bool:
-        name, entry = archive.entry.name, archive.entry
-        if name[0] == "." or not entry.is_regular or (self._living is not None and entry.id == self._living.id):
+        entry, live, own = archive.entry, self._family.live, self._own(archive.path)
+        if entry.name[0] == "." or not entry.is_regular or (live is not None and entry.id == live.id):
             return True
-        if is_recorded(archive, self._own(archive.path), self._history, last_slot):
+        if is_recorded(archive, own, self._history, last_slot):
             return True
-        if self._history.begun and archive.name.slot == 1 and self._own(archive.path).unclear != entry.id.inode:
+        if self._history.begun and archive.name.slot == 1 and own.unclear != entry.id.inode:
             return True  # a run was killed after it had taken the log
-        return descent.is_noted(archive.path, self._base)
+        return _is_marked(archive, own, self._directory, self._family)
 
     def _why(self, archive: Archive, now: float) -> str:
         found = self._prove(archive)

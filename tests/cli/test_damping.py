@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import pty
+import shutil
 import subprocess
 import time
 from pathlib import Path
@@ -15,6 +16,7 @@ import pytest
 from logrotor.disk import state
 from logrotor.disk.history import RunHistory
 from tests.support.command import Result, arguments, environment, logrotor
+from tests.support.fixtures import world_tree
 from tests.support.need import need
 
 
@@ -155,6 +157,54 @@ def test_plain_text_for_cron(site: Path) -> None:
         mail = logrotor("run", *args, check=1).stderr
         assert mail.count("\n") == 2 and "log.refused" in mail and not mail.startswith("{")
         (site / "state/problems.json").unlink()
+
+
+# ---------------------------------------------------------------- nothing can run
+
+
+BROKEN = {"syntax": "oops", "key": "oops = 1", "another": 'max_size = "ten"'}
+
+
+@pytest.mark.parametrize("text", [(), ("--log-format=console",)])
+def test_a_broken_configuration_is_told_once(site: Path, text: tuple[str, ...]) -> None:
+    """Exit 2 in each run; told when it begins, changes, ends, and once an hour. What the rules had is still known."""
+    rule, config = (site / "logrotor.toml").read_text(), site / "logrotor.toml"
+    run(site)
+
+    def broken(how: str) -> str:
+        config.write_text(f"{rule}{BROKEN[how]}\n".replace('max_size = "1MB"\nmax', "max"))
+        return logrotor("run", *text, "-c", config, check=2).stderr
+
+    assert [broken(how).count("\n") for how in ("syntax", "syntax", "key", "key", "another")] == [1, 0, 1, 0, 1]
+    ago(site, 3600)
+    again = broken("another")
+    assert again.count("\n") == 1 and ("2 runs" in again if text else json.loads(again)["runs"] == 2)
+    assert broken("another") == ""
+    config.write_text(rule)
+    assert told(run(site))[-1] == ("problem.ended", "logrotor.toml:5")
+    assert run(site) == []
+
+
+def test_a_broken_configuration_without_a_state_directory_is_told_each_time(site: Path) -> None:
+    """Where nothing can be remembered it is printed, and nothing is made."""
+    (site / "logrotor.toml").write_text(f'state_dir = "{site}/other"\noops = 1\n')
+    for _ in range(2):
+        assert logrotor("run", "-c", site / "logrotor.toml", check=2).stderr.count("\n") == 2
+    assert not (site / "other").exists()
+
+
+def test_a_broken_configuration_with_run_as(site: Path) -> None:
+    """Its memory belongs to the user that runs are carried out as."""
+    need(os.geteuid() == 0, "root, to become another user")
+    with world_tree() as home:
+        config = home / "logrotor.toml"
+        config.write_text('state_dir = "state"\nrun_as = "www-data"\noops = 1\n')
+        shutil.chown(config, "www-data")
+        state_dir = home / "state"
+        state_dir.mkdir(mode=0o700)
+        shutil.chown(state_dir, "www-data")
+        assert [logrotor("run", "-c", config, check=2).stderr.count("\n") > 0 for _ in range(2)] == [True, False]
+        assert (state_dir / "problems.json").owner() == "www-data"
 
 
 # ---------------------------------------------------------------- another run at work

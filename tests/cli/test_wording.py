@@ -28,6 +28,7 @@ SAME = (
     (r"\d{4}-\d\d-\d\d[ T]\d\d:\d\d(:\d\d)?(\.\d+)?( ?[+-]\d\d:\d\d|Z)?", "DATE"),
     (r"\b\d+ (d|h|min|s)( \d+ (h|min|s))?( ago)?(?= |$|[;:,.)])", r"TIME\4"),
     (r"\b\d+\.\d\d s\b", "SECONDS"),
+    (r"\bprocess \d+ \(python[\d.]*\)", "process PID (python)"),
     (r"\bprocess \d+", "process PID"),
     (r"-> [\d.]+ \w+ \([\d.]+:1\)", "-> SIZE (RATIO)"),
     (r"(\d+), [\d.]+ \w+ \([\d.]+:1\)", r"\1, SIZE (RATIO)"),

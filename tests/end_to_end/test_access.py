@@ -159,6 +159,36 @@ def test_a_mode_that_is_given_cuts_off_no_acl(site: Log) -> None:
     assert {"group::r--", "mask::rw-", "other::---"} <= set(entries(log))
 
 
+@pytest.mark.parametrize(
+    ("owner", "mode", "acl", "rotator", "create_mode", "member", "may"),
+    [
+        ("games:adm", 0o644, "u:www-data:rw,g:www-data:---", "www-data", None, "in www-data", ""),
+        ("games:adm", 0o644, "u:www-data:rw,g:www-data:r", "www-data", None, "in www-data", "r"),
+        ("root:adm", 0o604, "g:adm:r,m::---", None, None, "in adm", ""),  # an empty mask: its ACL is not asked
+        ("www-data:www-data", 0o660, "g:www-data:r", "www-data", "0600", "in www-data", "r"),
+    ],
+)
+def test_a_named_group_is_not_widened(
+    site: Log, owner: str, mode: int, acl: str, rotator: str | None, create_mode: str | None, member: str, may: str
+) -> None:
+    """Who was named got less than others on purpose: also where the new file's group is that one."""
+    log = site.make(owner, mode, folder=f"{rotator or 'root'}:{rotator or 'root'} 755", acl=acl)
+    site.rule(**({"create_mode": create_mode} if create_mode else {}))
+    before, after, archive = kept_by_a_rotation(site, log, rotator)
+    assert (before[member] if create_mode is None else may, after[member]) == (may, may)
+    assert set(archive[member]) <= set(before[member])
+
+
+def test_a_default_acl_opens_no_archive(site: Log) -> None:
+    """What a directory gives to new files is for the new log: the archive is exactly as its log was."""
+    log = site.make("root:adm", 0o640, acl="u:games:r")
+    setfacl("-d", "-m", "u:nobody:rw,g:www-data:rw", site.logs)
+    site.rule()
+    before, after, archive = kept_by_a_rotation(site, log, None)
+    assert (before["nobody"], after["nobody"]) == ("", "r"), "the new log is as if it had been created there"
+    assert {who: may for who, may in archive.items() if may} == {"games": "r", "in adm": "r"}
+
+
 def test_a_mode_that_is_given_is_obeyed(site: Log) -> None:
     """Owner, group and others get exactly what it says, whoever they were; named entries are not widened."""
     log = site.make("www-data:adm", 0o600, acl="u:nobody:r")
@@ -265,7 +295,10 @@ def foreign(site: Log) -> Iterator[Log]:
         ("root:adm", 0o640, "root:root 755", None, "chgrp adm"),
         ("root:www-data", 0o660, "root:root 755", None, "chgrp www-data"),
         ("www-data:www-data", 0o644, "root:root 755", None, "chgrp www-data"),
-        ("www-data:adm", 0o640, "root:adm 775", None, "create_mode"),
+        ("www-data:adm", 0o640, "root:adm 775", None, 'create_mode = "0600"'),
+        ("www-data:adm", 0o640, "root:root 755", None, 'create_mode = "0600"'),
+        ("www-data:adm", 0o640, "root:games 2755", None, 'create_mode = "0600"'),
+        ("www-data:adm", 0o640, "root:adm 2755", None, 'create_mode = "0640"'),
         ("games:games", 0o644, "www-data:www-data 755", "www-data", "chgrp games"),
         ("games:games", 0o644, "root:games 775", None, 'run_as = "games"'),
         ("games:games", 0o644, "root:games 2775", None, ""),  # its owner writes by the group
@@ -291,10 +324,29 @@ def test_what_cannot_be_kept_is_refused(
     foreign.run()
     after, archive = rights([log, foreign.archive], who)
     assert not log.read_bytes()
-    if advice != "create_mode":
+    assert "create_mode" not in advice or all(
+        set(may) <= set(before[name]) for each in (after, archive) for name, may in each.items()
+    ), "nobody new is let in"
+    if "create_mode" not in advice:
         gone = lost(before, after)
         assert {name: letters for name, letters in gone.items() if name != rotator and foreign.user != name} == {}
         assert all("r" in archive[name] for name, had in before.items() if "r" in had and foreign.user != name)
+
+
+@pytest.mark.parametrize(
+    ("owner", "mode", "folder"),
+    [("root:root", 0o644, "root:root 755"), ("games:games", 0o640, "www-data:www-data 755")],
+)
+def test_an_advice_can_be_pasted(site: Log, owner: str, mode: int, folder: str) -> None:
+    """A folder with a blank and a quote in its name: what is said to do is done by a shell as it stands."""
+    site.name = "Bob's logs"
+    log = site.make(owner, mode, folder=folder)
+    site.rule()
+    site.user = "www-data"
+    (problem,) = site.problems()
+    follow(site, problem["advice"])
+    site.run()
+    assert not log.read_bytes() and site.archive.exists()
 
 
 def test_a_mode_that_is_given_turns_a_refusal_into_a_warning(foreign: Log) -> None:

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import errno
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from logrotor import Rotator, load_config
+from logrotor.decide.naming import parse_archive
 from logrotor.model import Plan, Report
+from logrotor.survey.proofs import birth
+from tests.support.need import need
 
 BIG = 2000  # bytes; max_size is 1000
 DAY = 86400
@@ -160,6 +164,77 @@ def test_a_log_in_the_way(folder: Folder) -> None:
     assert folder.names() == {"app.log", "app.log.1"}
     (folder.logs / "app.log.1").rename(folder.logs / "another.log")
     assert rotated(folder.rotator(["app.log"]).run()) == {"app.log"}
+
+
+# What is in the directory, in the order in which it was made; is the one that somebody writes an archive?
+KILLED = {
+    "killed after the take": (["app.log.1", ".logrotor.lock", "app.log"], True),
+    "no run was there": (["app.log.1", "app.log"], False),
+    "killed before the log was taken": (["app.log.1", "app.log", ".logrotor.lock"], False),
+    "somebody's file came later": ([".logrotor.lock", "app.log", "app.log.1"], False),
+    "it came while the run was there": ([".logrotor.lock", "app.log.1", "app.log"], False),
+    "another slot": (["app.log.2", ".logrotor.lock", "app.log"], False),
+}
+
+
+@pytest.mark.parametrize("paths", [["app.log"], ["app.log*"]])
+@pytest.mark.parametrize("case", KILLED)
+def test_taken_by_a_killed_run_that_noted_nothing(folder: Folder, case: str, paths: list[str]) -> None:
+    """As the previous version was: its lock is there, and the log is younger. The next run goes on with it."""
+    files, is_ours = KILLED[case]
+    with made_in_turn(folder, files) as held:
+        report = folder.rotator(paths, compress="none").run()
+    assert unclear(report) | {os.path.basename(note.name) for log in report.plan.logs for note in log.strangers} == (
+        set() if is_ours else {held}
+    )
+    content = folder.content(held, BIG)
+    if is_ours:
+        assert rotated(report) == {"app.log"} and (folder.logs / "app.log.2").read_bytes() == content
+    else:
+        assert (folder.logs / held).read_bytes() == content
+
+
+def test_a_log_that_another_user_made_is_no_replacement(folder: Folder) -> None:
+    """A killed run made its lock and the new log as one user: it is no sign if they belong to two."""
+    need(os.geteuid() == 0, "root")
+    with made_in_turn(folder, KILLED["killed after the take"][0]) as held:
+        os.chown(folder.logs / "app.log", 65534, -1)
+        report = folder.rotator(["app.log"], compress="none", create_mode="0664").run()
+    assert [note.name for log in report.plan.logs for note in log.strangers] == [str(folder.logs / held)]
+    assert (folder.logs / held).read_bytes() == folder.content(held, BIG)
+
+
+@pytest.mark.parametrize("paths", [["app.log"], ["app.log*"]])
+def test_what_was_found_unclear_is_not_taken_for_one_later(folder: Folder, paths: list[str]) -> None:
+    """A killed run and a new log beside it do not turn a file into an archive that a run has left alone before."""
+    folder.fill([("app.log.1", BIG), ("app.log", BIG), ("another.log", BIG)])
+    with (folder.logs / "app.log.1").open("ab"):
+        folder.rotator([*paths, "another.log"]).run()
+        (folder.logs / "app.log").unlink()
+        with made_in_turn(folder, [".logrotor.lock", "app.log"]):
+            assert rotated(folder.rotator([*paths, "another.log"]).run()) == set()
+    assert (folder.logs / "app.log.1").read_bytes() == folder.content("app.log.1", BIG)
+
+
+@contextmanager
+def made_in_turn(folder: Folder, files: Sequence[str]) -> Iterator[str]:
+    """Files, each born later than the one before; somebody writes those that are named as archives."""
+    before, held = 0.0, ""
+    with ExitStack() as stack:
+        for name in files:
+            path = folder.logs / name
+            folder.fill([(name, 0 if name[0] == "." else BIG)], age=0)
+            born = birth(str(path))
+            while born is not None and born <= before:  # the kernel's clock ticks every few milliseconds
+                path.unlink()
+                folder.fill([(name, 0 if name[0] == "." else BIG)], age=0)
+                born = birth(str(path))
+            need(born is not None, "a file system that knows when a file was born")
+            before = born or 0.0
+            if parse_archive(name) is not None:
+                held = name
+                stack.enter_context(path.open("ab"))
+        yield held
 
 
 @pytest.mark.parametrize("paths", [["app.log"], ["*"], ["app.log*"]])

@@ -689,6 +689,11 @@ def test_nobody_runs_it(here):
     assert not names_it(days=0.09), "that is another deployment"
     crontab.write_text(f"0 3 * * 0 logrotor run -c {here.file}\n")
     assert looked(days=2) == []
+    for shell in ("su www-data -c '/opt/x/bin/logrotor run -c {}'", 'sh -c "cd / && logrotor run --config={}"'):
+        crontab.write_text(f"* * * * * {shell.format(here.file)}\n")
+        assert looked(days=0.06) == [], shell
+        crontab.write_text(f"* * * * * {shell.format('/etc/another.toml')}\n")
+        assert not names_it(days=0.09), shell
     crontab.unlink()
     assert not names_it(days=0.09)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import sqlite3
@@ -16,6 +17,7 @@ from logrotor.disk import database
 from logrotor.disk.history import History, RunHistory
 from logrotor.model import Outcome, PastOutcome, Status
 from logrotor.observe.rotations import rotations
+from tests.support import mounts, users
 
 DAY = 86400.0
 COUNTS = {"rotated": 0, "failed": 0, "deferred": 0, "removed": 0}
@@ -236,3 +238,59 @@ def test_a_damaged_history_is_told(here, logrotor):
     here.run()
     (here.state / "history.sqlite").write_bytes(b"no database" * 1000)
     assert str(here.state / "history.sqlite") in logrotor("history", code=2).err
+
+
+# ---------------------------------------------------------------- a history that cannot be read
+
+
+@pytest.mark.parametrize("fault", ["full", "rubbish", "cut"])
+def test_what_cannot_be_read_is_unknown(here, logrotor, fault):
+    """Not "never", and not "no run yet": why, in each command; exit 2 of history, 1 of doctor and status --check."""
+    here.log(size=32_000)
+    with contextlib.ExitStack() as held:
+        if fault == "full":
+            here.state = held.enter_context(mounts.tmpfs(here.folder, size="64k", mode="0700"))
+            here.configure()
+            (here.state / "fill").write_bytes(b"x" * 65_536)
+            here.run()
+        else:
+            here.run()
+            file = here.state / "history.sqlite"
+            file.write_bytes(b"rubbish" if fault == "rubbish" else file.read_bytes()[:5000])
+        said = logrotor("history", code=2)
+        assert said.out == "" and "history.sqlite" in said.err
+        shown = logrotor("status", "--json", code=0).json
+        assert shown["known"] is False and shown["logs"][0]["known"] is False
+        assert any("history.sqlite" in each for each in shown["attention"])
+        text = logrotor("status", code=0).out
+        assert "unknown" in text and "never" not in text
+        assert logrotor("status", "--check", code=1).out.startswith("ATTENTION")
+        assert "history.sqlite" in logrotor("doctor", "--only", "state", code=1).out
+        if fault == "full":
+            (system,) = [each for each in shown["file_systems"] if each["type"] == "tmpfs"]
+            assert system["free"] == 0 and any(each.startswith(system["mount"]) for each in shown["attention"])
+            assert [f["subject"] for c in logrotor("doctor", "--only", "space", "--json", code=1).json["checks"]
+                    for f in c["findings"]] == [system["mount"]]  # fmt: skip
+
+
+def test_a_state_directory_that_may_not_be_entered(here, logrotor):
+    """Whoever is not the user that rotates learns nothing of the runs, and is told so."""
+    here.log(size=32_000)
+    here.run()
+    here.state.chmod(0o700)
+    assert users.as_user("www-data", logrotor, "history").code == 2
+    shown = users.as_user("www-data", logrotor, "status", "--json").json
+    assert (shown["known"], shown["last_run"], shown["logs"][0]["known"]) == (False, None, False)
+    assert not any("cron" in each for each in shown["attention"]) and str(here.state) in str(shown["attention"])
+    found = users.as_user("www-data", logrotor, "doctor", "--only", "schedule", "--json")
+    (finding,) = found.json["checks"][0]["findings"]
+    assert found.code == 1 and str(here.state) in finding["problem"] and "cron" not in finding["advice"]
+
+
+def test_archives_without_a_record_were_rotated_at_some_time(here, logrotor):
+    """The history was removed: when is unknown, and not never."""
+    here.log(size=32_000)
+    here.run()
+    (here.state / "history.sqlite").unlink()
+    (log,) = logrotor("status", "--json", code=0).json["logs"]
+    assert (log["last_rotation"], log["known"]) == (None, False)

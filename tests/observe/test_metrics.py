@@ -86,12 +86,22 @@ def test_the_file_is_readable_under_any_umask(here, metrics):
     assert [name for name in os.listdir(here.folder) if name.endswith(".tmp")] == []
 
 
-def test_metrics_that_cannot_be_written_fail_nothing(here, logrotor):
-    """It is told, and the log is rotated."""
+def test_metrics_that_cannot_be_written_fail_the_run(here, logrotor):
+    """The log is rotated, the exit code is 1, and so the report and the last event have it."""
     here.configure('[metrics]\ntextfile = "nowhere/logrotor.prom"')
     here.log()
-    said = logrotor("run", code=0)
-    assert "the metrics cannot be written" in said.err and (here.logs / "app.log.1.zst").exists()
+    said = logrotor("run", "-v", "--log-format", "json", code=1)
+    *_, problem, end = map(json.loads, said.err.splitlines())
+    assert (problem["event"], problem["level"]) == ("problem.found", "error") and "metrics" in problem["error"]
+    assert (end["event"], end["exit_code"]) == ("run.completed", 1) and (here.logs / "app.log.1.zst").exists()
+    report = logrotor("run", "--json", code=1).json
+    assert report["exit_code"] == 1 and "metrics" in report["problems"][0]["problem"]
+
+
+def test_a_page_that_cannot_be_written_shows_in_the_metrics(here, metrics, logrotor):
+    here.configure('[metrics]\ntextfile = "logrotor.prom"\n[page]\nfile = "nowhere/x.html"')
+    logrotor("run", code=1)
+    assert value(metrics(), "logrotor_last_run_exit_code") == 1
 
 
 def test_names_follow_the_conventions(here, metrics, logrotor):

@@ -14,9 +14,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from logrotor import load_config, text
+from logrotor.disk.publish import PAGE, refuse_other
 from logrotor.errors import Refused
 from logrotor.observe.page import markup, plots
-from logrotor.observe.page.content import refuse_other
 from logrotor.observe.page.markup import Html, escaped, tag
 from logrotor.observe.rotations import Rotation
 from tests.support import command, users
@@ -341,7 +341,7 @@ def test_what_is_no_page_is_not_replaced(here, logrotor):
     (here.folder / "second.html").symlink_to("empty.html")
     assert "is not a regular file" in logrotor("page", "-o", here.folder / "second.html", code=1).err
     with pytest.raises(Refused):
-        refuse_other(str(log))
+        refuse_other(str(log), PAGE)
 
 
 def test_where_to(here, logrotor):
@@ -367,7 +367,7 @@ def test_a_place_that_cannot_be_written_is_no_bug(here, logrotor, monkeypatch, f
     else:
         if fault == "full":
             full = OSError(28, "No space left on device")
-            monkeypatch.setattr("logrotor.disk.publish.write_all", lambda fd, data: (_ for _ in ()).throw(full))
+            monkeypatch.setattr("logrotor.disk.publish.files.write_all", lambda fd, data: (_ for _ in ()).throw(full))
         said = logrotor("page", "-o", here.folder / place)
     assert said.code == 1 and said.err.count("\n") == 1 and "cannot be written" in said.err and "bug" not in said.err
     told = {"nowhere": "nowhere does not exist; create it", "no folder": "Not a directory", "full": "No space left",
@@ -390,13 +390,13 @@ def test_each_run_writes_it(here, logrotor):
 
 
 @pytest.mark.parametrize("fault", ["nowhere", "a bug"])
-def test_a_page_that_cannot_be_written_fails_nothing(here, logrotor, monkeypatch, fault):
-    """It is told, and the log is rotated."""
+def test_a_page_that_cannot_be_written_fails_the_run(here, logrotor, monkeypatch, fault):
+    """It is told, the exit code is 1, and the log is rotated."""
     here.configure(f'[page]\nfile = "{"nowhere/" if fault == "nowhere" else ""}page.html"')
     if fault == "a bug":
         monkeypatch.setattr("logrotor.observe.page.render.render", lambda facts: 1 / 0)
     here.log()
-    said = logrotor("run", code=0)
+    said = logrotor("run", code=1)
     assert "the page cannot be written" in said.err and (here.logs / "app.log.1.zst").exists()
     assert ("this is a bug" in said.err) == (fault == "a bug")
 

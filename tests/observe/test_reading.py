@@ -319,3 +319,12 @@ def test_an_archive_without_a_record(here, logrotor):
     (here.logs / "app.log.1.gz").write_bytes(gzip.compress(b"old\n"))
     (verdict,) = logrotor("verify", "--json", code=0).json["archives"]
     assert (verdict["bytes"], verdict["lines"], verdict["recorded"]) == (4, 1, False)
+
+
+@pytest.mark.parametrize("options", [("-c",), ("-ic",)])
+def test_grep_c_is_no_count(here, logrotor, options):
+    """-c is the configuration, as everywhere: whoever means the count of grep is told how to get it."""
+    here.log()
+    said = logrotor("grep", *options, "line", "app.log", code=2)
+    assert said.out == "" and "--count" in said.err
+    assert int(logrotor("grep", "--count", "line", "app.log", code=0).out) > 0

@@ -3,10 +3,16 @@
 from __future__ import annotations
 
 import os
+import shutil
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import pytest
 
+from logrotor.disk import proc
 from tests.support import command, users
+from tests.support.need import need
 
 
 @pytest.fixture
@@ -34,7 +40,7 @@ def test_root_in_the_deployment_of_a_user(here, ask):
     """Root is told which run_as to set; refused directories are no sound archives."""
     here.log()
     owner = users.user("www-data")
-    for path in (here.folder, here.logs, *here.logs.iterdir()):
+    for path in (here.logs, *here.logs.iterdir()):
         os.chown(path, owner.uid, owner.gid)
     for words in (("status",), ("doctor",), ("verify",)):
         told = ask("root", *words)
@@ -73,3 +79,80 @@ def test_an_ordinary_user_with_a_healthy_deployment(here, ask):
 def _snapshot(folder):
     found = [folder, *sorted(folder.rglob("*"))]
     return [(path, (s := path.lstat()).st_mode, s.st_uid, s.st_ino, s.st_size, s.st_mtime_ns) for path in found]
+
+
+# ---------------------------------------------------------------- processes of strangers
+
+
+@contextmanager
+def a_process(argv: list[str], **variables: str) -> Iterator[subprocess.Popen[bytes]]:
+    """A process of nobody's that waits; ``argv`` is what /proc shows of it once it has said so."""
+    wait = "import time; print(flush=True); time.sleep(600)"
+    words, environ = users.as_argv("nobody", ["/usr/bin/python3", "-c", wait, *argv]), {"PATH": os.environ["PATH"]}
+    process = subprocess.Popen(words, env={**environ, **variables}, stdout=subprocess.PIPE, start_new_session=True)
+    try:
+        assert process.stdout is not None and process.stdout.readline() == b"\n"
+        yield process
+    finally:
+        process.kill()
+        process.communicate()
+
+
+@pytest.fixture
+def trap(here):
+    """A FIFO that nobody writes: whoever reads it waits for ever."""
+    here.folder.chmod(0o755)
+    os.mkfifo(here.folder / "trap", 0o666)
+    return here.folder / "trap"
+
+
+@pytest.mark.parametrize("command_line", [["logrotor.jobs.engines.huey.app"], ["logrotor", "queue", "schedule"]])
+def test_what_a_strangers_worker_names_is_not_read(here, ask, trap, command_line):
+    """The right words in the arguments, and a FIFO as LOGROTOR_CONFIG: doctor hung, and with [page] every run."""
+    here.configure(f'[queue]\nhost = "h"\n[page]\nfile = "{here.folder}/page.html"')
+    here.log()
+    with a_process(command_line, LOGROTOR_CONFIG=str(trap)) as stranger:
+        for words in (("doctor", "--json"), ("run",), ("page", "-o", "-")):
+            told = command.logrotor(*words, "-c", here.file, timeout=30)
+            assert f"process {stranger.pid}" not in told.stdout and "unexpected" not in told.stdout + told.stderr
+    assert (here.folder / "page.html").exists()
+
+
+def test_nor_what_one_names_who_started_a_program_of_roots(here, trap):
+    """A set-user-ID program is root's, and its arguments and environment are the stranger's."""
+    here.configure('[queue]\nhost = "h"')
+    program = here.folder / "program"
+    shutil.copy(os.path.realpath("/usr/bin/python3"), program)
+    program.chmod(0o4755)
+    wait = "import time; print(flush=True); time.sleep(600)"
+    argv = [str(program), "-c", wait, "logrotor.jobs.engines.huey.app"]
+    need(not os.statvfs(here.folder).f_flag & os.ST_NOSUID, "a file system with set-user-ID programs")
+    environ = {"PATH": os.environ["PATH"], "LOGROTOR_CONFIG": str(trap)}
+    argv = ["setpriv", "--reuid=65534", "--clear-groups", *argv]
+    process = subprocess.Popen(argv, env=environ, stdout=subprocess.PIPE, start_new_session=True)
+    try:
+        assert process.stdout is not None and process.stdout.readline() == b"\n"
+        seen = proc.look(process.pid)
+        assert (seen.uid, seen.real, seen.is_believed) == (0, 65534, False)
+        told = command.logrotor("doctor", "--only", "queue", "--json", "-c", here.file, timeout=30)
+        assert f"process {process.pid}" not in told.stdout
+    finally:
+        process.kill()
+        process.communicate()
+
+
+def test_what_a_strangers_supervisord_names_is_not_read(here, ask, trap):
+    """It is said that it was not."""
+    here.log()
+    script = here.folder / "supervisord"
+    script.write_text("import time; print(flush=True); time.sleep(600)")
+    argv = users.as_argv("nobody", ["/usr/bin/python3", script, "-c", trap])
+    process = subprocess.Popen(argv, stdout=subprocess.PIPE, stdin=subprocess.DEVNULL, start_new_session=True)
+    try:
+        assert process.stdout is not None and process.stdout.readline() == b"\n"
+        told = command.logrotor("doctor", "--only", "reopen", "--json", "-c", here.file, timeout=30).json
+        (found,) = [each for check in told["checks"] for each in check["findings"]]
+        assert str(process.pid) in found["subject"] and "nobody" in found["problem"]
+    finally:
+        process.kill()
+        process.communicate()

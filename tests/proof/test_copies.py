@@ -195,6 +195,23 @@ def test_somebody_opens_the_log_at_any_point_of_a_whole_cut(disk: Path, stays: b
     assert number > 15
 
 
+def test_somebody_who_only_reads_opens_the_log_at_any_point_of_a_whole_cut(disk: Path) -> None:
+    """The log is never emptied under him, though it is as it was copied."""
+    kept = 0
+    for number, place in enumerate(places(disk, followed=False), 1):
+        place.write(500)
+        with interfere.before(number, lambda place=place: place.followers.append(place.log.open("rb"))) as seen:
+            report = place.rotator("a").run()
+        (done,) = (o for o in report.outcomes if o.action == "copytruncate")
+        came_late = "truncate" not in seen[number - 1 :]
+        assert (done.details["protocol"] == "whole") == came_late, f"before change {number}"
+        kept += not came_late
+        place.check()
+        if len(seen) < number:
+            break
+    assert kept > 15
+
+
 @pytest.mark.long
 @pytest.mark.parametrize("ends", [True, False], ids=["who has gone", "who stays"])
 def test_killed_after_somebody_has_opened_the_log(disk: Path, ends: bool) -> None:

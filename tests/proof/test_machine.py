@@ -201,7 +201,7 @@ class Life(RuleBasedStateMachine):
     def _read(self, path: Path) -> list[bytes]:
         if path.name.endswith(".tmp"):
             return []
-        data = unpacked(path.suffix, path.read_bytes())
+        data = unpacked(Path(path.name.removesuffix(".aside")).suffix, path.read_bytes())
         if path.name == "app.log" and data[:1] == bytes([ord("w") ^ 0xFF]):  # about to be truncated
             data = b"w" + data[1:]
         return data.splitlines()

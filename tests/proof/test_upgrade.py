@@ -13,6 +13,7 @@ import re
 import select
 import shutil
 import sqlite3
+import stat
 import struct
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
@@ -37,10 +38,15 @@ __all__ = ["places"]
 
 WIDTH, WIDE = 24, 200  # bytes of a line, more or less: what is written meanwhile, and what is there before
 WRITTEN = 1_100_000_000_000_000_000  # when a log was last written, in nanoseconds
-_ACL = struct.pack("<I", 2) + b"".join(
-    struct.pack("<HHI", tag, bits, who)
-    for tag, bits, who in ((1, 6, 2**32 - 1), (2, 6, 12345), (4, 4, 2**32 - 1), (16, 6, 2**32 - 1), (32, 4, 2**32 - 1))
-)
+
+
+def _acl(own_group: int) -> bytes:
+    """Somebody else is let in by it, whatever the owning group may do."""
+    entries = (1, 6, 2**32 - 1), (2, 6, 12345), (4, own_group, 2**32 - 1), (16, 6, 2**32 - 1), (32, 4, 2**32 - 1)
+    return struct.pack("<I", 2) + b"".join(struct.pack("<HHI", *entry) for entry in entries)
+
+
+_ACL, _OPENED = _acl(4), _acl(6)  # the previous version kept it; this one makes a log of 0644 one of 0664
 _STAMP = re.compile(r"-\d{8}T\d{6}Z(-\d+)?")
 _WORK = ("recover", "take", "retire", "compress", "hooks")
 
@@ -93,6 +99,7 @@ class Upgrade:
         self.state = places.fast / "state-of-upgrade"
         self.holders: list[Holding] = []
         self.lines: dict[str, int] = {}
+        self.acls: dict[str, bytes] = {}
         self.asked = -1
 
     def __enter__(self) -> Upgrade:
@@ -136,6 +143,7 @@ class Upgrade:
         live.write_bytes(oracle.lines(_writer(log), 1, self.lines[log], WIDE))
         if self.scenario.acl:
             os.setxattr(live, "system.posix_acl_access", _ACL)
+            self.acls[log] = _OPENED
         os.utime(live, ns=(WRITTEN, WRITTEN))
 
     def _toml(self) -> str:
@@ -173,9 +181,11 @@ class Upgrade:
     def kill(self, nth: int) -> Killed:
         """A run of the previous version, killed before its ``nth`` changing call, while the company writes."""
         lacks, announce = self.scenario.lacks, self.company.busy
+        originals = {log: (self.logs / log).stat().st_ino for log in self.acls}
         self.old.begin_gated("run", "-c", self.config, nth=nth, lacks=lacks, announce=announce)
         while (killed := self._serve(self.old, lambda: self.old.hear(self.write))) is None:
             pass
+        self.acls |= {log: _ACL for log, inode in originals.items() if _is_whole_new(self.logs / log, inode)}
         return killed
 
     def run(self, version: Version, *args: str) -> Result:
@@ -236,7 +246,7 @@ class Upgrade:
             live = self.logs / log
             if not live.exists():
                 yield f"no {log}"
-            elif self.scenario.acl and os.getxattr(live, "system.posix_acl_access") != _ACL:
+            elif self.scenario.acl and os.getxattr(live, "system.posix_acl_access") != self.acls[log]:
                 yield f"{log} has lost its ACL"
             if oracle.count_joined(self.folders, log).disorder:
                 yield f"{log} is out of order"
@@ -268,6 +278,11 @@ class Upgrade:
         data, _ = oracle.read(path)
         marks = sorted(set(re.findall(rb"^([a-z]+-\d+) ", data, re.MULTILINE)))
         return (os.path.relpath(_STAMP.sub("-STAMP", path), self.root), *(mark.decode() for mark in marks))
+
+
+def _is_whole_new(log: Path, original: int) -> bool:
+    """Has a run put a log in the place of the original, and given it its mode?"""
+    return log.exists() and log.stat().st_ino != original and not log.stat().st_mode & stat.S_ISVTX
 
 
 def _writer(log: str) -> str:

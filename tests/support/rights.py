@@ -59,12 +59,14 @@ def _may(file: str, flag: int) -> bool:
 class Log(Deployment):
     """``logs/app.log`` of any owner, group and mode, in a folder of any."""
 
+    name = "logs"
+
     @property
     def place(self) -> Path:
         return self.root / "fuse" if (self.root / "fuse").exists() else self.root
 
     def make(self, owner: str, mode: int, *, folder: str = "root:root 755", acl: str = "", default: str = "") -> Path:
-        self.logs = self.folder(str(self.place.relative_to(self.root) / "logs"))
+        self.logs = self.folder(str(self.place.relative_to(self.root) / self.name))
         if default:
             setfacl("-d", "-m", default, self.logs)
         log = self.logs / "app.log"
@@ -109,5 +111,5 @@ def follow(site: Deployment, advice: str) -> None:
         site.user = None if site.user == "root" else site.user
         shutil.rmtree(site.state, ignore_errors=True)
     else:
-        (setting,) = re.findall(r'create_mode = "0664"', advice)
+        (setting,) = re.findall(r'create_mode = "0[0-7]{3}"', advice)
         site.config.write_text(site.config.read_text() + f"{setting}\n")

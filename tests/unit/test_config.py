@@ -33,6 +33,7 @@ from logrotor.model import (
     QueueSettings,
     ReopenTarget,
 )
+from tests.support.need import need
 
 HOME = {"HOME": "/home/ann"}
 MAIN = "/app/logrotor.toml"
@@ -474,44 +475,56 @@ HOOKS = {
 }
 
 
+@pytest.fixture
+def real(tmp_path):
+    """Write a file of somebody into a real folder: the pretended file system gives what is opened another mode."""
+    need(os.geteuid() == 0, "root, to make files of others")
+
+    def write(text: str, name: str, mode: int, owner: int) -> str:
+        (tmp_path / name).write_text(text)
+        (tmp_path / name).chmod(mode)
+        os.chown(tmp_path / name, owner, owner)
+        return str(tmp_path / name)
+
+    return write
+
+
 @pytest.mark.parametrize("hook", HOOKS)
 @pytest.mark.parametrize(
-    ("mode", "owner", "euid", "advice"),
+    ("mode", "owner", "advice"),
     [
-        (0o646, 1000, 1000, "chmod o-w it"),
-        (0o644, 1001, 1000, "chown it"),
-        (0o644, 1001, 0, "chown it"),
-        (0o664, 0, 0, "chmod g-w it"),
-        (0o664, 1000, 1000, None),
-        (0o644, 0, 1000, None),
-        (0o640, 1000, 1000, None),
+        (0o646, 1000, "chmod o-w it"),
+        (0o644, 1001, "chown it"),
+        (0o664, 1000, None),
+        (0o644, 0, None),
+        (0o640, 1000, None),
     ],
 )
-def test_a_file_with_commands_must_not_be_writable_by_others(write, hook, mode, owner, euid, advice):
-    """Nobody else decides what runs as us."""
+def test_a_file_with_commands_must_not_be_writable_by_others(real, hook, mode, owner, advice):
+    """Nobody else decides what runs as an ordinary user."""
     text, key = HOOKS[hook]
-    os.chown(write(RULE + text, mode=mode), owner, owner)
+    file = real(RULE + text, "logrotor.toml", mode, owner)
     if advice is None:
-        assert load(euid=euid).problems == ()
+        assert load(file, euid=1000).problems == ()
         return
-    problem = refused(euid=euid)
-    assert (problem.key, problem.advice) == (key, advice) and MAIN in problem.problem
+    problem = refused(file, euid=1000)
+    assert (problem.key, problem.advice) == (key, advice) and file in problem.problem
 
 
-def test_a_file_without_commands_may_be_anyones(write):
-    """Where nothing is run, the mode of the file is not our business."""
-    os.chown(write(RULE, mode=0o666), 1234, 1234)
-    assert load(euid=0).problems == ()
+def test_a_file_without_commands_may_be_anyones(real):
+    """Where nothing is run, whose file an ordinary user names is that user's business; root believes only root's."""
+    file = real(RULE, "logrotor.toml", 0o666, 1234)
+    assert load(file, euid=1000).problems == ()
+    assert refused(file, euid=0).key == "file"
 
 
-def test_an_included_file_with_commands_that_others_may_write_is_left_out(write):
+def test_an_included_file_with_commands_that_others_may_write_is_left_out(real):
     """One careless include does not stop the others, and does not run."""
-    write('include = ["b.toml"]\n' + RULE)
-    os.chown(MAIN, 1000, 1000)
-    os.chown(write(RULE.replace("app", "b") + HOOKS["command"][0], "/app/b.toml", 0o666), 1000, 1000)
-    config = load(euid=1000)
+    main = real('include = ["b.toml"]\n' + RULE, "logrotor.toml", 0o644, 1000)
+    other = real(RULE.replace("app", "b") + HOOKS["command"][0], "b.toml", 0o666, 1000)
+    config = load(main, euid=1000)
     assert ([spec.name for spec in config.logs], config.targets) == (["app"], {})
-    assert [(p.file, p.advice) for p in config.problems] == [("/app/b.toml", "chmod o-w it")]
+    assert [(p.file, p.advice) for p in config.problems] == [(other, "chmod o-w it")]
 
 
 # ---------------------------------------------------------------- the queue

@@ -25,9 +25,9 @@ PACKAGE = CHECKOUT / "logrotor"
 # What a room may import: itself, and every room that stands below it.
 RANKS = {
     "model": 0, "errors": 0, "events": 0, "text": 0,
-    "config": 1, "clock": 1,
-    "decide": 2,
-    "disk": 3,
+    "decide": 1,
+    "disk": 2,
+    "config": 3, "clock": 3,
     "notify": 4,
     "act": 5,
     "survey": 6,
@@ -162,7 +162,7 @@ def test_every_room_has_its_place() -> None:
 
 
 def test_imports_go_down() -> None:
-    """cli, then jobs and observe, rotator and survey, act, notify, disk, decide, config, model: never upwards."""
+    """cli, then jobs and observe, rotator and survey, act, notify, config, disk, decide, model: never upwards."""
 
     def upwards(module: Module) -> Iterator[tuple[int, str]]:
         for line, name in imported(module):
@@ -183,6 +183,7 @@ USERS = {
     "zstandard": {"disk"},
     "xxhash": {"disk"},
     "isal": {"disk"},
+    "xxhash": {"disk"},
     "cronsim": {"decide", "config"},
     "sqlite3": {"disk", "jobs"},
     "ctypes": {"disk"},
@@ -325,6 +326,35 @@ def test_a_planted_taking_apart_is_seen(code: str) -> None:
     """Each of the ways in which it was done; a separator of a format is none."""
     assert list(taken_apart(planted(code)))
     assert not list(taken_apart(planted("line.partition('='); path.split('/'); line.split(); fields.split(b' ')")))
+
+
+_COMMAND = re.compile(r"\b(?:chmod|chgrp|chown|chattr|setfacl|getfacl|install|mkdir|rm|mv|cp|ln) [^;]*$")
+_PATH = re.compile(r"(?:^|[._])(?:path|directory|here|aside|place|log|file|lock)$")
+
+
+def unquoted(module: Module) -> Iterator[tuple[int, str]]:
+    """Paths that stand in a command of a shell as they are, without ``typed``."""
+    for node in ast.walk(module.tree):
+        before = ""
+        for part in node.values if isinstance(node, ast.JoinedStr) else ():
+            if isinstance(part, ast.Constant):
+                before += str(part.value)
+            elif isinstance(part, ast.FormattedValue):
+                value = ast.unparse(part.value)
+                if _COMMAND.search(before) and _PATH.search(value):
+                    yield node.lineno, f"{before}{{{value}}}"
+                before += "_"
+
+
+def test_a_path_in_a_command_is_quoted() -> None:
+    """An advice is pasted into a shell, where a path with a space would be two."""
+    assert violations(unquoted) == []
+
+
+@pytest.mark.parametrize("code", ['f"as root: chmod o-w {path}"', 'f"chown {us} {self._path}"', 'f"rm {a.path}, or"'])
+def test_a_planted_path_is_seen(code: str) -> None:
+    assert [what for _, what in unquoted(planted(code))]
+    assert not list(unquoted(planted(re.sub(r"[\w.]*path", "typed(path)", code))))
 
 
 # ---------------------------------------------------------------- what is used where

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from logrotor.decide.naming import is_packed, rotated_from
-from logrotor.decide.whose import Named, Whose, judge, last_in_row
+from logrotor.decide.whose import Named, Whose, judge, last_in_row, was_taken
 from logrotor.model import LogHistory
 from tests.support.facts import DAY, NOW, archive
 
@@ -70,6 +70,19 @@ def test_what_was_unclear_once_is_no_archive_by_history() -> None:
     for inode, whose in ((found.entry.id.inode, Whose.UNCLEAR), (1, Whose.ARCHIVE)):
         own = LogHistory(unclear=inode)
         assert judge(found, MATCHED, is_there=True, own=own, log=ROTATED, last_slot=1, marked=lambda: False) is whose
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "lock", "taken"),
+    [
+        (100, 210, 200, True), (100, 200, 200, True), (100, 259, 200, True),
+        (100, 150, 200, False), (200, 210, 200, False), (205, 210, 200, False), (100, 261, 200, False),
+        (None, 210, 200, False), (100, None, 200, False), (100, 210, None, False),
+    ],
+)  # fmt: skip
+def test_taken_by_a_run_that_was_killed(old: float | None, new: float | None, lock: float | None, taken: bool) -> None:
+    """The archive is older than the lock, the log was made in the minute after it; nobody knows without all three."""
+    assert was_taken(old, new, lock) is taken
 
 
 @pytest.mark.parametrize(

@@ -12,8 +12,8 @@ import click
 
 from logrotor import text
 from logrotor.cli import output
-from logrotor.cli.options import Age, Duration, config_option, config_path, json_option, only_option
-from logrotor.cli.session import become, exit_codes, selection
+from logrotor.cli.options import Age, Duration, config_option, json_option, load, only_option
+from logrotor.cli.session import exit_codes, selection
 
 if TYPE_CHECKING:
     from logrotor.jobs.backlog import FailedJob, Processing, QueueStatus, Status
@@ -23,11 +23,9 @@ if TYPE_CHECKING:
 
 def enter(ctx: click.Context) -> Site:
     """The site of the configuration, as the user that it names. Raises ConfigError, StateError."""
-    from logrotor.jobs.engine import open_site
+    from logrotor.jobs.engine import site_of
 
-    site = open_site(config_path(ctx), os.environ)
-    become(site.config)
-    return site
+    return site_of(load(ctx), os.environ)
 
 
 def engine_of(site: Site) -> Engine:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, NoReturn
 import click
 
 from logrotor.cli import output
-from logrotor.cli.options import config_option, config_path, json_option
+from logrotor.cli.options import config_option, json_option
 from logrotor.cli.queue.control import engine_of, enter
 from logrotor.cli.session import Stop, exit_codes
 
@@ -174,13 +174,13 @@ def unit(
     Printed, not installed. No password stands in it. "logrotor doctor --only queue" tells when it no longer fits.
     """
     from logrotor.jobs import units
-    from logrotor.jobs.engine import find_engine, open_site
+    from logrotor.jobs.engine import find_engine
 
     if kind is None:
         raise click.UsageError("say for which manager: --supervisor or --systemd")
     if log is not None and kind != "supervisor":
         raise click.UsageError("--log is for --supervisor; systemd has the journal")
-    site = open_site(config_path(ctx), os.environ)
+    site = enter(ctx)
     find_engine(site.file, site.settings.engine)  # one that is unknown would give a unit whose worker cannot start
     who = user or site.config.run_as or _owner(site.file)
     text = (

@@ -57,7 +57,7 @@ def refused(here: Deployment) -> Iterator[Finding]:
     for facts in here.survey.logs:
         why = here.plans[facts.path].refused
         told = facts.directory.problem or facts.directory.closed  # once, by the check of the directory
-        if why is None or why == told or why == _archive_dir_problem(facts):
+        if why is None or why == told or why.kind == writers.OVERWRITES or why == _archive_dir_problem(facts):
             continue
         yield Finding(
             subject=facts.path,

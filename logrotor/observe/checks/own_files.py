@@ -9,11 +9,11 @@ from functools import partial
 from logrotor.disk import discover, identity, state
 from logrotor.disk.history import History
 from logrotor.disk.identity import why_closed
+from logrotor.disk.publish import METRICS, PAGE, Mark, refuse_other
 from logrotor.disk.walk import user_name
-from logrotor.errors import Refused, StateError
+from logrotor.errors import LogrotorError, StateError
 from logrotor.model import Check, FileId, Finding, Problem
 from logrotor.observe.deployment import Deployment
-from logrotor.observe.page.content import refuse_other
 from logrotor.text import typed
 
 _NO_RUN = "no run can begin: every one ends with exit 2"
@@ -104,7 +104,7 @@ def _strangers(path: str, owner: int) -> Finding:
         subject=path,
         problem=f"belongs to {user_name(owner)}, but logrotor runs as {us} now",
         why="the one who owns it and the others lock each other out, and know nothing of each other's rotations",
-        advice=f"run logrotor always as one user; as root, give it back: chown {us} {path}",
+        advice=f"run logrotor always as one user; as root, give it back: chown {us} {typed(path)}",
     )
 
 
@@ -139,7 +139,7 @@ def whole(here: Deployment) -> Iterator[Finding]:
         if problem is not None:
             again = "nothing: the next run that has something to do sets it aside and begins a new one"
             found = problem.under(path)
-            yield Finding(subject=path, problem=found.problem, why=why, advice=again)
+            yield Finding(subject=path, problem=found.problem, why=why, advice=found.advice or again)
     for name in sorted(_names(here.config.state_dir)):
         if name.startswith(f"{state.HISTORY}.damaged-"):
             aside = os.path.join(here.config.state_dir, name)
@@ -168,7 +168,7 @@ def _names(path: str) -> list[str]:
 
 def textfile(here: Deployment) -> Iterator[Finding]:
     path = here.config.metrics_textfile or ""
-    wrong = _no_place(path, "[metrics] textfile")
+    wrong = _no_place(path, "[metrics] textfile") or _not_ours(path, METRICS, "[metrics] textfile")
     if wrong is None and here.last_run is not None and _behind(path, here.last_run) > _SLACK:
         wrong = ("the last run did not write it", "logrotor run tells why: it prints the error")
     yield from _output(path, wrong, "alerts and dashboards see nothing, or the past for the present")
@@ -183,12 +183,7 @@ def _behind(path: str, run: float) -> float:
 
 def page(here: Deployment) -> Iterator[Finding]:
     path = here.config.page_file or ""
-    wrong = _no_place(path, "[page] file")
-    if wrong is None:
-        try:
-            refuse_other(path)
-        except Refused as error:
-            wrong = (error.problem.under(path).problem, "give [page] file a name of its own")
+    wrong = _no_place(path, "[page] file") or _not_ours(path, PAGE, "[page] file")
     yield from _output(path, wrong, "who looks there sees an old page, or none")
 
 
@@ -201,6 +196,17 @@ def _no_place(path: str, key: str) -> tuple[str, str] | None:
         return None
     closed = why_closed(directory)
     return f"{directory}: {closed.problem}", closed.advice
+
+
+def _not_ours(path: str, mark: Mark, key: str) -> tuple[str, str] | None:
+    """Why what lies there is not replaced, or the way there not taken."""
+    try:
+        refuse_other(path, mark)
+    except LogrotorError as error:
+        return error.problem.under(path).problem, f"give {key} a name of its own, in a folder of your own"
+    except OSError as error:
+        return f"cannot be looked at: {error.strerror}", f"correct that, or give {key} another name"
+    return None
 
 
 def _output(path: str, wrong: tuple[str, str] | None, why: str) -> Iterator[Finding]:

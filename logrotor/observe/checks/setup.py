@@ -14,7 +14,8 @@ from datetime import UTC, datetime
 from logrotor import text
 from logrotor.config.find import named_config, words_of
 from logrotor.decide.naming import stamp_time
-from logrotor.disk import programs
+from logrotor.disk import programs, trust
+from logrotor.disk.files import read_text
 from logrotor.disk.walk import user_name
 from logrotor.model import Archive, Check, Finding
 from logrotor.observe.deployment import Deployment, archives_of
@@ -40,6 +41,7 @@ FIRST = datetime(2026, 1, 1, tzinfo=UTC)  # no logrotor is older
 def checks(here: Deployment) -> list[Check]:
     return [
         Check(id="config.rules", title="every rule can run", look=lambda: rules(here)),
+        Check(id="config.trust", title="nobody else can change the configuration", look=lambda: trusted(here)),
         Check(id="config.matches", title="each rule has a log", look=lambda: matches(here)),
         Check(id="config.overlap", title="each log belongs to one rule", look=lambda: overlap(here)),
         Check(id="config.on_archive", title="the programs of on_archive are there", look=lambda: programs_of(here)),
@@ -60,6 +62,17 @@ def rules(here: Deployment) -> Iterator[Finding]:
             problem=problem.as_problem.problem,
             why="this rule is left out: its logs grow without a limit, and every run ends with exit 1",
             advice=f"{problem.advice or 'correct it'}; {check}",
+        )
+
+
+def trusted(here: Deployment) -> Iterator[Finding]:
+    """An ordinary user's configuration is obeyed whoever else may write it: that may be meant, and is said."""
+    for writer in dict.fromkeys(each for file in here.config.files for each in trust.other_writers(file)):
+        yield Finding(
+            subject=writer.path,
+            problem=f"{writer.who} {writer.how}",
+            why=f"whoever writes the configuration has {user_name(os.geteuid())}'s logs rotated and removed",
+            advice=f"nothing, if that is meant; else {writer.advice}",
         )
 
 
@@ -112,6 +125,15 @@ def programs_of(here: Deployment) -> Iterator[Finding]:
 
 
 def runs(here: Deployment, places: Sequence[str] = PLACES) -> Iterator[Finding]:
+    if here.last_run is None and here.blind is not None:
+        unknown = here.blind.under("logrotor")
+        yield Finding(
+            subject="logrotor",
+            problem=f"nobody knows whether it is run: {unknown.problem}",
+            why="logs that nobody rotates grow until the disk is full",
+            advice=unknown.advice,
+        )
+        return
     age = None if here.last_run is None else here.now.timestamp() - here.last_run
     if age is not None and age < HOUR:
         return
@@ -147,10 +169,10 @@ def named_in(places: Sequence[str], configs: Sequence[str] = ()) -> list[tuple[s
 
 def _naming_it(path: str) -> list[str]:
     try:
-        with open(path, encoding="utf-8", errors="replace") as file:
-            return [line for line in file if "logrotor" in line and not line.lstrip().startswith(("#", ";"))]
+        written = read_text(path)
     except OSError:
         return []
+    return [line for line in written.split("\n") if "logrotor" in line and not line.lstrip().startswith(("#", ";"))]
 
 
 def _is_meant(line: str, configs: Sequence[str]) -> bool:
@@ -167,14 +189,25 @@ def _is_meant(line: str, configs: Sequence[str]) -> bool:
 def logrotate(here: Deployment, files: tuple[str, ...] = FILES) -> Iterator[Finding]:
     for file in sorted(path for pattern in files for path in glob.glob(pattern)):
         try:
-            with open(file, encoding="utf-8", errors="surrogateescape") as opened:
-                patterns = list(patterns_of(opened.read()))
+            patterns = list(patterns_of(read_text(file)))
         except PermissionError:  # root's own rules; others are not meant to read them
+            continue
+        except OSError as error:
+            yield _unread(file, error)
             continue
         for facts in here.survey.logs:
             hit = next((p for p in patterns if _matches(facts.path, p)), None)
             if hit is not None:
                 yield _rival(facts.path, file, hit)
+
+
+def _unread(file: str, error: OSError) -> Finding:
+    return Finding(
+        subject=file,
+        problem=f"cannot be read: {error.strerror}",
+        why="nobody knows whether it names a log of ours",
+        advice="logrotate reads it too: make it a file with rules, or remove it",
+    )
 
 
 def _matches(path: str, pattern: str) -> bool:

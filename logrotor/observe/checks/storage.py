@@ -12,8 +12,7 @@ from logrotor.disk import discover, proc, snapshot
 from logrotor.model import Check, Codec, Finding, LogSpec, Method
 from logrotor.observe.deployment import Deployment
 from logrotor.observe.forecast import mount_of
-from logrotor.observe.status import locks as unusable_locks
-from logrotor.observe.status import status
+from logrotor.observe.status import held, status
 from logrotor.survey import why_no_archives
 
 SOON = timedelta(days=7)
@@ -24,10 +23,10 @@ def checks(here: Deployment) -> list[Check]:
     return [
         Check(id="directories.logs", title="log directories can be worked in", look=lambda: usable(here)),
         Check(id="directories.archives", title="archive directories can be worked in", look=lambda: archives(here)),
-        Check(id="directories.locks", title="no lock file keeps runs away", look=lambda: locks(here)),
+        Check(id="directories.locks", title="nobody keeps runs away", look=lambda: locks(here)),
         Check(id="directories.calls", title="file systems have the calls we need", look=lambda: calls(here)),
         Check(id="directories.mounts", title="no log is a mount point", look=lambda: mounts(here)),
-        Check(id="space.forecast", title="no file system is full within a week", look=lambda: full_soon(here)),
+        Check(id="space.forecast", title="no file system is seen to fill up in a week", look=lambda: full_soon(here)),
         Check(id="space.bytes", title="there is room for the next rotation", look=lambda: room(here)),
         Check(id="space.inodes", title="there are inodes left", look=lambda: inodes(here)),
     ]
@@ -85,11 +84,11 @@ def _unusable(path: str, spec: LogSpec, found: Directory) -> Iterator[Finding]:
 
 
 def locks(here: Deployment) -> Iterator[Finding]:
-    for path, why in unusable_locks(here):
+    for path, why in held(here):
         yield Finding(
             subject=path,
             problem=why.problem,
-            why="as long as it is there, no log in that directory is rotated",
+            why="as long as that lasts, each run leaves alone what it keeps: a log, an archive, or all there is",
             advice=why.advice,
         )
 
@@ -150,7 +149,7 @@ def full_soon(here: Deployment) -> Iterator[Finding]:
                 subject=system.mount,
                 problem=soon if system.full_on > here.now else f"full: {left}",
                 why="writers fail, and so does every rotation that has to create a file",
-                advice="lower backup_count or max_age, set max_total_size or keep_free, or move archives: archive_dir",
+                advice="make room there: lower backup_count or max_age, set max_total_size, keep_free or archive_dir",
             )
 
 

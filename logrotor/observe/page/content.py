@@ -1,28 +1,19 @@
-"""What a page shows, gathered once, and whether it may take the place of what is there. Knows no markup."""
+"""What a page shows, gathered once. Knows no markup."""
 
 from __future__ import annotations
 
-import errno
-import os
-import re
-import stat
 from collections import defaultdict
 from collections.abc import Sequence
 
 from msgspec import Struct
 
 from logrotor.decide.slots import time_of
-from logrotor.errors import Refused
 from logrotor.model import Problem
 from logrotor.observe.attention import Attention, Thresholds, attention
 from logrotor.observe.deployment import Deployment, archives_of
 from logrotor.observe.doctor import Examined
 from logrotor.observe.rotations import Rotation, rotations
 from logrotor.observe.status import Status, status
-
-GENERATOR = "logrotor"
-_HEAD = 4096  # bytes at the beginning that hold the mark
-_OURS = re.compile(rf'<meta name="generator" content="{GENERATOR} [^"]*">')
 
 
 class Stored(Struct, frozen=True):
@@ -113,34 +104,3 @@ def _archives(here: Deployment) -> list[Stored]:
         for facts in here.survey.logs
         for archive in archives_of(facts)
     ]
-
-
-def refuse_other(path: str) -> None:
-    """Raise Refused where something lies at ``path`` that is no page of ours."""
-    head = _head(path)
-    if head is not None and not _OURS.search(head):
-        what = "is not a page of logrotor, so it is not replaced"
-        raise Refused(Problem(subject=path, problem=what, advice="remove it, or give another name"))
-
-
-def _head(path: str) -> str | None:
-    """How the file begins; None: there is none, or an empty one."""
-    try:
-        fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)  # a FIFO must not hold us
-    except FileNotFoundError:
-        return None
-    except OSError as error:
-        if error.errno == errno.ELOOP:
-            raise _odd(path) from None
-        raise
-    try:
-        if not stat.S_ISREG(os.fstat(fd).st_mode):
-            raise _odd(path)
-        return os.read(fd, _HEAD).decode(errors="replace") or None
-    finally:
-        os.close(fd)
-
-
-def _odd(path: str) -> Refused:
-    what = "is not a regular file, so it is not replaced"
-    return Refused(Problem(subject=path, problem=what, advice="give another name (- is standard output)"))

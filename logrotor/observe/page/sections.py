@@ -107,10 +107,10 @@ def _moment(log: LogStatus) -> Html | None:
 
 
 def _last(log: LogStatus, facts: Facts) -> Child:
+    ago = attention.ago(log.last_rotation, facts.status.now, known=log.known)
     if log.last_rotation is None:
-        return tag("span", "never", class_="soft")
+        return tag("span", ago, class_="soft")
     failed = f"{log.last_outcome}: {log.last_problem.words}" if log.last_problem is not None else None
-    ago = attention.ago(log.last_rotation, facts.status.now)
     return [tag("span", ago, class_="number"), soft(when(log.last_rotation)),
             tag("div", f"then {failed}", class_="note") if failed else None]  # fmt: skip
 
