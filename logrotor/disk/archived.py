@@ -86,7 +86,8 @@ def of_run(outcomes: Iterable[Outcome], number: int, first: int | None) -> list[
 
     ``number``: of the run. ``first``: the greatest id when it began, if that is known.
     """
-    taken: dict[tuple[bytes, int], tuple[Any, ...]] = {}  # by log and inode: what there is to insert
+    new: list[tuple[Any, ...]] = []  # what was taken, in the order of the rotations
+    taken: dict[tuple[bytes, int], int] = {}  # where it stands there, by log and inode
     changes: list[tuple[str, dict[str, Any]]] = []
     for outcome in outcomes:
         details, log = outcome.details, os.fsencode(outcome.log)
@@ -95,22 +96,23 @@ def of_run(outcomes: Iterable[Outcome], number: int, first: int | None) -> list[
         inode = details["inode"]
         if outcome.action in _TAKEN:
             directory, _, base = log.rpartition(b"/")
-            taken[log, inode] = (log, directory, base + b".1", inode, None, None, None, None)
+            taken[log, inode] = len(new)
+            new.append((log, directory, base + b".1", inode, None, None, None, None))
         elif outcome.action == "remove":
             taken.pop((log, inode), None)
             row = {"log": log, "inode": inode, "directory": os.fsencode(details["directory"])}
             changes += [(_FORGET_OLDER, row), (_FORGET, row)]
         elif outcome.action == "compress" and (log, details["source"]) in taken:
-            del taken[log, details["source"]]
-            taken[log, inode] = (log, *_place(details), inode, *_content(details))  # in one run: one row
+            at = taken[log, inode] = taken.pop((log, details["source"]))
+            new[at] = (log, *_place(details), inode, *_content(details))  # in one run: one row
         elif outcome.action == "compress":
             changes += _moved(log, details)
     work = [(statement, [row for _, row in rows]) for statement, rows in itertools.groupby(changes, lambda c: c[0])]
-    logs = list({log for log, _ in taken})
-    at = number * _AT_ONCE % max(1, len(logs))
-    bounded = [(log,) for log in logs[at : at + _AT_ONCE]]
-    others = [] if first is None or not (work or taken) else [(first,)]
-    return [(_FORGET_OTHERS, others), *work, (_INSERT, list(taken.values())), (_BOUND, bounded)]
+    kept = [new[at] for at in sorted(taken.values())]
+    others = [] if first is None or not (work or kept) else [(first,)]
+    begin = number * _AT_ONCE % max(1, len(kept))
+    bounded = [row[:1] for row in kept[begin : begin + _AT_ONCE]]
+    return [(_FORGET_OTHERS, others), *work, (_INSERT, kept), (_BOUND, bounded)]
 
 
 def _place(details: Mapping[str, Any]) -> tuple[bytes, bytes]:

@@ -294,15 +294,10 @@ class RunHistory(History):
         rows = [(os.fsencode(path), os.lstat(path).st_ino) for path in paths if os.path.lexists(path)]
         self.keep(("INSERT OR REPLACE INTO unclear VALUES (?, ?)", rows))
 
-    def run_completed(
-        self, now: float, outcomes: Collection[Outcome], counts: Mapping[str, int], exit_code: int
-    ) -> None:
-        insert = "INSERT INTO outcomes VALUES (NULL,?,?,?,?,?,?,?,?,?)"
-        end = "UPDATE runs SET ended = ?, exit = ?, rotated = ?, failed = ?, deferred = ?, removed = ? WHERE id = ?"
-        ended = (now, exit_code, *(counts[name] for name in ("rotated", "failed", "deferred", "removed")), self._run)
-        rows = [(self._run, *database.outcome_row(now, outcome)) for outcome in outcomes]
+    def run_completed(self, now: float, outcomes: Collection[Outcome], counts: Mapping[str, int], code: int) -> None:
+        ended = database.end_of_run(self._run, now, outcomes, counts, code)
         archives = archived.of_run(outcomes, self._run or 0, self._first)
-        self.keep((insert, rows), (end, [ended]), *archives, *database.pruning(now))
+        self.keep(*ended, *archives, *database.pruning(now))
 
     def _must(self, statement: str, row: tuple[Any, ...]) -> None:
         try:

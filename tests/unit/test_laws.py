@@ -183,7 +183,6 @@ USERS = {
     "zstandard": {"disk"},
     "xxhash": {"disk"},
     "isal": {"disk"},
-    "xxhash": {"disk"},
     "cronsim": {"decide", "config"},
     "sqlite3": {"disk", "jobs"},
     "ctypes": {"disk"},
