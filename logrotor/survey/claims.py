@@ -75,8 +75,10 @@ class NamedLogs:
         return Named.MATCHED if matched else Named.NOT
 
     def _real_path(self, directory: str) -> str:
-        if directory not in self._real:
-            self._real[directory] = os.path.realpath(directory)
+        if directory not in self._real:  # with what is known of the one above: they may be nested a thousand deep
+            above, name = os.path.split(directory)
+            is_below = above in self._real and name not in ("", ".", "..") and not os.path.islink(directory)
+            self._real[directory] = os.path.join(self._real[above], name) if is_below else os.path.realpath(directory)
         return self._real[directory]
 
     def rule_for(self, path: str) -> str | None:
@@ -90,7 +92,7 @@ class NamedLogs:
         """By directory and name; all patterns of a directory under None."""
         found: dict[tuple[str, str | None], list[discover.Selector]] = {}
         for selector in self.selectors:
-            found.setdefault((os.path.realpath(selector.directory), selector.name), []).append(selector)
+            found.setdefault((self._real_path(selector.directory), selector.name), []).append(selector)
         return found
 
 
