@@ -70,8 +70,7 @@ class NamedLogs:
         place = directory.resolved
         if any(not _is_excluded(each, name) for each in self._by_name.get((place, name), ())):
             return Named.LITERALLY
-        globs = self._by_name.get((place, None), ())
-        matched = any(each.takes(name) and not _is_excluded(each, name) for each in globs)
+        matched = any(each.takes(name) and not _is_excluded(each, name) for each in self._by_name.get((place, None), ()))
         return Named.MATCHED if matched else Named.NOT
 
     def _real_path(self, directory: str) -> str:
@@ -110,8 +109,7 @@ class ArchiveOwners:
         self._archived: dict[object, dict[str | None, list[str]]] = {}  # archive directory -> directory -> its logs
         for selector in named.selectors:
             directory = listings.look(selector.directory)
-            archive_dir = listings.archive_dir(selector.spec, directory)
-            if archive_dir is not None:
+            if (archive_dir := listings.archive_dir(selector.spec, directory)) is not None:
                 self._users.setdefault(_key(archive_dir), set()).add(path_of(directory))
 
     def add(self, path: str, archive_dir: Directory) -> None:
