@@ -67,10 +67,10 @@ class NamedLogs:
 
     def says(self, directory: Directory, name: str) -> Named:
         """What the paths of the rules say of a name in a directory."""
-        place = directory.resolved
-        if any(not _is_excluded(each, name) for each in self._by_name.get((place, name), ())):
+        literal, globs = (self._by_name.get((directory.resolved, key), ()) for key in (name, None))
+        if any(not _is_excluded(each, name) for each in literal):
             return Named.LITERALLY
-        matched = any(each.takes(name) and not _is_excluded(each, name) for each in self._by_name.get((place, None), ()))
+        matched = any(each.takes(name) and not _is_excluded(each, name) for each in globs)
         return Named.MATCHED if matched else Named.NOT
 
     def _real_path(self, directory: str) -> str:
