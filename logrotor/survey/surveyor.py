@@ -15,6 +15,7 @@ from logrotor.decide.facts import Directory, Family, LogFacts
 from logrotor.disk import access, acl, descent, proc, writers
 from logrotor.disk.directories import Directories
 from logrotor.disk.opendir import is_private
+from logrotor.errors import Interrupted
 from logrotor.model import (
     Archive,
     Config,
@@ -36,11 +37,22 @@ _NOTHING, _NONE = LogHistory(), LogHistories({})
 
 
 class Surveyor:
-    """One survey of one configuration, used as a context manager."""
+    """One survey of one configuration, used as a context manager.
+
+    ``stop``: it raises Interrupted then. ``late``: nothing is compared any more.
+    """
 
     def __init__(
-        self, config: Config, history: LogHistories | None, only: Sequence[str] = (), *, since: float = 0.0
+        self,
+        config: Config,
+        history: LogHistories | None,
+        only: Sequence[str] = (),
+        *,
+        since: float = 0.0,
+        stop: forms.Stop = lambda: False,
+        late: forms.Stop = lambda: False,
     ) -> None:
+        self._stop, self._late = stop, late
         self._config, self._history, self._only, self._since = config, history, tuple(only), since
         self._mounted = proc.mount_points()
         self._listings = Listings()
@@ -74,6 +86,8 @@ class Surveyor:
             if self._only:
                 claims = self._claims.select(every, self._only)
         for claim in claims:
+            if self._stop():
+                raise Interrupted("stopped before anything was done")
             facts = self._facts(claim)
             if facts is not None:
                 self.found.logs.append(facts)
@@ -95,7 +109,7 @@ class Surveyor:
         if self._is_missing(claim, family) and not any(claim.base in d.families for d in (directory, *elsewhere)):
             return None
         if family.temps or elsewhere:
-            forms.find_set_aside(claim.base, (directory, *elsewhere))
+            forms.find_set_aside(claim.base, (directory, *elsewhere), self._stop)
         archives = family.archives
         if elsewhere:
             archives = [*archives, *(a for d in elsewhere for a in _archives(d, claim.base))]
@@ -110,7 +124,7 @@ class Surveyor:
             archive_dir=archive_dir,
             history=history,
             writers=proofs.Proofs(self._prover, directory.resolved, family, archives),
-            duplicates=forms.Duplicates(archives, directory.resolved),
+            duplicates=forms.Duplicates(archives, directory.resolved, lambda: self._stop() or self._late()),
             birth=partial(proofs.birth, claim.path),
             made=_made,
             may_be_linked=partial(_may_be_linked, claim.base),
