@@ -95,6 +95,19 @@ def closest(word: str, known: Iterable[str]) -> str | None:
     return next(iter(get_close_matches(word, list(known), 1, 0.55)), None)  # "hui" is 0.57 of "huey"
 
 
+_configuration: list[str] = []  # "-c FILE", where this call of the command line was given one
+
+
+def name_configuration(file: str | None) -> None:
+    """What each command that is advised from now on has to name; None: it is found without."""
+    _configuration[:] = [] if file is None else ["-c", typed(file)]
+
+
+def ours(command: str) -> str:
+    """``logrotor COMMAND`` as it is to be typed: with the configuration that this call was given."""
+    return " ".join(["logrotor", command, *_configuration])
+
+
 def typed(path: str) -> str:
     """A path as it is typed in a shell: quoted where it needs that."""
     from shlex import quote

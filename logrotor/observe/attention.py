@@ -15,7 +15,10 @@ from logrotor.observe.status import LogStatus, Pending, Status
 HOUR = 3600.0
 _AHEAD = 120.0  # seconds; the state directory may be on a network file system with a clock of its own
 _STARTER = "does a cron line, timer or worker start logrotor?"
-_FAILED = "see logrotor history --failed"
+
+
+def _failed() -> str:
+    return f"see {text.ours('history --failed')}"
 
 
 class Thresholds(Struct, frozen=True, kw_only=True):
@@ -73,7 +76,7 @@ def _runs(status: Status, limits: Thresholds) -> Iterator[Attention]:
         yield Attention(code="clock", subject="", problem=f"{ahead} Until then a missing run goes unnoticed")
     if status.failed_runs >= limits.failures:
         failed = f"the last {status.failed_runs} runs with something to do failed"
-        yield Attention(code="failed_runs", subject="", problem=failed, advice=_FAILED)
+        yield Attention(code="failed_runs", subject="", problem=failed, advice=_failed())
 
 
 def _log(log: LogStatus, now: datetime, limits: Thresholds) -> Iterator[Attention]:
@@ -115,7 +118,7 @@ def _growing(log: LogStatus, archive: Pending, now: datetime) -> Attention:
         code="growing",
         subject=log.path,
         problem=f"{archive.name} grows instead of the log, to {size} by now{since}: {archive.reason}",
-        advice="see logrotor doctor --only writers",
+        advice=f"see {text.ours('doctor --only writers')}",
     )
 
 
@@ -127,7 +130,7 @@ def _failing(log: LogStatus) -> Attention:
         code="failures",
         subject=log.path,
         problem=failed if why is None else f"{failed}: {log.last_outcome}: {why.problem}",
-        advice=_FAILED if why is None else why.advice,
+        advice=_failed() if why is None else why.advice,
     )
 
 
@@ -149,7 +152,7 @@ def notes(log: LogStatus) -> Iterator[str]:
     if log.failures:
         yield _failing(log).words
     if log.request_failed:
-        yield f"its writers were asked to reopen it, and the request failed; {_FAILED}"
+        yield f"its writers were asked to reopen it, and the request failed; {_failed()}"
     for each in log.pending:
         yield f"{each.name} ({text.size(each.size)}): {each.reason}" if each.held else f"{each.name}: {each.reason}"
 

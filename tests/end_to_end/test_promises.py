@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,6 +13,7 @@ from typing import Any
 import pytest
 
 from tests.support import mounts
+from tests.support.command import arguments, environment, logrotor
 from tests.support.deployment import Deployment
 from tests.support.fixtures import world_tree
 from tests.support.need import need
@@ -81,3 +83,25 @@ def test_a_writer_that_we_may_not_signal(site: Deployment) -> None:
     assert site.json("plan")["logs"][0]["refused"] is None and site.json("status")["logs"][0]["refused"] is None
     site.run()
     assert not log.read_bytes()
+
+
+def test_an_advised_command_works_as_it_stands(site: Deployment) -> None:
+    """It names the configuration that was given with -c, quoted, and only that; from any directory."""
+    site.config = site.root / "the shop's.toml"
+    logs = site.folder("logs")
+    (logs / "app.log").write_bytes(lines("w0", 1, 200))
+    os.link(logs / "app.log", site.root / "second")
+    site.configure({"name": "app", "paths": ["logs/app.log"], "max_size": "1K"})
+    for _ in range(3):
+        site.run("--force", check=1)
+    (site.root / "second").unlink()
+    (logs / ".app.log.1.zst.tmp").touch()
+    (finding,) = site.json("doctor", "--only", "logs.leftovers", check=1)["checks"][0]["findings"]
+    command, _, _ = finding["advice"].partition(" finishes")
+    assert command.startswith("logrotor run -c ")
+    ours = shlex.join(arguments())
+    subprocess.run(f"{ours} {command.removeprefix('logrotor ')}", shell=True, cwd="/", env=environment(), check=True)
+    assert site.json("doctor", "--only", "logs.leftovers")["exit_code"] == 0
+    (logs / ".app.log.1.zst.tmp").touch()
+    done = logrotor("doctor", "--only", "logs.leftovers", "--json", env={"LOGROTOR_CONFIG": str(site.config)})
+    assert "-c" not in done.json["checks"][0]["findings"][0]["advice"]

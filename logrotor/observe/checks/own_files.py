@@ -14,7 +14,7 @@ from logrotor.disk.walk import user_name
 from logrotor.errors import LogrotorError, StateError
 from logrotor.model import Check, FileId, Finding, Problem
 from logrotor.observe.deployment import Deployment
-from logrotor.text import typed
+from logrotor.text import ours, typed
 
 _NO_RUN = "no run can begin: every one ends with exit 2"
 _PRIVATE = "what lies there is trusted: whoever may write it decides what is rotated, and may hold the lock for ever"
@@ -170,7 +170,7 @@ def textfile(here: Deployment) -> Iterator[Finding]:
     path = here.config.metrics_textfile or ""
     wrong = _no_place(path, "[metrics] textfile") or _not_ours(path, METRICS, "[metrics] textfile")
     if wrong is None and here.last_run is not None and _behind(path, here.last_run) > _SLACK:
-        wrong = ("the last run did not write it", "logrotor run tells why: it prints the error")
+        wrong = ("the last run did not write it", f"{ours('run')} tells why: it prints the error")
     yield from _output(path, wrong, "alerts and dashboards see nothing, or the past for the present")
 
 
