@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from datetime import datetime
 
 # Of a duration: as the configuration spells it, as people read it, its seconds.
@@ -86,6 +86,11 @@ def stamp(when: datetime) -> str:
 def count(number: int, noun: str) -> str:
     """``1 log``, ``2 logs``."""
     return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+
+
+def names(found: Sequence[str]) -> str:
+    """The first three of what has one cause, and how many more."""
+    return ", ".join(found[:3]) + (f" and {len(found) - 3} more" if len(found) > 3 else "")
 
 
 def closest(word: str, known: Iterable[str]) -> str | None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from datetime import datetime, timedelta
 
 from msgspec import Struct
@@ -40,7 +40,7 @@ class Attention(Problem, frozen=True, kw_only=True):
 
 def attention(status: Status, limits: Thresholds) -> list[Attention]:
     """Everything that passes a threshold; empty: all is well."""
-    found = [*_runs(status, limits)]
+    found = [*_runs(status, limits), *_shared(status.logs)]
     for log in status.logs:
         found += _log(log, status.now, limits)
     for system in status.file_systems:
@@ -79,16 +79,28 @@ def _runs(status: Status, limits: Thresholds) -> Iterator[Attention]:
         yield Attention(code="failed_runs", subject="", problem=failed, advice=_failed())
 
 
+def _shared(logs: Iterable[LogStatus]) -> Iterator[Attention]:
+    """What several logs are refused for, such as their directory, once."""
+    refused: dict[Problem, list[str]] = {}
+    for log in logs:
+        if log.refused is not None and log.refused.subject != log.path:
+            refused.setdefault(log.refused, []).append(log.path)
+    for why, paths in refused.items():
+        problem = f"{why.problem}; so {text.names(paths)} {'is' if len(paths) == 1 else 'are'} refused"
+        yield Attention(code="refused", subject=why.subject, problem=problem, advice=why.advice)
+
+
 def _log(log: LogStatus, now: datetime, limits: Thresholds) -> Iterator[Attention]:
     def found(code: str, problem: str, advice: str = "") -> Attention:
         return Attention(code=code, subject=log.path, problem=problem, advice=advice)
 
-    if log.refused is not None:
-        refused = log.refused.under(log.path)
-        yield found("refused", f"refused: {refused.problem}", refused.advice)
+    if log.refused is not None and log.refused.subject == log.path:
+        yield found("refused", f"refused: {log.refused.problem}", log.refused.advice)
     if log.failures >= limits.failures:
         yield _failing(log)
-    if log.due and log.due_since is not None and _longer(log.due_since, now, limits.overdue):
+    if log.refused is not None:  # that is why
+        pass
+    elif log.due and log.due_since is not None and _longer(log.due_since, now, limits.overdue):
         yield found("overdue", f"should have been rotated {_between(log.due_since, now)} ago: {log.reason}")
     elif log.due and log.due_since is None and log.max_size and (log.size or 0) > 2 * log.max_size:
         yield found("overdue", f"twice as large as max_size and not rotated: {log.reason}")
@@ -148,7 +160,8 @@ def _between(begin: datetime, end: datetime) -> str:
 def notes(log: LogStatus) -> Iterator[str]:
     """What is not as it should be with a log, whatever the thresholds."""
     if log.refused:
-        yield log.refused.under(log.path).words
+        alone = log.refused.subject == log.path
+        yield log.refused.words if alone else f"refused because of {log.refused.subject}"
     if log.failures:
         yield _failing(log).words
     if log.request_failed:
