@@ -7,8 +7,10 @@ import shlex
 import subprocess
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from datetime import datetime
 from pathlib import Path
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import pytest
 
@@ -168,3 +170,13 @@ def test_one_cause_of_five_logs_is_said_once(site: Deployment) -> None:
     for command in ("plan", "status", "check"):
         text = site.command(command, check=None).stdout
         assert text.count("may not create and rename") == 1 and "and 2 more" in text, command
+
+
+@pytest.mark.parametrize("zone", ["Asia/Tokyo", "America/New_York"])
+def test_weekly_begins_on_sunday_in_the_zone_of_the_machine(site: Deployment, zone: str) -> None:
+    """As the README says: midnight of Sunday, by $TZ."""
+    site.file(site.folder("logs") / "a.log", lines("w0", 1, 20))
+    site.configure({"name": "app", "paths": ["logs/*.log"], "schedule": "weekly"})
+    (log,) = site.command("status", "--json", env={"TZ": zone}).json["logs"]
+    due = datetime.fromisoformat(log["next_due"])
+    assert (due.strftime("%A %H:%M"), due.utcoffset()) == ("Sunday 00:00", due.astimezone(ZoneInfo(zone)).utcoffset())
