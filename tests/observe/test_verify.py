@@ -192,6 +192,36 @@ def test_the_order_of_what_is_missing(here, logrotor):
     assert all(each["xxh128"] and each["bytes"] == 16_100 for each in told)
 
 
+def test_nothing_is_left_of_a_log(here, logrotor):
+    """Its archives are missing all the same, each of them, as long as a rule would have the log."""
+    generations(here, 2)
+    for path in here.logs.iterdir():
+        path.unlink()
+    assert Counter(each["state"] for each in logrotor("verify", "--json", code=1).json["archives"]) == {"missing": 2}
+    here.configure(paths='["other/*.log"]')
+    (here.folder / "other").mkdir()
+    assert states(logrotor) == {}
+    here.configure()
+    states(logrotor, "--accept")
+    assert states(logrotor) == {}
+
+
+def test_an_archive_dir_that_is_gone_and_one_that_is_refused(here, logrotor):
+    """What was not looked at is not missing, nor sound."""
+    here.configure('archive_dir = "old"')
+    generations(here, 2)
+    old, away = here.logs / "old", here.logs / "away"
+    old.chmod(0o777)
+    found = logrotor("verify", "--json", code=1).json["archives"]
+    assert "missing" not in {each["state"] for each in found} and "sound" not in {each["state"] for each in found}
+    old.chmod(0o755)
+    old.rename(away)
+    found = logrotor("verify", "--json", code=1).json["archives"]
+    assert Counter(each["state"] for each in found) == {"missing": 2}
+    away.rename(old)
+    assert Counter(states(logrotor).values()) == {"sound": 2}
+
+
 def test_a_lost_history(here, logrotor):
     """Nothing is known then: no record of any, and none is missing. What is read is recorded by the next history."""
     generations(here, 3)
