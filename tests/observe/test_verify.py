@@ -395,3 +395,20 @@ def test_beside_many_runs_no_sound_archive_is_damaged(world, seed):
 
     kind = list(KINDS)[seed % len(KINDS)]
     assert verify_beside(Site(world, backup_count=8, **KINDS[kind]), 200, seed) > 2
+
+
+@pytest.mark.parametrize("recorded", [True, False])
+def test_an_idle_run_asks_no_archive(here, logrotor, recorded, tmp_path):
+    """However many are recorded: each name is looked at once, as without records."""
+    need(shutil.which("strace") is not None, "strace")
+    here.configure('compress = "zstd"')
+    generations(here, 6)
+    (here.logs / "app.log").write_bytes(b"")
+    if not recorded:
+        with sqlite3.connect(here.state / "history.sqlite") as connection:
+            connection.execute("DELETE FROM archives")
+    told = tmp_path / "calls"
+    argv = ["strace", "-f", "-qq", "-o", told, *command.arguments("run", "-c", here.file)]
+    assert subprocess.run(argv, env=command.environment(), check=False, capture_output=True).returncode == 0
+    asked = [line for line in told.read_text(errors="replace").splitlines() if '"app.log.' in line]
+    assert len(asked) == 6 and all("stat" in line for line in asked)
