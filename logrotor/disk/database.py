@@ -7,6 +7,7 @@ flight must survive a power cut.
 from __future__ import annotations
 
 import errno
+import itertools
 import os
 import sqlite3
 from collections.abc import Collection, Iterator, Mapping
@@ -132,6 +133,14 @@ def is_damage(error: sqlite3.Error) -> bool:
     if isinstance(error, sqlite3.OperationalError):
         return getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_ERROR
     return isinstance(error, sqlite3.DatabaseError)
+
+
+def set_aside(path: str) -> str:
+    """Give a damaged file another name; returns that."""
+    names = (f"{path}.damaged-{number}" for number in itertools.count(1))
+    aside = next(name for name in names if not os.path.lexists(name))
+    change("rename", os.rename, path, aside)
+    return aside
 
 
 def errno_of(error: sqlite3.Error) -> int:

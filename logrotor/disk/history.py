@@ -11,7 +11,6 @@ A lost or damaged file costs a guess about schedules, never data.
 
 from __future__ import annotations
 
-import itertools
 import os
 import sqlite3
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
@@ -20,7 +19,6 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from logrotor.disk import archived, database, state
-from logrotor.disk.calls import change
 from logrotor.disk.database import Work, value
 from logrotor.errors import LogrotorError, StateError
 from logrotor.model import CopyInFlight, LogHistories, Outcome, PastOutcome, PastRun, Problem
@@ -330,7 +328,8 @@ class RunHistory(History):
         except sqlite3.Error as error:
             if not database.is_damage(error):
                 raise
-            self._set_aside(error)
+            aside = database.set_aside(self.path)
+            self.replaced = f"{self.path} was damaged ({error}); it was set aside as {aside}; schedules are guessed"
             return self._connect()
 
     def _connect(self) -> sqlite3.Connection:
@@ -342,9 +341,3 @@ class RunHistory(History):
             connection.close()
             raise
         return connection
-
-    def _set_aside(self, error: sqlite3.Error) -> None:
-        names = (f"{self.path}.damaged-{number}" for number in itertools.count(1))
-        aside = next(name for name in names if not os.path.lexists(name))
-        change("rename", os.rename, self.path, aside)
-        self.replaced = f"{self.path} was damaged ({error}); it was set aside as {aside}; schedules are guessed"
