@@ -86,6 +86,9 @@ class UnknownSelection(LogrotorError):
     """``only`` names neither a rule nor a log."""
 
 
+MAKE_ROOM = "make room there, or free inodes: df, df -i; lower backup_count, or set keep_free"
+
+
 def problem_of(error: BaseException, path: str) -> Problem:
     """An error as a problem: the file that it names, else ``path``, and the errno by its name."""
     if isinstance(error, LogrotorError):
@@ -95,7 +98,8 @@ def problem_of(error: BaseException, path: str) -> Problem:
 
         name = error.filename if isinstance(error.filename, str) and "/" in error.filename else path
         what = f"{error.strerror or type(error).__name__} ({errno.errorcode.get(error.errno, error.errno)})"
-        return Problem(subject=name, problem=what)
+        full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+        return Problem(subject=name, problem=what, advice=MAKE_ROOM if full else "")
     return Problem(subject=path, problem=str(error) or type(error).__name__)
 
 

@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from logrotor.disk.history import RunHistory
     from logrotor.model import LogHistories
 
+_TRIES = 3  # a stale plan is made again so often: another configuration may be at work on the same logs
 _INTERRUPTED = 130  # as a shell reports Ctrl-C
 
 OnProgress = Callable[[int, int], object]
@@ -147,9 +148,7 @@ class Rotator:
     def _plan_of(
         self, survey: Survey, logs: tuple[LogPlan, ...], known: LogHistories | None, now: datetime, force: bool
     ) -> Plan:
-        refusals, notes = self._refusals(survey, [log for log in logs if log.reopen is not None and _is_taken(log)])
-        if refusals:
-            logs = plan_logs([_refused(facts, refusals) for facts in survey.logs], now, force=force)
+        logs, notes = plan_asking(self._config, survey, now, force=force, logs=logs)
         return Plan(
             now=now,
             logs=logs,
@@ -167,30 +166,10 @@ class Rotator:
     def _may_be_supervisords(self, log: LogPlan) -> bool:
         return log.reopen is not None and self._config.targets[log.reopen].manager is Manager.SUPERVISORD
 
-    def _refusals(self, survey: Survey, taken: Sequence[LogPlan]) -> tuple[dict[str, Problem], tuple[str, ...]]:
-        """Logs that are not taken for what their reopen targets tell, by real path; and notes.
-
-        Asked only of logs that are about to be taken: what supervisord rotates itself, and what would be taken from
-        a writer who can never be asked to reopen it.
-        """
-        refusals: dict[str, Problem] = {}
-        notes: list[str] = []
-        for name in sorted({log.reopen for log in taken if log.reopen}):
-            from logrotor import notify
-
-            target = self._config.targets[name]
-            forbidden = notify.why_forbidden(target)
-            if forbidden is not None:
-                held = {log.path for log in taken if log.reopen == name}
-                refusals.update(_held(forbidden, [facts for facts in survey.logs if facts.path in held]))
-            found = notify.self_rotation(target)
-            refusals.update(found.files)
-            notes += map(str, found.unknown)
-        return refusals, tuple(notes)
-
     # ------------------------------------------------------------ running
 
     def _locked_run(self, run: Run, only: Sequence[str], now: datetime | None, this: LastRun) -> Plan:
+        from logrotor.disk import archived
         from logrotor.disk.history import RunHistory
 
         config = self._config
@@ -208,17 +187,24 @@ class Rotator:
             run.tell_start(plan)
             if plan.is_idle:
                 return plan
-            history.run_started(run.started, run.force, [log.path for log in plan.logs if log.take])
+            taken = [log.path for log in plan.logs if log.take]
+            history.run_started(run.started, run.force, taken, archived.leaving(plan))
             history.found_unclear([problem.subject for problem in plan.unclear])
             history.found_unclear([stranger.name for log in plan.logs for stranger in log.strangers])
             executed = [self._execute(run, plan, history, known)]
-            rotated, stale = {*executed[0][1].rotated}, executed[0][1].stale  # once is enough, also where it is forced
-            for group, force in ((stale - rotated, run.force), (stale & rotated, False)):
-                if group:
-                    known = history.recall()
-                    again = self._plan_again(known, run.now, force, group, this.since)
-                    executed.append(self._execute(run, again, history, known, last=True))
-                    run.add_found(again, plan)
+            stale, tries = executed[0][1].stale, _TRIES
+            while stale and tries:
+                tries -= 1
+                rotated = {log for _, ledger in executed for log in ledger.rotated}  # once is enough, also if forced
+                groups, stale = ((stale - rotated, run.force), (stale & rotated, False)), set()
+                for group, force in groups:
+                    if group:
+                        known = history.recall()
+                        again = self._plan_again(known, run.now, force, group, this.since)
+                        history.keep(archived.leaving(again))
+                        executed.append(self._execute(run, again, history, known, last=not tries))
+                        run.add_found(again, plan)
+                        stale |= executed[-1][1].stale
             run.remember(history, plan, self._interrupted())
             lock.close()
             if any(ledger.hooks for _, ledger in executed):
@@ -298,6 +284,35 @@ def _unlock(plan: Plan) -> None:
 
     with Directories(plan.directories) as dirs:
         dirs.remove_locks(plan.locked)
+
+
+def plan_asking(
+    config: Config, survey: Survey, now: datetime, *, force: bool = False, logs: tuple[LogPlan, ...] | None = None
+) -> tuple[tuple[LogPlan, ...], tuple[str, ...]]:
+    """The plans of a survey that is still open (``logs``: as they are without that), and notes.
+
+    The reopen targets of logs that are about to be taken are asked: what supervisord rotates itself, and what would be
+    taken from a writer who can never be asked to reopen it, is refused.
+    """
+    logs = plan_logs(survey.logs, now, force=force) if logs is None else logs
+    refusals: dict[str, Problem] = {}
+    notes: list[str] = []
+    taken = [log for log in logs if log.reopen is not None and _is_taken(log)]
+    for name in sorted({log.reopen for log in taken if log.reopen}):
+        from logrotor import notify
+
+        target = config.targets[name]
+        paths = tuple(log.path for log in taken if log.reopen == name)
+        forbidden = notify.why_forbidden(target, paths)
+        if forbidden is not None:
+            refusals.update(_held(forbidden, [facts for facts in survey.logs if facts.path in paths]))
+        found = notify.self_rotation(target, paths)
+        refusals.update(found.files)
+        notes += map(str, found.unknown)
+    if refusals:
+        survey.logs = [_refused(facts, refusals) for facts in survey.logs]
+        logs = plan_logs(survey.logs, now, force=force)
+    return logs, tuple(notes)
 
 
 def _is_taken(log: LogPlan) -> bool:

@@ -84,7 +84,7 @@ def _copied(context: Context, logdir: LogDir, step: Copytruncate, live: int, out
     if collapse and head.rediscover(context, logdir, step.base, live):
         raise Stale(f"{step.base}: an interrupted copytruncate, whose record was lost, is to be finished")
     if not step.accept_loss:
-        _refuse_overwriting(step, live, block)
+        _refuse_overwriting(logdir, step, live, block)
     length = os.fstat(live).st_size
     if length < step.size:
         raise Stale(f"{step.base}: was cut since the plan was made")
@@ -145,7 +145,7 @@ def _can_collapse(fd: int, block: int) -> bool:
     return True
 
 
-def _refuse_overwriting(step: Copytruncate, live: int, block: int) -> None:
+def _refuse_overwriting(logdir: LogDir, step: Copytruncate, live: int, block: int) -> None:
     """A writer that does not append would go on at its old offset and leave NUL bytes before it."""
     if files.starts_with_hole(live, block):
         raise Refused(
@@ -153,11 +153,9 @@ def _refuse_overwriting(step: Copytruncate, live: int, block: int) -> None:
             "accept_loss = true. If a copytruncate was killed and its record is lost: where the log goes on as the "
             "copy does, cut the SIZE bytes of the (uncompressed) copy off, by fallocate -c -o 0 -l SIZE"
         )
-    for holder in Processes.look().holders.get(step.id, ()):
-        if not holder.append:
-            why = f"process {holder.pid} writes without O_APPEND and would leave NUL bytes"
-            advice = "open the log in append mode, or set accept_loss = true"
-            raise Refused(Problem(subject=step.base, problem=why, advice=advice))
+    why = writers.why_not_cut(live, os.path.join(logdir.path, step.base), Processes.look())
+    if why is not None:
+        raise Refused(why)
 
 
 def _published(

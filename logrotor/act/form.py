@@ -11,7 +11,7 @@ from contextlib import ExitStack
 from logrotor.act.archive import last_look, open_plain, permit
 from logrotor.act.context import Context, Details
 from logrotor.decide.naming import is_dated_by, parse_archive, temp_name
-from logrotor.disk import access, acl, codecs, descent, files
+from logrotor.disk import access, acl, calls, codecs, descent, files
 from logrotor.errors import Busy, Interrupted, Stale, VerifyFailed
 from logrotor.model import KEEP, Codec, Compress, LogPlan
 
@@ -42,6 +42,7 @@ class Form:
         self._fd, self._read = -1, (-1, -1)  # of the original, and its size and time when it was read
         self._temp: str | None = None  # until it is published
         self._size = self._lines = 0
+        self._digest: codecs.Digest | None = None  # of the lines, as a plain one has them
 
     def fill(self, progress: Progress, threads: int = 1) -> None:
         """Make the archive as a temp, and compare it. Where a new name is enough, that is all."""
@@ -96,8 +97,9 @@ class Form:
         except (Stale, Busy):
             self._take_back()
             raise
-        status = os.fstat(self._out)
-        self.made = self._details(status, self._read[0], self._size, self._lines if step.plain else None)
+        self.made = self._details(os.fstat(self._out), self._out, self._read[0], self._size)
+        if self._digest is not None:
+            self.made |= {"lines": self._lines, "xxh128": self._digest.hexdigest()}
 
     def close(self) -> None:
         """End its turn at the log; a temp that was not published goes."""
@@ -133,7 +135,7 @@ class Form:
             if error.errno != errno.EXDEV or (arrived is not None and arrived.id == step.id):
                 raise
             return False
-        self.made = self._details(status, status.st_size, step.size, None)
+        self.made = self._details(status, self._fd, status.st_size, step.size)
         return True
 
     def _check_original(self) -> None:
@@ -174,6 +176,7 @@ class Form:
         """Stream the original through the codec."""
         step, size, done = self.step, os.fstat(self._fd).st_size, 0
         machine = codecs.compressor(step.codec, step.level, size, threads)
+        digest = self._digest = codecs.digest() if step.plain else None
         for data in codecs.read(self._fd):
             if self._context.no_time():
                 raise Interrupted(f"{step.name}: stopped while compressing")
@@ -182,6 +185,8 @@ class Form:
                 break
             self._write(machine.compress(data), growing)
             self._lines += data.count(b"\n")
+            if digest is not None:
+                digest.update(data)
             progress(len(data))
         if done != size or os.fstat(self._fd).st_size != size:
             raise Stale(f"{step.name}: grew while it was compressed")
@@ -214,10 +219,11 @@ class Form:
         self.target.dress(self._out, self.step.to_name, KEEP, acl.of(self._fd, status), need=need)
         files.set_times(self._out, status)
 
-    def _details(self, status: os.stat_result, taken: int, size: int, lines: int | None) -> Details:
-        """``taken``: bytes of the original, of which the plan may have had to guess; ``lines`` where they were read."""
+    def _details(self, status: os.stat_result, fd: int, taken: int, size: int) -> Details:
+        """``fd``: the archive, where it is open. ``taken``: bytes of the original, where the plan may have guessed."""
         step = self.step
         return {
             "to": os.path.join(step.to_directory, step.to_name), "bytes": taken, "bytes_out": size,
-            "source": step.id.inode, "inode": status.st_ino, "mtime_ns": status.st_mtime_ns, "lines": lines,
+            "from": step.directory, "source": step.id.inode, "inode": status.st_ino,
+            "born": calls.birth_time(fd) if fd >= 0 else None, "mtime_ns": status.st_mtime_ns,
         }  # fmt: skip

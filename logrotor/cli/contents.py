@@ -16,7 +16,7 @@ from logrotor.cli.session import Session, exit_codes, fail
 
 if TYPE_CHECKING:
     from logrotor.model import Problem
-    from logrotor.observe.reading import Verdict
+    from logrotor.observe.verifying import Verdict
 
 CAT_CODES = {
     "1": "some archive is damaged or cannot be read",
@@ -202,49 +202,52 @@ class _Matches:
 
 
 VERIFY_CODES = {
-    "1": "some archive is damaged, cannot be read, or does not hold what went into it",
+    "0": "no archive is damaged, changed, misplaced or missing; one without a record counts as none of them",
+    "1": "some archive is, or cannot be read",
     "2": "usage, no such log, or a configuration with which nothing can run",
 }
 VERIFY_EPILOG = f"""\
 \b
 Examples:
-  logrotor verify                      all archives; prints the damaged ones
+  logrotor verify                      all archives; prints those that are not as recorded
   logrotor verify storage/logs/app.log -v
   logrotor verify --json | jq -r '.archives[] | select(.problem) | .path'
+  logrotor verify --accept app.log     an archive was removed or changed on purpose
 
 {exit_codes(VERIFY_CODES)}
 """
-
-_ADVICE = (
-    "What is damaged stays as it is: put back a copy of it, or save with logrotor cat what can be read; "
-    "is the disk sound (dmesg, smartctl)?"
-)
 
 
 @click.command(epilog=VERIFY_EPILOG)
 @click.argument("log", required=False, metavar="[LOG]", shell_complete=complete_logs)
 @config_option
 @json_option("Print a verdict on each archive as JSON.")
+@click.option("--accept", is_flag=True, help="Record what is changed, misplaced or missing as it is now.")
 @click.option("-v", "--verbose", count=True, help="List the sound ones too; -vv: a traceback if logrotor fails.")
 @click.pass_context
-def verify(ctx: click.Context, /, config: str | None, log: str | None, as_json: bool, verbose: int) -> int:
-    """Read every archive through, or those of one LOG, and report the damaged.
+def verify(
+    ctx: click.Context, /, config: str | None, log: str | None, as_json: bool, accept: bool, verbose: int
+) -> int:
+    """Read every archive, or those of one LOG, and compare each with its record.
 
-    The checksums inside (zstd content checksum, gzip CRC) are verified, and bytes and lines are counted and compared
-    with the record of the rotation, where the history still has it. Nothing is changed.
+    The run that compresses an archive records its bytes, its lines and a hash of them (XXH3, 128 bits). A plain archive
+    is recorded by the first verify that reads it; until then it has no record. Archives that are missing, or have
+    each other's names, are found as well. Files are not changed.
     """
     from logrotor.clock import local_now
+    from logrotor.decide.evidence import State
     from logrotor.observe.deployment import Deployment
-    from logrotor.observe.reading import verify as verdicts
+    from logrotor.observe.verifying import verify as verdicts
 
     ctx.ensure_object(Session).verbosity = verbose
     loaded = load(ctx)
     found: list[Verdict] = []
-    for verdict in verdicts(Deployment(loaded, local_now()), log):
+    for verdict in verdicts(lambda: Deployment(loaded, local_now()), log, accept=accept):
         found.append(verdict)
-        if not as_json and (verdict.problem or verbose):
+        if not as_json and (verdict.problem or verbose or verdict.state is not State.SOUND):
             output.write(_line(verdict))
-    code = 1 if any(verdict.problem for verdict in found) else 0
+    accepted = (State.CHANGED, State.MISPLACED, State.MISSING) if accept else ()
+    code = 1 if any(verdict.problem and verdict.state not in accepted for verdict in found) else 0
     if as_json:
         output.write_json({"exit_code": code, "archives": [_in_json(verdict) for verdict in found]})
     else:
@@ -255,23 +258,24 @@ def verify(ctx: click.Context, /, config: str | None, log: str | None, as_json: 
 def _line(verdict: Verdict) -> str:
     path = text.printable(verdict.path)
     if verdict.problem is not None:
-        return f"{path}: {text.lines(verdict.problem.under(verdict.path).words)}"
-    if verdict.bytes is None:
-        return f"{path}: renamed or removed meanwhile"
-    compared = "as recorded" if verdict.recorded else "no record of it"
-    return f"{path}: sound: {text.size(verdict.bytes)} in {text.count(verdict.lines or 0, 'line')}, {compared}"
+        return f"{path}: {verdict.state.value}: {text.lines(verdict.problem.under(verdict.path).words)}"
+    size = f"{text.size(verdict.bytes or 0)} in {text.count(verdict.lines or 0, 'line')}"
+    return f"{path}: {verdict.state.value}: {size}"
 
 
 def _total(found: list[Verdict]) -> str:
-    damaged = sum(1 for verdict in found if verdict.problem)
-    recorded = sum(1 for verdict in found if verdict.recorded and not verdict.problem)
-    if not damaged:
-        return f"{text.count(len(found), 'archive')} sound, {recorded} of them compared with the record."
-    return f"{damaged} not sound, {len(found) - damaged} sound. {_ADVICE}"
+    """How many of each state, the good ones first."""
+    from logrotor.decide.evidence import State
+
+    counts = {state: sum(1 for verdict in found if verdict.state is state) for state in State}
+    shown = [f"{number} {state.value}" for state, number in counts.items() if number or state is State.SOUND]
+    archives = sum(1 for verdict in found if verdict.log)
+    return f"{text.count(archives, 'archive')}: {', '.join(shown)}."
 
 
 def _in_json(verdict: Verdict) -> dict[str, Any]:
     from logrotor.model import as_json
 
     problem = None if verdict.problem is None else verdict.problem.under(verdict.path).words
-    return {**as_json(verdict), "problem": problem}
+    advice = None if verdict.problem is None else verdict.problem.advice
+    return {**as_json(verdict), "problem": problem, "advice": advice}

@@ -15,7 +15,7 @@ from logrotor.cli.gather import queue_troubles, render_page, write_page
 from logrotor.cli.options import F, Span, config_option, json_option, load
 from logrotor.cli.session import Session, exit_codes
 from logrotor.errors import Refused
-from logrotor.observe.attention import ago, archives, due, free, full, notes
+from logrotor.observe.attention import ago, archives, due, free, full, last_run, notes
 
 if TYPE_CHECKING:
     from logrotor.model import Config
@@ -97,9 +97,7 @@ def _thresholds(kind: type[Thresholds], limits: dict[str, Any]) -> Thresholds:
 def _checked(found: Status, told: list[Attention]) -> list[str]:
     """First line: the verdict, as monitoring systems show it."""
     if not told:
-        return [
-            f"OK: {text.count(len(found.logs), 'log')}, last run {ago(found.last_run, found.now, known=found.known)}"
-        ]
+        return [f"OK: {text.count(len(found.logs), 'log')}, last run {last_run(found)}"]
     more = f" (and {len(told) - 1} more)" if told[1:] else ""
     return [f"ATTENTION: {text.printable(str(told[0]))}{more}", *(text.lines(str(each)) for each in told[1:])]
 
@@ -107,8 +105,7 @@ def _checked(found: Status, told: list[Attention]) -> list[str]:
 def _lines(found: Status, told: list[Attention], *, verbose: bool) -> list[str]:
     number = sum(log.due for log in found.logs)
     now = f"; a run is under way (process {found.under_way})" if found.under_way is not None else ""
-    last = ago(found.last_run, found.now, known=found.known)
-    head = f"{text.count(len(found.logs), 'log')}, {number} due; last run {last}{now}."
+    head = f"{text.count(len(found.logs), 'log')}, {number} due; last run {last_run(found)}{now}."
     lines = [f"Status at {text.stamp(found.now.replace(microsecond=0))}: {head}"]
     lines += [f"attention: {text.lines(str(each))}" for each in told]
     lines += _logs(found)

@@ -198,6 +198,7 @@ def keep_free(drafts: list[Draft]) -> None:
     for step in (step for draft in drafts for step in draft.retire):
         freed[systems[step.directory].device] += step.size
     candidates = sorted((each for draft in wishes for each in _oldest_first(draft)), key=lambda found: found[0])
+    gone: set[str] = set()
     for _, archive, draft in candidates:
         system, wish = systems[archive.directory], draft.facts.spec.keep_free
         assert wish is not None
@@ -206,8 +207,10 @@ def keep_free(drafts: list[Draft]) -> None:
         freed[system.device] += archive.entry.allocated
         reason = f"less than keep_free = {wish.wanted(system.total)} bytes are free on the file system"
         draft.retire.append(_remove(archive, reason))
-        draft.archives.remove(archive)
-        draft.kept = [note for note in draft.kept if note.name != archive.entry.name]
+        gone.add(archive.path)
+    for draft in wishes if gone else ():
+        draft.kept = [note for note, a in zip(draft.kept, draft.archives, strict=True) if a.path not in gone]
+        draft.archives = [archive for archive in draft.archives if archive.path not in gone]
 
 
 def _oldest_first(draft: Draft) -> Iterator[tuple[float, Archive, Draft]]:

@@ -68,6 +68,7 @@ class LogFacts(Struct, frozen=True, kw_only=True):
     live_writers: Callable[[], Writers | None] = lambda: None  # of the live log; None: it cannot be opened
     is_alone: Callable[[], bool] = lambda: False  # has nobody the live log open, not even to read it?
     is_append_only: Callable[[], bool] = lambda: False  # the live log: chattr +a
+    why_not_cut: Callable[[], Problem | None] = lambda: None  # by a copytruncate: its writers overwrite, say
     literal: bool = True  # named by a path, not by a glob
     refusal: Problem | None = None  # bind mount, owner who could not write, supervisord rotates it ...
     proof: str = ""

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 
-from msgspec import Struct
+from msgspec import Struct, field
 from msgspec.structs import replace
 
 from logrotor.decide.draft import Draft, draft_log, keep_free
@@ -69,8 +69,11 @@ def _why_not_possible(facts: LogFacts, plan: LogPlan) -> Problem | None:
     if any(isinstance(each, (Take, Copytruncate)) for each in plan.take) and facts.is_append_only():
         what = "may only be appended to (chattr +a), so it can be neither renamed nor cut"
         return Problem(subject=facts.path, problem=what, advice=f"as root: chattr -a {typed(facts.path)}")
-    if facts.spec.accept_loss or not any(isinstance(each, Copytruncate) and not each.collapse for each in plan.take):
+    cuts = [each for each in plan.take if isinstance(each, Copytruncate)]
+    if facts.spec.accept_loss or not cuts:
         return None
+    if all(each.collapse for each in cuts):
+        return facts.why_not_cut()
     kind = facts.directory.file_system.type if facts.directory.file_system else "this file system"
     what = f"{kind} cannot collapse a range, so copytruncate could lose lines that are written meanwhile"
     return Problem(subject=facts.path, problem=what, advice='use method = "rename", or set accept_loss = true')
@@ -93,31 +96,56 @@ def _why_no_room(draft: Draft) -> Problem | None:
 
 
 class _Names(Struct):
-    """The names that archives have, or will have."""
+    """The names that archives have, or will have: the dates of those that are older than the one at hand, and all.
 
-    older: list[ArchiveName]  # of those that are older than the one at hand
-    every: set[tuple[str, ArchiveName]]  # with their directories
+    A log may have thousands of archives, so none of them is looked through for each of the others.
+    """
+
+    every: set[tuple[str, ArchiveName]] = field(default_factory=set)  # with their directories
+    copies: set[tuple[str, int]] = field(default_factory=set)  # dates with their -n, in whatever directory
+    highest: dict[str, int] = field(default_factory=dict)  # of each date: the highest -n of all
+    older: dict[str, int] = field(default_factory=dict)  # of each date: the highest -n of the older ones
+    newest: str = ""  # date of the older ones
+
+    @classmethod
+    def of(cls, archives: Iterable[Archive]) -> _Names:
+        names = cls()
+        for archive in archives:
+            names.add(archive.directory, archive.name)
+        return names
+
+    def add(self, directory: str, name: ArchiveName) -> None:
+        self.every.add((directory, name))
+        if name.stamp is not None:
+            self.copies.add((name.stamp, name.copy))
+            self.highest[name.stamp] = max(name.copy, self.highest.get(name.stamp, 0))
+
+    def pass_by(self, name: ArchiveName) -> None:
+        """From now on it is an older one."""
+        if name.stamp is not None:
+            self.newest = max(self.newest, name.stamp)
+            self.older[name.stamp] = max(name.copy, self.older.get(name.stamp, 0))
 
 
 def _give_final_forms(draft: Draft) -> None:
     """Steps for the archives that stay, or the reason why one has to wait."""
     archives = draft.archives
-    names = _Names([], {(archive.directory, archive.name) for archive in archives})
+    names, told = _Names.of(archives), {note.name for note in draft.deferred}
     # The oldest first: of several archives of one second, the newer one gets the higher -n.
     for index, archive in reversed(list(enumerate(archives))):
         step = _final_form(draft, archive, index, names)
         hook = _hook(draft, archive, step, index)
         why_not = draft.why_wait(archive) if step is not None or hook is not None else None
-        names.older.append(archive.name)
+        names.pass_by(archive.name)
         if why_not is not None:
-            if all(note.name != archive.entry.name for note in draft.deferred):  # retention said it already
+            if archive.entry.name not in told:  # by retention
                 draft.deferred.append(Note(archive.entry.name, why_not))
             continue
         if step is not None:
             draft.compress.append(step)
             name = parse_archive(step.to_name) or archive.name
-            names.older.append(name)
-            names.every.add((step.to_directory, name))
+            names.pass_by(name)
+            names.add(step.to_directory, name)
         if hook is not None:
             draft.hooks.append(hook)
 
@@ -128,7 +156,7 @@ def _final_form(draft: Draft, archive: Archive, index: int, names: _Names) -> Co
     wanted = replace(archive.name, codec=codec)
     plain = archive.name.codec is Codec.NONE
     if plain and spec.naming is Naming.DATED and archive.name.slot is not None:
-        wanted = _dated(wanted, max([stamp_of(entry.mtime), *(known.stamp or "" for known in names.older)]), names)
+        wanted = _dated(wanted, max(stamp_of(entry.mtime), names.newest), names)
     to_name = format_archive(wanted)
     if (to_name, directory) == (entry.name, archive.directory):
         return None
@@ -163,9 +191,10 @@ def _dated(name: ArchiveName, stamp: str, names: _Names) -> ArchiveName:
     Of one date, its -n comes after those of the older ones, in whatever directory; if a newer one has that by now, it
     counts as the newest.
     """
-    taken = {known.copy for _, known in names.every if known.stamp == stamp}
-    copy = max((known.copy + 1 for known in names.older if known.stamp == stamp), default=0)
-    return ArchiveName(name.base, None, stamp, copy if copy not in taken else max(taken) + 1, name.codec)
+    copy = names.older.get(stamp, -1) + 1
+    if (stamp, copy) in names.copies:
+        copy = names.highest[stamp] + 1
+    return ArchiveName(name.base, None, stamp, copy, name.codec)
 
 
 def _hook(draft: Draft, archive: Archive, step: Compress | None, index: int) -> RunHook | None:

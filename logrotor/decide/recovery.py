@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from functools import partial
 
 from msgspec import Struct, field
@@ -19,7 +19,7 @@ from logrotor.decide.naming import (
     replacement_name,
     slot_name,
 )
-from logrotor.decide.slots import make_way, moved
+from logrotor.decide.slots import by_slot, make_way, moved
 from logrotor.model import (
     Archive,
     Codec,
@@ -51,13 +51,18 @@ class Recovery(Struct):
     archives: list[Archive] = field(default_factory=list)
     took: bool = False  # an interrupted rotation is finished: the log is not rotated once more in this run
 
+    def forget(self, gone: Iterable[Archive]) -> None:
+        """These are no archives any more. All at once, for there may be thousands."""
+        if apart := {id(archive) for archive in gone}:
+            self.archives = [archive for archive in self.archives if id(archive) not in apart]
+
 
 def recover(facts: LogFacts, now: float, strangers: Collection[str] = ()) -> Recovery:
     """In the order in which it is carried out: what is certain first, the taken log last.
 
     ``strangers``: paths of files that are no archives after all.
     """
-    found = Recovery(partial(_is_held, facts, strangers))
+    found = Recovery(partial(_is_held, facts, frozenset(map(os.path.basename, strangers))))
     for directory in (facts.directory, *facts.elsewhere):
         if facts.base in directory.families:
             found.archives += [a for a in directory.families[facts.base].archives if a.path not in strangers]
@@ -74,12 +79,13 @@ def recover(facts: LogFacts, now: float, strangers: Collection[str] = ()) -> Rec
     return found
 
 
-def _is_held(facts: LogFacts, strangers: Collection[str], slot: int) -> bool:
+def _is_held(facts: LogFacts, strangers: frozenset[str], slot: int) -> bool:
+    """``strangers``: names."""
     names = [slot_name(facts.base, slot, codec) for codec in Codec]
     for directory in (facts.directory, *facts.elsewhere):
         if any(name in directory.families and directory.families[name].live is not None for name in names):
             return True
-    return any(os.path.basename(path) in names for path in strangers)
+    return not strangers.isdisjoint(names)
 
 
 def _finish_copytruncate(facts: LogFacts, found: Recovery) -> None:
@@ -104,12 +110,13 @@ def _copies(archives: list[Archive], record: CopyInFlight) -> tuple[Copy, ...]:
 
 def _drop_reserved_names(facts: LogFacts, found: Recovery) -> None:
     """A reservation never had a writer; but somebody else may have renamed a log that lacks its mode."""
-    for archive in [a for a in found.archives if _is_reserved(a.entry)]:
-        if isinstance(facts.writers.get(archive.entry.id), Written):
-            continue
-        found.archives.remove(archive)
-        reason = "an interrupted run had reserved the name"
-        found.steps.append(DropTemp(archive.directory, archive.entry.name, archive.entry.id, reason))
+    gone = []
+    for archive in found.archives:
+        if _is_reserved(archive.entry) and not isinstance(facts.writers.get(archive.entry.id), Written):
+            reason = "an interrupted run had reserved the name"
+            found.steps.append(DropTemp(archive.directory, archive.entry.name, archive.entry.id, reason))
+            gone.append(archive)
+    found.forget(gone)
 
 
 def _is_reserved(entry: Entry) -> bool:
@@ -130,44 +137,70 @@ def _drop_aliases(facts: LogFacts, found: Recovery) -> None:
         key=lambda a: (a.directory != facts.directory.resolved, a.name.slot is None, a.name.slot or 0, not is_aside(a)),
         reverse=True,
     )
-    for archive in by_target:
-        _alias(found, kept, archive.directory, archive.entry, archive)
+    found.forget([a for a in by_target if _is_alias(found, kept, a.directory, a.entry)])
     if replacement is not None and replacement.stat.st_nlink > 1:
-        _alias(found, kept, facts.directory.resolved, replacement, None)
+        _is_alias(found, kept, facts.directory.resolved, replacement)
 
 
-def _alias(found: Recovery, kept: dict[FileId, str], directory: str, entry: Entry, archive: Archive | None) -> None:
+def _is_alias(found: Recovery, kept: dict[FileId, str], directory: str, entry: Entry) -> bool:
+    """Is it the second name of a file? Then it goes."""
     other = kept.setdefault(entry.id, entry.name)
     if other is entry.name:
-        return
+        return False
     reason = "an interrupted rename left a second name"
     found.steps.append(DropAlias(directory, entry.name, entry.id, other, reason))
-    if archive is not None:
-        found.archives.remove(archive)
+    return True
 
 
 def _put_back(found: Recovery) -> None:
-    """An archive that was set aside is as whole as any other, and somebody may have written it since."""
-    while aside := next(filter(is_aside, found.archives), None):
-        name, file = aside.entry.name, aside.entry.id
-        target, moves = _way_back(aside, found)
-        way, reason = tuple(move for _, move in moves), "an interrupted run had set it aside"
-        found.steps.append(PutBack(aside.directory, name, file, target, way, reason))
-        found.archives = moved(found.archives, [*moves, (aside, Move(aside.directory, name, target, file))])
+    """An archive that was set aside is as whole as any other, and somebody may have written it since.
+
+    It gets its own name; or if somebody created that anew meanwhile, one that is free, once others have moved.
+    """
+    asides = [archive for archive in found.archives if is_aside(archive)]
+    if not asides:
+        return
+    names = {(archive.directory, archive.entry.name) for archive in found.archives}
+    copies: dict[str | None, int] = {}
+    for archive in found.archives:
+        copies[archive.name.stamp] = max(archive.name.copy, copies.get(archive.name.stamp, 0))
+    back: list[tuple[Archive, Move]] = []
+    blocked: set[int] = set()
+    for aside in asides:
+        name = aside.name
+        if (aside.directory, format_archive(name)) in names and name.slot is not None:
+            blocked.add(id(aside))
+            continue
+        if (aside.directory, format_archive(name)) in names:
+            copies[name.stamp] += 1
+            name = replace(name, copy=copies[name.stamp])
+        names.add((aside.directory, format_archive(name)))
+        back.append((aside, _put(found, aside, format_archive(name), ())))
+    found.archives = moved(found.archives, back)
+    if blocked:
+        found.archives = moved(found.archives, _way_back(found, blocked))
 
 
-def _way_back(aside: Archive, found: Recovery) -> tuple[str, list[tuple[Archive, Move]]]:
-    """Its own name; or if somebody created that anew meanwhile, one that is free, once these moves are made."""
-    archives = found.archives
-    own, others = format_archive(aside.name), [a for a in archives if a is not aside]
-    if all((a.directory, a.entry.name) != (aside.directory, own) for a in others):
-        return own, []
-    if aside.name.slot is None:
-        copy = max(a.name.copy for a in archives if a.name.stamp == aside.name.stamp) + 1
-        return format_archive(replace(aside.name, copy=copy)), []
-    moves = make_way(archives, 1, found.is_held)
-    target = next((move.target for archive, move in moves if archive is aside), own)
-    return target, [(archive, move) for archive, move in moves if archive is not aside]
+def _way_back(found: Recovery, blocked: Collection[int]) -> list[tuple[Archive, Move]]:
+    """Return the moves, highest slot first, after which those that were set aside, and are ``blocked``, have a slot."""
+    moves = {id(archive): move for archive, move in make_way(found.archives, 1, found.is_held)}
+    made: list[tuple[Archive, Move]] = []
+    way: list[tuple[Archive, Move]] = []
+    for archive in reversed(by_slot(found.archives)):
+        move = moves.get(id(archive))
+        if id(archive) in blocked:
+            target = format_archive(archive.name) if move is None else move.target
+            made += [*way, (archive, _put(found, archive, target, tuple(each for _, each in way)))]
+            way = []
+        elif move is not None:
+            way.append((archive, move))
+    return made
+
+
+def _put(found: Recovery, aside: Archive, target: str, way: tuple[Move, ...]) -> Move:
+    name, file, reason = aside.entry.name, aside.entry.id, "an interrupted run had set it aside"
+    found.steps.append(PutBack(aside.directory, name, file, target, way, reason))
+    return Move(aside.directory, name, target, file)
 
 
 def _drop_temps(facts: LogFacts, found: Recovery) -> None:
@@ -179,6 +212,7 @@ def _drop_temps(facts: LogFacts, found: Recovery) -> None:
 def _drop_duplicates(facts: LogFacts, found: Recovery, now: float) -> None:
     """One that may still be written stays, as the next line would be in it alone; what was made of it goes then."""
     by_file = {(archive.directory, archive.entry.id): archive for archive in found.archives}
+    gone = []
     for one_key, twin_key in _files(facts):
         one, twin = by_file.get(one_key), by_file.get(twin_key)
         if one is None or twin is None:
@@ -187,7 +221,7 @@ def _drop_duplicates(facts: LogFacts, found: Recovery, now: float) -> None:
             if _is_plain(twin):  # a copy of it, which may have grown as well
                 continue
             one, twin = twin, one
-        found.archives.remove(by_file.pop((one.directory, one.entry.id)))
+        gone.append(by_file.pop((one.directory, one.entry.id)))
         found.steps.append(
             DropDuplicate(
                 one.directory, one.entry.name, one.entry.id, _is_plain(one), one.entry.size, one.entry.stat.st_mtime_ns,
@@ -195,6 +229,7 @@ def _drop_duplicates(facts: LogFacts, found: Recovery, now: float) -> None:
                 f"{twin.entry.name} holds the same bytes{_more(one, twin)}",
             )
         )  # fmt: skip
+    found.forget(gone)
 
 
 def _more(one: Archive, twin: Archive) -> str:

@@ -46,7 +46,7 @@ def make_way(
     """
     moves: list[tuple[Archive, Move]] = []
     free = first
-    for archive in sorted((a for a in archives if a.name.slot is not None), key=_slot_order):
+    for archive in by_slot(archives):
         slot = archive.name.slot or 0
         wanted = max(slot, free)
         while wanted != slot and is_held(wanted):
@@ -56,6 +56,11 @@ def make_way(
             target = format_archive(replace(archive.name, slot=wanted))
             moves.append((archive, Move(archive.directory, archive.entry.name, target, archive.entry.id)))
     return moves[::-1]
+
+
+def by_slot(archives: Iterable[Archive]) -> list[Archive]:
+    """Those that have a slot, the newest first."""
+    return sorted((archive for archive in archives if archive.name.slot is not None), key=_slot_order)
 
 
 def moved(archives: Iterable[Archive], moves: Iterable[tuple[Archive, Move]]) -> list[Archive]:

@@ -7,9 +7,10 @@ flight must survive a power cut.
 from __future__ import annotations
 
 import errno
+import itertools
 import os
 import sqlite3
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from typing import Any, TypeVar
 
@@ -17,9 +18,11 @@ import msgspec
 from msgspec.structs import replace
 
 from logrotor.disk.calls import change
+from logrotor.errors import MAKE_ROOM
 from logrotor.model import CopyInFlight, LogHistory, Outcome, PastOutcome
 
 T = TypeVar("T")
+Work = tuple[str, Collection[Any]]  # a statement, and the rows that it is carried out for
 
 PATIENCE = 10.0  # seconds to wait for another program that reads or writes the history
 KEEP = 90 * 86400.0  # seconds that a row is kept
@@ -39,7 +42,18 @@ CREATE INDEX IF NOT EXISTS attempts_by_time ON attempts (started);
 
 # Files of which a run could not tell whether they are logs or archives: no later rotation makes them archives. It has
 # no version either: an older logrotor does not know it, and goes on.
-UNCLEAR = "CREATE TABLE IF NOT EXISTS unclear (path BLOB PRIMARY KEY, inode INTEGER)"
+UNCLEAR = "CREATE TABLE IF NOT EXISTS unclear (path BLOB PRIMARY KEY, inode INTEGER);"
+
+# What archives hold (disk/archived.py); without a version as well.
+ARCHIVES = """
+CREATE TABLE IF NOT EXISTS archives (
+    id INTEGER PRIMARY KEY, log BLOB NOT NULL, directory BLOB NOT NULL, name BLOB NOT NULL, inode INTEGER NOT NULL,
+    born REAL, ordered INTEGER NOT NULL DEFAULT 0, bytes INTEGER, lines INTEGER, xxh128 TEXT,
+    leaving INTEGER NOT NULL DEFAULT 0);
+CREATE INDEX IF NOT EXISTS archives_by_log ON archives (log, id);
+CREATE INDEX IF NOT EXISTS archives_by_inode ON archives (inode);
+"""
+_UNVERSIONED = frozenset({"attempts", "unclear", "archives"})
 
 # STEPS[n] upgrades format n to n + 1; only the holder of the lock takes them. A logrotor that knows fewer steps refuses
 # the file, and its cron line fails from then on: so a step is only for tables that an older one would misread.
@@ -121,9 +135,23 @@ def is_damage(error: sqlite3.Error) -> bool:
     return isinstance(error, sqlite3.DatabaseError)
 
 
+def set_aside(path: str) -> str:
+    """Give a damaged file another name; returns that."""
+    names = (f"{path}.damaged-{number}" for number in itertools.count(1))
+    aside = next(name for name in names if not os.path.lexists(name))
+    change("rename", os.rename, path, aside)
+    return aside
+
+
 def errno_of(error: sqlite3.Error) -> int:
     full = getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_FULL
     return errno.ENOSPC if full else errno.EIO
+
+
+def way_out(error: sqlite3.Error | OSError) -> str:
+    """What to do where there was no room; nothing where that is not the cause."""
+    number = errno_of(error) if isinstance(error, sqlite3.Error) else error.errno
+    return MAKE_ROOM if number in (errno.ENOSPC, errno.EDQUOT) else ""
 
 
 # ---------------------------------------------------------------- tables
@@ -137,7 +165,7 @@ def version(connection: sqlite3.Connection) -> int:
 
 def has(connection: sqlite3.Connection, table: str) -> bool:
     """Has the table been made? A job may have come before the first run, and made its own only."""
-    if table not in ("attempts", "unclear"):
+    if table not in _UNVERSIONED:
         return version(connection) > 0
     return _is_made(connection, table)
 
@@ -150,10 +178,19 @@ def upgrade(connection: sqlite3.Connection) -> None:
     """Take the steps that the file lacks, all or none."""
     found = version(connection)
     if found < VERSION:
-        script = f"BEGIN; {''.join(STEPS[found:])} {UNCLEAR}; PRAGMA user_version = {VERSION}; COMMIT;"
+        script = f"BEGIN; {''.join(STEPS[found:])} {UNCLEAR} {ARCHIVES} PRAGMA user_version = {VERSION}; COMMIT;"
         change("commit", connection.executescript, script)
-    elif not has(connection, "unclear") and _is_made(connection, "in_flight"):  # else it is another program's
-        change("commit", connection.executescript, UNCLEAR)
+    elif _is_made(connection, "in_flight"):  # else it is another program's
+        make_unversioned(connection)
+        connection.execute(
+            "SELECT id, log, directory, name, inode, born, ordered, leaving, xxh128 FROM archives LIMIT 0"
+        )
+
+
+def make_unversioned(connection: sqlite3.Connection) -> None:
+    """The tables that an older logrotor did not make."""
+    if not (has(connection, "unclear") and has(connection, "archives")):
+        change("commit", connection.executescript, UNCLEAR + ARCHIVES)
 
 
 def is_hooked(connection: sqlite3.Connection | None, path: str, inode: int, mtime_ns: int) -> bool:
@@ -233,6 +270,15 @@ def _moment(value: object) -> float | None:
 
 def copy_row(record: CopyInFlight) -> tuple[Any, ...]:
     return (os.fsencode(record.path), *(getattr(record, name) for name in CopyInFlight.__struct_fields__[1:]))
+
+
+def end_of_run(
+    run: int | None, now: float, outcomes: Collection[Outcome], counts: Mapping[str, int], exit_code: int
+) -> list[Work]:
+    insert = "INSERT INTO outcomes VALUES (NULL,?,?,?,?,?,?,?,?,?)"
+    end = "UPDATE runs SET ended = ?, exit = ?, rotated = ?, failed = ?, deferred = ?, removed = ? WHERE id = ?"
+    ended = (now, exit_code, *(counts[name] for name in ("rotated", "failed", "deferred", "removed")), run)
+    return [(insert, [(run, *outcome_row(now, outcome)) for outcome in outcomes]), (end, [ended])]
 
 
 def outcome_row(now: float, o: Outcome) -> tuple[Any, ...]:

@@ -11,7 +11,6 @@ A lost or damaged file costs a guess about schedules, never data.
 
 from __future__ import annotations
 
-import itertools
 import os
 import sqlite3
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
@@ -19,9 +18,8 @@ from contextlib import closing, contextmanager, suppress
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from logrotor.disk import database, state
-from logrotor.disk.calls import change
-from logrotor.disk.database import value
+from logrotor.disk import archived, database, state
+from logrotor.disk.database import Work, value
 from logrotor.errors import LogrotorError, StateError
 from logrotor.model import CopyInFlight, LogHistories, Outcome, PastOutcome, PastRun, Problem
 
@@ -29,7 +27,6 @@ if TYPE_CHECKING:
     from logrotor.model import Attempt
 
 T = TypeVar("T")
-Work = tuple[str, Collection[tuple[Any, ...]]]  # a statement, and the rows that it is carried out for
 
 _EMPTY = "is empty, as a run leaves it that can make the file and not write it (a full file system)"
 _KEEP_SUCCESSES = 7 * 86400.0  # seconds: a job a minute is half a million rows a year
@@ -225,11 +222,13 @@ class RunHistory(History):
         self._busy = False  # another program did not let go of it: what may be left undone is not waited for again
         self._connection: sqlite3.Connection | None = None
         self._run: int | None = None
+        self._first: int | None = None  # the last record of an archive before the run
         try:
             self._connection = self._open()
         except (sqlite3.Error, OSError) as error:  # a full disk must not stop the rotation that would empty it
             self._lost = error
-            self.problems.append(self._problem(f"cannot be opened, and the run went on without it: {error}"))
+            what = f"cannot be opened, and the run went on without it: {error}"
+            self.problems.append(self._problem(what, database.way_out(error)))
 
     def close(self) -> None:
         if self._connection is not None:
@@ -258,7 +257,7 @@ class RunHistory(History):
         """``change``: begins with the column that gets ``now``."""
         column = change.split()[0]
         insert = f"INSERT INTO logs (path, {column}) VALUES (?, ?) ON CONFLICT (path) DO UPDATE SET {change}"
-        self._may((insert, [(os.fsencode(path), now) for path in paths]))
+        self.keep((insert, [(os.fsencode(path), now) for path in paths]))
 
     def archives_in(self, pairs: Iterable[tuple[str, str]]) -> None:
         """Remember which directories hold archives of which log, for the day when ``archive_dir`` is switched off.
@@ -268,35 +267,35 @@ class RunHistory(History):
         rows = [(os.fsencode(path), os.fsencode(directory)) for path, directory in pairs]
         ends = [(directory, path, b"/" + os.path.basename(path)) for path, directory in rows]
         forget = "DELETE FROM archive_dirs WHERE directory = ?1 AND path != ?2 AND substr(path, -length(?3)) = ?3"
-        self._may((forget, ends), ("INSERT OR IGNORE INTO archive_dirs VALUES (?, ?)", rows))
+        self.keep((forget, ends), ("INSERT OR IGNORE INTO archive_dirs VALUES (?, ?)", rows))
 
     def hooked(self, path: str, inode: int, mtime_ns: int) -> None:
-        self._may(("INSERT OR IGNORE INTO hooked VALUES (?, ?, ?)", [(os.fsencode(path), inode, mtime_ns)]))
+        self.keep(("INSERT OR IGNORE INTO hooked VALUES (?, ?, ?)", [(os.fsencode(path), inode, mtime_ns)]))
 
     def is_hooked(self, path: str, inode: int, mtime_ns: int) -> bool:
         return database.is_hooked(self._connection, path, inode, mtime_ns)
 
     def forget_hooks(self, path: str, inode: int) -> None:
-        self._may(("DELETE FROM hooked WHERE path = ? AND inode = ?", [(os.fsencode(path), inode)]))
+        self.keep(("DELETE FROM hooked WHERE path = ? AND inode = ?", [(os.fsencode(path), inode)]))
 
-    def run_started(self, started: float, forced: bool, taken: Iterable[str] = ()) -> None:
+    def run_started(self, started: float, forced: bool, taken: Iterable[str] = (), *more: Work) -> None:
         """``taken``: logs that are about to be taken. If the run is killed, their archives may bear no mark yet."""
         begun = ("INSERT OR IGNORE INTO logs (path) VALUES (?)", [(os.fsencode(path),) for path in taken])
-        self._may(("INSERT INTO runs (started, pid, forced) VALUES (?, ?, ?)", [(started, os.getpid(), forced)]), begun)
+        insert = "INSERT INTO runs (started, pid, forced) VALUES (?, ?, ?)"
+        self.keep((insert, [(started, os.getpid(), forced)]), begun, *more)
         with suppress(sqlite3.Error, AttributeError):  # not opened
-            self._run = self._connection.execute("SELECT max(id) FROM runs").fetchone()[0]  # type: ignore[union-attr]
+            ask = "SELECT max(runs.id), (SELECT ifnull(max(id), 0) FROM archives) FROM runs"
+            self._run, self._first = self._connection.execute(ask).fetchone()  # type: ignore[union-attr]
 
     def found_unclear(self, paths: Iterable[str]) -> None:
         """Remember files that may be logs: a rotation beside one does not make it an archive."""
         rows = [(os.fsencode(path), os.lstat(path).st_ino) for path in paths if os.path.lexists(path)]
-        self._may(("INSERT OR REPLACE INTO unclear VALUES (?, ?)", rows))
+        self.keep(("INSERT OR REPLACE INTO unclear VALUES (?, ?)", rows))
 
-    def run_completed(self, now: float, outcomes: Iterable[Outcome], counts: Mapping[str, int], exit_code: int) -> None:
-        insert = "INSERT INTO outcomes VALUES (NULL,?,?,?,?,?,?,?,?,?)"
-        end = "UPDATE runs SET ended = ?, exit = ?, rotated = ?, failed = ?, deferred = ?, removed = ? WHERE id = ?"
-        ended = (now, exit_code, *(counts[name] for name in ("rotated", "failed", "deferred", "removed")), self._run)
-        rows = [(self._run, *database.outcome_row(now, outcome)) for outcome in outcomes]
-        self._may((insert, rows), (end, [ended]), *database.pruning(now))
+    def run_completed(self, now: float, outcomes: Collection[Outcome], counts: Mapping[str, int], code: int) -> None:
+        ended = database.end_of_run(self._run, now, outcomes, counts, code)
+        archives = archived.of_run(outcomes, self._run or 0, self._first)
+        self.keep(*ended, *archives, *database.pruning(now))
 
     def _must(self, statement: str, row: tuple[Any, ...]) -> None:
         try:
@@ -307,7 +306,7 @@ class RunHistory(History):
         except sqlite3.Error as error:
             raise OSError(database.errno_of(error), f"{error}", self.path) from error
 
-    def _may(self, *work: Work) -> None:
+    def keep(self, *work: Work) -> None:
         """All of it in one commit."""
         if self._connection is None or not any(rows for _, rows in work):
             return
@@ -318,7 +317,8 @@ class RunHistory(History):
         except (sqlite3.Error, OSError) as error:
             # A backup, or a suspended reader: a wait for each archive would hold the lock of the run for minutes.
             self._busy = self._busy or getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_BUSY
-            problem = self._problem(f"cannot be written, and the run went on without it: {error}")
+            what = f"cannot be written, and the run went on without it: {error}"
+            problem = self._problem(what, database.way_out(error))
             if problem not in self.problems:
                 self.problems.append(problem)
 
@@ -328,7 +328,8 @@ class RunHistory(History):
         except sqlite3.Error as error:
             if not database.is_damage(error):
                 raise
-            self._set_aside(error)
+            aside = database.set_aside(self.path)
+            self.replaced = f"{self.path} was damaged ({error}); it was set aside as {aside}; schedules are guessed"
             return self._connect()
 
     def _connect(self) -> sqlite3.Connection:
@@ -340,9 +341,3 @@ class RunHistory(History):
             connection.close()
             raise
         return connection
-
-    def _set_aside(self, error: sqlite3.Error) -> None:
-        names = (f"{self.path}.damaged-{number}" for number in itertools.count(1))
-        aside = next(name for name in names if not os.path.lexists(name))
-        change("rename", os.rename, self.path, aside)
-        self.replaced = f"{self.path} was damaged ({error}); it was set aside as {aside}; schedules are guessed"

@@ -14,8 +14,9 @@ from collections.abc import Iterator
 from msgspec import Struct, field
 
 from logrotor.disk import calls, proc
-from logrotor.model import FileId, Nobody, Unknown, Writers, Written
+from logrotor.model import FileId, Nobody, Problem, Unknown, Writers, Written
 
+OVERWRITES = "overwrites"  # the kind of a problem
 _DEAD = frozenset({errno.EIO, errno.ESTALE, errno.ENOTCONN})  # a broken disk, a stale NFS handle, a FUSE daemon gone
 _REMOTE = frozenset({"nfs", "fuse", "9p", "cifs"})  # a writer may sit elsewhere, where our kernel does not see it
 _DELEGATING = frozenset({"nfs", "cifs"})  # EAGAIN says there that the server gave no delegation: nothing about writers
@@ -70,6 +71,20 @@ def _no_lease(error: OSError, fd: int) -> str:
 
         return f"no lease: the file belongs to {user_name(os.fstat(fd).st_uid)}, not to us"
     return f"no lease: {error.strerror}"
+
+
+def why_not_cut(fd: int, path: str, processes: Processes) -> Problem | None:
+    """Why the open log cannot be cut under its writers without loss, as far as it shows beforehand."""
+    if calls.is_block_mapped(fd):
+        what = "the block map of this file cannot collapse a range, so lines could be lost"
+        return Problem(subject=path, problem=what, advice='chattr +e, use method = "rename", or set accept_loss = true')
+    status = os.fstat(fd)
+    for holder in processes.holders.get(FileId(status.st_dev, status.st_ino), ()):
+        if not holder.append:
+            what = f"process {holder.pid} writes it without O_APPEND and would leave NUL bytes"
+            advice = "open the log in append mode, or set accept_loss = true"
+            return Problem(subject=path, problem=what, advice=advice, kind=OVERWRITES)
+    return None
 
 
 # ---------------------------------------------------------------- what /proc shows

@@ -164,8 +164,9 @@ def load_engine(file: str, name: str) -> Callable[[Site], Engine]:
     try:
         kind: Callable[[Site], Engine] = find_engine(file, name).load()
     except ImportError as error:
-        raise ConfigError((ConfigProblem(file, "queue.engine", f"{name!r} needs a package that is not installed "
-                                   f"({error}): pip install 'logrotor[{name}]'"),)) from None  # fmt: skip
+        lacking = f"{name!r} needs a package that is not installed ({error})"
+        install = f"pip install 'logrotor[{name}]'"
+        raise ConfigError((ConfigProblem(file, "queue.engine", lacking, advice=install),)) from None
     return kind
 
 

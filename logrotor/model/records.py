@@ -66,6 +66,22 @@ class LogHistories:
         return {(d, os.path.basename(path)): path for path, log in self._logs.items() for d in log.archive_dirs}
 
 
+class ArchiveRecord(Struct, frozen=True, kw_only=True):
+    """What is recorded of one archive. ``xxh128`` None: nobody has read it yet."""
+
+    id: int  # 0: not recorded yet
+    log: str
+    directory: str
+    name: str  # at the time of the record; numbers change
+    inode: int
+    born: float | None = None
+    ordered: bool = False  # of two that are, the one with the greater id was rotated later
+    bytes: int | None = None  # uncompressed
+    lines: int | None = None
+    xxh128: str | None = None
+    leaving: bool = False  # a run was about to remove it
+
+
 class PastRun(Struct, frozen=True, kw_only=True):
     """A run that had something to do. ``ended``, ``exit``: None while it goes on, and for ever if it was killed.
 

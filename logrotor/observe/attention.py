@@ -174,6 +174,11 @@ def archives(log: LogStatus) -> str:
     return f"{log.archives}, {text.size(log.archive_bytes)}" + (f" ({log.ratio:.1f}:1)" if log.ratio else "")
 
 
+def last_run(status: Status) -> str:
+    """When it was, as far as that is known."""
+    return ago(status.last_run, status.now, known=status.known)
+
+
 def ago(moment: datetime | None, now: datetime, *, known: bool) -> str:
     """``3 h ago``, or never, or unknown."""
     return ("never" if known else "unknown") if moment is None else text.distance(moment, now)

@@ -9,11 +9,11 @@ from functools import cached_property
 from msgspec.structs import replace
 
 from logrotor.decide.facts import LogFacts
-from logrotor.decide.planner import plan_logs
 from logrotor.disk import state, writers
 from logrotor.disk.history import History
 from logrotor.errors import StateError
 from logrotor.model import Archive, Config, LogHistories, LogPlan, PastOutcome, PastRun, Problem
+from logrotor.rotator import plan_asking
 from logrotor.survey import Survey, Surveyor
 
 
@@ -66,26 +66,31 @@ class Deployment:
         except StateError:
             return []
 
-    @cached_property
+    @property
     def survey(self) -> Survey:
-        return self._surveyed(prove=True)
+        return self._planned[0]
+
+    @property
+    def plans(self) -> dict[str, LogPlan]:
+        """What a run would do now, by the path of the log."""
+        return self._planned[1]
+
+    @cached_property
+    def _planned(self) -> tuple[Survey, dict[str, LogPlan]]:
+        """A plan asks for more, as long as the survey is open."""
+        with Surveyor(self.config, self.histories, since=self._since) as surveyor:
+            found = surveyor.survey()
+            found.logs = [replace(facts, writers=dict(facts.writers)) for facts in found.logs]  # proved now, or never
+            plans, _ = plan_asking(self.config, found, self.now)
+        return found, {plan.path: plan for plan in plans}
 
     @cached_property
     def listing(self) -> Survey:
         """The same for whoever reads: nobody is asked who writes."""
-        return self.__dict__.get("survey") or self._surveyed(prove=False)
-
-    def _surveyed(self, *, prove: bool) -> Survey:
+        if "_planned" in self.__dict__:
+            return self.survey
         with Surveyor(self.config, self.histories, since=self._since) as surveyor:
-            found = surveyor.survey()
-            if prove:  # now, or never
-                found.logs = [replace(facts, writers=dict(facts.writers)) for facts in found.logs]
-        return found
-
-    @cached_property
-    def plans(self) -> dict[str, LogPlan]:
-        """What a run would do now, by the path of the log."""
-        return {plan.path: plan for plan in plan_logs(self.survey.logs, self.now)}
+            return surveyor.survey()
 
     @cached_property
     def processes(self) -> writers.Processes:

@@ -16,6 +16,7 @@ from logrotor.observe.deployment import Deployment
 
 _RECENT = 8  # rotations that are looked back on: a rate of last year says little
 _POINTS = 3  # fewer tell nothing
+_REACH = 1000  # times as long as it was looked at: two rotations within a second say nothing of next year
 _FAR = 10 * 365 * 86400.0  # a date beyond is no forecast
 
 
@@ -31,13 +32,22 @@ def rate(rotations: Sequence[Point], size: int | None, now: float) -> float | No
 
     The first rotation only says when counting begins: what it holds was written at a pace nobody saw.
     """
-    known = [point for point in rotations if point.time <= now][-_RECENT:]
+    known = _recent(rotations, now)
     points = len(known) + (size is not None)
     if points < _POINTS or not known or now <= known[0].time:
         return None
     end = now if size is not None else known[-1].time
     written = sum(point.bytes for point in known[1:]) + (size or 0)
     return written / (end - known[0].time) if end > known[0].time else None
+
+
+def seen(rotations: Sequence[Point], now: float) -> float:
+    """Seconds over which :func:`rate` has looked."""
+    return now - _recent(rotations, now)[0].time
+
+
+def _recent(rotations: Sequence[Point], now: float) -> list[Point]:
+    return [point for point in rotations if point.time <= now][-_RECENT:]
 
 
 def due_by_size(size: int, limit: int, pace: float | None, now: float) -> float | None:
@@ -53,15 +63,18 @@ class Growth(Struct, frozen=True):
 
     pace: float
     room: float | None  # None: without a limit
+    seen: float = _FAR  # seconds over which the pace was measured
 
 
-def growth(spec: LogSpec, *, pace: float, ratio: float, archives: Sequence[int], size: int) -> Growth:
+def growth(
+    spec: LogSpec, *, pace: float, ratio: float, archives: Sequence[int], size: int, seen: float = _FAR
+) -> Growth:
     """``pace``: of the log; ``ratio``: bytes of an archive per byte of log; ``archives``: their sizes."""
     on_disk = pace * ratio
     kept = sum(archives)
     limits = [limit - kept for limit in _limits(spec, on_disk, ratio, archives) if limit is not None]
     live = max(0.0, (spec.max_size or size) - size)
-    return Growth(on_disk, max(0.0, min(limits)) + live if limits else None)
+    return Growth(on_disk, max(0.0, min(limits)) + live if limits else None, seen)
 
 
 def _limits(spec: LogSpec, on_disk: float, ratio: float, archives: Sequence[int]) -> Iterable[float | None]:
@@ -97,27 +110,30 @@ class SystemStatus(Struct, frozen=True, kw_only=True):
     free: int
     free_inodes: int | None  # None: it has no fixed number
     full_on: datetime | None
-    forecast: str  # "known", "unknown" (no log with 3 points), "never" (retention stops it before)
+    forecast: str  # "known", "unknown" (of some log, or too far away), "never" (retention stops it before)
 
 
 def file_systems(here: Deployment, growing: Mapping[str, Growth]) -> Iterator[SystemStatus]:
     """Each file system of the deployment; ``growing``: how its logs grow, by their paths, as far as known."""
     systems: dict[int, tuple[str, FileSystem]] = {}
     growths: dict[int, list[Growth]] = defaultdict(list)
+    unknown: set[int] = set()
     for facts in here.survey.logs:
         places = (facts.directory, *facts.elsewhere)
         for place in places:
             if place.file_system is not None:
                 systems.setdefault(place.file_system.device, (place.resolved, place.file_system))
         home = _home_of_archives(facts, places)
-        if facts.path in growing and home is not None:
+        if home is not None and facts.path in growing:
             growths[home].append(growing[facts.path])
+        elif home is not None:
+            unknown.add(home)
     state_dir = os.path.realpath(here.config.state_dir)
     of_state = snapshot.file_system_of(state_dir)  # without room there no run is remembered
     if of_state is not None:
         systems.setdefault(of_state.device, (state_dir, of_state))
     for device, (path, system) in systems.items():
-        yield _system(here, path, system, growths.get(device, []))
+        yield _system(here, path, system, growths.get(device, []), whole=device not in unknown)
 
 
 def _home_of_archives(facts: LogFacts, places: Sequence[Directory]) -> int | None:
@@ -125,11 +141,15 @@ def _home_of_archives(facts: LogFacts, places: Sequence[Directory]) -> int | Non
     return next((p.file_system.device for p in places if p.resolved == wanted and p.file_system is not None), None)
 
 
-def _system(here: Deployment, path: str, system: FileSystem, growths: Sequence[Growth]) -> SystemStatus:
+def _system(here: Deployment, path: str, system: FileSystem, growths: Sequence[Growth], *, whole: bool) -> SystemStatus:
+    """``whole``: it is known of each of its logs how it grows."""
     space, now = os.statvfs(path), here.now.timestamp()
     inodes = space.f_favail if space.f_files else None
     is_full = system.total > 0 and (system.free <= 0 or inodes == 0)
     moment = now if is_full else full_on(system.free, growths, now)
+    reach = _REACH * max((each.seen for each in growths), default=_FAR)
+    if (moment - now > reach) if moment is not None else (reach < _FAR and any(g.room is None for g in growths)):
+        moment, whole = None, False
     return SystemStatus(
         mount=mount_of(path),
         type=system.type,
@@ -137,7 +157,7 @@ def _system(here: Deployment, path: str, system: FileSystem, growths: Sequence[G
         free=system.free,
         free_inodes=inodes,
         full_on=here.moment(moment),
-        forecast="known" if moment is not None else "never" if growths else "unknown",
+        forecast="known" if moment is not None else "never" if growths and whole else "unknown",
     )
 
 

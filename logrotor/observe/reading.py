@@ -1,25 +1,20 @@
-"""Read what logs and archives hold: a log byte for byte across its archives, or every archive to verify it."""
+"""Read what a log holds, byte for byte across its archives."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 
-from msgspec import Struct
-from msgspec.structs import replace
-
 from logrotor.decide.facts import LogFacts
-from logrotor.decide.slots import newest_first
 from logrotor.disk import codecs
-from logrotor.disk.logdir import LogDir
-from logrotor.errors import LogrotorError, Stale, UnknownSelection, problem_of
-from logrotor.model import Archive, Codec, Method, PastOutcome, Problem
+from logrotor.errors import UnknownSelection
+from logrotor.model import Codec, Method, Problem
 from logrotor.observe.deployment import Deployment, archives_of
-from logrotor.observe.view import OWNER, Piece, View
+from logrotor.observe.view import Piece, View
 from logrotor.survey import find_path, real_path
 
-_EMPTY = "damaged archive: it is empty"
+EMPTY = "damaged archive: it is empty"
 
 
 def find(here: Deployment, given: str) -> LogFacts:
@@ -80,7 +75,7 @@ def read(
 def _contents(piece: Piece, fd: int, codec: Codec, damaged: Callable[[Problem], None]) -> Iterator[bytes]:
     try:
         if codec is not Codec.NONE and os.fstat(fd).st_size == 0:
-            raise ValueError(_EMPTY)
+            raise ValueError(EMPTY)
         yield from codecs.decompressed(fd, codec)
     except (ValueError, OSError) as error:  # EIO: the disk itself is damaged
         why = getattr(error, "strerror", None) or str(error)
@@ -139,87 +134,3 @@ def lines(chunks: Iterator[bytes]) -> Iterator[bytes]:
             rest.append(last)
     if rest:
         yield b"".join(rest)
-
-
-# ---------------------------------------------------------------- every archive against its record
-
-
-class Record(Struct, frozen=True):
-    """What a rotation put into an archive."""
-
-    bytes: int
-    lines: int
-
-
-class Verdict(Struct, frozen=True, kw_only=True):
-    """One archive, or a place where none can be read. ``problem`` None: it holds what was recorded, if ``recorded``."""
-
-    path: str
-    log: str
-    bytes: int | None = None  # uncompressed
-    lines: int | None = None
-    recorded: bool = False
-    problem: Problem | None = None
-
-
-def verify(here: Deployment, given: str | None = None) -> Iterator[Verdict]:
-    """Every archive of every log, or of one. Raises UnknownSelection, StateError."""
-    records = records_of(here.outcomes)
-    if given is None:
-        for problem in here.listing.problems:
-            yield Verdict(path=problem.subject, log="", problem=problem)
-    for facts in here.listing.logs if given is None else [find(here, given)]:
-        if facts.directory.problem is not None:
-            yield Verdict(path=facts.path, log=facts.path, problem=facts.directory.problem)
-        for archive in newest_first(archives_of(facts), here.now.timestamp()):
-            if archive.entry.is_regular:
-                entry = archive.entry
-                yield _verdict(facts.path, archive, records.get((entry.stat.st_ino, entry.stat.st_mtime_ns)))
-
-
-def records_of(outcomes: Iterable[PastOutcome]) -> Mapping[tuple[int, int], Record]:
-    """By inode and time of the last write, which a rename leaves as they are."""
-    found: dict[tuple[int, int], Record] = {}
-    for outcome in outcomes:
-        details = outcome.details
-        if outcome.action != "compress" or outcome.status != "done" or "inode" not in details:
-            continue
-        key = details["inode"], details["mtime_ns"]
-        if details.get("lines") is not None:
-            found[key] = Record(details["bytes"], details["lines"])
-        elif (details.get("source"), details["mtime_ns"]) in found:  # moved to another file system as it was
-            found[key] = found[details["source"], details["mtime_ns"]]
-    return found
-
-
-def _verdict(log: str, archive: Archive, record: Record | None) -> Verdict:
-    try:
-        size, lines = _measured(archive)
-    except (Stale, FileNotFoundError):
-        return Verdict(path=archive.path, log=log)  # a run renamed or removed it meanwhile: no business of ours
-    except (LogrotorError, OSError, ValueError) as error:
-        problem = problem_of(error, archive.path)
-        if isinstance(error, PermissionError):
-            problem = replace(problem, advice=OWNER)
-        return Verdict(path=archive.path, log=log, problem=problem)
-    verdict = Verdict(path=archive.path, log=log, bytes=size, lines=lines, recorded=record is not None)
-    if record is None or (size, lines) == (record.bytes, record.lines):
-        return verdict
-    what = f"holds {size} bytes in {lines} lines, but {record.bytes} bytes in {record.lines} lines went into it"
-    return replace(verdict, problem=Problem(subject=archive.path, problem=what))
-
-
-def _measured(archive: Archive) -> tuple[int, int]:
-    """Bytes and lines. Raises ValueError for a damaged archive."""
-    if archive.name.codec is not Codec.NONE and archive.entry.size == 0:
-        raise ValueError(_EMPTY)
-    size = lines = 0
-    with LogDir(archive.directory) as logdir:
-        fd = logdir.open_archive(archive.entry.name, archive.entry.id)
-    try:
-        for chunk in codecs.decompressed(fd, archive.name.codec):
-            size += len(chunk)
-            lines += chunk.count(b"\n")
-    finally:
-        os.close(fd)
-    return size, lines

@@ -24,7 +24,6 @@ from logrotor.observe.forecast import SystemStatus
 from logrotor.observe.rotations import Rotation, rotations
 
 _LATER = 30.0  # seconds; a run marks its end in the history first, on a slow disk some time before the file last-run
-_USUAL_RATIO = 0.1  # of compressed logs, where the history does not tell
 
 
 class Pending(Struct, frozen=True, kw_only=True):
@@ -52,6 +51,7 @@ class LogStatus(Struct, frozen=True, kw_only=True):
     next_due: datetime | None  # forecast, or the next slot of the schedule, whichever comes first
     next_due_by: str | None  # "size" or "schedule"
     pace: float | None  # bytes a second
+    paced: float | None = None  # seconds over which that was measured
     due_since: datetime | None  # for a log that is due
     last_rotation: datetime | None
     known: bool = True  # what is None of its past is never, and not unknown
@@ -143,6 +143,7 @@ def _log(here: Deployment, facts: LogFacts, done: Sequence[Rotation], outcomes: 
         next_due=next_due,
         next_due_by=by,
         pace=forecast.rate(points, plan.size + elsewhere, now) if plan.size is not None and elsewhere else pace,
+        paced=None if pace is None else forecast.seen(points, now),
         due_since=_due_since(here, facts, pace, by_size, last),
         last_rotation=here.moment(last),
         known=here.blind is None and (last is not None or not archives),
@@ -205,9 +206,14 @@ def _growing(here: Deployment, logs: Mapping[str, LogStatus]) -> Iterator[tuple[
     for facts in here.survey.logs:
         log = logs[facts.path]
         if log.pace is not None:
-            packed = 1 / log.ratio if log.ratio else 1.0 if facts.spec.compress is Codec.NONE else _USUAL_RATIO
+            packed = 1 / log.ratio if log.ratio else 1.0  # what was never compressed stays as it is, whatever is set
             sizes = [archive.entry.size for archive in archives_of(facts)]
-            yield log.path, forecast.growth(facts.spec, pace=log.pace, ratio=packed, archives=sizes, size=log.size or 0)
+            yield (
+                log.path,
+                forecast.growth(
+                    facts.spec, pace=log.pace, ratio=packed, archives=sizes, size=log.size or 0, seen=log.paced or 0.0
+                ),
+            )
 
 
 def _ratio(taken: Iterable[Rotation]) -> float | None:

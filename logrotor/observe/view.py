@@ -30,6 +30,7 @@ PATIENCE = 10.0  # seconds for a moment between two renames
 OWNER = "ask as the user who runs logrotor"
 _BRIEF = 1.0  # the same for a copytruncate that no run is known to work on
 _AT_ONCE = 900  # files that are held open: a process may have 1024, and a log thousands of archives
+_PAUSE = 0.001  # seconds between two tries
 _RECENT = 0.05  # seconds in which a directory may change again without getting another time
 
 Look = Callable[[], Deployment]
@@ -98,7 +99,7 @@ class View:
             before = relisted(self._surveyed)
             found = pieces(before, self._look().now.timestamp())
             why_not = self._why_unsettled(found)
-            if why_not is None and _names(before) == _names(relisted(self._surveyed)):
+            if why_not is None and names_of(before) == names_of(relisted(self._surveyed)):
                 self.facts, self.pieces = before, found
                 return
             if why_not is not None and why_not.kind == "interrupted" and time.monotonic() - began > _BRIEF:
@@ -106,6 +107,7 @@ class View:
             if time.monotonic() - began > PATIENCE:
                 again = "is rotated again and again while it is opened"
                 raise Refused(why_not or Problem(subject=before.path, problem=again, advice="try again"))
+            time.sleep(_PAUSE)
 
     def _why_unsettled(self, found: Sequence[Piece]) -> Problem | None:
         try:
@@ -126,18 +128,20 @@ class View:
         limit = at_once()
         old, new = found[:-limit], found[-limit:]
         self._close({piece.entry.id for piece in new})
-        for piece in new:
-            if piece.entry.id not in self._held:
-                fd = open_piece(piece)
-                self._held[piece.entry.id] = fd, Trace.of(fd)
-        for piece in old:
-            key = piece.path, piece.entry.id, piece.entry.stat.st_mtime_ns
-            if key not in self._seen:
-                fd = open_piece(piece)
-                try:
-                    self._seen[key] = Trace.of(fd)
-                finally:
-                    os.close(fd)
+        with ExitStack() as used:
+            places = {where: used.enter_context(LogDir(where)) for where in {piece.directory for piece in found}}
+            for piece in new:
+                if piece.entry.id not in self._held:
+                    fd = _open(places[piece.directory], piece)
+                    self._held[piece.entry.id] = fd, Trace.of(fd)
+            for piece in old:
+                key = piece.path, piece.entry.id, piece.entry.stat.st_mtime_ns
+                if key not in self._seen:
+                    fd = _open(places[piece.directory], piece)
+                    try:
+                        self._seen[key] = Trace.of(fd)
+                    finally:
+                        os.close(fd)
 
     def _close(self, but: Iterable[FileId]) -> None:
         for file in set(self._held).difference(but):
@@ -166,11 +170,11 @@ class View:
         while found is None:
             before = relisted(self._surveyed)
             archives = archives_of(before)
-            self._places = {archive.entry.id: _piece(archive) for archive in archives}
+            self._places = {archive.entry.id: piece_of(archive) for archive in archives}
             known = {each.entry.id for each in self.pieces} - {trace.id}
             places = [place for place in self._places.values() if place.entry.id not in known]
             found = next(filter(None, (self._opened_as(trace, place) for place in places)), None)
-            if found is not None or _names(before) == _names(relisted(self._surveyed)):
+            if found is not None or names_of(before) == names_of(relisted(self._surveyed)):
                 break
             if time.monotonic() - began > PATIENCE:
                 again = "is rotated again and again while it is read"
@@ -198,7 +202,7 @@ class View:
             self._stamp = written, now
         elif now - self._stamp[1] > _RECENT:
             return False
-        return _names(relisted(self._surveyed)) != _names(self.facts)
+        return names_of(relisted(self._surveyed)) != names_of(self.facts)
 
     def newer(self) -> list[Piece]:
         """Settle again. Returns the archives of generations that were not there before, oldest first."""
@@ -223,11 +227,17 @@ def at_once() -> int:
 
 def open_piece(piece: Piece) -> int:
     """Raises Stale, FileNotFoundError, Refused."""
+    with LogDir(piece.directory) as logdir:
+        return _open(logdir, piece)
+
+
+def _open(logdir: LogDir, piece: Piece) -> int:
     try:
-        with LogDir(piece.directory) as logdir:
-            return logdir.open_archive(piece.entry.name, piece.entry.id)
+        return logdir.open_archive(piece.entry.name, piece.entry.id)
     except FileNotFoundError:
         raise
+    except BlockingIOError:  # a run has a lease on it, for the instant in which it cuts the log
+        raise Stale(f"{piece.path}: is being cut") from None
     except OSError as error:
         raise Refused(Problem(subject=piece.path, problem=error.strerror or str(error), advice=OWNER)) from error
 
@@ -260,20 +270,20 @@ def _is_log(directory: Directory, name: str) -> bool:
     return family is not None and family.live is not None and parse_archive(name) is not None
 
 
-def _names(facts: LogFacts) -> frozenset[tuple[str, str, FileId]]:
+def names_of(facts: LogFacts) -> frozenset[tuple[str, str, FileId]]:
     found = {(archive.directory, archive.entry.name, archive.entry.id) for archive in archives_of(facts)}
     others = [entry for entry in (facts.family.replacement, facts.family.live) if entry is not None]
     return frozenset(found | {(facts.directory.resolved, entry.name, entry.id) for entry in others})
 
 
-def _piece(archive: Archive) -> Piece:
+def piece_of(archive: Archive) -> Piece:
     return Piece(archive.directory, archive.entry, archive.name.codec, time_of(archive))
 
 
 def pieces(facts: LogFacts, now: float) -> list[Piece]:
     """The files that make up the log, oldest first, each of its bytes in one of them only."""
     ranked = reversed(newest_first(archives_of(facts), now))
-    found = [_piece(archive) for archive in ranked if archive.path not in facts.duplicates]
+    found = [piece_of(archive) for archive in ranked if archive.path not in facts.duplicates]
     beside, family = facts.directory.resolved, facts.family
     if family.replacement is not None and family.replacement.size:  # a taken log that a crash left
         found.append(Piece(beside, family.replacement, Codec.NONE, family.replacement.mtime))

@@ -8,35 +8,41 @@ from __future__ import annotations
 
 import contextlib
 import os
+from bisect import bisect, bisect_left
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from logrotor.decide.facts import Directory
 from logrotor.decide.naming import is_dated_by, parse_temp
 from logrotor.disk import descent
 from logrotor.disk.logdir import LogDir
-from logrotor.errors import LogrotorError
-from logrotor.model import Archive, Codec, Entry
+from logrotor.errors import Interrupted, LogrotorError
+from logrotor.model import Archive, ArchiveName, Codec, Entry
+from logrotor.survey import proofs
 
 _COARSE = (100, 1_000, 10_000_000, 1_000_000_000, 2_000_000_000)  # nanoseconds that some file systems cut times to
+_CROWD = 16  # more forms of one generation than any crash leaves
+_BEGIN = 64  # bytes by which the archives of a crowd are told apart at first, and so many times more after that
 _Key = tuple[str, object]
+Stop = Callable[[], bool]
 
 
 class Duplicates(Mapping[str, str]):
     """Archives of which another file holds every byte, by their paths: what a crash between two steps leaves.
 
-    Found out when it is asked for: nobody asks about a log whose archives are in order at a glance.
+    Found out when it is asked for: nobody asks about a log whose archives are in order at a glance. Whoever asks gets
+    Interrupted once ``stop`` says so.
     """
 
-    __slots__ = ("_archives", "_beside", "_found")
+    __slots__ = ("_archives", "_beside", "_found", "_stop")
 
-    def __init__(self, archives: Sequence[Archive], beside: str) -> None:
-        self._archives, self._beside = archives, beside
+    def __init__(self, archives: Sequence[Archive], beside: str, stop: Stop = lambda: False) -> None:
+        self._archives, self._beside, self._stop = archives, beside, stop
         self._found: Mapping[str, str] | None = None
 
     def _look(self) -> Mapping[str, str]:
         if self._found is None:
-            self._found = _duplicates(self._archives, self._beside)
+            self._found = _duplicates(self._archives, self._beside, self._stop)
         return self._found
 
     def __getitem__(self, path: str) -> str:
@@ -49,26 +55,112 @@ class Duplicates(Mapping[str, str]):
         return len(self._look())
 
 
-def _duplicates(archives: Sequence[Archive], beside: str) -> Mapping[str, str]:
+def _duplicates(archives: Sequence[Archive], beside: str, stop: Stop) -> Mapping[str, str]:
     ranked = sorted((a for a in archives if a.entry.is_regular), key=lambda archive: _rank(archive, beside))
     if not any(map(_is_plain, ranked)) and len(set(map(_moment, ranked))) == len(ranked):
         return {}  # every form of a generation has its time
-    notes = _notes(ranked, beside)
-    groups: dict[_Key, list[int]] = defaultdict(list)  # not each with each: a log may have thousands of archives
-    for number, archive in enumerate(ranked):
-        for key in _keys(archive, notes[number], form=True):
-            groups[key].append(number)
+    candidates = _Candidates(ranked, _notes(ranked, beside), stop)
     found: dict[str, str] = {}
     for number, one in enumerate(ranked):
-        later = {n for key in _keys(one, notes[number], form=False) for n in groups.get(key, ()) if n > number}
-        for form in (ranked[other] for other in sorted(later, reverse=True)):
-            longer = _longer(one, form, beside)
+        for form in (ranked[other] for other in candidates.of(number)):
+            longer = _longer(one, form, beside, stop)
             if longer == 1:
                 found[form.path] = one.path
             elif longer is not None:
                 found[one.path] = form.path
                 break
     return found
+
+
+class _Candidates:
+    """Which of thousands of archives may be forms of one generation, by what they have in common: their keys.
+
+    A crash leaves a few forms of a generation. If a crowd has a key in common, as where somebody copied archives with
+    their times and notes, each of the crowd is read once, and compared only with a few that hold the same.
+    """
+
+    def __init__(self, ranked: Sequence[Archive], notes: Sequence[bytes], stop: Stop) -> None:
+        self._ranked, self._notes, self._stop = ranked, notes, stop
+        self._forms: dict[_Key, list[int]] = defaultdict(list)  # the last to stay comes last
+        self._others: dict[_Key, list[int]] = defaultdict(list)
+        for number, (archive, note) in enumerate(zip(ranked, notes, strict=True)):
+            for key in _keys(archive, note, form=True):
+                self._forms[key].append(number)
+            for key in _keys(archive, note, form=False):
+                self._others[key].append(number)
+        self._alike: dict[_Key, dict[int, list[int]]] = {}
+        self._births: dict[_Key, list[tuple[float, int]]] = {}
+
+    def of(self, number: int) -> list[int]:
+        """The later ones that may be forms of this one, the last to stay first."""
+        found: set[int] = set()
+        for key in _keys(self._ranked[number], self._notes[number], form=False):
+            forms = self._forms.get(key, [])
+            found.update(forms if len(forms) <= _CROWD else self._of_crowd(key, number))
+        return sorted((other for other in found if other > number), reverse=True)
+
+    def _of_crowd(self, key: _Key, number: int) -> Sequence[int]:
+        if key[0] == "inode":  # it is used again and again, and what a file was made into is younger than the file
+            younger = self._younger(key, number)
+            if len(younger) <= _CROWD:
+                return younger
+        if key not in self._alike:
+            self._alike[key] = self._told_apart(key)
+        alike = self._alike[key].get(number, [])
+        return alike[max(bisect(alike, number), len(alike) - _CROWD) :]
+
+    def _younger(self, key: _Key, number: int) -> list[int]:
+        if key not in self._births:
+            self._births[key] = sorted((_birth(self._ranked[form]), form) for form in self._forms[key])
+        births = self._births[key]
+        return [form for _, form in births[bisect_left(births, (_birth(self._ranked[number]), -1)) :][: _CROWD + 1]]
+
+    def _told_apart(self, key: _Key) -> dict[int, list[int]]:
+        """For each of a crowd the forms that hold what it holds: by the first bytes if these tell, else by all."""
+        found: dict[int, list[int]] = {}
+        forms = set(self._forms[key])
+        crowds = [(_BEGIN, sorted(forms.union(self._others.get(key, ()))))]
+        while crowds:
+            length, crowd = crowds.pop()
+            by_begin: dict[tuple[bytes, bool], list[int]] = defaultdict(list)
+            for number in crowd:
+                by_begin[_begin(self._ranked[number], length, self._stop)].append(number)
+            for (_, is_whole), members in by_begin.items():
+                if len(members) > _CROWD and not is_whole:
+                    crowds.append((length * _BEGIN, members))
+                else:
+                    alike = [number for number in members if number in forms]
+                    found.update((number, alike) for number in members)
+        return found
+
+
+def _birth(archive: Archive) -> float:
+    return proofs.birth(archive.path) or 0.0
+
+
+def _begin(archive: Archive, length: int, stop: Stop) -> tuple[bytes, bool]:
+    """What an archive begins with, as a digest, and whether that is all of it; a damaged one is like no other."""
+    from hashlib import blake2b
+
+    from logrotor.disk import codecs
+
+    digest, left = blake2b(digest_size=16), length
+    try:
+        with LogDir(archive.directory) as here, contextlib.ExitStack() as opened:
+            fd = here.open_archive(archive.entry.name, archive.entry.id)
+            opened.callback(os.close, fd)
+            for data in codecs.decompressed(fd, archive.name.codec):
+                if stop():
+                    raise Interrupted("stopped while archives were compared")
+                digest.update(data[:left])
+                left -= len(data)
+                if left < 0:
+                    break
+    except Interrupted:
+        raise
+    except (LogrotorError, OSError, EOFError, ValueError):
+        return os.fsencode(archive.path), True
+    return digest.digest(), left >= 0
 
 
 def _notes(ranked: Sequence[Archive], beside: str) -> list[bytes]:
@@ -104,7 +196,7 @@ def _moment(archive: Archive) -> int:
     return archive.entry.stat.st_mtime_ns // _COARSE[-1]
 
 
-def _longer(one: Archive, form: Archive, beside: str) -> int | None:
+def _longer(one: Archive, form: Archive, beside: str, stop: Stop) -> int | None:
     """As of :func:`longer`; opens nothing where times and names tell that they are two generations."""
     if one.entry.id == form.entry.id:
         return None
@@ -112,7 +204,7 @@ def _longer(one: Archive, form: Archive, beside: str) -> int | None:
     if not one_time and not _may_have_grown(one, form, beside):
         return None
     one_place = _share_place(one, form, beside)
-    return longer(one, form, one_time=one_time, one_place=one_place)
+    return longer(one, form, stop=stop, one_time=one_time, one_place=one_place)
 
 
 def _may_have_grown(one: Archive, form: Archive, beside: str) -> bool:
@@ -155,11 +247,11 @@ def _names_of(archive: Archive) -> tuple[int | None, str | None, int]:
 # ---------------------------------------------------------------- by what they hold
 
 
-def longer(one: Archive, form: Archive, *, one_time: bool, one_place: bool) -> int | None:
+def longer(one: Archive, form: Archive, *, one_time: bool, one_place: bool, stop: Stop = lambda: False) -> int | None:
     """Is the second archive a form of the first? A damaged one is of none.
 
     0: it is, with the same bytes; 1: the first has grown since, -1: the second has; None: two generations.
-    ``one_time``, ``one_place``: do their times, and their names, say so?
+    ``one_time``, ``one_place``: do their times, and their names, say so? Raises Interrupted.
     """
     from logrotor.disk import codecs
 
@@ -173,8 +265,10 @@ def longer(one: Archive, form: Archive, *, one_time: bool, one_place: bool) -> i
             grown = _is_plain(one) and _was_source(first, second, one_place=one_place)
             if not same and not grown:
                 return None
-            found = codecs.longer((first, one.name.codec), (second, form.name.codec))
+            found = codecs.longer((first, one.name.codec), (second, form.name.codec), stop=stop)
             return found if (found == 0 and same) or (found is not None and grown) else None
+    except Interrupted:
+        raise
     except (LogrotorError, OSError, EOFError, ValueError):
         return None
 
@@ -190,24 +284,35 @@ def _was_source(plain: int, form: int, *, one_place: bool) -> bool:
 # ---------------------------------------------------------------- set aside by an older logrotor
 
 
-def find_set_aside(base: str, directories: Sequence[Directory]) -> None:
+def find_set_aside(base: str, directories: Sequence[Directory], stop: Stop = lambda: False) -> None:
     """Take what an older logrotor had set aside, by the name of an unfinished archive, for the archive that it is.
 
     It is known by the archive that was made of it: that noted its inode, is younger, and holds its first bytes. The
     inode alone tells nothing: a copy in the making may have got that of an archive which was compressed and removed.
+    Raises Interrupted.
     """
     families = [(d.resolved, d.families[base]) for d in directories if base in d.families]
-    for directory, family in families:
-        for temp in list(family.temps):
-            name = parse_temp(temp.name)
-            if name is None or name.codec is not Codec.NONE or not temp.is_regular:
-                continue
-            if any(_is_made_of(archive, directory, temp) for _, other in families for archive in other.archives):
-                family.temps.remove(temp)
-                family.archives.append(Archive(name, temp, directory))
+    temps = [(*found, temp, name) for found in families for temp in found[1].temps if (name := _set_aside(temp))]
+    made_of: dict[bytes, list[Archive]] = defaultdict(list)
+    for archive in [archive for _, family in families for archive in family.archives] if temps else ():
+        made_of[descent.source_of(archive.path, archive.entry.stat).split()[0]].append(archive)
+    known: set[int] = set()
+    for directory, family, temp, name in temps:
+        forms = made_of.get(b"%d" % temp.id.inode, [])
+        if any(_is_made_of(archive, directory, temp, stop) for archive in forms):
+            family.archives.append(Archive(name, temp, directory))
+            known.add(id(temp))
+    for _, family in families if known else ():
+        family.temps = [temp for temp in family.temps if id(temp) not in known]
 
 
-def _is_made_of(form: Archive, directory: str, original: Entry) -> bool:
+def _set_aside(temp: Entry) -> ArchiveName | None:
+    """The name that a temp had if it was set aside: only a plain archive can have been."""
+    name = parse_temp(temp.name) if temp.is_regular else None
+    return name if name is not None and name.codec is Codec.NONE else None
+
+
+def _is_made_of(form: Archive, directory: str, original: Entry, stop: Stop) -> bool:
     """Was the archive made of this file, which may have grown since?"""
     from logrotor.disk import codecs
 
@@ -224,6 +329,8 @@ def _is_made_of(form: Archive, directory: str, original: Entry) -> bool:
             opened.callback(os.close, plain)
             if descent.outlives(plain, made) is False:
                 return False
-            return codecs.longer((plain, Codec.NONE), (made, form.name.codec)) in (0, 1)
+            return codecs.longer((plain, Codec.NONE), (made, form.name.codec), stop=stop) in (0, 1)
+    except Interrupted:
+        raise
     except (LogrotorError, OSError, EOFError, ValueError):
         return False

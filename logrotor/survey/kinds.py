@@ -62,7 +62,8 @@ class Kinds:
         wanted = named(directory, base)
         expected = is_there or wanted is Named.LITERALLY or _is_worked_on(family)
         log, last_slot = self._known(self._keeper(place, base)), last_in_row(family.archives)
-        for archive in list(family.archives):
+        others: set[str] = set()
+        for archive in family.archives:
             name = archive.entry.name
             said = named(directory, name)
             if name[0] == "." or (said is wanted is Named.NOT and not is_there):
@@ -80,10 +81,12 @@ class Kinds:
                     marked=partial(_is_marked, archive, self._known(archive.path), directory, family),
                 )
             if whose is not Whose.ARCHIVE:
-                family.archives.remove(archive)
+                others.add(name)
                 directory.families.setdefault(name, Family()).live = archive.entry
             if whose is Whose.UNCLEAR or (whose is Whose.ARCHIVE and said is Named.LITERALLY):
                 self._leave_alone(directory, name, base)
+        if others:
+            family.archives = [archive for archive in family.archives if archive.entry.name not in others]
         if family == Family():
             del directory.families[base]
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, suppress
+from typing import TypeVar
 
 from logrotor.decide.facts import Family
 from logrotor.disk import writers
@@ -12,8 +13,10 @@ from logrotor.disk.calls import birth_time, is_append_only
 from logrotor.disk.directories import Directories
 from logrotor.disk.opendir import ANY
 from logrotor.errors import LogrotorError
-from logrotor.model import Archive, Codec, Entry, FileId, Writers, Written
+from logrotor.model import Archive, Codec, Entry, FileId, Problem, Writers, Written
 from logrotor.survey.listings import Listings
+
+T = TypeVar("T")
 
 
 class Prover:
@@ -43,20 +46,25 @@ class Prover:
         """Is it proved that nobody has this file open, not even to read it?"""
         known = self._listings.look(directory)
         kind = known.file_system.type if known.file_system is not None else "unknown"
-        return self._ask(directory, entry, lambda fd: writers.is_alone(fd, kind))
+        return bool(self._ask(directory, entry, lambda fd: writers.is_alone(fd, kind)))
 
     def is_append_only(self, directory: str, entry: Entry) -> bool:
         """Has it the attribute of ``chattr +a``?"""
-        return self._ask(directory, entry, is_append_only)
+        return bool(self._ask(directory, entry, is_append_only))
 
-    def _ask(self, directory: str, entry: Entry, question: Callable[[int], bool]) -> bool:
+    def why_not_cut(self, directory: str, entry: Entry) -> Problem | None:
+        """Why a copytruncate would be refused, by its block map or its writers."""
+        path = os.path.join(directory, entry.name)
+        return self._ask(directory, entry, lambda fd: writers.why_not_cut(fd, path, self._look_at_processes()))
+
+    def _ask(self, directory: str, entry: Entry, question: Callable[[int], T]) -> T | None:
         with suppress(LogrotorError, OSError), self._dirs.use(directory) as logdir:
             fd = logdir.open_file(entry.name, entry.id)
             try:
                 return question(fd)
             finally:
                 os.close(fd)
-        return False
+        return None
 
     def _look_at_processes(self) -> writers.Processes:
         if self._processes is None:
@@ -70,15 +78,14 @@ class Proofs(Mapping[FileId, Writers]):
     Each is proved when it is asked for: of most logs nobody asks, and a proof takes six system calls.
     """
 
-    __slots__ = ("_archives", "_beside", "_family", "_found", "_prover")
+    __slots__ = ("_archives", "_beside", "_family", "_found", "_named", "_prover")
 
     def __init__(self, prover: Prover, beside: str, family: Family, archives: Sequence[Archive]) -> None:
         self._prover, self._beside, self._family, self._archives = prover, beside, family, archives
-        self._found: dict[FileId, Writers | None] | None = None
+        self._named: dict[FileId, list[tuple[str, Entry]]] | None = None
+        self._found: dict[FileId, Writers | None] = {}
 
     def __getitem__(self, file: FileId) -> Writers:
-        if self._found is None:
-            self._found = {}
         if file not in self._found:
             self._found[file] = self._prove(file)
         found = self._found[file]
@@ -87,10 +94,18 @@ class Proofs(Mapping[FileId, Writers]):
         return found
 
     def __iter__(self) -> Iterator[FileId]:
-        return (file for file in dict.fromkeys(entry.id for _, entry in self._wanted()) if self.get(file) is not None)
+        return (file for file in self._names() if self.get(file) is not None)
 
     def __len__(self) -> int:
         return sum(1 for _ in self)
+
+    def _names(self) -> Mapping[FileId, Sequence[tuple[str, Entry]]]:
+        """The files, each with its directories and names there."""
+        if self._named is None:
+            self._named = {}
+            for directory, entry in self._wanted():
+                self._named.setdefault(entry.id, []).append((directory, entry))
+        return self._named
 
     def _wanted(self) -> Iterator[tuple[str, Entry]]:
         for archive in self._archives:
@@ -102,9 +117,8 @@ class Proofs(Mapping[FileId, Writers]):
     def _prove(self, file: FileId) -> Writers | None:
         """Prove a file under the last of its names that opens; a crash can leave it two."""
         found = None
-        for directory, entry in self._wanted():
-            if entry.id == file:
-                found = self._prover.prove(directory, entry) or found
+        for directory, entry in self._names().get(file, ()):
+            found = self._prover.prove(directory, entry) or found
         return found
 
 

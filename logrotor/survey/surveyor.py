@@ -9,6 +9,8 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from functools import partial
 
+from msgspec.structs import replace
+
 from logrotor.decide.facts import Directory, Family, LogFacts
 from logrotor.disk import access, acl, descent, proc, writers
 from logrotor.disk.directories import Directories
@@ -125,6 +127,7 @@ class Surveyor:
             live_writers=partial(self._live_writers, directory.resolved, family.live),
             is_alone=partial(self._is, self._prover.is_alone, directory.resolved, family.live),
             is_append_only=partial(self._is, self._prover.is_append_only, directory.resolved, family.live),
+            why_not_cut=partial(self._why_not_cut, claim, family),
             literal=claim.literal,
             refusal=refusal or self._refusal(claim, family) or closed or (locked_out if spec.strict else None),
             proof=self._proof(claim, family),
@@ -134,6 +137,12 @@ class Surveyor:
 
     def _is(self, ask: Callable[[str, Entry], bool], directory: str, live: Entry | None) -> bool:
         return live is not None and ask(directory, live)
+
+    def _why_not_cut(self, claim: Claim, family: Family) -> Problem | None:
+        if family.live is None:
+            return None
+        found = self._prover.why_not_cut(claim.directory.resolved, family.live)
+        return None if found is None else replace(found, subject=claim.path)
 
     def _prove(self, archive: Archive) -> Writers | None:
         return self._prover.prove(archive.directory, archive.entry)

@@ -56,6 +56,11 @@ def test_an_engine_that_is_not_installed(here, logrotor, tmp_path, monkeypatch):
     )
     (problem,) = json.loads(done.stdout)["problems"]
     assert done.returncode == 1 and problem["key"] == "queue.engine" and "logrotor[rq]" in problem["message"]
+    argv = command.arguments("doctor", "--json", "--only", "queue", "-c", here.file)
+    looked = subprocess.run(argv, env=environment, capture_output=True, check=False)
+    found = {check["id"]: [f["advice"] for f in check["findings"]] for check in json.loads(looked.stdout)["checks"]}
+    assert found["queue.reachable"] == ["pip install 'logrotor[rq]'"], "what helps"
+    assert found["queue.arguments"] == [], "said once"
 
 
 def test_a_name_with_brackets(here, logrotor):

@@ -196,7 +196,7 @@ def test_a_broken_configuration_without_a_state_directory_is_told_each_time(site
 def test_a_broken_configuration_with_run_as(site: Path) -> None:
     """Its memory belongs to the user that runs are carried out as."""
     need(os.geteuid() == 0, "root, to become another user")
-    with world_tree("www-data") as home:
+    with world_tree() as home:
         config = home / "logrotor.toml"
         config.write_text('state_dir = "state"\nrun_as = "www-data"\noops = 1\n')
         shutil.chown(config, "www-data")

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import itertools
+import time
+from datetime import UTC, datetime
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from logrotor.observe.forecast import Growth, Point, due_by_size, full_on, growth, rate
+from logrotor.observe.status import status
 from tests.support.facts import spec
 
 DAY = 86400.0
@@ -49,6 +52,34 @@ def test_odd_histories_do_not_break_it():
     assert rate([Point(10, 5), Point(10, 5)], 5, 10.0) is None
     assert due_by_size(5, 10, 0.0, 10.0) is None and due_by_size(5, 10, 1e-12, 10.0) is None
     assert due_by_size(5, 10, None, 10.0) is None
+
+
+def test_a_moment_says_nothing_of_next_year(here):
+    """Three points within seconds: full in some seconds is a forecast, full in years is none."""
+    here.configure('compress = "none"')
+    here.file.write_text(here.file.read_text().replace("backup_count = 7\n", ""))
+    now = time.time()
+    for before in (3, 2, 1):
+        here.log(size=32_000)
+        here.run(now - before)
+    here.log(size=32_000)
+    found = status(here.seen(datetime.fromtimestamp(now, UTC)))
+    (log,), system = found.logs, found.file_systems[0]
+    assert log.pace is not None and log.paced == pytest.approx(3, abs=0.1)
+    assert (system.full_on, system.forecast) == (None, "unknown")
+
+
+def test_of_one_log_nothing_is_known(here):
+    """Retention holds the one that is known; that says nothing of the other."""
+    now = time.time()
+    here.configure("max_total_size = '1MB'")
+    for hours in (3, 2, 1):
+        here.log(size=32_000)
+        here.run(now - hours * 3600)
+    here.log(size=32_000)
+    assert [each.forecast for each in status(here.seen()).file_systems][:1] == ["never"]
+    here.log("new.log", size=32)
+    assert [each.forecast for each in status(here.seen()).file_systems][:1] == ["unknown"]
 
 
 def test_recent_rotations_count():

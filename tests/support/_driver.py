@@ -35,8 +35,8 @@ def serve(connection: socket.socket) -> None:
         gc.freeze()  # else the child's first collection writes to every page that it shares with us
         pid = os.fork()
         if pid == 0:
+            connection.sendall(os.getpid().to_bytes(8, "little"))  # before it announces anything
             _play(request, connection, fds)
-        connection.sendall(pid.to_bytes(8, "little"))
         _, status = os.waitpid(pid, 0)
         if "gate" not in request:
             os.lseek(fds[2], 0, os.SEEK_SET)

@@ -182,7 +182,6 @@ USERS = {
     "filelock": {"disk"},
     "zstandard": {"disk"},
     "isal": {"disk"},
-    "xxhash": {"disk"},
     "cronsim": {"decide", "config"},
     "sqlite3": {"disk", "jobs"},
     "ctypes": {"disk"},
@@ -350,9 +349,7 @@ def test_a_path_in_a_command_is_quoted() -> None:
     assert violations(unquoted) == []
 
 
-@pytest.mark.parametrize(
-    "code", ['f"as root: chmod o-w {path}"', 'f"chown {us} {self._path}"', 'f"rm {facts.path}, or"']
-)
+@pytest.mark.parametrize("code", ['f"as root: chmod o-w {path}"', 'f"chown {us} {self._path}"', 'f"rm {a.path}, or"'])
 def test_a_planted_path_is_seen(code: str) -> None:
     assert [what for _, what in unquoted(planted(code))]
     assert not list(unquoted(planted(re.sub(r"[\w.]*path", "typed(path)", code))))

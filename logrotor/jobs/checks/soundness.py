@@ -26,12 +26,14 @@ def reachable(site: Site) -> Iterator[Finding]:
     try:
         open_engine(site).counts(site.queue)
     except (QueueUnreachable, ConfigError) as error:
-        yield Finding(
-            subject=f"{site.settings.engine}, {site.shown_url}",
-            problem=error.problem.problem,
-            why="no job can be queued, so nothing is rotated unless cron does it",
-            advice=error.problem.advice or "start the server, or set [queue] url to where it is",
-        )
+        found = [each.as_problem for each in error.problems] if isinstance(error, ConfigError) else [error.problem]
+        for problem in found:
+            yield Finding(
+                subject=f"{site.settings.engine}, {site.shown_url}",
+                problem=problem.problem,
+                why="no job can be queued, so nothing is rotated unless cron does it",
+                advice=problem.advice or "start the server, or set [queue] url to where it is",
+            )
 
 
 def readable(site: Site) -> Iterator[Finding]:

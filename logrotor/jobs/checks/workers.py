@@ -16,9 +16,9 @@ from logrotor.clock import local_now
 from logrotor.config.find import named_config
 from logrotor.disk import proc
 from logrotor.disk.history import History
-from logrotor.errors import LogrotorError
+from logrotor.errors import ConfigError, LogrotorError
 from logrotor.jobs.dispatch import period
-from logrotor.jobs.engine import CONFIG_VARIABLE, Site, mask, open_engine, open_site
+from logrotor.jobs.engine import CONFIG_VARIABLE, QueueUnreachable, Site, mask, open_engine, open_site
 from logrotor.model import Check, Finding, Problem
 
 _MODULE = re.compile(r"logrotor\.jobs\.engines\.([a-z]+)")  # of rq it is rq_settings
@@ -49,7 +49,10 @@ def agreement(site: Site) -> Iterator[Finding]:
 
 def arguments(site: Site) -> Iterator[Finding]:
     """Limits, queue, serializer and concurrency stand in the arguments; all are generated from the configuration."""
-    wanted = tuple(open_engine(site).worker().argv)
+    try:
+        wanted = tuple(open_engine(site).worker().argv)
+    except (QueueUnreachable, ConfigError):
+        return  # reported by queue.reachable
     for worker in _ours(site)[0]:
         found = worker.process.argv
         if worker.engine != site.settings.engine or found[1:] == wanted[1:]:
@@ -100,7 +103,8 @@ def fresh(site: Site) -> Iterator[Finding]:
     package = os.stat(logrotor.__file__).st_mtime
     config = max((os.stat(file).st_mtime for file in site.config.files), default=0.0)
     workers, schedules = _ours(site)
-    for each in (*workers, *schedules):
+    both = {each.pid for each in schedules}  # a worker that its schedule has started ends with it
+    for each in (*schedules, *(worker for worker in workers if worker.process.parent not in both)):
         newer = "the package" if package > each.process.started + 1 else "the configuration"
         if max(package, config) > each.process.started + 1:
             yield _outdated(

@@ -26,7 +26,7 @@ def checks(here: Deployment) -> list[Check]:
         Check(id="directories.locks", title="nobody keeps runs away", look=lambda: locks(here)),
         Check(id="directories.calls", title="file systems have the calls we need", look=lambda: calls(here)),
         Check(id="directories.mounts", title="no log is a mount point", look=lambda: mounts(here)),
-        Check(id="space.forecast", title="no file system is full within a week", look=lambda: full_soon(here)),
+        Check(id="space.forecast", title="no file system is seen to fill up in a week", look=lambda: full_soon(here)),
         Check(id="space.bytes", title="there is room for the next rotation", look=lambda: room(here)),
         Check(id="space.inodes", title="there are inodes left", look=lambda: inodes(here)),
     ]
@@ -149,7 +149,7 @@ def full_soon(here: Deployment) -> Iterator[Finding]:
                 subject=system.mount,
                 problem=soon if system.full_on > here.now else f"full: {left}",
                 why="writers fail, and so does every rotation that has to create a file",
-                advice="lower backup_count or max_age, set max_total_size or keep_free, or move archives: archive_dir",
+                advice="make room there: lower backup_count or max_age, set max_total_size, keep_free or archive_dir",
             )
 
 

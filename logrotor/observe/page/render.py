@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from logrotor import text
 from logrotor.disk.publish import GENERATOR, Output
-from logrotor.observe.attention import ago
+from logrotor.observe.attention import last_run
 from logrotor.observe.page import sections
 from logrotor.observe.page.content import Facts
 from logrotor.observe.page.markup import CSS, POLICY, Child, Html, soft, tag, when
@@ -84,7 +84,7 @@ def _tiles(facts: Facts) -> Html:
     ratio = f"compressed {before / after:.1f}:1" if after else "nothing compressed yet"
     last = when(status.last_run) if status.last_run is not None else "no run is known"
     return tag("dl", [
-        _tile("Last run", ago(status.last_run, status.now, known=status.known), last),
+        _tile("Last run", last_run(status), last),
         _tile("Logs", str(len(status.logs)), f"{due} due"),
         _tile("Rotations in 7 days", str(sum(r.status == "done" for r in week)), f"{failed} failed"),
         _tile("Archives", text.size(stored), ratio),

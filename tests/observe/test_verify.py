@@ -1,0 +1,367 @@
+"""verify: each archive is compared with what went into it, by its hash, and none may be missing or change places."""
+
+from __future__ import annotations
+
+import gzip
+import os
+import shutil
+import sqlite3
+import subprocess
+from collections import Counter
+from pathlib import Path
+
+import pytest
+import zstandard
+
+from tests.observe.test_reading import flip, generations
+from tests.observe.test_reading_beside_runs import Site
+from tests.support import command, users
+from tests.support.need import need
+
+
+def states(logrotor, *args: object, code: int = 0) -> dict[str, str]:
+    """What verify says of each archive, by its name."""
+    told = logrotor("verify", "--json", *args, code=code).json
+    assert told["exit_code"] == code
+    return {os.path.basename(each["path"]): each["state"] for each in told["archives"]}
+
+
+def swap(one: Path, other: Path) -> None:
+    away = one.with_name("away")
+    one.rename(away), other.rename(one), away.rename(other)
+
+
+def swap_contents(one: Path, other: Path) -> None:
+    first, second = one.read_bytes(), other.read_bytes()
+    one.write_bytes(second), other.write_bytes(first)
+
+
+def same_size(path: Path) -> None:
+    """Valid content of as many bytes and lines."""
+    data = zstandard.ZstdDecompressor().decompressobj().decompress(path.read_bytes()).replace(b"line", b"LINE")
+    path.write_bytes(zstandard.ZstdCompressor(write_checksum=True).compress(data))
+
+
+def anew(path: Path) -> None:
+    """The same by another file."""
+    made = path.with_name("made")
+    shutil.copy2(path, made)
+    same_size(made)
+    made.rename(path)
+
+
+def compress(here, more: str = 'compress = "zstd"') -> None:
+    """The archives get another form; there is no line for another one."""
+    (here.logs / "app.log").write_bytes(b"")
+    here.configure(more)
+    here.run()
+
+
+@pytest.mark.parametrize("codec", ["zstd", "gzip"])
+@pytest.mark.parametrize("more", ["", 'naming = "dated"', 'archive_dir = "old"'])
+def test_sound_archives(here, logrotor, codec, more):
+    """As recorded by the run that made them; a shift of the numbers changes nothing."""
+    here.configure(f'compress = "{codec}"\n{more}')
+    generations(here, 3)
+    told = logrotor("verify", "--json", code=0).json["archives"]
+    assert [(a["bytes"], a["lines"], a["state"], a["recorded"], a["problem"]) for a in told] == [
+        (16_100, 700, "sound", True, None)
+    ] * 3
+    assert len({a["xxh128"] for a in told}) == 3
+
+
+def test_the_hash_is_that_of_other_programs(here, logrotor):
+    """XXH3 of 128 bits over the lines, in hexadecimal digits."""
+    import xxhash
+
+    generations(here, 1)
+    (told,) = logrotor("verify", "--json", code=0).json["archives"]
+    data = zstandard.ZstdDecompressor().decompressobj().decompress((here.logs / "app.log.1.zst").read_bytes())
+    assert told["xxh128"] == xxhash.xxh3_128_hexdigest(data)
+
+
+@pytest.mark.parametrize(
+    ("harm", "expected"),
+    [
+        (lambda one, two: flip(two), {"app.log.2.zst": "damaged"}),
+        (lambda one, two: os.truncate(two, 40), {"app.log.2.zst": "damaged"}),
+        (lambda one, two: os.truncate(two, 0), {"app.log.2.zst": "damaged"}),
+        (lambda one, two: same_size(two), {"app.log.2.zst": "changed"}),
+        (lambda one, two: two.write_bytes(one.read_bytes()), {"app.log.2.zst": "changed"}),
+        (lambda one, two: two.unlink(), {"app.log.2.zst": "missing"}),
+        (lambda one, two: one.unlink(), {"app.log.1.zst": "missing"}),
+        (lambda one, two: swap(one, two), {"app.log.1.zst": "misplaced", "app.log.2.zst": "misplaced"}),
+        (lambda one, two: swap_contents(one, two), {"app.log.1.zst": "misplaced", "app.log.2.zst": "misplaced"}),
+        (lambda one, two: anew(two), {"app.log.2.zst": "no record", "app.log": "missing"}),
+    ],
+)
+def test_what_happened_to_an_archive_is_found(here, logrotor, harm, expected):
+    """Exit 1, by name; the others are sound, and are so again once it is undone or accepted."""
+    generations(here, 3)
+    sound = {f"app.log.{n}.zst": "sound" for n in (1, 2, 3)}
+    assert states(logrotor) == sound
+    one, two = here.logs / "app.log.1.zst", here.logs / "app.log.2.zst"
+    kept = {path: path.read_bytes() for path in (one, two)}
+    harm(one, two)
+    assert states(logrotor, code=1) == {**{name: "sound" for name in sound if (here.logs / name).exists()}, **expected}
+    if set(expected.values()) == {"damaged"}:
+        states(logrotor, "--accept", code=1)
+        two.write_bytes(kept[two])
+    else:
+        states(logrotor, "--accept")
+    assert set(states(logrotor).values()) == {"sound"}
+
+
+@pytest.mark.parametrize(
+    ("harm", "expected"),
+    [
+        (lambda one, two: os.truncate(two, 100), {"app.log.2": "changed"}),
+        (lambda one, two: flip(two), {"app.log.2": "changed"}),
+        (lambda one, two: two.write_bytes(two.read_bytes().replace(b"line", b"LINE")), {"app.log.2": "changed"}),
+        (lambda one, two: two.unlink(), {"app.log.2": "missing"}),
+        (lambda one, two: swap(one, two), {"app.log.1": "misplaced", "app.log.2": "misplaced"}),
+        (lambda one, two: swap_contents(one, two), {"app.log.1": "misplaced", "app.log.2": "misplaced"}),
+    ],
+)
+def test_plain_archives(here, logrotor, harm, expected):
+    """Nobody has read them before the first verify: no record, which is not sound; then they are as the others."""
+    here.configure('compress = "none"')
+    generations(here, 3)
+    names = {f"app.log.{n}" for n in (1, 2, 3)}
+    assert states(logrotor) == dict.fromkeys(names, "no record")
+    assert states(logrotor) == dict.fromkeys(names, "sound")
+    one, two = here.logs / "app.log.1", here.logs / "app.log.2"
+    harm(one, two)
+    found = states(logrotor, code=1)
+    assert {name: state for name, state in found.items() if state != "sound"} == expected
+
+
+def test_a_plain_archive_that_has_only_grown(here, logrotor):
+    """A writer that never reopened: its lines come after what is recorded. That is recorded in turn."""
+    here.configure('compress = "none"')
+    generations(here, 2)
+    states(logrotor), states(logrotor)
+    with (here.logs / "app.log.1").open("ab") as log:
+        log.write(b"one more\n")
+    assert states(logrotor) == {"app.log.1": "grown", "app.log.2": "sound"}
+    assert states(logrotor) == {"app.log.1": "sound", "app.log.2": "sound"}
+
+
+def test_a_compression_hides_no_change(here, logrotor):
+    """What was changed while it was plain is so in its archive."""
+    here.configure('compress = "none"')
+    generations(here, 2)
+    states(logrotor)
+    flip(here.logs / "app.log.2")
+    compress(here)
+    assert states(logrotor, code=1) == {"app.log.1.zst": "sound", "app.log.2.zst": "changed"}
+
+
+def test_archives_that_were_never_read_change_places(here, logrotor):
+    """Their order is that of the rotations, which is known without reading them."""
+    here.configure('compress = "none"')
+    generations(here, 3)
+    swap(here.logs / "app.log.1", here.logs / "app.log.3")
+    assert states(logrotor, code=1) == {"app.log.1": "misplaced", "app.log.2": "no record", "app.log.3": "misplaced"}
+
+
+def test_what_retention_removes_is_not_missing(here, logrotor):
+    """By count, in this run or the next one; what was removed by hand is, until its time would have come."""
+    for _ in range(12):
+        generations(here, 1)
+    assert Counter(states(logrotor).values()) == {"sound": 7}
+    (here.logs / "app.log.3.zst").unlink()
+    assert Counter(states(logrotor, code=1).values()) == {"sound": 6, "missing": 1}
+    for _ in range(8):
+        generations(here, 1)
+    assert Counter(states(logrotor).values()) == {"sound": 7}
+    with sqlite3.connect(here.state / "history.sqlite") as connection:
+        assert connection.execute("SELECT count(*) FROM archives").fetchone() == (7,)
+
+
+def test_the_order_of_what_is_missing(here, logrotor):
+    """The oldest and the newest are missed as well as one in the middle, and each has its place."""
+    generations(here, 5)
+    for slot in (1, 3, 5):
+        (here.logs / f"app.log.{slot}.zst").unlink()
+    found = states(logrotor, code=1)
+    assert {name for name, state in found.items() if state == "missing"} >= {"app.log.1.zst"}
+    assert Counter(found.values())["sound"] == 2
+    told = logrotor("verify", "--json", code=1).json["archives"]
+    assert Counter(each["state"] for each in told) == {"sound": 2, "missing": 3}
+    assert all(each["xxh128"] and each["bytes"] == 16_100 for each in told)
+
+
+def test_a_lost_history(here, logrotor):
+    """Nothing is known then: no record of any, and none is missing. What is read is recorded by the next history."""
+    generations(here, 3)
+    shutil.rmtree(here.state)
+    assert set(states(logrotor).values()) == {"no record"}
+    generations(here, 1)
+    assert Counter(states(logrotor).values()) == {"no record": 3, "sound": 1}
+    assert Counter(states(logrotor).values()) == {"sound": 4}
+
+
+def test_a_history_that_cannot_be_read(here, logrotor):
+    """That is said, with exit 1: it is not the same as no record."""
+    generations(here, 2)
+    with sqlite3.connect(here.state / "history.sqlite") as connection:
+        connection.execute("PRAGMA user_version = 99")
+        connection.execute("DROP TABLE archives")
+        connection.execute("CREATE TABLE archives (id INTEGER PRIMARY KEY, log BLOB)")
+    found = states(logrotor, code=1)
+    assert found["history.sqlite"] == "unreadable" and set(found.values()) == {"unreadable", "no record"}
+
+
+def test_a_history_of_an_older_logrotor(here, logrotor):
+    """It gets the table by the first run that works; verify asks for no record that is not there."""
+    generations(here, 2)
+    with sqlite3.connect(here.state / "history.sqlite") as connection:
+        connection.execute("DROP TABLE archives")
+    assert set(states(logrotor).values()) == {"no record"}
+    assert set(states(logrotor).values()) == {"sound"}
+    with sqlite3.connect(here.state / "history.sqlite") as connection:
+        connection.execute("DROP TABLE archives")
+    generations(here, 1)
+    assert Counter(states(logrotor).values()) == {"no record": 2, "sound": 1}
+
+
+def test_a_folder_that_was_copied(here, logrotor):
+    """Other inodes, the same archives: what they hold says which is which."""
+    generations(here, 3)
+    copy = here.folder / "copy"
+    shutil.copytree(here.logs, copy)
+    shutil.rmtree(here.logs), copy.rename(here.logs)
+    assert Counter(states(logrotor).values()) == {"sound": 3}
+    swap(here.logs / "app.log.1.zst", here.logs / "app.log.3.zst")
+    assert Counter(states(logrotor, code=1).values()) == {"sound": 1, "misplaced": 2}
+
+
+def test_settings_that_change(here, logrotor):
+    """Compressed later, moved, dated: a record follows its archive."""
+    here.configure('compress = "none"')
+    generations(here, 3)
+    states(logrotor)
+    for more in ('compress = "zstd"', 'compress = "zstd"\narchive_dir = "old"', 'naming = "dated"', ""):
+        compress(here, more)
+        assert Counter(states(logrotor).values()) == {"sound": 3}, more
+
+
+@pytest.mark.parametrize("codec", ["zstd", "gzip"])
+def test_killed_before_the_record(here, logrotor, codec):
+    """The archives are whole, and the history knows nothing of them: no record, and nothing is missing or damaged."""
+    here.configure('compress = "none"')
+    generations(here, 3)
+    states(logrotor, "--accept")
+    kept = (here.state / "history.sqlite").read_bytes()
+    here.configure(f'compress = "{codec}"')
+    generations(here, 1)
+    (here.state / "history.sqlite").write_bytes(kept)  # as the kill left it
+    found = Counter(states(logrotor).values())
+    assert found == {"sound": 3, "no record": 1}
+    assert Counter(states(logrotor).values()) == {"sound": 4}
+
+
+@pytest.mark.parametrize("marked", [True, False])
+def test_killed_before_the_record_of_what_nobody_had_read(here, logrotor, marked):
+    """A row without a hash is that of an archive without a row, also where nothing can be noted on files."""
+    here.configure('compress = "none"')
+    generations(here, 3)
+    kept = (here.state / "history.sqlite").read_bytes()
+    compress(here)
+    (here.state / "history.sqlite").write_bytes(kept)
+    for path in here.logs.glob("*.zst") if not marked else ():
+        os.removexattr(path, "user.logrotor.source")
+    assert Counter(states(logrotor).values()) == {"no record": 3}
+    assert Counter(states(logrotor).values()) == {"sound": 3}
+
+
+def test_killed_in_retention(here, logrotor):
+    """What the run was about to remove, and has removed, is not missing."""
+    generations(here, 7)
+    kept = here.state / "kept"
+    connection = sqlite3.connect(here.state / "history.sqlite")
+    connection.execute("UPDATE archives SET leaving = 1 WHERE id = (SELECT min(id) FROM archives)")
+    connection.commit(), connection.close()
+    assert Counter(states(logrotor).values()) == {"sound": 7} and not kept.exists()
+    (here.logs / "app.log.7.zst").unlink()
+    assert Counter(states(logrotor).values()) == {"sound": 6}
+
+
+def test_archives_of_others(here, logrotor):
+    """What logrotate or a human packed is sound if it can be read: --long, padded; recorded by the first verify."""
+    here.log(size=320)
+    need(shutil.which("zstd") is not None, "zstd")
+    long = subprocess.run(["zstd", "-c", "--long=31"], input=b"old\n" * 9, capture_output=True, check=True).stdout
+    (here.logs / "app.log.2.zst").write_bytes(long)
+    (here.logs / "app.log.1.gz").write_bytes(gzip.compress(b"new\n") + bytes(1024))
+    here.run(force=True)
+    expected = {"app.log.2.gz": "no record", "app.log.3.zst": "no record", "app.log.1.zst": "sound"}
+    assert states(logrotor) == expected
+    assert set(states(logrotor).values()) == {"sound"}
+
+
+def test_what_cannot_be_read(here, logrotor, monkeypatch):
+    """A disk error asks for the disk; damage does not, nor does a missing permission."""
+    import errno
+
+    from logrotor.observe import verifying
+
+    generations(here, 2)
+    told = {}
+    flip(here.logs / "app.log.1.zst")
+    (told["damage"],) = (a["advice"] for a in logrotor("verify", "--json", code=1).json["archives"] if a["problem"])
+
+    def broken(fd, codec):
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    monkeypatch.setattr(verifying.codecs, "decompressed", broken)
+    broke = logrotor("verify", "--json", code=1).json["archives"]
+    assert {each["state"] for each in broke} == {"unreadable"}
+    assert all("dmesg" in each["advice"] for each in broke) and "dmesg" not in told["damage"]
+
+
+def test_another_user_records_nothing(here):
+    """Who does not own the history only looks."""
+    need(os.geteuid() == 0, "root")
+    here.configure('compress = "none"')
+    generations(here, 1)
+    owner = users.user("nobody")
+    for path in (here.state, here.state / "history.sqlite"):
+        os.chown(path, owner.uid, owner.gid)
+    before = (here.state / "history.sqlite").read_bytes()
+    assert command.logrotor("verify", "-c", here.file).code == 0
+    assert (here.state / "history.sqlite").read_bytes() == before
+
+
+# ---------------------------------------------------------------- beside runs
+
+
+def verify_beside(site: Site, times: int, seed: int) -> int:
+    rounds = 0
+    site.rotate(2, seed)
+    with site.rotating(times, seed) as goes_on:
+        while goes_on():
+            done = command.logrotor("verify", "--json", "-c", site.file)
+            odd = [a for a in done.json["archives"] if a["problem"] and a["state"] != "unknown"]
+            assert odd == []
+            rounds += 1
+    found = command.logrotor("verify", "--json", "-c", site.file)
+    assert found.code == 0 and {a["state"] for a in found.json["archives"]} <= {"sound", "no record"}
+    return rounds
+
+
+@pytest.mark.parametrize("keys", [{"compress": "zstd"}, {"compress": "none"}])
+def test_beside_runs_no_sound_archive_is_damaged(world, keys):
+    """Records, names and files change all the time, and retention removes some."""
+    assert verify_beside(Site(world, backup_count=5, **keys), 12, seed=3) > 0
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("seed", range(6))
+def test_beside_many_runs_no_sound_archive_is_damaged(world, seed):
+    """The same for longer, in every form."""
+    from tests.observe.test_reading_beside_runs import KINDS
+
+    kind = list(KINDS)[seed % len(KINDS)]
+    assert verify_beside(Site(world, backup_count=8, **KINDS[kind]), 200, seed) > 2
