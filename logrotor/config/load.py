@@ -13,7 +13,15 @@ from logrotor.config.document import FROM_DICT, Document, read_document
 from logrotor.config.find import Found, Origin, default_state_dir, find_config
 from logrotor.config.keys import DEFAULTS, METRICS, PAGE, TABLES, TOP
 from logrotor.config.paths import Place, home_of
-from logrotor.config.rules import Rule, StateDir, create_conflict, level_conflict, read_rules, size_conflict, unknown_target
+from logrotor.config.rules import (
+    Rule,
+    StateDir,
+    create_conflict,
+    level_conflict,
+    read_rules,
+    size_conflict,
+    unknown_target,
+)
 from logrotor.config.section import Problems, Read, Section
 from logrotor.config.tables import Targets, read_output, read_queue, read_targets
 from logrotor.disk.identity import home_of_user
