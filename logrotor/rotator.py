@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from logrotor.disk.history import RunHistory
     from logrotor.model import LogHistories
 
+_TRIES = 3  # a stale plan is made again so often: another configuration may be at work on the same logs
 _INTERRUPTED = 130  # as a shell reports Ctrl-C
 
 OnProgress = Callable[[int, int], object]
@@ -191,14 +192,19 @@ class Rotator:
             history.found_unclear([problem.subject for problem in plan.unclear])
             history.found_unclear([stranger.name for log in plan.logs for stranger in log.strangers])
             executed = [self._execute(run, plan, history, known)]
-            rotated, stale = {*executed[0][1].rotated}, executed[0][1].stale  # once is enough, also where it is forced
-            for group, force in ((stale - rotated, run.force), (stale & rotated, False)):
-                if group:
-                    known = history.recall()
-                    again = self._plan_again(known, run.now, force, group, this.since)
-                    history.keep(archived.leaving(again))
-                    executed.append(self._execute(run, again, history, known, last=True))
-                    run.add_found(again, plan)
+            stale, tries = executed[0][1].stale, _TRIES
+            while stale and tries:
+                tries -= 1
+                rotated = {log for _, ledger in executed for log in ledger.rotated}  # once is enough, also if forced
+                groups, stale = ((stale - rotated, run.force), (stale & rotated, False)), set()
+                for group, force in groups:
+                    if group:
+                        known = history.recall()
+                        again = self._plan_again(known, run.now, force, group, this.since)
+                        history.keep(archived.leaving(again))
+                        executed.append(self._execute(run, again, history, known, last=not tries))
+                        run.add_found(again, plan)
+                        stale |= executed[-1][1].stale
             run.remember(history, plan, self._interrupted())
             lock.close()
             if any(ledger.hooks for _, ledger in executed):
@@ -296,11 +302,11 @@ def plan_asking(
         from logrotor import notify
 
         target = config.targets[name]
-        forbidden = notify.why_forbidden(target)
+        paths = tuple(log.path for log in taken if log.reopen == name)
+        forbidden = notify.why_forbidden(target, paths)
         if forbidden is not None:
-            held = {log.path for log in taken if log.reopen == name}
-            refusals.update(_held(forbidden, [facts for facts in survey.logs if facts.path in held]))
-        found = notify.self_rotation(target)
+            refusals.update(_held(forbidden, [facts for facts in survey.logs if facts.path in paths]))
+        found = notify.self_rotation(target, paths)
         refusals.update(found.files)
         notes += map(str, found.unknown)
     if refusals:

@@ -46,7 +46,7 @@ class Run(Struct):
 
     def add_found(self, again: Plan, first: Plan) -> None:
         """What a second plan refuses or finds wrong counts like what the first one does."""
-        self.problems += [problem for problem in again.problems if problem not in first.problems]
+        self.problems += [each for each in again.problems if each not in (*first.problems, *self.problems)]
         for outcome in _refusals(again):
             self.outcomes.append(outcome)
             self.emit("log.refused", log=outcome.log, error=outcome.reason, kind=_kind(outcome))

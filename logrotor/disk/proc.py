@@ -85,6 +85,16 @@ def running(word: bytes) -> Iterator[Process]:
                 yield found
 
 
+def last_child(pid: int) -> float:
+    """When the youngest child that can be seen was started; 0: there is none."""
+    started = 0.0
+    for each in pids():
+        with contextlib.suppress(OSError):
+            process = look(each)
+            started = max(started, process.started) if process.parent == pid else started
+    return started
+
+
 def is_stopped(pid: int) -> bool:
     """Was it stopped, by a signal or a debugger? Raises OSError."""
     return stat_fields(_read(f"/proc/{pid}/stat"))[0] in (b"T", b"t")

@@ -65,7 +65,7 @@ def of_root(log: Path, pidfile: Path) -> Iterator[int]:
 
 
 def test_a_writer_that_we_may_not_signal(site: Deployment) -> None:
-    """The reopen is known to be impossible, and the writer holds the log: all refuse; without him none does."""
+    """The reopen is known to be impossible, and the writer holds the log: all of them refuse it; without him none."""
     need(os.geteuid() == 0, "root, to become another user")
     site.user = "www-data"
     site.own(site.folder("logs"), site.folder("state", mode=0o700))

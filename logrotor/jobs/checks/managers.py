@@ -69,7 +69,8 @@ def _program(site: Site, ini: Ini, program: Program) -> Iterator[Finding]:
     for key, wrong in _wrong_keys(site, values) if _is_ours(values["command"], site) else ():
         yield Finding(
             subject=f"[{program.section}] in {ini.file_of(program.section, key)}", problem=wrong, why=_WHY,
-            advice="logrotor queue unit --supervisor prints one that fits; then supervisorctl update",
+            advice="logrotor queue unit --supervisor prints one that fits; "
+            f"then {ini.control('update') or 'restart supervisord'}",
         )  # fmt: skip
 
 

@@ -17,7 +17,7 @@ from logrotor.disk.directories import Directories
 from logrotor.disk.discover import is_excluded
 from logrotor.disk.walk import user_name
 from logrotor.errors import Busy, LogrotorError, ReopenFailed, Stale
-from logrotor.model import Check, Codec, DropTemp, Entry, Finding, Method, Problem, Written
+from logrotor.model import Check, Codec, DropTemp, Entry, Finding, Method, Nobody, Problem, Written
 from logrotor.notify import supervisord
 from logrotor.observe.deployment import Deployment, archives_of
 from logrotor.survey import why_no_archives
@@ -289,18 +289,28 @@ def _named(pid: int) -> str:
 
 
 def targets(here: Deployment) -> Iterator[Finding]:
+    """A stopped daemon is none: where it is proved that nobody writes, every run ends with exit 0 without it."""
     used = {spec.reopen for spec in here.config.logs}
     for name, target in here.config.targets.items():
+        logs = [facts for facts in here.survey.logs if facts.spec.reopen == name]
         try:
             if name in used:
-                notify.probe(target)
+                notify.probe(target, tuple(facts.path for facts in logs))
         except ReopenFailed as error:
+            if error.problem.kind in (notify.ABSENT, notify.STALE) and logs and all(map(_is_let_go, logs)):
+                continue
             yield Finding(
                 subject=f"[reopen.{name}]",
                 problem=error.problem.problem,
                 why="after a rotation its writers go on with the old file; it waits, neither compressed nor removed",
                 advice=error.problem.advice or "correct that; the next run asks again",
             )
+
+
+def _is_let_go(facts: LogFacts) -> bool:
+    """Is it proved that nobody writes the log, or an archive of it?"""
+    live = [facts.live_writers()] if facts.family.live is not None else []
+    return all(isinstance(found, Nobody) for found in (*live, *facts.writers.values()))
 
 
 def self_rotation(here: Deployment) -> Iterator[Finding]:
