@@ -80,10 +80,25 @@ def _by_directory(logs: Iterable[LogPlan]) -> dict[str, list[LogPlan]]:
 def _directory(directory: str, logs: list[LogPlan], *, verbose: bool) -> list[str]:
     busy = [log for log in logs if verbose or not is_quiet(log)]
     shown = [f"{text.printable(directory)}/", *(f"  {line}" for line in _guarantees(logs))]
+    refused = {} if verbose else _refused_alike(busy)
     for log in busy:
-        shown += _log(log)
+        alike = refused.get(log.refused) if log.refused is not None else None
+        if alike is None:
+            shown += _log(log)
+        elif log is alike[0]:
+            names = text.printable(text.names([os.path.basename(each.path) for each in alike]))
+            shown += [f"  {names}  {text.printable(verdict(log))}"]
     idle = len(logs) - len(busy)
     return [*shown, f"  {text.count(idle, 'log')} with nothing to do (-v lists them)"] if idle else shown
+
+
+def _refused_alike(logs: Iterable[LogPlan]) -> dict[Problem, list[LogPlan]]:
+    """Several logs with one cause, such as their directory."""
+    found: dict[Problem, list[LogPlan]] = {}
+    for log in logs:
+        if log.refused is not None:
+            found.setdefault(log.refused, []).append(log)
+    return {why: alike for why, alike in found.items() if alike[1:]}
 
 
 def is_quiet(log: LogPlan) -> bool:

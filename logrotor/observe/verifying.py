@@ -25,14 +25,14 @@ from logrotor.model import Archive, ArchiveRecord, Codec, FileId, Problem
 from logrotor.observe.deployment import Deployment, archives_of
 from logrotor.observe.reading import EMPTY, find
 from logrotor.observe.view import OWNER, PATIENCE, names_of, open_piece, piece_of, relisted
-from logrotor.text import typed
+from logrotor.text import ours, typed
 
 Key = tuple[FileId, int, int]  # of a file that is listed: inode, size, time of the last write
 
 _DISK = "is the disk sound (dmesg, smartctl)? The archive stays as it is: put back a copy of it"
 _DAMAGED = "put back a copy of it, or save with logrotor cat what can be read"
-_COPY = "put back a copy of it, or if that was meant to be: logrotor verify --accept"
-_ORDER = "rename them, the oldest to the highest number, or if that was meant to be: logrotor verify --accept"
+_COPY = "put back a copy of it, or if that was meant to be:"
+_ORDER = "rename them, the oldest to the highest number, or if that was meant to be:"
 
 
 class Verdict(Struct, frozen=True, kw_only=True):
@@ -77,7 +77,7 @@ def verify(look: Callable[[], Deployment], given: str | None = None, *, accept: 
             records.learn(learned, forgotten)
         except OSError as error:
             what = f"cannot be written, so nothing was recorded: {error.strerror}"
-            problem = Problem(subject=records.path, problem=what, advice="logrotor verify again")
+            problem = Problem(subject=records.path, problem=what, advice=f"{ours('verify')} again")
             yield Verdict(path=records.path, log="", state=State.UNREADABLE, problem=problem)
 
 
@@ -208,7 +208,12 @@ def _verdicts(facts: LogFacts, judged: Judgement) -> Iterator[Verdict]:
         held = f", which held {record.bytes} bytes in {record.lines} lines" if record.bytes is not None else ""
         what = f"is missing{held}; it was recorded as {record.name}, and no run has removed it"
         path = _place_of(record, judged.files, facts)
-        problem = Problem(subject=path, problem=what, advice=f"{_COPY} {typed(facts.path)}", kind=State.MISSING)
+        problem = Problem(
+            subject=path,
+            problem=what,
+            advice=_or_accept(_COPY, facts.path),
+            kind=State.MISSING,
+        )
         yield Verdict(
             path=path, log=facts.path, state=State.MISSING, bytes=record.bytes, lines=record.lines,
             xxh128=record.xxh128, recorded=True, problem=problem,
@@ -225,10 +230,10 @@ def _verdict(log: str, found: Found) -> Verdict:
         record = found.record
         recorded = f"{record.bytes} bytes in {record.lines} lines"
         what = f"holds {held.bytes} bytes in {held.lines} lines, but not the {recorded} on record"
-        problem = Problem(subject=path, problem=what, advice=f"{_COPY} {typed(log)}", kind=State.CHANGED)
+        problem = Problem(subject=path, problem=what, advice=_or_accept(_COPY, log), kind=State.CHANGED)
     elif found.state is State.MISPLACED:
         what = "has the name of another archive: their names are not in the order of the rotations"
-        problem = Problem(subject=path, problem=what, advice=f"{_ORDER} {typed(log)}", kind=State.MISPLACED)
+        problem = Problem(subject=path, problem=what, advice=_or_accept(_ORDER, log), kind=State.MISPLACED)
     return Verdict(
         path=path, log=log, state=found.state, bytes=held.bytes, lines=held.lines, xxh128=held.xxh128,
         recorded=found.state is not State.UNRECORDED, problem=problem,
@@ -257,3 +262,7 @@ def _in_doubt(facts: LogFacts, verdicts: Sequence[Verdict]) -> Iterator[Verdict]
     what = "is rotated again and again while its archives are read: whether one is missing is not known"
     problem = Problem(subject=facts.path, problem=what, advice="try again", kind=State.UNKNOWN)
     yield Verdict(path=facts.path, log=facts.path, state=State.UNKNOWN, problem=problem)
+
+
+def _or_accept(repair: str, log: str) -> str:
+    return f"{repair} {ours('verify --accept')} {typed(log)}"

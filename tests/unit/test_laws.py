@@ -182,6 +182,7 @@ USERS = {
     "filelock": {"disk"},
     "zstandard": {"disk"},
     "isal": {"disk"},
+    "xxhash": {"disk"},
     "cronsim": {"decide", "config"},
     "sqlite3": {"disk", "jobs"},
     "ctypes": {"disk"},

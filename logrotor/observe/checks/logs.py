@@ -21,7 +21,7 @@ from logrotor.model import Check, Codec, DropTemp, Entry, Finding, Method, Nobod
 from logrotor.notify import supervisord
 from logrotor.observe.deployment import Deployment, archives_of
 from logrotor.survey import why_no_archives
-from logrotor.text import typed
+from logrotor.text import ours, typed
 
 _DATE = re.compile(r"(?<![0-9])(?:19|20)[0-9]{2}-?[01][0-9]-?[0-3][0-9]")
 _PACKED = {*(codec.suffix for codec in Codec), ".Z", ".lz4"}  # other rotators have more
@@ -128,7 +128,7 @@ def leftovers(here: Deployment) -> Iterator[Finding]:
                 subject=os.path.join(facts.directory.resolved, name),
                 problem=f"left by an interrupted run: {getattr(step, 'reason', '') or 'to be finished'}",
                 why="it takes up room, and if it stays no run has come since, or none that could finish it",
-                advice="logrotor run finishes or drops it",
+                advice=f"{ours('run')} finishes or drops it",
                 would=f"remove {name}, unless a run works on it or it is no longer that file",
                 mend=partial(_drop, here, facts.path, step) if isinstance(step, DropTemp) else None,
             )

@@ -55,7 +55,7 @@ def checks(here: Deployment) -> list[Check]:
 
 def rules(here: Deployment) -> Iterator[Finding]:
     for problem in here.config.problems:
-        check = f"logrotor check -c {next(iter(here.config.files), problem.file)}"
+        check = f"logrotor check -c {text.typed(next(iter(here.config.files), problem.file))}"
         yield Finding(
             subject=problem.where,
             problem=problem.as_problem.problem,
