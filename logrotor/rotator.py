@@ -164,6 +164,7 @@ class Rotator:
             unmatched=tuple(survey.unmatched),
             skipped=tuple(survey.skipped),
             shadowed=tuple(survey.shadowed),
+            vanished=tuple(survey.vanished),
             unclear=tuple(survey.unclear),
             problems=(*(found.as_problem for found in self._config.problems), *survey.problems),
             notes=(*notes, *((known.note,) if known and known.note else ())),
@@ -344,6 +345,8 @@ def _recall(state_dir: str) -> LogHistories | None:
 
 
 def _refused(facts: LogFacts, refusals: dict[str, Problem]) -> LogFacts:
+    if facts.directory.problem is not None:
+        return facts
     why = refusals.get(os.path.realpath(facts.path))
     if why is None:
         return facts
