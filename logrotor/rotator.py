@@ -71,7 +71,7 @@ class Rotator:
         self._stop = stop or (lambda: False)
         self._clock = clock
         self._unheard: list[Problem] = []  # what on_event raised in this run
-        self._deadline = Deadline()  # of this run
+        self._deadline = Deadline()
 
     def plan(self, now: datetime | None = None, *, force: bool = False, only: Sequence[str] = ()) -> Plan:
         """What a run at ``now`` would do, and why. Changes nothing.
@@ -108,8 +108,7 @@ class Rotator:
         done, StateError, UnknownSelection.
         """
         _refuse_misuse(now, only)
-        self._unheard = []
-        self._deadline = Deadline.after(time_limit)
+        self._unheard, self._deadline = [], Deadline.after(time_limit)
         run = Run(now or local_now(), force, self._emit, self._clock, self._deadline)
         state.prepare(self._config.state_dir, self._config.state_dir_origin)
         known, this = _recall(self._config.state_dir), self._next(state.known_run(self._config.state_dir), run.now)
@@ -134,8 +133,7 @@ class Rotator:
         return next_run(last, now.timestamp(), period)
 
     def _surveyor(self, known: LogHistories | None, only: Sequence[str], since: float) -> Surveyor:
-        late = self._deadline.passed
-        return Surveyor(self._config, known, only, since=since, stop=self._stop, late=late)
+        return Surveyor(self._config, known, only, since=since, stop=self._stop, late=self._deadline.passed)
 
     def _plan(self, known: LogHistories | None, now: datetime, force: bool, only: Sequence[str], since: float) -> Plan:
         with self._surveyor(known, only, since) as surveyor:
@@ -205,9 +203,7 @@ class Rotator:
             with suppress(Interrupted):  # of what was done all is told
                 while stale and tries:
                     tries -= 1
-                    rotated = {
-                        log for _, ledger in executed for log in ledger.rotated
-                    }  # once is enough, also if forced
+                    rotated = {log for _, ledger in executed for log in ledger.rotated}  # once is enough, if forced
                     groups, stale = ((stale - rotated, run.force), (stale & rotated, False)), set()
                     for group, force in groups:
                         if group:
