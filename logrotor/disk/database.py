@@ -182,6 +182,9 @@ def upgrade(connection: sqlite3.Connection) -> None:
         change("commit", connection.executescript, script)
     elif _is_made(connection, "in_flight"):  # else it is another program's
         make_unversioned(connection)
+        connection.execute(
+            "SELECT id, log, directory, name, inode, born, ordered, leaving, xxh128 FROM archives LIMIT 0"
+        )
 
 
 def make_unversioned(connection: sqlite3.Connection) -> None:
@@ -267,6 +270,15 @@ def _moment(value: object) -> float | None:
 
 def copy_row(record: CopyInFlight) -> tuple[Any, ...]:
     return (os.fsencode(record.path), *(getattr(record, name) for name in CopyInFlight.__struct_fields__[1:]))
+
+
+def end_of_run(
+    run: int | None, now: float, outcomes: Collection[Outcome], counts: Mapping[str, int], exit_code: int
+) -> list[Work]:
+    insert = "INSERT INTO outcomes VALUES (NULL,?,?,?,?,?,?,?,?,?)"
+    end = "UPDATE runs SET ended = ?, exit = ?, rotated = ?, failed = ?, deferred = ?, removed = ? WHERE id = ?"
+    ended = (now, exit_code, *(counts[name] for name in ("rotated", "failed", "deferred", "removed")), run)
+    return [(insert, [(run, *outcome_row(now, outcome)) for outcome in outcomes]), (end, [ended])]
 
 
 def outcome_row(now: float, o: Outcome) -> tuple[Any, ...]:

@@ -70,17 +70,19 @@ def _expand(pattern: str) -> set[str]:
 
 
 def _below(top: str) -> Iterator[str]:
-    for path, names, _ in os.walk(top):
-        names[:] = [name for name in names if not name.startswith(".")]
+    todo = [top]
+    while todo:  # os.walk calls itself for each level, and a thousand are too many for it
+        path = todo.pop()
         yield path
+        todo += _matching(path, "*", links=False)
 
 
-def _matching(top: str, part: str) -> Iterator[str]:
+def _matching(top: str, part: str, *, links: bool = True) -> Iterator[str]:
     try:
         with os.scandir(top) as entries:
             for entry in entries:
                 visible = part.startswith(".") or not entry.name.startswith(".")
-                if visible and fnmatch.fnmatchcase(entry.name, part) and entry.is_dir():
+                if visible and fnmatch.fnmatchcase(entry.name, part) and entry.is_dir(follow_symlinks=links):
                     yield entry.path
     except OSError:  # not listable: whatever it holds is not found, as with every glob
         return

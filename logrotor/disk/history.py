@@ -285,7 +285,7 @@ class RunHistory(History):
         insert = "INSERT INTO runs (started, pid, forced) VALUES (?, ?, ?)"
         self.keep((insert, [(started, os.getpid(), forced)]), begun, *more)
         with suppress(sqlite3.Error, AttributeError):  # not opened
-            ask = "SELECT max(runs.id), (SELECT max(id) FROM archives) FROM runs"
+            ask = "SELECT max(runs.id), (SELECT ifnull(max(id), 0) FROM archives) FROM runs"
             self._run, self._first = self._connection.execute(ask).fetchone()  # type: ignore[union-attr]
 
     def found_unclear(self, paths: Iterable[str]) -> None:
@@ -293,15 +293,10 @@ class RunHistory(History):
         rows = [(os.fsencode(path), os.lstat(path).st_ino) for path in paths if os.path.lexists(path)]
         self.keep(("INSERT OR REPLACE INTO unclear VALUES (?, ?)", rows))
 
-    def run_completed(
-        self, now: float, outcomes: Collection[Outcome], counts: Mapping[str, int], exit_code: int
-    ) -> None:
-        insert = "INSERT INTO outcomes VALUES (NULL,?,?,?,?,?,?,?,?,?)"
-        end = "UPDATE runs SET ended = ?, exit = ?, rotated = ?, failed = ?, deferred = ?, removed = ? WHERE id = ?"
-        ended = (now, exit_code, *(counts[name] for name in ("rotated", "failed", "deferred", "removed")), self._run)
-        rows = [(self._run, *database.outcome_row(now, outcome)) for outcome in outcomes]
-        archives = archived.of_run(outcomes, self._run or 0, self._first or 0)
-        self.keep((insert, rows), (end, [ended]), *archives, *database.pruning(now))
+    def run_completed(self, now: float, outcomes: Collection[Outcome], counts: Mapping[str, int], code: int) -> None:
+        ended = database.end_of_run(self._run, now, outcomes, counts, code)
+        archives = archived.of_run(outcomes, self._run or 0, self._first)
+        self.keep(*ended, *archives, *database.pruning(now))
 
     def _must(self, statement: str, row: tuple[Any, ...]) -> None:
         try:

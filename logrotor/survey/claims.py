@@ -67,16 +67,17 @@ class NamedLogs:
 
     def says(self, directory: Directory, name: str) -> Named:
         """What the paths of the rules say of a name in a directory."""
-        place = directory.resolved
-        if any(not _is_excluded(each, name) for each in self._by_name.get((place, name), ())):
+        literal, globs = (self._by_name.get((directory.resolved, key), ()) for key in (name, None))
+        if any(not _is_excluded(each, name) for each in literal):
             return Named.LITERALLY
-        globs = self._by_name.get((place, None), ())
         matched = any(each.takes(name) and not _is_excluded(each, name) for each in globs)
         return Named.MATCHED if matched else Named.NOT
 
     def _real_path(self, directory: str) -> str:
-        if directory not in self._real:
-            self._real[directory] = os.path.realpath(directory)
+        if directory not in self._real:  # with what is known of the one above: they may be nested a thousand deep
+            above, name = os.path.split(directory)
+            is_below = above in self._real and name not in ("", ".", "..") and not os.path.islink(directory)
+            self._real[directory] = os.path.join(self._real[above], name) if is_below else os.path.realpath(directory)
         return self._real[directory]
 
     def rule_for(self, path: str) -> str | None:
@@ -90,7 +91,7 @@ class NamedLogs:
         """By directory and name; all patterns of a directory under None."""
         found: dict[tuple[str, str | None], list[discover.Selector]] = {}
         for selector in self.selectors:
-            found.setdefault((os.path.realpath(selector.directory), selector.name), []).append(selector)
+            found.setdefault((self._real_path(selector.directory), selector.name), []).append(selector)
         return found
 
 
@@ -108,8 +109,7 @@ class ArchiveOwners:
         self._archived: dict[object, dict[str | None, list[str]]] = {}  # archive directory -> directory -> its logs
         for selector in named.selectors:
             directory = listings.look(selector.directory)
-            archive_dir = listings.archive_dir(selector.spec, directory)
-            if archive_dir is not None:
+            if (archive_dir := listings.archive_dir(selector.spec, directory)) is not None:
                 self._users.setdefault(_key(archive_dir), set()).add(path_of(directory))
 
     def add(self, path: str, archive_dir: Directory) -> None:
