@@ -41,6 +41,9 @@ class Run(Struct):
             self.emit("log.skipped", log=waiting.name, reason=waiting.reason)
         for waiting in plan.shadowed:
             self.emit("log.shadowed", log=waiting.name, reason=waiting.reason)
+        for gone in plan.vanished:
+            told = {"rule": gone.rule, "logs": len(gone.logs), "problem": str(gone.problem)}
+            self.emit("logs.vanished", subject=gone.directory, kind=gone.problem.kind, **told)
         for problem in plan.unclear:
             self.emit("log.unclear", log=problem.subject, reason=problem.problem)
 

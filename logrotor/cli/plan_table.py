@@ -51,6 +51,7 @@ def overview(config: Config, plan: Plan, *, verbose: bool) -> list[str]:
     shown += _waiting("Rules without a log", plan.unmatched, verbose=True)
     shown += _waiting("Left alone", plan.skipped, verbose=verbose)
     shown += _unclear(plan.unclear, verbose=verbose)
+    shown += _waiting("Gone since earlier runs", _gone(plan), verbose=True)
     shown += _waiting("In two rules, the first has them", plan.shadowed, verbose=True)
     shown += [f"note: {text.lines(note)}" for note in plan.notes]
     return shown + [f"error: {text.lines(problem)}" for problem in problems(config, plan)]
@@ -218,6 +219,10 @@ def _beside(log: LogPlan) -> tuple[str, str]:
     """The directory of the live log, as configured and with its symlinks resolved."""
     directory = os.path.dirname(log.path)
     return directory, os.path.realpath(directory)
+
+
+def _gone(plan: Plan) -> tuple[Note, ...]:
+    return tuple(Note(gone.directory, gone.problem.words) for gone in plan.vanished)
 
 
 def _missing(paths: tuple[str, ...], *, verbose: bool) -> list[str]:

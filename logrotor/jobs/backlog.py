@@ -65,7 +65,7 @@ def status(site: Site, engine: Engine, now: float) -> Status:
     attempts = History(site.config.state_dir).attempts_since(now - WINDOW)
     found = {count.queue: count for count in engine.counts(f"{site.settings.name}-")}
     found.setdefault(site.queue, QueueCount(queue=site.queue, pending=0, reserved=None, scheduled=0, failed=None))
-    failed = len(failed_jobs(site, engine))
+    failed = len(failed_jobs(site, engine)) + History(site.config.state_dir).forgotten(site.queue)
     queues = sorted((_row(site, count, attempts, failed, now) for count in found.values()), key=_by_attention)
     return Status(engine=site.settings.engine, url=site.shown_url, queues=queues, processing=_processing(attempts, now))
 
@@ -172,7 +172,7 @@ def clear_failed(site: Site, engine: Engine, *, before: float | None = None) -> 
     found = [f for f in failed_jobs(site, engine) if before is None or (f.when or 0) < before]
     for failed in found:
         _settle(site, engine, failed, "cleared")
-    return len(found)
+    return len(found) + (History(site.config.state_dir).forget_refused(site.queue) if before is None else 0)
 
 
 def clear_stale(site: Site, engine: Engine, now: float) -> int:

@@ -15,6 +15,8 @@ from typing import Annotated, Any
 import msgspec
 from msgspec import Meta, Struct
 
+from logrotor.disk.attempted import BRIEF
+from logrotor.model import Ending
 from logrotor.text import ours
 
 TASK = "logrotor.rotate"  # frozen: a job that was queued by another version still finds its task
@@ -76,9 +78,16 @@ def enqueued(text: object) -> float | None:
 
 
 def excerpt(text: object) -> str:
-    """``text`` as the history keeps it: all of a payload, the beginning of anything else."""
+    """``text`` as the history keeps it while it is worked on: all of a payload, the beginning of anything else."""
     shown = str(text).encode(errors="backslashreplace").decode()
-    return shown if len(shown) <= LONGEST else f"{shown[:1000]}..."
+    return shown if len(shown) <= LONGEST else f"{shown[:BRIEF]}..."
+
+
+def kept(shown: str, ending: Ending) -> str:
+    """The same once it has ended: whole where ``queue retry`` needs its logs, and nothing after a success."""
+    if ending in (Ending.DONE, Ending.BUSY, Ending.STALE):
+        return ""
+    return shown[:BRIEF] if ending is Ending.REFUSED else shown
 
 
 def decode(text: object) -> Payload:

@@ -107,8 +107,9 @@ def _begin(site: Site, text: str, now: float) -> tuple[Attempt, list[Attempt]]:
 
 def _remember(site: Site, attempt: Attempt) -> None:
     if attempt.id:
+        kept = payload.kept(attempt.payload, attempt.ending)
         try:
-            History(site.config.state_dir).end_attempt(attempt)
+            History(site.config.state_dir).end_attempt(replace(attempt, payload=kept))
         except OSError as error:
             tell("problem.found", error=str(error))
 

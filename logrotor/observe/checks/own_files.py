@@ -6,7 +6,7 @@ import os
 from collections.abc import Iterator
 from functools import partial
 
-from logrotor.disk import discover, identity, state
+from logrotor.disk import identity, state
 from logrotor.disk.history import History
 from logrotor.disk.identity import why_closed
 from logrotor.disk.publish import METRICS, PAGE, Mark, refuse_other
@@ -53,7 +53,7 @@ def directory(here: Deployment) -> Iterator[Finding]:
 
 def _others_in(here: Deployment, path: str) -> str:
     """What else the directory holds or is for, in words: who comes for that must not be locked out."""
-    if os.path.realpath(path) in {os.path.realpath(s.directory) for s in discover.discover(here.config.logs)}:
+    if os.path.realpath(path) in {here.mounts.real_path(s.directory) for s in here.named.selectors}:
         return "the logs of a rule"
     strange = sorted(name for name in _names(path) if not state.is_own(name))
     return names(strange)
