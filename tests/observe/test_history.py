@@ -20,6 +20,7 @@ from logrotor.observe.rotations import rotations
 from tests.support import mounts, users
 
 DAY = 86400.0
+PACKED = {"source": 1, "inode": 1, "bytes": 5, "from": "/", "to": "/a.1.gz"}
 COUNTS = {"rotated": 0, "failed": 0, "deferred": 0, "removed": 0}
 
 
@@ -344,7 +345,7 @@ def test_a_page_is_made_of_the_newest_of_each_log(tmp_path, monkeypatch):
     history = RunHistory(str(tmp_path))
     taken = Outcome(log="/a", action="take", status=Status.DONE, details={"inode": 1, "bytes": 5})
     failed = Outcome(log="/b", action="take", status=Status.FAILED)
-    packed = Outcome(log="/a", action="compress", status=Status.DONE, name="a.1", details={"inode": 1, "bytes": 5})
+    packed = Outcome(log="/a", action="compress", status=Status.DONE, name="a.1", details=PACKED)
     for at in range(100):
         history.run_started(float(at), False)
         history.run_completed(float(at), [taken, packed] * 10 + [failed] * (at == 3), COUNTS, 0)
