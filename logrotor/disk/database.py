@@ -10,6 +10,7 @@ import errno
 import itertools
 import os
 import sqlite3
+import time
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from typing import Any, TypeVar
@@ -84,6 +85,17 @@ _PLAIN = frozenset("/-._~0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRS
 
 
 # ---------------------------------------------------------------- connections
+
+_PATIENCE = 60  # looks at an empty file, which take 3 seconds
+
+
+def is_left_empty(path: str) -> bool:
+    """Empty for longer than a run or a job needs that has just made the file, and writes it in its first commit."""
+    for _ in range(_PATIENCE):
+        if os.stat(path).st_size:
+            return False
+        time.sleep(0.05)
+    return True
 
 
 def to_look(path: str) -> sqlite3.Connection:
