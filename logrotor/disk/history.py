@@ -18,10 +18,11 @@ from contextlib import closing, contextmanager, suppress
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from logrotor.disk import archived, database, state
+from logrotor.disk import archived, attempted, database, state
 from logrotor.disk.database import Work, value
 from logrotor.errors import LogrotorError, StateError
 from logrotor.model import CopyInFlight, LogHistories, Outcome, PastOutcome, PastRun, Problem
+from logrotor.text import ours
 
 if TYPE_CHECKING:
     from logrotor.model import Attempt
@@ -29,7 +30,9 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 _EMPTY = "is empty, as a run leaves it that can make the file and not write it (a full file system)"
-_KEEP_SUCCESSES = 7 * 86400.0  # seconds: a job a minute is half a million rows a year
+
+
+_LONGEST = 4000  # characters of why an attempt ended so
 
 
 class HistoryUnusable(LogrotorError, OSError):
@@ -93,6 +96,17 @@ class History:
         endings = (Ending.FAILED, Ending.TIMEOUT, Ending.LOST, Ending.REFUSED)
         return self._attempts("final AND settled = '' AND ending IN (?, ?, ?, ?)", endings)
 
+    def forgotten(self, queue: str) -> int:
+        """How many refused jobs of this queue there were of which no more is kept. Raises HistoryUnusable."""
+        try:
+            with self._looking() as connection:
+                if connection is None or not database.has(connection, "refused"):
+                    return 0
+                row = connection.execute("SELECT forgotten FROM refused WHERE queue = ?", (queue,)).fetchone()
+                return int(row[0]) if row is not None else 0
+        except StateError as error:
+            raise HistoryUnusable(error.problem) from error
+
     def _attempts(self, where: str, values: Collection[object]) -> list[Attempt]:
         from logrotor.model import Attempt
 
@@ -146,44 +160,30 @@ class History:
         Earlier ones of the job that never ended are ``lost``: the engine has given the job to this worker since. So are
         those of other jobs that began before ``overdue``: no engine gives them to anybody any more.
         """
-        from logrotor.model import Attempt, Ending
-
         with self._job() as connection:
-            connection.execute(
-                "UPDATE attempts SET ending = ?, ended = ?, final = (job != ?) "
-                "WHERE ending = ? AND (job = ? OR started < ?)",
-                (Ending.LOST, attempt.started, attempt.job, Ending.RUNNING, attempt.job, overdue),
-            )
-            # What an engine delivers after all was not lost for good.
-            connection.execute("UPDATE attempts SET final = 0 WHERE final AND job = ?", (attempt.job,))
-            week, season = attempt.started - _KEEP_SUCCESSES, attempt.started - database.KEEP
-            connection.execute(
-                "DELETE FROM attempts WHERE started < ? AND (started < ? OR ending IN (?, ?, ?))",
-                (week, season, Ending.DONE, Ending.BUSY, Ending.STALE),
-            )
-            cursor = connection.execute(
-                "INSERT INTO attempts (job, number, engine, queue, host, started, ending, pid, payload) "
-                "VALUES (?,(SELECT count(*) + 1 FROM attempts WHERE job = ?),?,?,?,?,?,?,?)",
-                (
-                    attempt.job, attempt.job, attempt.engine, attempt.queue, attempt.host, attempt.started,
-                    attempt.ending, attempt.pid, attempt.payload,
-                ),
-            )  # fmt: skip
-            row = connection.execute("SELECT * FROM attempts WHERE id = ?", (cursor.lastrowid,)).fetchone()
-            return value(Attempt, row)
+            return attempted.begin(connection, attempt, overdue)
 
     def end_attempt(self, attempt: Attempt) -> None:
         """Remember how it ended. Raises OSError."""
-        ended = "UPDATE attempts SET ended = ?, ending = ?, final = ?, detail = ? WHERE id = ?"
-        detail = database.text(attempt.detail)
+        ended = "UPDATE attempts SET ended = ?, ending = ?, final = ?, detail = ?, payload = ? WHERE id = ?"
+        detail = database.text(attempt.detail)[:_LONGEST]
         with self._job() as connection:
-            connection.execute(ended, (attempt.ended, attempt.ending, attempt.final, detail, attempt.id))
+            values = (attempt.ended, attempt.ending, attempt.final, detail, attempt.payload, attempt.id)
+            connection.execute(ended, values)
 
     def settle(self, jobs: Collection[str], how: str) -> None:
         """The operator has retried or cleared these jobs. Raises OSError."""
         if os.path.exists(self.path):
             with self._job() as connection:
                 connection.executemany("UPDATE attempts SET settled = ? WHERE job = ?", [(how, job) for job in jobs])
+
+    def forget_refused(self, queue: str) -> int:
+        """Forget that number; returns what it was. Raises OSError."""
+        number = self.forgotten(queue)
+        if number:
+            with self._job() as connection:
+                connection.execute("DELETE FROM refused WHERE queue = ?", (queue,))
+        return number
 
     def prune_attempts(self, before: float) -> int:
         """Forget attempts that ended before; returns how many. Raises OSError."""
@@ -202,7 +202,7 @@ class History:
                 with database.transaction(connection, database.PATIENCE):
                     yield connection
         except sqlite3.Error as error:
-            advice = "logrotor doctor says what helps; rotation goes on without it"
+            advice = f"{ours('doctor')} says what helps; rotation goes on without it"
             raise HistoryUnusable(self._problem(f"cannot be written: {error}", advice)) from error
 
 

@@ -24,16 +24,16 @@ from logrotor.model import Archive, ArchiveRecord, Codec, FileId, Problem
 from logrotor.observe.deployment import Deployment, archives_of
 from logrotor.observe.reading import EMPTY, find
 from logrotor.observe.view import OWNER, PATIENCE, names_of, open_piece, piece_of
-from logrotor.survey.claims import NamedLogs
-from logrotor.text import typed
+from logrotor.survey.named import NamedLogs
+from logrotor.text import ours, typed
 
 # Of a file that is listed: inode, size, time of the last write, and as many bytes as are recorded.
 Key = tuple[FileId, int, int, int | None]
 
 _DISK = "is the disk sound (dmesg, smartctl)? The archive stays as it is: put back a copy of it"
 _DAMAGED = "put back a copy of it, or save with logrotor cat what can be read"
-_COPY = "put back a copy of it, or if that was meant to be: logrotor verify --accept"
-_ORDER = "rename them, the oldest to the highest number, or if that was meant to be: logrotor verify --accept"
+_COPY = "put back a copy of it, or if that was meant to be:"
+_ORDER = "rename them, the oldest to the highest number, or if that was meant to be:"
 
 
 class Verdict(Struct, frozen=True, kw_only=True):
@@ -125,7 +125,7 @@ def _recorded(records: Records, done: Sequence[_Examination], *, accept: bool) -
             records.learn(learned, forgotten)
     except OSError as error:
         what = f"cannot be written, so nothing was recorded: {error.strerror}"
-        problem = Problem(subject=records.path, problem=what, advice="logrotor verify again")
+        problem = Problem(subject=records.path, problem=what, advice=f"{ours('verify')} again")
         yield Verdict(path=records.path, log="", state=State.UNREADABLE, problem=problem)
 
 
@@ -300,7 +300,7 @@ def _verdicts(log: str, judged: Judgement) -> Iterator[Verdict]:
         held = f", which held {record.bytes} bytes in {record.lines} lines" if record.bytes is not None else ""
         what = f"is missing{held}; it was recorded as {record.name}, and no run has removed it"
         path = _place_of(record, judged.files, log)
-        problem = Problem(subject=path, problem=what, advice=f"{_COPY} {typed(log)}", kind=State.MISSING)
+        problem = Problem(subject=path, problem=what, advice=_or_accept(_COPY, log), kind=State.MISSING)
         yield Verdict(
             path=path, log=log, state=State.MISSING, bytes=record.bytes, lines=record.lines,
             xxh128=record.xxh128, recorded=True, problem=problem,
@@ -317,10 +317,10 @@ def _verdict(log: str, found: Found) -> Verdict:
         record = found.record
         recorded = f"{record.bytes} bytes in {record.lines} lines"
         what = f"holds {held.bytes} bytes in {held.lines} lines, but not the {recorded} on record"
-        problem = Problem(subject=path, problem=what, advice=f"{_COPY} {typed(log)}", kind=State.CHANGED)
+        problem = Problem(subject=path, problem=what, advice=_or_accept(_COPY, log), kind=State.CHANGED)
     elif found.state is State.MISPLACED:
         what = "has the name of another archive: their names are not in the order of the rotations"
-        problem = Problem(subject=path, problem=what, advice=f"{_ORDER} {typed(log)}", kind=State.MISPLACED)
+        problem = Problem(subject=path, problem=what, advice=_or_accept(_ORDER, log), kind=State.MISPLACED)
     return Verdict(
         path=path, log=log, state=found.state, bytes=held.bytes, lines=held.lines, xxh128=held.xxh128,
         recorded=found.state is not State.UNRECORDED, problem=problem,
@@ -340,3 +340,7 @@ def _place_of(record: ArchiveRecord, files: Sequence[Found], log: str) -> str:
     slot = max(newer, default=0) + 1
     taken = any(found.archive.name.slot == slot for found in files)
     return log if taken else os.path.join(record.directory, slot_name(os.path.basename(log), slot, name.codec))
+
+
+def _or_accept(repair: str, log: str) -> str:
+    return f"{repair} {ours('verify --accept')} {typed(log)}"
