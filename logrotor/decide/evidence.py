@@ -75,7 +75,7 @@ def judge(files: list[Found], records: Sequence[ArchiveRecord]) -> Judgement:
         _match_identity(found, rest)
     _match_content(readable, rest)
     for found in [each for each in readable if each.record is None]:  # a run was killed before it recorded that
-        origins = [r for r in rest.values() if r.inode == found.held.source and (r.bytes or 0) <= found.held.bytes]
+        origins = [record for record in rest.values() if _is_origin(record, found.held)]
         if origins:
             found.record = rest.pop(origins[-1].id)
     gone = [record for record in map(partial(_superseded, readable, rest), list(rest.values())) if record is not None]
@@ -86,6 +86,13 @@ def judge(files: list[Found], records: Sequence[ArchiveRecord]) -> Judgement:
         found.record = replace(record, ordered=False)  # where nothing can be noted on a file, it may be that one
         missing.remove(record)
     return Judgement(files, missing, [*gone, *(record for record in rest.values() if record.leaving)])
+
+
+def _is_origin(record: ArchiveRecord, held: Measured) -> bool:
+    """Was the archive made of that one, which may have grown since? By what the take has noted, where it has."""
+    if record.inode != held.source or (record.bytes or 0) > held.bytes:
+        return False
+    return record.xxh128 is None if None in (record.taken, held.taken) else record.taken == held.taken
 
 
 def _superseded(files: Sequence[Found], rest: dict[int, ArchiveRecord], record: ArchiveRecord) -> ArchiveRecord | None:

@@ -56,8 +56,8 @@ _MOVE = (
     "ORDER BY directory = :from DESC, ordered DESC, id DESC LIMIT 1)"
 )
 _INSERT_NEW = (
-    "INSERT INTO archives (log, directory, name, inode, born, bytes, lines, xxh128) "
-    "SELECT :log, :directory, :name, :inode, :born, :bytes, :lines, :xxh128 "
+    "INSERT INTO archives (log, directory, name, inode, taken, born, bytes, lines, xxh128) "
+    "SELECT :log, :directory, :name, :inode, :taken, :born, :bytes, :lines, :xxh128 "
     f"WHERE NOT EXISTS (SELECT 1 FROM archives WHERE {_OWN} AND coalesce(born = :born, 1))"
 )
 # Where a run was killed before it recorded that: the row of the same file elsewhere, or of what it was made of.
@@ -117,7 +117,7 @@ def of_run(outcomes: Iterable[Outcome], number: int, first: int | None) -> list[
             changes += [(_FORGET_OLDER, row), (_FORGET, row)]
         elif outcome.action == "compress" and (log, details["source"]) in taken:
             at = taken[log, inode] = taken.pop((log, details["source"]))
-            new[at] = (log, *_place(details), inode, None, *_content(details))  # in one run: one row
+            new[at] = (log, *_place(details), inode, details.get("taken"), *_content(details))  # in one run: one row
         elif outcome.action == "compress":
             changes += _moved(log, details)
     work = [(statement, [row for _, row in rows]) for statement, rows in itertools.groupby(changes, lambda c: c[0])]
@@ -213,7 +213,7 @@ class Records:
         if record.id:
             statement = (
                 "UPDATE archives SET directory = :directory, name = :name, inode = :inode, born = :born, "
-                "ordered = :ordered, bytes = :bytes, lines = :lines, xxh128 = :xxh128 WHERE id = :id"
+                "taken = :taken, ordered = :ordered, bytes = :bytes, lines = :lines, xxh128 = :xxh128 WHERE id = :id"
             )
         connection.execute(statement, row)
 

@@ -228,7 +228,8 @@ def _renewed(old: ArchiveRecord, found: Found) -> ArchiveRecord:
     is_moved = old.inode != archive.entry.id.inode
     return replace(
         old, directory=archive.directory, name=archive.entry.name if is_moved else old.name,
-        inode=archive.entry.id.inode, born=held.born, ordered=old.ordered and found.state is not State.MISPLACED,
+        inode=archive.entry.id.inode, born=held.born, taken=held.taken,
+        ordered=old.ordered and found.state is not State.MISPLACED,
         bytes=held.bytes, lines=held.lines, xxh128=held.xxh128,
     )  # fmt: skip
 
