@@ -50,7 +50,7 @@ UNCLEAR = "CREATE TABLE IF NOT EXISTS unclear (path BLOB PRIMARY KEY, inode INTE
 ARCHIVES = """
 CREATE TABLE IF NOT EXISTS archives (
     id INTEGER PRIMARY KEY, log BLOB NOT NULL, directory BLOB NOT NULL, name BLOB NOT NULL, inode INTEGER NOT NULL,
-    born REAL, ordered INTEGER NOT NULL DEFAULT 0, bytes INTEGER, lines INTEGER, xxh128 TEXT,
+    born REAL, taken REAL, ordered INTEGER NOT NULL DEFAULT 0, bytes INTEGER, lines INTEGER, xxh128 TEXT,
     leaving INTEGER NOT NULL DEFAULT 0);
 CREATE INDEX IF NOT EXISTS archives_by_log ON archives (log, id);
 CREATE INDEX IF NOT EXISTS archives_by_inode ON archives (inode);
@@ -196,7 +196,7 @@ def upgrade(connection: sqlite3.Connection) -> None:
     elif _is_made(connection, "in_flight"):  # else it is another program's
         make_unversioned(connection)
         connection.execute(
-            "SELECT id, log, directory, name, inode, born, ordered, leaving, xxh128 FROM archives LIMIT 0"
+            "SELECT id, log, directory, name, inode, born, taken, ordered, leaving, xxh128 FROM archives LIMIT 0"
         )
 
 
