@@ -156,6 +156,7 @@ class Rotator:
             unmatched=tuple(survey.unmatched),
             skipped=tuple(survey.skipped),
             shadowed=tuple(survey.shadowed),
+            vanished=tuple(survey.vanished),
             unclear=tuple(survey.unclear),
             problems=(*(found.as_problem for found in self._config.problems), *survey.problems),
             notes=(*notes, *((known.note,) if known and known.note else ())),
@@ -341,6 +342,8 @@ def _held(forbidden: Problem, logs: Iterable[LogFacts]) -> Iterator[tuple[str, P
 
 
 def _refused(facts: LogFacts, refusals: dict[str, Problem]) -> LogFacts:
+    if facts.directory.problem is not None:
+        return facts
     why = refusals.get(os.path.realpath(facts.path))
     if why is None:
         return facts

@@ -151,15 +151,22 @@ class Records:
             state.refuse_odd(self.path)
             self.of("")
 
+    def logs(self) -> list[str]:
+        """The logs that have any."""
+        return [os.fsdecode(row[0]) for row in self._rows("SELECT DISTINCT log FROM archives", ())]
+
     def of(self, log: str) -> list[ArchiveRecord]:
         """In the order of ids."""
-        ask = "SELECT * FROM archives WHERE log = ? ORDER BY id"
+        with self._explained():
+            return list(
+                map(_record, self._rows("SELECT * FROM archives WHERE log = ? ORDER BY id", (os.fsencode(log),)))
+            )
+
+    def _rows(self, ask: str, values: tuple[object, ...]) -> list[sqlite3.Row]:
         if not os.path.exists(self.path):
             return []
         with self._explained(), closing(database.to_look(self.path)) as connection:
-            if not database.has(connection, "archives"):
-                return []
-            return list(map(_record, connection.execute(ask, (os.fsencode(log),))))
+            return connection.execute(ask, values).fetchall() if database.has(connection, "archives") else []
 
     def learn(self, found: Iterable[tuple[ArchiveRecord, str]], forgotten: Iterable[int]) -> bool:
         """Keep what was read of archives at these paths; rows of an ``id`` other than 0 are replaced.

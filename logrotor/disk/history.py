@@ -22,6 +22,7 @@ from logrotor.disk import archived, attempted, database, state
 from logrotor.disk.database import Work, value
 from logrotor.errors import LogrotorError, StateError
 from logrotor.model import CopyInFlight, LogHistories, Outcome, PastOutcome, PastRun, Problem
+from logrotor.text import ours
 
 if TYPE_CHECKING:
     from logrotor.model import Attempt
@@ -201,7 +202,7 @@ class History:
                 with database.transaction(connection, database.PATIENCE):
                     yield connection
         except sqlite3.Error as error:
-            advice = "logrotor doctor says what helps; rotation goes on without it"
+            advice = f"{ours('doctor')} says what helps; rotation goes on without it"
             raise HistoryUnusable(self._problem(f"cannot be written: {error}", advice)) from error
 
 

@@ -20,6 +20,7 @@ from logrotor.jobs.dispatch import new_job
 from logrotor.jobs.engine import Engine, KeptJob, QueueCount, Site
 from logrotor.jobs.payload import Payload, Stale, Unacceptable
 from logrotor.model import Attempt, Ending, Problem
+from logrotor.text import ours
 
 WINDOW = 86400.0  # seconds that throughput and times are taken from
 
@@ -80,9 +81,9 @@ def troubles(status: Status, *, max_pending: int, max_age: float) -> list[Proble
 
 def _troubles_of(queue: QueueStatus, max_pending: int, max_age: float) -> Iterator[tuple[str, str]]:
     if queue.failed:
-        yield f"{queue.failed} failed", "logrotor queue failed"
+        yield f"{queue.failed} failed", ours("queue failed")
     if queue.stuck:
-        yield f"{queue.stuck} stuck", "logrotor doctor --only queue"
+        yield f"{queue.stuck} stuck", ours("doctor --only queue")
     if queue.pending > max_pending:
         yield f"{queue.pending} pending, more than {max_pending}", "does a worker run there?"
     if queue.oldest_age is not None and queue.oldest_age > max_age:
@@ -193,7 +194,7 @@ def _chosen(found: list[FailedJob], jobs: Collection[str]) -> Iterator[FailedJob
         hits = [failed for failed in found if wanted and failed.job.startswith(wanted)]
         if len(hits) != 1:
             why = "several failed jobs begin with this" if hits else "no failed job has this id"
-            raise UnknownJob(Problem(subject=wanted, problem=why, advice="logrotor queue failed lists them"))
+            raise UnknownJob(Problem(subject=wanted, problem=why, advice=f"{ours('queue failed')} lists them"))
         yield hits[0]
 
 

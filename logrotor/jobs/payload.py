@@ -17,6 +17,7 @@ from msgspec import Meta, Struct
 
 from logrotor.disk.attempted import BRIEF
 from logrotor.model import Ending
+from logrotor.text import ours
 
 TASK = "logrotor.rotate"  # frozen: a job that was queued by another version still finds its task
 VERSION = 1
@@ -95,7 +96,7 @@ def decode(text: object) -> Payload:
     version = fields.get("v")
     if type(version) is not int or fields.get("task") != TASK:
         raise Unacceptable("the job cannot be read: it is not a payload of logrotor; "
-                           "clear it: logrotor queue clear --failed")  # fmt: skip
+                           f"clear it: {ours('queue clear --failed')}")  # fmt: skip
     if version > VERSION:
         app = fields.get("app", "a newer logrotor")
         raise Unacceptable(f"the job has format {_brief(version)} (queued by {_brief(app)}), this worker knows "
@@ -106,7 +107,7 @@ def decode(text: object) -> Payload:
         return msgspec.convert({**fields, "id": identify(text)}, Payload)
     except msgspec.ValidationError as error:
         raise Unacceptable(f"the job lacks a field or has a wrong one: {error}; "
-                           "clear it: logrotor queue clear --failed") from None  # fmt: skip
+                           f"clear it: {ours('queue clear --failed')}") from None  # fmt: skip
 
 
 def _fields(text: object) -> Mapping[str, Any]:

@@ -26,6 +26,7 @@ from logrotor.errors import ConfigError, LogrotorError, StateError
 from logrotor.jobs import payload
 from logrotor.jobs.engine import Site, open_site
 from logrotor.model import Attempt, Ending, JobSettings
+from logrotor.text import ours
 
 VERBOSITY = "LOGROTOR_VERBOSITY"  # of a worker: -1 errors, 0 warnings, 1 info (the default), 2 debug
 SUCCESSES = frozenset({Ending.DONE, Ending.BUSY, Ending.STALE})
@@ -247,7 +248,7 @@ def _errors(summary: int) -> str:
     try:
         said = json.loads(os.pread(summary, size, 0))
     except ValueError:
-        return "see the worker's log, or run: logrotor run -v"
+        return f"see the worker's log, or run: {ours('run -v')}"
     more = f" (and {said['more']} more)" if said["more"] else ""
     return "; ".join(said["errors"]) + more
 

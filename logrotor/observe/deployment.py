@@ -11,10 +11,11 @@ from msgspec.structs import replace
 from logrotor.decide.facts import LogFacts
 from logrotor.disk import state, writers
 from logrotor.disk.history import History
+from logrotor.disk.mounts import Mounts
 from logrotor.errors import StateError
 from logrotor.model import Archive, Config, LogHistories, LogPlan, PastOutcome, PastRun, Problem
 from logrotor.rotator import plan_asking
-from logrotor.survey import Survey, Surveyor
+from logrotor.survey import Listings, NamedLogs, Survey, Surveyor
 
 
 class Deployment:
@@ -65,6 +66,20 @@ class Deployment:
             return History(self.config.state_dir).settled_outcomes()
         except StateError:
             return []
+
+    @cached_property
+    def mounts(self) -> Mounts:
+        return Mounts()
+
+    @cached_property
+    def named(self) -> NamedLogs:
+        """What the rules name, and what could not be looked into for that."""
+        return NamedLogs(self.config.logs, self.mounts)
+
+    @cached_property
+    def listings(self) -> Listings:
+        """Directories as they are, each looked at once."""
+        return Listings(self.mounts)
 
     @property
     def survey(self) -> Survey:

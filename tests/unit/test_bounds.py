@@ -18,7 +18,7 @@ from typing import Any
 import pytest
 
 from logrotor import Rotator, load_config
-from logrotor.disk.discover import discover
+from logrotor.disk.discover import Search
 from logrotor.disk.logdir import LogDir
 from logrotor.model import Plan
 
@@ -177,7 +177,7 @@ def test_folders_that_are_nested_a_thousand_deep(tmp_path: Path) -> None:
         {"state_dir": "/nonexistent", "log": [{"name": "all", "paths": [f"{tmp_path}/**/*.log"], "max_size": "1K"}]},
         environ={},
     )
-    directories = [selector.directory for selector in discover(config.logs)]
+    directories = [selector.directory for selector in Search(config.logs).selectors]
     assert len(directories) == 1101 and directories[-1] == deep
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (200, hard))

@@ -12,7 +12,7 @@ from msgspec.structs import replace
 
 from logrotor import notify
 from logrotor.decide.facts import Directory, LogFacts
-from logrotor.disk import acl, identity, proc, snapshot, writers
+from logrotor.disk import acl, identity, proc, writers
 from logrotor.disk.directories import Directories
 from logrotor.disk.discover import is_excluded
 from logrotor.disk.walk import user_name
@@ -21,7 +21,7 @@ from logrotor.model import Check, Codec, DropTemp, Entry, Finding, Method, Nobod
 from logrotor.notify import supervisord
 from logrotor.observe.deployment import Deployment, archives_of
 from logrotor.survey import why_no_archives
-from logrotor.text import typed
+from logrotor.text import ours, typed
 
 _DATE = re.compile(r"(?<![0-9])(?:19|20)[0-9]{2}-?[01][0-9]-?[0-3][0-9]")
 _PACKED = {*(codec.suffix for codec in Codec), ".Z", ".lz4"}  # other rotators have more
@@ -57,7 +57,7 @@ def refused(here: Deployment) -> Iterator[Finding]:
     for facts in here.survey.logs:
         why = here.plans[facts.path].refused
         told = facts.directory.problem or facts.directory.closed  # once, by the check of the directory
-        if why is None or why == told or why.kind == writers.OVERWRITES or why == _archive_dir_problem(facts):
+        if why is None or why == told or why.kind == writers.OVERWRITES or why == _archive_dir_problem(here, facts):
             continue
         yield Finding(
             subject=facts.path,
@@ -67,12 +67,12 @@ def refused(here: Deployment) -> Iterator[Finding]:
         )
 
 
-def _archive_dir_problem(facts: LogFacts) -> Problem | None:
+def _archive_dir_problem(here: Deployment, facts: LogFacts) -> Problem | None:
     """What directories.archives says already."""
     if facts.spec.archive_dir is None:
         return None
     place = os.path.join(facts.directory.resolved or facts.directory.path, facts.spec.archive_dir)
-    return why_no_archives(facts.spec, snapshot.look(place))
+    return why_no_archives(facts.spec, here.listings.look(place))
 
 
 def modes(here: Deployment) -> Iterator[Finding]:
@@ -128,7 +128,7 @@ def leftovers(here: Deployment) -> Iterator[Finding]:
                 subject=os.path.join(facts.directory.resolved, name),
                 problem=f"left by an interrupted run: {getattr(step, 'reason', '') or 'to be finished'}",
                 why="it takes up room, and if it stays no run has come since, or none that could finish it",
-                advice="logrotor run finishes or drops it",
+                advice=f"{ours('run')} finishes or drops it",
                 would=f"remove {name}, unless a run works on it or it is no longer that file",
                 mend=partial(_drop, here, facts.path, step) if isinstance(step, DropTemp) else None,
             )
@@ -315,7 +315,7 @@ def _is_let_go(facts: LogFacts) -> bool:
 
 def self_rotation(here: Deployment) -> Iterator[Finding]:
     """Asked of every supervisord that can be seen, whether or not a rule names it."""
-    ours = {os.path.realpath(facts.path): facts.path for facts in here.survey.logs}
+    ours = {here.mounts.real_path(facts.path): facts.path for facts in here.survey.logs}
     given = next((t.supervisor_config for t in here.config.targets.values() if t.supervisor_config), None)
     found = [supervisord.rotated_by(process, given=given) for process in supervisord.running()]
     files = {path: problem for rotation in found for path, problem in rotation.files.items()}
