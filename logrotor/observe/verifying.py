@@ -24,7 +24,7 @@ from logrotor.model import Archive, ArchiveRecord, Codec, FileId, Problem
 from logrotor.observe.deployment import Deployment, archives_of
 from logrotor.observe.reading import EMPTY, find
 from logrotor.observe.view import OWNER, PATIENCE, names_of, open_piece, piece_of
-from logrotor.survey.claims import NamedLogs
+from logrotor.survey.named import NamedLogs
 from logrotor.text import ours, typed
 
 # Of a file that is listed: inode, size, time of the last write, and as many bytes as are recorded.
