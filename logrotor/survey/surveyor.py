@@ -16,6 +16,7 @@ from logrotor.disk import access, acl, descent, writers
 from logrotor.disk.directories import Directories
 from logrotor.disk.mounts import SILENT, Mounts
 from logrotor.disk.opendir import is_private
+from logrotor.errors import Interrupted
 from logrotor.model import (
     Archive,
     Config,
@@ -37,11 +38,22 @@ _NOTHING, _NONE = LogHistory(), LogHistories({})
 
 
 class Surveyor:
-    """One survey of one configuration, used as a context manager."""
+    """One survey of one configuration, used as a context manager.
+
+    ``stop``: it raises Interrupted then. ``late``: nothing is compared any more.
+    """
 
     def __init__(
-        self, config: Config, history: LogHistories | None, only: Sequence[str] = (), *, since: float = 0.0
+        self,
+        config: Config,
+        history: LogHistories | None,
+        only: Sequence[str] = (),
+        *,
+        since: float = 0.0,
+        stop: forms.Stop = lambda: False,
+        late: forms.Stop = lambda: False,
     ) -> None:
+        self._stop, self._late = stop, late
         self._config, self._history, self._only, self._since = config, history, tuple(only), since
         self._mounts = Mounts()
         self._listings = Listings(self._mounts)
@@ -78,6 +90,8 @@ class Surveyor:
             if self._only:
                 claims = self._claims.select(every, self._only)
         for claim in claims:
+            if self._stop():
+                raise Interrupted("stopped before anything was done")
             facts = self._facts(claim)
             if facts is not None:
                 self.found.logs.append(facts)
@@ -106,7 +120,7 @@ class Surveyor:
         if self._is_missing(claim, family) and claim.path not in self._present:
             return None
         if family.temps or elsewhere:
-            forms.find_set_aside(claim.base, (directory, *elsewhere))
+            forms.find_set_aside(claim.base, (directory, *elsewhere), self._stop)
         archives = family.archives
         if elsewhere:
             archives = [*archives, *(a for d in elsewhere for a in _archives(d, claim.base))]
@@ -121,7 +135,7 @@ class Surveyor:
             archive_dir=archive_dir,
             history=history,
             writers=proofs.Proofs(self._prover, directory.resolved, family, archives),
-            duplicates=forms.Duplicates(archives, directory.resolved),
+            duplicates=forms.Duplicates(archives, directory.resolved, lambda: self._stop() or self._late()),
             birth=partial(proofs.birth, claim.path),
             made=_made,
             may_be_linked=partial(_may_be_linked, claim.base),
