@@ -16,7 +16,7 @@ from contextlib import ExitStack
 
 from logrotor.act.context import Context, Details
 from logrotor.decide import proof
-from logrotor.disk import calls, files, programs, writers
+from logrotor.disk import calls, descent, files, programs, writers
 from logrotor.disk.logdir import LogDir
 from logrotor.errors import Busy, HookFailed, Interrupted, LogrotorError, Stale
 from logrotor.model import (
@@ -141,6 +141,7 @@ def _proved(context: Context, log: LogPlan, logdir: LogDir, name: str, file: Fil
 
 def retire(context: Context, log: LogPlan, step: Remove) -> Details:
     """Remove one archive, and surely this one, that retention no longer keeps."""
+    source = descent.origin(step.directory, step.name)
     with context.dirs.use(step.directory) as logdir:
         if step.plain:
             with _proved(context, log, logdir, step.name, step.id) as fd:
@@ -148,7 +149,8 @@ def retire(context: Context, log: LogPlan, step: Remove) -> Details:
         else:
             logdir.remove(step.name, step.id)
     context.history.forget_hooks(log.path, step.id.inode)
-    return {"bytes": step.size, "reason": step.reason, "directory": step.directory, "inode": step.id.inode}
+    found = {"directory": step.directory, "inode": step.id.inode, "source": source}
+    return {"bytes": step.size, "reason": step.reason, **found}
 
 
 def drop_temp(context: Context, log: LogPlan, step: DropTemp) -> Details:

@@ -220,9 +220,10 @@ class Form:
 
     def _details(self, status: os.stat_result, fd: int, taken: int, size: int) -> Details:
         """``fd``: the archive, where it is open. ``taken``: bytes of the original, where the plan may have guessed."""
-        step = self.step
+        step, source = self.step, self._fd
+        known = {"source_born": calls.birth_time(source), "taken": descent.taken_at(source)} if source >= 0 else {}
         return {
             "to": os.path.join(step.to_directory, step.to_name), "bytes": taken, "bytes_out": size,
             "from": step.directory, "source": step.id.inode, "inode": status.st_ino,
-            "born": calls.birth_time(fd) if fd >= 0 else None, "mtime_ns": status.st_mtime_ns,
+            "born": calls.birth_time(fd) if fd >= 0 else None, "mtime_ns": status.st_mtime_ns, **known,
         }  # fmt: skip

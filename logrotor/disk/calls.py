@@ -16,6 +16,8 @@ import struct
 from collections.abc import Callable
 from typing import Any, ParamSpec, TypeVar
 
+from logrotor.model import FileId
+
 P = ParamSpec("P")
 T = TypeVar("T")
 
@@ -135,14 +137,22 @@ def birth_time(fd: int) -> float | None:
     return seconds + nanoseconds / 1e9 if mask & btime else None
 
 
+def identify(path: str) -> FileId:
+    """Which file it is, by what the kernel knows: no server is asked that may not answer (AT_STATX_DONT_SYNC)."""
+    try:
+        function = _libc().statx
+    except AttributeError:
+        status = os.stat(path)
+        return FileId(status.st_dev, status.st_ino)
+    buffer = ctypes.create_string_buffer(256)
+    at_cwd, dont_sync, ino = ctypes.c_int(-100), ctypes.c_int(0x4000), ctypes.c_uint(0x100)
+    _checked(function(at_cwd, os.fsencode(path), dont_sync, ino, buffer), path)
+    return FileId(os.makedev(*struct.unpack_from("@II", buffer, 136)), struct.unpack_from("@Q", buffer, 32)[0])
+
+
 def processors() -> int:
     """How many we may use."""
     return len(os.sched_getaffinity(0))
-
-
-def name_process(name: str) -> None:
-    """Give this thread a name of at most 15 bytes, as ps shows it (prctl(2), PR_SET_NAME)."""
-    _libc().prctl(ctypes.c_int(15), ctypes.c_char_p(os.fsencode(name)), 0, 0, 0)
 
 
 def die_with(parent: int, signum: int) -> None:

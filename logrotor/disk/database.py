@@ -10,6 +10,7 @@ import errno
 import itertools
 import os
 import sqlite3
+import time
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from typing import Any, TypeVar
@@ -60,7 +61,7 @@ UNCLEAR = "CREATE TABLE IF NOT EXISTS unclear (path BLOB PRIMARY KEY, inode INTE
 ARCHIVES = """
 CREATE TABLE IF NOT EXISTS archives (
     id INTEGER PRIMARY KEY, log BLOB NOT NULL, directory BLOB NOT NULL, name BLOB NOT NULL, inode INTEGER NOT NULL,
-    born REAL, ordered INTEGER NOT NULL DEFAULT 0, bytes INTEGER, lines INTEGER, xxh128 TEXT,
+    born REAL, taken REAL, ordered INTEGER NOT NULL DEFAULT 0, bytes INTEGER, lines INTEGER, xxh128 TEXT,
     leaving INTEGER NOT NULL DEFAULT 0);
 CREATE INDEX IF NOT EXISTS archives_by_log ON archives (log, id);
 CREATE INDEX IF NOT EXISTS archives_by_inode ON archives (inode);
@@ -95,6 +96,17 @@ _PLAIN = frozenset("/-._~0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRS
 
 
 # ---------------------------------------------------------------- connections
+
+_PATIENCE = 60  # looks at an empty file, which take 3 seconds
+
+
+def is_left_empty(path: str) -> bool:
+    """Empty for longer than a run or a job needs that has just made the file, and writes it in its first commit."""
+    for _ in range(_PATIENCE):
+        if os.stat(path).st_size:
+            return False
+        time.sleep(0.05)
+    return True
 
 
 def to_look(path: str) -> sqlite3.Connection:
@@ -195,7 +207,7 @@ def upgrade(connection: sqlite3.Connection) -> None:
     elif _is_made(connection, "in_flight"):  # else it is another program's
         make_unversioned(connection)
         connection.execute(
-            "SELECT id, log, directory, name, inode, born, ordered, leaving, xxh128 FROM archives LIMIT 0"
+            "SELECT id, log, directory, name, inode, born, taken, ordered, leaving, xxh128 FROM archives LIMIT 0"
         )
 
 

@@ -14,7 +14,7 @@ from msgspec.structs import replace
 from logrotor.decide.facts import Directory, Family, LogFacts
 from logrotor.disk import access, acl, descent, writers
 from logrotor.disk.directories import Directories
-from logrotor.disk.mounts import Mounts
+from logrotor.disk.mounts import SILENT, Mounts
 from logrotor.disk.opendir import is_private
 from logrotor.errors import Interrupted
 from logrotor.model import (
@@ -64,7 +64,7 @@ class Surveyor:
         self.found = Survey(directories=self._listings.ids, locked=self._listings.locked)
         self._present: set[str] = set()  # logs of which there is anything
         self._claims = Claims(
-            config.logs, self._listings, self.found, state_dir=config.state_dir, history=history, mounts=self._mounts
+            config.logs, self._listings, self.found, state_dir=config.state_dir, history=history, table=self._mounts
         )
 
     def __enter__(self) -> Surveyor:
@@ -215,10 +215,12 @@ class Surveyor:
         if directory is None or (directory.id is not None and directory.id == claim.directory.id):
             return None, None
         why_not = why_no_archives(claim.spec, directory)
-        if directory.problem is not None:
+        if directory.problem is not None and directory.problem.kind != SILENT:
             return None, why_not
         if why_not is not None:
             self._note(why_not)
+        if directory.problem is not None:
+            return None, None
         path, owner = path_of(directory), self._claims.owners.owner(directory, claim.base)
         if owner is None or owner == claim.path:
             return path, None
@@ -242,6 +244,9 @@ class Surveyor:
         paths = dict.fromkeys(([archive_dir] if archive_dir else []) + list(history.archive_dirs))
         found = [(path, self._listings.look(path)) for path in paths]
         owners = self._claims.owners
+        for path, directory in found:  # what an earlier archive_dir holds is of the log, and nobody sees it
+            if directory.problem is not None and path != archive_dir and path in history.archive_dirs:
+                self._note(directory.problem)
         return tuple(
             directory
             for path, directory in found
