@@ -77,7 +77,7 @@ class Rotator:
         """What a run at ``now`` would do, and why. Changes nothing.
 
         ``now`` must be aware (ValueError if not); schedules are meant in its time zone. ``only``: a list of names of
-        rules, or of paths of logs (TypeError for a single string). Raises UnknownSelection, StateError.
+        rules, or of paths of logs (TypeError for a single string). Raises UnknownSelection, StateError, Interrupted.
         """
         _refuse_misuse(now, only)
         self._deadline = Deadline()
@@ -85,6 +85,8 @@ class Rotator:
         if now is None or last is None:
             last = self._next(last, moment)  # else it is what a run would do, had there been others until then
         made = self._plan(_recall(self._config.state_dir), moment, force, only, last.since)
+        if self._stop():
+            raise Interrupted("stopped before all logs were looked at")
         pid = state.holder(self._config.state_dir)
         if pid is None:
             return made
@@ -104,8 +106,7 @@ class Rotator:
         ``now`` and ``only`` are as for :meth:`plan`.
         ``time_limit`` (seconds): logs are taken and writers asked in any case, but no compression is begun that
         would not fit, and one under way is put off; both end ``deferred``.
-        Raises Locked if another run holds the state directory, Interrupted if ``stop`` said so before anything was
-        done, StateError, UnknownSelection.
+        Raises Locked if another run is at work, Interrupted in the wait for it, StateError, UnknownSelection.
         """
         _refuse_misuse(now, only)
         self._unheard, self._deadline = [], Deadline.after(time_limit)

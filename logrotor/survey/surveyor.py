@@ -40,7 +40,7 @@ _NOTHING, _NONE = LogHistory(), LogHistories({})
 class Surveyor:
     """One survey of one configuration, used as a context manager.
 
-    ``stop``: it raises Interrupted then. ``late``: nothing is compared any more.
+    ``stop``: then it ends where it is. ``late``: nothing is compared any more.
     """
 
     def __init__(
@@ -91,9 +91,10 @@ class Surveyor:
             if self._only:
                 claims = self._claims.select(every, self._only)
         for claim in claims:
+            with suppress(Interrupted):
+                facts = self._facts(claim)
             if self._stop():
-                raise Interrupted("stopped before anything was done")
-            facts = self._facts(claim)
+                return  # a run that is asked to stop does nothing of what it has planned
             if facts is not None:
                 self.found.logs.append(facts)
                 yield facts
