@@ -10,6 +10,7 @@ import errno
 import itertools
 import os
 import sqlite3
+import time
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from typing import Any, TypeVar
@@ -27,6 +28,7 @@ Work = tuple[str, Collection[Any]]  # a statement, and the rows that it is carri
 PATIENCE = 10.0  # seconds to wait for another program that reads or writes the history
 KEEP = 90 * 86400.0  # seconds that a row is kept
 MOST = 200_000  # rows of outcomes: a writer that never lets go makes one a minute for each of its archives
+_MOMENT, _PAUSE = 0.3, 0.01  # seconds from the making of the file to its first transaction, at the most
 _AT_ONCE = 1000  # rows that one run looks at: it must not wait for a year's worth
 
 # The one table that jobs write, without the lock of a run. It has no version: whoever comes first makes it, so an old
@@ -91,6 +93,16 @@ def to_look(path: str) -> sqlite3.Connection:
     connection = sqlite3.connect(f"file:{quoted(path)}?mode=ro", uri=True, timeout=5)
     connection.row_factory = sqlite3.Row
     return connection
+
+
+def is_left_empty(path: str) -> bool:
+    """Is it a file that somebody could make and not write? Not one that is being made just now. Raises OSError."""
+    until = time.monotonic() + _MOMENT
+    while os.stat(path).st_size == 0 and not os.path.exists(f"{path}-journal"):
+        if time.monotonic() > until:
+            return True
+        time.sleep(_PAUSE)
+    return False
 
 
 def to_write(path: str) -> sqlite3.Connection:

@@ -52,7 +52,7 @@ class History:
         if not os.path.exists(self.path):
             return LogHistories({})
         try:
-            if os.path.getsize(self.path) == 0:
+            if database.is_left_empty(self.path):
                 return LogHistories({}, f"{self.path}: {_EMPTY}; schedules are guessed from the files")
             with closing(database.to_look(self.path)) as connection:
                 return self._known(connection)
@@ -128,7 +128,7 @@ class History:
         advice = "ask as the user who runs logrotor"
         try:
             state.refuse_odd(self.path)
-            if os.stat(self.path).st_size == 0:
+            if database.is_left_empty(self.path):
                 raise StateError(self._problem(_EMPTY, "make room there; the next run with something to do begins it"))
             advice = "the next run that has something to do repairs it or sets it aside"
             with closing(database.to_look(self.path)) as connection:
