@@ -105,11 +105,13 @@ def _literal(config: Config) -> list[dict[str, str]]:
     import fnmatch
     import glob
 
+    from logrotor.disk import mounts
+
     return [
         {"rule": spec.name, "path": path, "literal": glob.escape(path)}
         for spec in config.logs
         for path in spec.paths
-        if glob.has_magic(path) and os.path.lexists(path) and not fnmatch.fnmatchcase(path, path)
+        if glob.has_magic(path) and mounts.exists(path) and not fnmatch.fnmatchcase(path, path)
     ]
 
 

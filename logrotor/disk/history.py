@@ -18,7 +18,7 @@ from contextlib import closing, contextmanager, suppress
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from logrotor.disk import archived, attempted, database, state
+from logrotor.disk import archived, attempted, database, forgetting, state
 from logrotor.disk.database import Work, value
 from logrotor.errors import LogrotorError, StateError
 from logrotor.model import CopyInFlight, LogHistories, Outcome, PastOutcome, PastRun, Problem
@@ -295,7 +295,8 @@ class RunHistory(History):
     def run_completed(self, now: float, outcomes: Collection[Outcome], counts: Mapping[str, int], code: int) -> None:
         ended = database.end_of_run(self._run, now, outcomes, counts, code)
         archives = archived.of_run(outcomes, self._run or 0, self._first)
-        self.keep(*ended, *archives, *database.pruning(now))
+        self.keep(*ended, *archives, *forgetting.old(now, len(outcomes)))
+        self.keep(*forgetting.gone(self._connection, self._run or 0, now, len(outcomes)))
 
     def _must(self, statement: str, row: tuple[Any, ...]) -> None:
         try:
