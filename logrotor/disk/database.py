@@ -27,7 +27,6 @@ Work = tuple[str, Collection[Any]]  # a statement, and the rows that it is carri
 
 PATIENCE = 10.0  # seconds to wait for another program that reads or writes the history
 KEEP = 90 * 86400.0  # seconds that a row is kept
-_MOMENT, _PAUSE = 0.3, 0.01  # seconds from the making of the file to its first transaction, at the most
 
 # The one table that jobs write, without the lock of a run. It has no version: whoever comes first makes it, so an old
 # cron line and a new worker, or the other way round, can use one file.
@@ -102,16 +101,6 @@ def to_look(path: str) -> sqlite3.Connection:
     connection = sqlite3.connect(f"file:{quoted(path)}?mode=ro", uri=True, timeout=5)
     connection.row_factory = sqlite3.Row
     return connection
-
-
-def is_left_empty(path: str) -> bool:
-    """Is it a file that somebody could make and not write? Not one that is being made just now. Raises OSError."""
-    until = time.monotonic() + _MOMENT
-    while os.stat(path).st_size == 0 and not os.path.exists(f"{path}-journal"):
-        if time.monotonic() > until:
-            return True
-        time.sleep(_PAUSE)
-    return False
 
 
 def to_write(path: str) -> sqlite3.Connection:

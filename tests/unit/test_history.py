@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from logrotor import Rotator, load_config
-from logrotor.disk import calls, state
+from logrotor.disk import calls
 from logrotor.disk.database import VERSION, quoted
 from logrotor.disk.history import History, RunHistory
 from logrotor.errors import StateError
@@ -492,14 +492,3 @@ def test_the_command_line_says_it_in_one_line(shop: Shop) -> None:
     )
     result = command.logrotor("run", "-c", config, "--log-format", "console", check=2)
     assert "upgrade logrotor, or set another state_dir" in result.stderr
-
-
-def test_a_history_that_is_being_made_is_no_empty_one(tmp_path: Path) -> None:
-    """Whoever looks between the making of the file and its first transaction waits a moment for it."""
-    path = tmp_path / state.HISTORY
-    path.touch()
-    (tmp_path / f"{state.HISTORY}-journal").touch()
-    assert History(str(tmp_path)).attempts_since(0) == []
-    (tmp_path / f"{state.HISTORY}-journal").unlink()
-    with pytest.raises(StateError):
-        History(str(tmp_path)).runs()
