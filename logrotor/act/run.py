@@ -19,6 +19,7 @@ from logrotor.act.context import Context, Job
 from logrotor.act.ledger import Ended, Ledger
 from logrotor.act.report import tell
 from logrotor.act.step import attempt, failed, leftovers
+from logrotor.disk import archived
 from logrotor.errors import LogrotorError, ReopenFailed
 from logrotor.model import Copytruncate, FileId, LogPlan, Outcome, Plan, Problem, Status, Take
 
@@ -36,7 +37,8 @@ def execute(plan: Plan, context: Context, *, last: bool = False) -> Ledger:
     work = [log for log in plan.logs if not log.is_idle and log.refused is None]
     with context.dirs:
         _record(ledger, context, _rotate(context, work))
-        context.history.rotated(ledger.rotated, plan.now.timestamp())  # schedules are compared with that
+        # Schedules are compared with the time of the plan. What is about to go has its final name by now.
+        context.history.rotated(ledger.rotated, plan.now.timestamp(), archived.leaving(work))
         _record(ledger, context, _reopen(context, _sound(ledger, work)))
         if not context.stop():
             after = replace(context, known=context.history.recall(), unasked=frozenset(ledger.unasked))
