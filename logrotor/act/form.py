@@ -15,7 +15,6 @@ from logrotor.disk import access, acl, calls, codecs, descent, files
 from logrotor.errors import Busy, Interrupted, Stale, VerifyFailed
 from logrotor.model import KEEP, Codec, Compress, LogPlan
 
-_STRIDE = 16 << 20  # bytes of an archive that the disk gets at a time
 _LARGE = 8 << 20  # bytes; below, a thread that verifies costs more than it gains
 Progress = Callable[[int], None]  # bytes read since the last call
 
@@ -197,8 +196,8 @@ class Form:
         self._size += len(data)
         if growing is not None:
             growing.add(len(data))
-            if growing.size % _STRIDE < len(data):
-                files.start_sync(self._out)  # so that little is left to wait for at the end
+            if growing.size % files.STRIDE < len(data):
+                files.settle(self._out, growing.size)
 
     def _verify(self, growing: codecs.Growing | None = None) -> None:
         """Read the archive back and compare it with the original."""

@@ -78,6 +78,8 @@ def judge(files: list[Found], records: Sequence[ArchiveRecord]) -> Judgement:
         origins = [record for record in rest.values() if _is_origin(record, found.held)]
         if origins:
             found.record = rest.pop(origins[-1].id)
+            if found.record.xxh128 is not None and found.held.bytes <= (found.record.bytes or 0):
+                found.state = State.CHANGED  # else it may have grown before it was compressed
     gone = [record for record in map(partial(_superseded, readable, rest), list(rest.values())) if record is not None]
     _find_misplaced(readable)
     missing = [record for record in rest.values() if not record.leaving]
@@ -90,8 +92,6 @@ def judge(files: list[Found], records: Sequence[ArchiveRecord]) -> Judgement:
 
 def _is_origin(record: ArchiveRecord, held: Measured) -> bool:
     """Was the archive made of that one, which may have grown since? By what the take has noted, where it has."""
-    if (record.bytes or 0) > held.bytes:
-        return False
     if None not in (record.taken, held.taken):
         return record.taken == held.taken
     return record.inode == held.source and record.xxh128 is None

@@ -10,6 +10,7 @@ import errno
 import itertools
 import os
 import sqlite3
+import time
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from typing import Any, TypeVar
@@ -26,8 +27,6 @@ Work = tuple[str, Collection[Any]]  # a statement, and the rows that it is carri
 
 PATIENCE = 10.0  # seconds to wait for another program that reads or writes the history
 KEEP = 90 * 86400.0  # seconds that a row is kept
-MOST = 200_000  # rows of outcomes: a writer that never lets go makes one a minute for each of its archives
-_AT_ONCE = 1000  # rows that one run looks at: it must not wait for a year's worth
 
 # The one table that jobs write, without the lock of a run. It has no version: whoever comes first makes it, so an old
 # cron line and a new worker, or the other way round, can use one file.
@@ -84,6 +83,17 @@ _PLAIN = frozenset("/-._~0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRS
 
 
 # ---------------------------------------------------------------- connections
+
+_PATIENCE = 60  # looks at an empty file, which take 3 seconds
+
+
+def is_left_empty(path: str) -> bool:
+    """Empty for longer than a run or a job needs that has just made the file, and writes it in its first commit."""
+    for _ in range(_PATIENCE):
+        if os.stat(path).st_size:
+            return False
+        time.sleep(0.05)
+    return True
 
 
 def to_look(path: str) -> sqlite3.Connection:
@@ -203,19 +213,6 @@ def is_hooked(connection: sqlite3.Connection | None, path: str, inode: int, mtim
     return False
 
 
-def pruning(now: float) -> list[tuple[str, list[tuple[Any, ...]]]]:
-    """Statements that delete what is older than ``KEEP``, or too much."""
-    oldest = "id IN (SELECT id FROM {} ORDER BY id LIMIT ?)"
-    too_many = "id <= (SELECT max(id) FROM {}) - ?"
-    return [
-        (
-            f"DELETE FROM {table} WHERE {oldest.format(table)} AND ({column} < ? OR {too_many.format(table)})",
-            [(_AT_ONCE, now - KEEP, MOST)],
-        )
-        for table, column in (("outcomes", "time"), ("runs", "started"))
-    ]
-
-
 # ---------------------------------------------------------------- rows to values; TypeError, ValueError: odd values
 
 
@@ -231,9 +228,11 @@ def logs(connection: sqlite3.Connection) -> dict[str, LogHistory]:
     for blob, directory in connection.execute("SELECT path, directory FROM archive_dirs ORDER BY rowid"):
         fields = more.setdefault(os.fsdecode(blob), {})
         fields["archive_dirs"] = (*fields.get("archive_dirs", ()), os.fsdecode(directory))
+    hooked: dict[str, set[tuple[int, int]]] = {}
     for blob, inode, mtime_ns in connection.execute("SELECT path, inode, mtime_ns FROM hooked"):
-        fields = more.setdefault(os.fsdecode(blob), {})
-        fields["hooked"] = fields.get("hooked", frozenset()) | {(inode, mtime_ns)}
+        hooked.setdefault(os.fsdecode(blob), set()).add((inode, mtime_ns))
+    for path, found in hooked.items():
+        more.setdefault(path, {})["hooked"] = frozenset(found)
     if has(connection, "unclear"):
         for blob, inode in connection.execute("SELECT path, inode FROM unclear"):
             more.setdefault(os.fsdecode(blob), {})["unclear"] = inode

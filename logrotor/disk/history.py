@@ -18,7 +18,7 @@ from contextlib import closing, contextmanager, suppress
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from logrotor.disk import archived, attempted, database, state
+from logrotor.disk import archived, attempted, database, forgetting, state
 from logrotor.disk.database import Work, value
 from logrotor.errors import LogrotorError, StateError
 from logrotor.model import CopyInFlight, LogHistories, Outcome, PastOutcome, PastRun, Problem
@@ -52,7 +52,7 @@ class History:
         if not os.path.exists(self.path):
             return LogHistories({})
         try:
-            if os.path.getsize(self.path) == 0:
+            if database.is_left_empty(self.path):
                 return LogHistories({}, f"{self.path}: {_EMPTY}; schedules are guessed from the files")
             with closing(database.to_look(self.path)) as connection:
                 return self._known(connection)
@@ -128,7 +128,7 @@ class History:
         advice = "ask as the user who runs logrotor"
         try:
             state.refuse_odd(self.path)
-            if os.stat(self.path).st_size == 0:
+            if database.is_left_empty(self.path):
                 raise StateError(self._problem(_EMPTY, "make room there; the next run with something to do begins it"))
             advice = "the next run that has something to do repairs it or sets it aside"
             with closing(database.to_look(self.path)) as connection:
@@ -295,7 +295,8 @@ class RunHistory(History):
     def run_completed(self, now: float, outcomes: Collection[Outcome], counts: Mapping[str, int], code: int) -> None:
         ended = database.end_of_run(self._run, now, outcomes, counts, code)
         archives = archived.of_run(outcomes, self._run or 0, self._first)
-        self.keep(*ended, *archives, *database.pruning(now))
+        self.keep(*ended, *archives, *forgetting.old(now, len(outcomes)))
+        self.keep(*forgetting.gone(self._connection, self._run or 0, now, len(outcomes)))
 
     def _must(self, statement: str, row: tuple[Any, ...]) -> None:
         try:
