@@ -35,9 +35,12 @@ _AT_ONCE = 100  # logs of a run for which that is looked after
 
 # An inode is one of several file systems, and of several logs: helpers compress them at the same time.
 _OWN = "inode = :inode AND log = :log AND directory = :directory"
-_INSERT = (
-    "INSERT INTO archives (log, directory, name, inode, taken, born, bytes, lines, xxh128, ordered) "
-    "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, 1)"
+_COLUMNS = "INSERT INTO archives (log, directory, name, inode, taken, born, bytes, lines, xxh128, ordered) "
+_INSERT = f"{_COLUMNS} VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, 1)"
+# What a killed run had taken may have been recorded by a verify.
+_INSERT_FOUND = (
+    f"{_COLUMNS} SELECT ?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, 1 "
+    "WHERE NOT EXISTS (SELECT 1 FROM archives WHERE log = ?1 AND directory = ?2 AND inode = ?4)"
 )
 # What a verify beside the run has recorded may be what the run has taken: the next verify does it again.
 _FORGET_OTHERS = "DELETE FROM archives WHERE id > ? AND NOT ordered"
@@ -64,7 +67,8 @@ _INSERT_NEW = (
 # was killed before it recorded that.
 _ANY = "SELECT 1 FROM archives WHERE log = :log AND"
 _ITS = (
-    f"log = :log AND (taken = :taken OR coalesce(taken = :taken, 1) AND NOT EXISTS ({_ANY} taken = :taken) AND "
+    "log = :log AND (taken = :taken OR taken IS NULL AND inode IN (:inode, :source) OR "
+    f"coalesce(taken = :taken, 1) AND NOT EXISTS ({_ANY} taken = :taken) AND "
     f"(inode = :inode AND (directory = :directory OR NOT EXISTS ({_ANY} inode = :inode AND directory = :directory)) "
     f"OR inode = :source AND NOT EXISTS ({_ANY} inode = :inode)))"
 )
@@ -105,6 +109,7 @@ def of_run(outcomes: Iterable[Outcome], number: int, first: int | None) -> list[
     new: list[tuple[Any, ...]] = []  # what was taken, in the order of the rotations
     taken: dict[tuple[bytes, int], int] = {}  # where it stands there, by log and inode
     changes: list[tuple[str, dict[str, Any]]] = []
+    found = False  # did it finish what a killed run had begun?
     for outcome in outcomes:
         details, log = outcome.details, os.fsencode(outcome.log)
         if outcome.status is not Status.DONE or "inode" not in details:
@@ -112,6 +117,7 @@ def of_run(outcomes: Iterable[Outcome], number: int, first: int | None) -> list[
         inode = details["inode"]
         if outcome.action in _TAKEN:
             directory, _, base = log.rpartition(b"/")
+            found = found or outcome.action == "recover"
             taken[log, inode] = len(new)
             new.append((log, directory, base + b".1", inode, details.get("taken"), None, None, None, None))
         elif outcome.action == "remove":
@@ -128,7 +134,7 @@ def of_run(outcomes: Iterable[Outcome], number: int, first: int | None) -> list[
     others = [] if first is None or not (work or kept) else [(first,)]
     begin = number * _AT_ONCE % max(1, len(kept))
     bounded = [row[:1] for row in kept[begin : begin + _AT_ONCE]]
-    return [(_FORGET_OTHERS, others), *work, (_INSERT, kept), (_BOUND, bounded)]
+    return [(_FORGET_OTHERS, others), *work, (_INSERT_FOUND if found else _INSERT, kept), (_BOUND, bounded)]
 
 
 def _place(details: Mapping[str, Any]) -> tuple[bytes, bytes]:
