@@ -176,7 +176,6 @@ class Rotator:
     # ------------------------------------------------------------ running
 
     def _locked_run(self, run: Run, only: Sequence[str], now: datetime | None, this: LastRun) -> Plan:
-        from logrotor.disk import archived
         from logrotor.disk.history import RunHistory
 
         config = self._config
@@ -195,7 +194,7 @@ class Rotator:
             if plan.is_idle:
                 return plan
             taken = [log.path for log in plan.logs if log.take]
-            history.run_started(run.started, run.force, taken, archived.leaving(plan))
+            history.run_started(run.started, run.force, taken)
             history.found_unclear([problem.subject for problem in plan.unclear])
             history.found_unclear([stranger.name for log in plan.logs for stranger in log.strangers])
             executed = [self._execute(run, plan, history, known)]
@@ -209,7 +208,6 @@ class Rotator:
                         if group:
                             known = history.recall()
                             again = self._plan_again(known, run.now, force, group, this.since)
-                            history.keep(archived.leaving(again))
                             executed.append(self._execute(run, again, history, known, last=not tries))
                             run.add_found(again, plan)
                             stale |= executed[-1][1].stale
