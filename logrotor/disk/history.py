@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from logrotor.disk import archived, attempted, database, forgetting, state
 from logrotor.disk.database import Work, value
 from logrotor.errors import LogrotorError, StateError
-from logrotor.model import CopyInFlight, LogHistories, Outcome, PastOutcome, PastRun, Problem
+from logrotor.model import CopyInFlight, LogHistories, Outcome, PastOutcome, PastRun, PastTake, Problem
 from logrotor.text import ours
 
 if TYPE_CHECKING:
@@ -59,20 +59,22 @@ class History:
         except (sqlite3.Error, OSError) as error:
             return LogHistories({}, f"{self.path}: cannot be read ({error}); schedules are guessed from the files")
 
-    def runs(self, since: float = 0.0) -> list[PastRun]:
-        """Every run that had something to do and began at ``since`` or later, the oldest first. Raises StateError."""
-        return self._select("runs", "started >= ?", (since,), partial(value, PastRun))
+    def runs(self, since: float = 0.0, most: int = database.MOST) -> list[PastRun]:
+        """The runs that had something to do and began at ``since`` or later, the oldest first. Raises StateError."""
+        where = "started >= ? AND id > (SELECT max(id) FROM runs) - ?"
+        return self._select("runs", where, (since, most), partial(value, PastRun))
 
     def outcomes(self, since: float = 0.0) -> list[PastOutcome]:
         """Every outcome of the runs that ended at ``since`` or later, the oldest first. Raises StateError."""
         return self._select("outcomes", "time >= ?", (since,), database.outcome)
 
     def settled_outcomes(self) -> list[PastOutcome]:
-        """Those that were done or failed, the oldest first. Raises StateError.
+        """The newest of each log that were done or failed, the oldest first. Raises StateError."""
+        return self._select("outcomes", database.NEWEST, (), database.outcome)
 
-        A writer that never lets go makes a deferred one each minute: 100,000 of them cost a second to read.
-        """
-        return self._select("outcomes", "status IN ('done', 'failed')", (), database.outcome)
+    def takes(self, since: float) -> list[PastTake]:
+        """All takes since then, the oldest first. Raises StateError."""
+        return self._select("outcomes", database.TAKEN, (since,), database.take)
 
     def damage(self) -> str | None:
         """What SQLite's own check finds; None: nothing, or there is no history. Raises StateError."""

@@ -7,7 +7,7 @@ import re
 import stat
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
-from functools import partial
+from functools import cache, partial
 
 from msgspec.structs import replace
 
@@ -60,6 +60,7 @@ class Surveyor:
         self._dirs = Directories(self._listings.ids)
         self._grounds: dict[str, acl.Ground] = {}
         self._prover = proofs.Prover(self._listings, self._dirs)
+        self._held = cache(writers.removed_and_open)
         self.found = Survey(directories=self._listings.ids, locked=self._listings.locked)
         self._present: set[str] = set()  # logs of which there is anything
         self._claims = Claims(
@@ -151,6 +152,7 @@ class Surveyor:
             ),
             live_writers=partial(self._live_writers, directory.resolved, family.live),
             is_alone=partial(self._is, self._prover.is_alone, directory.resolved, family.live),
+            held=self._held,
             is_append_only=partial(self._is, self._prover.is_append_only, directory.resolved, family.live),
             why_not_cut=partial(self._why_not_cut, claim, family),
             literal=claim.literal,
