@@ -16,7 +16,7 @@ from logrotor.disk import access, acl, descent, writers
 from logrotor.disk.directories import Directories
 from logrotor.disk.mounts import SILENT, Mounts
 from logrotor.disk.opendir import is_private
-from logrotor.errors import Interrupted
+from logrotor.errors import StoppedLooking
 from logrotor.model import (
     Archive,
     Config,
@@ -40,7 +40,7 @@ _NOTHING, _NONE = LogHistory(), LogHistories({})
 class Surveyor:
     """One survey of one configuration, used as a context manager.
 
-    ``stop``: it raises Interrupted then. ``late``: nothing is compared any more.
+    ``stop``: it raises StoppedLooking then. ``late``: nothing is compared any more.
     """
 
     def __init__(
@@ -92,7 +92,7 @@ class Surveyor:
                 claims = self._claims.select(every, self._only)
         for claim in claims:
             if self._stop():
-                raise Interrupted("stopped before anything was done")
+                raise StoppedLooking("stopped before anything was done")
             facts = self._facts(claim)
             if facts is not None:
                 self.found.logs.append(facts)
