@@ -247,19 +247,19 @@ class RunHistory(History):
     def end_copy(self, path: str) -> None:
         self._must("DELETE FROM in_flight WHERE path = ?", (os.fsencode(path),))
 
-    def rotated(self, paths: Iterable[str], now: float) -> None:
-        self._set("last_rotation = excluded.last_rotation", paths, now)
+    def rotated(self, paths: Iterable[str], now: float, *more: Work) -> None:
+        self._set("last_rotation = excluded.last_rotation", paths, now, *more)
 
     def requested(self, paths: Iterable[str], now: float, delivered: bool) -> None:
         wiped = ", request_failed = NULL" if delivered else ""
         column = "request_delivered" if delivered else "request_failed"
         self._set(f"{column} = excluded.{column}{wiped}", paths, now)
 
-    def _set(self, change: str, paths: Iterable[str], now: float) -> None:
+    def _set(self, change: str, paths: Iterable[str], now: float, *more: Work) -> None:
         """``change``: begins with the column that gets ``now``."""
         column = change.split()[0]
         insert = f"INSERT INTO logs (path, {column}) VALUES (?, ?) ON CONFLICT (path) DO UPDATE SET {change}"
-        self.keep((insert, [(os.fsencode(path), now) for path in paths]))
+        self.keep((insert, [(os.fsencode(path), now) for path in paths]), *more)
 
     def archives_in(self, pairs: Iterable[tuple[str, str]]) -> None:
         """Remember which directories hold archives of which log, for the day when ``archive_dir`` is switched off.
@@ -280,11 +280,11 @@ class RunHistory(History):
     def forget_hooks(self, path: str, inode: int) -> None:
         self.keep(("DELETE FROM hooked WHERE path = ? AND inode = ?", [(os.fsencode(path), inode)]))
 
-    def run_started(self, started: float, forced: bool, taken: Iterable[str] = (), *more: Work) -> None:
+    def run_started(self, started: float, forced: bool, taken: Iterable[str] = ()) -> None:
         """``taken``: logs that are about to be taken. If the run is killed, their archives may bear no mark yet."""
         begun = ("INSERT OR IGNORE INTO logs (path) VALUES (?)", [(os.fsencode(path),) for path in taken])
         insert = "INSERT INTO runs (started, pid, forced) VALUES (?, ?, ?)"
-        self.keep((insert, [(started, os.getpid(), forced)]), begun, *more)
+        self.keep((insert, [(started, os.getpid(), forced)]), begun)
         with suppress(sqlite3.Error, AttributeError):  # not opened
             ask = "SELECT max(runs.id), (SELECT ifnull(max(id), 0) FROM archives) FROM runs"
             self._run, self._first = self._connection.execute(ask).fetchone()  # type: ignore[union-attr]

@@ -16,7 +16,7 @@ from logrotor.disk import access, acl, descent, writers
 from logrotor.disk.directories import Directories
 from logrotor.disk.mounts import SILENT, Mounts
 from logrotor.disk.opendir import is_private
-from logrotor.errors import Interrupted
+from logrotor.errors import Interrupted, StoppedLooking
 from logrotor.model import (
     Archive,
     Config,
@@ -40,7 +40,7 @@ _NOTHING, _NONE = LogHistory(), LogHistories({})
 class Surveyor:
     """One survey of one configuration, used as a context manager.
 
-    ``stop``: then it ends where it is. ``late``: nothing is compared any more.
+    ``stop``: it raises StoppedLooking then. ``late``: nothing is compared any more.
     """
 
     def __init__(
@@ -91,10 +91,12 @@ class Surveyor:
             if self._only:
                 claims = self._claims.select(every, self._only)
         for claim in claims:
-            with suppress(Interrupted):
-                facts = self._facts(claim)
             if self._stop():
-                return  # a run that is asked to stop does nothing of what it has planned
+                raise StoppedLooking("stopped before anything was done")
+            try:
+                facts = self._facts(claim)
+            except Interrupted as error:  # while files were compared
+                raise StoppedLooking(error.problem) from None
             if facts is not None:
                 self.found.logs.append(facts)
                 yield facts
