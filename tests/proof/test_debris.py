@@ -282,9 +282,18 @@ def _in_order(case: Case, before: Seen, after: Seen) -> None:
         return
     if any(count > 1 for count in slots.values()):  # two compressed archives in one slot: which is newer?
         return
+    if _slots(case, "old/") & _slots(case, ""):  # rows that were numbered apart: by their times
+        return
     assert [c for c in _generations(after) if c in _generations(before)] == [
         c for c in _generations(before) if c in _generations(after)
     ], (before.names, after.names)
+
+
+def _slots(case: Case, folder: str) -> set[str]:
+    """The numbers of the archives beside the log, or in ``folder``."""
+    found = (os.path.split(thing.name) for thing in case.things)
+    bases = (base.removeprefix(".") for place, base in found if place == folder.rstrip("/"))
+    return {base.split(".")[2] for base in bases if base.startswith("app.log.") and base != "app.log.new"}
 
 
 def _generations(seen: Seen) -> list[frozenset[bytes]]:
