@@ -161,7 +161,7 @@ class House:
             report = interfere.rotator(config["state_dir"], *config["log"]).run()
         except LogrotorError as error:
             return Ended(2, str(error))
-        return Ended(report.exit_code, "\n".join([*(o.reason for o in report.failed), *report.problems]))
+        return Ended(report.exit_code, "\n".join([*(o.reason for o in report.failed), *map(str, report.problems)]))
 
     def _as(self, function: Callable[[], Ended], *, become: bool = True) -> Ended:
         """In a fork, as the one who runs. Nothing may hang."""
