@@ -12,6 +12,7 @@ from functools import cache, partial
 from msgspec.structs import replace
 
 from logrotor.decide.facts import Directory, Family, LogFacts
+from logrotor.decide.naming import LOCK
 from logrotor.disk import access, acl, descent, writers
 from logrotor.disk.directories import Directories
 from logrotor.disk.mounts import SILENT, Mounts
@@ -171,8 +172,14 @@ class Surveyor:
     def _why_not_cut(self, claim: Claim, family: Family) -> Problem | None:
         if family.live is None:
             return None
-        found = self._prover.why_not_cut(claim.directory.resolved, family.live)
-        return None if found is None else replace(found, subject=claim.path)
+        place = claim.directory.resolved
+        found = self._prover.why_not_cut(place, family.live)
+        if found is None or (
+            # A run of another configuration that cuts the log just now: it is asked again when that has let go.
+            found.kind == writers.OVERWRITES and (claim.directory.locked or os.path.lexists(os.path.join(place, LOCK)))
+        ):
+            return None
+        return replace(found, subject=claim.path)
 
     def _prove(self, archive: Archive) -> Writers | None:
         return self._prover.prove(archive.directory, archive.entry)
