@@ -29,6 +29,8 @@ def stopping(site: Site, units: Sequence[str] = systemd.FILES, booted: str = sys
         target.supervisor_config: None for target in site.config.targets.values() if target.supervisor_config
     }
     for process in supervisord.running():
+        if not process.is_believed:  # another user's: it starts programs as that user, and none of ours
+            continue
         try:
             located = supervisord.locate(process)
             files[located.path] = located.environ
