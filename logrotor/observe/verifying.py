@@ -25,7 +25,7 @@ from logrotor.observe.deployment import Deployment, archives_of
 from logrotor.observe.reading import EMPTY, find
 from logrotor.observe.view import OWNER, PATIENCE, names_of, open_piece, piece_of
 from logrotor.survey.named import NamedLogs
-from logrotor.text import ours, typed
+from logrotor.text import count, ours, typed
 
 # Of a file that is listed: inode, size, time of the last write, and as many bytes as are recorded.
 Key = tuple[FileId, int, int, int | None]
@@ -298,7 +298,7 @@ def _verdicts(log: str, judged: Judgement) -> Iterator[Verdict]:
     for found in judged.files:
         yield _verdict(log, found)
     for record in judged.missing:
-        held = f", which held {record.bytes} bytes in {record.lines} lines" if record.bytes is not None else ""
+        held = f", which held {_extent(record.bytes, record.lines)}" if record.bytes is not None else ""
         what = f"is missing{held}; it was recorded as {record.name}, and no run has removed it"
         path = _place_of(record, judged.files, log)
         problem = Problem(subject=path, problem=what, advice=_or_accept(_COPY, log), kind=State.MISSING)
@@ -316,8 +316,7 @@ def _verdict(log: str, found: Found) -> Verdict:
     problem: Problem | None = None
     if found.state is State.CHANGED and found.record is not None:
         record = found.record
-        recorded = f"{record.bytes} bytes in {record.lines} lines"
-        what = f"holds {held.bytes} bytes in {held.lines} lines, but not the {recorded} on record"
+        what = f"holds {_extent(held.bytes, held.lines)}, but not the {_extent(record.bytes, record.lines)} on record"
         problem = Problem(subject=path, problem=what, advice=_or_accept(_COPY, log), kind=State.CHANGED)
     elif found.state is State.MISPLACED:
         what = "has the name of another archive: their names are not in the order of the rotations"
@@ -345,3 +344,7 @@ def _place_of(record: ArchiveRecord, files: Sequence[Found], log: str) -> str:
 
 def _or_accept(repair: str, log: str) -> str:
     return f"{repair} {ours('verify --accept')} {typed(log)}"
+
+
+def _extent(size: int | None, lines: int | None) -> str:
+    return f"{count(size or 0, 'byte')} in {count(lines or 0, 'line')}"
