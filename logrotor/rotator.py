@@ -179,8 +179,7 @@ class Rotator:
             run.now = now or local_now()
             history = RunHistory(config.state_dir)
             opened.callback(history.close)
-            if history.replaced:
-                self._emit("state.replaced", detail=history.replaced)
+            told = self._tell_replaced(history)
             known = history.recall()
             plan = self._plan(known, run.now, run.force, only, this.since)
             run.tell_start(plan)
@@ -200,11 +199,18 @@ class Rotator:
                     executed.append(self._execute(run, again, history, known, last=True))
                     run.add_found(again, plan)
             run.remember(history, plan, self._interrupted())
+            if not told:
+                self._tell_replaced(history)
             lock.close()
             if any(ledger.hooks for _, ledger in executed):
                 state.remember_last_run(config.state_dir, this)
                 self._run_hooks(run, plan, history, executed)
             return plan
+
+    def _tell_replaced(self, history: RunHistory) -> bool:
+        if history.replaced is not None:
+            self._emit("state.replaced", detail=history.replaced)
+        return history.replaced is not None
 
     def _run_hooks(self, run: Run, plan: Plan, history: RunHistory, executed: Sequence[Executed]) -> None:
         """Without the lock of the run: a slow one holds up no log but its own."""
@@ -320,7 +326,6 @@ def _recall(state_dir: str) -> LogHistories | None:
     history = os.path.join(state_dir, state.HISTORY)
     if not os.path.lexists(history):
         return None
-    state.refuse_odd(history)
     from logrotor.disk.history import History
 
     return History(state_dir).recall()

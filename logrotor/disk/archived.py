@@ -23,7 +23,7 @@ from contextlib import closing, contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
 from logrotor.decide.naming import slot_name
-from logrotor.disk import database, state
+from logrotor.disk import database, rows, state
 from logrotor.disk.database import Work
 from logrotor.model import ArchiveRecord, Outcome, Status
 
@@ -128,17 +128,20 @@ class Records:
         with suppress(FileNotFoundError):
             os.stat(self.path)
             state.refuse_odd(self.path)
+            with self._explained(), closing(database.to_look(self.path)) as connection:
+                if database.has(connection, "archives"):
+                    database.refuse_damage(connection)
             self.of("")
 
     def of(self, log: str) -> list[ArchiveRecord]:
         """In the order of ids."""
-        ask = "SELECT * FROM archives WHERE log = ? ORDER BY id"
+        ask = f"SELECT {rows.columns(ArchiveRecord)} FROM archives WHERE log = ? ORDER BY id"
         if not os.path.exists(self.path):
             return []
         with self._explained(), closing(database.to_look(self.path)) as connection:
             if not database.has(connection, "archives"):
                 return []
-            return list(map(_record, connection.execute(ask, (os.fsencode(log),))))
+            return rows.read(connection, ask, (os.fsencode(log),), rows.archive)[0]
 
     def learn(self, found: Iterable[tuple[ArchiveRecord, str]], forgotten: Iterable[int]) -> bool:
         """Keep what was read of archives at these paths; rows of an ``id`` other than 0 are replaced.
@@ -162,7 +165,7 @@ class Records:
     def _explained(self) -> Iterator[None]:
         try:
             yield
-        except (sqlite3.Error, KeyError, TypeError) as error:  # SQLite keeps any value in any column
+        except sqlite3.Error as error:
             raise OSError(errno.EIO, str(error), self.path) from error
 
     def _learn(self, connection: sqlite3.Connection, record: ArchiveRecord) -> None:
@@ -175,13 +178,6 @@ class Records:
                 "ordered = :ordered, bytes = :bytes, lines = :lines, xxh128 = :xxh128 WHERE id = :id"
             )
         connection.execute(statement, row)
-
-
-def _record(row: sqlite3.Row) -> ArchiveRecord:
-    values = dict(row)
-    names = {name: os.fsdecode(values[name]) for name in ("log", "directory", "name")}
-    flags = {name: bool(values[name]) for name in ("ordered", "leaving")}
-    return ArchiveRecord(**{**values, **names, **flags})
 
 
 def _inode(path: str) -> int | None:

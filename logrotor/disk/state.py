@@ -35,7 +35,7 @@ def prepare(path: str, origin: str) -> None:
         _create(path, origin)
         _refuse_insecure(path, origin)
     _refuse_closed(path, origin)
-    for name in (LOCK, HISTORY, LAST_RUN):
+    for name in (LOCK, LAST_RUN):  # an odd history is set aside
         refuse_odd(os.path.join(path, name))
     _hide_lock(os.path.join(path, LOCK))
 

@@ -12,6 +12,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from msgspec.structs import replace
 
+from logrotor.disk.database import OURS
 from logrotor.model import Problem
 from logrotor.observe.attention import Thresholds, attention
 from logrotor.observe.forecast import SystemStatus
@@ -302,7 +303,7 @@ def test_a_history_of_a_newer_format_hides_nothing_else(here, logrotor):
     here.log()
     here.run()
     with closing(sqlite3.connect(here.state / "history.sqlite")) as connection:
-        connection.execute("PRAGMA user_version = 99")
+        connection.executescript(f"PRAGMA user_version = 99; PRAGMA application_id = {OURS + 99}")
     assert codes(here) == ["problem"] and logrotor("status", "--check", code=1)
     assert "app.log" in logrotor("status", code=0).out and logrotor("cat", "app.log", code=0)
     checks = logrotor("doctor", "--only", "state", "--only", "logs", "--json", code=1).json["checks"]
