@@ -325,6 +325,7 @@ def test_rows_that_are_not_ours_are_left_out(shop: Shop) -> None:
     found = History(str(shop.history.parent))
     before = len(found.outcomes())
     odd = ["'x'", "9e999", "-1.0", "NULL", "CAST(x'ff' AS TEXT)"]
+    details = ['{"inode": "x"}', "[]", '{"bytes": NaN}', '{"logs": 7}', "[" * 100_000, '{"problem": {"x": 1}}']
     with sqlite3.connect(shop.history) as other:
         for value in odd:
             other.execute(
