@@ -235,7 +235,7 @@ def way_out(error: sqlite3.Error | OSError) -> str:
 def version(connection: sqlite3.Connection) -> int:
     """0: the tables of the runs have not been made. Raises DatabaseError where that was changed by itself."""
     found, mark = _number(connection, "user_version"), _number(connection, "application_id")
-    if not 0 <= found < 0x10000 or (found > VERSION and mark not in (0, OURS + found)):  # 0: as older ones leave it
+    if not 0 <= found < 0x10000 or (found > VERSION and mark != OURS + found):  # whoever knows more bears its mark
         raise sqlite3.DatabaseError(f"format {found}, which it cannot have")
     return found
 

@@ -336,7 +336,8 @@ def another_program(path: Path, dice: random.Random) -> None:
         other.executescript(dice.choice([
             "CREATE TABLE runs (song TEXT);", "CREATE TABLE songs (name); PRAGMA user_version = 2;",
             "CREATE TABLE logs (path, last_rotation, request_delivered, request_failed); PRAGMA user_version = 2;",
-            "PRAGMA user_version = 7; PRAGMA application_id = 7", "PRAGMA encoding = 'UTF-16'; CREATE TABLE attempts (song TEXT);", "CREATE TABLE archives (log, id);",
+            "PRAGMA user_version = 7; PRAGMA application_id = 7",
+            "PRAGMA encoding = 'UTF-16'; CREATE TABLE attempts (song TEXT);", "CREATE TABLE archives (log, id);",
         ]))  # fmt: skip
 
 
