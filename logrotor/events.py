@@ -75,6 +75,10 @@ NAMES: Mapping[str, tuple[Level, str]] = {
         "a configured path is not a log file: a link to /dev/stdout, or one that a glob found",
     ),
     "log.shadowed": (Level.DEBUG, "a second rule names the file too; the first in file order has it"),
+    "logs.vanished": (
+        Level.WARNING,
+        "a directory from which earlier runs rotated logs has none of them any more; `logrotor run` prints it once",
+    ),
     "log.unclear": (Level.INFO, "a file may be a log or an archive, so nothing is done to it"),
     "log.refused": (Level.ERROR, "a log is not touched, why, and what to do"),
     "log.closed": (Level.WARNING, "somebody loses access to a log by its rotation, and create_mode accepts that"),

@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from logrotor.disk.history import RunHistory
     from logrotor.model import LogHistories
 
+_TRIES = 3  # a stale plan is made again so often: another configuration may be at work on the same logs
 _INTERRUPTED = 130  # as a shell reports Ctrl-C
 
 OnProgress = Callable[[int, int], object]
@@ -155,6 +156,7 @@ class Rotator:
             unmatched=tuple(survey.unmatched),
             skipped=tuple(survey.skipped),
             shadowed=tuple(survey.shadowed),
+            vanished=tuple(survey.vanished),
             unclear=tuple(survey.unclear),
             problems=(*(found.as_problem for found in self._config.problems), *survey.problems),
             notes=(*notes, *((known.note,) if known and known.note else ())),
@@ -177,9 +179,8 @@ class Rotator:
             lock.enter_context(state.locked(config.state_dir, config.lock_timeout, self._stop))
             # What another run did while we waited must not lie in the future: it would count as none.
             run.now = now or local_now()
-            history = RunHistory(config.state_dir)
+            history = RunHistory(config.state_dir, tell=lambda detail: self._emit("state.replaced", detail=detail))
             opened.callback(history.close)
-            told = self._tell_replaced(history)
             known = history.recall()
             plan = self._plan(known, run.now, run.force, only, this.since)
             run.tell_start(plan)
@@ -190,27 +191,25 @@ class Rotator:
             history.found_unclear([problem.subject for problem in plan.unclear])
             history.found_unclear([stranger.name for log in plan.logs for stranger in log.strangers])
             executed = [self._execute(run, plan, history, known)]
-            rotated, stale = {*executed[0][1].rotated}, executed[0][1].stale  # once is enough, also where it is forced
-            for group, force in ((stale - rotated, run.force), (stale & rotated, False)):
-                if group:
-                    known = history.recall()
-                    again = self._plan_again(known, run.now, force, group, this.since)
-                    history.keep(archived.leaving(again))
-                    executed.append(self._execute(run, again, history, known, last=True))
-                    run.add_found(again, plan)
+            stale, tries = executed[0][1].stale, _TRIES
+            while stale and tries:
+                tries -= 1
+                rotated = {log for _, ledger in executed for log in ledger.rotated}  # once is enough, also if forced
+                groups, stale = ((stale - rotated, run.force), (stale & rotated, False)), set()
+                for group, force in groups:
+                    if group:
+                        known = history.recall()
+                        again = self._plan_again(known, run.now, force, group, this.since)
+                        history.keep(archived.leaving(again))
+                        executed.append(self._execute(run, again, history, known, last=not tries))
+                        run.add_found(again, plan)
+                        stale |= executed[-1][1].stale
             run.remember(history, plan, self._interrupted())
-            if not told:
-                self._tell_replaced(history)
             lock.close()
             if any(ledger.hooks for _, ledger in executed):
                 state.remember_last_run(config.state_dir, this)
                 self._run_hooks(run, plan, history, executed)
             return plan
-
-    def _tell_replaced(self, history: RunHistory) -> bool:
-        if history.replaced is not None:
-            self._emit("state.replaced", detail=history.replaced)
-        return history.replaced is not None
 
     def _run_hooks(self, run: Run, plan: Plan, history: RunHistory, executed: Sequence[Executed]) -> None:
         """Without the lock of the run: a slow one holds up no log but its own."""
@@ -302,11 +301,11 @@ def plan_asking(
         from logrotor import notify
 
         target = config.targets[name]
-        forbidden = notify.why_forbidden(target)
+        paths = tuple(log.path for log in taken if log.reopen == name)
+        forbidden = notify.why_forbidden(target, paths)
         if forbidden is not None:
-            held = {log.path for log in taken if log.reopen == name}
-            refusals.update(_held(forbidden, [facts for facts in survey.logs if facts.path in held]))
-        found = notify.self_rotation(target)
+            refusals.update(_held(forbidden, [facts for facts in survey.logs if facts.path in paths]))
+        found = notify.self_rotation(target, paths)
         refusals.update(found.files)
         notes += map(str, found.unknown)
     if refusals:
@@ -340,6 +339,8 @@ def _held(forbidden: Problem, logs: Iterable[LogFacts]) -> Iterator[tuple[str, P
 
 
 def _refused(facts: LogFacts, refusals: dict[str, Problem]) -> LogFacts:
+    if facts.directory.problem is not None:
+        return facts
     why = refusals.get(os.path.realpath(facts.path))
     if why is None:
         return facts

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from datetime import datetime
 
 # Of a duration: as the configuration spells it, as people read it, its seconds.
@@ -88,11 +88,29 @@ def count(number: int, noun: str) -> str:
     return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 
 
+def names(found: Sequence[str]) -> str:
+    """The first three of what has one cause, and how many more."""
+    return ", ".join(found[:3]) + (f" and {len(found) - 3} more" if len(found) > 3 else "")
+
+
 def closest(word: str, known: Iterable[str]) -> str | None:
     """The known word that looks most like ``word``; None if none does."""
     from difflib import get_close_matches
 
     return next(iter(get_close_matches(word, list(known), 1, 0.55)), None)  # "hui" is 0.57 of "huey"
+
+
+_configuration: list[str] = []  # "-c FILE", where this call of the command line was given one
+
+
+def name_configuration(file: str | None) -> None:
+    """What each command that is advised from now on has to name; None: it is found without."""
+    _configuration[:] = [] if file is None else ["-c", typed(file)]
+
+
+def ours(command: str) -> str:
+    """``logrotor COMMAND`` as it is to be typed: with the configuration that this call was given."""
+    return " ".join(["logrotor", command, *_configuration])
 
 
 def typed(path: str) -> str:

@@ -151,8 +151,11 @@ def retire(context: Context, log: LogPlan, step: Remove) -> Details:
 
 def drop_temp(context: Context, log: LogPlan, step: DropTemp) -> Details:
     """Remove a temp that nobody works on. Raises Busy, Stale or OSError."""
-    with context.dirs.use(step.directory) as logdir:
-        logdir.drop(step.name, step.id)
+    try:
+        with context.dirs.use(step.directory) as logdir:
+            logdir.drop(step.name, step.id)
+    except FileNotFoundError:
+        return {"skipped": "another run has finished or dropped it meanwhile"}
     return {"reason": step.reason}
 
 

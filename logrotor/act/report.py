@@ -41,12 +41,15 @@ class Run(Struct):
             self.emit("log.skipped", log=waiting.name, reason=waiting.reason)
         for waiting in plan.shadowed:
             self.emit("log.shadowed", log=waiting.name, reason=waiting.reason)
+        for gone in plan.vanished:
+            told = {"rule": gone.rule, "logs": len(gone.logs), "problem": str(gone.problem)}
+            self.emit("logs.vanished", subject=gone.directory, kind=gone.problem.kind, **told)
         for problem in plan.unclear:
             self.emit("log.unclear", log=problem.subject, reason=problem.problem)
 
     def add_found(self, again: Plan, first: Plan) -> None:
         """What a second plan refuses or finds wrong counts like what the first one does."""
-        self.problems += [problem for problem in again.problems if problem not in first.problems]
+        self.problems += [each for each in again.problems if each not in (*first.problems, *self.problems)]
         for outcome in _refusals(again):
             self.outcomes.append(outcome)
             self.emit("log.refused", log=outcome.log, error=outcome.reason, kind=_kind(outcome))
@@ -66,9 +69,8 @@ class Run(Struct):
         for problem in report.problems:
             self.emit("problem.found", error=str(problem), subject=problem.subject, kind=problem.identity)
         self._tell_held(report)
+        self._tell_refused(plan)
         for log in plan.logs:
-            if log.refused is not None:
-                self.emit("log.refused", log=log.path, error=str(log.refused), kind=log.refused.identity)
             if log.loses is not None and log.take:
                 self.emit("log.closed", log=log.path, problem=log.loses.problem)
             for waiting in log.deferred:
@@ -93,6 +95,16 @@ class Run(Struct):
             found = holders.stuck(path, self.clock(), processes)
             if found is not None:
                 self.emit("lock.held", subject=path, kind=found.kind, error=str(found), waiting=number)
+
+    def _tell_refused(self, plan: Plan) -> None:
+        """One cause of several logs, such as their directory, is one event."""
+        found: dict[Problem, list[str]] = {}
+        for log in plan.logs:
+            if log.refused is not None:
+                found.setdefault(log.refused, []).append(log.path)
+        for why, logs in found.items():
+            many: dict[str, object] = {"logs": len(logs), "subject": why.subject} if logs[1:] else {}
+            self.emit("log.refused", log=logs[0], **many, error=str(why), kind=why.identity)
 
     def _report(self, plan: Plan, *, interrupted: bool) -> Report:
         deferred = [

@@ -9,6 +9,7 @@ from typing import NoReturn
 
 from logrotor.cli import output
 from logrotor.cli.session import Session
+from logrotor.text import name_configuration
 
 
 def main() -> NoReturn:
@@ -42,6 +43,8 @@ def call(args: Sequence[str]) -> int:
         from logrotor.cli.session import fail
 
         return fail(error, session)
+    finally:
+        name_configuration(None)
 
 
 _PLAIN = ("run", "-c", "--config")

@@ -7,18 +7,20 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 import click
+from msgspec import Struct
 
 from logrotor import text
 from logrotor.cli import output
 from logrotor.cli.options import config_option, config_path, json_option
 from logrotor.cli.session import enter_found, exit_codes, why_no_run
+from logrotor.model import Problem
 
 if TYPE_CHECKING:
     from logrotor.config.find import Found
     from logrotor.model import Config, ConfigProblem
 
 CODES = {
-    "1": "some rule is wrong; the others run",
+    "1": "some rule is wrong, or a run would fail for some log; the others run",
     "2": "usage, or nothing can run",
 }
 EPILOG = f"""\
@@ -44,9 +46,9 @@ def check(ctx: click.Context, config: str | None, as_json: bool) -> int:
 
     Prints which file was found and how, what it includes, where state is kept and why there, its rules and reopen
     targets, and every problem at once with its file, line and key, what is accepted, and the nearest known key. A rule
-    that is wrong alone does not switch off the others. Also told: a state directory that runs of this user cannot use,
-    a queue engine that is not installed, and logs that a create_mode opens to more than can read or write them now.
-    Else logs are not looked at: "logrotor plan" does that.
+    that is wrong alone does not switch off the others. Also told: what makes runs of this user fail, as a state
+    directory, a page or metrics that cannot be written, or logs that would be refused if they were due; a queue engine
+    that is not installed; and logs that a create_mode opens to more than can read or write them now.
     """
     from logrotor.config import find_config
     from logrotor.errors import ConfigError
@@ -55,21 +57,46 @@ def check(ctx: click.Context, config: str | None, as_json: bool) -> int:
     try:
         entered = enter_found(found)
     except ConfigError as error:
-        return _show(found, None, error.problems, [], [], as_json=as_json)
+        return _show(found, None, error.problems, Looked(), as_json=as_json)
     loaded = entered.config
     problems = (*loaded.problems, *_obstacles(found.file, loaded))
-    return _show(found, loaded, problems, _widened(loaded), _literal(loaded), as_json=as_json)
+    return _show(found, loaded, problems, _look(loaded), as_json=as_json)
 
 
-def _widened(config: Config) -> list[dict[str, str]]:
-    """The logs that a create_mode opens to more than can read or write them now."""
+class Looked(Struct, frozen=True):
+    """What the disk shows. ``another``: the user of the runs, whom we are not, so what they may do is unknown."""
+
+    hindered: dict[Problem, list[str]] = {}  # what makes runs fail, and the logs that it is about
+    widened: list[dict[str, str]] = []  # logs that a create_mode opens to more than can read or write them now
+    literal: list[dict[str, str]] = []
+    another: str | None = None
+
+
+def _look(config: Config) -> Looked:
+    from logrotor.clock import local_now
+    from logrotor.decide.planner import refusal
+    from logrotor.disk.identity import is_us
+    from logrotor.observe.checks.own_files import closed_outputs
+    from logrotor.observe.deployment import Deployment
+    from logrotor.rotator import plan_asking
     from logrotor.survey.surveyor import Surveyor
 
-    if all(spec.strict for spec in config.logs):
-        return []
-    with Surveyor(config, None) as surveyor:
-        logs = surveyor.survey().logs
-    return [{"log": facts.path, "rule": facts.spec.name, "modes": facts.widens} for facts in logs if facts.widens]
+    if config.run_as and not is_us(config.run_as):
+        return Looked(literal=_literal(config), another=config.run_as)
+    now = local_now()
+    hindered: dict[Problem, list[str]] = {problem: [] for problem in closed_outputs(config)}
+    with Surveyor(config, Deployment(config, now).histories) as surveyor:
+        survey = surveyor.survey()
+        plans, _ = plan_asking(config, survey, now, force=True)
+        hindered.update({problem: [] for problem in survey.problems})
+        for facts, plan in zip(survey.logs, plans, strict=True):
+            why = plan.refused or refusal(facts) or facts.directory.closed
+            if why is not None:
+                hindered.setdefault(why, []).append(facts.path)
+        widened = [
+            {"log": facts.path, "rule": facts.spec.name, "modes": facts.widens} for facts in survey.logs if facts.widens
+        ]
+    return Looked(hindered, widened, _literal(config))
 
 
 def _literal(config: Config) -> list[dict[str, str]]:
@@ -108,20 +135,24 @@ def _show(
     found: Found,
     config: Config | None,
     problems: tuple[ConfigProblem, ...],
-    widened: list[dict[str, str]],
-    literal: list[dict[str, str]],
+    looked: Looked,
     *,
     as_json: bool,
 ) -> int:
     nothing_runs = config is None or any(problem.key == _STATE for problem in problems)
-    code = 2 if nothing_runs else 1 if problems else 0
+    code = 2 if nothing_runs else 1 if problems or looked.hindered else 0
     if as_json:
-        output.write_json({**_as_json(found, config, problems, code), "widened": widened, "literal": literal})
+        from logrotor.model import as_json as in_json
+
+        hindered = [{**in_json(problem), "logs": logs} for problem, logs in looked.hindered.items()]
+        more = {"hindered": hindered, "widened": looked.widened, "literal": looked.literal, "another": looked.another}
+        output.write_json({**_as_json(found, config, problems, code), **more})
     else:
         facts = [("configuration", f"{found.file} ({found.origin})"), *(_facts(config) if config else [])]
-        notes = [*_opened(widened), *map(_unmatched, literal)]
-        shown = [*map(text.printable, notes), *(text.lines(str(problem)) for problem in problems)]
-        output.write("\n".join([*output.table(facts), *shown, _verdict(config, problems, code)]))
+        notes = [*_opened(looked.widened), *map(_unmatched, looked.literal), *_unseen(looked)]
+        wrong = [*map(str, problems), *(_failing(problem, logs) for problem, logs in looked.hindered.items())]
+        shown = [*map(text.printable, notes), *map(text.lines, wrong)]
+        output.write("\n".join([*output.table(facts), *shown, _verdict(config, len(wrong), code)]))
     return code
 
 
@@ -131,8 +162,22 @@ def _opened(widened: list[dict[str, str]]) -> Iterator[str]:
     for each in widened:
         logs.setdefault((each["rule"], each["modes"]), []).append(each["log"])
     for (rule, modes), names in logs.items():
-        more = f" and {len(names) - 3} more" if len(names) > 3 else ""
-        yield f"note: create_mode of rule {rule} opens logs to more than now ({modes}): {', '.join(names[:3])}{more}"
+        yield f"note: create_mode of rule {rule} opens logs to more than now ({modes}): {text.names(names)}"
+
+
+def _failing(problem: Problem, logs: list[str]) -> str:
+    return str(problem) if logs in ([], [problem.subject]) else f"{text.names(logs)}: {problem}"
+
+
+def _unseen(looked: Looked) -> Iterator[str]:
+    if looked.another is not None:
+        yield f"note: what {looked.another} may do with the logs is not known to {_us()}; check as that user"
+
+
+def _us() -> str:
+    from logrotor.disk.walk import user_name
+
+    return user_name(os.geteuid())
 
 
 def _unmatched(found: dict[str, str]) -> str:
@@ -154,10 +199,10 @@ def _facts(config: Config) -> list[tuple[str, str]]:
     ]
 
 
-def _verdict(config: Config | None, problems: tuple[ConfigProblem, ...], code: int) -> str:
+def _verdict(config: Config | None, number: int, code: int) -> str:
     if code == 0:
         return "No problem."
-    wrong = text.count(len(problems), "problem")
+    wrong = text.count(number, "problem")
     if code == 2 or config is None:
         return f"{wrong}; nothing can run."
     return f"{wrong}; {text.count(len(config.logs), 'rule')} can run."

@@ -33,6 +33,7 @@ _LASTING = frozenset(
     }
 )
 _WHOLE = "run.failed"  # nothing ran: of this each run sees all, and of the others nothing
+_ONCE = frozenset({"logs.vanished"})  # it may be meant so, and the history will not forget them soon
 _AGAIN = 3600.0 - 30.0  # seconds; cron is not exact
 _KEPT = 31 * 86400.0  # seconds, for runs of another scope: their cron line may have gone, or come once a month
 
@@ -70,7 +71,7 @@ class Damper:
 
     def filter(self, event: Event) -> Event | None:
         """The event as it is printed; None: it was printed before, and nothing has changed."""
-        if event.name not in _LASTING:
+        if event.name not in _LASTING | _ONCE:
             return event
         subject = event.subject or str(event.fields.get("log") or event.fields.get("target") or "")
         found = _Known(
@@ -89,7 +90,7 @@ class Damper:
         if is_new:
             return True
         known.runs += 1
-        if 0 <= self._now - known.printed < _AGAIN:
+        if known.event in _ONCE or 0 <= self._now - known.printed < _AGAIN:
             return False
         known.printed = self._now
         return True

@@ -51,6 +51,7 @@ def overview(config: Config, plan: Plan, *, verbose: bool) -> list[str]:
     shown += _waiting("Rules without a log", plan.unmatched, verbose=True)
     shown += _waiting("Left alone", plan.skipped, verbose=verbose)
     shown += _unclear(plan.unclear, verbose=verbose)
+    shown += _waiting("Gone since earlier runs", _gone(plan), verbose=True)
     shown += _waiting("In two rules, the first has them", plan.shadowed, verbose=True)
     shown += [f"note: {text.lines(note)}" for note in plan.notes]
     return shown + [f"error: {text.lines(problem)}" for problem in problems(config, plan)]
@@ -79,10 +80,25 @@ def _by_directory(logs: Iterable[LogPlan]) -> dict[str, list[LogPlan]]:
 def _directory(directory: str, logs: list[LogPlan], *, verbose: bool) -> list[str]:
     busy = [log for log in logs if verbose or not is_quiet(log)]
     shown = [f"{text.printable(directory)}/", *(f"  {line}" for line in _guarantees(logs))]
+    refused = {} if verbose else _refused_alike(busy)
     for log in busy:
-        shown += _log(log)
+        alike = refused.get(log.refused) if log.refused is not None else None
+        if alike is None:
+            shown += _log(log)
+        elif log is alike[0]:
+            names = text.printable(text.names([os.path.basename(each.path) for each in alike]))
+            shown += [f"  {names}  {text.printable(verdict(log))}"]
     idle = len(logs) - len(busy)
     return [*shown, f"  {text.count(idle, 'log')} with nothing to do (-v lists them)"] if idle else shown
+
+
+def _refused_alike(logs: Iterable[LogPlan]) -> dict[Problem, list[LogPlan]]:
+    """Several logs with one cause, such as their directory."""
+    found: dict[Problem, list[LogPlan]] = {}
+    for log in logs:
+        if log.refused is not None:
+            found.setdefault(log.refused, []).append(log)
+    return {why: alike for why, alike in found.items() if alike[1:]}
 
 
 def is_quiet(log: LogPlan) -> bool:
@@ -203,6 +219,10 @@ def _beside(log: LogPlan) -> tuple[str, str]:
     """The directory of the live log, as configured and with its symlinks resolved."""
     directory = os.path.dirname(log.path)
     return directory, os.path.realpath(directory)
+
+
+def _gone(plan: Plan) -> tuple[Note, ...]:
+    return tuple(Note(gone.directory, gone.problem.words) for gone in plan.vanished)
 
 
 def _missing(paths: tuple[str, ...], *, verbose: bool) -> list[str]:

@@ -63,6 +63,8 @@ def rotate(
         try:
             entered = enter(config_file)
         except ConfigError as error:
+            if sums_up:  # its caller tells the job why
+                raise
             damper = _damper_of_broken(config_file, scope) if is_damped else None
             return _fail_once(error, session, damper)
         config = entered.config
@@ -80,6 +82,8 @@ def rotate(
             rotator = Rotator(config, on_event=tell, on_progress=shown, stop=stop, fork=_fork)
             report = rotator.run(force=force, only=selection(config, only), time_limit=time_limit)
         except (StateError, UnknownSelection) as error:
+            if sums_up:
+                raise
             return _fail_once(error, session, damper)
         except (KeyboardInterrupt, Interrupted, Locked) as error:
             if stop():  # a lock that we were told to stop waiting for is no failure to get it

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from msgspec import Struct
 
 from logrotor import errors
-from logrotor.text import typed
+from logrotor.text import name_configuration, typed
 
 if TYPE_CHECKING:
     from logrotor.config.find import Found
@@ -72,7 +72,9 @@ def enter(given: str | None) -> Entered:
 def enter_found(found: Found) -> Entered:
     """The same for a configuration that was found."""
     from logrotor.config import load_config
+    from logrotor.config.find import Origin
 
+    name_configuration(found.file if found.origin is Origin.OPTION else None)
     owner = _step_down(found.file)
     config = load_config(found, environ=os.environ)
     if owner is None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import re
+import sys
 from collections.abc import Iterator, Mapping
 from functools import cached_property
 from typing import Any
@@ -86,13 +87,25 @@ def _parsed(file: str, text: str) -> Mapping[str, Any]:
     import tomllib
 
     try:
-        return tomllib.loads(text)
+        found: Mapping[str, Any] = _native(tomllib.loads(text))
+        return found
     except (ValueError, RecursionError) as error:  # ValueError: also an integer of more than 4300 digits
         message = str(error) if isinstance(error, ValueError) else "nested too deeply"
         line = _syntax_line(message, text)
         repeated, advice = _explained(message, text, line) if line else ("", "")
         problem = ConfigProblem(file, "syntax", f"is not valid TOML: {message}{repeated}", line, advice=advice)
         raise ConfigError((problem,)) from None
+
+
+def _native(value: Any) -> Any:
+    """With every text as Python names files here: TOML is UTF-8, and so are the names, whatever the locale says."""
+    if sys.getfilesystemencoding() == "utf-8":
+        return value
+    if isinstance(value, str):
+        return os.fsdecode(value.encode())
+    if isinstance(value, dict):
+        return {_native(key): _native(each) for key, each in value.items()}
+    return [_native(each) for each in value] if isinstance(value, list) else value
 
 
 def _syntax_line(message: str, text: str) -> int | None:

@@ -123,7 +123,8 @@ LOG = _table(
     Key("max_size", _SIZE,
         "The log is due when it is larger than this. This or `schedule` must be set; either makes it due.",
         off=None, aliases=("size", "maxsize", "maxbytes", "max_bytes")),
-    Key("min_size", _SIZE, "A log that is smaller is not due by `schedule`.", off=None, aliases=("minsize",)),
+    Key("min_size", _SIZE, "A log that is smaller is not due by `schedule`; less than `max_size`.", off=None,
+        aliases=("minsize",)),
     Key("schedule", _SCHEDULE,
         "The log is due when a slot has passed since the last rotation; missed slots are caught up once. All but "
         "hourly begin at midnight, weekly that of Sunday, in the machine's time zone (or `$TZ`).",

@@ -13,7 +13,15 @@ from logrotor.config.document import FROM_DICT, Document, read_document
 from logrotor.config.find import Found, Origin, default_state_dir, find_config
 from logrotor.config.keys import DEFAULTS, METRICS, PAGE, TABLES, TOP
 from logrotor.config.paths import Place, home_of
-from logrotor.config.rules import Rule, StateDir, create_conflict, level_conflict, read_rules, unknown_target
+from logrotor.config.rules import (
+    Rule,
+    StateDir,
+    create_conflict,
+    level_conflict,
+    read_rules,
+    size_conflict,
+    unknown_target,
+)
 from logrotor.config.section import Problems, Read, Section
 from logrotor.config.tables import Targets, read_output, read_queue, read_targets
 from logrotor.disk.identity import home_of_user
@@ -190,6 +198,7 @@ def _read_defaults(main: Document, problems: Problems) -> Read:
     # What contradicts itself here is reported here, once, and not again in each rule.
     rule = Rule(read, Read({}))
     conflicts = [
+        *(size_conflict(rule) if rule.says("schedule") and rule.says("max_size") else ()),
         *(level_conflict(rule) if rule.says("compress") and rule["compress"] != "none" else ()),
         *(create_conflict(rule) if rule.says("create") else ()),
     ]

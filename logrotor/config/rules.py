@@ -157,10 +157,24 @@ def _repeated_name(rule: Rule, section: Section, names: dict[str, str]) -> Itera
 def _conflicts(rule: Rule, targets: Targets, state: StateDir) -> Iterator[Conflict]:
     if rule["max_size"] is None and rule["schedule"] is None and rule.is_known("max_size", "schedule"):
         yield "", "has neither max_size nor schedule", 'accepted: max_size = "10MB", schedule = "daily", or both'
+    yield from size_conflict(rule)
     yield from level_conflict(rule)
     yield from create_conflict(rule)
     yield from _reopen_conflict(rule, targets)
     yield from _archives_in_state(rule["paths"], rule["archive_dir"], state)
+
+
+def size_conflict(rule: Rule) -> Iterator[Conflict]:
+    """A ``min_size`` that no log meets before ``max_size`` makes it due, or that has no schedule to hold back."""
+    low, high = rule["min_size"], rule["max_size"]
+    if low is None or not rule.is_known("min_size", "max_size", "schedule"):
+        return
+    if rule["schedule"] is None:
+        if rule.says("min_size"):
+            yield "min_size", f"{low} has no use without schedule", 'accepted: "off", or a schedule'
+    elif high is not None and low >= high:
+        problem = f"{low}{rule.origin('min_size')} is not less than max_size {high}{rule.origin('max_size')}"
+        yield "min_size", f"{problem}, so schedule would do nothing", 'accepted: less than max_size, or "off"'
 
 
 def level_conflict(rule: Rule) -> Iterator[Conflict]:

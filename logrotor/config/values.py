@@ -68,13 +68,18 @@ def text(value: object) -> str:
         raise Invalid("is empty" if isinstance(value, str) else "is not text")
     if "\0" in value:
         raise Invalid("contains a NUL character")
+    try:
+        os.fsencode(value)
+    except UnicodeEncodeError as error:  # of a dict: what a file says is in our encoding
+        raise Invalid(f"cannot be written in {error.encoding}, our encoding", "set LC_ALL=C.UTF-8") from None
     return value
 
 
 def name(value: object) -> str:
     """A name for a rule, a target or a user. No slash, so that a name is never taken for a path."""
     word = text(value)
-    if word != word.strip() or not word.isprintable() or "/" in word or word.startswith("-") or word == "off":
+    readable = os.fsencode(word).decode(errors="surrogateescape")  # in a locale without UTF-8, it has bytes for letters
+    if word != word.strip() or not readable.isprintable() or "/" in word or word.startswith("-") or word == "off":
         raise Invalid("is not a valid name")
     return word
 

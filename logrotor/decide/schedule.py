@@ -54,10 +54,10 @@ def is_due(
         return NotDue("empty; rotate_empty = true would rotate it" if force else "empty", _next(spec, now))
     if force:
         return Due("forced")
-    if spec.min_size is not None and live.size < spec.min_size:
-        return NotDue(f"smaller than min_size: {live.size} < {spec.min_size} bytes", _next(spec, now))
     if spec.max_size is not None and live.size > spec.max_size:
         return Due(f"larger than max_size: {live.size} > {spec.max_size} bytes")
+    if spec.min_size is not None and live.size < spec.min_size:
+        return NotDue(f"smaller than min_size: {live.size} < {spec.min_size} bytes", _next(spec, now))
     if spec.schedule is not None:
         return _by_schedule(spec, now, last())
     return NotDue(f"within max_size: {live.size} <= {spec.max_size} bytes")

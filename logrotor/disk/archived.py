@@ -18,11 +18,10 @@ import errno
 import itertools
 import os
 import sqlite3
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import closing, contextmanager, suppress
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
-from logrotor.decide.naming import slot_name
 from logrotor.disk import database, rows, state
 from logrotor.disk.database import Work
 from logrotor.model import ArchiveRecord, Outcome, Status
@@ -30,30 +29,34 @@ from logrotor.model import ArchiveRecord, Outcome, Status
 if TYPE_CHECKING:
     from logrotor.model import Plan
 
+T = TypeVar("T")
+
 _TAKEN = frozenset({"take", "copytruncate", "recover"})
 _MOST = 10_000  # rows of one log: it has no more archives, whoever removes them
 _AT_ONCE = 100  # logs of a run for which that is looked after
 
+# An inode is one of several file systems, and of several logs: helpers compress them at the same time.
+_OWN = "inode = :inode AND log = :log AND directory = :directory"
 _INSERT = (
-    "INSERT INTO archives (log, directory, name, inode, born, ordered, bytes, lines, xxh128) "
-    "VALUES (:log, :directory, :name, :inode, :born, :ordered, :bytes, :lines, :xxh128)"
+    "INSERT INTO archives (log, directory, name, inode, born, bytes, lines, xxh128, ordered) "
+    "VALUES (?, ?, ?, ?, ?, ?, ?, ?, 1)"
 )
-_OWN = "inode = :inode AND directory = :directory"  # usually one; a verify beside the run may have made another
-_SOURCE = "(SELECT id FROM archives WHERE inode = :source AND directory = :from ORDER BY ordered DESC, id DESC LIMIT 1)"
-# What a verify has recorded of a log that was taken, before the run did.
-_REPLACE = f"DELETE FROM archives WHERE {_OWN} AND NOT ordered AND id > :first"
+# What a verify beside the run has recorded may be what the run has taken: the next verify does it again.
+_FORGET_OTHERS = "DELETE FROM archives WHERE id > ? AND NOT ordered"
 # One that had a hash before keeps it, unless the archive has grown: a compression must not hide a change.
 _KEEPS = "(:xxh128 IS NULL OR (xxh128 IS NOT NULL AND bytes >= :bytes))"
+_SOURCE = "inode = :source AND log = :log AND directory = :from"
 _MOVE = (
     "UPDATE archives SET directory = :directory, name = :name, inode = :inode, leaving = 0, "
     "born = CASE WHEN :inode = :source THEN born ELSE :born END, "
     f"bytes = CASE WHEN {_KEEPS} THEN bytes ELSE :bytes END, lines = CASE WHEN {_KEEPS} THEN lines ELSE :lines END, "
-    f"xxh128 = CASE WHEN {_KEEPS} THEN xxh128 ELSE :xxh128 END WHERE id = {_SOURCE}"
+    f"xxh128 = CASE WHEN {_KEEPS} THEN xxh128 ELSE :xxh128 END "
+    f"WHERE id = (SELECT id FROM archives WHERE {_SOURCE} ORDER BY ordered DESC, id DESC LIMIT 1)"
 )
 _INSERT_NEW = (
     "INSERT INTO archives (log, directory, name, inode, born, bytes, lines, xxh128) "
-    "SELECT :log, :directory, :name, :inode, :born, :bytes, :lines, :xxh128 WHERE NOT EXISTS "
-    "(SELECT 1 FROM archives WHERE inode = :inode AND directory = :directory AND coalesce(born = :born, 1))"
+    "SELECT :log, :directory, :name, :inode, :born, :bytes, :lines, :xxh128 "
+    f"WHERE NOT EXISTS (SELECT 1 FROM archives WHERE {_OWN} AND coalesce(born = :born, 1))"
 )
 # Retention removes the oldest first, so whatever is older and still has a row went without us.
 _FORGET_OLDER = (
@@ -72,46 +75,66 @@ _BOUND = (
 
 def leaving(plan: Plan) -> Work:
     """Before retention removes archives: of a run that is killed then, none is missing."""
-    steps = [step for log in plan.logs for step in log.retire]
-    rows = [{"inode": step.id.inode, "directory": os.fsencode(step.directory)} for step in steps]
+    steps = [(log.path, step) for log in plan.logs for step in log.retire]
+    rows = [
+        {"log": os.fsencode(log), "inode": step.id.inode, "directory": os.fsencode(step.directory)}
+        for log, step in steps
+    ]
     return f"UPDATE archives SET leaving = 1 WHERE {_OWN}", rows
 
 
-def of_run(outcomes: Iterable[Outcome], number: int, first: int) -> list[Work]:
+def of_run(outcomes: Iterable[Outcome], number: int, first: int | None) -> list[Work]:
     """What a run did to archives, in its order: a freed inode may be that of the next archive.
 
-    ``number``: of the run; ``first``: the greatest id when it began.
+    ``number``: of the run. ``first``: the greatest id when it began, if that is known.
     """
-    changes = itertools.chain.from_iterable(map(_changes, outcomes))
-    work = [
-        (statement, [row for _, row in group]) for statement, group in itertools.groupby(changes, key=lambda c: c[0])
-    ]
-    own = [{**row, "first": first} for statement, rows in work if statement == _INSERT for row in rows]
-    taken = list(dict.fromkeys(row["log"] for row in own))
-    first = number * _AT_ONCE % max(1, len(taken))
-    return [(_REPLACE, own), *work, (_BOUND, [(log,) for log in taken[first : first + _AT_ONCE]])]
+    new: list[tuple[Any, ...]] = []  # what was taken, in the order of the rotations
+    taken: dict[tuple[bytes, int], int] = {}  # where it stands there, by log and inode
+    changes: list[tuple[str, dict[str, Any]]] = []
+    for outcome in outcomes:
+        details, log = outcome.details, os.fsencode(outcome.log)
+        if outcome.status is not Status.DONE or "inode" not in details:
+            continue
+        inode = details["inode"]
+        if outcome.action in _TAKEN:
+            directory, _, base = log.rpartition(b"/")
+            taken[log, inode] = len(new)
+            new.append((log, directory, base + b".1", inode, None, None, None, None))
+        elif outcome.action == "remove":
+            taken.pop((log, inode), None)
+            row = {"log": log, "inode": inode, "directory": os.fsencode(details["directory"])}
+            changes += [(_FORGET_OLDER, row), (_FORGET, row)]
+        elif outcome.action == "compress" and (log, details["source"]) in taken:
+            at = taken[log, inode] = taken.pop((log, details["source"]))
+            new[at] = (log, *_place(details), inode, *_content(details))  # in one run: one row
+        elif outcome.action == "compress":
+            changes += _moved(log, details)
+    work = [(statement, [row for _, row in rows]) for statement, rows in itertools.groupby(changes, lambda c: c[0])]
+    kept = [new[at] for at in sorted(taken.values())]
+    others = [] if first is None or not (work or kept) else [(first,)]
+    begin = number * _AT_ONCE % max(1, len(kept))
+    bounded = [row[:1] for row in kept[begin : begin + _AT_ONCE]]
+    return [(_FORGET_OTHERS, others), *work, (_INSERT, kept), (_BOUND, bounded)]
 
 
-def _changes(outcome: Outcome) -> Iterator[tuple[str, dict[str, Any]]]:
-    details = outcome.details
-    if outcome.status is not Status.DONE or "inode" not in details:
-        return
-    log = os.fsencode(outcome.log)
-    row: dict[str, Any] = {name: details.get(name) for name in ("inode", "born", "bytes", "lines", "xxh128")}
-    row["log"] = log
-    if outcome.action in _TAKEN:
-        directory, base = os.path.split(log)
-        name = os.fsencode(slot_name(os.fsdecode(base), 1))
-        yield _INSERT, {**row, "directory": directory, "name": name, "ordered": 1, "bytes": None}
-    elif outcome.action == "remove":
-        row["directory"] = os.fsencode(details["directory"])
-        yield from ((_FORGET_OLDER, row), (_FORGET, row))
-    elif outcome.action == "compress":
-        directory, name = os.path.split(os.fsencode(details["to"]))
-        row |= {"directory": directory, "name": name, "source": details["source"], "from": os.fsencode(details["from"])}
-        if row["xxh128"] is None:  # not read: what is known of it stays
-            row |= {"bytes": None, "lines": None}
-        yield from ((_MOVE, row), (_INSERT_NEW, row))
+def _place(details: Mapping[str, Any]) -> tuple[bytes, bytes]:
+    directory, _, name = os.fsencode(details["to"]).rpartition(b"/")
+    return directory, name
+
+
+def _content(details: Mapping[str, Any]) -> tuple[Any, ...]:
+    """Birth, bytes, lines and hash; what was not read is not known."""
+    if not details.get("xxh128"):
+        return details.get("born"), None, None, None
+    return details["born"], details["bytes"], details["lines"], details["xxh128"]
+
+
+def _moved(log: bytes, details: Mapping[str, Any]) -> list[tuple[str, dict[str, Any]]]:
+    directory, name = _place(details)
+    row = dict(zip(("born", "bytes", "lines", "xxh128"), _content(details), strict=True))
+    row |= {"log": log, "directory": directory, "name": name, "inode": details["inode"], "source": details["source"]}
+    row["from"] = os.fsencode(details["from"])
+    return [(_MOVE, row), (_INSERT_NEW, row)]
 
 
 # ---------------------------------------------------------------- read, and learned, by verify
@@ -133,15 +156,20 @@ class Records:
                     database.refuse_damage(connection)
             self.of("")
 
+    def logs(self) -> list[str]:
+        """The logs that have any."""
+        return self._read("SELECT DISTINCT log FROM archives", (), lambda row: rows.path(row[0]))
+
     def of(self, log: str) -> list[ArchiveRecord]:
         """In the order of ids."""
         ask = f"SELECT {rows.columns(ArchiveRecord)} FROM archives WHERE log = ? ORDER BY id"
+        return self._read(ask, (os.fsencode(log),), rows.archive)
+
+    def _read(self, ask: str, values: tuple[object, ...], make: rows.Make[T]) -> list[T]:
         if not os.path.exists(self.path):
             return []
         with self._explained(), closing(database.to_look(self.path)) as connection:
-            if not database.has(connection, "archives"):
-                return []
-            return rows.read(connection, ask, (os.fsencode(log),), rows.archive)[0]
+            return rows.read(connection, ask, values, make)[0] if database.has(connection, "archives") else []
 
     def learn(self, found: Iterable[tuple[ArchiveRecord, str]], forgotten: Iterable[int]) -> bool:
         """Keep what was read of archives at these paths; rows of an ``id`` other than 0 are replaced.

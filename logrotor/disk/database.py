@@ -34,6 +34,7 @@ CREATE TABLE IF NOT EXISTS attempts (
     pid INTEGER, payload TEXT, settled TEXT NOT NULL DEFAULT '');
 CREATE INDEX IF NOT EXISTS attempts_by_job ON attempts (job);
 CREATE INDEX IF NOT EXISTS attempts_by_time ON attempts (started);
+CREATE TABLE IF NOT EXISTS refused (queue TEXT PRIMARY KEY, forgotten INTEGER NOT NULL);
 """
 
 # Files of which a run could not tell whether they are logs or archives: no later rotation makes them archives. It has
@@ -49,7 +50,7 @@ CREATE TABLE IF NOT EXISTS archives (
 CREATE INDEX IF NOT EXISTS archives_by_log ON archives (log, id);
 CREATE INDEX IF NOT EXISTS archives_by_inode ON archives (inode);
 """
-_UNVERSIONED = frozenset({"attempts", "unclear", "archives"})
+_UNVERSIONED = frozenset({"attempts", "refused", "unclear", "archives"})
 
 # STEPS[n] upgrades format n to n + 1; only the holder of the lock takes them. A logrotor that knows fewer steps refuses
 # the file, and its cron line fails from then on: so a step is only for tables that an older one would misread.

@@ -13,10 +13,10 @@ from __future__ import annotations
 
 import os
 import sqlite3
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from contextlib import closing, suppress
 from functools import partial
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 
 from logrotor import text
 from logrotor.disk import archived, database, rows
@@ -24,9 +24,6 @@ from logrotor.disk.attempts import Attempts, HistoryUnread
 from logrotor.disk.database import Work
 from logrotor.errors import StateError
 from logrotor.model import CopyInFlight, LogHistories, LogHistory, Outcome, PastOutcome, PastRun, Problem
-
-if TYPE_CHECKING:
-    pass
 
 T = TypeVar("T")
 
@@ -85,9 +82,12 @@ class RunHistory(History):
     copytruncate in flight must be written, so its methods raise OSError.
     """
 
-    def __init__(self, state_dir: str, *, patience: float = database.PATIENCE) -> None:
+    def __init__(
+        self, state_dir: str, *, patience: float = database.PATIENCE, tell: Callable[[str], object] = lambda _: None
+    ) -> None:
         super().__init__(state_dir)
         self._patience = patience  # seconds to wait for another program that has the file locked
+        self._tell = tell  # when a damaged file has been set aside
         self.problems: list[Problem] = []
         self.replaced: str | None = None  # where a damaged file was set aside
         self._lost: sqlite3.Error | OSError | None = None  # why nothing of this run can be kept
@@ -158,7 +158,7 @@ class RunHistory(History):
         insert = "INSERT INTO runs (started, pid, forced) VALUES (?, ?, ?)"
         self.keep((insert, [self._begun]), begun, *more)
         with suppress(sqlite3.Error, AttributeError):  # not opened
-            ask = "SELECT max(runs.id), (SELECT max(id) FROM archives) FROM runs"
+            ask = "SELECT max(runs.id), (SELECT ifnull(max(id), 0) FROM archives) FROM runs"
             self._run, self._first = self._connection.execute(ask).fetchone()  # type: ignore[union-attr]
 
     def found_unclear(self, paths: Iterable[str]) -> None:
@@ -166,15 +166,10 @@ class RunHistory(History):
         rows = [(os.fsencode(path), os.lstat(path).st_ino) for path in paths if os.path.lexists(path)]
         self.keep(("INSERT OR REPLACE INTO unclear VALUES (?, ?)", rows))
 
-    def run_completed(
-        self, now: float, outcomes: Collection[Outcome], counts: Mapping[str, int], exit_code: int
-    ) -> None:
-        insert = "INSERT INTO outcomes VALUES (NULL,?,?,?,?,?,?,?,?,?)"
-        end = "UPDATE runs SET ended = ?, exit = ?, rotated = ?, failed = ?, deferred = ?, removed = ? WHERE id = ?"
-        ended = (now, exit_code, *(counts[name] for name in ("rotated", "failed", "deferred", "removed")), self._run)
-        ended_so = [(self._run, *rows.outcome_row(now, outcome)) for outcome in outcomes]
-        archives = archived.of_run(outcomes, self._run or 0, self._first or 0)
-        self.keep((insert, ended_so), (end, [ended]), *archives, *database.pruning(now))
+    def run_completed(self, now: float, outcomes: Collection[Outcome], counts: Mapping[str, int], code: int) -> None:
+        ended = rows.end_of_run(self._run, now, outcomes, counts, code)
+        archives = archived.of_run(outcomes, self._run or 0, self._first)
+        self.keep(*ended, *archives, *database.pruning(now))
 
     def _must(self, statement: str, row: tuple[Any, ...]) -> None:
         try:
@@ -249,6 +244,7 @@ class RunHistory(History):
         aside = database.set_aside(self.path)
         what = f"it was set aside as {aside}" + ("" if known else "; schedules are guessed")
         self.replaced = f"{self.path} was damaged ({error}); {what}"
+        self._tell(self.replaced)
         connection = self._connect()
         with database.transaction(connection, self._patience):
             for statement, rows_of in rows.of_logs(known):

@@ -6,7 +6,7 @@ import errno
 import os
 import stat
 import sys
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from typing import Self
 
 from logrotor.disk import descent, walk
@@ -54,10 +54,15 @@ class OpenDir:
             os.close(self.fd)
             self.fd = -1
 
-    def scan(self) -> Iterator[Entry]:
-        """Every entry but ``.`` and ``..``, with its lstat; one that vanishes meanwhile is left out."""
+    def scan(self, silent: Collection[str] = ()) -> Iterator[Entry]:
+        """Every entry but ``.`` and ``..``, with its lstat; one that vanishes meanwhile is left out.
+
+        ``silent``: mount points of file systems that do not answer, at which no call returns.
+        """
         with os.scandir(self.fd) as found:
             for item in found:
+                if item.name in silent:
+                    continue
                 try:
                     yield Entry(item.name, item.stat(follow_symlinks=False))
                 except FileNotFoundError:

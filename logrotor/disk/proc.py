@@ -85,6 +85,16 @@ def running(word: bytes) -> Iterator[Process]:
                 yield found
 
 
+def last_child(pid: int) -> float:
+    """When the youngest child that can be seen was started; 0: there is none."""
+    started = 0.0
+    for each in pids():
+        with contextlib.suppress(OSError):
+            process = look(each)
+            started = max(started, process.started) if process.parent == pid else started
+    return started
+
+
 def is_stopped(pid: int) -> bool:
     """Was it stopped, by a signal or a debugger? Raises OSError."""
     return stat_fields(_read(f"/proc/{pid}/stat"))[0] in (b"T", b"t")
@@ -261,6 +271,7 @@ def _sees_through() -> bool:
 class Mount(Struct, frozen=True):
     """A line of mountinfo."""
 
+    id: int  # of this mount; another one at its point has another
     root: str  # of the mount within its file system; "/": all of it
     point: str
     kind: str  # "proc", "ext4"
@@ -279,20 +290,12 @@ def mount(line: str) -> Mount:
     before, _, after = line.partition(" - ")
     fields, more = before.split(" "), after.split()
     options = (*fields[5].split(","), *more[-1].split(","))
-    return Mount(_unescaped(fields[3]), _unescaped(fields[4]), more[0], options)
+    return Mount(int(fields[0]), _unescaped(fields[3]), _unescaped(fields[4]), more[0], options)
 
 
 def _unescaped(path: str) -> str:
     """Odd characters stand there as octal numbers, byte by byte."""
     return os.fsdecode(re.sub(rb"\\([0-7]{3})", lambda found: bytes([int(found[1], 8)]), os.fsencode(path)))
-
-
-def mount_points() -> frozenset[str]:
-    """Every mount point; none where that cannot be seen. A file among them is bind-mounted."""
-    try:
-        return frozenset(mount.point for mount in mounts())
-    except OSError:
-        return frozenset()
 
 
 def lock_holder(status: os.stat_result) -> int | None:

@@ -216,6 +216,15 @@ def copy_row(record: CopyInFlight) -> tuple[Any, ...]:
     return (os.fsencode(record.path), *(getattr(record, name) for name in CopyInFlight.__struct_fields__[1:]))
 
 
+def end_of_run(
+    run: int | None, now: float, outcomes: Collection[Outcome], counts: Mapping[str, int], exit_code: int
+) -> list[tuple[str, list[tuple[Any, ...]]]]:
+    insert = "INSERT INTO outcomes VALUES (NULL,?,?,?,?,?,?,?,?,?)"
+    end = "UPDATE runs SET ended = ?, exit = ?, rotated = ?, failed = ?, deferred = ?, removed = ? WHERE id = ?"
+    ended = (now, exit_code, *(counts[name] for name in ("rotated", "failed", "deferred", "removed")), run)
+    return [(insert, [(run, *outcome_row(now, outcome)) for outcome in outcomes]), (end, [ended])]
+
+
 def outcome_row(now: float, o: Outcome) -> tuple[Any, ...]:
     log, name = os.fsencode(o.log), os.fsencode(o.name)
     return now, log, o.action, o.status.value, name, text(o.reason), o.errno, _packed(o.record)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Collection
 
 from msgspec.structs import replace
 
@@ -10,8 +11,9 @@ from logrotor.decide import naming
 from logrotor.decide.facts import Directory, Family
 from logrotor.disk import calls, identity, walk
 from logrotor.disk.logdir import LogDir
+from logrotor.disk.mounts import Mounts
 from logrotor.errors import LogrotorError, problem_of
-from logrotor.model import Archive, Entry, FileSystem
+from logrotor.model import Archive, Entry, FileSystem, Problem
 
 _TYPES = {
     0xEF53: "ext4", 0x58465342: "xfs", 0x9123683E: "btrfs", 0x01021994: "tmpfs", 0x794C7630: "overlay",
@@ -22,22 +24,30 @@ _NO_RENAMEAT2 = frozenset({"fuse", "nfs", "9p"})
 _COLLAPSE = frozenset({"ext4", "xfs", "overlay"})
 
 
-def look(path: str) -> Directory:
+def look(path: str, mounts: Mounts | None = None) -> Directory:
     """Scan ``path`` once. Never raises for a directory that cannot be used: ``problem`` or ``missing`` says so."""
-    found = Directory(path)
+    mounts = mounts or Mounts()
+    found = Directory(path, problem=mounts.why_silent(path))
+    if found.problem is not None:
+        return found
     try:
         with LogDir.resolve(path) as logdir:
-            _fill(found, logdir)
+            _fill(found, logdir, mounts.silent_names(logdir.path))
     except FileNotFoundError:
         found.missing = True
         _resolve_missing(found)
-    except PermissionError as error:
-        us = walk.user_name(os.geteuid())
-        advice = f"let {us} enter and list it, or run logrotor as its owner"
-        found.problem = replace(problem_of(error, path), advice=advice)
     except (LogrotorError, OSError) as error:
-        found.problem = problem_of(error, path)
+        found.problem = why_closed_to_us(error, path)
     return found
+
+
+def why_closed_to_us(error: Exception, path: str) -> Problem:
+    """Why a directory could not be listed."""
+    problem = problem_of(error, path)
+    if not isinstance(error, PermissionError):
+        return problem
+    us = walk.user_name(os.geteuid())
+    return replace(problem, advice=f"let {us} enter and list it, or run logrotor as its owner")
 
 
 def _resolve_missing(found: Directory) -> None:
@@ -48,11 +58,11 @@ def _resolve_missing(found: Directory) -> None:
         found.problem = problem_of(error, found.path)
 
 
-def _fill(found: Directory, logdir: LogDir) -> None:
+def _fill(found: Directory, logdir: LogDir, silent: Collection[str]) -> None:
     found.resolved, found.id = logdir.path, logdir.id
     found.file_system = file_system(logdir.fd, logdir.id.device)
     found.closed = None if logdir.is_writable() else identity.why_closed(logdir.path)
-    for entry in logdir.scan():
+    for entry in logdir.scan(silent):
         if entry.name == naming.LOCK:
             found.locked = True
         else:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import os
 import pwd
 import stat
+from collections import deque
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
 
@@ -20,6 +21,7 @@ from logrotor.model import FileId, Problem
 from logrotor.text import typed
 
 _MAX_LINKS = 40  # as path_resolution(7)
+_MOST_OPEN = 32  # descriptors: a process may have 1024, and a path 2048 components
 _PATH_ONLY = os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC
 Check = Callable[[os.stat_result, str, int], None]  # of what is on the way, by its path and descriptor; it raises
 Follow = Callable[[str, int, os.stat_result, int], str]  # path, parent, lstat, how many so far -> the target
@@ -130,7 +132,7 @@ def make_directories(path: str, mode: int = 0o755, known: Mapping[str, FileId] =
 
 
 def walk(path: str, check: Check, follow: Follow | None = None) -> tuple[list[int], str]:
-    """Descriptors (O_PATH) of all on the way, the last one being ``path`` itself, and its path without symlinks.
+    """Descriptors (O_PATH) of the last ones on the way, ``path`` itself at the end, and its path without symlinks.
 
     ``follow``: where a symlink leads; without it one is followed if it belongs to root or to us.
     """
@@ -138,37 +140,48 @@ def walk(path: str, check: Check, follow: Follow | None = None) -> tuple[list[in
 
 
 def _walk(path: str, follow: Follow, check: Check) -> tuple[list[int], str]:
-    todo = _components(os.path.abspath(path) if not os.path.isabs(path) else path)
+    todo = deque(_components(os.path.abspath(path) if not os.path.isabs(path) else path))
     trail = [os.open("/", _PATH_ONLY)]
-    names: list[str] = []
+    here = ""  # of the last one
     links = 0
     try:
         while todo:
-            name = todo.pop(0)
+            name = todo.popleft()
             if name == "..":
-                if names:
-                    names.pop()
+                if here:
+                    here = here.rpartition("/")[0]
                     os.close(trail.pop())
+                if not trail:  # that far up, from the root again
+                    todo.extendleft(reversed(_components(here)))
+                    here = _begin_anew(trail)
                 continue
-            here = "/" + "/".join([*names, name])
+            there = f"{here}/{name}"
             fd = os.open(name, _PATH_ONLY, dir_fd=trail[-1])
             status = os.fstat(fd)
             if stat.S_ISLNK(status.st_mode):
                 os.close(fd)
                 links += 1
-                target = follow(here, trail[-1], status, links)
+                target = follow(there, trail[-1], status, links)
                 if target.startswith("/"):
-                    close(trail[1:])
-                    del trail[1:], names[:]
-                todo[:0] = _components(target)
+                    here = _begin_anew(trail)
+                todo.extendleft(reversed(_components(target)))
                 continue
             trail.append(fd)
-            names.append(name)
+            here = there
+            if len(trail) > _MOST_OPEN:
+                os.close(trail.pop(0))
             check(status, here, fd)
     except BaseException:
         close(trail)
         raise
-    return trail, "/" + "/".join(names)
+    return trail, here or "/"
+
+
+def _begin_anew(trail: list[int]) -> str:
+    root = os.open("/", _PATH_ONLY)
+    close(trail)
+    trail[:] = [root]
+    return ""
 
 
 def _components(path: str) -> list[str]:

@@ -20,6 +20,7 @@ from logrotor.jobs.dispatch import new_job
 from logrotor.jobs.engine import Engine, KeptJob, QueueCount, Site
 from logrotor.jobs.payload import Payload, Stale, Unacceptable
 from logrotor.model import Attempt, Ending, Problem
+from logrotor.text import ours
 
 WINDOW = 86400.0  # seconds that throughput and times are taken from
 
@@ -64,7 +65,7 @@ def status(site: Site, engine: Engine, now: float) -> Status:
     attempts = History(site.config.state_dir).attempts_since(now - WINDOW)
     found = {count.queue: count for count in engine.counts(f"{site.settings.name}-")}
     found.setdefault(site.queue, QueueCount(queue=site.queue, pending=0, reserved=None, scheduled=0, failed=None))
-    failed = len(failed_jobs(site, engine))
+    failed = len(failed_jobs(site, engine)) + History(site.config.state_dir).forgotten(site.queue)
     queues = sorted((_row(site, count, attempts, failed, now) for count in found.values()), key=_by_attention)
     return Status(engine=site.settings.engine, url=site.shown_url, queues=queues, processing=_processing(attempts, now))
 
@@ -80,9 +81,9 @@ def troubles(status: Status, *, max_pending: int, max_age: float) -> list[Proble
 
 def _troubles_of(queue: QueueStatus, max_pending: int, max_age: float) -> Iterator[tuple[str, str]]:
     if queue.failed:
-        yield f"{queue.failed} failed", "logrotor queue failed"
+        yield f"{queue.failed} failed", ours("queue failed")
     if queue.stuck:
-        yield f"{queue.stuck} stuck", "logrotor doctor --only queue"
+        yield f"{queue.stuck} stuck", ours("doctor --only queue")
     if queue.pending > max_pending:
         yield f"{queue.pending} pending, more than {max_pending}", "does a worker run there?"
     if queue.oldest_age is not None and queue.oldest_age > max_age:
@@ -171,7 +172,7 @@ def clear_failed(site: Site, engine: Engine, *, before: float | None = None) -> 
     found = [f for f in failed_jobs(site, engine) if before is None or (f.when or 0) < before]
     for failed in found:
         _settle(site, engine, failed, "cleared")
-    return len(found)
+    return len(found) + (History(site.config.state_dir).forget_refused(site.queue) if before is None else 0)
 
 
 def clear_stale(site: Site, engine: Engine, now: float) -> int:
@@ -193,7 +194,7 @@ def _chosen(found: list[FailedJob], jobs: Collection[str]) -> Iterator[FailedJob
         hits = [failed for failed in found if wanted and failed.job.startswith(wanted)]
         if len(hits) != 1:
             why = "several failed jobs begin with this" if hits else "no failed job has this id"
-            raise UnknownJob(Problem(subject=wanted, problem=why, advice="logrotor queue failed lists them"))
+            raise UnknownJob(Problem(subject=wanted, problem=why, advice=f"{ours('queue failed')} lists them"))
         yield hits[0]
 
 

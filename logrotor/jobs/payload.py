@@ -15,6 +15,10 @@ from typing import Annotated, Any
 import msgspec
 from msgspec import Meta, Struct
 
+from logrotor.disk.attempts import BRIEF
+from logrotor.model import Ending
+from logrotor.text import ours
+
 TASK = "logrotor.rotate"  # frozen: a job that was queued by another version still finds its task
 VERSION = 1
 OLDEST = 1  # older ones are dropped as stale
@@ -74,9 +78,16 @@ def enqueued(text: object) -> float | None:
 
 
 def excerpt(text: object) -> str:
-    """``text`` as the history keeps it: all of a payload, the beginning of anything else."""
+    """``text`` as the history keeps it while it is worked on: all of a payload, the beginning of anything else."""
     shown = str(text).encode(errors="backslashreplace").decode()
-    return shown if len(shown) <= LONGEST else f"{shown[:1000]}..."
+    return shown if len(shown) <= LONGEST else f"{shown[:BRIEF]}..."
+
+
+def kept(shown: str, ending: Ending) -> str:
+    """The same once it has ended: whole where ``queue retry`` needs its logs, and nothing after a success."""
+    if ending in (Ending.DONE, Ending.BUSY, Ending.STALE):
+        return ""
+    return shown[:BRIEF] if ending is Ending.REFUSED else shown
 
 
 def decode(text: object) -> Payload:
@@ -85,7 +96,7 @@ def decode(text: object) -> Payload:
     version = fields.get("v")
     if type(version) is not int or fields.get("task") != TASK:
         raise Unacceptable("the job cannot be read: it is not a payload of logrotor; "
-                           "clear it: logrotor queue clear --failed")  # fmt: skip
+                           f"clear it: {ours('queue clear --failed')}")  # fmt: skip
     if version > VERSION:
         app = fields.get("app", "a newer logrotor")
         raise Unacceptable(f"the job has format {_brief(version)} (queued by {_brief(app)}), this worker knows "
@@ -96,7 +107,7 @@ def decode(text: object) -> Payload:
         return msgspec.convert({**fields, "id": identify(text)}, Payload)
     except msgspec.ValidationError as error:
         raise Unacceptable(f"the job lacks a field or has a wrong one: {error}; "
-                           "clear it: logrotor queue clear --failed") from None  # fmt: skip
+                           f"clear it: {ours('queue clear --failed')}") from None  # fmt: skip
 
 
 def _fields(text: object) -> Mapping[str, Any]:

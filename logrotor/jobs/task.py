@@ -26,6 +26,7 @@ from logrotor.errors import ConfigError, LogrotorError, StateError
 from logrotor.jobs import payload
 from logrotor.jobs.engine import Site, open_site
 from logrotor.model import Attempt, Ending, JobSettings
+from logrotor.text import ours
 
 VERBOSITY = "LOGROTOR_VERBOSITY"  # of a worker: -1 errors, 0 warnings, 1 info (the default), 2 debug
 SUCCESSES = frozenset({Ending.DONE, Ending.BUSY, Ending.STALE})
@@ -106,8 +107,9 @@ def _begin(site: Site, text: str, now: float) -> tuple[Attempt, list[Attempt]]:
 
 def _remember(site: Site, attempt: Attempt) -> None:
     if attempt.id:
+        kept = payload.kept(attempt.payload, attempt.ending)
         try:
-            History(site.config.state_dir).end_attempt(attempt)
+            History(site.config.state_dir).end_attempt(replace(attempt, payload=kept))
         except OSError as error:
             tell("problem.found", error=str(error))
 
@@ -246,7 +248,7 @@ def _errors(summary: int) -> str:
     try:
         said = json.loads(os.pread(summary, size, 0))
     except ValueError:
-        return "see the worker's log, or run: logrotor run -v"
+        return f"see the worker's log, or run: {ours('run -v')}"
     more = f" (and {said['more']} more)" if said["more"] else ""
     return "; ".join(said["errors"]) + more
 

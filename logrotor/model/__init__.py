@@ -27,7 +27,7 @@ else:
         "convert": "as_json",
         "entries": "Archive ArchiveName Entry FileId FileSystem Nobody Unknown Writers Written",
         "records": "ArchiveRecord CopyInFlight LastRun LogHistories LogHistory PastOutcome PastRun",
-        "plan": "Due LogPlan NotDue Outcome Plain Plan Report Status Note",
+        "plan": "Due LogPlan NotDue Outcome Plain Plan Report Status Note Vanished",
         "problem": "Problem",
         "queue": "Attempt Ending JobSettings QueueSettings",
         "settings": "KEEP Codec Config ConfigProblem CreateMode FreeSpace LogSpec Manager Method Missing Naming "

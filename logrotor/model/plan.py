@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import enum
+import os
 from collections.abc import Mapping
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
@@ -34,6 +35,23 @@ class Note(Struct, frozen=True):
 
     name: str
     reason: str
+
+
+class Vanished(Struct, frozen=True):
+    """A directory from which earlier runs rotated logs, and which has none of them any more, nor an archive of one."""
+
+    directory: str
+    rule: str
+    logs: tuple[str, ...]
+    is_there: bool  # the directory itself
+
+    @property
+    def problem(self) -> Problem:
+        names = ", ".join(map(os.path.basename, self.logs[:3])) + (", ..." if self.logs[3:] else "")
+        where = "holds none of its logs any more" if self.is_there else "is gone with its logs"
+        what = f"{where} that rule {self.rule} has rotated: {names}"
+        advice = "mount or restore it; nothing, if they are gone for good"
+        return Problem(subject=self.directory, problem=what, advice=advice, kind="vanished")
 
 
 class Plain(Struct, frozen=True):
@@ -87,6 +105,7 @@ class Plan(Struct, frozen=True, kw_only=True):
     unmatched: tuple[Note, ...] = ()  # rules whose globs match no log, which may be
     skipped: tuple[Note, ...] = ()  # logs that are no business of ours, say a link to /dev/stdout
     shadowed: tuple[Note, ...] = ()  # files that a second rule names too; the first in file order has them
+    vanished: tuple[Vanished, ...] = ()  # directories whose logs were there in earlier runs
     unclear: tuple[Problem, ...] = ()  # files that may be logs or archives, so nothing is done to them
     problems: tuple[Problem, ...] = ()  # rules and directories that failed, each alone
     notes: tuple[str, ...] = ()

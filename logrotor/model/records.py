@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from functools import cached_property
 from typing import Annotated, Any, Literal
 
@@ -63,6 +63,10 @@ class LogHistories:
 
     def of(self, path: str) -> LogHistory:
         return self._logs.get(path, _NOTHING)
+
+    def rotated(self) -> Iterator[str]:
+        """The logs that were ever rotated."""
+        return (path for path, log in self._logs.items() if log.last_rotation is not None)
 
     @cached_property
     def keepers(self) -> Mapping[tuple[str, str], str]:

@@ -11,9 +11,9 @@ from collections.abc import Mapping
 
 from logrotor.errors import ReopenFailed
 from logrotor.model import Manager, Problem, ReopenTarget
-from logrotor.notify.common import FORBIDDEN, Delivered, SelfRotation, Stop
+from logrotor.notify.common import ABSENT, FORBIDDEN, STALE, Delivered, SelfRotation, Stop
 
-__all__ = ["Delivered", "SelfRotation", "Stop", "probe", "request", "self_rotation", "why_forbidden"]
+__all__ = ["ABSENT", "STALE", "Delivered", "SelfRotation", "Stop", "probe", "request", "self_rotation", "why_forbidden"]
 
 # Those that signal a process have held(target, stop), the others request and probe.
 _WAYS: Mapping[Manager, str] = {
@@ -35,12 +35,12 @@ def request(target: ReopenTarget, paths: tuple[str, ...], *, stop: Stop = lambda
     if target.manager in (Manager.COMMAND, Manager.CALLABLE):
         delivered = way.request(target, paths, stop=stop)
     else:
-        with way.held(target, stop) as found:
+        with way.held(target, stop, paths) as found:
             delivered = found.send()
     return delivered
 
 
-def probe(target: ReopenTarget) -> None:
+def probe(target: ReopenTarget, paths: tuple[str, ...] = ()) -> None:
     """Could ``target`` be asked: its process is there, the right one, and ours to signal? Asks nothing of it.
 
     Raises ReopenFailed with what to do. A function cannot be probed.
@@ -49,25 +49,25 @@ def probe(target: ReopenTarget) -> None:
     if target.manager is Manager.COMMAND:
         way.probe(target)
     elif target.manager is not Manager.CALLABLE:
-        with way.held(target, lambda: False) as found:
+        with way.held(target, lambda: False, paths) as found:
             found.check_permitted()
 
 
-def why_forbidden(target: ReopenTarget) -> Problem | None:
+def why_forbidden(target: ReopenTarget, paths: tuple[str, ...] = ()) -> Problem | None:
     """Why a request to ``target`` is bound to fail, now and in every later run: its process is not ours to signal."""
     if target.manager in (Manager.COMMAND, Manager.CALLABLE):
         return None
     try:
-        probe(target)
+        probe(target, paths)
     except ReopenFailed as error:
         return error.problem if error.problem.kind == FORBIDDEN else None
     return None
 
 
-def self_rotation(target: ReopenTarget) -> SelfRotation:
+def self_rotation(target: ReopenTarget, paths: tuple[str, ...] = ()) -> SelfRotation:
     """The logs that the target's supervisord rotates itself. Empty for other managers. Never raises."""
     if target.manager is not Manager.SUPERVISORD:
         return SelfRotation()
     from logrotor.notify import supervisord
 
-    return supervisord.self_rotation(target)
+    return supervisord.self_rotation(target, paths)

@@ -27,6 +27,7 @@ class SelfRotation(Struct, frozen=True):
     unknown: tuple[Problem, ...] = ()
 
 
+ABSENT, STALE = "absent", "stale"  # the kinds of a request to a process that is not there
 FORBIDDEN = "forbidden"  # the kind of a request to a process of another user, which we may not signal
 
 

@@ -14,15 +14,16 @@ import select
 import signal
 import stat
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, suppress
 
 from msgspec import Struct
 
+from logrotor.decide.naming import parse_archive, parse_replacement
 from logrotor.disk import calls, proc
 from logrotor.disk.walk import user_name
 from logrotor.errors import ReopenFailed
 from logrotor.model import ReopenTarget
-from logrotor.notify.common import FORBIDDEN, Delivered, Stop, failure
+from logrotor.notify.common import ABSENT, FORBIDDEN, STALE, Delivered, Stop, failure
 from logrotor.text import typed
 
 MAX_PIDFILE = 4096  # bytes
@@ -44,13 +45,14 @@ class Sought(Struct, frozen=True):
         'let the daemon run as the user of logrotor, or use manager = "command" with a helper that may signal it'
     )
     is_it: Callable[[tuple[str, ...]], bool] = lambda argv: True  # by its command line
+    logs: tuple[str, ...] = ()  # that it is to reopen
 
     def refusal(self, what: str, do: str = "", kind: str = "unfit") -> ReopenFailed:
         return failure(self.target, what, do=do or self.hint, kind=kind)
 
     def absence(self, what: str, where: str = "") -> ReopenFailed:
         """It seems not to run."""
-        return self.refusal(what, f"is {self.noun} running{where}? {self.hint}", "absent")
+        return self.refusal(what, f"is {self.noun} running{where}? {self.hint}", ABSENT)
 
 
 class Pidfile(Struct, frozen=True):
@@ -117,9 +119,9 @@ class Held(Struct, frozen=True):
         return self.sought.refusal(what, do, FORBIDDEN)
 
 
-def held(target: ReopenTarget, stop: Stop) -> AbstractContextManager[Held]:
+def held(target: ReopenTarget, stop: Stop, logs: tuple[str, ...] = ()) -> AbstractContextManager[Held]:
     """The process in the target's pidfile. Raises ReopenFailed."""
-    return by_pidfile(Sought(target, signal_of(target)))
+    return by_pidfile(Sought(target, signal_of(target), logs=logs))
 
 
 @contextmanager
@@ -226,16 +228,36 @@ def _check_owner(sought: Sought, pidfile: Pidfile, process: proc.Process) -> Non
 
 
 def _check_age(sought: Sought, pidfile: Pidfile, process: proc.Process) -> None:
-    """A process that started after the pidfile was written only got its number."""
+    """A process that started after the pidfile was written only got its number, unless the clock was set meanwhile."""
     late = process.started - pidfile.mtime
-    if late > SLACK:
+    if late > SLACK and not _writes_our_files(sought, pidfile, process.pid):
         what = f"{pidfile.path} is stale: process {process.pid} started {late:.0f} s after it was written"
         raise sought.refusal(
             what,
             f"is {sought.noun} running? {sought.hint}; if {process.pid} is the right process all the same "
-            f"(the clock was set forward), touch {pidfile.path}",
-            "stale",
+            f"(the clock was set forward), touch {typed(pidfile.path)}",
+            STALE,
         )
+
+
+def _writes_our_files(sought: Sought, pidfile: Pidfile, pid: int) -> bool:
+    """Has it the pidfile or a log that it is to reopen open for writing, under whatever name that has by now?"""
+    logs = [os.path.realpath(log) for log in sought.logs]
+    with suppress(OSError):
+        for file in proc.opened(pid):
+            with suppress(*proc.GONE):
+                name = file.name if file.for_writing else ""
+                if name == os.path.realpath(pidfile.path) or any(_is_of(name, log) for log in logs):
+                    return True
+    return False
+
+
+def _is_of(name: str, log: str) -> bool:
+    """The log, or what a take has made of it."""
+    folder, file = os.path.split(name)
+    archive = parse_archive(file)
+    known = (file, archive.base if archive is not None else None, parse_replacement(file))
+    return folder == os.path.dirname(log) and os.path.basename(log) in known
 
 
 def _living(sought: Sought, pid: int, pidfd: int | None) -> proc.Process:

@@ -10,11 +10,13 @@ import configparser
 import glob
 import os
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 
 from msgspec import Struct
 
 from logrotor.disk import files
 from logrotor.errors import LogrotorError
+from logrotor.text import typed
 
 _UNITS = {"kb": 1024, "mb": 1024**2, "gb": 1024**3}
 PROGRAMS = ("program", "fcgi-program", "eventlistener")
@@ -52,6 +54,22 @@ class Ini:
     @property
     def _here(self) -> str:
         return os.path.dirname(self.path)
+
+    def changed_since(self, moment: float) -> str | None:
+        """A file that was written after that; None: none was."""
+        return next((path for path, _ in self._files if os.stat(path).st_mtime > moment), None)
+
+    def control(self, command: str) -> str:
+        """``supervisorctl COMMAND`` as it is typed for this supervisord; "" where it can have none."""
+        if "supervisorctl" in self.sections:
+            return f"supervisorctl -c {typed(self.path)} {command}"
+        with suppress(Unreadable):
+            if "unix_http_server" in self.sections:
+                return f"supervisorctl -s {typed('unix://' + (self.value('unix_http_server', 'file') or ''))} {command}"
+            if "inet_http_server" in self.sections:
+                port = (self.value("inet_http_server", "port") or "").removeprefix("*:").rpartition(":")
+                return f"supervisorctl -s http://{port[0] or '127.0.0.1'}:{port[2]} {command}"
+        return ""
 
     @property
     def sections(self) -> list[str]:

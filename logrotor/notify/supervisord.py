@@ -16,6 +16,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from logrotor.disk import proc
 from logrotor.disk.walk import user_name
@@ -39,8 +40,7 @@ _LONG = (
 )  # fmt: skip
 _NO_FILE = frozenset({"none", "off", "auto", "syslog"})
 _DEVICE = re.compile(r"/dev/(?!shm/)|/proc/")
-_UPDATE = "then `supervisorctl update`, which restarts the programs whose section changed"
-_RESTART = "then restart supervisord (`supervisorctl reload`), which restarts all programs"
+_SLACK = 2.0  # seconds; the start of a process is known to about one
 _WHY = "both shift and delete the same archives, and supervisord then writes without O_APPEND: lines get lost"
 
 
@@ -52,6 +52,7 @@ class Located(Struct, frozen=True):
     environ: Mapping[str, str] | None
     bases: tuple[str, ...]  # its working directory now, then the one in which it was started
     pid: int = 0
+    started: float = 0.0
 
 
 class Logfile(Struct, frozen=True):
@@ -63,12 +64,13 @@ class Logfile(Struct, frozen=True):
     maxbytes: int
     file: str  # the configuration file to change; empty: the command line
     setting: str | None  # as written there; None: absent
+    control: str = ""  # what makes supervisord read it again
 
 
 # ---------------------------------------------------------------- the way to ask
 
 
-def held(target: ReopenTarget, stop: Stop) -> AbstractContextManager[Held]:
+def held(target: ReopenTarget, stop: Stop, logs: tuple[str, ...] = ()) -> AbstractContextManager[Held]:
     """The supervisord in the target's pidfile. Raises ReopenFailed."""
     return by_pidfile(
         Sought(
@@ -79,6 +81,7 @@ def held(target: ReopenTarget, stop: Stop) -> AbstractContextManager[Held]:
             permit="let supervisord run as the user of logrotor (user = ... in [supervisord]), "
             'or use manager = "command" with a helper that may signal it',
             is_it=is_supervisord,
+            logs=logs,
         )
     )
 
@@ -118,10 +121,10 @@ def _arguments(argv: tuple[str, ...]) -> tuple[str | None, tuple[str, ...]] | No
 # ---------------------------------------------------------------- what it rotates itself
 
 
-def self_rotation(target: ReopenTarget) -> SelfRotation:
+def self_rotation(target: ReopenTarget, paths: tuple[str, ...] = ()) -> SelfRotation:
     """The logs that the target's supervisord rotates itself. Never raises."""
     try:
-        with held(target, lambda: False) as found:
+        with held(target, lambda: False, paths) as found:
             return rotated_by(found.process, given=target.supervisor_config)
     except ReopenFailed as error:
         return SelfRotation(unknown=(unknown(error.problem.subject, error.problem.problem, error.problem.advice),))
@@ -156,7 +159,7 @@ def locate(process: proc.Process, given: str | None = None) -> Located:
         for base in bases or ("",):
             path = os.path.join(base, name)
             if os.path.isabs(path) and os.path.exists(path):
-                return Located(os.path.normpath(path), options, environ, bases, process.pid)
+                return Located(os.path.normpath(path), options, environ, bases, process.pid, process.started)
     raise Unreadable(f"its configuration was not found at {', '.join(names)}")
 
 
@@ -166,6 +169,8 @@ def logfiles(found: Located, notes: list[str]) -> Iterator[Logfile]:
     told = supervisor_rpc.processes(ini, found.pid)
     if told is not None:
         ini.notes.clear()  # what could not be read of its files is known by now
+    else:
+        notes.extend(_not_read_again(found, ini))
     if "supervisord" in ini.sections:
         yield from _noting(ini, "supervisord", _own(found, ini))
     for program in ini.programs() if told is None else ():
@@ -200,9 +205,19 @@ def _search_path(script: str | None) -> list[str]:
 # ---------------------------------------------------------------- what it writes
 
 
+def _not_read_again(found: Located, ini: Ini) -> Iterator[str]:
+    """What stands in its files may be what it does after an update, which would have started some program anew."""
+    file = ini.changed_since(found.started + _SLACK) if found.started else None
+    if file is not None and ini.changed_since(proc.last_child(found.pid) + _SLACK) is not None:
+        update = ini.control("update")
+        do = f": `{update}` has it read them" if update else ""
+        yield f"{file} was changed after it was read, and supervisord may not be asked what it does{do}"
+
+
 def _noting(ini: Ini, section: str, logs: Iterator[Logfile]) -> Iterator[Logfile]:
+    control = ini.control("reload" if section == "supervisord" else "update")
     try:
-        yield from logs
+        yield from (replace(log, control=control) for log in logs)
     except Unreadable as error:
         ini.note(section, error)
 
@@ -280,7 +295,11 @@ def unknown(subject: str, why: str, do: str = "") -> Problem:
 
 def advice(log: Logfile) -> str:
     """The exact line to change, where it stands, and what it takes to have an effect."""
-    after = _RESTART if log.section == "supervisord" else _UPDATE
+    if log.section == "supervisord" or not log.control:
+        how = f" (`{log.control}`)" if log.control else " (it has no socket for supervisorctl)"
+        after = f"then restart supervisord{how}, which restarts all programs"
+    else:
+        after = f"then `{log.control}`, which restarts the programs whose section changed"
     if not log.file:
         return f"start supervisord with -y 0 instead of -y {log.setting}"
     where = f"in {log.file}, section [{log.section}]"

@@ -47,7 +47,7 @@ class Service(Struct, frozen=True):
 
 
 @contextmanager
-def held(target: ReopenTarget, stop: Stop) -> Iterator[Held]:
+def held(target: ReopenTarget, stop: Stop, logs: tuple[str, ...] = ()) -> Iterator[Held]:
     """The main process of the target's unit. Raises ReopenFailed."""
     sought = Sought(
         target,

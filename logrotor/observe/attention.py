@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from datetime import datetime, timedelta
 
 from msgspec import Struct
@@ -15,7 +15,10 @@ from logrotor.observe.status import LogStatus, Pending, Status
 HOUR = 3600.0
 _AHEAD = 120.0  # seconds; the state directory may be on a network file system with a clock of its own
 _STARTER = "does a cron line, timer or worker start logrotor?"
-_FAILED = "see logrotor history --failed"
+
+
+def _failed() -> str:
+    return f"see {text.ours('history --failed')}"
 
 
 class Thresholds(Struct, frozen=True, kw_only=True):
@@ -37,7 +40,7 @@ class Attention(Problem, frozen=True, kw_only=True):
 
 def attention(status: Status, limits: Thresholds) -> list[Attention]:
     """Everything that passes a threshold; empty: all is well."""
-    found = [*_runs(status, limits)]
+    found = [*_runs(status, limits), *_shared(status.logs)]
     for log in status.logs:
         found += _log(log, status.now, limits)
     for system in status.file_systems:
@@ -73,19 +76,31 @@ def _runs(status: Status, limits: Thresholds) -> Iterator[Attention]:
         yield Attention(code="clock", subject="", problem=f"{ahead} Until then a missing run goes unnoticed")
     if status.failed_runs >= limits.failures:
         failed = f"the last {status.failed_runs} runs with something to do failed"
-        yield Attention(code="failed_runs", subject="", problem=failed, advice=_FAILED)
+        yield Attention(code="failed_runs", subject="", problem=failed, advice=_failed())
+
+
+def _shared(logs: Iterable[LogStatus]) -> Iterator[Attention]:
+    """What several logs are refused for, such as their directory, once."""
+    refused: dict[Problem, list[str]] = {}
+    for log in logs:
+        if log.refused is not None and log.refused.subject != log.path:
+            refused.setdefault(log.refused, []).append(log.path)
+    for why, paths in refused.items():
+        problem = f"{why.problem}; so {text.names(paths)} {'is' if len(paths) == 1 else 'are'} refused"
+        yield Attention(code="refused", subject=why.subject, problem=problem, advice=why.advice)
 
 
 def _log(log: LogStatus, now: datetime, limits: Thresholds) -> Iterator[Attention]:
     def found(code: str, problem: str, advice: str = "") -> Attention:
         return Attention(code=code, subject=log.path, problem=problem, advice=advice)
 
-    if log.refused is not None:
-        refused = log.refused.under(log.path)
-        yield found("refused", f"refused: {refused.problem}", refused.advice)
+    if log.refused is not None and log.refused.subject == log.path:
+        yield found("refused", f"refused: {log.refused.problem}", log.refused.advice)
     if log.failures >= limits.failures:
         yield _failing(log)
-    if log.due and log.due_since is not None and _longer(log.due_since, now, limits.overdue):
+    if log.refused is not None:  # that is why
+        pass
+    elif log.due and log.due_since is not None and _longer(log.due_since, now, limits.overdue):
         yield found("overdue", f"should have been rotated {_between(log.due_since, now)} ago: {log.reason}")
     elif log.due and log.due_since is None and log.max_size and (log.size or 0) > 2 * log.max_size:
         yield found("overdue", f"twice as large as max_size and not rotated: {log.reason}")
@@ -115,7 +130,7 @@ def _growing(log: LogStatus, archive: Pending, now: datetime) -> Attention:
         code="growing",
         subject=log.path,
         problem=f"{archive.name} grows instead of the log, to {size} by now{since}: {archive.reason}",
-        advice="see logrotor doctor --only writers",
+        advice=f"see {text.ours('doctor --only writers')}",
     )
 
 
@@ -127,7 +142,7 @@ def _failing(log: LogStatus) -> Attention:
         code="failures",
         subject=log.path,
         problem=failed if why is None else f"{failed}: {log.last_outcome}: {why.problem}",
-        advice=_FAILED if why is None else why.advice,
+        advice=_failed() if why is None else why.advice,
     )
 
 
@@ -145,11 +160,12 @@ def _between(begin: datetime, end: datetime) -> str:
 def notes(log: LogStatus) -> Iterator[str]:
     """What is not as it should be with a log, whatever the thresholds."""
     if log.refused:
-        yield log.refused.under(log.path).words
+        alone = log.refused.subject == log.path
+        yield log.refused.words if alone else f"refused because of {log.refused.subject}"
     if log.failures:
         yield _failing(log).words
     if log.request_failed:
-        yield f"its writers were asked to reopen it, and the request failed; {_FAILED}"
+        yield f"its writers were asked to reopen it, and the request failed; {_failed()}"
     for each in log.pending:
         yield f"{each.name} ({text.size(each.size)}): {each.reason}" if each.held else f"{each.name}: {each.reason}"
 

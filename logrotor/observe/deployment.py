@@ -14,10 +14,11 @@ from logrotor import text
 from logrotor.decide.facts import LogFacts
 from logrotor.disk import state, writers
 from logrotor.disk.history import History
+from logrotor.disk.mounts import Mounts
 from logrotor.errors import StateError
 from logrotor.model import Archive, Config, LogHistories, LogPlan, PastOutcome, PastRun, Problem
 from logrotor.rotator import plan_asking
-from logrotor.survey import Survey, Surveyor
+from logrotor.survey import Listings, NamedLogs, Survey, Surveyor
 
 
 class _Past(Struct):
@@ -52,7 +53,7 @@ class Deployment:
         """Records of past runs that cannot be read; the others are known."""
         odd = self._past.left_out
         what = f"{text.count(odd, 'record')} of past runs cannot be read: damaged, and left out"
-        return Problem(subject=self._past.path, problem=what, advice="logrotor doctor") if odd else None
+        return Problem(subject=self._past.path, problem=what, advice=text.ours("doctor")) if odd else None
 
     @cached_property
     def _recalled(self) -> tuple[LogHistories, Problem | None]:
@@ -87,6 +88,20 @@ class Deployment:
         except StateError as error:
             return _Past(history.path, problem=error.problem)
         return _Past(history.path, runs, outcomes, left_out=history.left_out)
+
+    @cached_property
+    def mounts(self) -> Mounts:
+        return Mounts()
+
+    @cached_property
+    def named(self) -> NamedLogs:
+        """What the rules name, and what could not be looked into for that."""
+        return NamedLogs(self.config.logs, self.mounts)
+
+    @cached_property
+    def listings(self) -> Listings:
+        """Directories as they are, each looked at once."""
+        return Listings(self.mounts)
 
     @property
     def survey(self) -> Survey:

@@ -13,6 +13,7 @@ from logrotor.model import Codec, Method, Problem
 from logrotor.observe.deployment import Deployment, archives_of
 from logrotor.observe.view import Piece, View
 from logrotor.survey import find_path, real_path
+from logrotor.text import ours
 
 EMPTY = "damaged archive: it is empty"
 
@@ -41,7 +42,7 @@ def _what_else(here: Deployment, given: str) -> Problem:
             if archive.path == path or archive.entry.name == given:
                 return found(f"is an archive of {facts.path}", "name that log")
     other = "".join(f"; {problem}" for problem in here.listing.problems)
-    return found(f"no log of this configuration, nor are there archives of one{other}", "see logrotor status")
+    return found(f"no log of this configuration, nor are there archives of one{other}", f"see {ours('status')}")
 
 
 def read(

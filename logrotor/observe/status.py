@@ -109,8 +109,11 @@ def status(here: Deployment) -> Status:
 
 
 def _vanished(here: Deployment) -> Iterable[Problem]:
-    """Without a log there is nothing to tell of, which must not look as if all were well."""
-    if not here.survey.logs and not here.survey.problems and here.outcomes:
+    """A rule without a log has nothing to tell of, which must not look as if all were well."""
+    having = {facts.spec.name for facts in here.survey.logs if facts.family.live is not None}
+    gone = [each.problem for each in here.survey.vanished if each.rule not in having]
+    yield from gone
+    if not gone and not here.survey.logs and not here.survey.problems and here.outcomes:
         what = "no log is found, though there were some: is a file system not mounted, or paths misspelt?"
         yield Problem(subject="", problem=what)
 

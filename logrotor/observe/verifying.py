@@ -8,31 +8,32 @@ from __future__ import annotations
 import errno
 import os
 import time
-from collections.abc import Callable, Iterator, Sequence
-from itertools import chain
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
 from msgspec import Struct
 from msgspec.structs import replace
 
 from logrotor.decide.evidence import Found, Judgement, Measured, State, judge
-from logrotor.decide.facts import LogFacts
+from logrotor.decide.facts import Directory, LogFacts
 from logrotor.decide.naming import parse_archive, slot_name
 from logrotor.decide.slots import newest_first
-from logrotor.disk import calls, codecs, descent, state
+from logrotor.disk import calls, codecs, descent, snapshot, state
 from logrotor.disk.archived import Records
-from logrotor.errors import LogrotorError, Refused, Stale, problem_of
+from logrotor.errors import LogrotorError, Stale, problem_of
 from logrotor.model import Archive, ArchiveRecord, Codec, FileId, Problem
 from logrotor.observe.deployment import Deployment, archives_of
 from logrotor.observe.reading import EMPTY, find
-from logrotor.observe.view import OWNER, PATIENCE, names_of, open_piece, piece_of, relisted
-from logrotor.text import typed
+from logrotor.observe.view import OWNER, PATIENCE, names_of, open_piece, piece_of
+from logrotor.survey.named import NamedLogs
+from logrotor.text import ours, typed
 
-Key = tuple[FileId, int, int]  # of a file that is listed: inode, size, time of the last write
+# Of a file that is listed: inode, size, time of the last write, and as many bytes as are recorded.
+Key = tuple[FileId, int, int, int | None]
 
 _DISK = "is the disk sound (dmesg, smartctl)? The archive stays as it is: put back a copy of it"
 _DAMAGED = "put back a copy of it, or save with logrotor cat what can be read"
-_COPY = "put back a copy of it, or if that was meant to be: logrotor verify --accept"
-_ORDER = "rename them, the oldest to the highest number, or if that was meant to be: logrotor verify --accept"
+_COPY = "put back a copy of it, or if that was meant to be:"
+_ORDER = "rename them, the oldest to the highest number, or if that was meant to be:"
 
 
 class Verdict(Struct, frozen=True, kw_only=True):
@@ -55,30 +56,77 @@ def verify(look: Callable[[], Deployment], given: str | None = None, *, accept: 
     """
     here = look()
     records = Records(os.path.join(here.config.state_dir, state.HISTORY))
-    learned: list[tuple[ArchiveRecord, str]] = []
-    forgotten: list[int] = []
     blind = _why_blind(records)
     if blind is not None:
         yield Verdict(path=blind.subject, log="", state=State.UNREADABLE, problem=blind)
     if given is None:
         for problem in here.listing.problems:
             yield Verdict(path=problem.subject, log="", state=State.UNREADABLE, problem=problem)
-    for facts in here.listing.logs if given is None else [find(here, given)]:
-        if facts.directory.problem is not None:
-            found = facts.directory.problem
-            yield Verdict(path=facts.path, log=facts.path, state=State.UNREADABLE, problem=found)
-        examined = _Examination(facts, records, blind=blind is not None)
-        judged, verdicts = examined.judge(here.now.timestamp())
-        yield from verdicts
-        learned += chain.from_iterable(_learned(examined.facts, each, accept=accept) for each in judged.files)
-        forgotten += [record.id for record in (*judged.gone, *(judged.missing if accept else ()))]
-    if (learned or forgotten) and blind is None:
-        try:
+    asked = here.listing.logs if given is None else [find(here, given)]
+    done: list[_Examination] = []
+    for examined in _examined(look, here, asked, None if blind else records):
+        yield from examined.verdicts
+        done.append(examined)
+    if given is None and blind is None:
+        for examined in _gone(look, records):
+            yield from examined.verdicts
+            done.append(examined)
+    if blind is None:
+        yield from _recorded(records, done, accept=accept)
+
+
+def _examined(
+    look: Callable[[], Deployment], here: Deployment, logs: Iterable[LogFacts], records: Records | None
+) -> Iterator[_Examination]:
+    """All logs, and those with something wrong until two looks show the same: one look serves all of them."""
+    waiting: dict[str, _Examination] = {}
+    for facts in logs:
+        examined = _Examination(facts.path, records)
+        if examined.settles(facts, here.now.timestamp()):
+            yield examined
+        else:
+            waiting[facts.path] = examined
+    began = time.monotonic()
+    while waiting:
+        here = look()
+        known = {facts.path: facts for facts in here.listing.logs}
+        for path, examined in list(waiting.items()):
+            is_late = time.monotonic() - began > PATIENCE
+            if path not in known:  # the log is gone, with all of its archives
+                del waiting[path]
+            elif examined.settles(known[path], here.now.timestamp()):
+                del waiting[path]
+                yield examined
+            elif is_late:
+                examined.give_up()
+                del waiting[path]
+                yield examined
+
+
+def _gone(look: Callable[[], Deployment], records: Records) -> Iterator[_Examination]:
+    """Logs of which nothing is there but records."""
+    here = look()
+    known, named = {facts.path for facts in here.listing.logs}, NamedLogs(here.config.logs)
+    gone = [log for log in records.logs() if log not in known and named.rule_for(log) is not None]
+    for log in gone if any(map(records.of, gone)) else ():
+        directory = snapshot.look(os.path.dirname(log))
+        if directory.problem is None and os.path.basename(log) not in directory.families:
+            examined = _Examination(log, records)
+            examined.judge([], (directory,))
+            yield examined
+
+
+def _recorded(records: Records, done: Sequence[_Examination], *, accept: bool) -> Iterator[Verdict]:
+    learned = [pair for examined in done for pair in examined.learned(accept=accept)]
+    forgotten = [record.id for examined in done for record in examined.judged.gone]
+    forgotten += [record.id for examined in done for record in examined.judged.missing if accept]
+    try:
+        if learned or forgotten:
             records.learn(learned, forgotten)
-        except OSError as error:
-            what = f"cannot be written, so nothing was recorded: {error.strerror}"
-            problem = Problem(subject=records.path, problem=what, advice="logrotor verify again")
-            yield Verdict(path=records.path, log="", state=State.UNREADABLE, problem=problem)
+    except OSError as error:
+        what = f"cannot be written, so nothing was recorded: {error.strerror}"
+        problem = Problem(subject=records.path, problem=what, advice=f"{ours('verify')} again")
+        yield Verdict(path=records.path, log="", state=State.UNREADABLE, problem=problem)
 
 
 def _why_blind(records: Records) -> Problem | None:
@@ -90,61 +138,71 @@ def _why_blind(records: Records) -> Problem | None:
     return None
 
 
-def _learned(facts: LogFacts, found: Found, *, accept: bool) -> Iterator[tuple[ArchiveRecord, str]]:
-    """The record as it should be by now, and the path of the archive."""
-    held, archive, record = found.held, found.archive, found.record
-    settled = {State.SOUND, State.GROWN, State.UNRECORDED} | ({State.CHANGED, State.MISPLACED} if accept else set())
-    if held.failure is not None or found.state not in settled or archive.path in facts.duplicates:
-        return
-    old = record or ArchiveRecord(id=0, log=facts.path, directory="", name="", inode=0)
-    new = replace(
-        old, directory=archive.directory, inode=archive.entry.id.inode, born=held.born, bytes=held.bytes,
-        lines=held.lines, xxh128=held.xxh128, ordered=old.ordered and found.state is not State.MISPLACED,
-        name=archive.entry.name if old.inode != archive.entry.id.inode else old.name,
-    )  # fmt: skip
-    if new != old:
-        yield new, archive.path
-
-
 class _Examination:
-    """Of one log: its files are read once each, and judged again if a run moves them or records them meanwhile."""
+    """Of one log: each of its files is read once, and judged again if a run moves or records them meanwhile."""
 
-    def __init__(self, facts: LogFacts, records: Records, *, blind: bool) -> None:
-        self.facts = self._surveyed = facts
-        self._records, self._blind = records, blind
+    def __init__(self, path: str, records: Records | None) -> None:
+        self._path, self._records = path, records
         self._measured: dict[Key, Measured] = {}
         self._moved = False
+        self._before: object = None  # the names and records of the last look
+        self._duplicates: Mapping[str, str] = {}
+        self.judged = Judgement()
+        self.verdicts: list[Verdict] = []
 
-    def judge(self, now: float) -> tuple[Judgement, list[Verdict]]:
-        began, records = time.monotonic(), self._known()
-        while True:
-            archives = [a for a in newest_first(archives_of(self.facts), now) if a.entry.is_regular]
-            judged = judge(self._look_at(archives, records), records)
-            verdicts = list(_verdicts(self.facts, judged))
-            if not self._moved and all(verdict.problem is None for verdict in verdicts):
-                return judged, verdicts
-            try:
-                again, known = relisted(self._surveyed), self._known()
-            except Refused:  # of a directory that cannot be listed, told before
-                return judged, verdicts
-            if not self._moved and names_of(again) == names_of(self.facts) and known == records:
-                return judged, verdicts
-            if time.monotonic() - began > PATIENCE:
-                return Judgement(), list(_in_doubt(self.facts, verdicts))
-            self.facts, records = again, known
+    def settles(self, facts: LogFacts, now: float) -> bool:
+        """Judge the files as they are listed. Is nothing wrong, or is it the same as at the last look?"""
+        archives = [a for a in newest_first(archives_of(facts), now) if a.entry.is_regular]
+        self._duplicates = facts.duplicates
+        seen = names_of(facts), self.judge(archives, (facts.directory, *facts.elsewhere))
+        is_same, self._before = seen == self._before, None if self._moved else seen
+        return not self._moved and (is_same or all(verdict.problem is None for verdict in self.verdicts))
 
-    def _known(self) -> list[ArchiveRecord]:
-        return [] if self._blind else self._records.of(self._surveyed.path)
+    def judge(self, archives: Sequence[Archive], directories: Sequence[Directory]) -> list[ArchiveRecord]:
+        """Returns the records by which that was done."""
+        known = self._records.of(self._path) if self._records is not None else []
+        self.judged = judge(self._look_at(archives, known), known)
+        unseen = [record for record in self.judged.missing if _is_unseen(record, directories)]
+        self.judged.missing = [record for record in self.judged.missing if record not in unseen]
+        self.verdicts = list(_verdicts(self._path, self.judged))
+        for place in dict.fromkeys(record.directory for record in unseen):
+            found = next((d.problem for d in directories if d.resolved == place or d.path == place), None)
+            what = "has recorded archives that were not looked at: no rule leads there"
+            problem = found or Problem(subject=place, problem=what, kind=State.UNKNOWN)
+            self.verdicts.append(Verdict(path=place, log=self._path, state=State.UNKNOWN, problem=problem))
+        for directory in directories[:1]:
+            if directory.problem is not None:
+                self.verdicts.append(_closed(self._path, directory.problem))
+        return known
+
+    def give_up(self) -> None:
+        """There was no moment without a rotation: what depends on one is not told, nor recorded."""
+        shaky = (State.MISSING, State.MISPLACED, State.CHANGED)
+        what = "is rotated again and again while its archives are read: whether one is missing is not known"
+        problem = Problem(subject=self._path, problem=what, advice="try again", kind=State.UNKNOWN)
+        unknown = Verdict(path=self._path, log=self._path, state=State.UNKNOWN, problem=problem)
+        self.verdicts = [verdict for verdict in self.verdicts if verdict.state not in shaky] + [unknown]
+        self.judged = Judgement()
+
+    def learned(self, *, accept: bool) -> Iterator[tuple[ArchiveRecord, str]]:
+        """Records as they should be by now, and the paths of the archives."""
+        settled = {State.SOUND, State.GROWN, State.UNRECORDED} | ({State.CHANGED, State.MISPLACED} if accept else set())
+        for found in self.judged.files:
+            if found.held.failure is None and found.state in settled and found.archive.path not in self._duplicates:
+                old = found.record or ArchiveRecord(id=0, log=self._path, directory="", name="", inode=0)
+                new = _renewed(old, found)
+                if new != old:
+                    yield new, found.archive.path
 
     def _look_at(self, archives: Sequence[Archive], records: Sequence[ArchiveRecord]) -> list[Found]:
         sizes = {(r.directory, r.inode): r.bytes for r in records if r.bytes is not None}
         found: list[Found] = []
         self._moved = False
         for archive in archives:
-            key = archive.entry.id, archive.entry.size, archive.entry.stat.st_mtime_ns
+            size = sizes.get((archive.directory, archive.entry.id.inode))
+            key = archive.entry.id, archive.entry.size, archive.entry.stat.st_mtime_ns, size
             try:
                 if key not in self._measured:
-                    size = sizes.get((archive.directory, archive.entry.id.inode))
                     self._measured[key] = self._measure(archive, size)
                 found.append(Found(archive, self._measured[key]))
             except (Stale, FileNotFoundError):
@@ -163,6 +221,34 @@ class _Examination:
             raise
         except (LogrotorError, OSError, ValueError) as error:
             return _failure(archive, error)
+
+
+def _renewed(old: ArchiveRecord, found: Found) -> ArchiveRecord:
+    held, archive = found.held, found.archive
+    is_moved = old.inode != archive.entry.id.inode
+    return replace(
+        old, directory=archive.directory, name=archive.entry.name if is_moved else old.name,
+        inode=archive.entry.id.inode, born=held.born, ordered=old.ordered and found.state is not State.MISPLACED,
+        bytes=held.bytes, lines=held.lines, xxh128=held.xxh128,
+    )  # fmt: skip
+
+
+def _is_unseen(record: ArchiveRecord, directories: Sequence[Directory]) -> bool:
+    """Was the directory of the record not listed, though it is there, or may be?"""
+    listed = {directory.resolved for directory in directories if directory.problem is None}
+    if record.directory in listed:
+        return False
+    found = snapshot.look(record.directory)
+    return not found.missing and (found.problem is not None or record.inode in _inodes(found))
+
+
+def _inodes(directory: Directory) -> set[int]:
+    families = directory.families.values()
+    return {archive.entry.id.inode for family in families for archive in family.archives}
+
+
+def _closed(log: str, problem: Problem) -> Verdict:
+    return Verdict(path=problem.subject, log=log, state=State.UNREADABLE, problem=problem)
 
 
 def _failure(archive: Archive, error: Exception) -> Measured:
@@ -201,16 +287,16 @@ def _measured(fd: int, archive: Archive, recorded: int | None) -> Measured:
 # ---------------------------------------------------------------- what is said
 
 
-def _verdicts(facts: LogFacts, judged: Judgement) -> Iterator[Verdict]:
+def _verdicts(log: str, judged: Judgement) -> Iterator[Verdict]:
     for found in judged.files:
-        yield _verdict(facts.path, found)
+        yield _verdict(log, found)
     for record in judged.missing:
         held = f", which held {record.bytes} bytes in {record.lines} lines" if record.bytes is not None else ""
         what = f"is missing{held}; it was recorded as {record.name}, and no run has removed it"
-        path = _place_of(record, judged.files, facts)
-        problem = Problem(subject=path, problem=what, advice=f"{_COPY} {typed(facts.path)}", kind=State.MISSING)
+        path = _place_of(record, judged.files, log)
+        problem = Problem(subject=path, problem=what, advice=_or_accept(_COPY, log), kind=State.MISSING)
         yield Verdict(
-            path=path, log=facts.path, state=State.MISSING, bytes=record.bytes, lines=record.lines,
+            path=path, log=log, state=State.MISSING, bytes=record.bytes, lines=record.lines,
             xxh128=record.xxh128, recorded=True, problem=problem,
         )  # fmt: skip
 
@@ -225,17 +311,17 @@ def _verdict(log: str, found: Found) -> Verdict:
         record = found.record
         recorded = f"{record.bytes} bytes in {record.lines} lines"
         what = f"holds {held.bytes} bytes in {held.lines} lines, but not the {recorded} on record"
-        problem = Problem(subject=path, problem=what, advice=f"{_COPY} {typed(log)}", kind=State.CHANGED)
+        problem = Problem(subject=path, problem=what, advice=_or_accept(_COPY, log), kind=State.CHANGED)
     elif found.state is State.MISPLACED:
         what = "has the name of another archive: their names are not in the order of the rotations"
-        problem = Problem(subject=path, problem=what, advice=f"{_ORDER} {typed(log)}", kind=State.MISPLACED)
+        problem = Problem(subject=path, problem=what, advice=_or_accept(_ORDER, log), kind=State.MISPLACED)
     return Verdict(
         path=path, log=log, state=found.state, bytes=held.bytes, lines=held.lines, xxh128=held.xxh128,
         recorded=found.state is not State.UNRECORDED, problem=problem,
     )  # fmt: skip
 
 
-def _place_of(record: ArchiveRecord, files: Sequence[Found], facts: LogFacts) -> str:
+def _place_of(record: ArchiveRecord, files: Sequence[Found], log: str) -> str:
     """Where it would be: a date stays, a number is one more than that of the next newer generation, if it is free."""
     name = parse_archive(record.name)
     newer = [
@@ -247,13 +333,8 @@ def _place_of(record: ArchiveRecord, files: Sequence[Found], facts: LogFacts) ->
         return os.path.join(record.directory, record.name)
     slot = max(newer, default=0) + 1
     taken = any(found.archive.name.slot == slot for found in files)
-    return facts.path if taken else os.path.join(record.directory, slot_name(facts.base, slot, name.codec))
+    return log if taken else os.path.join(record.directory, slot_name(os.path.basename(log), slot, name.codec))
 
 
-def _in_doubt(facts: LogFacts, verdicts: Sequence[Verdict]) -> Iterator[Verdict]:
-    """What depends on a moment without a rotation is not told, as there was none."""
-    shaky = (State.MISSING, State.MISPLACED, State.CHANGED)
-    yield from (verdict for verdict in verdicts if verdict.state not in shaky)
-    what = "is rotated again and again while its archives are read: whether one is missing is not known"
-    problem = Problem(subject=facts.path, problem=what, advice="try again", kind=State.UNKNOWN)
-    yield Verdict(path=facts.path, log=facts.path, state=State.UNKNOWN, problem=problem)
+def _or_accept(repair: str, log: str) -> str:
+    return f"{repair} {ours('verify --accept')} {typed(log)}"

@@ -25,6 +25,7 @@ from logrotor.errors import Refused, Stale
 from logrotor.model import Archive, Codec, Entry, FileId, Method, Problem
 from logrotor.observe.deployment import Deployment, archives_of
 from logrotor.survey import forms
+from logrotor.text import ours
 
 PATIENCE = 10.0  # seconds for a moment between two renames
 OWNER = "ask as the user who runs logrotor"
@@ -120,7 +121,7 @@ class View:
         if here.histories.of(path).in_flight is None:
             return None
         kind = "busy" if state.holder(here.config.state_dir) is not None else "interrupted"
-        cut, advice = "a copytruncate is at work, or was interrupted", "logrotor run, then again"
+        cut, advice = "a copytruncate is at work, or was interrupted", f"{ours('run')}, then again"
         return Problem(subject=path, problem=cut, advice=advice, kind=kind)
 
     def _hold(self, found: Sequence[Piece]) -> None:

@@ -6,6 +6,7 @@ import os
 
 from logrotor.decide.facts import Directory
 from logrotor.disk import snapshot
+from logrotor.disk.mounts import Mounts
 from logrotor.disk.walk import user_name
 from logrotor.model import FileId, LogSpec, Problem
 from logrotor.text import typed
@@ -14,7 +15,8 @@ from logrotor.text import typed
 class Listings:
     """``ids``: of the directories that were found, by their paths without symlinks; ``locked``: see Survey."""
 
-    def __init__(self) -> None:
+    def __init__(self, mounts: Mounts | None = None) -> None:
+        self._mounts = mounts or Mounts()
         self.ids: dict[str, FileId] = {}
         self.locked: list[str] = []
         self._by_path: dict[str, Directory] = {}
@@ -24,7 +26,7 @@ class Listings:
         """The directory as it was found the first time."""
         found = self._by_path.get(path)
         if found is None:
-            found = snapshot.look(path)
+            found = snapshot.look(path, self._mounts)
             if found.id is not None:
                 self.ids[found.resolved] = found.id
                 if found.locked and found.resolved not in self.locked:

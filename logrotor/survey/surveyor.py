@@ -12,8 +12,9 @@ from functools import partial
 from msgspec.structs import replace
 
 from logrotor.decide.facts import Directory, Family, LogFacts
-from logrotor.disk import access, acl, descent, proc, writers
+from logrotor.disk import access, acl, descent, writers
 from logrotor.disk.directories import Directories
+from logrotor.disk.mounts import Mounts
 from logrotor.disk.opendir import is_private
 from logrotor.model import (
     Archive,
@@ -42,13 +43,16 @@ class Surveyor:
         self, config: Config, history: LogHistories | None, only: Sequence[str] = (), *, since: float = 0.0
     ) -> None:
         self._config, self._history, self._only, self._since = config, history, tuple(only), since
-        self._mounted = proc.mount_points()
-        self._listings = Listings()
+        self._mounts = Mounts()
+        self._listings = Listings(self._mounts)
         self._dirs = Directories(self._listings.ids)
         self._grounds: dict[str, acl.Ground] = {}
         self._prover = proofs.Prover(self._listings, self._dirs)
         self.found = Survey(directories=self._listings.ids, locked=self._listings.locked)
-        self._claims = Claims(config.logs, self._listings, self.found, state_dir=config.state_dir, history=history)
+        self._present: set[str] = set()  # logs of which there is anything
+        self._claims = Claims(
+            config.logs, self._listings, self.found, state_dir=config.state_dir, history=history, mounts=self._mounts
+        )
 
     def __enter__(self) -> Surveyor:
         return self
@@ -79,6 +83,9 @@ class Surveyor:
                 self.found.logs.append(facts)
                 yield facts
         self._claims.note_unmatched(self._only)
+        if self._history is not None and not self._only:
+            rotated = (path for path in self._history.rotated() if path not in self._present)
+            self._claims.note_vanished(rotated, self._present)
 
     def _has_archives_elsewhere(self) -> bool:
         recorded = self._history is not None and bool(self._history.keepers)
@@ -87,12 +94,16 @@ class Surveyor:
     def _facts(self, claim: Claim) -> LogFacts | None:
         spec, directory = claim.spec, claim.directory
         family = directory.families.get(claim.base) or Family()
+        if claim.base in directory.families or directory.problem is not None:
+            self._present.add(claim.path)
         if self._is_stream(claim, family):
             return None
         history = _NOTHING if self._history is None else self._history.of(claim.path)
         archive_dir, refusal = self._archive_dir(claim)
         elsewhere = self._elsewhere(claim, archive_dir, history)
-        if self._is_missing(claim, family) and not any(claim.base in d.families for d in (directory, *elsewhere)):
+        if any(claim.base in d.families for d in elsewhere):
+            self._present.add(claim.path)
+        if self._is_missing(claim, family) and claim.path not in self._present:
             return None
         if family.temps or elsewhere:
             forms.find_set_aside(claim.base, (directory, *elsewhere))
@@ -172,6 +183,10 @@ class Surveyor:
     def _is_missing(self, claim: Claim, family: Family) -> bool:
         if family.live is not None or not claim.literal or claim.directory.problem is not None:
             return False
+        silent = self._mounts.why_silent(claim.path)  # a file that is mounted by itself
+        if silent is not None:
+            self._note(silent)
+            return True
         if claim.spec.missing is Missing.ERROR:
             self.found.require(claim.path, f"does not exist, and rule {claim.spec.name} says missing = error")
         elif not claim.spec.create_missing:
@@ -203,8 +218,7 @@ class Surveyor:
 
     def _note(self, problem: Problem) -> None:
         """The log is rotated all the same, for the disk is finite, and its archives wait beside it."""
-        if problem not in self.found.problems:
-            self.found.problems.append(problem)
+        self.found.note(problem)
 
     def _elsewhere(self, claim: Claim, archive_dir: str | None, history: LogHistory) -> tuple[Directory, ...]:
         if not archive_dir and not history.archive_dirs:
@@ -223,7 +237,7 @@ class Surveyor:
     def _refusal(self, claim: Claim, family: Family) -> Problem | None:
         if family.live is None or claim.spec.method is Method.COPYTRUNCATE:
             return None
-        if claim.path in self._mounted:
+        if claim.path in self._mounts.points:
             return Problem(
                 subject=claim.path,
                 problem="is mounted by itself (a bind-mounted file) and cannot be renamed",

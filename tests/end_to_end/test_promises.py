@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import os
+import shlex
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from datetime import datetime
 from pathlib import Path
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import pytest
 
 from tests.support import mounts
+from tests.support.command import arguments, environment, logrotor
 from tests.support.deployment import Deployment
 from tests.support.fixtures import world_tree
 from tests.support.need import need
@@ -65,7 +69,7 @@ def of_root(log: Path, pidfile: Path) -> Iterator[int]:
 
 
 def test_a_writer_that_we_may_not_signal(site: Deployment) -> None:
-    """The reopen is known to be impossible, and the writer holds the log: all refuse; without him none does."""
+    """The reopen is known to be impossible, and the writer holds the log: all of them refuse it; without him none."""
     need(os.geteuid() == 0, "root, to become another user")
     site.user = "www-data"
     site.own(site.folder("logs"), site.folder("state", mode=0o700))
@@ -81,3 +85,98 @@ def test_a_writer_that_we_may_not_signal(site: Deployment) -> None:
     assert site.json("plan")["logs"][0]["refused"] is None and site.json("status")["logs"][0]["refused"] is None
     site.run()
     assert not log.read_bytes()
+
+
+def test_an_advised_command_works_as_it_stands(site: Deployment) -> None:
+    """It names the configuration that was given with -c, quoted, and only that; from any directory."""
+    site.config = site.root / "the shop's.toml"
+    logs = site.folder("logs")
+    (logs / "app.log").write_bytes(lines("w0", 1, 200))
+    os.link(logs / "app.log", site.root / "second")
+    site.configure({"name": "app", "paths": ["logs/app.log"], "max_size": "1K"})
+    for _ in range(3):
+        site.run("--force", check=1)
+    (site.root / "second").unlink()
+    (logs / ".app.log.1.zst.tmp").touch()
+    (finding,) = site.json("doctor", "--only", "logs.leftovers", check=1)["checks"][0]["findings"]
+    command, _, _ = finding["advice"].partition(" finishes")
+    assert command.startswith("logrotor run -c ")
+    ours = shlex.join(arguments())
+    subprocess.run(f"{ours} {command.removeprefix('logrotor ')}", shell=True, cwd="/", env=environment(), check=True)
+    assert site.json("doctor", "--only", "logs.leftovers")["exit_code"] == 0
+    (logs / ".app.log.1.zst.tmp").touch()
+    done = logrotor("doctor", "--only", "logs.leftovers", "--json", env={"LOGROTOR_CONFIG": str(site.config)})
+    assert "-c" not in done.json["checks"][0]["findings"][0]["advice"]
+
+
+def closed(site: Deployment) -> None:
+    (site.root / "logs").chmod(0o555)
+    os.chown(site.root / "logs", 0, 0)
+
+
+FAULTS: dict[str, tuple[dict[str, Any], Callable[[Deployment], object], str]] = {
+    "log directory": ({}, closed, "logs"),
+    "log": ({}, lambda site: os.link(site.root / "logs/a.log", site.root / "second"), "a.log"),
+    "archive_dir": ({"archive_dir": "/proc/here"}, lambda site: None, "/proc/here"),
+    "anyone": ({}, lambda site: (site.root / "logs").chmod(0o777), "logs"),
+    "metrics": ({}, lambda site: site.configure('[metrics]\ntextfile = "nowhere/x.prom"', RULE), "nowhere"),
+    "page": ({}, lambda site: site.configure('[page]\nfile = "nowhere/x.html"', RULE), "nowhere"),
+    "nothing": ({}, lambda site: None, ""),
+}
+RULE: dict[str, Any] = {"name": "app", "paths": ["logs/*.log"], "max_size": "1GB"}
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_check_says_what_makes_runs_fail(site: Deployment, fault: str) -> None:
+    """Also of logs that are not due yet: each cause once, however many logs have it."""
+    need(os.geteuid() == 0, "root, to become another user")
+    more, plant, named = FAULTS[fault]
+    site.user = "www-data"
+    site.own(site.folder("logs"), site.folder("state", mode=0o700))
+    for name in "abcde":
+        site.file(f"logs/{name}.log", lines("w0", 1, 20))
+    site.configure({**RULE, **more})
+    plant(site)
+    code = int(bool(named))
+    checked = site.json("check", check=code)
+    assert len(checked["hindered"]) == code and all(named in each["subject"] for each in checked["hindered"])
+    text = site.command("check", check=code).stdout
+    assert ("No problem." in text) != bool(code) and named in text
+    site.run("--force", check=code)
+
+
+def test_check_as_somebody_else(site: Deployment) -> None:
+    """What the user of run_as may do is not known to another one, who says so instead of well."""
+    need(os.geteuid() == 0, "root, to become another user")
+    site.file(site.folder("logs") / "a.log", lines("w0", 1, 20))
+    site.configure('run_as = "games"', RULE)
+    site.user = "www-data"
+    assert site.json("check", check=0)["another"] == "games"
+
+
+def test_one_cause_of_five_logs_is_said_once(site: Deployment) -> None:
+    """By the run, the plan, status and check, with three names and a number; the report has each log."""
+    need(os.geteuid() == 0, "root, to become another user")
+    site.user = "www-data"
+    site.own(site.folder("state", mode=0o700))
+    for name in "abcde":
+        site.file(site.folder("logs") / f"{name}.log", lines("w0", 1, 200))
+    os.chown(site.root / "logs", 0, 0)
+    site.configure({**RULE, "max_size": "1K"})
+    (event,) = [each for each in site.events(check=1) if each["event"] == "log.refused"]
+    assert event["logs"] == 5 and str(site.root / "logs") in event["error"]
+    assert len(site.problems()) == 5
+    assert len(site.json("status")["attention"]) == 1
+    for command in ("plan", "status", "check"):
+        text = site.command(command, check=None).stdout
+        assert text.count("may not create and rename") == 1 and "and 2 more" in text, command
+
+
+@pytest.mark.parametrize("zone", ["Asia/Tokyo", "America/New_York"])
+def test_weekly_begins_on_sunday_in_the_zone_of_the_machine(site: Deployment, zone: str) -> None:
+    """As the README says: midnight of Sunday, by $TZ."""
+    site.file(site.folder("logs") / "a.log", lines("w0", 1, 20))
+    site.configure({"name": "app", "paths": ["logs/*.log"], "schedule": "weekly"})
+    (log,) = site.command("status", "--json", env={"TZ": zone}).json["logs"]
+    due = datetime.fromisoformat(log["next_due"])
+    assert (due.strftime("%A %H:%M"), due.utcoffset()) == ("Sunday 00:00", due.astimezone(ZoneInfo(zone)).utcoffset())

@@ -5,11 +5,13 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Iterator
+from importlib import import_module
 from pathlib import Path
 
 import pytest
 
 from tests.jobs.bench import Host
+from tests.jobs.redis_server import server as server_of
 from tests.jobs.servers import PASSWORD, RedisServer, redis_in
 
 pytestmark = [pytest.mark.servers, pytest.mark.timeout(180), pytest.mark.parametrize("engine", ["rq", "celery"])]
@@ -84,3 +86,40 @@ def test_jobs_that_wait_outlive_a_restart_of_their_server(lasting: Host, server:
     with lasting.working():
         lasting.wait_for_endings("done", "done", "done")
     assert [attempt.job for attempt in lasting.attempts()] == jobs
+
+
+def plant(host: Host) -> list[str]:
+    """Another kind of value under each key that a worker uses; returns the keys."""
+    kinds = import_module(f"logrotor.jobs.engines.{host.engine_name}").kinds(host.site.queue)
+    redis = server_of(host)
+    for key, kind in kinds.items():
+        redis.delete(key)
+        redis.rpush(key, "x") if kind == "string" else redis.set(key, "x")
+    return list(kinds)
+
+
+@pytest.mark.parametrize("when", ["before", "while"])
+def test_keys_of_another_kind_end_no_worker(host: Host, when: str) -> None:
+    """Each ended every worker at once, some of them with exit 0; now they are set aside, and the jobs are done."""
+    server_of(host).flushdb()
+    host.grow()
+    if when == "before":
+        plant(host)
+    with host.working() as worker:
+        if when == "while":
+            host.dispatch()
+            host.wait_for_endings("done")
+            plant(host)
+            host.grow()
+        before = host.rotations()
+        host.dispatch()
+        host.wait_for(lambda: host.rotations() > before)
+        assert worker.poll() is None
+    redis = server_of(host)
+    aside = [key for key in redis.keys("*") if key.endswith(b":set-aside")]
+    assert aside and host.queue("status", "--check").code == 0
+    for _ in range(3):  # bounded: one for each key, whatever is planted
+        plant(host)
+        host.dispatch()
+    kinds = import_module(f"logrotor.jobs.engines.{host.engine_name}").kinds(host.site.queue)
+    assert len([key for key in redis.keys("*") if key.endswith(b":set-aside")]) <= len(kinds)

@@ -162,3 +162,33 @@ def test_what_rq_cannot_read_ends_no_worker_and_no_command(host: Host) -> None:
         job = host.dispatch()
         host.wait_for(lambda: [a.ending.value for a in host.attempts() if a.job == job] == ["done"])
     host.queue("failed", "--json")
+
+
+def test_while_rq_is_suspended_workers_wait(host: Host) -> None:
+    """`rq suspend`, or whatever has that key: one that starts meanwhile waits as well, instead of ending."""
+    redis = server(host)
+    redis.rpush("rq:suspended", "odd")
+    host.grow()
+    try:
+        with host.working() as worker:
+            host.wait_for(lambda: any(event["event"] == "worker.waiting" for event in host.events()))
+            host.dispatch()
+            assert worker.poll() is None and host.attempts() == []
+            redis.delete("rq:suspended")
+            host.wait_for_endings("done")
+    finally:
+        redis.delete("rq:suspended")
+
+
+def test_a_worker_that_rq_ends_begins_again(host: Host) -> None:
+    """An error of the server's, in the middle of the work, is not the end; it is asked to stop, and stops at once."""
+    with host.working() as worker:
+        host.wait_for(lambda: server(host).smembers(f"rq:workers:{host.site.queue}"))
+        for key in server(host).keys("rq:worker:*"):
+            server(host).set(key, "x")  # what it beats its heart on
+        host.wait_for(lambda: any(event["event"] == "worker.waiting" for event in host.events()))
+        host.grow()
+        host.dispatch()
+        host.wait_for_endings("done")
+        assert worker.poll() is None
+    assert worker.returncode == 0

@@ -5,19 +5,24 @@ from __future__ import annotations
 import json
 import os
 import sqlite3
+from collections.abc import Callable
+from contextlib import suppress
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
 from msgspec.structs import replace
 
+from logrotor.disk import attempts
 from logrotor.disk.history import History
-from logrotor.jobs import payload
-from logrotor.jobs.engine import Site, mask, open_site, queue_of
+from logrotor.jobs import backlog, payload
+from logrotor.jobs.engine import Site, mask, open_engine, open_site, queue_of
 from logrotor.jobs.payload import Payload, Stale, Unacceptable
 from logrotor.jobs.task import JobFailed, Result, TryAgain, rotate
 from logrotor.model import Attempt, Ending
 
+NOW = datetime(2026, 11, 22, tzinfo=UTC)
 CONFIG = """\
 state_dir = "state"
 [[log]]
@@ -359,3 +364,62 @@ def test_a_long_name_is_cut_and_stays_its_own() -> None:
 def test_passwords_are_masked(text: str, shown: str) -> None:
     """Also those that are written against the rules of URLs."""
     assert mask(text) == shown
+
+
+# ---------------------------------------------------------------- what is kept of them
+
+
+def flood(world: World, number: int, make: Callable[[int], str]) -> None:
+    for each in range(number):
+        with suppress(JobFailed):
+            world.run(make(each))
+
+
+@pytest.mark.parametrize("why", ["another host", "no payload", "expired"])
+def test_little_is_kept_of_what_a_stranger_sends(world: World, why: str) -> None:
+    """60 KiB each were kept for 90 days."""
+    padding = "x" * 60_000
+
+    def make(number: int) -> str:
+        fields = {**json.loads(world.job(id=f"job-{number}", expires=world.now - 1)), "more": padding}
+        if why == "another host":
+            fields["host"] = "elsewhere"
+        return padding if why == "no payload" else json.dumps(fields)
+
+    flood(world, 10, make)
+    assert all(len(attempt.payload) <= 1000 and len(attempt.detail) <= 4000 for attempt in world.attempts())
+    assert os.path.getsize(world.history.path) < 250_000
+
+
+def test_refused_jobs_are_bounded_and_counted(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The newest are listed, of the others the number stays until the operator clears it."""
+    monkeypatch.setattr(attempts, "MOST_REFUSED", 5)
+    flood(world, 12, lambda number: world.job(id=f"job-{number}", host="elsewhere"))
+    world.run(world.job(id="good"))
+    assert len(world.history.failed_attempts()) == 5 and world.history.forgotten(world.site.queue) == 7
+    assert world.endings()[-1] == "done"
+    engine = open_engine(world.site)
+    assert next(q.failed for q in backlog.status(world.site, engine, world.now).queues if q.is_ours) == 12
+    assert backlog.clear_failed(world.site, engine) == 12
+    assert world.history.forgotten(world.site.queue) == 0 and world.history.failed_attempts() == []
+
+
+def test_attempts_of_any_kind_are_bounded(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever may write to the queue could have any number of them made."""
+    monkeypatch.setattr(attempts, "MOST", 5)
+    flood(world, 9, lambda number: world.job(id=f"job-{number}", expires=world.now - 1))
+    assert world.endings() == ["stale"] * 6
+
+
+def test_a_failed_job_keeps_its_logs_for_a_retry(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whole, as long as there are not too many of them; what is longer comes back for all logs."""
+    monkeypatch.setattr(attempts, "_MOST_LONG", 2)
+    logs = tuple(f"/var/log/{number:0900}" for number in range(10))
+    for number in range(5):
+        world.ends = [FAILED] * 3
+        for _ in range(3):
+            with suppress(JobFailed, TryAgain):
+                world.run(world.job(id=f"job-{number}", logs=logs))
+    found = {attempt.job: attempt.payload for attempt in world.history.failed_attempts()}
+    assert payload.decode(found["job-4"]).logs == logs and len(found["job-0"]) == 1000
+    assert [job.logs for job in backlog.retry(world.site, open_engine(world.site), ["job-0"], NOW)] == [("*",)]

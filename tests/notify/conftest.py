@@ -7,6 +7,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import IO
 
 import pytest
 
@@ -46,10 +47,11 @@ def refusal(target: ReopenTarget, paths: tuple[str, ...] = ("/var/log/app.log",)
 class Daemon:
     """A process of ours that notes its signals, and the pidfile that names it."""
 
-    def __init__(self, folder: Path, *signals: str) -> None:
+    def __init__(self, folder: Path, *signals: str, stdout: IO[bytes] | None = None) -> None:
         self.noted = folder / "signals"
         self.noted.unlink(missing_ok=True)
-        self.process = subprocess.Popen([sys.executable, "-S", "-E", "-c", DAEMON, str(self.noted), *signals])
+        argv = [sys.executable, "-S", "-E", "-c", DAEMON, str(self.noted), *signals]
+        self.process = subprocess.Popen(argv, stdout=stdout)
         wait_for(self.noted.exists)
         self.pid = self.process.pid
         self.pidfile = folder / "daemon.pid"

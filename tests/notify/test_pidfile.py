@@ -105,6 +105,22 @@ def test_a_recycled_pid_is_not_signalled(daemon: Daemon, by_pidfile: Target) -> 
     notify.request(by_pidfile(daemon.pidfile), ())
 
 
+def test_a_clock_that_was_set(world: Path, by_pidfile: Target) -> None:
+    """By the clock the process is younger than its pidfile; it writes the log that it is to reopen: it is the one."""
+    log = world / "app.log"
+    with log.open("ab") as stdout:
+        daemon = Daemon(world, "SIGUSR1", stdout=stdout)
+    try:
+        os.utime(daemon.pidfile, (0, 0))
+        log.rename(world / "app.log.1")
+        assert "is stale" in refusal(by_pidfile(daemon.pidfile), (str(world / "other.log"),)).problem
+        assert "is stale" in refusal(by_pidfile(daemon.pidfile), (str(world / "app"),)).problem
+        assert notify.request(by_pidfile(daemon.pidfile), (str(log),)).pids == (daemon.pid,)
+        wait_for(daemon.signals)
+    finally:
+        daemon.end()
+
+
 def test_two_seconds_of_slack(daemon: Daemon, by_pidfile: Target) -> None:
     """The start of a process is known to the second only, so a pidfile written at once is not called stale."""
     started = proc.look(daemon.pid).started

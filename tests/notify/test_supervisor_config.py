@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import socket
 import subprocess
 import sys
+import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
@@ -327,6 +329,7 @@ def test_supervisord_is_asked_what_it_does(world: Path, server: str) -> None:
     busy = program("busy", "%(here)s/%(group_name)s-busy.log", more=more.format("7MB"))
     with running(conf + busy, world) as handle:
         handle.config.write_text(conf + program("busy", world / "other.log", more=more.format("0")))
+        os.utime(handle.config, (time.time() + 60,) * 2)  # the start of a process is known to a second or two
         wait_for(lambda: "entered RUNNING state" in handle.log)
         found = notify.self_rotation(target(handle.pidfile))
         # A socket that is closed to us: the file is read.
@@ -336,6 +339,23 @@ def test_supervisord_is_asked_what_it_does(world: Path, server: str) -> None:
     assert f"in {world}/supervisord.conf, section [program:busy]" in problem.advice
     assert found.unknown == ()
     assert closed is None or closed.files == {}
+    # Who cannot ask it does not take the file for what it does.
+    assert closed is None or [str(handle.config) in each.problem for each in closed.unknown] == [True]
+
+
+@pytest.mark.parametrize("section", ["supervisorctl", ""])
+def test_the_command_in_an_advice_reaches_this_supervisord(world: Path, section: str) -> None:
+    """Whatever the directory: supervisorctl finds this one by its file, or by its socket; typed as it stands."""
+    control = "[supervisorctl]\nserverurl = unix://%(here)s/s.sock\n" if section else ""
+    conf = HEAD + SERVERS["unix"] + INTERFACE + control
+    with running(conf + program("busy", world / "b.log", more="stdout_logfile_maxbytes = 7MB"), world) as handle:
+        wait_for(lambda: "entered RUNNING state" in handle.log)
+        (problem,) = notify.self_rotation(target(handle.pidfile)).files.values()
+        handle.config.write_text(conf + program("busy", world / "b.log", more="stdout_logfile_maxbytes = 0"))
+        (command,) = re.findall(r"`(supervisorctl .*?)`", problem.advice)
+        path = f"{os.path.dirname(sys.executable)}:{os.environ['PATH']}"
+        subprocess.run(command, shell=True, check=True, cwd="/", env={**os.environ, "PATH": path})
+        assert notify.self_rotation(target(handle.pidfile)).files == {}
 
 
 def test_an_answer_of_another_supervisord_counts_for_nothing(tmp_path: Path) -> None:

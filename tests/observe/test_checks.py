@@ -236,7 +236,14 @@ def removed_file(here: Deployment, stack: ExitStack) -> Path:
     return here.logs / "app.log"
 
 
+def no_pidfile(here: Deployment, _: ExitStack) -> str:
+    here.hold()
+    here.configure(target("pidfile", pidfile="gone.pid", signal="USR1"))
+    return "[reopen.them]"
+
+
 def stale_pidfile(here: Deployment, _: ExitStack) -> str:
+    here.hold()
     (here.folder / "it.pid").write_text("4194304\n")
     here.configure(target("pidfile", pidfile="it.pid", signal="USR1"))
     return "[reopen.them]"
@@ -308,7 +315,7 @@ FUTURE = "app.log-20990101T000000Z"
         ("logs.unclear", unclear_file, False),
         ("writers.old", old_inode, False),
         ("writers.deleted", removed_file, False),
-        ("reopen.targets", configured(target("pidfile", pidfile="gone.pid", signal="USR1"), "[reopen.them]"), False),
+        ("reopen.targets", no_pidfile, False),
         ("reopen.targets", stale_pidfile, False),
         ("reopen.targets", unhandled_signal, False),
         ("reopen.targets", configured(target("command", command='["/no/such/program"]'), "[reopen.them]"), False),
@@ -580,6 +587,17 @@ def test_processes_that_hide_are_left_out(here, look, monkeypatch):
 
 
 # ---------------------------------------------------------------- reopen
+
+
+@pytest.mark.parametrize("held", ["live", "archive", ""])
+def test_a_daemon_that_is_stopped(here, look, held):
+    """A run asks nobody where it is proved that nobody writes, and ends with 0: then the doctor finds nothing."""
+    here.configure(target("pidfile", pidfile="gone.pid", signal="USR1"))
+    log = here.hold() if held else here.log()
+    if held == "archive":
+        log.rename(here.logs / "app.log.1")
+        here.log()
+    assert bool(look("reopen.targets")) == bool(held) == bool(here.run(force=True).exit_code)
 
 
 def test_a_target_that_is_not_ours_to_signal(here):

@@ -125,16 +125,14 @@ def test_root_writes_in_the_folder_of_the_collector(tmp_path):
     assert os.listdir(folder) == ["x.prom"]
 
 
-def test_an_ordinary_user_through_the_link_of_a_third(tmp_path):
+def test_an_ordinary_user_through_the_link_of_a_third(world):
     """Root's links and one's own are followed."""
-    for path in (tmp_path, *tmp_path.parents[:2]):
-        path.chmod(0o755)
-    folder = tmp_path / "out"
+    folder = world / "out"
     folder.mkdir()
     owner = users.user("www-data")
     os.chown(folder, owner.uid, owner.gid)
     for number, uid in enumerate((0, owner.uid, 65534)):
-        link = tmp_path / f"link{number}"
+        link = world / f"link{number}"
         link.symlink_to(folder)
         os.chown(link, uid, uid, follow_symlinks=False)
         try:

@@ -193,6 +193,36 @@ def test_the_order_of_what_is_missing(here, logrotor):
     assert all(each["xxh128"] and each["bytes"] == 16_100 for each in told)
 
 
+def test_nothing_is_left_of_a_log(here, logrotor):
+    """Its archives are missing all the same, each of them, as long as a rule would have the log."""
+    generations(here, 2)
+    for path in here.logs.iterdir():
+        path.unlink()
+    assert Counter(each["state"] for each in logrotor("verify", "--json", code=1).json["archives"]) == {"missing": 2}
+    here.configure(paths='["other/*.log"]')
+    (here.folder / "other").mkdir()
+    assert states(logrotor) == {}
+    here.configure()
+    states(logrotor, "--accept")
+    assert states(logrotor) == {}
+
+
+def test_an_archive_dir_that_is_gone_and_one_that_is_refused(here, logrotor):
+    """What was not looked at is not missing, nor sound."""
+    here.configure('archive_dir = "old"')
+    generations(here, 2)
+    old, away = here.logs / "old", here.logs / "away"
+    old.chmod(0o777)
+    found = logrotor("verify", "--json", code=1).json["archives"]
+    assert "missing" not in {each["state"] for each in found} and "sound" not in {each["state"] for each in found}
+    old.chmod(0o755)
+    old.rename(away)
+    found = logrotor("verify", "--json", code=1).json["archives"]
+    assert Counter(each["state"] for each in found) == {"missing": 2}
+    away.rename(old)
+    assert Counter(states(logrotor).values()) == {"sound": 2}
+
+
 def test_a_lost_history(here, logrotor):
     """Nothing is known then: no record of any, and none is missing. What is read is recorded by the next history."""
     generations(here, 3)
@@ -366,3 +396,20 @@ def test_beside_many_runs_no_sound_archive_is_damaged(world, seed):
 
     kind = list(KINDS)[seed % len(KINDS)]
     assert verify_beside(Site(world, backup_count=8, **KINDS[kind]), 200, seed) > 2
+
+
+@pytest.mark.parametrize("recorded", [True, False])
+def test_an_idle_run_asks_no_archive(here, logrotor, recorded, tmp_path):
+    """However many are recorded: each name is looked at once, as without records."""
+    need(shutil.which("strace") is not None, "strace")
+    here.configure('compress = "zstd"')
+    generations(here, 6)
+    (here.logs / "app.log").write_bytes(b"")
+    if not recorded:
+        with sqlite3.connect(here.state / "history.sqlite") as connection:
+            connection.execute("DELETE FROM archives")
+    told = tmp_path / "calls"
+    argv = ["strace", "-f", "-qq", "-o", told, *command.arguments("run", "-c", here.file)]
+    assert subprocess.run(argv, env=command.environment(), check=False, capture_output=True).returncode == 0
+    asked = [line for line in told.read_text(errors="replace").splitlines() if '"app.log.' in line]
+    assert len(asked) == 6 and all("stat" in line for line in asked)

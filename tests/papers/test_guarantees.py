@@ -56,7 +56,7 @@ def test_rename_under_a_writer(world: Path, kind: str):
             writer.wait_for_more(2000)
             assert protocol(run(world, logs)) == "exchange"
         writer.stop()
-        run(world, logs, min_size="1GB")  # compresses what was deferred
+        run(world, logs, max_size="1GB")  # compresses what was deferred
         oracle.count(logs, "app.log", expected=writer.expected).check()
         assert {*os.listdir(logs)} - {"lost+found"} == {"app.log", *(f"app.log.{n}.zst" for n in (1, 2, 3))}
 
@@ -78,7 +78,7 @@ def test_a_writer_behind_a_fuse_mount_is_reckoned_with(world: Path):
         oracle.count(logs, "app.log", expected={"w1": 4030}).check()
         for name in ("app.log.1", "app.log.2"):
             os.utime(behind / name, (time.time() - 4000,) * 2)
-        run(world, logs, ask, backup_count=1, min_size="1GB", reopen="me")
+        run(world, logs, ask, backup_count=1, max_size="1GB", reopen="me")
         assert sorted(os.listdir(logs)) == ["app.log", "app.log.1.zst"]
         assert oracle.count(logs, "app.log").total == 2020
 

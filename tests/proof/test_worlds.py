@@ -1,5 +1,5 @@
-"""Whole worlds, drawn from a seed: real writers, real runs that are killed, told to end or suspended, two configurations
-beside each other, settings that change, on tmpfs, ext4 and XFS; judged from outside.
+"""Whole worlds, drawn from a seed: real writers, runs that are killed, told to end or suspended, two
+configurations beside each other, settings that change, on tmpfs, ext4 and XFS; judged from outside.
 
 Each line once, in order, in one file; no opener finds no log; modes kept; and after the last clean runs nothing is left
 unfinished. What a seed draws is fixed, when its processes get to run is not: a world that failed may need a few tries.
@@ -212,7 +212,7 @@ class World:
             os.setsid()
             for stream in (1, 2):
                 os.dup2(said, stream)
-            sys.stdout, sys.stderr = open(1, "w", closefd=False), open(2, "w", closefd=False)
+            sys.stdout, sys.stderr = (os.fdopen(stream, "w", closefd=False) for stream in (1, 2))
             code = _command(["run", "-c", str(config), *(["--force"] if force else [])], nth, action)
             sys.stdout.flush()
             sys.stderr.flush()
@@ -234,7 +234,7 @@ class World:
     # ------------------------------------------------------------ judging
 
     def judge(self) -> None:
-        """Nobody writes any more: what is left is finished by a run of each configuration, and once more of the first."""
+        """Nobody writes any more: what is left is finished by runs of each configuration."""
         configs = [self.root / name for name in (("one.toml", "two.toml", "one.toml") if self.twice else ("one.toml",))]
         for config in configs * 2:
             ended = self.clean(config, force=False)

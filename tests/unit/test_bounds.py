@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import gzip
 import os
+import resource
 import shutil
+import subprocess
 import sys
 import time
 from collections.abc import Callable
@@ -16,6 +18,8 @@ from typing import Any
 import pytest
 
 from logrotor import Rotator, load_config
+from logrotor.disk.discover import Search
+from logrotor.disk.logdir import LogDir
 from logrotor.model import Plan
 
 FEW, MANY = 50, 200
@@ -151,3 +155,35 @@ def test_a_plan(tmp_path: Path, fill: Callable[[Folder, int], None], rule: dict[
 
     steps(2)  # what is imported and cached
     assert steps(MANY) < 1.5 * MANY / FEW * steps(FEW)
+
+
+def nested(top: Path, depth: int) -> str:
+    """Make folders, each in the one before; their path may be too long for one call."""
+    here = os.open(top, os.O_PATH)
+    for _ in range(depth):
+        os.mkdir("d", dir_fd=here)
+        below = os.open("d", os.O_PATH, dir_fd=here)
+        os.close(here)
+        here = below
+    os.close(here)
+    return os.path.join(top, *["d"] * depth)
+
+
+def test_folders_that_are_nested_a_thousand_deep(tmp_path: Path) -> None:
+    """Deeper than Python calls itself, and than a process may have files open: they are found, and opened."""
+    deep = nested(tmp_path, 1100)
+    (Path(deep) / "app.log").write_text("line\n")
+    config = load_config(
+        {"state_dir": "/nonexistent", "log": [{"name": "all", "paths": [f"{tmp_path}/**/*.log"], "max_size": "1K"}]},
+        environ={},
+    )
+    directories = [selector.directory for selector in Search(config.logs).selectors]
+    assert len(directories) == 1101 and directories[-1] == deep
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (200, hard))
+    try:
+        with LogDir.resolve(os.path.join(deep, *[".."] * 900, *["d"] * 900)) as logdir:
+            assert logdir.path == deep and [entry.name for entry in logdir.scan()] == ["app.log"]
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+        subprocess.run(["rm", "-r", tmp_path / "d"], check=True)  # shutil calls itself for each level

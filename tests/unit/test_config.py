@@ -164,7 +164,8 @@ OFF = {
 @pytest.mark.parametrize("key", OFF)
 def test_off_unsets_an_inherited_key(key):
     """A rule can leave a default behind."""
-    config = load_config({"defaults": {key: OFF[key]}, "log": [rule(), rule(name="b", **{key: "off"})]}, environ=HOME)
+    log = [rule(schedule="daily"), rule(name="b", schedule="daily")] if key == "min_size" else [rule(), rule(name="b")]
+    config = load_config({"defaults": {key: OFF[key]}, "log": [log[0], log[1] | {key: "off"}]}, environ=HOME)
     inherited, unset = config.logs
     bare = spec_of() if key != "compress" else spec_of(compress="none")
     assert getattr(inherited, key) != getattr(unset, key)

@@ -15,7 +15,7 @@ from pyfakefs.fake_filesystem import FakeFilesystem
 
 from logrotor import Rotator, load_config
 from logrotor.disk import descent
-from logrotor.disk.discover import discover, is_excluded
+from logrotor.disk.discover import Search, is_excluded
 from logrotor.errors import UnknownSelection
 from logrotor.model import LogSpec, Plan
 from tests.support import users
@@ -30,7 +30,7 @@ def found(*patterns: str, **more: Any) -> list[str]:
 
 def matches(*rules: LogSpec) -> list[str]:
     names = []
-    for selector in discover(rules):
+    for selector in Search(rules).selectors:
         if selector.name is not None:
             names.append(os.path.join(selector.directory, selector.name))
         elif os.path.isdir(selector.directory) and os.access(selector.directory, os.R_OK):

@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from logrotor.decide.schedule import is_due, last_rotation
 from logrotor.model import Due, LogSpec, NotDue
@@ -43,6 +44,8 @@ SINCE_YESTERDAY = Due("schedule daily: last rotation 2026-11-20 12:00:00+00:00")
         (daily(rotate_empty=True), 0, YESTERDAY, SINCE_YESTERDAY),
         (daily(min_size=100), 100, YESTERDAY, SINCE_YESTERDAY),
         (BOTH, 2000, LATELY, Due("larger than max_size: 2000 > 1000 bytes")),
+        (replace(BOTH, min_size=5000), 2000, LATELY, Due("larger than max_size: 2000 > 1000 bytes")),
+        (replace(BOTH, min_size=11), 10, YESTERDAY, NotDue("smaller than min_size: 10 < 11 bytes", MIDNIGHT)),
         (BOTH, 10, YESTERDAY, SINCE_YESTERDAY),
         (BOTH, 10, LATELY, NotDue("schedule daily: not yet", MIDNIGHT)),
     ],

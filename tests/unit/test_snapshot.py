@@ -18,7 +18,7 @@ from logrotor.disk import calls
 from logrotor.disk.directories import Directories
 from logrotor.disk.logdir import LogDir
 from logrotor.disk.snapshot import file_system, look
-from logrotor.errors import Refused, message
+from logrotor.errors import MAKE_ROOM, Refused, message
 from logrotor.model import Codec, FileSystem
 from tests.support import mounts, users
 from tests.support.fixtures import world_tree
@@ -187,7 +187,7 @@ def test_no_more_directories_are_open_than_fit(
     ("error", "said"),
     [
         (PermissionError(13, "Permission denied", "app.log"), "/logs/app.log: Permission denied (EACCES)"),
-        (OSError(28, "No space left on device"), "/logs/app.log: No space left on device (ENOSPC)"),
+        (OSError(28, "No space left on device"), f"/logs/app.log: No space left on device (ENOSPC); {MAKE_ROOM}"),
         (OSError(5, "Input/output error", "/other/x"), "/other/x: Input/output error (EIO)"),
         (OSError("no number"), "no number"),
         (Refused("/logs/app.log: says it all"), "/logs/app.log: says it all"),

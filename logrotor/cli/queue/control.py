@@ -213,14 +213,17 @@ def failed(ctx: click.Context, config: str | None, as_json: bool) -> int:
     They stay until they are retried or cleared. A failed job loses no line: the next one does its work.
     """
     from logrotor.clock import local_now
+    from logrotor.disk.history import History
     from logrotor.jobs.backlog import failed_jobs
 
     site = enter(ctx)
-    found = failed_jobs(site, engine_of(site))
+    found, more = failed_jobs(site, engine_of(site)), History(site.config.state_dir).forgotten(site.queue)
     if as_json:
-        output.write_json({"queue": site.queue, "failed": [_as_json(job) for job in found]})
-    elif found:
-        output.write("\n".join(line for job in found for line in _failed_lines(job, local_now())))
+        output.write_json({"queue": site.queue, "failed": [_as_json(job) for job in found], "forgotten": more})
+    elif found or more:
+        lines = [line for job in found for line in _failed_lines(job, local_now())]
+        counted = [f"and {text.count(more, 'refused job')} of which no more is kept"] if more else []
+        output.write("\n".join([*lines, *counted]))
     else:
         output.write("No failed job.")
     return 0

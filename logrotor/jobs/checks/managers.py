@@ -11,6 +11,7 @@ from logrotor.jobs.engine import Site
 from logrotor.model import Check, Finding
 from logrotor.notify import supervisord, systemd
 from logrotor.notify.supervisor_ini import Ini, Program, Unreadable, boolean
+from logrotor.text import ours
 
 _OURS = re.compile(r"\blogrotor\b.*\bqueue\s+worker\b|logrotor\.jobs\.engines\.")
 _WHY = "a worker that is stopped or restarted is killed in mid-job; no line is lost, but the job is"
@@ -69,7 +70,8 @@ def _program(site: Site, ini: Ini, program: Program) -> Iterator[Finding]:
     for key, wrong in _wrong_keys(site, values) if _is_ours(values["command"], site) else ():
         yield Finding(
             subject=f"[{program.section}] in {ini.file_of(program.section, key)}", problem=wrong, why=_WHY,
-            advice="logrotor queue unit --supervisor prints one that fits; then supervisorctl update",
+            advice=f"{ours('queue unit --supervisor')} prints one that fits; "
+            f"then {ini.control('update') or 'restart supervisord'}",
         )  # fmt: skip
 
 
@@ -107,7 +109,7 @@ def unit(site: Site, service: systemd.Service) -> Iterator[Finding]:
     for problem in wrong:
         yield Finding(
             subject=service.name, problem=problem, why=_WHY,
-            advice="logrotor queue unit --systemd prints one that fits; then systemctl daemon-reload",
+            advice=f"{ours('queue unit --systemd')} prints one that fits; then systemctl daemon-reload",
         )  # fmt: skip
 
 

@@ -11,6 +11,7 @@ from logrotor.jobs import payload
 from logrotor.jobs.dispatch import lifetime, period
 from logrotor.jobs.engine import QueueUnreachable, Site, open_engine
 from logrotor.model import Check, Codec, Finding
+from logrotor.text import ours
 
 
 def checks(site: Site) -> list[Check]:
@@ -49,7 +50,7 @@ def readable(site: Site) -> Iterator[Finding]:
             subject=site.queue,
             problem=f"{len(odd)} of {len(waiting)} waiting jobs cannot be read",
             why="whoever queued them uses another format or a newer logrotor; the worker refuses them",
-            advice="queue with: logrotor queue dispatch; and use one version on both sides",
+            advice=f"queue with: {ours('queue dispatch')}; and use one version on both sides",
             would=f"remove {len(odd)} unreadable jobs from {site.queue}",
             mend=lambda: f"{engine.forget(site.queue, [entry.key for entry in odd])} removed",
         )

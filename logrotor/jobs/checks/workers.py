@@ -20,6 +20,7 @@ from logrotor.errors import ConfigError, LogrotorError
 from logrotor.jobs.dispatch import period
 from logrotor.jobs.engine import CONFIG_VARIABLE, QueueUnreachable, Site, mask, open_engine, open_site
 from logrotor.model import Check, Finding, Problem
+from logrotor.text import ours
 
 _MODULE = re.compile(r"logrotor\.jobs\.engines\.([a-z]+)")  # of rq it is rq_settings
 
@@ -65,7 +66,7 @@ def arguments(site: Site) -> Iterator[Finding]:
                  f"lacking: {' '.join(lacking) or 'none'}"),
             why="a limit of the worker below that of the job ends it half-way, another serializer cannot read it, and "
             "more tries than the job has are never made",
-            advice="start it with: logrotor queue worker; logrotor queue unit prints a program for it",
+            advice=f"start it with: {ours('queue worker')}; logrotor queue unit prints a program for it",
         )  # fmt: skip
 
 
@@ -76,7 +77,7 @@ def single(site: Site) -> Iterator[Finding]:
         hidden = f"no worker of this queue can be seen on this host, since /proc does not show every process: {hiding}"
         yield Finding(
             subject=site.queue, problem="no worker of this queue runs on this host" if hiding is None else hidden,
-            why="jobs are queued, and nobody does them", advice="logrotor queue unit --supervisor (or --systemd) "
+            why="jobs are queued, and nobody does them", advice=f"{ours('queue unit --supervisor')} (or --systemd) "
             "prints the program that runs one",
         )  # fmt: skip
     if len(workers) > 1:
@@ -93,8 +94,8 @@ def single(site: Site) -> Iterator[Finding]:
         runs = "runs" if hiding is None else f"can be seen ({hiding})"
         yield Finding(
             subject=site.queue, problem=f"no schedule {runs}, and no job has come for two ticks",
-            why="nothing is rotated", advice="run the worker with --schedule, or logrotor queue schedule, or "
-            "logrotor queue dispatch from cron",
+            why="nothing is rotated", advice=f"run the worker with --schedule, or {ours('queue schedule')}, or "
+            f"{ours('queue dispatch')} from cron",
         )  # fmt: skip
 
 

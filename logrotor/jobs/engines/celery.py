@@ -14,6 +14,7 @@ import signal
 import time
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping
+from contextlib import suppress
 from datetime import datetime
 from queue import Empty
 from typing import Any
@@ -22,16 +23,18 @@ import celery
 from kombu.entity import Exchange, Queue
 from kombu.exceptions import KombuError
 from kombu.transport import redis
+from redis import RedisError, ResponseError
 
 from logrotor.disk.calls import die_with
 from logrotor.jobs.engine import KeptJob, QueueCount, Site, WorkerCommand, open_site, python_worker
-from logrotor.jobs.engines._redis import PATIENCE, connect, reaching, string
+from logrotor.jobs.engines._redis import PATIENCE, connect, reaching, set_aside, string
 from logrotor.jobs.payload import TASK, enqueued
 from logrotor.jobs.task import JobFailed, TryAgain, rotate, tell
 
 EXCHANGE = "logrotor"
 BINDINGS = f"_kombu.binding.{EXCHANGE}"  # the set of our queues, which kombu keeps
 UNACKED = "logrotor.unacked"  # not the site's own, whose jobs would be delivered twice after our visibility timeout
+_PAUSE = 1.0  # seconds
 _SWEEP = 10  # seconds between two looks for jobs to deliver again
 
 
@@ -39,9 +42,20 @@ class App(celery.Celery):  # type: ignore[misc]
     """A celery whose broker is that of the configuration, also if $CELERY_BROKER_URL names another one."""
 
     site: Site
+    is_worker = False
+    _connected = -_PAUSE
 
     def connection_for_read(self, url: str | None = None, **options: Any) -> Any:
+        if self.is_worker:
+            self._get_ready()
         return super().connection_for_read(self.site.url, **options)
+
+    def _get_ready(self) -> None:
+        """Set aside what would end the next connection, too, and leave the server some rest between two of them."""
+        with suppress(RedisError):  # a server that is not there is celery's to wait for
+            set_aside(connect(self.site), kinds(self.site.queue))
+        time.sleep(max(0.0, self._connected + _PAUSE - time.monotonic()))
+        self._connected = time.monotonic()
 
     def connection_for_write(self, url: str | None = None, **options: Any) -> Any:
         return super().connection_for_write(self.site.url, **options)
@@ -66,6 +80,13 @@ def make(site: Site) -> App:
 
     app.rotate = task
     return app
+
+
+def kinds(queue: str) -> dict[str, str]:
+    """The keys that a worker of this queue uses, and what each of them is."""
+    return {
+        queue: "list", BINDINGS: "set", UNACKED: "hash", f"{UNACKED}_index": "zset", f"{UNACKED}_mutex": "string",
+    }  # fmt: skip
 
 
 def _settings(site: Site) -> dict[str, Any]:
@@ -113,7 +134,11 @@ def __getattr__(name: str) -> Any:
     if name != "app":
         raise AttributeError(name)
     redis.Transport.Channel = Channel
-    return make(open_site(None, os.environ))
+    # What the server refuses ends a worker; taken for a lost connection, it makes a new one, without end.
+    redis.Transport.connection_errors = (*redis.Transport.connection_errors, ResponseError)
+    app = make(open_site(None, os.environ))
+    app.is_worker = True
+    return app
 
 
 class Channel(redis.Channel):
@@ -137,6 +162,7 @@ class Celery:
 
     def dispatch(self, text: str) -> None:
         with reaching(self._site, KombuError):
+            set_aside(self._redis, kinds(self._site.queue))
             self._app.rotate.apply_async((text,), retry=False)
 
     def worker(self) -> WorkerCommand:

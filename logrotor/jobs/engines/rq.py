@@ -3,7 +3,8 @@
 It keeps failed jobs, for a day. A job whose work horse was killed fails at once. One whose worker was killed stays
 reserved for 60 to 90 s; the next worker then files it as failed (AbandonedJobError) and does not run it again: the next
 tick makes up for it. A worker stopped in the instant between taking a job and beginning it leaves that job aside; it
-is filed as failed after a minute. After the server was away for over 10 s retries are up to a minute late, for rq's
+is filed as failed after a minute. A worker that rq ends after an error begins again; one that starts while rq is
+suspended (`rq suspend`) waits. After the server was away for over 10 s retries are up to a minute late, for rq's
 scheduler ends; or the worker does, if it was at work. $RQ_KEY_PREFIX must be the same for workers and dispatchers.
 """
 
@@ -15,15 +16,24 @@ from collections.abc import Collection, Iterable
 from functools import cache
 from typing import Any
 
-from rq import Queue, Retry
+from redis import ResponseError
+from rq import Queue, Retry, defaults
 from rq.exceptions import DeserializationError, NoSuchJobError
 from rq.job import Job
-from rq.registry import FailedJobRegistry, ScheduledJobRegistry, StartedJobRegistry
+from rq.registry import (
+    CanceledJobRegistry,
+    DeferredJobRegistry,
+    FailedJobRegistry,
+    FinishedJobRegistry,
+    ScheduledJobRegistry,
+    StartedJobRegistry,
+)
 from rq.results import Result
+from rq.scheduler import RQScheduler
 from rq.serializers import JSONSerializer
 
 from logrotor.jobs.engine import KeptJob, QueueCount, Site, WorkerCommand, open_site, python_worker
-from logrotor.jobs.engines._redis import connect, reaching, string
+from logrotor.jobs.engines._redis import connect, reaching, set_aside, string
 from logrotor.jobs.payload import TASK, enqueued
 from logrotor.jobs.task import TryAgain, rotate
 
@@ -58,6 +68,13 @@ class Rotation(Job):
             raise LookupError("not a job of logrotor, so it is not run")
         return perform
 
+    def refresh(self) -> None:
+        """Treat a key that holds another kind of value as no job, too."""
+        try:
+            super().refresh()  # type: ignore[no-untyped-call]
+        except ResponseError as error:
+            raise NoSuchJobError(f"{self.id!r} cannot be read: {error}") from None
+
     def restore(self, raw_data: Any) -> None:
         """Treat what cannot be read as no job: rq then takes the next one, instead of ending."""
         try:
@@ -80,6 +97,7 @@ class RQ:
     def dispatch(self, text: str) -> None:
         limit = math.ceil(self._site.settings.job.engine_timeout)  # alarm(2) takes whole seconds
         with reaching(self._site):
+            set_aside(self._redis, kinds(self._site.queue))
             queue = Queue(self._site.queue, self._redis, serializer=JSONSerializer)
             queue.enqueue(FUNCTION, text, description=TASK, job_timeout=limit, result_ttl=0, failure_ttl=KEEP_FAILED)
 
@@ -89,7 +107,7 @@ class RQ:
         # Maintenance, which files abandoned jobs and restarts the scheduler, waits for at most --worker-ttl less 15 s.
         return python_worker(
             self._site, "rq.cli", "worker", self._site.queue, "-c", f"{__name__}_settings",
-            "--connection-class", f"{__name__}_settings.Connection", "--worker-class", "rq.Worker",
+            "--connection-class", f"{__name__}_settings.Connection", "--worker-class", f"{__name__}_settings.Worker",
             "--queue-class", "rq.Queue", "--job-class", f"{__name__}.Rotation",
             "--path", os.devnull, "--serializer", "rq.serializers.JSONSerializer", "--results-ttl", "0",
             "--with-scheduler", "--quiet",
@@ -128,7 +146,7 @@ class RQ:
             pipe = self._redis.pipeline(transaction=False)
             for job in jobs:
                 pipe.xrevrange(_result(job.id), count=1)
-            return [_kept(job, _error(job, found)) for job, found in zip(jobs, pipe.execute(), strict=True)]
+            return [_kept(job, _error(job, found)) for job, found in zip(jobs, _answers(pipe), strict=True)]
 
     def forget(self, queue: str, keys: Collection[str]) -> int:
         pending, scheduled, failed, _ = _keys(queue)
@@ -165,7 +183,7 @@ class RQ:
         pipe = self._redis.pipeline(transaction=False)
         for name in names:
             pipe.hgetall(Job.key_for(name))
-        found = (self._job(name, raw) for name, raw in zip(names, pipe.execute(), strict=True) if raw)
+        found = (self._job(name, raw) for name, raw in zip(names, _answers(pipe), strict=True) if raw)
         return [job for job in found if job is not None]
 
     def _job(self, name: str, raw: Any) -> Job | None:
@@ -175,6 +193,30 @@ class RQ:
         except (NoSuchJobError, ValueError):  # rq refuses names with a colon by ValueError
             return None
         return job
+
+
+def _answers(pipe: Any) -> list[Any]:
+    """What each command gave; nothing for a key that holds another kind of value."""
+    found = pipe.execute(raise_on_error=False)
+    return [None if isinstance(each, ResponseError) else each for each in found]
+
+
+def kinds(queue: str) -> dict[str, str]:
+    """The keys that a worker of this queue uses, and what each of them is."""
+    prefix = defaults.RQ_KEY_PREFIX
+    sets = (Queue.redis_queues_keys, f"{prefix}:workers", f"{prefix}:workers:{queue}")
+    registries = (
+        StartedJobRegistry, ScheduledJobRegistry, FailedJobRegistry, FinishedJobRegistry, DeferredJobRegistry,
+        CanceledJobRegistry,
+    )  # fmt: skip
+    pending = f"{Queue.redis_queue_namespace_prefix}{queue}"
+    return {
+        pending: "list",
+        f"{pending}:intermediate": "list",
+        **dict.fromkeys(sets, "set"),
+        **{registry.key_template.format(queue): "zset" for registry in registries},
+        RQScheduler.get_locking_key(queue): "string",
+    }
 
 
 def _keys(queue: str) -> tuple[str, str, str, str]:

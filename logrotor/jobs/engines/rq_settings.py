@@ -8,17 +8,67 @@ from __future__ import annotations
 import os
 import signal
 import sys
+import time
+from contextlib import suppress
+from types import FrameType
 from typing import Any
 
-from redis import Redis
+import rq
+from redis import Redis, RedisError
 from redis.backoff import ConstantBackoff
 from redis.retry import Retry
+from rq.exceptions import StopRequested
+from rq.suspension import is_suspended
 
 from logrotor.disk.calls import die_with
-from logrotor.jobs.engines.rq import known
-from logrotor.jobs.task import JobFailed
+from logrotor.jobs.engines._redis import connect, set_aside
+from logrotor.jobs.engines.rq import kinds, known
+from logrotor.jobs.task import JobFailed, tell
 
 REDIS_URL = known().url
+_PAUSE = 10.0  # seconds before a worker begins again
+_LOOK = 0.1
+
+
+def _get_ready() -> None:
+    """Before rq looks: what would end each worker at once is set aside, or waited for."""
+    client, is_told = connect(known()), False
+    with suppress(RedisError):  # a server that is not there is rq's to wait for
+        set_aside(client, kinds(known().queue))
+        while is_suspended(client):
+            if not is_told:
+                tell("worker.waiting", error="rq is suspended on this server; to go on: rq resume", queue=known().queue)
+            is_told = True
+            time.sleep(1)
+
+
+class Worker(rq.Worker):
+    """Begins again after what ends the worker of rq: any error of the server's, mostly with exit code 0."""
+
+    _is_asked = False
+
+    def work(self, *args: Any, **options: Any) -> bool:
+        has_worked = False
+        try:
+            has_worked = super().work(*args, **options)
+        except RedisError as error:
+            tell("problem.found", error=f"the server answers: {error}")
+        if not self._is_asked:
+            tell("worker.waiting", error=f"rq ended its worker; it begins again in {_PAUSE:g} s", queue=known().queue)
+            self._pause()
+        if not self._is_asked:
+            os.execv(sys.executable, sys.orig_argv)
+        return has_worked
+
+    def request_stop(self, signum: int, frame: FrameType | None) -> None:
+        self._is_asked = True
+        super().request_stop(signum, frame)  # type: ignore[no-untyped-call]
+
+    def _pause(self) -> None:
+        until = time.monotonic() + _PAUSE
+        with suppress(StopRequested, RedisError):
+            while not self._is_asked and time.monotonic() < until:
+                time.sleep(_LOOK)
 
 
 class Connection(Redis):
@@ -39,3 +89,4 @@ DICT_CONFIG: dict[str, Any] = {
 }
 # rq's scheduler would outlive a killed worker and keep its lock, and the work horse, in a group of its own, its job.
 os.register_at_fork(after_in_child=lambda: die_with(os.getppid(), signal.SIGTERM))
+_get_ready()

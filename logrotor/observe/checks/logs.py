@@ -12,16 +12,16 @@ from msgspec.structs import replace
 
 from logrotor import notify
 from logrotor.decide.facts import Directory, LogFacts
-from logrotor.disk import acl, identity, proc, snapshot, writers
+from logrotor.disk import acl, identity, proc, writers
 from logrotor.disk.directories import Directories
 from logrotor.disk.discover import is_excluded
 from logrotor.disk.walk import user_name
 from logrotor.errors import Busy, LogrotorError, ReopenFailed, Stale
-from logrotor.model import Check, Codec, DropTemp, Entry, Finding, Method, Problem, Written
+from logrotor.model import Check, Codec, DropTemp, Entry, Finding, Method, Nobody, Problem, Written
 from logrotor.notify import supervisord
 from logrotor.observe.deployment import Deployment, archives_of
 from logrotor.survey import why_no_archives
-from logrotor.text import typed
+from logrotor.text import ours, typed
 
 _DATE = re.compile(r"(?<![0-9])(?:19|20)[0-9]{2}-?[01][0-9]-?[0-3][0-9]")
 _PACKED = {*(codec.suffix for codec in Codec), ".Z", ".lz4"}  # other rotators have more
@@ -57,7 +57,7 @@ def refused(here: Deployment) -> Iterator[Finding]:
     for facts in here.survey.logs:
         why = here.plans[facts.path].refused
         told = facts.directory.problem or facts.directory.closed  # once, by the check of the directory
-        if why is None or why == told or why.kind == writers.OVERWRITES or why == _archive_dir_problem(facts):
+        if why is None or why == told or why.kind == writers.OVERWRITES or why == _archive_dir_problem(here, facts):
             continue
         yield Finding(
             subject=facts.path,
@@ -67,12 +67,12 @@ def refused(here: Deployment) -> Iterator[Finding]:
         )
 
 
-def _archive_dir_problem(facts: LogFacts) -> Problem | None:
+def _archive_dir_problem(here: Deployment, facts: LogFacts) -> Problem | None:
     """What directories.archives says already."""
     if facts.spec.archive_dir is None:
         return None
     place = os.path.join(facts.directory.resolved or facts.directory.path, facts.spec.archive_dir)
-    return why_no_archives(facts.spec, snapshot.look(place))
+    return why_no_archives(facts.spec, here.listings.look(place))
 
 
 def modes(here: Deployment) -> Iterator[Finding]:
@@ -128,7 +128,7 @@ def leftovers(here: Deployment) -> Iterator[Finding]:
                 subject=os.path.join(facts.directory.resolved, name),
                 problem=f"left by an interrupted run: {getattr(step, 'reason', '') or 'to be finished'}",
                 why="it takes up room, and if it stays no run has come since, or none that could finish it",
-                advice="logrotor run finishes or drops it",
+                advice=f"{ours('run')} finishes or drops it",
                 would=f"remove {name}, unless a run works on it or it is no longer that file",
                 mend=partial(_drop, here, facts.path, step) if isinstance(step, DropTemp) else None,
             )
@@ -289,12 +289,16 @@ def _named(pid: int) -> str:
 
 
 def targets(here: Deployment) -> Iterator[Finding]:
+    """A stopped daemon is none: where it is proved that nobody writes, every run ends with exit 0 without it."""
     used = {spec.reopen for spec in here.config.logs}
     for name, target in here.config.targets.items():
+        logs = [facts for facts in here.survey.logs if facts.spec.reopen == name]
         try:
             if name in used:
-                notify.probe(target)
+                notify.probe(target, tuple(facts.path for facts in logs))
         except ReopenFailed as error:
+            if error.problem.kind in (notify.ABSENT, notify.STALE) and logs and all(map(_is_let_go, logs)):
+                continue
             yield Finding(
                 subject=f"[reopen.{name}]",
                 problem=error.problem.problem,
@@ -303,9 +307,15 @@ def targets(here: Deployment) -> Iterator[Finding]:
             )
 
 
+def _is_let_go(facts: LogFacts) -> bool:
+    """Is it proved that nobody writes the log, or an archive of it?"""
+    live = [facts.live_writers()] if facts.family.live is not None else []
+    return all(isinstance(found, Nobody) for found in (*live, *facts.writers.values()))
+
+
 def self_rotation(here: Deployment) -> Iterator[Finding]:
     """Asked of every supervisord that can be seen, whether or not a rule names it."""
-    ours = {os.path.realpath(facts.path): facts.path for facts in here.survey.logs}
+    ours = {here.mounts.real_path(facts.path): facts.path for facts in here.survey.logs}
     given = next((t.supervisor_config for t in here.config.targets.values() if t.supervisor_config), None)
     found = [supervisord.rotated_by(process, given=given) for process in supervisord.running()]
     files = {path: problem for rotation in found for path, problem in rotation.files.items()}

@@ -6,15 +6,15 @@ import os
 from collections.abc import Iterator
 from functools import partial
 
-from logrotor.disk import discover, identity, state
+from logrotor.disk import identity, state
 from logrotor.disk.history import History
 from logrotor.disk.identity import why_closed
 from logrotor.disk.publish import METRICS, PAGE, Mark, refuse_other
 from logrotor.disk.walk import user_name
 from logrotor.errors import LogrotorError, StateError
-from logrotor.model import Check, FileId, Finding, Problem
+from logrotor.model import Check, Config, FileId, Finding, Problem
 from logrotor.observe.deployment import Deployment
-from logrotor.text import typed
+from logrotor.text import names, ours, typed
 
 _NO_RUN = "no run can begin: every one ends with exit 2"
 _PRIVATE = "what lies there is trusted: whoever may write it decides what is rotated, and may hold the lock for ever"
@@ -53,10 +53,10 @@ def directory(here: Deployment) -> Iterator[Finding]:
 
 def _others_in(here: Deployment, path: str) -> str:
     """What else the directory holds or is for, in words: who comes for that must not be locked out."""
-    if os.path.realpath(path) in {os.path.realpath(s.directory) for s in discover.discover(here.config.logs)}:
+    if os.path.realpath(path) in {here.mounts.real_path(s.directory) for s in here.named.selectors}:
         return "the logs of a rule"
     strange = sorted(name for name in _names(path) if not state.is_own(name))
-    return ", ".join(strange[:3]) + (f" and {len(strange) - 3} more" if strange[3:] else "")
+    return names(strange)
 
 
 def _shared(path: str, others: str) -> Finding:
@@ -165,9 +165,9 @@ def _names(path: str) -> list[str]:
 
 def textfile(here: Deployment) -> Iterator[Finding]:
     path = here.config.metrics_textfile or ""
-    wrong = _no_place(path, "[metrics] textfile") or _not_ours(path, METRICS, "[metrics] textfile")
+    wrong = _why_not(path, METRICS, "[metrics] textfile")
     if wrong is None and here.last_run is not None and _behind(path, here.last_run) > _SLACK:
-        wrong = ("the last run did not write it", "logrotor run tells why: it prints the error")
+        wrong = ("the last run did not write it", f"{ours('run')} tells why: it prints the error")
     yield from _output(path, wrong, "alerts and dashboards see nothing, or the past for the present")
 
 
@@ -180,8 +180,23 @@ def _behind(path: str, run: float) -> float:
 
 def page(here: Deployment) -> Iterator[Finding]:
     path = here.config.page_file or ""
-    wrong = _no_place(path, "[page] file") or _not_ours(path, PAGE, "[page] file")
+    wrong = _why_not(path, PAGE, "[page] file")
     yield from _output(path, wrong, "who looks there sees an old page, or none")
+
+
+def closed_outputs(config: Config) -> Iterator[Problem]:
+    """Metrics and page that no run could write."""
+    for path, mark, key in (
+        (config.metrics_textfile, METRICS, "[metrics] textfile"),
+        (config.page_file, PAGE, "[page] file"),
+    ):
+        wrong = _why_not(path, mark, key) if path is not None else None
+        if wrong is not None:
+            yield Problem(subject=f"{key} = {path}", problem=wrong[0], advice=wrong[1])
+
+
+def _why_not(path: str, mark: Mark, key: str) -> tuple[str, str] | None:
+    return _no_place(path, key) or _not_ours(path, mark, key)
 
 
 def _no_place(path: str, key: str) -> tuple[str, str] | None:

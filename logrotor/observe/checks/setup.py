@@ -19,7 +19,6 @@ from logrotor.disk.files import read_text
 from logrotor.disk.walk import user_name
 from logrotor.model import Archive, Check, Finding
 from logrotor.observe.deployment import Deployment, archives_of
-from logrotor.survey import NamedLogs
 
 HOUR = 3600.0
 LONGEST = 8 * 86400.0  # nobody runs it less often than once a week
@@ -56,7 +55,7 @@ def checks(here: Deployment) -> list[Check]:
 
 def rules(here: Deployment) -> Iterator[Finding]:
     for problem in here.config.problems:
-        check = f"logrotor check -c {next(iter(here.config.files), problem.file)}"
+        check = f"logrotor check -c {text.typed(next(iter(here.config.files), problem.file))}"
         yield Finding(
             subject=problem.where,
             problem=problem.as_problem.problem,
@@ -81,7 +80,7 @@ def matches(here: Deployment) -> Iterator[Finding]:
     survey, rules = here.survey, here.config.logs
     if not survey.unmatched:
         return
-    named = NamedLogs(rules)
+    named = here.named
     past = {outcome.log for outcome in here.outcomes}
     having = {facts.spec.name for facts in survey.logs} | {s.spec.name for p in past for s in named.naming(p)}
     specs = {spec.name: spec for spec in rules}

@@ -8,7 +8,6 @@ from datetime import timedelta
 
 from logrotor import text
 from logrotor.decide.facts import Directory
-from logrotor.disk import discover, proc, snapshot
 from logrotor.model import Check, Codec, Finding, LogSpec, Method
 from logrotor.observe.deployment import Deployment
 from logrotor.observe.forecast import mount_of
@@ -36,7 +35,24 @@ def checks(here: Deployment) -> list[Check]:
 
 
 def usable(here: Deployment) -> Iterator[Finding]:
+    for each in here.named.unlisted:
+        yield Finding(
+            subject=each.directory,
+            problem=each.problem.under(each.directory).problem,
+            why=f"nobody knows which logs of rule {each.spec.name} it holds; they are not rotated",
+            advice=each.problem.advice or "correct that, or add it to exclude",
+        )
+    vanished = {gone.directory for gone in here.survey.vanished}
+    for gone in here.survey.vanished:
+        yield Finding(
+            subject=gone.directory,
+            problem=gone.problem.problem,
+            why="where a file system is not mounted, their writers may fill another one, or write nothing",
+            advice=gone.problem.advice,
+        )
     for path, (spec, found) in _of_logs(here).items():
+        if path in vanished:
+            continue
         if found.missing:
             yield Finding(
                 subject=path,
@@ -53,10 +69,10 @@ def archives(here: Deployment) -> Iterator[Finding]:
     for home, (spec, _) in _of_logs(here).items():
         if spec.archive_dir is None:
             continue
-        path = os.path.normpath(os.path.join(os.path.realpath(home), spec.archive_dir))
+        path = os.path.normpath(os.path.join(here.mounts.real_path(home), spec.archive_dir))
         if path not in seen:
             seen.add(path)
-            found = snapshot.look(path)
+            found = here.listings.look(path)
             why = why_no_archives(spec, found)
             if why is not None:
                 harm = "are not rotated" if found.problem is not None else "keep plain archives beside them"
@@ -116,7 +132,7 @@ def calls(here: Deployment) -> Iterator[Finding]:
 
 
 def mounts(here: Deployment) -> Iterator[Finding]:
-    mounted = proc.mount_points()
+    mounted = here.mounts.points
     for facts in here.survey.logs:
         if facts.path in mounted and facts.spec.method is not Method.COPYTRUNCATE:
             yield Finding(
@@ -130,9 +146,9 @@ def mounts(here: Deployment) -> Iterator[Finding]:
 def _of_logs(here: Deployment) -> dict[str, tuple[LogSpec, Directory]]:
     """Each directory that a rule names, with the first such rule."""
     found: dict[str, tuple[LogSpec, Directory]] = {}
-    for selector in discover.discover(here.config.logs):
+    for selector in here.named.selectors:
         if selector.directory not in found:
-            found[selector.directory] = (selector.spec, snapshot.look(selector.directory))
+            found[selector.directory] = (selector.spec, here.listings.look(selector.directory))
     return found
 
 

@@ -64,7 +64,7 @@ def logs(facts: Facts) -> Html:
 
 def _rest(number: int) -> Html | None:
     more = number - MOST
-    return soft(f"{text.count(more, 'more log')} that need it less: logrotor status") if more > 0 else None
+    return soft(f"{text.count(more, 'more log')} that need it less: {text.ours('status')}") if more > 0 else None
 
 
 def common(directories: Iterable[str]) -> str:
@@ -253,7 +253,7 @@ def _system(system: SystemStatus, facts: Facts) -> list[Child]:
 def doctor(facts: Facts) -> Html:
     """What the checks found when the page was written."""
     made = text.count(len(facts.examined), "check")
-    hint = (f"{made}, made at ", when(facts.status.now), "; logrotor doctor --fix fixes what is safe to fix.")
+    hint = (f"{made}, made at ", when(facts.status.now), f"; {text.ours('doctor --fix')} fixes what is safe to fix.")
     items = [_finding(each.check.id, finding) for each in facts.examined for finding in each.findings]
     if not facts.examined:
         return section("Doctor", tag("p", "Its checks were not made for this page."))
