@@ -53,7 +53,8 @@ class Deployment:
         """Records of past runs that cannot be read; the others are known."""
         odd = self._past.left_out
         what = f"{text.count(odd, 'record')} of past runs cannot be read: damaged, and left out"
-        return Problem(subject=self._past.path, problem=what, advice=text.ours("doctor")) if odd else None
+        advice = "nothing: no rotation depends on them, and the others are shown"
+        return Problem(subject=self._past.path, problem=what, advice=advice) if odd else None
 
     @cached_property
     def _recalled(self) -> tuple[LogHistories, Problem | None]:

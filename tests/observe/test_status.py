@@ -310,6 +310,21 @@ def test_a_history_of_a_newer_format_hides_nothing_else(here, logrotor):
     assert [check["id"] for check in checks if check["findings"]] == ["state.history"]
 
 
+def test_damage_to_what_is_known_of_past_runs(here, logrotor):
+    """Rows that are not ours are left out, and a table that cannot be read is unknown: neither is well, nor a crash."""
+    here.log()
+    here.run()
+    with closing(sqlite3.connect(here.state / "history.sqlite")) as connection, connection:
+        connection.execute("UPDATE outcomes SET time = 'x' WHERE id = (SELECT max(id) FROM outcomes)")
+    assert codes(here) == ["problem"] and logrotor("status", "--json", code=0).json["known"] is True
+    with closing(sqlite3.connect(here.state / "history.sqlite")) as connection, connection:
+        connection.execute("ALTER TABLE outcomes RENAME COLUMN action TO other")
+    assert codes(here) == ["problem"] and logrotor("status", "--json", code=0).json["known"] is False
+    for command in (("page", "-o", "-"), ("plan",), ("doctor",)):
+        said = logrotor(*command)
+        assert said.code in (0, 1) and "bug" not in said.out + said.err
+
+
 def test_logs_that_have_gone(here, logrotor):
     """A file system that is not mounted must not look as if all were well."""
     here.log()
