@@ -11,6 +11,7 @@ from msgspec.structs import replace
 from logrotor import text
 from logrotor.cli import output
 from logrotor.cli.plan_table import guarantee, problems, step_lines
+from logrotor.disk import mounts
 from logrotor.model import Config, Due, LogPlan, NotDue, Note, Plan, as_json
 from logrotor.survey import NamedLogs, find_path, real_path
 
@@ -38,7 +39,7 @@ def show_path(config: Config, plan: Plan, given: str, *, as_json: bool) -> int:
 
 def _places(config: Config, log: LogPlan, given: str) -> list[str]:
     """Where ``given`` may be as an archive of ``log``: as a bare name wherever that has its archives."""
-    homes = _homes(config, log) if "/" not in given and not os.path.lexists(given) else ()
+    homes = _homes(config, log) if "/" not in given and not mounts.exists(given) else ()
     return [real_path(os.path.join(home, given)) for home in homes] or [real_path(given)]
 
 
@@ -159,7 +160,7 @@ def _show_stranger(config: Config, plan: Plan, given: str, path: str, *, as_json
     missing = tuple(item for item in plan.missing if real_path(item) == path)
     skipped = tuple(item for item in plan.skipped if real_path(item.name) == path)
     skipped += tuple(Note(f.subject, f"{f.problem}; {f.advice}") for f in plan.unclear if real_path(f.subject) == path)
-    rule = None if missing or skipped or os.path.lexists(path) else NamedLogs(config.logs).rule_for(path)
+    rule = None if missing or skipped or mounts.exists(path) else NamedLogs(config.logs).rule_for(path)
     if as_json:
         _print_json(plan, missing=missing if rule is None else (path,), skipped=skipped)
     else:
@@ -171,7 +172,7 @@ def _show_stranger(config: Config, plan: Plan, given: str, path: str, *, as_json
 
 
 def _no_rule(config: Config, plan: Plan, given: str) -> list[str]:
-    kind = "is no log or archive of any rule" if os.path.lexists(given) else "does not exist, and no rule names it"
+    kind = "is no log or archive of any rule" if mounts.exists(given) else "does not exist, and no rule names it"
     where = config.files[0] if config.files else "the configuration"
     wrong = [f"error: {problem}" for problem in problems(config, plan)]
     return [f"{given} {kind} in {where}; logrotor never touches it", *wrong]

@@ -15,6 +15,7 @@ from logrotor.config.keys import LOG
 from logrotor.config.section import Problems, Read, Section
 from logrotor.config.tables import Targets
 from logrotor.config.values import did_you_mean, shown
+from logrotor.disk import mounts
 from logrotor.model import Codec, LogSpec, Method, ReopenTarget
 
 _BARE = LogSpec(name="", paths=())  # what holds where a rule and [defaults] say nothing
@@ -41,6 +42,8 @@ class StateDir(Struct, frozen=True):
 
 
 def _identity(path: str) -> object:
+    if mounts.lately().why_silent(path) is not None:
+        return path
     try:
         status = os.stat(path)
     except OSError:  # not there yet

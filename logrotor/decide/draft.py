@@ -108,8 +108,11 @@ def _take(draft: Draft) -> None:
 
 
 def _archive_dirs(facts: LogFacts) -> tuple[str, ...]:
-    found = [directory.resolved for directory in facts.elsewhere if directory.problem is None]
-    return tuple(dict.fromkeys(found if facts.archive_dir is None else [facts.archive_dir, *found]))
+    """Where its archives are moved about, the archive directory also before it is made."""
+    found = [directory.resolved for directory in facts.changeable[1:] if directory.problem is None]
+    fixed = {directory.resolved for directory in facts.elsewhere if directory.closed is not None}
+    first = [] if facts.archive_dir is None or facts.archive_dir in fixed else [facts.archive_dir]
+    return tuple(dict.fromkeys([*first, *found]))
 
 
 def _create_missing(draft: Draft) -> None:
@@ -191,7 +194,7 @@ def keep_free(drafts: list[Draft]) -> None:
     systems = {
         directory.resolved: directory.file_system
         for draft in drafts
-        for directory in (draft.facts.directory, *draft.facts.elsewhere)
+        for directory in draft.facts.changeable
         if directory.file_system is not None
     }
     freed = dict.fromkeys((system.device for system in systems.values()), 0)

@@ -76,6 +76,14 @@ class LogFacts(Struct, frozen=True, kw_only=True):
     widens: str = ""  # how create_mode opens the log to more than now
 
     @property
+    def changeable(self) -> tuple[Directory, ...]:
+        """The log's directory, and of the others those in which files may be renamed and removed.
+
+        What lies in a read-only one keeps its name, and must not keep the log from being taken.
+        """
+        return (self.directory, *(each for each in self.elsewhere if each.closed is None))
+
+    @property
     def protocol(self) -> str:
         """How the log would be taken: "exchange", "link", "rename", "collapse", "truncate"; "" if nobody knows."""
         system = self.directory.file_system

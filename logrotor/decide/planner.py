@@ -161,9 +161,7 @@ def _odd_live(facts: LogFacts) -> Problem | None:
 def _odd_member(facts: LogFacts) -> Problem | None:
     """Something with the name of an archive or temp of the log that is neither."""
     members = [
-        (directory, entry)
-        for directory in (facts.directory, *facts.elsewhere)
-        for entry in _members(directory.families.get(facts.base))
+        (directory, entry) for directory in facts.changeable for entry in _members(directory.families.get(facts.base))
     ]
     names = Counter(entry.id for _, entry in members)
     if facts.family.live is not None:

@@ -63,7 +63,7 @@ def recover(facts: LogFacts, now: float, strangers: Collection[str] = ()) -> Rec
     ``strangers``: paths of files that are no archives after all.
     """
     found = Recovery(partial(_is_held, facts, frozenset(map(os.path.basename, strangers))))
-    for directory in (facts.directory, *facts.elsewhere):
+    for directory in facts.changeable:
         if facts.base in directory.families:
             found.archives += [a for a in directory.families[facts.base].archives if a.path not in strangers]
     _drop_reserved_names(facts, found)
@@ -82,7 +82,7 @@ def recover(facts: LogFacts, now: float, strangers: Collection[str] = ()) -> Rec
 def _is_held(facts: LogFacts, strangers: frozenset[str], slot: int) -> bool:
     """``strangers``: names."""
     names = [slot_name(facts.base, slot, codec) for codec in Codec]
-    for directory in (facts.directory, *facts.elsewhere):
+    for directory in facts.changeable:
         if any(name in directory.families and directory.families[name].live is not None for name in names):
             return True
     return not strangers.isdisjoint(names)
@@ -204,7 +204,7 @@ def _put(found: Recovery, aside: Archive, target: str, way: tuple[Move, ...]) ->
 
 
 def _drop_temps(facts: LogFacts, found: Recovery) -> None:
-    for directory in (facts.directory, *facts.elsewhere):
+    for directory in facts.changeable:
         for temp in directory.families[facts.base].temps if facts.base in directory.families else ():
             found.steps.append(DropTemp(directory.resolved, temp.name, temp.id, "an unfinished archive"))
 
@@ -238,7 +238,7 @@ def _more(one: Archive, twin: Archive) -> str:
 
 def _files(facts: LogFacts) -> Iterator[tuple[tuple[str, FileId], tuple[str, FileId]]]:
     """The duplicates by what does not change with their names."""
-    every = [facts.directory, *facts.elsewhere]
+    every = [*facts.changeable]
     known = {a.path: (a.directory, a.entry.id) for d in every for f in _family(d, facts.base) for a in f.archives}
     return ((known[path], known[twin]) for path, twin in facts.duplicates.items())
 

@@ -29,7 +29,7 @@ def newest_first(archives: Iterable[Archive], now: float) -> list[Archive]:
     dated: list[Archive] = []
     for archive in archives:
         (dated if archive.name.slot is None else numbered).append(archive)
-    numbered.sort(key=_slot_order)
+    numbered = _in_order(numbered)
     dated.sort(key=lambda a: (a.name.stamp or "", a.name.copy, a.name.codec is Codec.NONE), reverse=True)
     if not dated or not numbered:
         return numbered or dated
@@ -60,7 +60,7 @@ def make_way(
 
 def by_slot(archives: Iterable[Archive]) -> list[Archive]:
     """Those that have a slot, the newest first."""
-    return sorted((archive for archive in archives if archive.name.slot is not None), key=_slot_order)
+    return _in_order([archive for archive in archives if archive.name.slot is not None])
 
 
 def moved(archives: Iterable[Archive], moves: Iterable[tuple[Archive, Move]]) -> list[Archive]:
@@ -73,6 +73,23 @@ def renamed(archive: Archive, name: str) -> Archive:
     parsed = parse_archive(name)
     assert parsed is not None, name
     return Archive(parsed, replace(archive.entry, name=name), archive.directory)
+
+
+def _in_order(numbered: list[Archive]) -> list[Archive]:
+    """By slot; where two directories have the same one, each was numbered alone, as the other was out of reach.
+
+    Then neither order is broken by the other, and the time of the last write says which comes first.
+    """
+    places: dict[int, str] = {}
+    if all(places.setdefault(a.name.slot or 0, a.directory) == a.directory for a in numbered):
+        return sorted(numbered, key=_slot_order)
+    rows: dict[str, list[Archive]] = {}
+    for archive in sorted(numbered, key=_slot_order, reverse=True):
+        rows.setdefault(archive.directory, []).append(archive)
+    found = []
+    while left := [row for row in rows.values() if row]:
+        found.append(max(left, key=lambda row: (time_of(row[-1]), row[-1].name.codec is Codec.NONE)).pop())
+    return found
 
 
 def _slot_order(archive: Archive) -> tuple[int, bool, float]:

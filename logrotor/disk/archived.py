@@ -22,7 +22,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import closing, contextmanager, suppress
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from logrotor.disk import database, rows, state
+from logrotor.disk import database, descent, rows, state
 from logrotor.disk.database import Work
 from logrotor.model import ArchiveRecord, Outcome, Status
 
@@ -38,32 +38,42 @@ _AT_ONCE = 100  # logs of a run for which that is looked after
 # An inode is one of several file systems, and of several logs: helpers compress them at the same time.
 _OWN = "inode = :inode AND log = :log AND directory = :directory"
 _INSERT = (
-    "INSERT INTO archives (log, directory, name, inode, born, bytes, lines, xxh128, ordered) "
-    "VALUES (?, ?, ?, ?, ?, ?, ?, ?, 1)"
+    "INSERT INTO archives (log, directory, name, inode, taken, born, bytes, lines, xxh128, ordered) "
+    "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, 1)"
 )
 # What a verify beside the run has recorded may be what the run has taken: the next verify does it again.
 _FORGET_OTHERS = "DELETE FROM archives WHERE id > ? AND NOT ordered"
 # One that had a hash before keeps it, unless the archive has grown: a compression must not hide a change.
 _KEEPS = "(:xxh128 IS NULL OR (xxh128 IS NOT NULL AND bytes >= :bytes))"
-_SOURCE = "inode = :source AND log = :log AND directory = :from"
+_SOURCE = (
+    "inode = :source AND log = :log "
+    "AND coalesce(born = :source_born, 1) AND coalesce(taken = :taken, 1)"  # else the inode had another file before
+)
 _MOVE = (
     "UPDATE archives SET directory = :directory, name = :name, inode = :inode, leaving = 0, "
     "born = CASE WHEN :inode = :source THEN born ELSE :born END, "
     f"bytes = CASE WHEN {_KEEPS} THEN bytes ELSE :bytes END, lines = CASE WHEN {_KEEPS} THEN lines ELSE :lines END, "
     f"xxh128 = CASE WHEN {_KEEPS} THEN xxh128 ELSE :xxh128 END "
-    f"WHERE id = (SELECT id FROM archives WHERE {_SOURCE} ORDER BY ordered DESC, id DESC LIMIT 1)"
+    f"WHERE id = (SELECT id FROM archives WHERE {_SOURCE} "
+    "ORDER BY directory = :from DESC, ordered DESC, id DESC LIMIT 1)"
 )
 _INSERT_NEW = (
-    "INSERT INTO archives (log, directory, name, inode, born, bytes, lines, xxh128) "
-    "SELECT :log, :directory, :name, :inode, :born, :bytes, :lines, :xxh128 "
+    "INSERT INTO archives (log, directory, name, inode, taken, born, bytes, lines, xxh128) "
+    "SELECT :log, :directory, :name, :inode, :taken, :born, :bytes, :lines, :xxh128 "
     f"WHERE NOT EXISTS (SELECT 1 FROM archives WHERE {_OWN} AND coalesce(born = :born, 1))"
+)
+# Where a run was killed before it recorded that: the row of the same file elsewhere, or of what it was made of.
+_ANY = "SELECT 1 FROM archives WHERE log = :log AND inode = :inode"
+_ITS = (
+    f"log = :log AND (inode = :inode AND (directory = :directory OR NOT EXISTS ({_ANY} AND directory = :directory)) "
+    f"OR inode = :source AND NOT EXISTS ({_ANY}))"
 )
 # Retention removes the oldest first, so whatever is older and still has a row went without us.
 _FORGET_OLDER = (
     "DELETE FROM archives WHERE log = :log AND ordered "
-    f"AND id < (SELECT max(id) FROM archives WHERE {_OWN} AND ordered)"
+    f"AND id < (SELECT max(id) FROM archives WHERE {_ITS} AND ordered)"
 )
-_FORGET = f"DELETE FROM archives WHERE {_OWN}"
+_FORGET = f"DELETE FROM archives WHERE id IN (SELECT id FROM archives WHERE {_ITS})"
 _BOUND = (
     "DELETE FROM archives WHERE log = ?1 AND id <= "
     f"(SELECT id FROM archives WHERE log = ?1 ORDER BY id DESC LIMIT 1 OFFSET {_MOST})"
@@ -77,10 +87,13 @@ def leaving(plan: Plan) -> Work:
     """Before retention removes archives: of a run that is killed then, none is missing."""
     steps = [(log.path, step) for log in plan.logs for step in log.retire]
     rows = [
-        {"log": os.fsencode(log), "inode": step.id.inode, "directory": os.fsencode(step.directory)}
-        for log, step in steps
+        _removed(log, step.directory, step.id.inode, descent.origin(step.directory, step.name)) for log, step in steps
     ]
-    return f"UPDATE archives SET leaving = 1 WHERE {_OWN}", rows
+    return f"UPDATE archives SET leaving = 1 WHERE id IN (SELECT id FROM archives WHERE {_ITS})", rows
+
+
+def _removed(log: str, directory: str, inode: int, source: int | None) -> dict[str, Any]:
+    return {"log": os.fsencode(log), "directory": os.fsencode(directory), "inode": inode, "source": source}
 
 
 def of_run(outcomes: Iterable[Outcome], number: int, first: int | None) -> list[Work]:
@@ -99,14 +112,14 @@ def of_run(outcomes: Iterable[Outcome], number: int, first: int | None) -> list[
         if outcome.action in _TAKEN:
             directory, _, base = log.rpartition(b"/")
             taken[log, inode] = len(new)
-            new.append((log, directory, base + b".1", inode, None, None, None, None))
+            new.append((log, directory, base + b".1", inode, details.get("taken"), None, None, None, None))
         elif outcome.action == "remove":
             taken.pop((log, inode), None)
-            row = {"log": log, "inode": inode, "directory": os.fsencode(details["directory"])}
+            row = _removed(outcome.log, details["directory"], inode, details["source"])
             changes += [(_FORGET_OLDER, row), (_FORGET, row)]
         elif outcome.action == "compress" and (log, details["source"]) in taken:
             at = taken[log, inode] = taken.pop((log, details["source"]))
-            new[at] = (log, *_place(details), inode, *_content(details))  # in one run: one row
+            new[at] = (log, *_place(details), inode, details.get("taken"), *_content(details))  # in one run: one row
         elif outcome.action == "compress":
             changes += _moved(log, details)
     work = [(statement, [row for _, row in rows]) for statement, rows in itertools.groupby(changes, lambda c: c[0])]
@@ -133,7 +146,7 @@ def _moved(log: bytes, details: Mapping[str, Any]) -> list[tuple[str, dict[str, 
     directory, name = _place(details)
     row = dict(zip(("born", "bytes", "lines", "xxh128"), _content(details), strict=True))
     row |= {"log": log, "directory": directory, "name": name, "inode": details["inode"], "source": details["source"]}
-    row["from"] = os.fsencode(details["from"])
+    row |= {"from": os.fsencode(details["from"]), **{name: details.get(name) for name in ("source_born", "taken")}}
     return [(_MOVE, row), (_INSERT_NEW, row)]
 
 
@@ -203,7 +216,7 @@ class Records:
         if record.id:
             statement = (
                 "UPDATE archives SET directory = :directory, name = :name, inode = :inode, born = :born, "
-                "ordered = :ordered, bytes = :bytes, lines = :lines, xxh128 = :xxh128 WHERE id = :id"
+                "taken = :taken, ordered = :ordered, bytes = :bytes, lines = :lines, xxh128 = :xxh128 WHERE id = :id"
             )
         connection.execute(statement, row)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sqlite3
+import stat
 from collections.abc import Collection, Iterator
 from contextlib import closing, contextmanager
 from functools import partial
@@ -141,7 +142,7 @@ class Attempts:
         """None: there is no history. Raises HistoryUnread."""
         advice = "ask as the user who runs logrotor"
         try:
-            if os.lstat(self.path).st_size == 0 and os.path.isfile(self.path):
+            if stat.S_ISREG(os.lstat(self.path).st_mode) and database.is_left_empty(self.path):
                 empty = "make room there; the next run with something to do begins it"
                 raise HistoryUnread(self._problem(_EMPTY, empty))
             advice = "the next run that has something to do repairs it or sets it aside"

@@ -16,6 +16,8 @@ import struct
 from collections.abc import Callable
 from typing import Any, ParamSpec, TypeVar
 
+from logrotor.model import FileId
+
 P = ParamSpec("P")
 T = TypeVar("T")
 
@@ -79,11 +81,15 @@ def fallocate(fd: int, mode: int, offset: int, length: int) -> None:
     _checked(function(fd, mode, offset, length))
 
 
-def sync_file_range(fd: int) -> None:
-    """Begin to write out the whole file, without waiting (sync_file_range(2), SYNC_FILE_RANGE_WRITE). Never raises."""
+def sync_file_range(fd: int, start: int = 0, end: int = 0, *, wait: bool = False) -> None:
+    """Begin to write out the bytes [start, end), or all that come after ``start`` (sync_file_range(2)). Never raises.
+
+    ``wait``: until they are written. An error of that is for the fsync(2) that has to follow.
+    """
     begin = getattr(_libc(), "sync_file_range", None)  # musl has none on some machines
     if begin is not None:
-        begin(ctypes.c_int(fd), ctypes.c_int64(0), ctypes.c_int64(0), ctypes.c_uint(2))
+        flags = 1 | 2 | 4 if wait else 2  # SYNC_FILE_RANGE_WAIT_BEFORE, WRITE, WAIT_AFTER
+        begin(ctypes.c_int(fd), ctypes.c_int64(start), ctypes.c_int64(max(end - start, 0)), ctypes.c_uint(flags))
 
 
 def file_system_magic(fd: int) -> int:
@@ -131,14 +137,22 @@ def birth_time(fd: int) -> float | None:
     return seconds + nanoseconds / 1e9 if mask & btime else None
 
 
+def identify(path: str) -> FileId:
+    """Which file it is, by what the kernel knows: no server is asked that may not answer (AT_STATX_DONT_SYNC)."""
+    try:
+        function = _libc().statx
+    except AttributeError:
+        status = os.stat(path)
+        return FileId(status.st_dev, status.st_ino)
+    buffer = ctypes.create_string_buffer(256)
+    at_cwd, dont_sync, ino = ctypes.c_int(-100), ctypes.c_int(0x4000), ctypes.c_uint(0x100)
+    _checked(function(at_cwd, os.fsencode(path), dont_sync, ino, buffer), path)
+    return FileId(os.makedev(*struct.unpack_from("@II", buffer, 136)), struct.unpack_from("@Q", buffer, 32)[0])
+
+
 def processors() -> int:
     """How many we may use."""
     return len(os.sched_getaffinity(0))
-
-
-def name_process(name: str) -> None:
-    """Give this thread a name of at most 15 bytes, as ps shows it (prctl(2), PR_SET_NAME)."""
-    _libc().prctl(ctypes.c_int(15), ctypes.c_char_p(os.fsencode(name)), 0, 0, 0)
 
 
 def die_with(parent: int, signum: int) -> None:

@@ -10,6 +10,7 @@ import errno
 import itertools
 import os
 import sqlite3
+import time
 from collections.abc import Collection, Iterator
 from contextlib import closing, contextmanager, suppress
 from typing import Any
@@ -22,8 +23,6 @@ Work = tuple[str, Collection[Any]]  # a statement, and the rows that it is carri
 
 PATIENCE = 10.0  # seconds to wait for another program that reads or writes the history
 KEEP = 90 * 86400.0  # seconds that a row is kept
-MOST = 200_000  # rows of outcomes: a writer that never lets go makes one a minute for each of its archives
-_AT_ONCE = 1000  # rows that one run looks at: it must not wait for a year's worth
 
 # The one table that jobs write, without the lock of a run. It has no version: whoever comes first makes it, so an old
 # cron line and a new worker, or the other way round, can use one file.
@@ -45,7 +44,7 @@ UNCLEAR = "CREATE TABLE IF NOT EXISTS unclear (path BLOB PRIMARY KEY, inode INTE
 ARCHIVES = """
 CREATE TABLE IF NOT EXISTS archives (
     id INTEGER PRIMARY KEY, log BLOB NOT NULL, directory BLOB NOT NULL, name BLOB NOT NULL, inode INTEGER NOT NULL,
-    born REAL, ordered INTEGER NOT NULL DEFAULT 0, bytes INTEGER, lines INTEGER, xxh128 TEXT,
+    born REAL, taken REAL, ordered INTEGER NOT NULL DEFAULT 0, bytes INTEGER, lines INTEGER, xxh128 TEXT,
     leaving INTEGER NOT NULL DEFAULT 0);
 CREATE INDEX IF NOT EXISTS archives_by_log ON archives (log, id);
 CREATE INDEX IF NOT EXISTS archives_by_inode ON archives (inode);
@@ -85,6 +84,17 @@ _PLAIN = frozenset("/-._~0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRS
 
 
 # ---------------------------------------------------------------- connections
+
+_PATIENCE = 60  # looks at an empty file, which take 3 seconds
+
+
+def is_left_empty(path: str) -> bool:
+    """Empty for longer than a run or a job needs that has just made the file, and writes it in its first commit."""
+    for _ in range(_PATIENCE):
+        if os.stat(path).st_size:
+            return False
+        time.sleep(0.05)
+    return True
 
 
 def to_look(path: str) -> sqlite3.Connection:
@@ -301,16 +311,3 @@ def is_hooked(connection: sqlite3.Connection | None, path: str, inode: int, mtim
         values = os.fsencode(path), inode, mtime_ns
         return connection is not None and connection.execute(ask, values).fetchone() is not None
     return False
-
-
-def pruning(now: float) -> list[tuple[str, list[tuple[Any, ...]]]]:
-    """Statements that delete what is older than ``KEEP``, or too much."""
-    oldest = "id IN (SELECT id FROM {} ORDER BY id LIMIT ?)"
-    too_many = "id <= (SELECT max(id) FROM {}) - ?"
-    return [
-        (
-            f"DELETE FROM {table} WHERE {oldest.format(table)} AND ({column} < ? OR {too_many.format(table)})",
-            [(_AT_ONCE, now - KEEP, MOST)],
-        )
-        for table, column in (("outcomes", "time"), ("runs", "started"))
-    ]

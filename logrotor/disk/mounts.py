@@ -7,28 +7,36 @@ has it asked, by a process of its own that may be left behind: some calls end by
 from __future__ import annotations
 
 import os
-import select
-import signal
 import time
 from contextlib import suppress
 from functools import cache
+from typing import TYPE_CHECKING, ClassVar
 
-from logrotor.disk import calls, proc
+from logrotor.disk import proc
 from logrotor.model import Problem
 from logrotor.text import typed
 
+if TYPE_CHECKING:
+    from subprocess import Popen
+
+SILENT = "silent"  # the kind of a problem: the server of a file system does not answer
+_MARK = "LOGROTOR_MOUNT"  # in the environment of the process that asks, with the number of the mount
 _PATIENCE, _LEAST = 2.0, 0.5  # seconds for all file systems of one look, and for each
 _SERVED = frozenset({"nfs", "nfs4", "cifs", "smb3", "9p", "ceph", "afs", "lustre", "gfs2", "ocfs2", "virtiofs", "fuse"})
 _MAX_LINKS = 40  # as path_resolution(7)
 _FRESH = 60.0  # seconds for which a file system that did not answer is not asked again by this process
-_left: dict[int, int] = {}  # mount -> our process that still waits for it
+_RECENT = 10.0  # seconds
+_left: dict[int, Popen[bytes]] = {}  # mount -> the process that still waits for it
 _silent_since: dict[int, float] = {}  # mount -> when it did not answer, by time.monotonic
 
 
 class Mounts:
     """The table of mounts at one moment. Each file system is asked once, when a path first leads there."""
 
+    latest: ClassVar[tuple[float, Mounts] | None] = None  # that this process has made, and when
+
     def __init__(self) -> None:
+        Mounts.latest = time.monotonic(), self
         last = {mount.point: mount for mount in _table()}  # of several at one point, the last one lies on top
         self.points = frozenset(last)
         self._served = {p: m for p, m in last.items() if m.kind.partition(".")[0].removesuffix("blk") in _SERVED}
@@ -88,11 +96,26 @@ class Mounts:
         return self._known[point]
 
 
+def lately() -> Mounts:
+    """A look that is no older than a command."""
+    made, found = Mounts.latest or (0.0, None)
+    return found if found is not None and time.monotonic() - made < _RECENT else Mounts()
+
+
+def real_path(path: str) -> str:
+    return lately().real_path(path)
+
+
+def exists(path: str) -> bool:
+    """Is there anything? False where nobody knows, as the file system does not answer."""
+    return lately().why_silent(path) is None and os.path.lexists(path)
+
+
 @cache
 def _silent(mount: proc.Mount) -> Problem:
     what = f"a {mount.kind} file system that does not answer, so nothing on it is looked at"
     advice = f"bring its server back, or unmount it: umount -l {typed(mount.point)}"
-    return Problem(subject=mount.point, problem=what, advice=advice, kind="silent")
+    return Problem(subject=mount.point, problem=what, advice=advice, kind=SILENT)
 
 
 def _table() -> list[proc.Mount]:
@@ -114,62 +137,37 @@ def _answers(mount: proc.Mount, patience: float) -> bool:
     """Does statfs(2), which no cache answers, return in time? No more than one process waits for a mount of ours."""
     if time.monotonic() - _silent_since.get(mount.id, -_FRESH) < _FRESH or _waits(mount):
         return False
-    read, write = os.pipe()
-    pid = os.fork()
-    if not pid:
-        _ask(mount, write)
-    os.close(write)
+    import subprocess
+
+    # Nobody who waits for a stream or a lock of ours must wait for it, so it has none of them.
+    nothing, env = subprocess.DEVNULL, {_MARK: str(mount.id), "PATH": os.defpath}
+    argv = ["stat", "-f", mount.point]
     try:
-        if _is_ended(read, patience):
-            os.waitpid(pid, 0)
-            return True
-        with suppress(ProcessLookupError):
-            os.kill(pid, signal.SIGKILL)
-        _left[mount.id], _silent_since[mount.id] = pid, time.monotonic()
+        process = subprocess.Popen(argv, stdin=nothing, stdout=nothing, stderr=nothing, env=env, cwd="/")
+    except OSError:  # no such program: it cannot be asked
+        return True
+    try:
+        process.wait(patience)  # whatever it says: an error is an answer
+    except subprocess.TimeoutExpired:
+        process.kill()
+        _left[mount.id], _silent_since[mount.id] = process, time.monotonic()
         return False
-    finally:
-        os.close(read)
-
-
-def _ask(mount: proc.Mount, write: int) -> None:
-    """In the child: nobody who waits for a stream or a lock of ours must wait for it."""
-    try:
-        calls.name_process(_name(mount))
-        os.closerange(0, write)
-        os.closerange(write + 1, min(os.sysconf("SC_OPEN_MAX"), 1 << 16))
-        with suppress(OSError):  # an error is an answer
-            os.statvfs(mount.point)
-    finally:
-        os._exit(0)
-
-
-def _is_ended(read: int, patience: float) -> bool:
-    poll = select.poll()
-    poll.register(read, select.POLLIN)
-    return bool(poll.poll(patience * 1000))
+    return True
 
 
 def _waits(mount: proc.Mount) -> bool:
     """Is a process of this or an earlier run still waiting? Only FUSE keeps one that was killed."""
-    pid = _left.get(mount.id)
-    if pid is not None:
-        with suppress(ChildProcessError):
-            if os.waitpid(pid, os.WNOHANG)[0] == 0:
-                return True
-        del _left[mount.id]
+    process = _left.get(mount.id)
+    if process is not None and process.poll() is None:
+        return True
     if not mount.kind.startswith("fuse"):
         return False
-    name = _name(mount)
-    return any(proc.program(pid) == name and _is_ours(pid) for pid in proc.pids())
+    return any(proc.program(pid) == "stat" and _is_ours(pid, mount) for pid in proc.pids())
 
 
-def _is_ours(pid: int) -> bool:
+def _is_ours(pid: int, mount: proc.Mount) -> bool:
     try:
         found = proc.look(pid)
     except OSError:  # it ended meanwhile
         return False
-    return found.uid == os.geteuid() and not found.dead
-
-
-def _name(mount: proc.Mount) -> str:
-    return f"logrotor-{mount.id}"[:15]
+    return found.uid == os.geteuid() and not found.dead and (proc.environ(pid) or {}).get(_MARK) == str(mount.id)

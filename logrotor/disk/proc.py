@@ -12,6 +12,7 @@ from collections.abc import Iterator, Mapping
 
 from msgspec import Struct
 
+from logrotor.disk.calls import identify
 from logrotor.model import FileId
 
 _INITIAL_PIDS = "pid:[4026531836]"  # PROC_PID_INIT_INO
@@ -218,12 +219,11 @@ def _mapped(place: str) -> Iterator[FileId]:
         fields = line.split(None, 5)
         if len(fields) > 4 and fields[1][1:4:2] == b"ws":
             try:
-                status = os.stat(f"{place}/map_files/{fields[0].decode()}")
+                found = identify(f"{place}/map_files/{fields[0].decode()}")
             except OSError:  # for root alone; btrfs has other devices in the table than stat(2) says
                 major, minor = (int(part, 16) for part in fields[3].split(b":"))
-                yield FileId(os.makedev(major, minor), int(fields[4]))
-            else:
-                yield FileId(status.st_dev, status.st_ino)
+                found = FileId(os.makedev(major, minor), int(fields[4]))
+            yield found
 
 
 # ---------------------------------------------------------------- is it whole?

@@ -163,12 +163,13 @@ def logs(connection: sqlite3.Connection, *, unclear: bool, spare: bool = False) 
         of = fields.setdefault(log, {})
         of["archive_dirs"] = (*of.get("archive_dirs", ()), directory)
     for log, hook in each("hooked", "path, inode, mtime_ns", _hooked):
-        of = fields.setdefault(log, {})
-        of["hooked"] = of.get("hooked", frozenset()) | {(hook.inode, hook.mtime_ns)}
+        fields.setdefault(log, {}).setdefault("hooked", set()).add((hook.inode, hook.mtime_ns))
     for log, inode in each("unclear", "path, inode", _unclear) if unclear else ():
         fields.setdefault(log, {})["unclear"] = inode
     for record in each("in_flight", "*", _copy):  # fewer columns in format 1
         fields.setdefault(record.path, {})["in_flight"] = record
+    for of in fields.values():
+        of["hooked"] = frozenset(of.get("hooked", ()))
     return {log: replace(_NOTHING, **found) for log, found in fields.items()}, odd.total()
 
 

@@ -133,7 +133,7 @@ class Processes(Struct):
 
     def _add_file(self, pid: int, file: proc.OpenFile) -> None:
         try:
-            status = os.stat(file.path)
+            found = calls.identify(file.path)
         except PermissionError:  # a FUSE mount of another user, closed even to root
             self.unseen = self.unseen or f"it does not show every file of process {pid}"
             return
@@ -142,7 +142,7 @@ class Processes(Struct):
                 return
             raise
         holder = Holder(pid, append=bool(file.flags & os.O_APPEND))
-        self.holders.setdefault(FileId(status.st_dev, status.st_ino), []).append(holder)
+        self.holders.setdefault(found, []).append(holder)
 
 
 class Deleted(Struct, frozen=True):

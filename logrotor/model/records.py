@@ -82,7 +82,8 @@ class ArchiveRecord(Struct, frozen=True, kw_only=True):
     directory: str
     name: str  # at the time of the record; numbers change
     inode: Count
-    born: Moment | None = None
+    born: Moment | None = None  # of what was read
+    taken: Moment | None = None  # as noted on what was not read yet
     ordered: bool = False  # of two that are, the one with the greater id was rotated later
     bytes: Count | None = None  # uncompressed
     lines: Count | None = None

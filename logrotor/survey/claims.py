@@ -11,7 +11,7 @@ from msgspec import Struct, field
 
 from logrotor.decide.facts import Directory, LogFacts
 from logrotor.decide.naming import is_in_progress
-from logrotor.disk import discover, state
+from logrotor.disk import discover, mounts, state
 from logrotor.disk.mounts import Mounts
 from logrotor.errors import UnknownSelection
 from logrotor.model import FileId, LogHistories, LogSpec, Missing, Note, Problem, Vanished
@@ -71,11 +71,11 @@ class Claims:
         *,
         state_dir: str,
         history: LogHistories | None,
-        mounts: Mounts,
+        table: Mounts,
     ) -> None:
         self._specs, self._listings, self._found = specs, listings, found
         self._state = _id_of(state_dir)
-        self.named = NamedLogs(specs, mounts)
+        self.named = NamedLogs(specs, table)
         self._kinds = Kinds(self.named.says, history, found.unclear)
         self._settle()
         self.owners = ArchiveOwners(self.named, listings, history)
@@ -213,7 +213,7 @@ class Claims:
 def real_path(given: str) -> str:
     """Absolute, without symlinks on the way to its last part."""
     head, name = os.path.split(os.path.abspath(given))
-    return os.path.join(os.path.realpath(head), name)
+    return os.path.join(mounts.real_path(head), name)
 
 
 def find_path(given: str, paths: Iterable[str]) -> str | None:

@@ -14,8 +14,9 @@ from msgspec.structs import replace
 from logrotor.decide.facts import Directory, Family, LogFacts
 from logrotor.disk import access, acl, descent, writers
 from logrotor.disk.directories import Directories
-from logrotor.disk.mounts import Mounts
+from logrotor.disk.mounts import SILENT, Mounts
 from logrotor.disk.opendir import is_private
+from logrotor.errors import Interrupted
 from logrotor.model import (
     Archive,
     Config,
@@ -37,11 +38,22 @@ _NOTHING, _NONE = LogHistory(), LogHistories({})
 
 
 class Surveyor:
-    """One survey of one configuration, used as a context manager."""
+    """One survey of one configuration, used as a context manager.
+
+    ``stop``: it raises Interrupted then. ``late``: nothing is compared any more.
+    """
 
     def __init__(
-        self, config: Config, history: LogHistories | None, only: Sequence[str] = (), *, since: float = 0.0
+        self,
+        config: Config,
+        history: LogHistories | None,
+        only: Sequence[str] = (),
+        *,
+        since: float = 0.0,
+        stop: forms.Stop = lambda: False,
+        late: forms.Stop = lambda: False,
     ) -> None:
+        self._stop, self._late = stop, late
         self._config, self._history, self._only, self._since = config, history, tuple(only), since
         self._mounts = Mounts()
         self._listings = Listings(self._mounts)
@@ -51,7 +63,7 @@ class Surveyor:
         self.found = Survey(directories=self._listings.ids, locked=self._listings.locked)
         self._present: set[str] = set()  # logs of which there is anything
         self._claims = Claims(
-            config.logs, self._listings, self.found, state_dir=config.state_dir, history=history, mounts=self._mounts
+            config.logs, self._listings, self.found, state_dir=config.state_dir, history=history, table=self._mounts
         )
 
     def __enter__(self) -> Surveyor:
@@ -78,6 +90,8 @@ class Surveyor:
             if self._only:
                 claims = self._claims.select(every, self._only)
         for claim in claims:
+            if self._stop():
+                raise Interrupted("stopped before anything was done")
             facts = self._facts(claim)
             if facts is not None:
                 self.found.logs.append(facts)
@@ -106,7 +120,7 @@ class Surveyor:
         if self._is_missing(claim, family) and claim.path not in self._present:
             return None
         if family.temps or elsewhere:
-            forms.find_set_aside(claim.base, (directory, *elsewhere))
+            forms.find_set_aside(claim.base, (directory, *elsewhere), self._stop)
         archives = family.archives
         if elsewhere:
             archives = [*archives, *(a for d in elsewhere for a in _archives(d, claim.base))]
@@ -121,7 +135,7 @@ class Surveyor:
             archive_dir=archive_dir,
             history=history,
             writers=proofs.Proofs(self._prover, directory.resolved, family, archives),
-            duplicates=forms.Duplicates(archives, directory.resolved),
+            duplicates=forms.Duplicates(archives, directory.resolved, lambda: self._stop() or self._late()),
             birth=partial(proofs.birth, claim.path),
             made=_made,
             may_be_linked=partial(_may_be_linked, claim.base),
@@ -199,10 +213,12 @@ class Surveyor:
         if directory is None or (directory.id is not None and directory.id == claim.directory.id):
             return None, None
         why_not = why_no_archives(claim.spec, directory)
-        if directory.problem is not None:
+        if directory.problem is not None and directory.problem.kind != SILENT:
             return None, why_not
         if why_not is not None:
             self._note(why_not)
+        if directory.problem is not None:
+            return None, None
         path, owner = path_of(directory), self._claims.owners.owner(directory, claim.base)
         if owner is None or owner == claim.path:
             return path, None
@@ -226,6 +242,9 @@ class Surveyor:
         paths = dict.fromkeys(([archive_dir] if archive_dir else []) + list(history.archive_dirs))
         found = [(path, self._listings.look(path)) for path in paths]
         owners = self._claims.owners
+        for path, directory in found:  # what an earlier archive_dir holds is of the log, and nobody sees it
+            if directory.problem is not None and path != archive_dir and path in history.archive_dirs:
+                self._note(directory.problem)
         return tuple(
             directory
             for path, directory in found

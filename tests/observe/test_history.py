@@ -13,9 +13,9 @@ import pytest
 from logrotor import Rotator
 from logrotor.act import run as act
 from logrotor.cli.options import moment, moment_or_age
-from logrotor.disk import database
+from logrotor.disk import forgetting
 from logrotor.disk.history import History, RunHistory
-from logrotor.model import Outcome, PastOutcome, Status
+from logrotor.model import CopyInFlight, Outcome, PastOutcome, Status
 from logrotor.observe.rotations import rotations
 from tests.support import mounts, users
 
@@ -225,11 +225,54 @@ def test_old_rows_are_pruned(remember, tmp_path):
 
 def test_too_many_rows_are_pruned(remember, tmp_path, monkeypatch):
     """However many outcomes a run has, the newest stay and the file does not grow for ever."""
-    monkeypatch.setattr(database, "MOST", 10)
+    monkeypatch.setattr(forgetting, "MOST", 10)
     for at in range(20):
         remember(float(at), 3)
     assert times(tmp_path) == sorted(times(tmp_path)) and 10 <= len(times(tmp_path)) <= 13
     assert times(tmp_path)[-1] == 19.0
+
+
+def test_pruning_keeps_up_with_what_is_added(remember, tmp_path, monkeypatch):
+    """However many rows the runs of a season have left: each run forgets more than it adds."""
+    monkeypatch.setattr(forgetting, "_ROWS", 1)
+    for at in range(4):
+        remember(float(at), 50)
+    for at in range(4):
+        before = len(times(tmp_path))
+        remember(91 * DAY + at, 20)
+        assert len(times(tmp_path)) < before
+
+
+def known_logs(folder) -> set[str]:
+    return {os.path.basename(path) for path in History(str(folder)).recall()._logs}
+
+
+def test_logs_that_are_gone_are_forgotten(tmp_path, monkeypatch):
+    """Once no file of theirs is left, here or in an archive directory, and after a week; however many they are."""
+    monkeypatch.setattr(forgetting, "_LOGS", 20)
+    logs, old = tmp_path / "logs", tmp_path / "old"
+    logs.mkdir()
+    old.mkdir()
+    for path in (logs / "live", logs / "archived.1.gz", logs / ".taken.new", logs / ".aside.1.aside", old / "moved.3"):
+        path.touch()
+    kept = {"live", "archived", "taken", "aside", "moved", "flying", "unmounted", "lately"}
+    paths = {name: str((tmp_path / "away" if name == "unmounted" else logs) / name) for name in kept}
+    paths |= {f"gone-{number}": str(logs / f"gone-{number}") for number in range(100)}
+    for day in range(30):
+        history = RunHistory(str(tmp_path))
+        history.run_started(day * DAY, False)
+        if day == 0:
+            history.rotated([path for name, path in paths.items() if name != "lately"], 0.0)
+            history.archives_in([(paths["moved"], str(old)), (paths["gone-1"], str(old))])
+            history.hooked(paths["gone-2"], 1, 2)
+            history.found_unclear([str(logs / "live")])
+            history.begin_copy(CopyInFlight(paths["flying"], 1, 0.0, 2, 3, "marked", "collapse"))
+        history.rotated([paths["lately"]], day * DAY)
+        history.run_completed(day * DAY, [], COUNTS, 0)
+        assert history.problems == []
+        history.close()
+        assert day > 6 or len(known_logs(tmp_path)) == len(paths)
+    assert known_logs(tmp_path) == kept
 
 
 def test_a_damaged_history_is_told(here, logrotor):

@@ -5,7 +5,9 @@ from __future__ import annotations
 import errno
 import os
 import shutil
+import signal
 import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -196,3 +198,74 @@ def _run(*argv: str) -> str:
     if done.returncode:
         raise OSError(f"{' '.join(argv)}: exit {done.returncode}: {done.stderr.strip()}")
     return done.stdout
+
+
+@contextmanager
+def silent(folder: Path, opened: str = "") -> Iterator[Path]:
+    """A FUSE mount whose server is stopped: no call on it returns, until the end of the block.
+
+    ``opened``: the name of a file there that a process has open for writing.
+    """
+    need(shutil.which("bindfs") and os.path.exists("/dev/fuse"), "bindfs and /dev/fuse")
+    _need_root()
+    for name in ("behind", "silent"):
+        (folder / name).mkdir()
+    argv = ["bindfs", "-f", "-o", "attr_timeout=0,entry_timeout=0", folder / "behind", folder / "silent"]
+    server = subprocess.Popen(argv)
+    try:
+        while not os.path.ismount(folder / "silent"):
+            need(server.poll() is None, "to mount with bindfs")
+            time.sleep(0.01)
+        writer = _holder(folder / "silent" / opened) if opened else None
+        server.send_signal(signal.SIGSTOP)
+        try:
+            yield folder / "silent"
+        finally:
+            server.send_signal(signal.SIGCONT)
+            if writer is not None:
+                writer.kill()
+                writer.wait()
+    finally:
+        subprocess.run(["umount", "-l", folder / "silent"], check=False)
+        server.kill()
+        server.wait()
+
+
+def _holder(path: Path) -> subprocess.Popen[bytes]:
+    with path.open("ab") as file:
+        return subprocess.Popen(["sleep", "1000"], stdout=file)
+
+
+@contextmanager
+def deaf(folder: Path) -> Iterator[Path]:
+    """A FUSE mount whose server takes each request and answers none: who asks cannot even be killed."""
+    need(os.path.exists("/dev/fuse"), "/dev/fuse")
+    _need_root()
+    place = folder / "deaf"
+    place.mkdir()
+    server = subprocess.Popen([sys.executable, "-c", _DEAF, place], stdout=subprocess.PIPE)
+    assert server.stdout is not None
+    try:
+        need(server.stdout.readline() == b"mounted\n", "to mount a FUSE file system")
+        yield place
+    finally:
+        server.kill()  # whoever waits gets an error then
+        server.communicate()
+        subprocess.run(["umount", "-l", place], check=False)
+
+
+# Answers FUSE_INIT alone, with the version that the kernel asks for (linux/fuse.h).
+_DEAF = """
+import ctypes, os, struct, sys
+device = os.open("/dev/fuse", os.O_RDWR)
+options = f"fd={device},rootmode=40000,user_id=0,group_id=0,allow_other".encode()
+if ctypes.CDLL(None).mount(b"deaf", os.fsencode(sys.argv[1]), b"fuse.deaf", 0, options):
+    sys.exit("no mount")
+request = os.read(device, 1 << 17)
+major, minor = struct.unpack_from("=II", request, 40)
+body = struct.pack("=IIIIHHIIHHI28x", major, minor, 1 << 16, 0, 8, 6, 1 << 16, 1, 16, 0, 0)
+os.write(device, struct.pack("=Ii", 16 + len(body), 0) + request[8:16] + body)
+print("mounted", flush=True)
+while os.read(device, 1 << 17):
+    pass
+"""

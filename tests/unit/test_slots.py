@@ -84,12 +84,25 @@ def test_moves_go_up_and_only_to_the_first_gap(found: list[Archive], first: int)
 
 @given(rows())
 def test_newest_first_loses_nothing(found: list[Archive]) -> None:
-    """Every archive stands in the row once; slots rise, stamps fall."""
+    """Every archive stands in the row once; slots rise in each directory, in all if no two share one; stamps fall."""
     row = newest_first(found, NOW.timestamp())
     assert sorted(a.path for a in row) == sorted(a.path for a in found)
-    numbered = [a.name.slot for a in row if a.name.slot is not None]
+    numbered = [(a.directory, a.name.slot) for a in row if a.name.slot is not None]
     dated = [a.name.stamp for a in row if a.name.stamp is not None]
-    assert numbered == sorted(numbered) and dated == sorted(dated, reverse=True)
+    assert dated == sorted(dated, reverse=True)
+    one_row = len({slot for _, slot in numbered}) == len(set(numbered))
+    for place in [None] if one_row else {place for place, _ in numbered}:
+        slots = [slot for where, slot in numbered if place in (None, where)]
+        assert slots == sorted(slots)
+
+
+def test_rows_that_were_numbered_alone_are_merged_by_time() -> None:
+    """Where an archive directory was out of reach for a while, all that was rotated meanwhile is newer."""
+    old = [archive(f"app.log.{n}.zst", age=(9 + n) * DAY, directory="/store") for n in (1, 2)]
+    new = [archive(f"app.log.{n}", age=n * DAY) for n in (1, 2, 3)]
+    assert newest_first([*old, *new], NOW.timestamp()) == [*new, *old]
+    moves = [(a.path, m.target) for a, m in make_way([*old, *new], 1)]
+    assert moves == [("/store/app.log.2.zst", "app.log.5.zst"), ("/store/app.log.1.zst", "app.log.4.zst")]
 
 
 def test_in_one_slot_the_plain_one_is_newer() -> None:
