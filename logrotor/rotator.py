@@ -25,7 +25,7 @@ from logrotor.decide.planner import plan_idle_logs, plan_logs
 from logrotor.decide.retention import next_run
 from logrotor.decide.schedule import longest_period
 from logrotor.disk import state
-from logrotor.errors import Interrupted
+from logrotor.errors import Interrupted, StoppedLooking
 from logrotor.model import Config, LastRun, LogPlan, Manager, Plan, Problem, Report
 from logrotor.survey import Survey, Surveyor
 
@@ -104,21 +104,24 @@ class Rotator:
         ``now`` and ``only`` are as for :meth:`plan`.
         ``time_limit`` (seconds): logs are taken and writers asked in any case, but no compression is begun that
         would not fit, and one under way is put off; both end ``deferred``.
-        Raises Locked if another run holds the state directory, Interrupted if ``stop`` said so before anything was
-        done, StateError, UnknownSelection.
+        Raises Locked if another run holds the state directory, Interrupted if ``stop`` said so meanwhile, StateError,
+        UnknownSelection.
         """
         _refuse_misuse(now, only)
         self._unheard, self._deadline = [], Deadline.after(time_limit)
         run = Run(now or local_now(), force, self._emit, self._clock, self._deadline)
         state.prepare(self._config.state_dir, self._config.state_dir_origin)
         known, this = _recall(self._config.state_dir), self._next(state.known_run(self._config.state_dir), run.now)
-        plan = self._idle_plan(known, run.now, force, only, this.since)
-        # A commit that was killed half-way leaves a history that only its next writer can read: without it, an
-        # idle plan is a guess, and would stay one until something is due.
-        if plan is None or (known is not None and known.note is not None):
-            plan = self._locked_run(run, only, now, this)
-        else:
-            run.tell_start(plan)
+        try:
+            plan = self._idle_plan(known, run.now, force, only, this.since)
+            # A commit that was killed half-way leaves a history that only its next writer can read: without it, an
+            # idle plan is a guess, and would stay one until something is due.
+            if plan is None or (known is not None and known.note is not None):
+                plan = self._locked_run(run, only, now, this)
+            else:
+                run.tell_start(plan)
+        except StoppedLooking:
+            plan = Plan(now=run.now, logs=())
         if plan.locked:
             _unlock(plan)
         state.remember_last_run(self._config.state_dir, this)
@@ -176,7 +179,6 @@ class Rotator:
     # ------------------------------------------------------------ running
 
     def _locked_run(self, run: Run, only: Sequence[str], now: datetime | None, this: LastRun) -> Plan:
-        from logrotor.disk import archived
         from logrotor.disk.history import RunHistory
 
         config = self._config
@@ -193,7 +195,7 @@ class Rotator:
             if plan.is_idle:
                 return plan
             taken = [log.path for log in plan.logs if log.take]
-            history.run_started(run.started, run.force, taken, archived.leaving(plan))
+            history.run_started(run.started, run.force, taken)
             history.found_unclear([problem.subject for problem in plan.unclear])
             history.found_unclear([stranger.name for log in plan.logs for stranger in log.strangers])
             executed = [self._execute(run, plan, history, known)]
@@ -207,7 +209,6 @@ class Rotator:
                         if group:
                             known = history.recall()
                             again = self._plan_again(known, run.now, force, group, this.since)
-                            history.keep(archived.leaving(again))
                             executed.append(self._execute(run, again, history, known, last=not tries))
                             run.add_found(again, plan)
                             stale |= executed[-1][1].stale

@@ -141,7 +141,7 @@ def _proved(context: Context, log: LogPlan, logdir: LogDir, name: str, file: Fil
 
 def retire(context: Context, log: LogPlan, step: Remove) -> Details:
     """Remove one archive, and surely this one, that retention no longer keeps."""
-    source = descent.origin(step.directory, step.name)
+    source, taken = descent.origin(step.directory, step.name)
     with context.dirs.use(step.directory) as logdir:
         if step.plain:
             with _proved(context, log, logdir, step.name, step.id) as fd:
@@ -149,7 +149,7 @@ def retire(context: Context, log: LogPlan, step: Remove) -> Details:
         else:
             logdir.remove(step.name, step.id)
     context.history.forget_hooks(log.path, step.id.inode)
-    found = {"directory": step.directory, "inode": step.id.inode, "source": source}
+    found = {"directory": step.directory, "inode": step.id.inode, "source": source, "taken": taken}
     return {"bytes": step.size, "reason": step.reason, **found}
 
 

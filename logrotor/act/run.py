@@ -19,6 +19,7 @@ from logrotor.act.context import Context, Job
 from logrotor.act.ledger import Ended, Ledger
 from logrotor.act.report import tell
 from logrotor.act.step import attempt, failed, leftovers, put_off
+from logrotor.disk import archived
 from logrotor.errors import LogrotorError, ReopenFailed
 from logrotor.model import Copytruncate, FileId, LogPlan, Outcome, Plan, Problem, Status, Take
 
@@ -38,7 +39,8 @@ def execute(plan: Plan, context: Context, *, last: bool = False) -> Ledger:
         _record(ledger, context, _rotate(context, work))
         # Schedules are compared with that: the rest of a log is due in the next run.
         whole = [path for path in ledger.rotated if path not in ledger.unfinished]
-        context.history.rotated(whole, plan.now.timestamp())
+        # What is about to go has its final name by now.
+        context.history.rotated(whole, plan.now.timestamp(), archived.leaving(work))
         _record(ledger, context, _reopen(context, _sound(ledger, work)))
         if not context.stop():
             after = replace(context, known=context.history.recall(), unasked=frozenset(ledger.unasked))

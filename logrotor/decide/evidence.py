@@ -78,6 +78,8 @@ def judge(files: list[Found], records: Sequence[ArchiveRecord]) -> Judgement:
         origins = [record for record in rest.values() if _is_origin(record, found.held)]
         if origins:
             found.record = rest.pop(origins[-1].id)
+            if found.record.xxh128 is not None and found.held.bytes <= (found.record.bytes or 0):
+                found.state = State.CHANGED  # else it may have grown before it was compressed
     gone = [record for record in map(partial(_superseded, readable, rest), list(rest.values())) if record is not None]
     _find_misplaced(readable)
     missing = [record for record in rest.values() if not record.leaving]
@@ -90,9 +92,9 @@ def judge(files: list[Found], records: Sequence[ArchiveRecord]) -> Judgement:
 
 def _is_origin(record: ArchiveRecord, held: Measured) -> bool:
     """Was the archive made of that one, which may have grown since? By what the take has noted, where it has."""
-    if record.inode != held.source or (record.bytes or 0) > held.bytes:
-        return False
-    return record.xxh128 is None if None in (record.taken, held.taken) else record.taken == held.taken
+    if None not in (record.taken, held.taken):
+        return record.taken == held.taken
+    return record.inode == held.source and record.xxh128 is None
 
 
 def _superseded(files: Sequence[Found], rest: dict[int, ArchiveRecord], record: ArchiveRecord) -> ArchiveRecord | None:
@@ -130,8 +132,7 @@ def _match_identity(found: Found, rest: dict[int, ArchiveRecord]) -> None:
         found.record = max(known, key=lambda r: (r.born is not None, r.ordered, r.id))
         found.state = _compared(found.held, found.record)
         for record in known:  # more than one: recorded by a run and by a verify
-            if record is found.record or record.born is not None:
-                del rest[record.id]
+            del rest[record.id]
 
 
 def _compared(held: Measured, record: ArchiveRecord) -> State:

@@ -27,7 +27,7 @@ from logrotor.disk.database import Work
 from logrotor.model import ArchiveRecord, Outcome, Status
 
 if TYPE_CHECKING:
-    from logrotor.model import Plan
+    from logrotor.model import LogPlan
 
 T = TypeVar("T")
 
@@ -37,9 +37,12 @@ _AT_ONCE = 100  # logs of a run for which that is looked after
 
 # An inode is one of several file systems, and of several logs: helpers compress them at the same time.
 _OWN = "inode = :inode AND log = :log AND directory = :directory"
-_INSERT = (
-    "INSERT INTO archives (log, directory, name, inode, taken, born, bytes, lines, xxh128, ordered) "
-    "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, 1)"
+_COLUMNS = "INSERT INTO archives (log, directory, name, inode, taken, born, bytes, lines, xxh128, ordered) "
+_INSERT = f"{_COLUMNS} VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, 1)"
+# What a killed run had taken may have been recorded by a verify.
+_INSERT_FOUND = (
+    f"{_COLUMNS} SELECT ?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, 1 "
+    "WHERE NOT EXISTS (SELECT 1 FROM archives WHERE log = ?1 AND directory = ?2 AND inode = ?4)"
 )
 # What a verify beside the run has recorded may be what the run has taken: the next verify does it again.
 _FORGET_OTHERS = "DELETE FROM archives WHERE id > ? AND NOT ordered"
@@ -62,11 +65,14 @@ _INSERT_NEW = (
     "SELECT :log, :directory, :name, :inode, :taken, :born, :bytes, :lines, :xxh128 "
     f"WHERE NOT EXISTS (SELECT 1 FROM archives WHERE {_OWN} AND coalesce(born = :born, 1))"
 )
-# Where a run was killed before it recorded that: the row of the same file elsewhere, or of what it was made of.
-_ANY = "SELECT 1 FROM archives WHERE log = :log AND inode = :inode"
+# The rows of an archive: by the take that is noted on it; else by inode, or by that of what it was made of, where a run
+# was killed before it recorded that.
+_ANY = "SELECT 1 FROM archives WHERE log = :log AND"
 _ITS = (
-    f"log = :log AND (inode = :inode AND (directory = :directory OR NOT EXISTS ({_ANY} AND directory = :directory)) "
-    f"OR inode = :source AND NOT EXISTS ({_ANY}))"
+    "log = :log AND (taken = :taken OR taken IS NULL AND inode IN (:inode, :source) OR "
+    f"coalesce(taken = :taken, 1) AND NOT EXISTS ({_ANY} taken = :taken) AND "
+    f"(inode = :inode AND (directory = :directory OR NOT EXISTS ({_ANY} inode = :inode AND directory = :directory)) "
+    f"OR inode = :source AND NOT EXISTS ({_ANY} inode = :inode)))"
 )
 # Retention removes the oldest first, so whatever is older and still has a row went without us.
 _FORGET_OLDER = (
@@ -83,17 +89,18 @@ _BOUND = (
 # ---------------------------------------------------------------- written by runs
 
 
-def leaving(plan: Plan) -> Work:
+def leaving(logs: Iterable[LogPlan]) -> Work:
     """Before retention removes archives: of a run that is killed then, none is missing."""
-    steps = [(log.path, step) for log in plan.logs for step in log.retire]
+    steps = [(log.path, step) for log in logs for step in log.retire]
     rows = [
-        _removed(log, step.directory, step.id.inode, descent.origin(step.directory, step.name)) for log, step in steps
+        _removed(log, step.directory, step.id.inode, *descent.origin(step.directory, step.name)) for log, step in steps
     ]
     return f"UPDATE archives SET leaving = 1 WHERE id IN (SELECT id FROM archives WHERE {_ITS})", rows
 
 
-def _removed(log: str, directory: str, inode: int, source: int | None) -> dict[str, Any]:
-    return {"log": os.fsencode(log), "directory": os.fsencode(directory), "inode": inode, "source": source}
+def _removed(log: str, directory: str, inode: int, source: int | None, taken: float | None) -> dict[str, Any]:
+    row = {"log": os.fsencode(log), "directory": os.fsencode(directory), "inode": inode}
+    return {**row, "source": source, "taken": taken}
 
 
 def of_run(outcomes: Iterable[Outcome], number: int, first: int | None) -> list[Work]:
@@ -104,6 +111,7 @@ def of_run(outcomes: Iterable[Outcome], number: int, first: int | None) -> list[
     new: list[tuple[Any, ...]] = []  # what was taken, in the order of the rotations
     taken: dict[tuple[bytes, int], int] = {}  # where it stands there, by log and inode
     changes: list[tuple[str, dict[str, Any]]] = []
+    found = False  # did it finish what a killed run had begun?
     for outcome in outcomes:
         details, log = outcome.details, os.fsencode(outcome.log)
         if outcome.status is not Status.DONE or "inode" not in details:
@@ -111,11 +119,12 @@ def of_run(outcomes: Iterable[Outcome], number: int, first: int | None) -> list[
         inode = details["inode"]
         if outcome.action in _TAKEN:
             directory, _, base = log.rpartition(b"/")
+            found = found or outcome.action == "recover"
             taken[log, inode] = len(new)
             new.append((log, directory, base + b".1", inode, details.get("taken"), None, None, None, None))
         elif outcome.action == "remove":
             taken.pop((log, inode), None)
-            row = _removed(outcome.log, details["directory"], inode, details["source"])
+            row = _removed(outcome.log, details["directory"], inode, details["source"], details["taken"])
             changes += [(_FORGET_OLDER, row), (_FORGET, row)]
         elif outcome.action == "compress" and (log, details["source"]) in taken:
             at = taken[log, inode] = taken.pop((log, details["source"]))
@@ -127,7 +136,7 @@ def of_run(outcomes: Iterable[Outcome], number: int, first: int | None) -> list[
     others = [] if first is None or not (work or kept) else [(first,)]
     begin = number * _AT_ONCE % max(1, len(kept))
     bounded = [row[:1] for row in kept[begin : begin + _AT_ONCE]]
-    return [(_FORGET_OTHERS, others), *work, (_INSERT, kept), (_BOUND, bounded)]
+    return [(_FORGET_OTHERS, others), *work, (_INSERT_FOUND if found else _INSERT, kept), (_BOUND, bounded)]
 
 
 def _place(details: Mapping[str, Any]) -> tuple[bytes, bytes]:

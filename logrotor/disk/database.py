@@ -23,6 +23,19 @@ Work = tuple[str, Collection[Any]]  # a statement, and the rows that it is carri
 
 PATIENCE = 10.0  # seconds to wait for another program that reads or writes the history
 KEEP = 90 * 86400.0  # seconds that a row is kept
+MOST = 200_000  # rows of outcomes: a writer that never lets go makes one a minute for each of its archives
+
+# Of the outcomes that were done or failed, the newest 60 of each log, or fewer where there are very many logs: a page,
+# metrics and a status are made in each run, maybe, and a row takes 3 KiB once it is read.
+NEWEST = (
+    "id IN (SELECT id FROM (SELECT id, row_number() OVER (PARTITION BY log ORDER BY id DESC) AS place FROM outcomes "
+    "WHERE status IN ('done', 'failed')) "
+    "WHERE place <= max(4, min(60, 40000 / (SELECT 1 + count(DISTINCT log) FROM outcomes))))"
+)
+TAKEN = (
+    "time >= ? AND ((action IN ('take', 'copytruncate') AND status != 'skipped') "
+    "OR (action = 'recover' AND status = 'done' AND details LIKE '%\"inode\"%'))"
+)
 
 # The one table that jobs write, without the lock of a run. It has no version: whoever comes first makes it, so an old
 # cron line and a new worker, or the other way round, can use one file.

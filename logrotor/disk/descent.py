@@ -29,11 +29,12 @@ def source_of(path: str, status: os.stat_result) -> bytes:
     return f"{status.st_ino} {status.st_mtime_ns}".encode()
 
 
-def origin(directory: str, name: str) -> int | None:
-    """The inode of what an archive was made of, where that is noted on it."""
+def origin(directory: str, name: str) -> tuple[int | None, float | None]:
+    """The inode of what an archive was made of, and when that was taken, where they are noted on it."""
+    path = os.path.join(directory, name)
     with contextlib.suppress(OSError, ValueError):
-        return int(os.getxattr(os.path.join(directory, name), _ATTRIBUTE, follow_symlinks=False).split(b" ")[0])
-    return None
+        return int(os.getxattr(path, _ATTRIBUTE, follow_symlinks=False).split(b" ")[0]), taken_at(path)
+    return None, None
 
 
 def inode(fd: int) -> int:

@@ -9,9 +9,9 @@ from functools import cache
 from typing import Any
 
 from logrotor.decide.naming import parse_archive, parse_aside, parse_replacement, parse_temp
+from logrotor.disk import database
 from logrotor.disk.database import KEEP, Work
 
-MOST = 200_000  # rows of outcomes: a writer that never lets go makes one a minute for each of its archives
 _ROWS = 1000  # that a run looks at besides twice what it added: it must not wait for a year's worth
 _LOGS = 10_000
 _GONE = 7 * 86400.0  # seconds since anything was done to a log that is gone; a file system may be away for a while
@@ -25,7 +25,7 @@ def old(now: float, added: int) -> list[Work]:
     return [
         (
             f"DELETE FROM {table} WHERE {oldest.format(table)} AND ({column} < ? OR {too_many.format(table)})",
-            [(_ROWS + 2 * added, now - KEEP, MOST)],
+            [(_ROWS + 2 * added, now - KEEP, database.MOST)],
         )
         for table, column in (("outcomes", "time"), ("runs", "started"))
     ]

@@ -23,7 +23,7 @@ from logrotor.disk import archived, database, forgetting, rows
 from logrotor.disk.attempts import Attempts, HistoryUnread
 from logrotor.disk.database import Work
 from logrotor.errors import StateError
-from logrotor.model import CopyInFlight, LogHistories, LogHistory, Outcome, PastOutcome, PastRun, Problem
+from logrotor.model import CopyInFlight, LogHistories, LogHistory, Outcome, PastOutcome, PastRun, PastTake, Problem
 
 T = TypeVar("T")
 
@@ -42,20 +42,22 @@ class History(Attempts):
             return LogHistories({}, f"{self.path}: {error.problem.problem}; {_GUESSED}")
         return LogHistories(found, f"{self.path}: {text.count(odd, 'row')} cannot be read; {_GUESSED}" if odd else None)
 
-    def runs(self, since: float = 0.0) -> list[PastRun]:
-        """Every run that had something to do and began at ``since`` or later, the oldest first. Raises StateError."""
-        return self._select("runs", "started >= ?", (since,), partial(rows.value, PastRun), rows.columns(PastRun))
+    def runs(self, since: float = 0.0, most: int = database.MOST) -> list[PastRun]:
+        """The runs that had something to do and began at ``since`` or later, the oldest first. Raises StateError."""
+        where = "started >= ? AND id > (SELECT max(id) FROM runs) - ?"
+        return self._select("runs", where, (since, most), partial(rows.value, PastRun), rows.columns(PastRun))
 
     def outcomes(self, since: float = 0.0) -> list[PastOutcome]:
         """Every outcome of the runs that ended at ``since`` or later, the oldest first. Raises StateError."""
         return self._select("outcomes", "time >= ?", (since,), rows.outcome, rows.columns(PastOutcome))
 
     def settled_outcomes(self) -> list[PastOutcome]:
-        """Those that were done or failed, the oldest first. Raises StateError.
+        """The newest of each log that were done or failed, the oldest first. Raises StateError."""
+        return self._select("outcomes", database.NEWEST, (), rows.outcome, rows.columns(PastOutcome))
 
-        A writer that never lets go makes a deferred one each minute: 100,000 of them cost a second to read.
-        """
-        return self._select("outcomes", "status IN ('done', 'failed')", (), rows.outcome, rows.columns(PastOutcome))
+    def takes(self, since: float) -> list[PastTake]:
+        """All takes since then, the oldest first. Raises StateError."""
+        return self._select("outcomes", database.TAKEN, (since,), rows.take, "time, status, details")
 
     def damage(self) -> str | None:
         """What SQLite's own check finds; None: nothing, or there is no history. Raises StateError."""
@@ -118,19 +120,19 @@ class RunHistory(History):
     def end_copy(self, path: str) -> None:
         self._must("DELETE FROM in_flight WHERE path = ?", (os.fsencode(path),))
 
-    def rotated(self, paths: Iterable[str], now: float) -> None:
-        self._set("last_rotation = excluded.last_rotation", paths, now)
+    def rotated(self, paths: Iterable[str], now: float, *more: Work) -> None:
+        self._set("last_rotation = excluded.last_rotation", paths, now, *more)
 
     def requested(self, paths: Iterable[str], now: float, delivered: bool) -> None:
         wiped = ", request_failed = NULL" if delivered else ""
         column = "request_delivered" if delivered else "request_failed"
         self._set(f"{column} = excluded.{column}{wiped}", paths, now)
 
-    def _set(self, change: str, paths: Iterable[str], now: float) -> None:
+    def _set(self, change: str, paths: Iterable[str], now: float, *more: Work) -> None:
         """``change``: begins with the column that gets ``now``."""
         column = change.split()[0]
         insert = f"INSERT INTO logs (path, {column}) VALUES (?, ?) ON CONFLICT (path) DO UPDATE SET {change}"
-        self.keep((insert, [(os.fsencode(path), now) for path in paths]))
+        self.keep((insert, [(os.fsencode(path), now) for path in paths]), *more)
 
     def archives_in(self, pairs: Iterable[tuple[str, str]]) -> None:
         """Remember which directories hold archives of which log, for the day when ``archive_dir`` is switched off.
@@ -151,12 +153,12 @@ class RunHistory(History):
     def forget_hooks(self, path: str, inode: int) -> None:
         self.keep(("DELETE FROM hooked WHERE path = ? AND inode = ?", [(os.fsencode(path), inode)]))
 
-    def run_started(self, started: float, forced: bool, taken: Iterable[str] = (), *more: Work) -> None:
+    def run_started(self, started: float, forced: bool, taken: Iterable[str] = ()) -> None:
         """``taken``: logs that are about to be taken. If the run is killed, their archives may bear no mark yet."""
         begun = ("INSERT OR IGNORE INTO logs (path) VALUES (?)", [(os.fsencode(path),) for path in taken])
         self._begun = (started, os.getpid(), forced)
         insert = "INSERT INTO runs (started, pid, forced) VALUES (?, ?, ?)"
-        self.keep((insert, [self._begun]), begun, *more)
+        self.keep((insert, [self._begun]), begun)
         with suppress(sqlite3.Error, AttributeError):  # not opened
             ask = "SELECT max(runs.id), (SELECT ifnull(max(id), 0) FROM archives) FROM runs"
             self._run, self._first = self._connection.execute(ask).fetchone()  # type: ignore[union-attr]

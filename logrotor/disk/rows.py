@@ -16,7 +16,7 @@ from typing import Any, TypeVar
 import msgspec
 from msgspec.structs import replace
 
-from logrotor.model import ArchiveRecord, CopyInFlight, LogHistory, Outcome, PastOutcome, Problem
+from logrotor.model import ArchiveRecord, CopyInFlight, LogHistory, Outcome, PastOutcome, PastTake, Problem
 from logrotor.model.records import Count, Moment
 
 T = TypeVar("T")
@@ -78,6 +78,10 @@ class _Hooked(msgspec.Struct):
     mtime_ns: int
 
 
+class _Size(msgspec.Struct, gc=False):
+    bytes: Count | None = None
+
+
 class _Details(msgspec.Struct):
     """What programs look for in the details of an outcome; whoever shows them shows the others too."""
 
@@ -128,6 +132,11 @@ def outcome(row: sqlite3.Row) -> PastOutcome:
         "reason": row["reason"] or str(details.get("why", "")),  # there, where an older logrotor wrote it
     }  # fmt: skip
     return msgspec.convert(values, PastOutcome)
+
+
+def take(row: sqlite3.Row) -> PastTake:
+    found = msgspec.json.decode(row["details"] or "{}", type=_Size)
+    return msgspec.convert({"time": row["time"], "status": row["status"], "bytes": found.bytes}, PastTake)
 
 
 def _unpacked(details: str) -> dict[str, Any]:

@@ -109,6 +109,14 @@ class PastRun(Struct, frozen=True, kw_only=True):
     removed: Count = 0
 
 
+class PastTake(Struct, frozen=True, kw_only=True, gc=False):
+    """When a log was taken, or should have been, and how large it was: all that totals need, of very many."""
+
+    time: float
+    status: str
+    bytes: int | None = None
+
+
 class PastOutcome(Struct, frozen=True, kw_only=True):
     """How one step of a run ended; as :class:`Outcome`, with the time of the end of its run."""
 

@@ -16,7 +16,7 @@ from logrotor.disk import state, writers
 from logrotor.disk.history import History
 from logrotor.disk.mounts import Mounts
 from logrotor.errors import StateError
-from logrotor.model import Archive, Config, LogHistories, LogPlan, PastOutcome, PastRun, Problem
+from logrotor.model import Archive, Config, LogHistories, LogPlan, PastOutcome, PastRun, PastTake, Problem
 from logrotor.rotator import plan_asking
 from logrotor.survey import Listings, NamedLogs, Survey, Surveyor
 
@@ -73,22 +73,29 @@ class Deployment:
 
     @property
     def runs(self) -> list[PastRun]:
-        """Empty where the history cannot be read; ``blind`` says why."""
+        """The latest; empty where the history cannot be read; ``blind`` says why."""
         return self._past.runs
 
     @property
     def outcomes(self) -> list[PastOutcome]:
-        """Those that were done or failed; empty where the history cannot be read; ``blind`` says why."""
+        """The newest of each log that were done or failed; empty where the history cannot be read."""
         return self._past.outcomes
 
     @cached_property
     def _past(self) -> _Past:
         history = History(self.config.state_dir)
         try:
-            runs, outcomes = history.runs(), history.settled_outcomes()
+            runs, outcomes = history.runs(most=1000), history.settled_outcomes()
         except StateError as error:
             return _Past(history.path, problem=error.problem)
         return _Past(history.path, runs, outcomes, left_out=history.left_out)
+
+    def takes(self, days: int) -> list[PastTake]:
+        """All of the last days; empty where the history cannot be read."""
+        try:
+            return History(self.config.state_dir).takes(self.now.timestamp() - days * 86400.0)
+        except StateError:
+            return []
 
     @cached_property
     def mounts(self) -> Mounts:

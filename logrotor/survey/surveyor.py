@@ -7,7 +7,7 @@ import re
 import stat
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
-from functools import partial
+from functools import cache, partial
 
 from msgspec.structs import replace
 
@@ -16,7 +16,7 @@ from logrotor.disk import access, acl, descent, writers
 from logrotor.disk.directories import Directories
 from logrotor.disk.mounts import SILENT, Mounts
 from logrotor.disk.opendir import is_private
-from logrotor.errors import Interrupted
+from logrotor.errors import StoppedLooking
 from logrotor.model import (
     Archive,
     Config,
@@ -40,7 +40,7 @@ _NOTHING, _NONE = LogHistory(), LogHistories({})
 class Surveyor:
     """One survey of one configuration, used as a context manager.
 
-    ``stop``: it raises Interrupted then. ``late``: nothing is compared any more.
+    ``stop``: it raises StoppedLooking then. ``late``: nothing is compared any more.
     """
 
     def __init__(
@@ -60,6 +60,7 @@ class Surveyor:
         self._dirs = Directories(self._listings.ids)
         self._grounds: dict[str, acl.Ground] = {}
         self._prover = proofs.Prover(self._listings, self._dirs)
+        self._held = cache(writers.removed_and_open)
         self.found = Survey(directories=self._listings.ids, locked=self._listings.locked)
         self._present: set[str] = set()  # logs of which there is anything
         self._claims = Claims(
@@ -91,7 +92,7 @@ class Surveyor:
                 claims = self._claims.select(every, self._only)
         for claim in claims:
             if self._stop():
-                raise Interrupted("stopped before anything was done")
+                raise StoppedLooking("stopped before anything was done")
             facts = self._facts(claim)
             if facts is not None:
                 self.found.logs.append(facts)
@@ -151,6 +152,7 @@ class Surveyor:
             ),
             live_writers=partial(self._live_writers, directory.resolved, family.live),
             is_alone=partial(self._is, self._prover.is_alone, directory.resolved, family.live),
+            held=self._held,
             is_append_only=partial(self._is, self._prover.is_append_only, directory.resolved, family.live),
             why_not_cut=partial(self._why_not_cut, claim, family),
             literal=claim.literal,

@@ -13,13 +13,14 @@ import pytest
 from logrotor import Rotator
 from logrotor.act import run as act
 from logrotor.cli.options import moment, moment_or_age
-from logrotor.disk import forgetting
+from logrotor.disk import database, forgetting
 from logrotor.disk.history import History, RunHistory
 from logrotor.model import CopyInFlight, Outcome, PastOutcome, Status
 from logrotor.observe.rotations import rotations
 from tests.support import mounts, users
 
 DAY = 86400.0
+PACKED = {"source": 1, "inode": 1, "bytes": 5, "from": "/", "to": "/a.1.gz"}
 COUNTS = {"rotated": 0, "failed": 0, "deferred": 0, "removed": 0}
 
 
@@ -225,7 +226,7 @@ def test_old_rows_are_pruned(remember, tmp_path):
 
 def test_too_many_rows_are_pruned(remember, tmp_path, monkeypatch):
     """However many outcomes a run has, the newest stay and the file does not grow for ever."""
-    monkeypatch.setattr(forgetting, "MOST", 10)
+    monkeypatch.setattr(database, "MOST", 10)
     for at in range(20):
         remember(float(at), 3)
     assert times(tmp_path) == sorted(times(tmp_path)) and 10 <= len(times(tmp_path)) <= 13
@@ -337,3 +338,23 @@ def test_archives_without_a_record_were_rotated_at_some_time(here, logrotor):
     (here.state / "history.sqlite").unlink()
     (log,) = logrotor("status", "--json", code=0).json["logs"]
     assert (log["last_rotation"], log["known"]) == (None, False)
+
+
+def test_a_page_is_made_of_the_newest_of_each_log(tmp_path, monkeypatch):
+    """Rows beyond that are never read, however many there are; totals are made of all takes."""
+    history = RunHistory(str(tmp_path))
+    taken = Outcome(log="/a", action="take", status=Status.DONE, details={"inode": 1, "bytes": 5})
+    failed = Outcome(log="/b", action="take", status=Status.FAILED)
+    packed = Outcome(log="/a", action="compress", status=Status.DONE, name="a.1", details=PACKED)
+    for at in range(100):
+        history.run_started(float(at), False)
+        history.run_completed(float(at), [taken, packed] * 10 + [failed] * (at == 3), COUNTS, 0)
+    history.close()
+    made = []
+    monkeypatch.setattr(database, "outcome", lambda row, real=database.outcome: made.append(row) or real(row))
+    found = History(str(tmp_path)).settled_outcomes()
+    assert len(made) == len(found) == 61 and {outcome.log for outcome in found} == {"/a", "/b"}
+    assert found[-1].time == 99.0 and found == sorted(found, key=lambda outcome: outcome.time)
+    takes = History(str(tmp_path)).takes(10.0)
+    assert len(takes) == 900 and sum(take.bytes or 0 for take in takes) == 4500
+    assert [run.started for run in History(str(tmp_path)).runs(most=2)] == [98.0, 99.0]

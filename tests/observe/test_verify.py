@@ -47,10 +47,12 @@ def same_size(path: Path) -> None:
     path.write_bytes(zstandard.ZstdCompressor(write_checksum=True).compress(data))
 
 
-def anew(path: Path) -> None:
-    """The same by another file."""
+def anew(path: Path, *, marked: bool = True) -> None:
+    """The same by another file, which a copy of the attributes makes a form of that generation."""
     made = path.with_name("made")
     shutil.copy2(path, made)
+    if not marked:
+        os.removexattr(made, "user.logrotor.source")
     same_size(made)
     made.rename(path)
 
@@ -97,7 +99,8 @@ def test_the_hash_is_that_of_other_programs(here, logrotor):
         (lambda one, two: one.unlink(), {"app.log.1.zst": "missing"}),
         (lambda one, two: swap(one, two), {"app.log.1.zst": "misplaced", "app.log.2.zst": "misplaced"}),
         (lambda one, two: swap_contents(one, two), {"app.log.1.zst": "misplaced", "app.log.2.zst": "misplaced"}),
-        (lambda one, two: anew(two), {"app.log.2.zst": "no record", "app.log": "missing"}),
+        (lambda one, two: anew(two), {"app.log.2.zst": "changed"}),
+        (lambda one, two: anew(two, marked=False), {"app.log.2.zst": "no record", "app.log": "missing"}),
     ],
 )
 def test_what_happened_to_an_archive_is_found(here, logrotor, harm, expected):
