@@ -16,7 +16,7 @@ from logrotor.disk import access, acl, descent, writers
 from logrotor.disk.directories import Directories
 from logrotor.disk.mounts import SILENT, Mounts
 from logrotor.disk.opendir import is_private
-from logrotor.errors import StoppedLooking
+from logrotor.errors import Interrupted, StoppedLooking
 from logrotor.model import (
     Archive,
     Config,
@@ -93,7 +93,10 @@ class Surveyor:
         for claim in claims:
             if self._stop():
                 raise StoppedLooking("stopped before anything was done")
-            facts = self._facts(claim)
+            try:
+                facts = self._facts(claim)
+            except Interrupted as error:  # while files were compared
+                raise StoppedLooking(error.problem) from None
             if facts is not None:
                 self.found.logs.append(facts)
                 yield facts

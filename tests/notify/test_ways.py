@@ -16,6 +16,7 @@ import pytest
 
 from logrotor import notify
 from logrotor.disk import proc
+from logrotor.disk.programs import STOP_GRACE
 from logrotor.model import Manager, ReopenTarget
 from logrotor.notify import systemd
 from tests.notify.conftest import Daemon, refusal
@@ -103,14 +104,14 @@ def test_a_command_that_leaves_a_daemon_behind_is_not_waited_for(tmp_path: Path)
     os.kill(pid, signal.SIGKILL)
 
 
-def test_stop_gives_a_command_two_more_seconds(daemon: Daemon) -> None:
+def test_stop_gives_a_command_a_moment_more(daemon: Daemon) -> None:
     """A run that is asked to stop still makes its requests, but does not wait for a timeout of minutes."""
     notify.request(shell("sleep 0.1"), (), stop=lambda: True)
     target = ReopenTarget(name="web", manager=Manager.PIDFILE, pidfile=str(daemon.pidfile), signal="USR1")
     notify.request(target, (), stop=lambda: True)
     wait_for(daemon.signals)
     found = refusal(shell("sleep 600", timeout=600), stop=lambda: True)
-    assert "still ran 2 s after the run was asked to stop" in found.problem
+    assert f"still ran {STOP_GRACE:g} s after the run was asked to stop" in found.problem
 
 
 def test_an_interrupted_wait_leaves_no_command_running(tmp_path: Path) -> None:

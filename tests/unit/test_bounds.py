@@ -18,9 +18,11 @@ from typing import Any
 import pytest
 
 from logrotor import Rotator, load_config
+from logrotor.act.context import Deadline
+from logrotor.disk import codecs
 from logrotor.disk.discover import Search
 from logrotor.disk.logdir import LogDir
-from logrotor.model import Plan
+from logrotor.model import Plan, Status
 
 FEW, MANY = 50, 200
 NOW = int(time.time()) - 10_000_000  # a whole second, long ago
@@ -187,3 +189,38 @@ def test_folders_that_are_nested_a_thousand_deep(tmp_path: Path) -> None:
     finally:
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
         subprocess.run(["rm", "-r", tmp_path / "d"], check=True)  # shutil calls itself for each level
+
+
+@pytest.mark.parametrize("why", ["stop", "time limit"])
+def test_a_long_comparison_ends(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, why: str) -> None:
+    """Whether two large archives are one generation is found out by a later run; until then nothing is done to them."""
+    folder, late = Folder(tmp_path / "logs"), [False]
+    data = b"".join(b"%d\n" % number for number in range(500_000))
+    folder.put("app.log.1", data, 0)
+    folder.put("app.log.1.gz", gzip.compress(data, 1), 0)
+    (folder.path / "other.log").write_bytes(b"x" * 100)
+    spec = {"name": "app", "paths": [f"{folder.path}/*.log"], "max_size": "1B", "compress": "gzip"}
+    config = load_config({"state_dir": str(tmp_path / "state"), "log": [spec]}, environ={})
+    pieces = 0
+    real = codecs.read
+
+    def read(*args: Any, **more: Any) -> Any:
+        nonlocal pieces
+        for piece in real(*args, **more):
+            pieces += late[0]
+            late[0] = True
+            yield piece
+
+    with monkeypatch.context() as patch:
+        patch.setattr(codecs, "read", read)
+        patch.setattr(Deadline, "passed", lambda self: self.at is not None and late[0])
+        stop = (lambda: late[0]) if why == "stop" else None
+        report = Rotator(config, stop=stop).run(time_limit=None if why == "stop" else 3600)
+    assert pieces <= 6 and report.exit_code == 0
+    assert {"app.log", "app.log.1", "app.log.1.gz"} < set(os.listdir(folder.path))
+    if why == "stop":
+        assert report.interrupted and report.rotated == 0
+    else:
+        assert (folder.path / "other.log.1").exists() and report.count("compress", Status.DEFERRED) >= 1
+    assert Rotator(config).run().count("recover") == 1
+    assert sorted(os.listdir(folder.path))[:3] == ["app.log", "app.log.1.gz", "app.log.2.gz"]

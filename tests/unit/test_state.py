@@ -272,6 +272,9 @@ def test_an_interrupted_wait(tmp_path: Path) -> None:
     """Asked to stop while it waits for the lock, a run ends soon and changes nothing."""
     rotator(tmp_path)
     (tmp_path / "state").mkdir(mode=0o700)
-    with state.locked(str(tmp_path / "state"), 1.0, lambda: False), pytest.raises(Interrupted):
-        rotator(tmp_path, lock_timeout="1h", stop=True).run()
+    place = str(tmp_path / "state")
+    with state.locked(place, 1.0, lambda: False):
+        with pytest.raises(Interrupted), state.locked(place, 3600.0, lambda: True):
+            raise AssertionError("it got a lock that somebody holds")
+        assert rotator(tmp_path, lock_timeout="1h", stop=True).run().interrupted
     assert os.listdir(tmp_path / "logs") == ["app.log"]

@@ -314,10 +314,12 @@ def _is_let_go(facts: LogFacts) -> bool:
 
 
 def self_rotation(here: Deployment) -> Iterator[Finding]:
-    """Asked of every supervisord that can be seen, whether or not a rule names it."""
+    """Asked of every supervisord that can be seen and could rotate a log of ours, whether or not a rule names it."""
     ours = {here.mounts.real_path(facts.path): facts.path for facts in here.survey.logs}
     given = next((t.supervisor_config for t in here.config.targets.values() if t.supervisor_config), None)
-    found = [supervisord.rotated_by(process, given=given) for process in supervisord.running()]
+    places = {selector.directory for selector in here.named.selectors}
+    able = (process for process in supervisord.running() if process.is_believed or _could_rotate(process.uid, places))
+    found = [supervisord.rotated_by(process, given=given) for process in able]
     files = {path: problem for rotation in found for path, problem in rotation.files.items()}
     problems = [replace(files[path], subject=ours[path]) for path in sorted(files.keys() & ours.keys())]
     problems += [problem for rotation in found for problem in rotation.unknown]
@@ -328,3 +330,15 @@ def self_rotation(here: Deployment) -> Iterator[Finding]:
         )
     for each in problems:
         yield Finding(subject=each.subject, problem=each.problem, why=each.why, advice=each.advice)
+
+
+def _could_rotate(uid: int, directories: Iterable[str]) -> bool:
+    """Might a user rename a file in one of these? With an ACL, the group's bits are the most that anybody named has."""
+    for directory in directories:
+        try:
+            status = os.stat(directory)
+        except OSError:  # who knows
+            return True
+        if status.st_uid == uid or status.st_mode & 0o022:
+            return True
+    return False
