@@ -10,7 +10,7 @@ import functools
 import os
 import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
@@ -323,11 +323,12 @@ def _is_taken(log: LogPlan) -> bool:
 
 
 def _recall(state_dir: str) -> LogHistories | None:
-    """What is remembered; sqlite3 is imported only if there is a history."""
+    """What is remembered; sqlite3 is imported only if there is a history, as far as one can see."""
     history = os.path.join(state_dir, state.HISTORY)
-    if not os.path.lexists(history):
-        return None
-    state.refuse_odd(history)
+    with suppress(PermissionError):
+        if not state.is_there(history):
+            return None
+        state.refuse_odd(history)
     from logrotor.disk.history import History
 
     return History(state_dir).recall()
@@ -342,9 +343,7 @@ def _held(forbidden: Problem, logs: Iterable[LogFacts]) -> Iterator[tuple[str, P
 
 
 def _refused(facts: LogFacts, refusals: dict[str, Problem]) -> LogFacts:
-    if facts.directory.problem is not None:
-        return facts
-    why = refusals.get(os.path.realpath(facts.path))
+    why = None if facts.directory.problem is not None else refusals.get(os.path.realpath(facts.path))
     if why is None:
         return facts
     return replace(facts, refusal=facts.refusal or replace(why, subject=facts.path))

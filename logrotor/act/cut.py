@@ -55,10 +55,11 @@ from logrotor.act.context import Context, Details
 from logrotor.decide.naming import aside_name
 from logrotor.disk import calls, files, writers
 from logrotor.disk.logdir import LogDir
-from logrotor.errors import LogrotorError, Refused, Stale
+from logrotor.errors import Refused, Stale
 from logrotor.model import Codec, Copy, CopyInFlight, FinishCopytruncate, LogPlan, Problem
 
 APPENDING = os.O_RDWR | os.O_APPEND  # so that our own descriptor is not taken for a writer that overwrites
+_GONE = (Stale, FileNotFoundError)
 ROUNDS = 20  # looks at a log that is copied while it grows
 LITTLE = 64 << 10  # bytes that may come between the last look and the cut: who follows the log sees them again
 
@@ -317,7 +318,7 @@ def _is_head(cut: Cut, copy: Copy) -> bool:
     try:
         with cut.context.dirs.use(copy.directory) as logdir:
             fd = logdir.open_archive(copy.name, copy.id, os.O_RDWR if is_plain and is_marked else os.O_RDONLY)
-    except (LogrotorError, OSError):
+    except _GONE:  # what merely cannot be opened now may hold them: the record stays, and the next run looks again
         return False
     try:
         limit = None if is_marked else cut.record.length
@@ -336,7 +337,7 @@ def _is_head(cut: Cut, copy: Copy) -> bool:
 
 def _is_within(cut: Cut, copy: Copy) -> bool:
     """Does the log begin with all that this archive holds?"""
-    with contextlib.suppress(LogrotorError, OSError), cut.context.dirs.use(copy.directory) as logdir:
+    with contextlib.suppress(*_GONE), cut.context.dirs.use(copy.directory) as logdir:
         return head.held_whole(logdir, copy, cut.live, cut.hidden) >= cut.record.length
     return False
 

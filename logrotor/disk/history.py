@@ -49,13 +49,13 @@ class History:
 
     def recall(self) -> LogHistories:
         """What is known of each log. Raises StateError if a newer logrotor wrote it."""
-        if not os.path.exists(self.path):
-            return LogHistories({})
         try:
             if os.path.getsize(self.path) == 0:
                 return LogHistories({}, f"{self.path}: {_EMPTY}; schedules are guessed from the files")
             with closing(database.to_look(self.path)) as connection:
                 return self._known(connection)
+        except (FileNotFoundError, NotADirectoryError):
+            return LogHistories({})
         except (sqlite3.Error, OSError) as error:
             return LogHistories({}, f"{self.path}: cannot be read ({error}); schedules are guessed from the files")
 
