@@ -82,6 +82,10 @@ class Interrupted(LogrotorError):
     """The caller asked the run to stop; what had begun was finished or undone."""
 
 
+class StoppedLooking(Interrupted):
+    """The same while the logs were looked at: nothing was done."""
+
+
 class UnknownSelection(LogrotorError):
     """``only`` names neither a rule nor a log."""
 

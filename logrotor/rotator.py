@@ -9,7 +9,7 @@ from __future__ import annotations
 import functools
 import os
 import time
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Sequence
 from contextlib import ExitStack, suppress
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
@@ -25,7 +25,8 @@ from logrotor.decide.planner import plan_idle_logs, plan_logs
 from logrotor.decide.retention import next_run
 from logrotor.decide.schedule import longest_period
 from logrotor.disk import state
-from logrotor.model import Config, LastRun, LogPlan, Manager, Nobody, Plan, Problem, Report
+from logrotor.errors import Interrupted, StoppedLooking
+from logrotor.model import Config, LastRun, LogPlan, Manager, Plan, Problem, Report
 from logrotor.survey import Survey, Surveyor
 
 if TYPE_CHECKING:
@@ -70,6 +71,7 @@ class Rotator:
         self._stop = stop or (lambda: False)
         self._clock = clock
         self._unheard: list[Problem] = []  # what on_event raised in this run
+        self._deadline = Deadline()
 
     def plan(self, now: datetime | None = None, *, force: bool = False, only: Sequence[str] = ()) -> Plan:
         """What a run at ``now`` would do, and why. Changes nothing.
@@ -78,6 +80,7 @@ class Rotator:
         rules, or of paths of logs (TypeError for a single string). Raises UnknownSelection, StateError.
         """
         _refuse_misuse(now, only)
+        self._deadline = Deadline()
         last, moment = state.known_run(self._config.state_dir), now or local_now()
         if now is None or last is None:
             last = self._next(last, moment)  # else it is what a run would do, had there been others until then
@@ -101,21 +104,24 @@ class Rotator:
         ``now`` and ``only`` are as for :meth:`plan`.
         ``time_limit`` (seconds): logs are taken and writers asked in any case, but no compression is begun that
         would not fit, and one under way is put off; both end ``deferred``.
-        Raises Locked if another run holds the state directory, Interrupted if ``stop`` ended the wait for it,
-        StateError, UnknownSelection.
+        Raises Locked if another run holds the state directory, Interrupted if ``stop`` said so meanwhile, StateError,
+        UnknownSelection.
         """
         _refuse_misuse(now, only)
-        self._unheard = []
-        run = Run(now or local_now(), force, self._emit, self._clock, Deadline.after(time_limit))
+        self._unheard, self._deadline = [], Deadline.after(time_limit)
+        run = Run(now or local_now(), force, self._emit, self._clock, self._deadline)
         state.prepare(self._config.state_dir, self._config.state_dir_origin)
         known, this = _recall(self._config.state_dir), self._next(state.known_run(self._config.state_dir), run.now)
-        plan = self._idle_plan(known, run.now, force, only, this.since)
-        # A commit that was killed half-way leaves a history that only its next writer can read: without it, an
-        # idle plan is a guess, and would stay one until something is due.
-        if plan is None or (known is not None and known.note is not None):
-            plan = self._locked_run(run, only, now, this)
-        else:
-            run.tell_start(plan)
+        try:
+            plan = self._idle_plan(known, run.now, force, only, this.since)
+            # A commit that was killed half-way leaves a history that only its next writer can read: without it, an
+            # idle plan is a guess, and would stay one until something is due.
+            if plan is None or (known is not None and known.note is not None):
+                plan = self._locked_run(run, only, now, this)
+            else:
+                run.tell_start(plan)
+        except StoppedLooking:
+            plan = Plan(now=run.now, logs=())
         if plan.locked:
             _unlock(plan)
         state.remember_last_run(self._config.state_dir, this)
@@ -129,8 +135,11 @@ class Rotator:
         period = functools.partial(longest_period, [spec.schedule for spec in self._config.logs if spec.schedule], now)
         return next_run(last, now.timestamp(), period)
 
+    def _surveyor(self, known: LogHistories | None, only: Sequence[str], since: float) -> Surveyor:
+        return Surveyor(self._config, known, only, since=since, stop=self._stop, late=self._deadline.passed)
+
     def _plan(self, known: LogHistories | None, now: datetime, force: bool, only: Sequence[str], since: float) -> Plan:
-        with Surveyor(self._config, known, only, since=since) as surveyor:
+        with self._surveyor(known, only, since) as surveyor:
             survey = surveyor.survey()
             return self._plan_of(survey, plan_logs(survey.logs, now, force=force), known, now, force)
 
@@ -138,7 +147,7 @@ class Rotator:
         self, known: LogHistories | None, now: datetime, force: bool, only: Sequence[str], since: float
     ) -> Plan | None:
         """The plan, if there is nothing to do; None as soon as there is: it has to be planned under the lock anyway."""
-        with Surveyor(self._config, known, only, since=since) as surveyor:
+        with self._surveyor(known, only, since) as surveyor:
             logs = plan_idle_logs(surveyor.walk(), now, force=force, unsure=self._may_be_supervisords)
             if logs is None:
                 return None
@@ -170,7 +179,6 @@ class Rotator:
     # ------------------------------------------------------------ running
 
     def _locked_run(self, run: Run, only: Sequence[str], now: datetime | None, this: LastRun) -> Plan:
-        from logrotor.disk import archived
         from logrotor.disk.history import RunHistory
 
         config = self._config
@@ -189,23 +197,23 @@ class Rotator:
             if plan.is_idle:
                 return plan
             taken = [log.path for log in plan.logs if log.take]
-            history.run_started(run.started, run.force, taken, archived.leaving(plan))
+            history.run_started(run.started, run.force, taken)
             history.found_unclear([problem.subject for problem in plan.unclear])
             history.found_unclear([stranger.name for log in plan.logs for stranger in log.strangers])
             executed = [self._execute(run, plan, history, known)]
             stale, tries = executed[0][1].stale, _TRIES
-            while stale and tries:
-                tries -= 1
-                rotated = {log for _, ledger in executed for log in ledger.rotated}  # once is enough, also if forced
-                groups, stale = ((stale - rotated, run.force), (stale & rotated, False)), set()
-                for group, force in groups:
-                    if group:
-                        known = history.recall()
-                        again = self._plan_again(known, run.now, force, group, this.since)
-                        history.keep(archived.leaving(again))
-                        executed.append(self._execute(run, again, history, known, last=not tries))
-                        run.add_found(again, plan)
-                        stale |= executed[-1][1].stale
+            with suppress(Interrupted):  # of what was done all is told
+                while stale and tries:
+                    tries -= 1
+                    rotated = {log for _, ledger in executed for log in ledger.rotated}  # once is enough, if forced
+                    groups, stale = ((stale - rotated, run.force), (stale & rotated, False)), set()
+                    for group, force in groups:
+                        if group:
+                            known = history.recall()
+                            again = self._plan_again(known, run.now, force, group, this.since)
+                            executed.append(self._execute(run, again, history, known, last=not tries))
+                            run.add_found(again, plan)
+                            stale |= executed[-1][1].stale
             run.remember(history, plan, self._interrupted())
             lock.close()
             if any(ledger.hooks for _, ledger in executed):
@@ -306,7 +314,7 @@ def plan_asking(
         paths = tuple(log.path for log in taken if log.reopen == name)
         forbidden = notify.why_forbidden(target, paths)
         if forbidden is not None:
-            refusals.update(_held(forbidden, [facts for facts in survey.logs if facts.path in paths]))
+            refusals.update(notify.held_back(forbidden, [facts for facts in survey.logs if facts.path in paths]))
         found = notify.self_rotation(target, paths)
         refusals.update(found.files)
         notes += map(str, found.unknown)
@@ -332,14 +340,6 @@ def _recall(state_dir: str) -> LogHistories | None:
     from logrotor.disk.history import History
 
     return History(state_dir).recall()
-
-
-def _held(forbidden: Problem, logs: Iterable[LogFacts]) -> Iterator[tuple[str, Problem]]:
-    """Those that somebody writes, or may write: taken, they would grow on as archives, where nobody looks."""
-    what = f"its writer could not be asked to reopen it: {forbidden.problem}"
-    for facts in logs:
-        if not isinstance(facts.live_writers(), Nobody):
-            yield os.path.realpath(facts.path), replace(forbidden, subject=facts.path, problem=what)
 
 
 def _refused(facts: LogFacts, refusals: dict[str, Problem]) -> LogFacts:

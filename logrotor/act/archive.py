@@ -16,7 +16,7 @@ from contextlib import ExitStack
 
 from logrotor.act.context import Context, Details
 from logrotor.decide import proof
-from logrotor.disk import calls, files, programs, writers
+from logrotor.disk import calls, descent, files, programs, writers
 from logrotor.disk.logdir import LogDir
 from logrotor.errors import Busy, HookFailed, Interrupted, LogrotorError, Stale
 from logrotor.model import (
@@ -29,6 +29,7 @@ from logrotor.model import (
     LogPlan,
     Nobody,
     Plain,
+    Problem,
     Remove,
     RunHook,
     Writers,
@@ -36,6 +37,7 @@ from logrotor.model import (
 )
 
 _UNASKED = "the reopen request failed, so its writer may still have it"
+HUNG = "hung"  # the kind of a problem: a command that did not end within its time
 _PLACE = re.compile(r"\{(?:archive|log)\}")
 
 
@@ -50,7 +52,7 @@ def await_writers(context: Context, logs: Iterable[LogPlan], patience: float) ->
         waiting += [step for step in log.retire if step.plain]
     deadline, pause = time.monotonic() + patience, 0.002
     while waiting and not context.stop():
-        waiting = [step for step in waiting if isinstance(_writers(context, step), Written)]
+        waiting = [step for step in waiting if not context.stop() and isinstance(_writers(context, step), Written)]
         if not waiting or time.monotonic() > deadline:
             return
         time.sleep(pause)
@@ -139,6 +141,7 @@ def _proved(context: Context, log: LogPlan, logdir: LogDir, name: str, file: Fil
 
 def retire(context: Context, log: LogPlan, step: Remove) -> Details:
     """Remove one archive, and surely this one, that retention no longer keeps."""
+    source, taken = descent.origin(step.directory, step.name)
     with context.dirs.use(step.directory) as logdir:
         if step.plain:
             with _proved(context, log, logdir, step.name, step.id) as fd:
@@ -146,7 +149,8 @@ def retire(context: Context, log: LogPlan, step: Remove) -> Details:
         else:
             logdir.remove(step.name, step.id)
     context.history.forget_hooks(log.path, step.id.inode)
-    return {"bytes": step.size, "reason": step.reason, "directory": step.directory, "inode": step.id.inode}
+    found = {"directory": step.directory, "inode": step.id.inode, "source": source, "taken": taken}
+    return {"bytes": step.size, "reason": step.reason, **found}
 
 
 def drop_temp(context: Context, log: LogPlan, step: DropTemp) -> Details:
@@ -176,6 +180,10 @@ def drop_duplicate(context: Context, log: LogPlan, step: DropDuplicate) -> Detai
     with use(step.directory) as logdir, use(step.twin_directory) as other, ExitStack() as opened:
         fd = other.open_archive(step.twin, step.twin_id)
         opened.callback(os.close, fd)
+        for _, end in files.strides(0, os.fstat(fd).st_size):
+            if context.stop():
+                raise Interrupted(f"{step.name}: stopped while {step.twin} was made durable")
+            files.settle(fd, end)
         files.sync(fd)
         other.sync()
         one = logdir.open_archive(step.name, step.id)
@@ -224,7 +232,8 @@ def _call(context: Context, log: LogPlan, step: RunHook) -> None:
         raise Interrupted(f"{archive}: stopped while on_archive ran")
     if finished.cut_short or finished.status != 0:
         how = finished.cut_short or f"ended with {finished.status}"
-        raise HookFailed(f"{archive}: on_archive: {argv[0]} {how}{finished.said}; the next run tries again")
+        what = f"on_archive: {argv[0]} {how}{finished.said}; the next run tries again"
+        raise HookFailed(Problem(subject=archive, problem=what, kind=HUNG if finished.cut_short else ""))
 
 
 def keep_hooked(context: Context, log: LogPlan, step: Compress) -> None:

@@ -4,6 +4,9 @@ Where nobody else has the log open, all of it; else whole blocks at its head, wh
 append (O_APPEND). Where a range cannot be collapsed, and the rule accepts loss, the log is truncated under its writers;
 lines written between the last read and the truncate are lost then. This module makes the copy; what follows, and the
 crash tables, are in :mod:`logrotor.act.cut`.
+
+Where time is up before all is copied, what was copied is cut off, and the next run goes on with the rest: a log that
+takes longer than any run has would never be rotated.
 """
 
 from __future__ import annotations
@@ -21,9 +24,10 @@ from logrotor.decide.naming import slot_name, temp_name
 from logrotor.disk import access, acl, calls, descent, files, writers
 from logrotor.disk.logdir import LogDir
 from logrotor.disk.writers import Processes
-from logrotor.errors import Refused, Stale
+from logrotor.errors import Interrupted, Refused, Stale
 from logrotor.model import KEEP, Codec, Copy, CopyInFlight, Copytruncate, FileId, LogPlan, Problem
 
+PIECE = 64 << 20  # bytes; if less was copied when time is up, nothing is cut off
 _GUARANTEES = {"truncate": "lines written meanwhile may be lost", "collapse": "lossless for writers that append"}
 
 
@@ -42,7 +46,7 @@ def copytruncate(context: Context, log: LogPlan, step: Copytruncate) -> Details:
     protocol = "whole" if cut.whole else cut.record.protocol
     return {
         "protocol": protocol, "guarantee": _GUARANTEES.get(protocol, "lossless"), "reason": step.reason,
-        "bytes": cut.held, "inode": cut.record.archive_inode,
+        "bytes": cut.held, "inode": cut.record.archive_inode, **({"bytes_left": cut.left} if cut.left else {}),
     }  # fmt: skip
 
 
@@ -93,10 +97,17 @@ def _copied(context: Context, logdir: LogDir, step: Copytruncate, live: int, out
         length = head.whole_blocks(live)
     if length == 0:
         return None
-    record = _published(context, logdir, step, (live, out), length, "truncate" if truncate else "collapse")
+    length, is_piece = _transferred(context, (live, out), length, follow=not truncate)
+    if is_piece and (length < PIECE or not collapse):
+        raise Interrupted(_why_not_copied(context, step, length, collapse))
+    protocol = "truncate" if truncate and not is_piece else "collapse"
+    record = _published(context, logdir, step, (live, out), length, protocol)
     file = FileId(logdir.id.device, record.archive_inode)
     copy = Copy(logdir.path, slot_name(step.base, 1), file, Codec.NONE)
-    return Cut(context, logdir, record, live, (copy,), record.length, out, accept_loss=not collapse)
+    cut = Cut(context, logdir, record, live, (copy,), record.length, out, accept_loss=not collapse)
+    if is_piece:  # to which nothing is added
+        cut.out, cut.left = None, max(0, os.fstat(live).st_size - length)
+    return cut
 
 
 def _end(cut: Cut, live: int, out: int) -> bool:
@@ -161,10 +172,9 @@ def _refuse_overwriting(logdir: LogDir, step: Copytruncate, live: int, block: in
 def _published(
     context: Context, logdir: LogDir, step: Copytruncate, fds: tuple[int, int], length: int, protocol: str
 ) -> CopyInFlight:
-    """Copy the head of the log and publish it as slot 1, durable, with a record of it."""
+    """Publish the copy of the log's head as slot 1, durable, with a record of it."""
     live, out = fds
     status = os.fstat(live)
-    length = _transferred(live, out, length, protocol)
     # Else the copy could begin with old lines and end with new ones.
     if not head.still_has(live, out, length, protocol):
         raise Stale(f"{step.base}: was cut while it was copied")
@@ -185,13 +195,31 @@ def _published(
     return record
 
 
-def _transferred(live: int, out: int, length: int, protocol: str) -> int:
-    """Copy the first ``length`` bytes, and what came meanwhile, until little is left. Returns how many they are."""
-    head.transfer(live, out, 0, length)
-    for _ in range(ROUNDS if protocol == "collapse" else 0):
-        end = head.whole_blocks(live)
-        if end - length <= LITTLE:
-            break
-        head.transfer(live, out, length, end)
-        length = end
-    return length
+def _transferred(context: Context, fds: tuple[int, int], length: int, *, follow: bool) -> tuple[int, bool]:
+    """Copy the first ``length`` bytes and, to ``follow``, what came meanwhile, until little is left.
+
+    Returns how many they are, and whether time was up before all were copied: then they are whole blocks.
+    """
+    live, out = fds
+    wanted, done, rounds = length, 0, ROUNDS if follow else 0
+    while done < length:
+        if context.stop() or (context.deadline.passed() and done >= PIECE):
+            return done, done < wanted
+        end = min(done + files.STRIDE, length)
+        head.transfer_sparse(live, out, done, end)
+        files.settle(out, end)
+        done = end
+        if done == length and rounds:
+            rounds -= 1
+            grown = head.whole_blocks(live)
+            length = grown if grown - length > LITTLE else length
+    return done, False
+
+
+def _why_not_copied(context: Context, step: Copytruncate, done: int, collapse: bool) -> str:
+    if context.stop():
+        return f"{step.base}: stopped while it was copied"
+    return (
+        f"{done} of {step.size} bytes were copied within the run's time limit, and where no range can be collapsed "
+        "a log is not cut in pieces; give it more time"
+    )

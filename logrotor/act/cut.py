@@ -51,15 +51,14 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from logrotor.act import head
-from logrotor.act.context import Context, Details
+from logrotor.act.context import Context
 from logrotor.decide.naming import aside_name
 from logrotor.disk import calls, files, writers
 from logrotor.disk.logdir import LogDir
-from logrotor.errors import Refused, Stale
-from logrotor.model import Codec, Copy, CopyInFlight, FinishCopytruncate, LogPlan, Problem
+from logrotor.errors import Interrupted, Refused, Stale
+from logrotor.model import Codec, Copy, CopyInFlight, Problem
 
 APPENDING = os.O_RDWR | os.O_APPEND  # so that our own descriptor is not taken for a writer that overwrites
-_GONE = (Stale, FileNotFoundError)
 ROUNDS = 20  # looks at a log that is copied while it grows
 LITTLE = 64 << 10  # bytes that may come between the last look and the cut: who follows the log sees them again
 
@@ -76,6 +75,7 @@ class Cut(Struct):
     out: int | None = None  # the plain copy, open to write: what came meanwhile is added to it
     accept_loss: bool = False  # truncate it also while others may write it
     whole: bool = False  # it was truncated while nobody else had it open
+    left: int = 0  # bytes that there was no time for
 
     @property
     def block(self) -> int:
@@ -84,43 +84,6 @@ class Cut(Struct):
     @property
     def hidden(self) -> int:
         return head.hidden(self.live, self.record)
-
-
-def finish(context: Context, log: LogPlan, step: FinishCopytruncate) -> Details:
-    """Finish what a crash interrupted, or forget it: "inode" tells that it was a rotation."""
-    record = step.record
-    with context.dirs.use(step.directory) as logdir:
-        entry = logdir.stat(step.base)
-        if entry is None or entry.id.inode != record.inode or not entry.is_regular:
-            context.history.end_copy(record.path)
-            return {"reason": step.reason}
-        live = logdir.open_file(step.base, entry.id, APPENDING)
-        try:
-            finished = _finished(context, logdir, step, live)
-        finally:
-            os.close(live)
-    return {"reason": step.reason, **({"inode": record.archive_inode, "bytes": record.length} if finished else {})}
-
-
-def _finished(context: Context, logdir: LogDir, step: FinishCopytruncate, live: int) -> bool:
-    record = step.record
-    if os.fstat(live).st_size < record.length:  # cut by now, if the archive was there to cut it for
-        context.history.end_copy(record.path)
-        return bool(step.copies) or record.stage == "marked"
-    logdir.sync()  # the crash may have come before the archive's name was durable
-    cut = Cut(context, logdir, record, live, (), record.length, accept_loss=step.accept_loss)
-    if record.protocol == "collapse":
-        cut.copies = tuple(copy for copy in step.copies if _is_head(cut, copy))
-        return advance(cut)
-    cut.copies = tuple(copy for copy in step.copies if _is_within(cut, copy))
-    cut.out = _plain_copy(context, step)
-    try:
-        if cut.out is not None:
-            cut.held = head.common(live, cut.out, Codec.NONE, hidden=cut.hidden)
-        return advance(cut)
-    finally:
-        if cut.out is not None:
-            os.close(cut.out)
 
 
 def advance(cut: Cut) -> bool:
@@ -164,9 +127,15 @@ def _follow(cut: Cut) -> None:
         end = head.whole_blocks(cut.live)
         if end - cut.held <= LITTLE or os.fstat(cut.out).st_size != cut.held:  # somebody has appended to the copy
             return
-        head.transfer(cut.live, cut.out, cut.held, end)
-        cut.held = end
+        for start, stop in files.strides(cut.held, end):
+            head.transfer(cut.live, cut.out, start, stop)
+            files.settle(cut.out, stop)
+            cut.held = stop
+            if cut.context.no_time():  # what was copied is cut off, and no more
+                break
         _sync_copy(cut, cut.out)
+        if cut.held < end:
+            return
 
 
 def _try(change: Callable[[int, int], None], cut: Cut, length: int) -> None:
@@ -239,18 +208,31 @@ def _truncate(cut: Cut) -> bool:
     record, out = cut.record, cut.out
     is_cut = record.stage == "marked" and not cut.hidden
     if not is_cut and out is not None and cut.held >= record.length:
-        is_cut = cut.whole = _truncate_alone(cut, out)
-        if not is_cut and cut.accept_loss and (cut.record.stage == "copied" or cut.hidden):
-            _truncate_at_once(cut, out)
-            is_cut = True
+        try:
+            is_cut = _try_to_truncate(cut, out)
+        except Interrupted:
+            _undo(cut)
+            raise
     # What an emptied log had stands in the copy alone.
-    if is_cut or (out is not None and head.common(cut.live, out, Codec.NONE, hidden=cut.hidden) < cut.held):
+    if is_cut or (out is not None and _was_emptied(cut, out)):
         if out is not None and not cut.whole:  # else it was synced right before, and has got nothing since
             files.sync_and_close_check(out)
         cut.context.history.end_copy(record.path)
         return True
     _undo(cut)
     return False
+
+
+def _try_to_truncate(cut: Cut, out: int) -> bool:
+    cut.whole = _truncate_alone(cut, out)
+    if cut.whole or not cut.accept_loss or (cut.record.stage == "marked" and not cut.hidden):
+        return cut.whole
+    _truncate_at_once(cut, out)
+    return True
+
+
+def _was_emptied(cut: Cut, out: int) -> bool:
+    return head.common(cut.live, out, Codec.NONE, hidden=cut.hidden, stop=cut.context.stop) < cut.held
 
 
 def _truncate_alone(cut: Cut, out: int) -> bool:
@@ -297,54 +279,14 @@ def _mark(cut: Cut) -> None:
 
 
 def _catch_up(cut: Cut, out: int) -> None:
-    """Copy what the log has and the copy has not. A writer faster than us is not followed."""
+    """Copy what the log has and the copy has not. A writer faster than us is not followed. Raises Interrupted."""
     for _ in range(ROUNDS):
         grown = os.fstat(cut.live).st_size
         if grown <= cut.held:
             return
-        head.transfer(cut.live, out, cut.held, grown)
-        cut.held = grown
-
-
-# ---------------------------------------------------------------- what the copy of an interrupted run holds
-
-
-def _is_head(cut: Cut, copy: Copy) -> bool:
-    """Does this archive hold the first bytes of the log? Somebody may have appended to it since.
-
-    Once the log is marked it may hold more than the record says; a piece of a block, which a power cut left, goes.
-    """
-    is_marked, is_plain = cut.record.stage == "marked", copy.codec is Codec.NONE
-    try:
-        with cut.context.dirs.use(copy.directory) as logdir:
-            fd = logdir.open_archive(copy.name, copy.id, os.O_RDWR if is_plain and is_marked else os.O_RDONLY)
-    except _GONE:  # what merely cannot be opened now may hold them: the record stays, and the next run looks again
-        return False
-    try:
-        limit = None if is_marked else cut.record.length
-        held = head.common(cut.live, fd, copy.codec, hidden=cut.hidden, most=limit)
-        if is_marked and held > cut.record.length:
-            cut.held = max(cut.record.length, min(held // cut.block * cut.block, head.whole_blocks(cut.live)))
-            if is_plain and os.fstat(fd).st_size == held:
-                files.truncate(fd, cut.held)
-                files.sync(fd)
-        return held >= cut.record.length
-    except ValueError:  # damaged
-        return False
-    finally:
-        os.close(fd)
-
-
-def _is_within(cut: Cut, copy: Copy) -> bool:
-    """Does the log begin with all that this archive holds?"""
-    with contextlib.suppress(*_GONE), cut.context.dirs.use(copy.directory) as logdir:
-        return head.held_whole(logdir, copy, cut.live, cut.hidden) >= cut.record.length
-    return False
-
-
-def _plain_copy(context: Context, step: FinishCopytruncate) -> int | None:
-    for copy in step.copies:
-        if copy.id.inode == step.record.archive_inode and copy.codec is Codec.NONE:
-            with context.dirs.use(copy.directory) as logdir:
-                return logdir.open_archive(copy.name, copy.id, os.O_RDWR)
-    return None
+        for start, end in files.strides(cut.held, grown):
+            if cut.context.stop():
+                raise Interrupted(f"{cut.record.path}: stopped before it was cut")
+            head.transfer(cut.live, out, start, end)
+            files.settle(out, end)
+            cut.held = end

@@ -15,7 +15,6 @@ from logrotor.disk import access, acl, calls, codecs, descent, files
 from logrotor.errors import Busy, Interrupted, Stale, VerifyFailed
 from logrotor.model import KEEP, Codec, Compress, LogPlan
 
-_STRIDE = 16 << 20  # bytes of an archive that the disk gets at a time
 _LARGE = 8 << 20  # bytes; below, a thread that verifies costs more than it gains
 Progress = Callable[[int], None]  # bytes read since the last call
 
@@ -197,8 +196,8 @@ class Form:
         self._size += len(data)
         if growing is not None:
             growing.add(len(data))
-            if growing.size % _STRIDE < len(data):
-                files.start_sync(self._out)  # so that little is left to wait for at the end
+            if growing.size % files.STRIDE < len(data):
+                files.settle(self._out, growing.size)
 
     def _verify(self, growing: codecs.Growing | None = None) -> None:
         """Read the archive back and compare it with the original."""
@@ -221,9 +220,10 @@ class Form:
 
     def _details(self, status: os.stat_result, fd: int, taken: int, size: int) -> Details:
         """``fd``: the archive, where it is open. ``taken``: bytes of the original, where the plan may have guessed."""
-        step = self.step
+        step, source = self.step, self._fd
+        known = {"source_born": calls.birth_time(source), "taken": descent.taken_at(source)} if source >= 0 else {}
         return {
             "to": os.path.join(step.to_directory, step.to_name), "bytes": taken, "bytes_out": size,
             "from": step.directory, "source": step.id.inode, "inode": status.st_ino,
-            "born": calls.birth_time(fd) if fd >= 0 else None, "mtime_ns": status.st_mtime_ns,
+            "born": calls.birth_time(fd) if fd >= 0 else None, "mtime_ns": status.st_mtime_ns, **known,
         }  # fmt: skip

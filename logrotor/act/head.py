@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from itertools import takewhile
 from operator import eq
 
-from logrotor.act.context import Context
+from logrotor.act.context import Context, Stop
 from logrotor.decide.naming import slot_name
 from logrotor.disk import calls, codecs, files
 from logrotor.disk.logdir import LogDir
 from logrotor.disk.opendir import ANY
-from logrotor.errors import Stale
+from logrotor.errors import Interrupted, Stale
 from logrotor.model import Codec, Copy, CopyInFlight
 
 
@@ -19,11 +20,27 @@ def transfer(source: int, target: int, start: int, end: int) -> None:
     """Add bytes [start, end) to the end of ``target``, which somebody may have appended to by its name."""
     os.lseek(target, 0, os.SEEK_END)
     while start < end:
-        data = os.pread(source, min(codecs.CHUNK, end - start), start)
-        if not data:
-            raise Stale("the log became shorter while it was copied")
-        files.write_all(target, data)
-        start += len(data)
+        start += _copy_chunk(source, target, start, end)
+
+
+def transfer_sparse(source: int, target: int, start: int, end: int) -> None:
+    """Copy bytes [start, end) to the same place in ``target``, which nobody else knows. Holes stay holes."""
+    while start < end:
+        begin, stop = files.next_data(source, start, end)
+        if begin > start:
+            files.truncate(target, begin)
+        os.lseek(target, begin, os.SEEK_SET)
+        while begin < stop:
+            begin += _copy_chunk(source, target, begin, stop)
+        start = begin
+
+
+def _copy_chunk(source: int, target: int, start: int, end: int) -> int:
+    data = os.pread(source, min(codecs.CHUNK, end - start), start)
+    if not data:
+        raise Stale("the log became shorter while it was copied")
+    files.write_all(target, data)
+    return len(data)
 
 
 def block_size(fd: int) -> int:
@@ -54,13 +71,13 @@ def begins_as(live: int, out: int, length: int) -> bool:
     return len(begin) == length and begin == os.pread(out, length, 0)
 
 
-def common(live: int, archive: int, codec: Codec, *, hidden: int, most: int | None = None) -> int:
+def common(live: int, archive: int, codec: Codec, *, hidden: int, stop: Stop, most: int | None = None) -> int:
     """How many bytes the log and the archive begin with alike; the first ``hidden`` are not compared.
 
-    ``most``: no more than these are looked at. Raises ValueError if the archive is damaged.
+    ``most``: no more than these are looked at. Raises ValueError if the archive is damaged, Interrupted.
     """
     size = 0
-    for whole in codecs.decompressed(archive, codec):
+    for whole in _contents(archive, codec, stop):
         data = whole if most is None else whole[: most - size]
         there = data[: max(hidden - size, 0)] + os.pread(live, len(data), size)[max(hidden - size, 0) :]
         if there != data:
@@ -71,12 +88,19 @@ def common(live: int, archive: int, codec: Codec, *, hidden: int, most: int | No
     return size
 
 
-def held_whole(logdir: LogDir, copy: Copy, live: int, hidden: int) -> int:
-    """The bytes of an archive, if the log begins with all of them; else 0."""
+def _contents(archive: int, codec: Codec, stop: Stop) -> Iterator[bytes]:
+    for data in codecs.decompressed(archive, codec):
+        if stop():
+            raise Interrupted("stopped while a log was compared with its copy")
+        yield data
+
+
+def held_whole(logdir: LogDir, copy: Copy, live: int, hidden: int, stop: Stop) -> int:
+    """The bytes of an archive, if the log begins with all of them; else 0. Raises Interrupted."""
     fd = logdir.open_file(copy.name, copy.id, names=ANY)
     try:
-        size = sum(map(len, codecs.decompressed(fd, copy.codec)))
-        return size if common(live, fd, copy.codec, hidden=hidden) == size else 0
+        size = sum(map(len, _contents(fd, copy.codec, stop)))
+        return size if common(live, fd, copy.codec, hidden=hidden, stop=stop) == size else 0
     except ValueError:  # damaged
         return 0
     finally:
@@ -134,7 +158,7 @@ def rediscover(context: Context, logdir: LogDir, base: str, live: int) -> bool:
         entry = logdir.stat(slot_name(base, 1, codec))
         if entry is None or not entry.is_regular:
             continue
-        size = held_whole(logdir, Copy(logdir.path, entry.name, entry.id, codec), live, block)
+        size = held_whole(logdir, Copy(logdir.path, entry.name, entry.id, codec), live, block, context.stop)
         if size % block == 0 and block < size < status.st_size:
             birth = calls.birth_time(live) or 0.0
             found = CopyInFlight(path, status.st_ino, birth, entry.id.inode, size, "marked", "collapse")

@@ -30,6 +30,7 @@ class Ledger(Struct):
     asked: set[str] = field(default_factory=set)  # logs whose target was asked to reopen them
     unasked: set[str] = field(default_factory=set)  # and those of which that failed
     rotated: list[str] = field(default_factory=list)
+    unfinished: set[str] = field(default_factory=set)  # those of them of which there was time for a piece only
     copied: dict[str, int] = field(default_factory=dict)  # logs that were copied now: the inodes of their copies
     hooks: list[tuple[LogPlan, RunHook]] = field(default_factory=list)  # to be run once other runs may work
 
@@ -48,6 +49,8 @@ class Ledger(Struct):
             self.rotated.append(log)  # taken now, or by an interrupted run whose work is finished
             if outcome.action == "copytruncate":
                 self.copied[log] = outcome.details["inode"]
+                if "bytes_left" in outcome.details:
+                    self.unfinished.add(log)
         self.outcomes.append(outcome)
         return outcome
 

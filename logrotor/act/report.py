@@ -173,7 +173,9 @@ def _tell_request(emit: Callable[..., object], outcome: Outcome) -> None:
 
 
 # By these the history recognizes a file again; they tell a reader nothing.
-_RECORDED = frozenset({"source", "from", "directory", "inode", "born", "mtime_ns", "lines", "xxh128"})
+_RECORDED = frozenset(
+    ("source", "source_born", "from", "directory", "inode", "born", "taken", "mtime_ns", "lines", "xxh128")
+)
 _EVENTS = {
     ("take", Status.DONE): "rotation.completed",
     ("take", Status.FAILED): "rotation.failed",

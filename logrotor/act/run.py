@@ -14,11 +14,12 @@ from msgspec.structs import replace
 
 from logrotor import notify
 from logrotor.act import pool
-from logrotor.act.archive import await_writers, is_let_go, keep_hooked
+from logrotor.act.archive import HUNG, await_writers, is_let_go, keep_hooked
 from logrotor.act.context import Context, Job
 from logrotor.act.ledger import Ended, Ledger
 from logrotor.act.report import tell
-from logrotor.act.step import attempt, failed, leftovers
+from logrotor.act.step import attempt, failed, leftovers, put_off
+from logrotor.disk import archived
 from logrotor.errors import LogrotorError, ReopenFailed
 from logrotor.model import Copytruncate, FileId, LogPlan, Outcome, Plan, Problem, Status, Take
 
@@ -36,7 +37,10 @@ def execute(plan: Plan, context: Context, *, last: bool = False) -> Ledger:
     work = [log for log in plan.logs if not log.is_idle and log.refused is None]
     with context.dirs:
         _record(ledger, context, _rotate(context, work))
-        context.history.rotated(ledger.rotated, plan.now.timestamp())  # schedules are compared with that
+        # Schedules are compared with that: the rest of a log is due in the next run.
+        whole = [path for path in ledger.rotated if path not in ledger.unfinished]
+        # What is about to go has its final name by now.
+        context.history.rotated(whole, plan.now.timestamp(), archived.leaving(work))
         _record(ledger, context, _reopen(context, _sound(ledger, work)))
         if not context.stop():
             after = replace(context, known=context.history.recall(), unasked=frozenset(ledger.unasked))
@@ -53,11 +57,18 @@ def run_hooks(context: Context, ledger: Ledger) -> None:
     it is recorded    | the archive is not in | runs it again
     """
     after = replace(context, known=context.history.recall(), unasked=frozenset(ledger.unasked))
+    hung: set[tuple[str, ...]] = set()  # commands; one that hangs would cost its timeout for each archive
     with context.dirs:
         for log, step in ledger.hooks:
             if context.no_time():
                 break
-            _record(ledger, context, [attempt(after, log, step)])
+            if step.argv in hung:
+                ended = put_off(log, step, f"{step.argv[0]} did not end for another archive in this run")
+            else:
+                ended = attempt(after, log, step)
+            if ended.outcome.problem is not None and ended.outcome.problem.kind == HUNG:
+                hung.add(step.argv)
+            _record(ledger, context, [ended])
     _record(ledger, context, leftovers(context, [log for log, _ in ledger.hooks]))
 
 

@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from logrotor.act import archive, copy, cut, take
+from logrotor.act import archive, copy, finish, take
 from logrotor.act.context import Context, Details
 from logrotor.act.ledger import Ended, name_of
 from logrotor.decide.naming import parse_archive, parse_aside, parse_replacement, parse_temp
@@ -38,7 +38,7 @@ from logrotor.model import (
 _RUNNERS: dict[type, Callable[[Context, LogPlan, Any], Details]] = {
     DropTemp: archive.drop_temp, DropAlias: archive.drop_alias, DropDuplicate: archive.drop_duplicate,
     PutBack: take.put_back, Shift: take.shift, FinishTake: take.finish_take, CreateLive: take.create,
-    FinishCopytruncate: cut.finish, Take: take.take, Copytruncate: copy.copytruncate,
+    FinishCopytruncate: finish.finish, Take: take.take, Copytruncate: copy.copytruncate,
     Remove: archive.retire, RunHook: archive.run_hook,
 }  # fmt: skip
 _WITHOUT_TURN = CreateLive  # nothing is renamed or removed; a hook needs it lest its archive is renamed meanwhile

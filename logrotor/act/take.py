@@ -22,17 +22,18 @@ def take(context: Context, log: LogPlan, step: Take) -> Details:
 
     Raises Stale, Refused or OSError; the log is whole then, under its own name or in slot 1.
     """
+    now = round(context.clock(), 3)  # as it is noted on the archive
     with context.dirs.use(step.directory) as logdir:
-        protocol = _taken(context, logdir, step)
+        protocol = _taken(context, logdir, step, now)
     return {
         "protocol": protocol, "guarantee": "lossless", "reason": step.reason,
-        "bytes": step.size, "inode": step.id.inode,
+        "bytes": step.size, "inode": step.id.inode, "taken": now,
     }  # fmt: skip
 
 
-def _taken(context: Context, logdir: LogDir, step: Take) -> str:
+def _taken(context: Context, logdir: LogDir, step: Take, now: float) -> str:
     if not step.create:
-        _note(context, logdir, step)
+        _note(logdir, step, now)
         make_way(context, step.moves)
         _move_live(logdir, step)
         return "rename"
@@ -40,19 +41,19 @@ def _taken(context: Context, logdir: LogDir, step: Take) -> str:
     try:
         make_way(context, step.moves)
         # Before it has an archive's name; but after the replacement is made, which may need the last inode of a tmpfs.
-        mark = partial(descent.note_taken, fd, step.base, context.clock())
+        mark = partial(descent.note_taken, fd, step.base, now)
         return _replaced(logdir, step, acl.of(fd, status), mark)
     finally:
         os.close(fd)
 
 
-def _note(context: Context, logdir: LogDir, step: Take) -> None:
+def _note(logdir: LogDir, step: Take, now: float) -> None:
     """Mark the log as what its archive will be, if it can be opened."""
     try:
         fd = logdir.open_file(step.base, step.id)
     except (LogrotorError, OSError):
         return
-    descent.note_taken(fd, step.base, context.clock())
+    descent.note_taken(fd, step.base, now)
     os.close(fd)
 
 

@@ -11,7 +11,7 @@ from msgspec import Struct
 
 from logrotor import text
 from logrotor.cli import output
-from logrotor.cli.options import config_option, config_path, json_option
+from logrotor.cli.options import announce, config_option, config_path, json_option
 from logrotor.cli.session import enter_found, exit_codes, why_no_run
 from logrotor.model import Problem
 
@@ -58,6 +58,7 @@ def check(ctx: click.Context, config: str | None, as_json: bool) -> int:
         entered = enter_found(found)
     except ConfigError as error:
         return _show(found, None, error.problems, Looked(), as_json=as_json)
+    announce(entered)
     loaded = entered.config
     problems = (*loaded.problems, *_obstacles(found.file, loaded))
     return _show(found, loaded, problems, _look(loaded), as_json=as_json)

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from logrotor.observe.verifying import Verdict
 
 CAT_CODES = {
-    "1": "some archive is damaged or cannot be read",
+    "1": "some archive is damaged, cannot be read, or was removed before it was",
     "2": "usage, no such log, or a configuration with which nothing can run",
 }
 CAT_EPILOG = f"""\

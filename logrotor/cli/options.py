@@ -15,6 +15,7 @@ from logrotor.text import printable
 if TYPE_CHECKING:
     from click.shell_completion import CompletionItem
 
+    from logrotor.cli.session import Entered
     from logrotor.model import Config
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -122,18 +123,25 @@ def load(ctx: click.Context) -> Config:
     from logrotor.cli.session import enter
 
     entered = enter(config_path(ctx))
+    announce(entered)
+    return entered.config
+
+
+def announce(entered: Entered) -> None:
+    """Say whom root has become, where the configuration itself does not."""
     if entered.owner is not None:
         told = f"logrotor: working as {entered.owner}, who owns {entered.config.files[0]}"
         click.echo(printable(told), err=True)
-    return entered.config
 
 
 def complete_names(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
     """Rule names and literal paths of the configuration; the files of the disk where none of them fits."""
     from click.shell_completion import CompletionItem
 
+    from logrotor.cli.session import enter
+
     try:
-        config = load(ctx)
+        config = enter(config_path(ctx)).config
     except Exception:  # a shell that completes has no place for a message
         return [CompletionItem(incomplete, type="file")]
     paths = (path for spec in config.logs for path in spec.paths if not set("*?[") & set(path))
@@ -146,10 +154,11 @@ def complete_logs(ctx: click.Context, param: click.Parameter, incomplete: str) -
     """The logs that there are, by their names as long as no "/" is typed; the files of the disk where none fits."""
     from click.shell_completion import CompletionItem
 
+    from logrotor.cli.session import enter
     from logrotor.survey import Surveyor
 
     try:
-        config = load(ctx)
+        config = enter(config_path(ctx)).config
         with Surveyor(config, None) as surveyor:
             logs = surveyor.survey().logs
     except Exception:

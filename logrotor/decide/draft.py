@@ -6,6 +6,7 @@ In the order of a run: recover, take, ask the writers to reopen, retire, and giv
 from __future__ import annotations
 
 import os
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from datetime import datetime
 from itertools import accumulate, starmap
@@ -197,14 +198,18 @@ def keep_free(drafts: list[Draft]) -> None:
         for directory in draft.facts.changeable
         if directory.file_system is not None
     }
-    freed = dict.fromkeys((system.device for system in systems.values()), 0)
+    freed: Counter[int] = Counter()
     for step in (step for draft in drafts for step in draft.retire):
         freed[systems[step.directory].device] += step.size
     candidates = sorted((each for draft in wishes for each in _oldest_first(draft)), key=lambda found: found[0])
     gone: set[str] = set()
+    asked = False
     for _, archive, draft in candidates:
         system, wish = systems[archive.directory], draft.facts.spec.keep_free
         assert wish is not None
+        if not asked and system.free + freed[system.device] < wish.wanted(system.total):
+            asked = True
+            freed.update(draft.facts.held(frozenset(systems)))  # else each run removes more while somebody reads those
         if system.free + freed[system.device] >= wish.wanted(system.total) or draft.why_wait(archive) is not None:
             continue
         freed[system.device] += archive.entry.allocated

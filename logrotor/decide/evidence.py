@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from enum import StrEnum
+from functools import partial
 
 from msgspec import Struct, field
 from msgspec.structs import replace
@@ -38,6 +39,7 @@ class Measured(Struct, frozen=True):
     """
 
     born: float | None = None
+    taken: float | None = None  # as noted on it
     source: int = 0  # inode of what it was made of
     bytes: int = 0
     lines: int = 0
@@ -73,34 +75,64 @@ def judge(files: list[Found], records: Sequence[ArchiveRecord]) -> Judgement:
         _match_identity(found, rest)
     _match_content(readable, rest)
     for found in [each for each in readable if each.record is None]:  # a run was killed before it recorded that
-        origins = [r for r in rest.values() if r.inode == found.held.source and (r.bytes or 0) <= found.held.bytes]
+        origins = [record for record in rest.values() if _is_origin(record, found.held)]
         if origins:
             found.record = rest.pop(origins[-1].id)
+            if found.record.xxh128 is not None and found.held.bytes <= (found.record.bytes or 0):
+                found.state = State.CHANGED  # else it may have grown before it was compressed
+    gone = [record for record in map(partial(_superseded, readable, rest), list(rest.values())) if record is not None]
     _find_misplaced(readable)
     missing = [record for record in rest.values() if not record.leaving]
     unread = [record for record in reversed(missing) if record.xxh128 is None]
     for found, record in zip([each for each in files if each.record is None], unread, strict=False):
         found.record = replace(record, ordered=False)  # where nothing can be noted on a file, it may be that one
         missing.remove(record)
-    return Judgement(files, missing, [record for record in rest.values() if record.leaving])
+    return Judgement(files, missing, [*gone, *(record for record in rest.values() if record.leaving)])
+
+
+def _is_origin(record: ArchiveRecord, held: Measured) -> bool:
+    """Was the archive made of that one, which may have grown since? By what the take has noted, where it has."""
+    if None not in (record.taken, held.taken):
+        return record.taken == held.taken
+    return record.inode == held.source and record.xxh128 is None
+
+
+def _superseded(files: Sequence[Found], rest: dict[int, ArchiveRecord], record: ArchiveRecord) -> ArchiveRecord | None:
+    """The record to be forgotten where another form, which has one as well, holds every byte of what this one is of.
+
+    A run that finishes the work of a killed one drops the plain form then. The record that has an order stays.
+    """
+    for found in files:
+        same = (found.held.bytes, found.held.xxh128) == (record.bytes, record.xxh128)
+        is_form = found.held.source in (record.inode, found.archive.entry.id.inode)
+        if same and is_form and found.archive.name.codec is not Codec.NONE and found.record is not None:
+            del rest[record.id]
+            other = found.record
+            if record.ordered and not other.ordered:
+                found.record = record
+                return other
+            return record
+    return None
 
 
 def _match_identity(found: Found, rest: dict[int, ArchiveRecord]) -> None:
     inode, born = found.archive.entry.id.inode, found.held.born
-    own = [r for r in rest.values() if (r.directory, r.inode) == (found.archive.directory, inode)]
+    own = [r for r in rest.values() if r.inode == inode]  # in any directory: a run may have been killed in between
+    here = [r for r in own if r.directory == found.archive.directory]
     if found.held.failure is not None:  # it was not even opened, say
-        known = own
+        known = here
     else:
-        # A row of a take has no more than the inode, which may be that of another one's archive by now.
+        # A row of a take has no more than the inode, which another one may have by now, and what the take has noted.
         is_original = found.archive.name.codec is Codec.NONE and found.held.source == inode
-        taken = [r for r in own if r.born is None and r.xxh128 is None and is_original]
+        taken = [r for r in here if r.born is None and r.xxh128 is None and is_original]
+        if found.held.taken is not None:
+            taken = [r for r in taken if r.taken in (None, found.held.taken)]
         known = [r for r in own if r.born is not None and r.born == born] + taken
     if known:
         found.record = max(known, key=lambda r: (r.born is not None, r.ordered, r.id))
         found.state = _compared(found.held, found.record)
         for record in known:  # more than one: recorded by a run and by a verify
-            if record is found.record or record.born is not None:
-                del rest[record.id]
+            del rest[record.id]
 
 
 def _compared(held: Measured, record: ArchiveRecord) -> State:

@@ -68,6 +68,8 @@ class LogFacts(Struct, frozen=True, kw_only=True):
     live_writers: Callable[[], Writers | None] = lambda: None  # of the live log; None: it cannot be opened
     is_alone: Callable[[], bool] = lambda: False  # has nobody the live log open, not even to read it?
     is_append_only: Callable[[], bool] = lambda: False  # the live log: chattr +a
+    held: Callable[[frozenset[str]], Mapping[int, int]] = lambda directories: {}  # device -> bytes of archives that
+    # were removed from these directories and that somebody has open
     why_not_cut: Callable[[], Problem | None] = lambda: None  # by a copytruncate: its writers overwrite, say
     literal: bool = True  # named by a path, not by a glob
     refusal: Problem | None = None  # bind mount, owner who could not write, supervisord rotates it ...

@@ -11,6 +11,7 @@ from msgspec.structs import replace
 from logrotor.decide.draft import Draft, draft_log, keep_free
 from logrotor.decide.facts import LogFacts
 from logrotor.decide.naming import format_archive, parse_archive, slot_name, stamp_of
+from logrotor.errors import Interrupted
 from logrotor.model import (
     Archive,
     ArchiveName,
@@ -19,6 +20,7 @@ from logrotor.model import (
     Copytruncate,
     LogPlan,
     Naming,
+    NotDue,
     Note,
     Problem,
     RunHook,
@@ -29,6 +31,10 @@ from logrotor.text import typed
 
 def draft_plans(logs: Sequence[LogFacts], now: datetime, force: bool) -> list[LogPlan]:
     """The plans of these logs, none of which is refused, in the given order."""
+    put_off = {facts.path: plan for facts in logs if (plan := _put_off(facts)) is not None}
+    if put_off:
+        rest = iter(draft_plans([facts for facts in logs if facts.path not in put_off], now, force))
+        return [put_off.get(facts.path) or next(rest) for facts in logs]
     strangers: dict[str, Mapping[str, str]] = {}
     while True:
         drafts = [draft_log(facts, now, force, strangers.get(facts.path, {})) for facts in logs]
@@ -40,6 +46,15 @@ def draft_plans(logs: Sequence[LogFacts], now: datetime, force: bool) -> list[Lo
         if not any(found.values()):
             return plans
         strangers.update(found)
+
+
+def _put_off(facts: LogFacts) -> LogPlan | None:
+    """A plan to do nothing, if there was no time to compare its archives: two may be one generation."""
+    try:
+        len(facts.duplicates)
+    except Interrupted as error:
+        return facts.planned(NotDue("its archives are compared first"), deferred=(Note(facts.base, str(error)),))
+    return None
 
 
 def _completed(draft: Draft) -> LogPlan:

@@ -22,12 +22,12 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import closing, contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
-from logrotor.disk import database, state
+from logrotor.disk import database, descent, state
 from logrotor.disk.database import Work
 from logrotor.model import ArchiveRecord, Outcome, Status
 
 if TYPE_CHECKING:
-    from logrotor.model import Plan
+    from logrotor.model import LogPlan
 
 _TAKEN = frozenset({"take", "copytruncate", "recover"})
 _MOST = 10_000  # rows of one log: it has no more archives, whoever removes them
@@ -35,33 +35,49 @@ _AT_ONCE = 100  # logs of a run for which that is looked after
 
 # An inode is one of several file systems, and of several logs: helpers compress them at the same time.
 _OWN = "inode = :inode AND log = :log AND directory = :directory"
-_INSERT = (
-    "INSERT INTO archives (log, directory, name, inode, born, bytes, lines, xxh128, ordered) "
-    "VALUES (?, ?, ?, ?, ?, ?, ?, ?, 1)"
+_COLUMNS = "INSERT INTO archives (log, directory, name, inode, taken, born, bytes, lines, xxh128, ordered) "
+_INSERT = f"{_COLUMNS} VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, 1)"
+# What a killed run had taken may have been recorded by a verify.
+_INSERT_FOUND = (
+    f"{_COLUMNS} SELECT ?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, 1 "
+    "WHERE NOT EXISTS (SELECT 1 FROM archives WHERE log = ?1 AND directory = ?2 AND inode = ?4)"
 )
 # What a verify beside the run has recorded may be what the run has taken: the next verify does it again.
 _FORGET_OTHERS = "DELETE FROM archives WHERE id > ? AND NOT ordered"
 # One that had a hash before keeps it, unless the archive has grown: a compression must not hide a change.
 _KEEPS = "(:xxh128 IS NULL OR (xxh128 IS NOT NULL AND bytes >= :bytes))"
-_SOURCE = "inode = :source AND log = :log AND directory = :from"
+_SOURCE = (
+    "inode = :source AND log = :log "
+    "AND coalesce(born = :source_born, 1) AND coalesce(taken = :taken, 1)"  # else the inode had another file before
+)
 _MOVE = (
     "UPDATE archives SET directory = :directory, name = :name, inode = :inode, leaving = 0, "
     "born = CASE WHEN :inode = :source THEN born ELSE :born END, "
     f"bytes = CASE WHEN {_KEEPS} THEN bytes ELSE :bytes END, lines = CASE WHEN {_KEEPS} THEN lines ELSE :lines END, "
     f"xxh128 = CASE WHEN {_KEEPS} THEN xxh128 ELSE :xxh128 END "
-    f"WHERE id = (SELECT id FROM archives WHERE {_SOURCE} ORDER BY ordered DESC, id DESC LIMIT 1)"
+    f"WHERE id = (SELECT id FROM archives WHERE {_SOURCE} "
+    "ORDER BY directory = :from DESC, ordered DESC, id DESC LIMIT 1)"
 )
 _INSERT_NEW = (
-    "INSERT INTO archives (log, directory, name, inode, born, bytes, lines, xxh128) "
-    "SELECT :log, :directory, :name, :inode, :born, :bytes, :lines, :xxh128 "
+    "INSERT INTO archives (log, directory, name, inode, taken, born, bytes, lines, xxh128) "
+    "SELECT :log, :directory, :name, :inode, :taken, :born, :bytes, :lines, :xxh128 "
     f"WHERE NOT EXISTS (SELECT 1 FROM archives WHERE {_OWN} AND coalesce(born = :born, 1))"
+)
+# The rows of an archive: by the take that is noted on it; else by inode, or by that of what it was made of, where a run
+# was killed before it recorded that.
+_ANY = "SELECT 1 FROM archives WHERE log = :log AND"
+_ITS = (
+    "log = :log AND (taken = :taken OR taken IS NULL AND inode IN (:inode, :source) OR "
+    f"coalesce(taken = :taken, 1) AND NOT EXISTS ({_ANY} taken = :taken) AND "
+    f"(inode = :inode AND (directory = :directory OR NOT EXISTS ({_ANY} inode = :inode AND directory = :directory)) "
+    f"OR inode = :source AND NOT EXISTS ({_ANY} inode = :inode)))"
 )
 # Retention removes the oldest first, so whatever is older and still has a row went without us.
 _FORGET_OLDER = (
     "DELETE FROM archives WHERE log = :log AND ordered "
-    f"AND id < (SELECT max(id) FROM archives WHERE {_OWN} AND ordered)"
+    f"AND id < (SELECT max(id) FROM archives WHERE {_ITS} AND ordered)"
 )
-_FORGET = f"DELETE FROM archives WHERE {_OWN}"
+_FORGET = f"DELETE FROM archives WHERE id IN (SELECT id FROM archives WHERE {_ITS})"
 _BOUND = (
     "DELETE FROM archives WHERE log = ?1 AND id <= "
     f"(SELECT id FROM archives WHERE log = ?1 ORDER BY id DESC LIMIT 1 OFFSET {_MOST})"
@@ -71,14 +87,18 @@ _BOUND = (
 # ---------------------------------------------------------------- written by runs
 
 
-def leaving(plan: Plan) -> Work:
+def leaving(logs: Iterable[LogPlan]) -> Work:
     """Before retention removes archives: of a run that is killed then, none is missing."""
-    steps = [(log.path, step) for log in plan.logs for step in log.retire]
+    steps = [(log.path, step) for log in logs for step in log.retire]
     rows = [
-        {"log": os.fsencode(log), "inode": step.id.inode, "directory": os.fsencode(step.directory)}
-        for log, step in steps
+        _removed(log, step.directory, step.id.inode, *descent.origin(step.directory, step.name)) for log, step in steps
     ]
-    return f"UPDATE archives SET leaving = 1 WHERE {_OWN}", rows
+    return f"UPDATE archives SET leaving = 1 WHERE id IN (SELECT id FROM archives WHERE {_ITS})", rows
+
+
+def _removed(log: str, directory: str, inode: int, source: int | None, taken: float | None) -> dict[str, Any]:
+    row = {"log": os.fsencode(log), "directory": os.fsencode(directory), "inode": inode}
+    return {**row, "source": source, "taken": taken}
 
 
 def of_run(outcomes: Iterable[Outcome], number: int, first: int | None) -> list[Work]:
@@ -89,6 +109,7 @@ def of_run(outcomes: Iterable[Outcome], number: int, first: int | None) -> list[
     new: list[tuple[Any, ...]] = []  # what was taken, in the order of the rotations
     taken: dict[tuple[bytes, int], int] = {}  # where it stands there, by log and inode
     changes: list[tuple[str, dict[str, Any]]] = []
+    found = False  # did it finish what a killed run had begun?
     for outcome in outcomes:
         details, log = outcome.details, os.fsencode(outcome.log)
         if outcome.status is not Status.DONE or "inode" not in details:
@@ -96,15 +117,16 @@ def of_run(outcomes: Iterable[Outcome], number: int, first: int | None) -> list[
         inode = details["inode"]
         if outcome.action in _TAKEN:
             directory, _, base = log.rpartition(b"/")
+            found = found or outcome.action == "recover"
             taken[log, inode] = len(new)
-            new.append((log, directory, base + b".1", inode, None, None, None, None))
+            new.append((log, directory, base + b".1", inode, details.get("taken"), None, None, None, None))
         elif outcome.action == "remove":
             taken.pop((log, inode), None)
-            row = {"log": log, "inode": inode, "directory": os.fsencode(details["directory"])}
+            row = _removed(outcome.log, details["directory"], inode, details["source"], details["taken"])
             changes += [(_FORGET_OLDER, row), (_FORGET, row)]
         elif outcome.action == "compress" and (log, details["source"]) in taken:
             at = taken[log, inode] = taken.pop((log, details["source"]))
-            new[at] = (log, *_place(details), inode, *_content(details))  # in one run: one row
+            new[at] = (log, *_place(details), inode, details.get("taken"), *_content(details))  # in one run: one row
         elif outcome.action == "compress":
             changes += _moved(log, details)
     work = [(statement, [row for _, row in rows]) for statement, rows in itertools.groupby(changes, lambda c: c[0])]
@@ -112,7 +134,7 @@ def of_run(outcomes: Iterable[Outcome], number: int, first: int | None) -> list[
     others = [] if first is None or not (work or kept) else [(first,)]
     begin = number * _AT_ONCE % max(1, len(kept))
     bounded = [row[:1] for row in kept[begin : begin + _AT_ONCE]]
-    return [(_FORGET_OTHERS, others), *work, (_INSERT, kept), (_BOUND, bounded)]
+    return [(_FORGET_OTHERS, others), *work, (_INSERT_FOUND if found else _INSERT, kept), (_BOUND, bounded)]
 
 
 def _place(details: Mapping[str, Any]) -> tuple[bytes, bytes]:
@@ -131,7 +153,7 @@ def _moved(log: bytes, details: Mapping[str, Any]) -> list[tuple[str, dict[str, 
     directory, name = _place(details)
     row = dict(zip(("born", "bytes", "lines", "xxh128"), _content(details), strict=True))
     row |= {"log": log, "directory": directory, "name": name, "inode": details["inode"], "source": details["source"]}
-    row["from"] = os.fsencode(details["from"])
+    row |= {"from": os.fsencode(details["from"]), **{name: details.get(name) for name in ("source_born", "taken")}}
     return [(_MOVE, row), (_INSERT_NEW, row)]
 
 
@@ -200,7 +222,7 @@ class Records:
         if record.id:
             statement = (
                 "UPDATE archives SET directory = :directory, name = :name, inode = :inode, born = :born, "
-                "ordered = :ordered, bytes = :bytes, lines = :lines, xxh128 = :xxh128 WHERE id = :id"
+                "taken = :taken, ordered = :ordered, bytes = :bytes, lines = :lines, xxh128 = :xxh128 WHERE id = :id"
             )
         connection.execute(statement, row)
 

@@ -81,11 +81,15 @@ def fallocate(fd: int, mode: int, offset: int, length: int) -> None:
     _checked(function(fd, mode, offset, length))
 
 
-def sync_file_range(fd: int) -> None:
-    """Begin to write out the whole file, without waiting (sync_file_range(2), SYNC_FILE_RANGE_WRITE). Never raises."""
+def sync_file_range(fd: int, start: int = 0, end: int = 0, *, wait: bool = False) -> None:
+    """Begin to write out the bytes [start, end), or all that come after ``start`` (sync_file_range(2)). Never raises.
+
+    ``wait``: until they are written. An error of that is for the fsync(2) that has to follow.
+    """
     begin = getattr(_libc(), "sync_file_range", None)  # musl has none on some machines
     if begin is not None:
-        begin(ctypes.c_int(fd), ctypes.c_int64(0), ctypes.c_int64(0), ctypes.c_uint(2))
+        flags = 1 | 2 | 4 if wait else 2  # SYNC_FILE_RANGE_WAIT_BEFORE, WRITE, WAIT_AFTER
+        begin(ctypes.c_int(fd), ctypes.c_int64(start), ctypes.c_int64(max(end - start, 0)), ctypes.c_uint(flags))
 
 
 def file_system_magic(fd: int) -> int:

@@ -10,6 +10,7 @@ import errno
 import itertools
 import os
 import sqlite3
+import time
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from typing import Any, TypeVar
@@ -19,7 +20,7 @@ from msgspec.structs import replace
 
 from logrotor.disk.calls import change
 from logrotor.errors import MAKE_ROOM
-from logrotor.model import CopyInFlight, LogHistory, Outcome, PastOutcome
+from logrotor.model import CopyInFlight, LogHistory, Outcome, PastOutcome, PastTake
 
 T = TypeVar("T")
 Work = tuple[str, Collection[Any]]  # a statement, and the rows that it is carried out for
@@ -27,7 +28,18 @@ Work = tuple[str, Collection[Any]]  # a statement, and the rows that it is carri
 PATIENCE = 10.0  # seconds to wait for another program that reads or writes the history
 KEEP = 90 * 86400.0  # seconds that a row is kept
 MOST = 200_000  # rows of outcomes: a writer that never lets go makes one a minute for each of its archives
-_AT_ONCE = 1000  # rows that one run looks at: it must not wait for a year's worth
+
+# Of the outcomes that were done or failed, the newest 60 of each log, or fewer where there are very many logs: a page,
+# metrics and a status are made in each run, maybe, and a row takes 3 KiB once it is read.
+NEWEST = (
+    "id IN (SELECT id FROM (SELECT id, row_number() OVER (PARTITION BY log ORDER BY id DESC) AS place FROM outcomes "
+    "WHERE status IN ('done', 'failed')) "
+    "WHERE place <= max(4, min(60, 40000 / (SELECT 1 + count(DISTINCT log) FROM outcomes))))"
+)
+TAKEN = (
+    "time >= ? AND ((action IN ('take', 'copytruncate') AND status != 'skipped') "
+    "OR (action = 'recover' AND status = 'done' AND details LIKE '%\"inode\"%'))"
+)
 
 # The one table that jobs write, without the lock of a run. It has no version: whoever comes first makes it, so an old
 # cron line and a new worker, or the other way round, can use one file.
@@ -49,7 +61,7 @@ UNCLEAR = "CREATE TABLE IF NOT EXISTS unclear (path BLOB PRIMARY KEY, inode INTE
 ARCHIVES = """
 CREATE TABLE IF NOT EXISTS archives (
     id INTEGER PRIMARY KEY, log BLOB NOT NULL, directory BLOB NOT NULL, name BLOB NOT NULL, inode INTEGER NOT NULL,
-    born REAL, ordered INTEGER NOT NULL DEFAULT 0, bytes INTEGER, lines INTEGER, xxh128 TEXT,
+    born REAL, taken REAL, ordered INTEGER NOT NULL DEFAULT 0, bytes INTEGER, lines INTEGER, xxh128 TEXT,
     leaving INTEGER NOT NULL DEFAULT 0);
 CREATE INDEX IF NOT EXISTS archives_by_log ON archives (log, id);
 CREATE INDEX IF NOT EXISTS archives_by_inode ON archives (inode);
@@ -84,6 +96,17 @@ _PLAIN = frozenset("/-._~0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRS
 
 
 # ---------------------------------------------------------------- connections
+
+_PATIENCE = 60  # looks at an empty file, which take 3 seconds
+
+
+def is_left_empty(path: str) -> bool:
+    """Empty for longer than a run or a job needs that has just made the file, and writes it in its first commit."""
+    for _ in range(_PATIENCE):
+        if os.stat(path).st_size:
+            return False
+        time.sleep(0.05)
+    return True
 
 
 def to_look(path: str) -> sqlite3.Connection:
@@ -184,7 +207,7 @@ def upgrade(connection: sqlite3.Connection) -> None:
     elif _is_made(connection, "in_flight"):  # else it is another program's
         make_unversioned(connection)
         connection.execute(
-            "SELECT id, log, directory, name, inode, born, ordered, leaving, xxh128 FROM archives LIMIT 0"
+            "SELECT id, log, directory, name, inode, born, taken, ordered, leaving, xxh128 FROM archives LIMIT 0"
         )
 
 
@@ -203,19 +226,6 @@ def is_hooked(connection: sqlite3.Connection | None, path: str, inode: int, mtim
     return False
 
 
-def pruning(now: float) -> list[tuple[str, list[tuple[Any, ...]]]]:
-    """Statements that delete what is older than ``KEEP``, or too much."""
-    oldest = "id IN (SELECT id FROM {} ORDER BY id LIMIT ?)"
-    too_many = "id <= (SELECT max(id) FROM {}) - ?"
-    return [
-        (
-            f"DELETE FROM {table} WHERE {oldest.format(table)} AND ({column} < ? OR {too_many.format(table)})",
-            [(_AT_ONCE, now - KEEP, MOST)],
-        )
-        for table, column in (("outcomes", "time"), ("runs", "started"))
-    ]
-
-
 # ---------------------------------------------------------------- rows to values; TypeError, ValueError: odd values
 
 
@@ -231,9 +241,11 @@ def logs(connection: sqlite3.Connection) -> dict[str, LogHistory]:
     for blob, directory in connection.execute("SELECT path, directory FROM archive_dirs ORDER BY rowid"):
         fields = more.setdefault(os.fsdecode(blob), {})
         fields["archive_dirs"] = (*fields.get("archive_dirs", ()), os.fsdecode(directory))
+    hooked: dict[str, set[tuple[int, int]]] = {}
     for blob, inode, mtime_ns in connection.execute("SELECT path, inode, mtime_ns FROM hooked"):
-        fields = more.setdefault(os.fsdecode(blob), {})
-        fields["hooked"] = fields.get("hooked", frozenset()) | {(inode, mtime_ns)}
+        hooked.setdefault(os.fsdecode(blob), set()).add((inode, mtime_ns))
+    for path, found in hooked.items():
+        more.setdefault(path, {})["hooked"] = frozenset(found)
     if has(connection, "unclear"):
         for blob, inode in connection.execute("SELECT path, inode FROM unclear"):
             more.setdefault(os.fsdecode(blob), {})["unclear"] = inode
@@ -258,6 +270,15 @@ def outcome(row: sqlite3.Row) -> PastOutcome:
         status=row["status"], name=os.fsdecode(row["name"] or ""),
         reason=row["reason"] or str(details.get("why", "")), details=details,
     )  # fmt: skip
+
+
+def take(row: sqlite3.Row) -> PastTake:
+    found = msgspec.json.decode(row["details"] or "{}", type=_Size)
+    return PastTake(time=float(row["time"]), status=row["status"], bytes=found.bytes)
+
+
+class _Size(msgspec.Struct, gc=False):
+    bytes: int | None = None
 
 
 def _moment(value: object) -> float | None:

@@ -31,6 +31,14 @@ def source_of(path: str, status: os.stat_result) -> bytes:
     return f"{status.st_ino} {status.st_mtime_ns}".encode()
 
 
+def origin(directory: str, name: str) -> tuple[int | None, float | None]:
+    """The inode of what an archive was made of, and when that was taken, where they are noted on it."""
+    path = os.path.join(directory, name)
+    with contextlib.suppress(OSError, ValueError):
+        return int(os.getxattr(path, _ATTRIBUTE, follow_symlinks=False).split(b" ")[0]), taken_at(path)
+    return None, None
+
+
 def inode(fd: int) -> int:
     """The inode of that file."""
     return int(source(fd).split()[0])
@@ -94,7 +102,7 @@ def is_noted(path: str, base: str) -> bool:
     return not taken or taken[0].partition(b" ")[2] == os.fsencode(base)
 
 
-def taken_at(path: str) -> float | None:
+def taken_at(path: int | str) -> float | None:
     """When the archive was taken (epoch seconds), where that is noted on it."""
     try:
         return float(_taken(path)[0].partition(b" ")[0])

@@ -8,11 +8,13 @@ import fcntl
 import io
 import os
 import stat
+from collections.abc import Iterator
 
 from logrotor.disk import calls
 from logrotor.disk.calls import change
 
 CHUNK = 1 << 20
+STRIDE = 8 << 20  # bytes of a large file between two looks at the time
 MOST = 16 << 20  # bytes of a file that is read whole: no configuration, of whatever program, comes near it
 _READ = os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
 
@@ -70,6 +72,30 @@ def sync(fd: int) -> None:
 def start_sync(fd: int) -> None:
     """Have the kernel begin to write what a later :func:`sync` waits for (sync_file_range(2)). A hint: it may fail."""
     calls.sync_file_range(fd)
+
+
+def settle(fd: int, end: int) -> None:
+    """Have the disk begin to write the bytes before ``end``, and wait for all but the last :data:`STRIDE` of them.
+
+    So little is left for the fsync(2) of a large file, which nothing can interrupt. A hint: it may fail.
+    """
+    calls.sync_file_range(fd, max(0, end - STRIDE), end)
+    if end > STRIDE:
+        calls.sync_file_range(fd, max(0, end - 2 * STRIDE), end - STRIDE, wait=True)
+
+
+def strides(start: int, end: int) -> Iterator[tuple[int, int]]:
+    """What is between, in pieces after each of which a run looks at the time."""
+    return ((at, min(at + STRIDE, end)) for at in range(start, end, STRIDE))
+
+
+def next_data(fd: int, start: int, end: int) -> tuple[int, int]:
+    """The next data in [start, end), past a hole (lseek(2), SEEK_DATA, SEEK_HOLE); nothing at ``end`` if all is one."""
+    try:
+        begin = min(os.lseek(fd, start, os.SEEK_DATA), end)
+        return begin, max(begin, min(os.lseek(fd, begin, os.SEEK_HOLE), end))
+    except OSError as error:
+        return (end, end) if error.errno == errno.ENXIO else (start, end)
 
 
 def sync_and_close_check(fd: int) -> None:

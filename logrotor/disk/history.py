@@ -18,10 +18,10 @@ from contextlib import closing, contextmanager, suppress
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from logrotor.disk import archived, attempted, database, state
+from logrotor.disk import archived, attempted, database, forgetting, state
 from logrotor.disk.database import Work, value
 from logrotor.errors import LogrotorError, StateError
-from logrotor.model import CopyInFlight, LogHistories, Outcome, PastOutcome, PastRun, Problem
+from logrotor.model import CopyInFlight, LogHistories, Outcome, PastOutcome, PastRun, PastTake, Problem
 from logrotor.text import ours
 
 if TYPE_CHECKING:
@@ -50,7 +50,7 @@ class History:
     def recall(self) -> LogHistories:
         """What is known of each log. Raises StateError if a newer logrotor wrote it."""
         try:
-            if os.path.getsize(self.path) == 0:
+            if database.is_left_empty(self.path):
                 return LogHistories({}, f"{self.path}: {_EMPTY}; schedules are guessed from the files")
             with closing(database.to_look(self.path)) as connection:
                 return self._known(connection)
@@ -59,20 +59,22 @@ class History:
         except (sqlite3.Error, OSError) as error:
             return LogHistories({}, f"{self.path}: cannot be read ({error}); schedules are guessed from the files")
 
-    def runs(self, since: float = 0.0) -> list[PastRun]:
-        """Every run that had something to do and began at ``since`` or later, the oldest first. Raises StateError."""
-        return self._select("runs", "started >= ?", (since,), partial(value, PastRun))
+    def runs(self, since: float = 0.0, most: int = database.MOST) -> list[PastRun]:
+        """The runs that had something to do and began at ``since`` or later, the oldest first. Raises StateError."""
+        where = "started >= ? AND id > (SELECT max(id) FROM runs) - ?"
+        return self._select("runs", where, (since, most), partial(value, PastRun))
 
     def outcomes(self, since: float = 0.0) -> list[PastOutcome]:
         """Every outcome of the runs that ended at ``since`` or later, the oldest first. Raises StateError."""
         return self._select("outcomes", "time >= ?", (since,), database.outcome)
 
     def settled_outcomes(self) -> list[PastOutcome]:
-        """Those that were done or failed, the oldest first. Raises StateError.
+        """The newest of each log that were done or failed, the oldest first. Raises StateError."""
+        return self._select("outcomes", database.NEWEST, (), database.outcome)
 
-        A writer that never lets go makes a deferred one each minute: 100,000 of them cost a second to read.
-        """
-        return self._select("outcomes", "status IN ('done', 'failed')", (), database.outcome)
+    def takes(self, since: float) -> list[PastTake]:
+        """All takes since then, the oldest first. Raises StateError."""
+        return self._select("outcomes", database.TAKEN, (since,), database.take)
 
     def damage(self) -> str | None:
         """What SQLite's own check finds; None: nothing, or there is no history. Raises StateError."""
@@ -128,7 +130,7 @@ class History:
         advice = "ask as the user who runs logrotor"
         try:
             state.refuse_odd(self.path)
-            if os.stat(self.path).st_size == 0:
+            if database.is_left_empty(self.path):
                 raise StateError(self._problem(_EMPTY, "make room there; the next run with something to do begins it"))
             advice = "the next run that has something to do repairs it or sets it aside"
             with closing(database.to_look(self.path)) as connection:
@@ -245,19 +247,19 @@ class RunHistory(History):
     def end_copy(self, path: str) -> None:
         self._must("DELETE FROM in_flight WHERE path = ?", (os.fsencode(path),))
 
-    def rotated(self, paths: Iterable[str], now: float) -> None:
-        self._set("last_rotation = excluded.last_rotation", paths, now)
+    def rotated(self, paths: Iterable[str], now: float, *more: Work) -> None:
+        self._set("last_rotation = excluded.last_rotation", paths, now, *more)
 
     def requested(self, paths: Iterable[str], now: float, delivered: bool) -> None:
         wiped = ", request_failed = NULL" if delivered else ""
         column = "request_delivered" if delivered else "request_failed"
         self._set(f"{column} = excluded.{column}{wiped}", paths, now)
 
-    def _set(self, change: str, paths: Iterable[str], now: float) -> None:
+    def _set(self, change: str, paths: Iterable[str], now: float, *more: Work) -> None:
         """``change``: begins with the column that gets ``now``."""
         column = change.split()[0]
         insert = f"INSERT INTO logs (path, {column}) VALUES (?, ?) ON CONFLICT (path) DO UPDATE SET {change}"
-        self.keep((insert, [(os.fsencode(path), now) for path in paths]))
+        self.keep((insert, [(os.fsencode(path), now) for path in paths]), *more)
 
     def archives_in(self, pairs: Iterable[tuple[str, str]]) -> None:
         """Remember which directories hold archives of which log, for the day when ``archive_dir`` is switched off.
@@ -278,11 +280,11 @@ class RunHistory(History):
     def forget_hooks(self, path: str, inode: int) -> None:
         self.keep(("DELETE FROM hooked WHERE path = ? AND inode = ?", [(os.fsencode(path), inode)]))
 
-    def run_started(self, started: float, forced: bool, taken: Iterable[str] = (), *more: Work) -> None:
+    def run_started(self, started: float, forced: bool, taken: Iterable[str] = ()) -> None:
         """``taken``: logs that are about to be taken. If the run is killed, their archives may bear no mark yet."""
         begun = ("INSERT OR IGNORE INTO logs (path) VALUES (?)", [(os.fsencode(path),) for path in taken])
         insert = "INSERT INTO runs (started, pid, forced) VALUES (?, ?, ?)"
-        self.keep((insert, [(started, os.getpid(), forced)]), begun, *more)
+        self.keep((insert, [(started, os.getpid(), forced)]), begun)
         with suppress(sqlite3.Error, AttributeError):  # not opened
             ask = "SELECT max(runs.id), (SELECT ifnull(max(id), 0) FROM archives) FROM runs"
             self._run, self._first = self._connection.execute(ask).fetchone()  # type: ignore[union-attr]
@@ -295,7 +297,8 @@ class RunHistory(History):
     def run_completed(self, now: float, outcomes: Collection[Outcome], counts: Mapping[str, int], code: int) -> None:
         ended = database.end_of_run(self._run, now, outcomes, counts, code)
         archives = archived.of_run(outcomes, self._run or 0, self._first)
-        self.keep(*ended, *archives, *database.pruning(now))
+        self.keep(*ended, *archives, *forgetting.old(now, len(outcomes)))
+        self.keep(*forgetting.gone(self._connection, self._run or 0, now, len(outcomes)))
 
     def _must(self, statement: str, row: tuple[Any, ...]) -> None:
         try:

@@ -17,7 +17,7 @@ from logrotor.disk import calls
 
 Stop = Callable[[], bool]
 TAIL = 2048  # bytes of output that are kept
-STOP_GRACE = 2.0  # seconds that a program still gets once the run is asked to stop
+STOP_GRACE = 0.5  # seconds that a program still gets once the run is asked to stop
 _TICK = 0.02  # seconds between two looks
 
 

@@ -9,10 +9,11 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 from msgspec import Struct, field
 
+from logrotor.decide.naming import parse_aside
 from logrotor.disk import calls, proc
 from logrotor.model import FileId, Nobody, Problem, Unknown, Writers, Written
 
@@ -164,6 +165,35 @@ class Deleted(Struct, frozen=True):
     pid: int
     path: str  # the name that it had
     size: int
+
+
+def removed_and_open(directories: frozenset[str]) -> Mapping[int, int]:
+    """Bytes of archives that were removed from these directories and that somebody has open, by device.
+
+    They are free once he lets go. They are known by the name that each has when it is removed. What may not be seen
+    is left out.
+    """
+    found: dict[FileId, int] = {}
+    for pid in proc.pids():
+        with contextlib.suppress(OSError):
+            for file in proc.opened(pid):
+                with contextlib.suppress(OSError):
+                    status = _removed(file, directories)
+                    if status is not None:
+                        found[FileId(status.st_dev, status.st_ino)] = status.st_blocks * 512
+    sizes: dict[int, int] = {}
+    for each, size in found.items():
+        sizes[each.device] = sizes.get(each.device, 0) + size
+    return sizes
+
+
+def _removed(file: proc.OpenFile, directories: frozenset[str]) -> os.stat_result | None:
+    path, mark, rest = file.name.rpartition(" (deleted)")
+    directory, name = os.path.split(path)
+    if not mark or rest or directory not in directories or parse_aside(name) is None:
+        return None
+    status = os.stat(file.path)
+    return status if status.st_nlink == 0 else None
 
 
 def writers_of_deleted(directories: frozenset[str]) -> Iterator[Deleted]:

@@ -78,7 +78,8 @@ class ArchiveRecord(Struct, frozen=True, kw_only=True):
     directory: str
     name: str  # at the time of the record; numbers change
     inode: int
-    born: float | None = None
+    born: float | None = None  # of what was read
+    taken: float | None = None  # as noted on what was not read yet
     ordered: bool = False  # of two that are, the one with the greater id was rotated later
     bytes: int | None = None  # uncompressed
     lines: int | None = None
@@ -102,6 +103,14 @@ class PastRun(Struct, frozen=True, kw_only=True):
     failed: int = 0
     deferred: int = 0
     removed: int = 0
+
+
+class PastTake(Struct, frozen=True, kw_only=True, gc=False):
+    """When a log was taken, or should have been, and how large it was: all that totals need, of very many."""
+
+    time: float
+    status: str
+    bytes: int | None = None
 
 
 class PastOutcome(Struct, frozen=True, kw_only=True):

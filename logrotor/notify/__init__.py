@@ -7,13 +7,28 @@ raises :class:`~logrotor.errors.ReopenFailed`; nothing is retried here, since th
 from __future__ import annotations
 
 import importlib
-from collections.abc import Mapping
+import os
+from collections.abc import Iterable, Iterator, Mapping
 
+from msgspec.structs import replace
+
+from logrotor.decide.facts import LogFacts
 from logrotor.errors import ReopenFailed
-from logrotor.model import Manager, Problem, ReopenTarget
+from logrotor.model import Manager, Nobody, Problem, ReopenTarget
 from logrotor.notify.common import ABSENT, FORBIDDEN, STALE, Delivered, SelfRotation, Stop
 
-__all__ = ["ABSENT", "STALE", "Delivered", "SelfRotation", "Stop", "probe", "request", "self_rotation", "why_forbidden"]
+__all__ = [
+    "ABSENT",
+    "STALE",
+    "Delivered",
+    "SelfRotation",
+    "Stop",
+    "held_back",
+    "probe",
+    "request",
+    "self_rotation",
+    "why_forbidden",
+]
 
 # Those that signal a process have held(target, stop), the others request and probe.
 _WAYS: Mapping[Manager, str] = {
@@ -28,7 +43,7 @@ _WAYS: Mapping[Manager, str] = {
 def request(target: ReopenTarget, paths: tuple[str, ...], *, stop: Stop = lambda: False) -> Delivered:
     """Ask ``target`` once to reopen all of ``paths``. Raises ReopenFailed with what to do.
 
-    A request is always made; once ``stop`` says so, a command that still runs gets 2 more seconds only.
+    A request is always made; once ``stop`` says so, a command that still runs gets half a second more.
     """
     delivered: Delivered
     way = importlib.import_module(_WAYS[target.manager])
@@ -71,3 +86,11 @@ def self_rotation(target: ReopenTarget, paths: tuple[str, ...] = ()) -> SelfRota
     from logrotor.notify import supervisord
 
     return supervisord.self_rotation(target, paths)
+
+
+def held_back(forbidden: Problem, logs: Iterable[LogFacts]) -> Iterator[tuple[str, Problem]]:
+    """Those that somebody writes, or may write: taken, they would grow on as archives, where nobody looks."""
+    what = f"its writer could not be asked to reopen it: {forbidden.problem}"
+    for facts in logs:
+        if not isinstance(facts.live_writers(), Nobody):
+            yield os.path.realpath(facts.path), replace(forbidden, subject=facts.path, problem=what)

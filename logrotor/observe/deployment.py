@@ -13,7 +13,7 @@ from logrotor.disk import state, writers
 from logrotor.disk.history import History
 from logrotor.disk.mounts import Mounts
 from logrotor.errors import StateError
-from logrotor.model import Archive, Config, LogHistories, LogPlan, PastOutcome, PastRun, Problem
+from logrotor.model import Archive, Config, LogHistories, LogPlan, PastOutcome, PastRun, PastTake, Problem
 from logrotor.rotator import plan_asking
 from logrotor.survey import Listings, NamedLogs, Survey, Surveyor
 
@@ -53,17 +53,24 @@ class Deployment:
 
     @cached_property
     def runs(self) -> list[PastRun]:
-        """Empty where the history cannot be read; ``blind`` says why."""
+        """The latest; empty where the history cannot be read; ``blind`` says why."""
         try:
-            return History(self.config.state_dir).runs()
+            return History(self.config.state_dir).runs(most=1000)
         except StateError:
             return []
 
     @cached_property
     def outcomes(self) -> list[PastOutcome]:
-        """Those that were done or failed; empty where the history cannot be read; ``blind`` says why."""
+        """The newest of each log that were done or failed; empty where the history cannot be read."""
         try:
             return History(self.config.state_dir).settled_outcomes()
+        except StateError:
+            return []
+
+    def takes(self, days: int) -> list[PastTake]:
+        """All of the last days; empty where the history cannot be read."""
+        try:
+            return History(self.config.state_dir).takes(self.now.timestamp() - days * 86400.0)
         except StateError:
             return []
 

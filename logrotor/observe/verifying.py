@@ -15,7 +15,7 @@ from msgspec.structs import replace
 
 from logrotor.decide.evidence import Found, Judgement, Measured, State, judge
 from logrotor.decide.facts import Directory, LogFacts
-from logrotor.decide.naming import parse_archive, slot_name
+from logrotor.decide.naming import is_unfinished, parse_archive, slot_name
 from logrotor.decide.slots import newest_first
 from logrotor.disk import calls, codecs, descent, snapshot, state
 from logrotor.disk.archived import Records
@@ -152,7 +152,7 @@ class _Examination:
 
     def settles(self, facts: LogFacts, now: float) -> bool:
         """Judge the files as they are listed. Is nothing wrong, or is it the same as at the last look?"""
-        archives = [a for a in newest_first(archives_of(facts), now) if a.entry.is_regular]
+        archives = [a for a in newest_first(archives_of(facts), now) if a.entry.is_regular and not _is_reserved(a)]
         self._duplicates = facts.duplicates
         seen = names_of(facts), self.judge(archives, (facts.directory, *facts.elsewhere))
         is_same, self._before = seen == self._before, None if self._moved else seen
@@ -228,9 +228,15 @@ def _renewed(old: ArchiveRecord, found: Found) -> ArchiveRecord:
     is_moved = old.inode != archive.entry.id.inode
     return replace(
         old, directory=archive.directory, name=archive.entry.name if is_moved else old.name,
-        inode=archive.entry.id.inode, born=held.born, ordered=old.ordered and found.state is not State.MISPLACED,
+        inode=archive.entry.id.inode, born=held.born, taken=held.taken,
+        ordered=old.ordered and found.state is not State.MISPLACED,
         bytes=held.bytes, lines=held.lines, xxh128=held.xxh128,
     )  # fmt: skip
+
+
+def _is_reserved(archive: Archive) -> bool:
+    """An empty file that keeps a slot for a take, which was killed before it came there."""
+    return archive.entry.size == 0 and is_unfinished(archive.entry.stat.st_mode)
 
 
 def _is_unseen(record: ArchiveRecord, directories: Sequence[Directory]) -> bool:
@@ -281,7 +287,8 @@ def _measured(fd: int, archive: Archive, recorded: int | None) -> Measured:
         if (before.st_size, before.st_mtime_ns) != (after.st_size, after.st_mtime_ns):  # another program packs it
             raise Stale(f"{archive.path}: is being written") from None
         raise
-    return Measured(calls.birth_time(fd), descent.inode(fd), size, lines, digest.hexdigest(), head)
+    born, taken = calls.birth_time(fd), descent.taken_at(fd)
+    return Measured(born, taken, descent.inode(fd), size, lines, digest.hexdigest(), head)
 
 
 # ---------------------------------------------------------------- what is said

@@ -21,7 +21,7 @@ from logrotor.decide.naming import parse_archive
 from logrotor.decide.slots import newest_first, time_of
 from logrotor.disk import calls, descent, snapshot, state
 from logrotor.disk.logdir import LogDir
-from logrotor.errors import Refused, Stale
+from logrotor.errors import Refused, Stale, UnknownSelection
 from logrotor.model import Archive, Codec, Entry, FileId, Method, Problem
 from logrotor.observe.deployment import Deployment, archives_of
 from logrotor.survey import forms
@@ -89,9 +89,14 @@ class View:
         self._stamp = (0, 0.0)  # the time of the log's directory, and when that was first seen
         self.pieces: list[Piece] = []
         opened.callback(self._close, ())
-        self._surveyed = find(look())
-        self.facts = self._surveyed
+        self.facts = self._surveyed = self._survey()
         self.settle()
+
+    def _survey(self) -> LogFacts:
+        try:
+            return self._find(self._look())
+        except UnknownSelection:  # listed in the instant in which its first rotation gave it another name
+            return self._find(self._look())
 
     def settle(self) -> None:
         """See the log as it is now."""

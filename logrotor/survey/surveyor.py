@@ -7,7 +7,7 @@ import re
 import stat
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
-from functools import partial
+from functools import cache, partial
 
 from msgspec.structs import replace
 
@@ -16,6 +16,7 @@ from logrotor.disk import access, acl, descent, writers
 from logrotor.disk.directories import Directories
 from logrotor.disk.mounts import SILENT, Mounts
 from logrotor.disk.opendir import is_private
+from logrotor.errors import StoppedLooking
 from logrotor.model import (
     Archive,
     Config,
@@ -37,17 +38,29 @@ _NOTHING, _NONE = LogHistory(), LogHistories({})
 
 
 class Surveyor:
-    """One survey of one configuration, used as a context manager."""
+    """One survey of one configuration, used as a context manager.
+
+    ``stop``: it raises StoppedLooking then. ``late``: nothing is compared any more.
+    """
 
     def __init__(
-        self, config: Config, history: LogHistories | None, only: Sequence[str] = (), *, since: float = 0.0
+        self,
+        config: Config,
+        history: LogHistories | None,
+        only: Sequence[str] = (),
+        *,
+        since: float = 0.0,
+        stop: forms.Stop = lambda: False,
+        late: forms.Stop = lambda: False,
     ) -> None:
+        self._stop, self._late = stop, late
         self._config, self._history, self._only, self._since = config, history, tuple(only), since
         self._mounts = Mounts()
         self._listings = Listings(self._mounts)
         self._dirs = Directories(self._listings.ids)
         self._grounds: dict[str, acl.Ground] = {}
         self._prover = proofs.Prover(self._listings, self._dirs)
+        self._held = cache(writers.removed_and_open)
         self.found = Survey(directories=self._listings.ids, locked=self._listings.locked)
         self._present: set[str] = set()  # logs of which there is anything
         self._claims = Claims(
@@ -78,6 +91,8 @@ class Surveyor:
             if self._only:
                 claims = self._claims.select(every, self._only)
         for claim in claims:
+            if self._stop():
+                raise StoppedLooking("stopped before anything was done")
             facts = self._facts(claim)
             if facts is not None:
                 self.found.logs.append(facts)
@@ -106,7 +121,7 @@ class Surveyor:
         if self._is_missing(claim, family) and claim.path not in self._present:
             return None
         if family.temps or elsewhere:
-            forms.find_set_aside(claim.base, (directory, *elsewhere))
+            forms.find_set_aside(claim.base, (directory, *elsewhere), self._stop)
         archives = family.archives
         if elsewhere:
             archives = [*archives, *(a for d in elsewhere for a in _archives(d, claim.base))]
@@ -121,7 +136,7 @@ class Surveyor:
             archive_dir=archive_dir,
             history=history,
             writers=proofs.Proofs(self._prover, directory.resolved, family, archives),
-            duplicates=forms.Duplicates(archives, directory.resolved),
+            duplicates=forms.Duplicates(archives, directory.resolved, lambda: self._stop() or self._late()),
             birth=partial(proofs.birth, claim.path),
             made=_made,
             may_be_linked=partial(_may_be_linked, claim.base),
@@ -137,6 +152,7 @@ class Surveyor:
             ),
             live_writers=partial(self._live_writers, directory.resolved, family.live),
             is_alone=partial(self._is, self._prover.is_alone, directory.resolved, family.live),
+            held=self._held,
             is_append_only=partial(self._is, self._prover.is_append_only, directory.resolved, family.live),
             why_not_cut=partial(self._why_not_cut, claim, family),
             literal=claim.literal,

@@ -13,7 +13,7 @@ from logrotor import Rotator, load_config
 from logrotor.decide.retention import next_run
 from logrotor.events import Event, Level
 from logrotor.model import LastRun, Report
-from tests.support import oracle
+from tests.support import mounts, oracle
 
 DAY = 86400.0
 NOW = datetime.now().astimezone()
@@ -191,3 +191,24 @@ def test_many_archives_of_one_time(host: Host, monkeypatch: pytest.MonkeyPatch, 
     monkeypatch.setattr("logrotor.survey.forms.longer", lambda *args, **more: compared.append(args))
     assert host.run(keep_free="1B", compress="none").plan.is_idle
     assert len(compared) <= 300
+
+
+def test_keep_free_waits_for_readers_of_what_is_gone(tmp_path: Path) -> None:
+    """A removed archive that somebody reads takes its room until he lets go: later runs do not remove more for it."""
+    with mounts.tmpfs(tmp_path, size="8m") as disk:
+        logs = disk / "logs"
+        logs.mkdir()
+        (logs / "app.log").touch()
+        for slot in range(1, 8):
+            (logs / f"app.log.{slot}.gz").write_bytes(bytes(1 << 20))
+            os.utime(logs / f"app.log.{slot}.gz", (10**9 - slot,) * 2)
+        rule = {"name": "app", "paths": [str(logs / "app.log")], "max_size": "1G", "keep_free": "1900K"}
+        config = load_config({"state_dir": str(tmp_path / "state"), "log": [rule]}, environ={})
+        with (logs / "app.log.7.gz").open("rb") as reader:
+            assert Rotator(config).run().count("remove") == 1
+            assert os.statvfs(disk).f_bavail * os.statvfs(disk).f_frsize < 1900 << 10
+            assert [Rotator(config).run().count("remove") for _ in range(3)] == [0, 0, 0]
+            assert len(reader.read()) == 1 << 20
+        assert Rotator(config).run().count("remove") == 0
+        (logs / "other").write_bytes(bytes(1 << 20))
+        assert Rotator(config).run().count("remove") == 1

@@ -105,6 +105,17 @@ def test_a_hook_that_fails_after_another_run_is_the_failure_of_its_own(site: Sit
     assert site.exits() == [1, 0]
 
 
+def test_a_hook_that_hangs_costs_its_timeout_once(tmp_path: Path) -> None:
+    """Of many archives the first alone is handed to it in a run; the others are put off."""
+    site = Site(tmp_path, timeout="1s")
+    site.write("slow")
+    for slot in (1, 2, 3):
+        (site.logs / f"slow.log.{slot}").write_bytes(b"%d\n" % slot)
+    assert site.run() == 1
+    assert len(site.called()) == 1
+    assert sorted(status for _, status, _ in site.outcomes()) == ["deferred", "deferred", "deferred", "failed"]
+
+
 def test_killed_in_a_hook(site: Site) -> None:
     """The log is free at once, and the next run calls the hook again, once."""
     site.write("slow")

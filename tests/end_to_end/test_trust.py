@@ -76,7 +76,8 @@ def test_root_takes_nothing_that_lies_in_the_folder_of_another(place):
     mine = place.root / "mine"
     mine.mkdir()
     place.give("www-data", mine)
-    place.config.rename(mine / "logrotor.toml")
+    config = place.config.rename(mine / "logrotor.toml")
+    config.write_text(config.read_text().replace(f"{place.root}/logs/state", f"{place.root}/state"))  # root's own
     told = place.run(cwd=mine, code=2)
     assert "www-data" in told.stderr and list(system.iterdir()) == [] and not place.archive.exists()
 
@@ -115,6 +116,10 @@ def test_who_the_owner_may_name_is_himself(place):
     place.config.write_text(place.config.read_text().replace("nobody", "www-data"))
     assert place.run().stderr == "" and place.archive.owner() == "www-data"
     assert place.run("plan").stderr == ""
+    place.config.write_text(place.config.read_text().replace("run_as", "# run_as"))
+    for words in (("plan",), ("check",), ("status",)):
+        told = place.run(*words).stderr
+        assert told.count("\n") == 1 and "www-data" in told, words
 
 
 def test_roots_own_configuration_may_name_a_user(place):

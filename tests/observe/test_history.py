@@ -13,13 +13,14 @@ import pytest
 from logrotor import Rotator
 from logrotor.act import run as act
 from logrotor.cli.options import moment, moment_or_age
-from logrotor.disk import database
+from logrotor.disk import database, forgetting
 from logrotor.disk.history import History, RunHistory
-from logrotor.model import Outcome, PastOutcome, Status
+from logrotor.model import CopyInFlight, Outcome, PastOutcome, Status
 from logrotor.observe.rotations import rotations
 from tests.support import mounts, users
 
 DAY = 86400.0
+PACKED = {"source": 1, "inode": 1, "bytes": 5, "from": "/", "to": "/a.1.gz"}
 COUNTS = {"rotated": 0, "failed": 0, "deferred": 0, "removed": 0}
 
 
@@ -232,6 +233,49 @@ def test_too_many_rows_are_pruned(remember, tmp_path, monkeypatch):
     assert times(tmp_path)[-1] == 19.0
 
 
+def test_pruning_keeps_up_with_what_is_added(remember, tmp_path, monkeypatch):
+    """However many rows the runs of a season have left: each run forgets more than it adds."""
+    monkeypatch.setattr(forgetting, "_ROWS", 1)
+    for at in range(4):
+        remember(float(at), 50)
+    for at in range(4):
+        before = len(times(tmp_path))
+        remember(91 * DAY + at, 20)
+        assert len(times(tmp_path)) < before
+
+
+def known_logs(folder) -> set[str]:
+    return {os.path.basename(path) for path in History(str(folder)).recall()._logs}
+
+
+def test_logs_that_are_gone_are_forgotten(tmp_path, monkeypatch):
+    """Once no file of theirs is left, here or in an archive directory, and after a week; however many they are."""
+    monkeypatch.setattr(forgetting, "_LOGS", 20)
+    logs, old = tmp_path / "logs", tmp_path / "old"
+    logs.mkdir()
+    old.mkdir()
+    for path in (logs / "live", logs / "archived.1.gz", logs / ".taken.new", logs / ".aside.1.aside", old / "moved.3"):
+        path.touch()
+    kept = {"live", "archived", "taken", "aside", "moved", "flying", "unmounted", "lately"}
+    paths = {name: str((tmp_path / "away" if name == "unmounted" else logs) / name) for name in kept}
+    paths |= {f"gone-{number}": str(logs / f"gone-{number}") for number in range(100)}
+    for day in range(30):
+        history = RunHistory(str(tmp_path))
+        history.run_started(day * DAY, False)
+        if day == 0:
+            history.rotated([path for name, path in paths.items() if name != "lately"], 0.0)
+            history.archives_in([(paths["moved"], str(old)), (paths["gone-1"], str(old))])
+            history.hooked(paths["gone-2"], 1, 2)
+            history.found_unclear([str(logs / "live")])
+            history.begin_copy(CopyInFlight(paths["flying"], 1, 0.0, 2, 3, "marked", "collapse"))
+        history.rotated([paths["lately"]], day * DAY)
+        history.run_completed(day * DAY, [], COUNTS, 0)
+        assert history.problems == []
+        history.close()
+        assert day > 6 or len(known_logs(tmp_path)) == len(paths)
+    assert known_logs(tmp_path) == kept
+
+
 def test_a_damaged_history_is_told(here, logrotor):
     """Exit 2 with what happens next, and no traceback."""
     here.log()
@@ -294,3 +338,23 @@ def test_archives_without_a_record_were_rotated_at_some_time(here, logrotor):
     (here.state / "history.sqlite").unlink()
     (log,) = logrotor("status", "--json", code=0).json["logs"]
     assert (log["last_rotation"], log["known"]) == (None, False)
+
+
+def test_a_page_is_made_of_the_newest_of_each_log(tmp_path, monkeypatch):
+    """Rows beyond that are never read, however many there are; totals are made of all takes."""
+    history = RunHistory(str(tmp_path))
+    taken = Outcome(log="/a", action="take", status=Status.DONE, details={"inode": 1, "bytes": 5})
+    failed = Outcome(log="/b", action="take", status=Status.FAILED)
+    packed = Outcome(log="/a", action="compress", status=Status.DONE, name="a.1", details=PACKED)
+    for at in range(100):
+        history.run_started(float(at), False)
+        history.run_completed(float(at), [taken, packed] * 10 + [failed] * (at == 3), COUNTS, 0)
+    history.close()
+    made = []
+    monkeypatch.setattr(database, "outcome", lambda row, real=database.outcome: made.append(row) or real(row))
+    found = History(str(tmp_path)).settled_outcomes()
+    assert len(made) == len(found) == 61 and {outcome.log for outcome in found} == {"/a", "/b"}
+    assert found[-1].time == 99.0 and found == sorted(found, key=lambda outcome: outcome.time)
+    takes = History(str(tmp_path)).takes(10.0)
+    assert len(takes) == 900 and sum(take.bytes or 0 for take in takes) == 4500
+    assert [run.started for run in History(str(tmp_path)).runs(most=2)] == [98.0, 99.0]

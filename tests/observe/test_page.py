@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from logrotor import load_config, text
 from logrotor.disk.publish import PAGE, refuse_other
 from logrotor.errors import Refused
+from logrotor.model import PastTake
 from logrotor.observe.page import markup, plots
 from logrotor.observe.page.markup import Html, escaped, tag
 from logrotor.observe.rotations import Rotation
@@ -300,7 +301,7 @@ def test_a_plot_stays_within_its_frame(done, live, limit):
 def test_days_are_those_of_the_page():
     """A rotation belongs to the day that it had in the zone of the page; older ones are not shown."""
     found = past((3600, 5), (3600 * 4, 7), (86400 * 40, 9)) + past((60, None), status="failed")
-    days = plots.by_day(found, NOW, 30)
+    days = plots.by_day([PastTake(time=each.time, status=each.status, bytes=each.bytes) for each in found], NOW, 30)
     assert len(days) == 30 and days[0].date == "2026-10-24"
     assert days[-1] == plots.Day("2026-11-22", 1, 1, 5) and days[-2] == plots.Day("2026-11-21", 1, 0, 7)
     titles = [each.text for each in Markup(plots.columns(days)).all("title")]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import os
+import random
 import shutil
 import sqlite3
 import subprocess
@@ -13,6 +14,9 @@ from pathlib import Path
 import pytest
 import zstandard
 
+from logrotor import Rotator
+from logrotor.decide.evidence import State
+from logrotor.observe.verifying import verify
 from tests.observe.test_reading import flip, generations
 from tests.observe.test_reading_beside_runs import Site
 from tests.support import command, users
@@ -42,10 +46,12 @@ def same_size(path: Path) -> None:
     path.write_bytes(zstandard.ZstdCompressor(write_checksum=True).compress(data))
 
 
-def anew(path: Path) -> None:
-    """The same by another file."""
+def anew(path: Path, *, marked: bool = True) -> None:
+    """The same by another file, which a copy of the attributes makes a form of that generation."""
     made = path.with_name("made")
     shutil.copy2(path, made)
+    if not marked:
+        os.removexattr(made, "user.logrotor.source")
     same_size(made)
     made.rename(path)
 
@@ -92,7 +98,8 @@ def test_the_hash_is_that_of_other_programs(here, logrotor):
         (lambda one, two: one.unlink(), {"app.log.1.zst": "missing"}),
         (lambda one, two: swap(one, two), {"app.log.1.zst": "misplaced", "app.log.2.zst": "misplaced"}),
         (lambda one, two: swap_contents(one, two), {"app.log.1.zst": "misplaced", "app.log.2.zst": "misplaced"}),
-        (lambda one, two: anew(two), {"app.log.2.zst": "no record", "app.log": "missing"}),
+        (lambda one, two: anew(two), {"app.log.2.zst": "changed"}),
+        (lambda one, two: anew(two, marked=False), {"app.log.2.zst": "no record", "app.log": "missing"}),
     ],
 )
 def test_what_happened_to_an_archive_is_found(here, logrotor, harm, expected):
@@ -412,3 +419,74 @@ def test_an_idle_run_asks_no_archive(here, logrotor, recorded, tmp_path):
     assert subprocess.run(argv, env=command.environment(), check=False, capture_output=True).returncode == 0
     asked = [line for line in told.read_text(errors="replace").splitlines() if '"app.log.' in line]
     assert len(asked) == 6 and all("stat" in line for line in asked)
+
+
+# ---------------------------------------------------------------- whatever happens to a log
+
+
+FORMS = [
+    {"compress": "zstd"}, {"compress": "none"}, {"compress": "gzip", "keep_uncompressed": 2},
+    {"compress": "zstd", "naming": "dated"}, {"compress": "zstd", "archive_dir": "old"},
+    {"compress": "gzip", "archive_dir": "old", "naming": "dated"},
+]  # fmt: skip
+
+
+def killed_run(site: Site, change: int) -> None:
+    """A run in another process that ends, as by KILL, before its so many-th change."""
+    child = os.fork()
+    if child == 0:
+        from logrotor.disk import calls
+
+        done, real = 0, calls.invoke
+
+        def invoke(operation, function, *args, **kwargs):
+            nonlocal done
+            done += 1
+            if done == change:
+                os._exit(9)
+            return real(operation, function, *args, **kwargs)
+
+        try:
+            calls.invoke = invoke
+            Rotator(site.config).run(force=True)
+        finally:
+            os._exit(0)
+    os.waitpid(child, 0)
+
+
+def lives(site: Site, chance: random.Random, steps: int) -> None:
+    """Rotations, kills, settings that change, a lost history: nothing is wrong with any archive, ever."""
+    for _ in range(steps):
+        what = chance.choice(["rotate", "rotate", "rotate", "kill", "kill", "change", "verify", "verify", "lose"])
+        site.write(chance.choice((1, 5, 80)))
+        if what == "rotate":
+            Rotator(site.config).run(force=True)
+        elif what == "kill":
+            killed_run(site, chance.randrange(1, 40))
+        elif what == "change":
+            Site(site.folder, backup_count=chance.choice((3, 5, 9)), **chance.choice(FORMS))
+        elif what == "lose" and chance.random() < 0.3:
+            shutil.rmtree(site.folder / "state", ignore_errors=True)
+        else:
+            found = list(verify(site.look))
+            assert [each for each in found if each.problem] == [], what
+            assert {each.state for each in found} <= {State.SOUND, State.GROWN, State.UNRECORDED}
+
+
+@pytest.mark.parametrize("seed", [*range(2), *(pytest.param(seed, marks=pytest.mark.long) for seed in range(2, 60))])
+def test_no_run_and_no_kill_makes_an_archive_wrong(world, seed):
+    """Verified now and then; at the end what is removed, changed or swapped is found among what is recorded."""
+    chance = random.Random(seed)
+    site = Site(world, backup_count=5, **chance.choice(FORMS))
+    lives(site, chance, 25)
+    Site(world, backup_count=9, compress="zstd")
+    for _ in range(4):
+        site.write(9)
+        Rotator(site.config).run(force=True)
+    list(verify(site.look))
+    sound = [each for each in verify(site.look) if each.state is State.SOUND]
+    assert len(sound) >= 4 and not [each for each in verify(site.look) if each.problem]
+    one = Path(chance.choice(sound).path)
+    harm = chance.choice([lambda: one.unlink(), lambda: flip(one), lambda: os.truncate(one, one.stat().st_size - 1)])
+    harm()
+    assert [each for each in verify(site.look) if each.problem] != [], one

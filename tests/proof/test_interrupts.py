@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from logrotor import cli
+from logrotor.cli.session import Entered
 from tests.proof.places import Places, places
 from tests.proof.sampling import is_chosen
 from tests.proof.scenarios import EMPTY_WRITER, SCENARIOS, WRITER, Company, Scenario
@@ -100,14 +101,13 @@ def test_sigterm_at_each_change(
     """The command line ends with 143, having announced what it took, and the next ordinary run finishes the work."""
     found: list[str] = []
     with Trial(scenario, company, places) as trial:
-        monkeypatch.setattr("logrotor.config.load_config", lambda *_, **__: trial.config)
+        monkeypatch.setattr("logrotor.cli.rotation.enter", lambda *_: Entered(trial.config))
         for nth in itertools.count(1):
             trial.reset()
             code = os.waitstatus_to_exitcode(trial.in_fork(_command_with_sigterm(trial, nth)))
             if code == 0:
                 break
-            if code != 143:
-                found.append(f"SIGTERM at {nth}: exit code {code}")
+            assert code == 143, f"SIGTERM at {nth}"
             found += _not_announced(trial, f"SIGTERM at {nth}") + trial.recover(f"SIGTERM at {nth}")
     verdict(trial, nth - 1, found)
 

@@ -386,6 +386,7 @@ def test_only_disk_names_a_changing_call() -> None:
         rooms_but("disk"),
         # Flags only: the door opens the log for them.
         "logrotor.act.cut: os.O_RDWR",
+        "logrotor.act.finish: os.O_RDWR",
         "logrotor.act.cut: os.O_APPEND",
         # The width of the terminal.
         "logrotor.cli.plan_table: shutil.get_terminal_size",

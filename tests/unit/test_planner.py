@@ -314,6 +314,14 @@ def test_keep_free_over_several_logs() -> None:
     assert [[r.name for r in each.retire] for each in found] == [["app.log.5.zst"], ["b.log.4.zst"], []]
 
 
+@given(st.integers(0, 3000))
+def test_keep_free_counts_what_will_be_free(held: int) -> None:
+    """What was removed and is still open is not made up for by more."""
+    archives = [entry(f"app.log.{n}.zst", 500, age=n * DAY) for n in range(1, 6)]
+    known = replace(free(0, entry("app.log"), *archives, wish=FreeSpace(bytes=2000)), held=lambda _: {1: held})
+    assert len(plan(known).retire) == min(4, max(0, -(-(2000 - held) // 512)))
+
+
 @pytest.mark.parametrize("age", [-DAY, DAY / 2], ids=["clock ahead", "slow writer"])
 def test_keep_free_spares_what_is_being_taken(age: float) -> None:
     """It is the newest, though an older archive was written later; the others go in the order of their rotation."""

@@ -8,12 +8,14 @@ from collections.abc import Sequence
 from msgspec import Struct
 
 from logrotor.decide.slots import time_of
-from logrotor.model import Problem
+from logrotor.model import PastTake, Problem
 from logrotor.observe.attention import Attention, Thresholds, attention
 from logrotor.observe.deployment import Deployment, archives_of
 from logrotor.observe.doctor import Examined
 from logrotor.observe.rotations import Rotation, rotations
 from logrotor.observe.status import Status, status
+
+DAYS = 30  # of which it shows the totals
 
 
 class Stored(Struct, frozen=True):
@@ -63,7 +65,8 @@ class Facts(Struct, frozen=True, kw_only=True):
     origin: Origin
     status: Status
     attention: tuple[Attention, ...]  # what passes a threshold
-    rotations: tuple[Rotation, ...]  # the oldest first
+    rotations: tuple[Rotation, ...]  # the latest of each log, the oldest first
+    takes: tuple[PastTake, ...]  # all of the last days
     archives: tuple[Stored, ...]  # the largest first
     queues: Queues | None
     examined: tuple[Examined, ...]
@@ -92,6 +95,7 @@ def gather(
         status=found,
         attention=(*attention(found, Thresholds()), *troubles),
         rotations=tuple(rotations(here.outcomes)),
+        takes=tuple(here.takes(DAYS + 1)),
         archives=tuple(sorted(_archives(here), key=lambda each: (-each.size, each.path))),
         queues=queues,
         examined=tuple(examined),

@@ -7,6 +7,7 @@ from datetime import datetime, timedelta
 
 from msgspec import Struct
 
+from logrotor.model import PastTake
 from logrotor.observe.page.markup import Html, tag
 from logrotor.observe.rotations import Rotation
 from logrotor.text import count, size, span
@@ -123,19 +124,19 @@ class Day(Struct, frozen=True):
     bytes: int
 
 
-def by_day(rotations: Sequence[Rotation], now: datetime, days: int) -> list[Day]:
+def by_day(takes: Sequence[PastTake], now: datetime, days: int) -> list[Day]:
     """The last ``days`` days, today included, the oldest first."""
     dates = [(now.date() - timedelta(days=back)).isoformat() for back in reversed(range(days))]
-    found: dict[str, list[Rotation]] = {date: [] for date in dates}
-    for rotation in rotations:
-        found.get(datetime.fromtimestamp(rotation.time, now.tzinfo).date().isoformat(), []).append(rotation)
+    found: dict[str, list[PastTake]] = {date: [] for date in dates}
+    for take in takes:
+        found.get(datetime.fromtimestamp(take.time, now.tzinfo).date().isoformat(), []).append(take)
     return [_day(date, each) for date, each in found.items()]
 
 
-def _day(date: str, found: Sequence[Rotation]) -> Day:
-    done = [rotation for rotation in found if rotation.status == "done"]
-    failed = sum(rotation.status == "failed" for rotation in found)
-    return Day(date, len(done), failed, sum(rotation.bytes or 0 for rotation in done))
+def _day(date: str, found: Sequence[PastTake]) -> Day:
+    done = [take for take in found if take.status == "done"]
+    failed = sum(take.status == "failed" for take in found)
+    return Day(date, len(done), failed, sum(take.bytes or 0 for take in done))
 
 
 def columns(days: Sequence[Day]) -> Html:

@@ -77,7 +77,7 @@ def _written(facts: Facts) -> list[Child]:
 def _tiles(facts: Facts) -> Html:
     status, done = facts.status, [r for r in facts.rotations if r.status == "done"]
     due = sum(log.due for log in status.logs)
-    week = [r for r in facts.rotations if r.time > status.now.timestamp() - 7 * 86400]
+    week = [r for r in facts.takes if r.time > status.now.timestamp() - 7 * 86400]
     failed = sum(r.status == "failed" for r in week)
     stored = sum(each.size for each in facts.archives)
     before, after = (sum(getattr(r, key) for r in done if r.ratio) for key in ("bytes", "archive_bytes"))

@@ -10,7 +10,7 @@ from logrotor.model import Finding
 from logrotor.observe import attention
 from logrotor.observe.forecast import SystemStatus
 from logrotor.observe.page import plots
-from logrotor.observe.page.content import Facts, Queue
+from logrotor.observe.page.content import DAYS, Facts, Queue
 from logrotor.observe.page.markup import (
     NOTHING,
     Child,
@@ -32,7 +32,6 @@ _TIGHT, _LOW = 0.05, 0.15  # shares of a file system that are free
 MOST = 500  # logs, those first that need attention: a page of thousands is no page
 _ARCHIVES = 15
 _ROTATIONS = 15
-_DAYS = 30
 
 
 def needs_attention(facts: Facts) -> Html:
@@ -126,10 +125,10 @@ def _stored(log: LogStatus) -> Child:
 
 def activity(facts: Facts) -> Html:
     """Day by day, and the latest rotations."""
-    days = plots.by_day(facts.rotations, facts.status.now, _DAYS)
+    days = plots.by_day(facts.takes, facts.status.now, DAYS)
     ends = tag("div", tag("span", days[0].date), tag("span", days[-1].date), class_="ends soft small")
     most = max(day.bytes for day in days)
-    hint = f"Bytes a day in {_DAYS} days, {text.size(most)} at most; a red foot: something failed that day."
+    hint = f"Bytes a day in {DAYS} days, {text.size(most)} at most; a red foot: something failed that day."
     return section("Rotations", plots.columns(days), ends, _latest(facts), hint=hint)
 
 
