@@ -329,19 +329,18 @@ def _is_taken(log: LogPlan) -> bool:
 
 
 def _recall(state_dir: str) -> LogHistories | None:
-    """What is remembered; sqlite3 is imported only if there is a history."""
+    """What is remembered; sqlite3 is imported only if there is a history, as far as one can see."""
     history = os.path.join(state_dir, state.HISTORY)
-    if not os.path.lexists(history):
-        return None
+    with suppress(PermissionError):
+        if not state.is_there(history):
+            return None
     from logrotor.disk.history import History
 
     return History(state_dir).recall()
 
 
 def _refused(facts: LogFacts, refusals: dict[str, Problem]) -> LogFacts:
-    if facts.directory.problem is not None:
-        return facts
-    why = refusals.get(os.path.realpath(facts.path))
+    why = None if facts.directory.problem is not None else refusals.get(os.path.realpath(facts.path))
     if why is None:
         return facts
     return replace(facts, refusal=facts.refusal or replace(why, subject=facts.path))
