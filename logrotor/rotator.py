@@ -187,10 +187,8 @@ class Rotator:
             lock.enter_context(state.locked(config.state_dir, config.lock_timeout, self._stop))
             # What another run did while we waited must not lie in the future: it would count as none.
             run.now = now or local_now()
-            history = RunHistory(config.state_dir)
+            history = RunHistory(config.state_dir, tell=lambda detail: self._emit("state.replaced", detail=detail))
             opened.callback(history.close)
-            if history.replaced:
-                self._emit("state.replaced", detail=history.replaced)
             known = history.recall()
             plan = self._plan(known, run.now, run.force, only, this.since)
             run.tell_start(plan)
@@ -331,20 +329,18 @@ def _is_taken(log: LogPlan) -> bool:
 
 
 def _recall(state_dir: str) -> LogHistories | None:
-    """What is remembered; sqlite3 is imported only if there is a history."""
+    """What is remembered; sqlite3 is imported only if there is a history, as far as one can see."""
     history = os.path.join(state_dir, state.HISTORY)
-    if not os.path.lexists(history):
-        return None
-    state.refuse_odd(history)
+    with suppress(PermissionError):
+        if not state.is_there(history):
+            return None
     from logrotor.disk.history import History
 
     return History(state_dir).recall()
 
 
 def _refused(facts: LogFacts, refusals: dict[str, Problem]) -> LogFacts:
-    if facts.directory.problem is not None:
-        return facts
-    why = refusals.get(os.path.realpath(facts.path))
+    why = None if facts.directory.problem is not None else refusals.get(os.path.realpath(facts.path))
     if why is None:
         return facts
     return replace(facts, refusal=facts.refusal or replace(why, subject=facts.path))

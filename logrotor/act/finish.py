@@ -9,8 +9,10 @@ from logrotor.act.context import Context, Details
 from logrotor.act.cut import APPENDING, Cut, advance
 from logrotor.disk import files
 from logrotor.disk.logdir import LogDir
-from logrotor.errors import Interrupted, LogrotorError
+from logrotor.errors import Stale
 from logrotor.model import Codec, Copy, FinishCopytruncate, LogPlan
+
+_GONE = (Stale, FileNotFoundError)
 
 
 def finish(context: Context, log: LogPlan, step: FinishCopytruncate) -> Details:
@@ -62,7 +64,7 @@ def _is_head(cut: Cut, copy: Copy) -> bool:
     try:
         with cut.context.dirs.use(copy.directory) as logdir:
             fd = logdir.open_archive(copy.name, copy.id, os.O_RDWR if is_plain and is_marked else os.O_RDONLY)
-    except (LogrotorError, OSError):
+    except _GONE:  # what merely cannot be opened now may hold them: the record stays, and the next run looks again
         return False
     try:
         limit = None if is_marked else cut.record.length
@@ -84,9 +86,7 @@ def _is_within(cut: Cut, copy: Copy) -> bool:
     try:
         with cut.context.dirs.use(copy.directory) as logdir:
             return head.held_whole(logdir, copy, cut.live, cut.hidden, cut.context.stop) >= cut.record.length
-    except Interrupted:
-        raise
-    except (LogrotorError, OSError):
+    except _GONE:
         return False
 
 

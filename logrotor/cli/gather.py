@@ -39,8 +39,11 @@ def queue_status(config: Config, now: float) -> Status | None:
     from logrotor.jobs.engine import open_engine, open_site
 
     site = open_site(config.files[0], os.environ)
-    if os.path.isabs(site.url) and not os.path.exists(site.url):  # looking must not create it
-        return None
+    if os.path.isabs(site.url):  # looking must not create it
+        try:
+            os.stat(site.url)
+        except FileNotFoundError:
+            return None
     return status(site, open_engine(site), now)
 
 

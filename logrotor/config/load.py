@@ -25,6 +25,7 @@ from logrotor.config.rules import (
 from logrotor.config.section import Problems, Read, Section
 from logrotor.config.tables import Targets, read_output, read_queue, read_targets
 from logrotor.disk.identity import home_of_user
+from logrotor.disk.walk import user_name
 from logrotor.errors import ConfigError
 from logrotor.model import Config
 
@@ -100,6 +101,9 @@ def _as_user(main: Document, euid: int) -> Document:
 def _read_included(main: Document, patterns: tuple[str, ...], euid: int, problems: Problems) -> Iterator[Document]:
     """The included files that can be used, in the order of the globs, each sorted; each file once."""
     seen = {os.path.realpath(main.file)}
+    for error in _unlisted(patterns):
+        what = f"{error.filename} cannot be listed ({error.strerror}), so nobody knows which rules it holds"
+        Section(main, "", problems).wrong("include", what, f"let {user_name(euid)} list it")
     for file in _matching(patterns):
         if os.path.realpath(file) in seen:
             continue
@@ -117,6 +121,18 @@ def _read_included(main: Document, patterns: tuple[str, ...], euid: int, problem
         _refuse_foreign_hooks(document, euid, problems, fatal=False)
         if len(problems) == before:
             yield document
+
+
+def _unlisted(patterns: tuple[str, ...]) -> Iterator[OSError]:
+    """Folders of the globs that are there, and of which nobody can say what is in them."""
+    import glob
+
+    for folder in {os.path.dirname(pattern) for pattern in patterns if glob.has_magic(os.path.basename(pattern))}:
+        for path in glob.glob(folder):
+            try:
+                os.listdir(path)
+            except OSError as error:
+                yield error
 
 
 def _matching(patterns: tuple[str, ...]) -> Iterator[str]:

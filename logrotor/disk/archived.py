@@ -20,14 +20,16 @@ import os
 import sqlite3
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import closing, contextmanager, suppress
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
-from logrotor.disk import database, descent, state
+from logrotor.disk import database, descent, rows, state
 from logrotor.disk.database import Work
 from logrotor.model import ArchiveRecord, Outcome, Status
 
 if TYPE_CHECKING:
     from logrotor.model import LogPlan
+
+T = TypeVar("T")
 
 _TAKEN = frozenset({"take", "copytruncate", "recover"})
 _MOST = 10_000  # rows of one log: it has no more archives, whoever removes them
@@ -171,24 +173,25 @@ class Records:
         with suppress(FileNotFoundError):
             os.stat(self.path)
             state.refuse_odd(self.path)
+            with self._explained(), closing(database.to_look(self.path)) as connection:
+                if database.has(connection, "archives"):
+                    database.refuse_damage(connection)
             self.of("")
 
     def logs(self) -> list[str]:
         """The logs that have any."""
-        return [os.fsdecode(row[0]) for row in self._rows("SELECT DISTINCT log FROM archives", ())]
+        return self._read("SELECT DISTINCT log FROM archives", (), lambda row: rows.path(row[0]))
 
     def of(self, log: str) -> list[ArchiveRecord]:
         """In the order of ids."""
-        with self._explained():
-            return list(
-                map(_record, self._rows("SELECT * FROM archives WHERE log = ? ORDER BY id", (os.fsencode(log),)))
-            )
+        ask = f"SELECT {rows.columns(ArchiveRecord)} FROM archives WHERE log = ? ORDER BY id"
+        return self._read(ask, (os.fsencode(log),), rows.archive)
 
-    def _rows(self, ask: str, values: tuple[object, ...]) -> list[sqlite3.Row]:
+    def _read(self, ask: str, values: tuple[object, ...], make: rows.Make[T]) -> list[T]:
         if not os.path.exists(self.path):
             return []
         with self._explained(), closing(database.to_look(self.path)) as connection:
-            return connection.execute(ask, values).fetchall() if database.has(connection, "archives") else []
+            return rows.read(connection, ask, values, make)[0] if database.has(connection, "archives") else []
 
     def learn(self, found: Iterable[tuple[ArchiveRecord, str]], forgotten: Iterable[int]) -> bool:
         """Keep what was read of archives at these paths; rows of an ``id`` other than 0 are replaced.
@@ -212,7 +215,7 @@ class Records:
     def _explained(self) -> Iterator[None]:
         try:
             yield
-        except (sqlite3.Error, KeyError, TypeError) as error:  # SQLite keeps any value in any column
+        except sqlite3.Error as error:
             raise OSError(errno.EIO, str(error), self.path) from error
 
     def _learn(self, connection: sqlite3.Connection, record: ArchiveRecord) -> None:
@@ -225,13 +228,6 @@ class Records:
                 "taken = :taken, ordered = :ordered, bytes = :bytes, lines = :lines, xxh128 = :xxh128 WHERE id = :id"
             )
         connection.execute(statement, row)
-
-
-def _record(row: sqlite3.Row) -> ArchiveRecord:
-    values = dict(row)
-    names = {name: os.fsdecode(values[name]) for name in ("log", "directory", "name")}
-    flags = {name: bool(values[name]) for name in ("ordered", "leaving")}
-    return ArchiveRecord(**{**values, **names, **flags})
 
 
 def _inode(path: str) -> int | None:

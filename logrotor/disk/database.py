@@ -1,4 +1,4 @@
-"""The database behind the history: connections, tables and their upgrade, rows as values.
+"""The database behind the history: connections, tables and their upgrade, and what counts as damage.
 
 ``journal_mode=DELETE``, because a WAL reader creates files; ``synchronous=EXTRA``, because a copytruncate in
 flight must survive a power cut.
@@ -11,18 +11,14 @@ import itertools
 import os
 import sqlite3
 import time
-from collections.abc import Collection, Iterator, Mapping
-from contextlib import contextmanager, suppress
-from typing import Any, TypeVar
+from collections.abc import Collection, Iterator
+from contextlib import closing, contextmanager, suppress
+from typing import Any
 
-import msgspec
-from msgspec.structs import replace
-
+from logrotor.disk import state
 from logrotor.disk.calls import change
-from logrotor.errors import MAKE_ROOM
-from logrotor.model import CopyInFlight, LogHistory, Outcome, PastOutcome, PastTake
+from logrotor.errors import MAKE_ROOM, StateError
 
-T = TypeVar("T")
 Work = tuple[str, Collection[Any]]  # a statement, and the rows that it is carried out for
 
 PATIENCE = 10.0  # seconds to wait for another program that reads or writes the history
@@ -90,8 +86,13 @@ ALTER TABLE in_flight ADD COLUMN head INTEGER NOT NULL DEFAULT 0;
 """,
 )
 VERSION = len(STEPS)
+OURS = 0x6C720000  # application_id less the version: one changed byte does not make a file that a newer logrotor wrote
 
-_NOTHING = LogHistory()
+_BESIDE = ("", "-journal", "-wal", "-shm")  # the file, and those that SQLite has beside it
+_DELETE, _WAL = 1, 2  # journal modes, as its head has them
+_HEAD = 100  # bytes; https://www.sqlite.org/fileformat.html
+_QUICK, _SELDOM = 8 << 20, 50  # bytes that are checked in milliseconds; one run of so many checks more
+_STEPS, _MOST_STEPS = 10**6, 500  # 500 million steps of SQLite's machine: seconds, and all that is ours takes fewer
 _PLAIN = frozenset("/-._~0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ")  # unreserved: RFC 3986, 2.3
 
 
@@ -110,26 +111,84 @@ def is_left_empty(path: str) -> bool:
 
 
 def to_look(path: str) -> sqlite3.Connection:
-    """Nothing is created, repaired or upgraded. Raises sqlite3.Error."""
+    """Nothing is created, repaired or upgraded. Raises OSError, sqlite3.Error."""
+    refuse_odd(path)
+    if _journal_modes(path) == (_WAL, _WAL):  # SQLite would make two files
+        raise sqlite3.DatabaseError("another program has changed its journal mode")
     connection = sqlite3.connect(f"file:{quoted(path)}?mode=ro", uri=True, timeout=5)
+    try:
+        _settle(connection)
+    except BaseException:
+        connection.close()
+        raise
+    return connection
+
+
+def to_salvage(path: str) -> sqlite3.Connection:
+    """A damaged file alone, whatever lies beside it. Raises OSError, sqlite3.Error, StateError."""
+    state.refuse_odd(path)
+    connection = sqlite3.connect(f"file:{quoted(path)}?immutable=1", uri=True)
     connection.row_factory = sqlite3.Row
     return connection
 
 
 def to_write(path: str) -> sqlite3.Connection:
     """Create the file if need be (0600). Raises OSError, sqlite3.Error."""
+    refuse_odd(path)
     with suppress(FileExistsError):
         flags = os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_NOFOLLOW | os.O_CLOEXEC
         os.close(change("create", os.open, path, flags, 0o600))
     connection = sqlite3.connect(path, timeout=PATIENCE, isolation_level=None)
-    connection.row_factory = sqlite3.Row
     try:
-        connection.execute("PRAGMA journal_mode = DELETE")
+        _settle(connection)
+        mode = connection.execute("PRAGMA journal_mode = DELETE").fetchone()[0]
+        if mode != "delete":
+            raise sqlite3.DatabaseError(f"its journal mode is {mode}")
         connection.execute("PRAGMA synchronous = EXTRA")
     except BaseException:
         connection.close()
         raise
     return connection
+
+
+def refuse_odd(path: str) -> None:
+    """Raise DatabaseError where SQLite would follow a link, wait for a FIFO, or refuse to write for ever."""
+    for name in _BESIDE:
+        try:
+            state.refuse_odd(path + name)
+        except StateError as error:
+            raise sqlite3.DatabaseError(f"{os.path.basename(path + name)}: {error.problem.problem}") from error
+    modes = {*_journal_modes(path)}
+    if not modes <= {_DELETE, _WAL}:
+        raise sqlite3.DatabaseError("file is not a database")
+    if _WAL not in modes and any(os.path.lexists(path + name) for name in ("-wal", "-shm")):
+        raise sqlite3.DatabaseError("beside it lies the write-ahead log of another file")
+
+
+def _journal_modes(path: str) -> tuple[int, int]:
+    """How the file is to be written and read."""
+    try:
+        fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return _DELETE, _DELETE
+    try:
+        head = os.pread(fd, _HEAD, 0)
+    finally:
+        os.close(fd)
+    return (head[18], head[19]) if len(head) == _HEAD else (_DELETE, _DELETE)
+
+
+def _settle(connection: sqlite3.Connection) -> None:
+    connection.row_factory = sqlite3.Row
+    steps = itertools.count(1)
+    connection.set_progress_handler(lambda: next(steps) > _MOST_STEPS, _STEPS)
+    strange = "SELECT name FROM sqlite_master WHERE type IN ('view', 'trigger')"
+    try:
+        found = connection.execute(strange).fetchone()
+    except UnicodeDecodeError as error:  # in what SQLite says of a schema that is damaged
+        raise sqlite3.DatabaseError("malformed database schema") from error
+    if found is not None:
+        raise sqlite3.DatabaseError(f"{found[0]} is not ours")
 
 
 @contextmanager
@@ -152,18 +211,34 @@ def quoted(path: str) -> str:
     return "".join(chr(byte) if chr(byte) in _PLAIN else f"%{byte:02X}" for byte in os.fsencode(path))
 
 
-def is_damage(error: sqlite3.Error) -> bool:
+def is_damage(error: sqlite3.Error | OSError) -> bool:
     """Not a database, or not our tables; anything else may be gone at the next run."""
     if isinstance(error, sqlite3.OperationalError):
-        return getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_ERROR
+        # None: Python's own, of text that is not UTF-8
+        return getattr(error, "sqlite_errorcode", None) in (sqlite3.SQLITE_ERROR, sqlite3.SQLITE_INTERRUPT, None)
     return isinstance(error, sqlite3.DatabaseError)
 
 
+def is_checked_now(connection: sqlite3.Connection, path: str) -> bool:
+    """A large file is checked by one run of fifty."""
+    last = connection.execute("SELECT max(id) FROM runs").fetchone()[0]
+    return os.path.getsize(path) <= _QUICK or not isinstance(last, int) or last % _SELDOM == 0
+
+
+def refuse_damage(connection: sqlite3.Connection) -> None:
+    """Raise DatabaseError for what SQLite's own check finds."""
+    found = connection.execute("PRAGMA quick_check(1)").fetchone()
+    if found is None or found[0] != "ok":
+        raise sqlite3.DatabaseError(f"{found and found[0]}")
+
+
 def set_aside(path: str) -> str:
-    """Give a damaged file another name; returns that."""
+    """Give a damaged file another name, and those beside it: they would spoil the new one. Returns the name."""
     names = (f"{path}.damaged-{number}" for number in itertools.count(1))
-    aside = next(name for name in names if not os.path.lexists(name))
-    change("rename", os.rename, path, aside)
+    aside = next(name for name in names if not any(os.path.lexists(name + beside) for beside in _BESIDE))
+    for beside in _BESIDE:
+        with suppress(FileNotFoundError):
+            change("rename", os.rename, path + beside, aside + beside)
     return aside
 
 
@@ -182,8 +257,15 @@ def way_out(error: sqlite3.Error | OSError) -> str:
 
 
 def version(connection: sqlite3.Connection) -> int:
-    """0: the tables of the runs have not been made."""
-    found: int = connection.execute("PRAGMA user_version").fetchone()[0]
+    """0: the tables of the runs have not been made. Raises DatabaseError where that was changed by itself."""
+    found, mark = _number(connection, "user_version"), _number(connection, "application_id")
+    if not 0 <= found < 0x10000 or (found > VERSION and mark != OURS + found):  # whoever knows more bears its mark
+        raise sqlite3.DatabaseError(f"format {found}, which it cannot have")
+    return found
+
+
+def _number(connection: sqlite3.Connection, name: str) -> int:
+    found: int = connection.execute(f"PRAGMA {name}").fetchone()[0]
     return found
 
 
@@ -202,13 +284,31 @@ def upgrade(connection: sqlite3.Connection) -> None:
     """Take the steps that the file lacks, all or none."""
     found = version(connection)
     if found < VERSION:
-        script = f"BEGIN; {''.join(STEPS[found:])} {UNCLEAR} {ARCHIVES} PRAGMA user_version = {VERSION}; COMMIT;"
+        numbers = f"PRAGMA user_version = {VERSION}; PRAGMA application_id = {OURS + VERSION};"
+        script = f"BEGIN; {''.join(STEPS[found:])} {UNCLEAR} {ARCHIVES} {numbers} COMMIT;"
         change("commit", connection.executescript, script)
-    elif _is_made(connection, "in_flight"):  # else it is another program's
-        make_unversioned(connection)
-        connection.execute(
-            "SELECT id, log, directory, name, inode, born, taken, ordered, leaving, xxh128 FROM archives LIMIT 0"
-        )
+    elif found == VERSION:
+        if _is_made(connection, "in_flight"):  # else it is another program's
+            make_unversioned(connection)
+        _refuse_other_tables(connection)
+        if _number(connection, "application_id") != OURS + VERSION:  # an older logrotor made it
+            change("commit", connection.execute, f"PRAGMA application_id = {OURS + VERSION}")
+
+
+def _refuse_other_tables(connection: sqlite3.Connection) -> None:
+    """Raise DatabaseError where the columns are not ours. A newer logrotor may know more of the unversioned."""
+    with closing(sqlite3.connect(":memory:")) as ours:
+        ours.executescript("".join(STEPS) + UNCLEAR + ARCHIVES)
+        for table in _texts(ours, "sqlite_master", "name", "type = 'table'"):
+            expected, found = (_texts(each, f"pragma_table_info('{table}')", "name") for each in (ours, connection))
+            more = found and table in _UNVERSIONED and {*expected} <= {*found}  # a newer logrotor may know more
+            none = not found and table in _UNVERSIONED
+            if found != expected and not more and not none:
+                raise sqlite3.DatabaseError(f"the table {table} is not ours")
+
+
+def _texts(connection: sqlite3.Connection, table: str, column: str, where: str = "1") -> list[str]:
+    return [row[0] for row in connection.execute(f"SELECT {column} FROM {table} WHERE {where}")]
 
 
 def make_unversioned(connection: sqlite3.Connection) -> None:
@@ -224,100 +324,3 @@ def is_hooked(connection: sqlite3.Connection | None, path: str, inode: int, mtim
         values = os.fsencode(path), inode, mtime_ns
         return connection is not None and connection.execute(ask, values).fetchone() is not None
     return False
-
-
-# ---------------------------------------------------------------- rows to values; TypeError, ValueError: odd values
-
-
-def logs(connection: sqlite3.Connection) -> dict[str, LogHistory]:
-    """What is known of each log, by its path."""
-    plain = {
-        os.fsdecode(path): LogHistory(_moment(rotated), _moment(delivered), _moment(failed), begun=True)
-        for path, rotated, delivered, failed in connection.execute(
-            "SELECT path, last_rotation, request_delivered, request_failed FROM logs"
-        )
-    }
-    more: dict[str, dict[str, Any]] = {}
-    for blob, directory in connection.execute("SELECT path, directory FROM archive_dirs ORDER BY rowid"):
-        fields = more.setdefault(os.fsdecode(blob), {})
-        fields["archive_dirs"] = (*fields.get("archive_dirs", ()), os.fsdecode(directory))
-    hooked: dict[str, set[tuple[int, int]]] = {}
-    for blob, inode, mtime_ns in connection.execute("SELECT path, inode, mtime_ns FROM hooked"):
-        hooked.setdefault(os.fsdecode(blob), set()).add((inode, mtime_ns))
-    for path, found in hooked.items():
-        more.setdefault(path, {})["hooked"] = frozenset(found)
-    if has(connection, "unclear"):
-        for blob, inode in connection.execute("SELECT path, inode FROM unclear"):
-            more.setdefault(os.fsdecode(blob), {})["unclear"] = inode
-    for row in connection.execute("SELECT * FROM in_flight"):  # fewer columns in format 1
-        values = dict(zip(CopyInFlight.__struct_fields__, (os.fsdecode(row[0]), *row[1:]), strict=False))
-        record = msgspec.convert(values, CopyInFlight)
-        more.setdefault(record.path, {})["in_flight"] = record
-    return {**plain, **{path: replace(plain.get(path, _NOTHING), **fields) for path, fields in more.items()}}
-
-
-def value(kind: type[T], row: sqlite3.Row) -> T:
-    """The columns that the value has; one without a value gets the default. SQLite has 0 and 1 for false and true."""
-    return msgspec.convert({name: found for name, found in dict(row).items() if found is not None}, kind, strict=False)
-
-
-def outcome(row: sqlite3.Row) -> PastOutcome:
-    import json
-
-    details = json.loads(row["details"] or "{}")  # with the reason, where an older logrotor wrote it
-    return PastOutcome(
-        run=row["run"] or 0, time=float(row["time"]), log=os.fsdecode(row["log"]), action=row["action"],
-        status=row["status"], name=os.fsdecode(row["name"] or ""),
-        reason=row["reason"] or str(details.get("why", "")), details=details,
-    )  # fmt: skip
-
-
-def take(row: sqlite3.Row) -> PastTake:
-    found = msgspec.json.decode(row["details"] or "{}", type=_Size)
-    return PastTake(time=float(row["time"]), status=row["status"], bytes=found.bytes)
-
-
-class _Size(msgspec.Struct, gc=False):
-    bytes: int | None = None
-
-
-def _moment(value: object) -> float | None:
-    if value is None or isinstance(value, (int, float)):
-        return value
-    raise TypeError(f"{value!r} is not a time")
-
-
-# ---------------------------------------------------------------- values to rows
-
-
-def copy_row(record: CopyInFlight) -> tuple[Any, ...]:
-    return (os.fsencode(record.path), *(getattr(record, name) for name in CopyInFlight.__struct_fields__[1:]))
-
-
-def end_of_run(
-    run: int | None, now: float, outcomes: Collection[Outcome], counts: Mapping[str, int], exit_code: int
-) -> list[Work]:
-    insert = "INSERT INTO outcomes VALUES (NULL,?,?,?,?,?,?,?,?,?)"
-    end = "UPDATE runs SET ended = ?, exit = ?, rotated = ?, failed = ?, deferred = ?, removed = ? WHERE id = ?"
-    ended = (now, exit_code, *(counts[name] for name in ("rotated", "failed", "deferred", "removed")), run)
-    return [(insert, [(run, *outcome_row(now, outcome)) for outcome in outcomes]), (end, [ended])]
-
-
-def outcome_row(now: float, o: Outcome) -> tuple[Any, ...]:
-    log, name = os.fsencode(o.log), os.fsencode(o.name)
-    return now, log, o.action, o.status.value, name, text(o.reason), o.errno, _packed(o.record)
-
-
-def _packed(details: Mapping[str, Any]) -> str:
-    """As JSON."""
-    try:
-        return msgspec.json.encode(details).decode()
-    except UnicodeEncodeError:  # a file name of undecodable bytes
-        import json
-
-        return json.dumps(dict(details))
-
-
-def text(value: str) -> str:
-    """Text that SQLite accepts: undecodable bytes of a file name are shown as escapes."""
-    return value.encode("utf-8", "backslashreplace").decode("utf-8")

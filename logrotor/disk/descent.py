@@ -7,6 +7,7 @@ one of them another slot meanwhile; equal bytes would not tell it from another g
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 
 from logrotor.disk.calls import birth_time, change
@@ -16,8 +17,9 @@ _ATTRIBUTE = "user.logrotor.source"
 
 def source(fd: int) -> bytes:
     """The file that the open one comes from, or itself: inode and time of the last write (nanoseconds)."""
-    with contextlib.suppress(OSError):  # nothing is noted, or it cannot be here
-        return b" ".join(os.getxattr(fd, _ATTRIBUTE).split(b" ")[:2])
+    noted = _noted(fd)
+    if noted:
+        return b" ".join(noted.split(b" ")[:2])
     status = os.fstat(fd)
     return f"{status.st_ino} {status.st_mtime_ns}".encode()
 
@@ -43,9 +45,18 @@ def inode(fd: int) -> int:
 
 
 def has_noted(fd: int) -> bool:
-    with contextlib.suppress(OSError):
-        return bool(os.getxattr(fd, _ATTRIBUTE))
-    return False
+    """Raises OSError where nobody can tell."""
+    return bool(_noted(fd))
+
+
+def _noted(fd: int) -> bytes:
+    """Nothing if none is noted, or none can be here. Another error is no evidence of that."""
+    try:
+        return os.getxattr(fd, _ATTRIBUTE)
+    except OSError as error:
+        if error.errno not in (errno.ENODATA, errno.EOPNOTSUPP, errno.ENOSYS):
+            raise
+        return b""
 
 
 def outlives(fd: int, form: int) -> bool | None:

@@ -141,10 +141,12 @@ def truncate_alone(fd: int, size: int, mtime_ns: int) -> bool | None:
 
 
 def starts_with_hole(fd: int, length: int) -> bool:
-    """Is there no data in the first ``length`` bytes? (lseek(2), SEEK_DATA)"""
+    """Is there no data in the first ``length`` bytes? (lseek(2), SEEK_DATA) Raises OSError where nobody can tell."""
     try:
         return os.lseek(fd, 0, os.SEEK_DATA) >= length
-    except OSError:  # ENXIO: no data at all
+    except OSError as error:
+        if error.errno != errno.ENXIO:  # no data at all
+            raise
         return True
 
 

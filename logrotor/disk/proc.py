@@ -211,7 +211,7 @@ def _flags(place: str, number: str) -> int:
     for line in _read(f"{place}/fdinfo/{number}").splitlines():
         if line.startswith(b"flags:"):
             return int(line.split()[1], 8)
-    return 0
+    return os.O_RDWR  # nobody says that it does not write
 
 
 def _mapped(place: str) -> Iterator[FileId]:

@@ -35,7 +35,7 @@ def prepare(path: str, origin: str) -> None:
         _create(path, origin)
         _refuse_insecure(path, origin)
     _refuse_closed(path, origin)
-    for name in (LOCK, HISTORY, LAST_RUN):
+    for name in (LOCK, LAST_RUN):  # an odd history is set aside
         refuse_odd(os.path.join(path, name))
     _hide_lock(os.path.join(path, LOCK))
 
@@ -249,6 +249,15 @@ def _hide_lock(path: str) -> None:
     with contextlib.suppress(OSError):
         if os.lstat(path).st_mode & 0o077:
             change("chmod", os.chmod, path, 0o600)
+
+
+def is_there(path: str) -> bool:
+    """Is there anything? Raises OSError where nobody can tell."""
+    try:
+        os.lstat(path)
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    return True
 
 
 def refuse_odd(path: str) -> None:

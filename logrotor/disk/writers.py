@@ -18,6 +18,7 @@ from logrotor.disk import calls, proc
 from logrotor.model import FileId, Nobody, Problem, Unknown, Writers, Written
 
 OVERWRITES = "overwrites"  # the kind of a problem
+_ROUNDS = 10  # looks at the list of processes
 _DEAD = frozenset({errno.EIO, errno.ESTALE, errno.ENOTCONN})  # a broken disk, a stale NFS handle, a FUSE daemon gone
 _REMOTE = frozenset({"nfs", "fuse", "9p", "cifs"})  # a writer may sit elsewhere, where our kernel does not see it
 _DELEGATING = frozenset({"nfs", "cifs"})  # EAGAIN says there that the server gave no delegation: nothing about writers
@@ -107,14 +108,26 @@ class Processes(Struct):
     @classmethod
     def look(cls) -> Processes:
         seen = cls(unseen=proc.why_not_whole())
-        for pid in proc.pids():
-            try:
-                seen._add(pid)
-            except proc.GONE:  # it ended meanwhile
-                continue
-            except PermissionError:
-                seen.unseen = seen.unseen or "it shows the files of some processes to root alone"
+        known: set[int] = set()
+        for _ in range(_ROUNDS):  # a process that was listed may have left its files to a child that was not
+            new = [pid for pid in proc.pids() if pid not in known]
+            if not new:
+                return seen
+            known.update(new)
+            for pid in new:
+                seen._look_at(pid)
+        seen.unseen = seen.unseen or "processes come and go faster than they are looked at"
         return seen
+
+    def _look_at(self, pid: int) -> None:
+        try:
+            self._add(pid)
+        except proc.GONE:  # it ended meanwhile
+            return
+        except PermissionError:
+            self.unseen = self.unseen or "it shows the files of some processes to root alone"
+        except OSError as error:
+            self.unseen = self.unseen or f"the files of process {pid} cannot be read: {error.strerror}"
 
     def pids(self, file: FileId) -> tuple[int, ...]:
         return tuple(sorted({holder.pid for holder in self.holders.get(file, ())}))

@@ -15,7 +15,7 @@ from typing import Annotated, Any
 import msgspec
 from msgspec import Meta, Struct
 
-from logrotor.disk.attempted import BRIEF
+from logrotor.disk.attempts import BRIEF
 from logrotor.model import Ending
 from logrotor.text import ours
 

@@ -6,6 +6,8 @@ import enum
 
 from msgspec import Struct
 
+from logrotor.model.records import Count, Moment
+
 _GRACE = 10.0  # seconds at most between TERM and KILL
 _MARGIN = 15.0  # seconds between one limit and the next outer one
 
@@ -80,16 +82,16 @@ class Attempt(Struct, frozen=True, kw_only=True):
 
     id: int
     job: str
-    number: int  # 1 is the first
+    number: Count  # 1 is the first
     engine: str
     queue: str
     host: str
-    started: float
-    ended: float | None = None
+    started: Moment
+    ended: Moment | None = None
     ending: Ending
     final: bool = False  # no further attempt follows
     detail: str = ""  # why it ended so
-    pid: int
+    pid: Count
     payload: str
     settled: str = ""  # "retried" or "cleared" by the operator
 

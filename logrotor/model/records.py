@@ -5,25 +5,29 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Mapping
 from functools import cached_property
-from typing import Any
+from typing import Annotated, Any, Literal
 
-from msgspec import Struct, field
+from msgspec import Meta, Struct, convert, field
 
 from logrotor.model.problem import Problem
+
+Count = Annotated[int, Meta(ge=0)]
+Moment = Annotated[float, Meta(ge=0, lt=250_000_000_000)]  # epoch seconds, which a calendar has: before the year 9892
 
 
 class CopyInFlight(Struct, frozen=True):
     """The one record that recovery needs: a copytruncate between publishing its archive and cutting the log."""
 
     path: str  # of the live log
-    inode: int
-    birth: float
-    archive_inode: int
-    length: int  # bytes at the head of the log that the archive holds
-    stage: str  # "copied": the head may still be there whole; "marked": its first block is a hole until cut
-    protocol: str  # "collapse" or "truncate"
+    inode: Count
+    birth: Moment
+    archive_inode: Count
+    length: Count  # bytes at the head of the log that the archive holds
+    # "copied": the head may still be there whole; "marked": its first block is a hole until cut
+    stage: Annotated[str, Meta(pattern="^(copied|marked)$")]
+    protocol: Annotated[str, Meta(pattern="^(collapse|truncate)$")]
     archive_mtime_ns: int = 0  # by which the archive is known again once another configuration has compressed it
-    head: int = 0  # the first byte of the log, which is inverted while it is truncated
+    head: Annotated[int, Meta(ge=0, le=255)] = 0  # the first byte of the log, which is inverted while it is truncated
 
 
 class LogHistory(Struct, frozen=True):
@@ -77,12 +81,12 @@ class ArchiveRecord(Struct, frozen=True, kw_only=True):
     log: str
     directory: str
     name: str  # at the time of the record; numbers change
-    inode: int
-    born: float | None = None  # of what was read
-    taken: float | None = None  # as noted on what was not read yet
+    inode: Count
+    born: Moment | None = None  # of what was read
+    taken: Moment | None = None  # as noted on what was not read yet
     ordered: bool = False  # of two that are, the one with the greater id was rotated later
-    bytes: int | None = None  # uncompressed
-    lines: int | None = None
+    bytes: Count | None = None  # uncompressed
+    lines: Count | None = None
     xxh128: str | None = None
     leaving: bool = False  # a run was about to remove it
 
@@ -94,15 +98,15 @@ class PastRun(Struct, frozen=True, kw_only=True):
     """
 
     id: int
-    started: float
-    ended: float | None = None
-    pid: int = 0
+    started: Moment
+    ended: Moment | None = None
+    pid: Count = 0
     forced: bool = False
-    exit: int | None = None
-    rotated: int = 0
-    failed: int = 0
-    deferred: int = 0
-    removed: int = 0
+    exit: Annotated[int, Meta(ge=0, le=255)] | None = None
+    rotated: Count = 0
+    failed: Count = 0
+    deferred: Count = 0
+    removed: Count = 0
 
 
 class PastTake(Struct, frozen=True, kw_only=True, gc=False):
@@ -117,10 +121,10 @@ class PastOutcome(Struct, frozen=True, kw_only=True):
     """How one step of a run ended; as :class:`Outcome`, with the time of the end of its run."""
 
     run: int
-    time: float
+    time: Moment
     log: str
     action: str
-    status: str
+    status: Literal["done", "deferred", "skipped", "failed"]
     name: str = ""
     reason: str = ""
     details: Mapping[str, Any] = field(default_factory=dict)
@@ -131,7 +135,7 @@ class PastOutcome(Struct, frozen=True, kw_only=True):
         if self.status != "failed":
             return None
         kept = self.details.get("problem")
-        return Problem(**kept) if isinstance(kept, dict) else Problem(subject="", problem=self.reason)
+        return convert(kept, Problem) if isinstance(kept, dict) else Problem(subject="", problem=self.reason)
 
     @property
     def logs(self) -> tuple[str, ...]:

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import os
+from contextlib import suppress
 from datetime import datetime
 from functools import cached_property
 
+from msgspec import Struct
 from msgspec.structs import replace
 
+from logrotor import text
 from logrotor.decide.facts import LogFacts
 from logrotor.disk import state, writers
 from logrotor.disk.history import History
@@ -16,6 +19,14 @@ from logrotor.errors import StateError
 from logrotor.model import Archive, Config, LogHistories, LogPlan, PastOutcome, PastRun, PastTake, Problem
 from logrotor.rotator import plan_asking
 from logrotor.survey import Listings, NamedLogs, Survey, Surveyor
+
+
+class _Past(Struct):
+    path: str
+    runs: list[PastRun] = []
+    outcomes: list[PastOutcome] = []
+    left_out: int = 0
+    problem: Problem | None = None
 
 
 class Deployment:
@@ -34,13 +45,22 @@ class Deployment:
 
     @property
     def blind(self) -> Problem | None:
-        """Why nothing may be known of past runs."""
-        return self._recalled[1]
+        """Why nothing, or not all, is known of past runs: unknown is never well."""
+        return self._recalled[1] or self._past.problem
+
+    @property
+    def left_out(self) -> Problem | None:
+        """Records of past runs that cannot be read; the others are known."""
+        odd = self._past.left_out
+        what = f"{text.count(odd, 'record')} of past runs cannot be read: damaged, and left out"
+        advice = "nothing: no rotation depends on them, and the others are shown"
+        return Problem(subject=self._past.path, problem=what, advice=advice) if odd else None
 
     @cached_property
     def _recalled(self) -> tuple[LogHistories, Problem | None]:
         try:
-            state.refuse_odd(os.path.join(self.config.state_dir, state.HISTORY))
+            with suppress(FileNotFoundError, NotADirectoryError):
+                os.lstat(os.path.join(self.config.state_dir, state.HISTORY))
             found = History(self.config.state_dir).recall()
         except OSError as error:
             what = f"{error.strerror}: nothing is known of past runs"
@@ -51,21 +71,24 @@ class Deployment:
             return LogHistories({}), error.problem
         return found, Problem(subject="", problem=found.note) if found.note else None
 
-    @cached_property
+    @property
     def runs(self) -> list[PastRun]:
         """The latest; empty where the history cannot be read; ``blind`` says why."""
-        try:
-            return History(self.config.state_dir).runs(most=1000)
-        except StateError:
-            return []
+        return self._past.runs
 
-    @cached_property
+    @property
     def outcomes(self) -> list[PastOutcome]:
         """The newest of each log that were done or failed; empty where the history cannot be read."""
+        return self._past.outcomes
+
+    @cached_property
+    def _past(self) -> _Past:
+        history = History(self.config.state_dir)
         try:
-            return History(self.config.state_dir).settled_outcomes()
-        except StateError:
-            return []
+            runs, outcomes = history.runs(most=1000), history.settled_outcomes()
+        except StateError as error:
+            return _Past(history.path, problem=error.problem)
+        return _Past(history.path, runs, outcomes, left_out=history.left_out)
 
     def takes(self, days: int) -> list[PastTake]:
         """All of the last days; empty where the history cannot be read."""

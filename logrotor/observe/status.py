@@ -103,7 +103,7 @@ def status(here: Deployment) -> Status:
             *here.survey.problems,
             *_held(here),
             *_vanished(here),
-            *([here.blind] if here.blind is not None else []),
+            *(found for found in (here.blind, here.left_out) if found is not None),
         ),
     )
 

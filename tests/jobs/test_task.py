@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 from msgspec.structs import replace
 
-from logrotor.disk import attempted
+from logrotor.disk import attempts
 from logrotor.disk.history import History
 from logrotor.jobs import backlog, payload
 from logrotor.jobs.engine import Site, mask, open_engine, open_site, queue_of
@@ -393,7 +393,7 @@ def test_little_is_kept_of_what_a_stranger_sends(world: World, why: str) -> None
 
 def test_refused_jobs_are_bounded_and_counted(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     """The newest are listed, of the others the number stays until the operator clears it."""
-    monkeypatch.setattr(attempted, "MOST_REFUSED", 5)
+    monkeypatch.setattr(attempts, "MOST_REFUSED", 5)
     flood(world, 12, lambda number: world.job(id=f"job-{number}", host="elsewhere"))
     world.run(world.job(id="good"))
     assert len(world.history.failed_attempts()) == 5 and world.history.forgotten(world.site.queue) == 7
@@ -406,14 +406,14 @@ def test_refused_jobs_are_bounded_and_counted(world: World, monkeypatch: pytest.
 
 def test_attempts_of_any_kind_are_bounded(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     """Whoever may write to the queue could have any number of them made."""
-    monkeypatch.setattr(attempted, "MOST", 5)
+    monkeypatch.setattr(attempts, "MOST", 5)
     flood(world, 9, lambda number: world.job(id=f"job-{number}", expires=world.now - 1))
     assert world.endings() == ["stale"] * 6
 
 
 def test_a_failed_job_keeps_its_logs_for_a_retry(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     """Whole, as long as there are not too many of them; what is longer comes back for all logs."""
-    monkeypatch.setattr(attempted, "_MOST_LONG", 2)
+    monkeypatch.setattr(attempts, "_MOST_LONG", 2)
     logs = tuple(f"/var/log/{number:0900}" for number in range(10))
     for number in range(5):
         world.ends = [FAILED] * 3

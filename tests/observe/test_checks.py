@@ -298,7 +298,7 @@ FUTURE = "app.log-20990101T000000Z"
         ("state.directory", state_open, True),
         ("state.directory", state_below_a_file, False),
         ("state.files", lock_open, True),
-        ("state.files", history_planted, False),
+        ("state.history", history_planted, False),
         ("state.files", of_another_user, False),
         ("state.history", history_set_aside, False),
         *(("state.history", history_damaged(how), False) for how in ("rubbish", "page", "values")),

@@ -13,7 +13,7 @@ import pytest
 from logrotor import Rotator
 from logrotor.act import run as act
 from logrotor.cli.options import moment, moment_or_age
-from logrotor.disk import database, forgetting
+from logrotor.disk import database, forgetting, rows
 from logrotor.disk.history import History, RunHistory
 from logrotor.model import CopyInFlight, Outcome, PastOutcome, Status
 from logrotor.observe.rotations import rotations
@@ -351,7 +351,7 @@ def test_a_page_is_made_of_the_newest_of_each_log(tmp_path, monkeypatch):
         history.run_completed(float(at), [taken, packed] * 10 + [failed] * (at == 3), COUNTS, 0)
     history.close()
     made = []
-    monkeypatch.setattr(database, "outcome", lambda row, real=database.outcome: made.append(row) or real(row))
+    monkeypatch.setattr(rows, "outcome", lambda row, real=rows.outcome: made.append(row) or real(row))
     found = History(str(tmp_path)).settled_outcomes()
     assert len(made) == len(found) == 61 and {outcome.log for outcome in found} == {"/a", "/b"}
     assert found[-1].time == 99.0 and found == sorted(found, key=lambda outcome: outcome.time)

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from logrotor.disk.database import OURS
 from tests.observe.conftest import Deployment
 from tests.support.fixtures import world  # noqa: F401
 
@@ -105,7 +106,7 @@ def test_a_history_of_a_newer_logrotor(here, finding):
     here.log()
     here.run()
     with closing(sqlite3.connect(here.state / "history.sqlite")) as connection:
-        connection.execute("PRAGMA user_version = 99")
+        connection.executescript(f"PRAGMA user_version = 99; PRAGMA application_id = {OURS + 99}")
     found = finding("state.history")
     assert found["subject"] == str(here.state / "history.sqlite")
     assert "upgrade logrotor" in found["advice"] and "upgrade" not in found["problem"]

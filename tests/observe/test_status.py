@@ -12,6 +12,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from msgspec.structs import replace
 
+from logrotor.disk.database import OURS
 from logrotor.model import Problem
 from logrotor.observe.attention import Thresholds, attention
 from logrotor.observe.forecast import SystemStatus
@@ -302,11 +303,26 @@ def test_a_history_of_a_newer_format_hides_nothing_else(here, logrotor):
     here.log()
     here.run()
     with closing(sqlite3.connect(here.state / "history.sqlite")) as connection:
-        connection.execute("PRAGMA user_version = 99")
+        connection.executescript(f"PRAGMA user_version = 99; PRAGMA application_id = {OURS + 99}")
     assert codes(here) == ["problem"] and logrotor("status", "--check", code=1)
     assert "app.log" in logrotor("status", code=0).out and logrotor("cat", "app.log", code=0)
     checks = logrotor("doctor", "--only", "state", "--only", "logs", "--json", code=1).json["checks"]
     assert [check["id"] for check in checks if check["findings"]] == ["state.history"]
+
+
+def test_damage_to_what_is_known_of_past_runs(here, logrotor):
+    """Rows that are not ours are left out, and a table that cannot be read is unknown: neither is well, nor a crash."""
+    here.log()
+    here.run()
+    with closing(sqlite3.connect(here.state / "history.sqlite")) as connection, connection:
+        connection.execute("UPDATE outcomes SET time = 'x' WHERE id = (SELECT max(id) FROM outcomes)")
+    assert codes(here) == ["problem"] and logrotor("status", "--json", code=0).json["known"] is True
+    with closing(sqlite3.connect(here.state / "history.sqlite")) as connection, connection:
+        connection.execute("ALTER TABLE outcomes RENAME COLUMN action TO other")
+    assert codes(here) == ["problem"] and logrotor("status", "--json", code=0).json["known"] is False
+    for command in (("page", "-o", "-"), ("plan",), ("doctor",)):
+        said = logrotor(*command)
+        assert said.code in (0, 1) and "bug" not in said.out + said.err
 
 
 def test_logs_that_have_gone(here, logrotor):

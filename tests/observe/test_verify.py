@@ -16,6 +16,7 @@ import zstandard
 
 from logrotor import Rotator
 from logrotor.decide.evidence import State
+from logrotor.disk.database import OURS
 from logrotor.observe.verifying import verify
 from tests.observe.test_reading import flip, generations
 from tests.observe.test_reading_beside_runs import Site
@@ -243,7 +244,7 @@ def test_a_history_that_cannot_be_read(here, logrotor):
     """That is said, with exit 1: it is not the same as no record."""
     generations(here, 2)
     with sqlite3.connect(here.state / "history.sqlite") as connection:
-        connection.execute("PRAGMA user_version = 99")
+        connection.executescript(f"PRAGMA user_version = 99; PRAGMA application_id = {OURS + 99}")
         connection.execute("DROP TABLE archives")
         connection.execute("CREATE TABLE archives (id INTEGER PRIMARY KEY, log BLOB)")
     found = states(logrotor, code=1)

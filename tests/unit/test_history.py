@@ -18,7 +18,7 @@ from msgspec.structs import replace
 
 from logrotor import Rotator, load_config
 from logrotor.disk import calls
-from logrotor.disk.database import VERSION, quoted
+from logrotor.disk.database import OURS, VERSION, quoted
 from logrotor.disk.history import History, RunHistory
 from logrotor.errors import StateError
 from logrotor.events import Event
@@ -235,7 +235,40 @@ def odd_copy(path: Path) -> None:
         other.execute("INSERT INTO in_flight VALUES (?, 1, 2.0, 3, 'x', 'copied', 'truncate', 0, 0)", (log,))
 
 
-DAMAGE = [garbage, halved, scribbled, another_program, tables_of_no_version, odd_values, odd_names, odd_copy]
+def zeroed_outcomes(path: Path) -> None:
+    with sqlite3.connect(path) as other:
+        (page,) = other.execute("SELECT rootpage FROM sqlite_master WHERE name = 'outcomes'").fetchone()
+    with path.open("r+b") as file:
+        file.seek((page - 1) * 4096)
+        file.write(b"\xa5" * 4096)
+
+
+def version_flipped(path: Path) -> None:
+    with path.open("r+b") as file:
+        file.seek(63)
+        file.write(b"\x42")
+
+
+def views(path: Path) -> None:
+    with sqlite3.connect(path) as other:
+        other.executescript(
+            "CREATE VIEW odd AS WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) SELECT i FROM n"
+        )
+
+
+DAMAGE = [
+    zeroed_outcomes,
+    version_flipped,
+    views,
+    garbage,
+    halved,
+    scribbled,
+    another_program,
+    tables_of_no_version,
+    odd_values,
+    odd_names,
+    odd_copy,
+]
 
 
 @pytest.mark.parametrize("damage", DAMAGE)
@@ -252,6 +285,63 @@ def test_a_damaged_history_is_set_aside(shop: Shop, damage: Callable[[Path], Non
     assert aside.read_bytes() == bad
     shop.rotate()
     assert len(shop.told("state.replaced")) == 1, "the new one is sound"
+
+
+@pytest.mark.parametrize("damage", [odd_values, odd_names, zeroed_outcomes])
+def test_what_can_be_read_of_a_damaged_history_is_kept(shop: Shop, damage: Callable[[Path], None]) -> None:
+    """A copy in flight and where archives lie are known in the new file too; only what is damaged is forgotten."""
+    history = RunHistory(str(shop.history.parent))
+    record = CopyInFlight("/gone.log", 12, 3.5, 13, 4096, "copied", "collapse", 14, 15)
+    history.begin_copy(record)
+    history.archives_in([("/gone.log", "/a"), ("/gone.log", "/b")])
+    history.hooked("/gone.log", 1, 2)
+    history.close()
+    damage(shop.history)
+    shop.rotate()
+    assert len(shop.told("state.replaced")) == 1
+    found = History(str(shop.history.parent)).recall().of("/gone.log")
+    assert (found.in_flight, found.archive_dirs, found.hooked) == (record, ("/a", "/b"), {(1, 2)})
+
+
+def test_a_file_that_turns_out_damaged_during_a_run_is_set_aside(shop: Shop) -> None:
+    """All that the run keeps is in the new one, the run itself among it."""
+    history = RunHistory(str(shop.history.parent))
+    known = history.recall().of(str(shop.log)).last_rotation
+    history.run_started(5.0, True)
+    with sqlite3.connect(shop.history) as other:
+        other.executescript("DROP TABLE outcomes")
+    outcome = Outcome(log="/a", action="take", status=Status.DONE)
+    history.run_completed(7.0, [outcome], {"rotated": 1, "failed": 0, "deferred": 0, "removed": 0}, 0)
+    assert history.problems == [] and history.replaced is not None
+    history.close()
+    found = History(str(shop.history.parent))
+    assert [(run.started, run.ended, run.forced) for run in found.runs()] == [(5.0, 7.0, True)]
+    assert [(o.log, o.run) for o in found.outcomes()] == [("/a", found.runs()[0].id)]
+    assert found.recall().of(str(shop.log)).last_rotation == known
+
+
+def test_rows_that_are_not_ours_are_left_out(shop: Shop) -> None:
+    """They are counted, and the others are told; no value of theirs gets any further."""
+    found = History(str(shop.history.parent))
+    before = len(found.outcomes())
+    odd = ["'x'", "9e999", "-1.0", "NULL", "CAST(x'ff' AS TEXT)"]
+    details = ['{"inode": "x"}', "[]", '{"bytes": NaN}', '{"logs": 7}', "[" * 100_000, '{"problem": {"x": 1}}']
+    with sqlite3.connect(shop.history) as other:
+        for value in odd:
+            other.execute(
+                f"INSERT INTO outcomes (run, time, log, action, status) VALUES (1, {value}, x'2f', 'a', 'done')"
+            )
+        for details in (
+            '{"inode": "x"}',
+            "[]",
+            '{"bytes": NaN}',
+            '{"logs": 7}',
+            "[" * 100_000,
+            '{"problem": {"x": 1}}',
+        ):
+            row = (1, 1.0, b"/", "a", "done", details)
+            other.execute("INSERT INTO outcomes (run, time, log, action, status, details) VALUES (?,?,?,?,?,?)", row)
+    assert (len(found.settled_outcomes()), found.left_out) == (before, len(odd) + 6)
 
 
 def test_an_empty_history_is_a_new_one(shop: Shop) -> None:
@@ -363,7 +453,7 @@ def test_an_older_logrotor_goes_on_beside(tmp_path: Path) -> None:
 def test_a_newer_history_is_refused(shop: Shop) -> None:
     """What a newer logrotor wrote is left alone: plan and run say which format, and what to do; nothing is rotated."""
     with sqlite3.connect(shop.history) as other:
-        other.execute(f"PRAGMA user_version = {VERSION + 1}")
+        other.executescript(f"PRAGMA user_version = {VERSION + 1}; PRAGMA application_id = {OURS + VERSION + 1}")
     before = shop.history.read_bytes(), sorted(os.listdir(shop.log.parent))
     for attempt in (shop.rotator().plan, lambda: shop.rotator().run(force=True)):
         with pytest.raises(StateError, match=rf"newer logrotor \(format {VERSION + 1}, this one knows {VERSION}\)"):
@@ -485,7 +575,7 @@ def test_a_copy_needs_its_record(shop: Shop, monkeypatch: pytest.MonkeyPatch) ->
 def test_the_command_line_says_it_in_one_line(shop: Shop) -> None:
     """A newer history is exit 2 on the command line, in words."""
     with sqlite3.connect(shop.history) as other:
-        other.execute("PRAGMA user_version = 99")
+        other.executescript(f"PRAGMA user_version = 99; PRAGMA application_id = {OURS + 99}")
     config = shop.root / "logrotor.toml"
     config.write_text(
         f'state_dir = "{shop.root}/state"\n[[log]]\nname = "app"\npaths = ["logs/*.log"]\nmax_size = "1K"\n'

@@ -161,10 +161,13 @@ def unix_socket(path: Path) -> None:
         made.bind(str(path))
 
 
-@pytest.mark.parametrize("name", [state.LOCK, state.HISTORY, state.LAST_RUN])
-@pytest.mark.parametrize("plant", [link, dangling, hard_link, fifo, folder, unix_socket])
+PLANTS = [link, dangling, hard_link, fifo, folder, unix_socket]
+
+
+@pytest.mark.parametrize("name", [state.LOCK, state.LAST_RUN])
+@pytest.mark.parametrize("plant", PLANTS)
 def test_what_is_planted_is_refused(tmp_path: Path, name: str, plant: Callable[[Path], None]) -> None:
-    """In place of lock, history or mark stands something else: nothing is followed, opened or removed; nothing runs."""
+    """In place of the lock or the mark stands something else: nothing is followed, opened or removed; nothing runs."""
     (tmp_path / "victim").write_bytes(b"precious\n")
     (tmp_path / "state").mkdir(mode=0o700)
     plant(tmp_path / "state" / name)
@@ -173,8 +176,24 @@ def test_what_is_planted_is_refused(tmp_path: Path, name: str, plant: Callable[[
     assert os.listdir(tmp_path / "state") == [name] and not (tmp_path / "nothing").exists()
 
 
+@pytest.mark.parametrize("beside", ["", "-journal", "-wal", "-shm"])
+@pytest.mark.parametrize("plant", PLANTS)
+def test_what_is_planted_as_the_history_is_set_aside(
+    tmp_path: Path, beside: str, plant: Callable[[Path], None]
+) -> None:
+    """It is not followed, opened or removed either, and rotation does not depend on it."""
+    (tmp_path / "victim").write_bytes(b"precious\n")
+    (tmp_path / "state").mkdir(mode=0o700)
+    plant(tmp_path / "state" / f"history.sqlite{beside}")
+    report = rotator(tmp_path).run()
+    assert report.exit_code == 0 and report.rotated == 1
+    assert (tmp_path / "victim").read_bytes() == b"precious\n"
+    assert os.path.lexists(tmp_path / "state" / f"history.sqlite.damaged-1{beside}")
+    assert (tmp_path / "state" / "history.sqlite").is_file() and not (tmp_path / "nothing").exists()
+
+
 @pytest.mark.timeout(60)
-@pytest.mark.parametrize("plant", [link, dangling, hard_link, fifo, folder, unix_socket])
+@pytest.mark.parametrize("plant", PLANTS)
 def test_a_plan_does_not_hang_on_what_is_planted(tmp_path: Path, plant: Callable[[Path], None]) -> None:
     """`logrotor plan` opens no FIFO and follows no link either: it refuses, or does without."""
     rotator(tmp_path)

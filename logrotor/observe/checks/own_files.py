@@ -90,7 +90,8 @@ def files(here: Deployment) -> Iterator[Finding]:
         except FileNotFoundError:
             continue
         except StateError as error:
-            yield _unusable(path, error)
+            if name != state.HISTORY:  # a run sets that one aside: told by state.history
+                yield _unusable(path, error)
             continue
         if status.st_uid not in (0, os.geteuid()):
             yield _strangers(path, status.st_uid)
@@ -127,10 +128,6 @@ def whole(here: Deployment) -> Iterator[Finding]:
     path = os.path.join(here.config.state_dir, state.HISTORY)
     why = "without it the time of the last rotation is guessed, and what happened before is not known; no log is lost"
     try:
-        state.refuse_odd(path)
-    except (StateError, OSError):
-        return  # told by state.files
-    try:
         History(here.config.state_dir).recall()
     except StateError as error:
         yield _unusable(path, error)
@@ -153,13 +150,13 @@ def _damage(here: Deployment) -> Problem | None:
         found = History(here.config.state_dir).damage()
     except StateError as error:
         return error.problem
-    return here.blind or (Problem(subject="", problem=found) if found else None)
+    return here.blind or (Problem(subject="", problem=found) if found else here.left_out)
 
 
 def _names(path: str) -> list[str]:
     try:
         return os.listdir(path)
-    except (FileNotFoundError, PermissionError):
+    except (FileNotFoundError, NotADirectoryError, PermissionError):
         return []
 
 

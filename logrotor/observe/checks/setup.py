@@ -189,8 +189,6 @@ def logrotate(here: Deployment, files: tuple[str, ...] = FILES) -> Iterator[Find
     for file in sorted(path for pattern in files for path in glob.glob(pattern)):
         try:
             patterns = list(patterns_of(read_text(file)))
-        except PermissionError:  # root's own rules; others are not meant to read them
-            continue
         except OSError as error:
             yield _unread(file, error)
             continue
@@ -205,7 +203,9 @@ def _unread(file: str, error: OSError) -> Finding:
         subject=file,
         problem=f"cannot be read: {error.strerror}",
         why="nobody knows whether it names a log of ours",
-        advice="logrotate reads it too: make it a file with rules, or remove it",
+        advice=f"as root, see whether it does, then: chmod o+r {text.typed(file)}"
+        if isinstance(error, PermissionError)
+        else "logrotate reads it too: make it a file with rules, or remove it",
     )
 
 

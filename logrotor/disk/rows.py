@@ -1,0 +1,255 @@
+"""Rows of the history as values, and values as rows: the one place that knows what a column means.
+
+SQLite keeps any value in any column, a disk may change it, and so may whoever edits the file: each row is converted
+strictly, and one that does not convert is left out and counted. Nothing that it holds gets any further.
+"""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+from collections import Counter
+from collections.abc import Callable, Collection, Iterable, Mapping
+from contextlib import suppress
+from typing import Any, TypeVar
+
+import msgspec
+from msgspec.structs import replace
+
+from logrotor.model import ArchiveRecord, CopyInFlight, LogHistory, Outcome, PastOutcome, PastTake, Problem
+from logrotor.model.records import Count, Moment
+
+T = TypeVar("T")
+Make = Callable[[sqlite3.Row], T]  # raises ValueError, TypeError, RecursionError for what is no row of ours
+
+LOGS, DIRECTORIES, HOOKED = (
+    "path, last_rotation, request_delivered, request_failed",
+    "path, directory",
+    "path, inode, mtime_ns",
+)
+_FLAGS = frozenset({"forced", "final", "ordered", "leaving"})  # 0 or 1: SQLite has no other truth
+_NAMES = frozenset({"log", "directory", "name"})  # of an archive, in bytes
+_NOTHING = LogHistory()
+
+
+def read(
+    connection: sqlite3.Connection, statement: str, values: Collection[object], make: Make[T]
+) -> tuple[list[T], int]:
+    """The rows as values, and how many were left out. Raises sqlite3.Error."""
+    try:
+        return _made(connection.execute(statement, tuple(values)), make)
+    except sqlite3.OperationalError as error:
+        if getattr(error, "sqlite_errorcode", None) is not None:
+            raise
+    connection.text_factory = _shown  # somewhere is text that is not UTF-8: no error of SQLite's, and no end of rows
+    return _made(connection.execute(statement, tuple(values)), make)
+
+
+def columns(kind: type[msgspec.Struct]) -> str:
+    """Of a table whose columns bear the names of a value's fields."""
+    return ", ".join(kind.__struct_fields__)
+
+
+def _made(rows: Iterable[sqlite3.Row], make: Make[T]) -> tuple[list[T], int]:
+    found, odd = [], 0
+    for row in rows:
+        try:
+            found.append(make(row))
+        except (ValueError, TypeError, OverflowError, RecursionError):  # msgspec's errors are ValueErrors
+            odd += 1
+    return found, odd
+
+
+def _shown(data: bytes) -> str:
+    return data.decode("utf-8", "replace")
+
+
+# ---------------------------------------------------------------- one row
+
+
+class _Log(msgspec.Struct):
+    last_rotation: Moment | None
+    request_delivered: Moment | None
+    request_failed: Moment | None
+
+
+class _Hooked(msgspec.Struct):
+    inode: Count
+    mtime_ns: int
+
+
+class _Size(msgspec.Struct, gc=False):
+    bytes: Count | None = None
+
+
+class _Details(msgspec.Struct):
+    """What programs look for in the details of an outcome; whoever shows them shows the others too."""
+
+    inode: Count | None = None
+    source: Count | None = None
+    bytes: Count | None = None
+    bytes_out: Count | None = None
+    lines: Count | None = None
+    seconds: Moment | None = None
+    logs: tuple[str, ...] = ()
+    problem: Problem | str | None = None  # a sentence: as an older logrotor kept it
+
+
+def path(found: object) -> str:
+    """An absolute path, from its bytes."""
+    name = _name(found)
+    if not name.startswith("/"):
+        raise ValueError(f"{name!r} is not an absolute path")
+    return name
+
+
+def _name(found: object) -> str:
+    if not isinstance(found, bytes) or b"\0" in found:
+        raise TypeError(f"{found!r:.80} is not a name")
+    return os.fsdecode(found)
+
+
+def value(kind: type[T], row: sqlite3.Row) -> T:
+    """The columns that the value has; one without a value gets the default."""
+    return msgspec.convert({name: _flag(name, found) for name, found in dict(row).items() if found is not None}, kind)
+
+
+def _flag(name: str, found: object) -> object:
+    return bool(found) if name in _FLAGS and found in (0, 1) else found
+
+
+def archive(row: sqlite3.Row) -> ArchiveRecord:
+    values = {name: _name(found) if name in _NAMES else _flag(name, found) for name, found in dict(row).items()}
+    return msgspec.convert(values, ArchiveRecord)
+
+
+def outcome(row: sqlite3.Row) -> PastOutcome:
+    details = _unpacked(row["details"] or "{}")
+    msgspec.convert(details, _Details)
+    values = {
+        "run": row["run"] or 0, "time": row["time"], "log": _name(row["log"]), "action": row["action"],
+        "status": row["status"], "name": _name(row["name"] or b""), "details": details,
+        "reason": row["reason"] or str(details.get("why", "")),  # there, where an older logrotor wrote it
+    }  # fmt: skip
+    return msgspec.convert(values, PastOutcome)
+
+
+def take(row: sqlite3.Row) -> PastTake:
+    found = msgspec.json.decode(row["details"] or "{}", type=_Size)
+    return msgspec.convert({"time": row["time"], "status": row["status"], "bytes": found.bytes}, PastTake)
+
+
+def _unpacked(details: str) -> dict[str, Any]:
+    try:
+        return msgspec.json.decode(details, type=dict[str, Any])
+    except msgspec.DecodeError:  # a file name of undecodable bytes
+        import json
+
+        # int: of "NaN" and the like there is none
+        return msgspec.convert(json.loads(details, parse_constant=int), dict[str, Any])
+
+
+# ---------------------------------------------------------------- what is known of each log
+
+
+def logs(connection: sqlite3.Connection, *, unclear: bool, spare: bool = False) -> tuple[dict[str, LogHistory], int]:
+    """What is known of each log, by its path, and how many rows were left out. Raises sqlite3.Error.
+
+    ``unclear``: there is such a table. ``spare``: of a damaged file, whatever can still be read.
+    """
+    fields: dict[str, dict[str, Any]] = {}
+    odd: Counter[str] = Counter()
+
+    def each(table: str, what: str, make: Make[T]) -> list[T]:
+        with suppress(*((sqlite3.Error,) if spare else ())):
+            found, odd[table] = read(connection, f"SELECT {what} FROM {table} ORDER BY rowid", (), make)
+            return found
+        return []
+
+    for log, found in each("logs", LOGS, _log):
+        fields[log] = {name: getattr(found, name) for name in _Log.__struct_fields__} | {"begun": True}
+    for log, directory in each("archive_dirs", "path, directory", lambda row: (path(row[0]), path(row[1]))):
+        of = fields.setdefault(log, {})
+        of["archive_dirs"] = (*of.get("archive_dirs", ()), directory)
+    for log, hook in each("hooked", "path, inode, mtime_ns", _hooked):
+        fields.setdefault(log, {}).setdefault("hooked", set()).add((hook.inode, hook.mtime_ns))
+    for log, inode in each("unclear", "path, inode", _unclear) if unclear else ():
+        fields.setdefault(log, {})["unclear"] = inode
+    for record in each("in_flight", "*", _copy):  # fewer columns in format 1
+        fields.setdefault(record.path, {})["in_flight"] = record
+    for of in fields.values():
+        of["hooked"] = frozenset(of.get("hooked", ()))
+    return {log: replace(_NOTHING, **found) for log, found in fields.items()}, odd.total()
+
+
+def _log(row: sqlite3.Row) -> tuple[str, _Log]:
+    return path(row[0]), msgspec.convert(dict(row), _Log)
+
+
+def _hooked(row: sqlite3.Row) -> tuple[str, _Hooked]:
+    return path(row[0]), msgspec.convert(dict(row), _Hooked)
+
+
+def _unclear(row: sqlite3.Row) -> tuple[str, int]:
+    return path(row[0]), msgspec.convert(row[1], Count)
+
+
+def _copy(row: sqlite3.Row) -> CopyInFlight:
+    return msgspec.convert({**dict(row), "path": path(row["path"])}, CopyInFlight)
+
+
+def of_logs(known: Mapping[str, LogHistory]) -> list[tuple[str, list[tuple[Any, ...]]]]:
+    """Statements that keep what :func:`logs` gave in a new history."""
+    logs = [(os.fsencode(log), of) for log, of in known.items()]
+    places = [(log, os.fsencode(directory)) for log, of in logs for directory in of.archive_dirs]
+    hooked = [(log, *each) for log, of in logs for each in of.hooked]
+    copies = [copy_row(of.in_flight) for _, of in logs if of.in_flight is not None]
+    begun = [(log, of.last_rotation, of.request_delivered, of.request_failed) for log, of in logs if of.begun]
+    return [
+        (f"INSERT INTO logs ({LOGS}) VALUES (?, ?, ?, ?)", begun),
+        (
+            "INSERT OR IGNORE INTO archive_dirs VALUES (?, ?)",
+            places,
+        ),
+        ("INSERT INTO hooked VALUES (?, ?, ?)", hooked),
+        ("INSERT INTO unclear VALUES (?, ?)", [(log, of.unclear) for log, of in logs if of.unclear is not None]),
+        (COPY, copies),
+    ]
+
+
+# ---------------------------------------------------------------- values to rows
+
+COPY = "INSERT OR REPLACE INTO in_flight VALUES (?,?,?,?,?,?,?,?,?)"
+
+
+def copy_row(record: CopyInFlight) -> tuple[Any, ...]:
+    return (os.fsencode(record.path), *(getattr(record, name) for name in CopyInFlight.__struct_fields__[1:]))
+
+
+def end_of_run(
+    run: int | None, now: float, outcomes: Collection[Outcome], counts: Mapping[str, int], exit_code: int
+) -> list[tuple[str, list[tuple[Any, ...]]]]:
+    insert = "INSERT INTO outcomes VALUES (NULL,?,?,?,?,?,?,?,?,?)"
+    end = "UPDATE runs SET ended = ?, exit = ?, rotated = ?, failed = ?, deferred = ?, removed = ? WHERE id = ?"
+    ended = (now, exit_code, *(counts[name] for name in ("rotated", "failed", "deferred", "removed")), run)
+    return [(insert, [(run, *outcome_row(now, outcome)) for outcome in outcomes]), (end, [ended])]
+
+
+def outcome_row(now: float, o: Outcome) -> tuple[Any, ...]:
+    log, name = os.fsencode(o.log), os.fsencode(o.name)
+    return now, log, o.action, o.status.value, name, text(o.reason), o.errno, _packed(o.record)
+
+
+def _packed(details: Mapping[str, Any]) -> str:
+    """As JSON."""
+    try:
+        return msgspec.json.encode(details).decode()
+    except UnicodeEncodeError:  # a file name of undecodable bytes
+        import json
+
+        return json.dumps(dict(details))
+
+
+def text(value: str) -> str:
+    """Text that SQLite accepts: undecodable bytes of a file name are shown as escapes."""
+    return value.encode("utf-8", "backslashreplace").decode("utf-8")

@@ -1,0 +1,150 @@
+"""Missing evidence is not proof: where nobody could look, the answer is unknown, an error, or said."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from logrotor import load_config
+from logrotor.act import copy
+from logrotor.cli.gather import ask_queue
+from logrotor.disk import descent, files, proc
+from logrotor.disk.logdir import LogDir
+from logrotor.disk.writers import Processes
+from logrotor.model import FileId
+from tests.support import mounts, users
+from tests.support.command import logrotor
+from tests.support.deployment import OneLog
+from tests.support.fixtures import world_tree
+from tests.support.need import need
+from tests.support.oracle import lines
+
+
+def test_a_writer_that_is_born_while_others_are_looked_at_is_seen(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A process may leave its files to a child that was not there when the list was made."""
+    log = tmp_path / "app.log"
+    log.touch()
+    status = log.stat()
+    children: list[subprocess.Popen[bytes]] = []
+    listed = proc.pids
+
+    def pids() -> list[int]:
+        found = listed()
+        if not children:
+            with log.open("ab") as file:
+                children.append(subprocess.Popen(["sleep", "100"], stdout=file))
+        return found
+
+    monkeypatch.setattr(proc, "pids", pids)
+    try:
+        assert Processes.look().pids(FileId(status.st_dev, status.st_ino)) == (children[0].pid,)
+    finally:
+        children[0].kill()
+        children[0].wait()
+
+
+@pytest.mark.parametrize("error", [OSError(24, "Too many open files"), OSError(5, "Input/output error")])
+def test_a_process_whose_files_cannot_be_read_is_unseen(monkeypatch: pytest.MonkeyPatch, error: OSError) -> None:
+    """Neither nobody's, nor the end of the run."""
+    opened = proc.opened
+
+    def fails(pid: int) -> Iterator[proc.OpenFile]:
+        if pid == os.getpid():
+            raise error
+        yield from opened(pid)
+
+    monkeypatch.setattr(proc, "opened", fails)
+    monkeypatch.setattr(proc, "why_not_whole", lambda: None)
+    assert Processes.look().unseen is not None
+
+
+def test_an_attribute_or_a_hole_that_cannot_be_asked_for_is_unknown(tmp_path: Path) -> None:
+    """Nothing noted, and no data, are answers; an error is none."""
+    (tmp_path / "app.log").touch()
+    here = os.open(tmp_path / "app.log", os.O_PATH)
+    read, write = os.pipe()
+    try:
+        for ask in (descent.has_noted, descent.source):
+            with pytest.raises(OSError, match="descriptor"):
+                ask(here)
+        with pytest.raises(OSError, match="seek"):
+            files.starts_with_hole(read, 1)
+    finally:
+        for fd in (here, read, write):
+            os.close(fd)
+
+
+def test_a_copy_that_cannot_be_opened_for_now_is_not_gone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A killed copytruncate is finished once its copy can be read: until then runs fail, and no line comes twice."""
+    with world_tree() as root:
+        site = OneLog(root, method="copytruncate", compress="none", accept_loss=False)
+        need(mounts.collapses(site.logs), "a file system that can collapse a range")
+        site.write(200)
+        with monkeypatch.context() as killed, site.log.open("ab"):
+            killed.setattr(copy, "advance", _die)
+            with pytest.raises(KeyboardInterrupt):
+                site.library(force=True)
+        with monkeypatch.context() as closed:
+            closed.setattr(LogDir, "open_archive", _refuse)
+            site.library(code=1)
+        site.library()
+        assert site.check() == ["app.log.1"]
+
+
+def _die(*_: object) -> None:
+    raise KeyboardInterrupt
+
+
+def _refuse(_: LogDir, name: str, *rest: object, **more: object) -> int:
+    raise PermissionError(13, "Permission denied", name)
+
+
+# ---------------------------------------------------------------- what another user may not see
+
+
+@pytest.fixture
+def shut() -> Iterator[Path]:
+    """A folder with one in it that is closed to www-data."""
+    need(os.geteuid() == 0, "root, to become another user")
+    with world_tree() as root:
+        (root / "closed").mkdir(mode=0o700)
+        yield root
+
+
+def configured(folder: Path, *tables: str) -> Path:
+    """A configuration; after the first of its parts a rule comes."""
+    config = folder / "logrotor.toml"
+    rule = '[[log]]\nname = "a"\npaths = ["app.log"]\nschedule = "daily"\n'
+    config.write_text("\n".join([tables[0], rule, *tables[1:]]))
+    return config
+
+
+def test_a_plan_without_a_look_at_the_history_says_so(shut: Path) -> None:
+    """A state directory of somebody else: that there is no history is not known."""
+    (shut / "closed/history.sqlite").touch()
+    (shut / "app.log").write_bytes(lines("w1", 1, 10))
+    config = configured(shut, f'state_dir = "{shut}/closed"')
+    plan = logrotor("plan", "--json", "-c", config, user="www-data", check=1).json
+    assert any("history.sqlite" in note for note in plan["notes"])
+
+
+def test_a_queue_that_may_not_be_looked_at_is_a_trouble(shut: Path) -> None:
+    """It is not one without jobs."""
+    queue = f'[queue]\nengine = "huey"\nurl = "{shut}/closed/queue.sqlite"\n'
+    loaded = load_config(configured(shut, f'state_dir = "{shut}/state"', queue), environ={})
+    assert users.as_user("www-data", ask_queue, loaded, 0.0).problem is not None
+    assert ask_queue(loaded, 0.0).problem is None
+
+
+def test_an_include_folder_that_cannot_be_listed_is_a_mistake(shut: Path) -> None:
+    """Its rules would be left out without a word."""
+    config = configured(shut, f'include = ["closed/*.toml", "none/*.toml"]\nstate_dir = "{shut}/state"')
+    found = logrotor("check", "--json", "-c", config, user="www-data", check={1, 2}).json
+    assert [problem["key"] for problem in found["problems"]][:1] == ["include"]
+    assert load_config(config, environ={}, euid=1).problems == ()
