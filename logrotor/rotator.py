@@ -312,7 +312,7 @@ def plan_asking(
         paths = tuple(log.path for log in taken if log.reopen == name)
         forbidden = notify.why_forbidden(target, paths)
         if forbidden is not None:
-            refusals.update(notify.held_back(forbidden, [facts for facts in survey.logs if facts.path in paths]))
+            refusals.update(notify.held_back(forbidden, target, (each for each in survey.logs if each.path in paths)))
         found = notify.self_rotation(target, paths)
         refusals.update(found.files)
         notes += map(str, found.unknown)

@@ -16,7 +16,7 @@ from logrotor.disk.mounts import Mounts
 from logrotor.errors import UnknownSelection
 from logrotor.model import FileId, LogHistories, LogSpec, Missing, Note, Problem, Vanished
 from logrotor.survey.kinds import Kinds
-from logrotor.survey.listings import Listings
+from logrotor.survey.listings import Answers, Listings
 from logrotor.survey.named import ArchiveOwners, NamedLogs, is_excluded
 
 _MOST_GONE = 1000  # logs that are looked for where they were
@@ -72,12 +72,13 @@ class Claims:
         state_dir: str,
         history: LogHistories | None,
         table: Mounts,
+        answers: Answers,
     ) -> None:
         self._specs, self._listings, self._found = specs, listings, found
         self._state = _id_of(state_dir)
         self.named = NamedLogs(specs, table)
         self._kinds = Kinds(self.named.says, history, found.unclear)
-        self._settle()
+        self._settle(answers)
         self.owners = ArchiveOwners(self.named, listings, history)
         self._unusable: list[discover.Selector] = []  # globs in directories with a problem
         self._matching: set[tuple[str, str]] = set()  # rules, each with a path of it that has a log
@@ -85,12 +86,15 @@ class Claims:
             self._matching.add((unlisted.spec.name, unlisted.path))
             found.note(unlisted.problem)
 
-    def _settle(self) -> None:
+    def _settle(self, answers: Answers) -> None:
         """Which file is whose, before any of them is counted as an archive, or claimed as a log."""
         pairs = [(selector, self._listings.look(selector.directory)) for selector in self.named.selectors]
         sought = {id(directory): directory for _, directory in pairs}
         for directory in sought.values():
             self._kinds.settle(directory)
+        for selector, directory in pairs:
+            if directory.problem is not None or directory.closed is not None:
+                answers.give(directory, selector.spec)
         stores = [self._listings.archive_dir(selector.spec, directory) for selector, directory in pairs]
         for store in {id(store): store for store in stores if store is not None and id(store) not in sought}.values():
             self._kinds.settle_store(store)

@@ -32,7 +32,7 @@ from logrotor.model import (
 )
 from logrotor.survey import forms, kinds, proofs
 from logrotor.survey.claims import Claim, Claims, Survey
-from logrotor.survey.listings import Listings, path_of, why_no_archives
+from logrotor.survey.listings import Answers, Listings, path_of, why_no_archives
 
 _STREAM = re.compile(r"/dev/(?!shm/)|/proc/[^/]+/fd/")
 _NOTHING, _NONE = LogHistory(), LogHistories({})
@@ -59,13 +59,20 @@ class Surveyor:
         self._mounts = Mounts()
         self._listings = Listings(self._mounts)
         self._dirs = Directories(self._listings.ids)
+        self._answers = Answers(config.targets)
         self._grounds: dict[str, acl.Ground] = {}
         self._prover = proofs.Prover(self._listings, self._dirs)
         self._held = cache(writers.removed_and_open)
         self.found = Survey(directories=self._listings.ids, locked=self._listings.locked)
         self._present: set[str] = set()  # logs of which there is anything
         self._claims = Claims(
-            config.logs, self._listings, self.found, state_dir=config.state_dir, history=history, table=self._mounts
+            config.logs,
+            self._listings,
+            self.found,
+            state_dir=config.state_dir,
+            history=history,
+            table=self._mounts,
+            answers=self._answers,
         )
 
     def __enter__(self) -> Surveyor:
@@ -287,6 +294,7 @@ class Surveyor:
             ground = self._grounds[directory.resolved] = acl.Ground.at(directory.resolved, kind)
         # Of a directory that may not be written, that is the answer, once for all of its logs.
         closed = access.why_closed(claim.path, live.stat, ground, claim.spec) if directory.closed is None else None
+        closed = self._answers.of(closed, directory.path, claim.spec)
         return closed, access.why_locked_out(claim.path, live.stat, ground, claim.spec)
 
     def _proof(self, claim: Claim, family: Family) -> str:
