@@ -110,11 +110,11 @@ class Surveyor:
                 yield facts
         self._claims.note_unmatched(self._only)
         if self._history is not None and not self._only:
-            rotated = (path for path in self._history.rotated() if path not in self._present)
-            self._claims.note_vanished(rotated, self._present)
+            places = {os.path.dirname(path) for path in self._present}
+            self._claims.note_vanished(self._history.rotated_outside(places))
 
     def _has_archives_elsewhere(self) -> bool:
-        recorded = self._history is not None and bool(self._history.keepers)
+        recorded = self._history is not None and self._history.has_keepers
         return recorded or any(spec.archive_dir is not None for spec in self._config.logs)
 
     def _facts(self, claim: Claim) -> LogFacts | None:
