@@ -99,12 +99,11 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     left_out = []
     for item in items:
         name = item.nodeid.removeprefix("tests/").partition("[")[0]
-        if item.get_closest_marker("long") is None:
-            if next(quick[name]) % SAMPLED.get(name, 1):
-                item.add_marker(pytest.mark.long)
-        if item.get_closest_marker("long") is not None and not EXHAUSTIVE:
-            if next(long[name]) % EXHAUSTIVE_ONLY.get(name, 1):
-                left_out.append(item)
+        if item.get_closest_marker("long") is None and next(quick[name]) % SAMPLED.get(name, 1):
+            item.add_marker(pytest.mark.long)
+        is_long = item.get_closest_marker("long") is not None and not EXHAUSTIVE
+        if is_long and next(long[name]) % EXHAUSTIVE_ONLY.get(name, 1):
+            left_out.append(item)
     if left_out:
         config.hook.pytest_deselected(items=left_out)
         gone = {*left_out}
