@@ -81,6 +81,7 @@ class Rotator:
         """
         _refuse_misuse(now, only)
         self._deadline = Deadline()
+        state.refuse_silent(self._config.state_dir, self._config.state_dir_origin)
         last, moment = state.known_run(self._config.state_dir), now or local_now()
         if now is None or last is None:
             last = self._next(last, moment)  # else it is what a run would do, had there been others until then
