@@ -42,6 +42,7 @@ SAMPLED = {
     "proof/test_copies.py::test_equal_lines_after_a_truncation_stay": 2,
     "proof/test_copies.py::test_two_generations_of_equal_bytes_are_both_kept": 6,
     "proof/test_copies.py::test_what_another_configuration_has_just_left_is_not_rotated": 2,
+    "proof/test_copies.py::test_somebody_opens_the_log_at_any_point_of_a_whole_cut": 2,
     "proof/test_debris.py::test_any_debris": 2,
     "proof/test_dry_run.py::test_no_changing_system_call": 2,
     "proof/test_error_sweep.py::test_each_change_fails_once_and_for_good": 2,
@@ -57,6 +58,7 @@ SAMPLED = {
     "proof/test_power_cut.py::test_power_cut_here_and_there": 3,
     "proof/test_real_command.py::test_killed_at_some_system_calls": 2,
     "proof/test_together.py::test_two_configurations_interleaved": 2,
+    "proof/test_upgrade.py::test_a_copytruncate_that_the_previous_version_has_to_finish": 2,
     "proof/test_together.py::test_two_configurations_one_inside_the_other": 2,
     "rival/test_logrotate_rows.py::test_8_logrotor_always_has_a_log": 2,
 }

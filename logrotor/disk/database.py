@@ -102,14 +102,17 @@ _PLAIN = frozenset("/-._~0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRS
 # ---------------------------------------------------------------- connections
 
 _PATIENCE = 60  # looks at an empty file, which take 3 seconds
+_left_empty: set[tuple[int, int]] = set()  # those that were waited for, once in a process
 
 
 def is_left_empty(path: str) -> bool:
     """Empty for longer than a run or a job needs that has just made the file, and writes it in its first commit."""
     for _ in range(_PATIENCE):
-        if os.stat(path).st_size:
-            return False
+        found = os.stat(path)
+        if found.st_size or (found.st_dev, found.st_ino) in _left_empty:
+            return not found.st_size
         time.sleep(0.05)
+    _left_empty.add((found.st_dev, found.st_ino))
     return True
 
 
