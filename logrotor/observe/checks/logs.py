@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from functools import partial
 
 from msgspec.structs import replace
@@ -286,11 +286,13 @@ def self_rotation(here: Deployment) -> Iterator[Finding]:
     ours = {here.mounts.real_path(facts.path): facts.path for facts in here.survey.logs}
     given = next((t.supervisor_config for t in here.config.targets.values() if t.supervisor_config), None)
     places = {selector.directory for selector in here.named.selectors}
-    able = (process for process in supervisord.running() if process.is_believed or _could_rotate(process.uid, places))
-    found = [supervisord.rotated_by(process, given=given) for process in able]
-    files = {path: problem for rotation in found for path, problem in rotation.files.items()}
+    able = [process for process in supervisord.running() if process.is_believed or _could_rotate(process.uid, places)]
+    found = {process.pid: supervisord.rotated_by(process, given=given) for process in able}
+    files = {path: problem for rotation in found.values() for path, problem in rotation.files.items()}
     problems = [replace(files[path], subject=ours[path]) for path in sorted(files.keys() & ours.keys())]
-    problems += [problem for rotation in found for problem in rotation.unknown]
+    places |= {facts.directory.resolved for facts in here.survey.logs}
+    problems += [each for pid, rotation in found.items() if rotation.unknown and _may_write_in(pid, places)
+                 for each in rotation.unknown]  # fmt: skip
     hiding = proc.why_hiding()
     if not found and hiding is not None:
         problems.append(
@@ -298,6 +300,14 @@ def self_rotation(here: Deployment) -> Iterator[Finding]:
         )
     for each in problems:
         yield Finding(subject=each.subject, problem=each.problem, why=each.why, advice=each.advice)
+
+
+def _may_write_in(pid: int, directories: Collection[str]) -> bool:
+    """Has it a file open there, or may that not be seen? A supervisord has the logs of all that it runs open."""
+    try:
+        return any(file.for_writing and os.path.dirname(file.name) in directories for file in proc.opened(pid))
+    except OSError:
+        return True
 
 
 def _could_rotate(uid: int, directories: Iterable[str]) -> bool:
