@@ -9,6 +9,7 @@ from msgspec import Struct, field
 
 from logrotor.model import (
     Archive,
+    CopyInFlight,
     Due,
     Entry,
     FileId,
@@ -71,6 +72,8 @@ class LogFacts(Struct, frozen=True, kw_only=True):
     held: Callable[[frozenset[str]], Mapping[int, int]] = lambda directories: {}  # device -> bytes of archives that
     # were removed from these directories and that somebody has open
     why_not_cut: Callable[[], Problem | None] = lambda: None  # by a copytruncate: its writers overwrite, say
+    noted: Callable[[], CopyInFlight | Problem | None] = lambda: None  # what its newest archive says is to be cut off
+    # the live log; or why nobody can tell
     literal: bool = True  # named by a path, not by a glob
     refusal: Problem | None = None  # bind mount, owner who could not write, supervisord rotates it ...
     proof: str = ""

@@ -20,7 +20,9 @@ from logrotor.disk.opendir import is_private
 from logrotor.errors import Interrupted, StoppedLooking
 from logrotor.model import (
     Archive,
+    Codec,
     Config,
+    CopyInFlight,
     Entry,
     LogHistories,
     LogHistory,
@@ -159,6 +161,7 @@ class Surveyor:
             held=self._held,
             is_append_only=partial(self._is, self._prover.is_append_only, directory.resolved, family.live),
             why_not_cut=partial(self._why_not_cut, claim, family),
+            noted=cache(partial(self._noted, directory.resolved, family)),
             literal=claim.literal,
             refusal=refusal or self._refusal(claim, family) or closed or (locked_out if spec.strict else None),
             proof=self._proof(claim, family),
@@ -180,6 +183,13 @@ class Surveyor:
         ):
             return None
         return replace(found, subject=claim.path)
+
+    def _noted(self, directory: str, family: Family) -> CopyInFlight | Problem | None:
+        live = family.live
+        newest = [a.entry for a in family.archives if a.name.slot == 1 and a.name.codec is Codec.NONE]
+        if live is None or not live.is_regular or not newest:
+            return None
+        return self._prover.find_cut(directory, live, [entry for entry in newest if entry.is_regular])
 
     def _prove(self, archive: Archive) -> Writers | None:
         return self._prover.prove(archive.directory, archive.entry)

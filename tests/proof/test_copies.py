@@ -52,8 +52,11 @@ class Place:
         paths = [self.log, *(Path(path) for path in oracle.archives([self.logs, self.logs / "old"], "app.log"))]
         return sum(oracle.read(path)[0].count(BEAT) for path in paths)
 
+    def tally(self) -> oracle.Tally:
+        return oracle.count_joined([self.logs, self.logs / "old"], "app.log", {"w1": self.written})
+
     def check(self) -> None:
-        oracle.count_joined([self.logs, self.logs / "old"], "app.log", {"w1": self.written}).check()
+        self.tally().check()
 
     def _append(self, data: bytes) -> None:
         with self.log.open("ab") as file:
