@@ -13,7 +13,8 @@ from logrotor.decide.naming import slot_name
 from logrotor.disk import cuts, files
 from logrotor.disk.logdir import LogDir
 from logrotor.errors import Refused, Stale
-from logrotor.model import Codec, Copy, Entry, FinishCopytruncate, LogPlan, Problem
+from logrotor.model import Codec, Copy, CopyInFlight, Entry, FinishCopytruncate, LogPlan, Problem
+from logrotor.text import typed
 
 _GONE = (Stale, FileNotFoundError)
 
@@ -75,6 +76,13 @@ def _why_left(step: FinishCopytruncate, why: str) -> Problem:
     return Problem(subject=step.record.path, problem=what, advice="run the configuration of whoever owns the copy")
 
 
+def _why_unproven(record: CopyInFlight) -> Problem:
+    """What is hidden stands in the copy alone, or nowhere; the rest of what was copied may stand in the log alone."""
+    what = "starts with a hole: its copytruncate was interrupted, and its copy has been changed since"
+    advice = f"compare them; to cut off what was copied: fallocate -c -o 0 -l {record.length} {typed(record.path)}"
+    return Problem(subject=record.path, problem=what, advice=advice)
+
+
 def _ended(cut: Cut, step: FinishCopytruncate) -> bool:
     """The copy says so, and only our own history does not know."""
     conclude(cut)
@@ -89,6 +97,8 @@ def _finished(cut: Cut, step: FinishCopytruncate) -> bool:
     cut.logdir.sync()  # the crash may have come before the archive's name was durable
     if record.protocol == "collapse":
         cut.copies = tuple(copy for copy in step.copies if _is_head(cut, copy))
+        if cut.hidden and cut.noted is not None and not cut.copies:
+            raise Refused(_why_unproven(record))
         return advance(cut)
     cut.copies = tuple(copy for copy in step.copies if _is_within(cut, copy))
     cut.out = _plain_copy(cut.context, step)
