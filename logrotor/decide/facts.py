@@ -9,6 +9,7 @@ from msgspec import Struct, field
 
 from logrotor.model import (
     Archive,
+    Codec,
     CopyInFlight,
     Due,
     Entry,
@@ -31,6 +32,12 @@ class Family(Struct):
     replacement: Entry | None = None  # .BASE.new
     temps: list[Entry] = field(default_factory=list)  # .ARCHIVE.tmp
     archives: list[Archive] = field(default_factory=list)
+
+    @property
+    def newest_plain(self) -> list[Entry]:
+        """What may be the copy of a copytruncate that is at work; two where a crash left two."""
+        slot_1 = (a for a in self.archives if a.name.slot == 1 and a.name.codec is Codec.NONE)
+        return [archive.entry for archive in slot_1 if archive.entry.is_regular]
 
 
 class Directory(Struct):

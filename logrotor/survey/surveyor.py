@@ -20,7 +20,6 @@ from logrotor.disk.opendir import is_private
 from logrotor.errors import Interrupted, StoppedLooking
 from logrotor.model import (
     Archive,
-    Codec,
     Config,
     CopyInFlight,
     Entry,
@@ -185,11 +184,10 @@ class Surveyor:
         return replace(found, subject=claim.path)
 
     def _noted(self, directory: str, family: Family) -> CopyInFlight | Problem | None:
-        live = family.live
-        newest = [a.entry for a in family.archives if a.name.slot == 1 and a.name.codec is Codec.NONE]
-        if live is None or not live.is_regular or not newest:
+        live, copies = family.live, family.newest_plain
+        if live is None or not live.is_regular or not copies:
             return None
-        return self._prover.find_cut(directory, live, [entry for entry in newest if entry.is_regular])
+        return self._prover.find_cut(directory, live, copies)
 
     def _prove(self, archive: Archive) -> Writers | None:
         return self._prover.prove(archive.directory, archive.entry)
