@@ -61,7 +61,11 @@ def _opened(
 def _refuse_others(cut: Cut, step: FinishCopytruncate, entry: Entry) -> None:
     """What the plan saw may have been finished by another run, which may have been killed in its own."""
     newest = cut.logdir.stat(slot_name(step.base, 1))
-    found = cuts.find(cut.logdir, entry, [newest]) if newest is not None and newest.is_regular else None
+    found = (
+        cuts.find(cut.logdir, entry, [newest], lambda copy: copy.id.inode == step.record.archive_inode)
+        if newest is not None and newest.is_regular
+        else None
+    )
     if isinstance(found, Problem):
         raise Refused(found)
     known = None if cut.noted is None else cut.record.archive_inode

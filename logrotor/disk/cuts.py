@@ -17,7 +17,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import msgspec
 
@@ -70,10 +70,10 @@ def read(copy: int, path: str) -> CopyInFlight | None:
     return found if found is not None and found.archive_inode == os.fstat(copy).st_ino else None
 
 
-def _noted(copy: int | str) -> bytes:
+def _noted(copy: int) -> bytes:
     """Nothing if nothing is noted, or nothing can be. Another error is no evidence of that."""
     try:
-        return os.getxattr(copy, _ATTRIBUTE, follow_symlinks=isinstance(copy, int))
+        return os.getxattr(copy, _ATTRIBUTE)
     except OSError as error:
         if error.errno not in _NO_NOTES | {errno.ENODATA}:
             raise
@@ -116,51 +116,94 @@ def hidden(live: int, record: CopyInFlight) -> int:
 # ---------------------------------------------------------------- met
 
 
-def find(directory: OpenDir, base: Entry, copies: Sequence[Entry]) -> CopyInFlight | Problem | None:
+Explained = Callable[[Entry], bool]  # do we know otherwise how it came to be?
+
+
+def find(
+    directory: OpenDir, base: Entry, copies: Sequence[Entry], explained: Explained = lambda copy: False
+) -> CopyInFlight | Problem | None:
     """What is still to be cut off a log, by what is noted on its newest plain archives; or why nobody can tell.
 
-    Raises OSError, Stale.
+    Raises OSError, Stale, Refused.
     """
     for copy in copies:
-        path = os.path.join(directory.path, copy.name)
         try:
-            noted = _noted(path)
-        except PermissionError:
-            return _why_unknown(path, base, copy, directory)
-        if noted in (b"", _CUT):
-            continue
-        found = _in_flight(directory, base, copy)
+            noted = os.getxattr(os.path.join(directory.path, copy.name), _ATTRIBUTE, follow_symlinks=False)
+            found = _in_flight(directory, base, copy) if noted != _CUT else None
+        except OSError as error:
+            if error.errno == errno.ENODATA or (error.errno in _NO_NOTES | _NOT_OURS and explained(copy)):
+                continue
+            if error.errno in _NO_NOTES:
+                found = _why_alike(directory, base, copy)
+            elif error.errno in _NOT_OURS:
+                found = _why_closed(directory, base, copy)
+            else:
+                raise
         if found is not None:
             return found
     return None
 
 
 def _in_flight(directory: OpenDir, base: Entry, copy: Entry) -> CopyInFlight | Problem | None:
-    path = os.path.join(directory.path, base.name)
-    with contextlib.ExitStack() as opened:
-        out = directory.open_archive(copy.name, copy.id)
-        opened.callback(os.close, out)
-        record = read(out, path)
-        live = directory.open_file(base.name, base.id)
-        opened.callback(os.close, live)
+    with _opened(directory, base, copy) as (live, out):
+        record = read(out, os.path.join(directory.path, base.name))
         if record is None or not is_of(record, live) or (record.stage == "marked" and not hidden(live, record)):
             return None
     owners = {0, os.geteuid(), base.stat.st_uid, os.fstat(directory.fd).st_uid}
-    if copy.stat.st_uid not in owners:  # whoever may make files here could have the log cut by one that he takes away
-        what = f"says that it is the copy of an interrupted copytruncate of {base.name}, and is a stranger's"
-        return Problem(
-            subject=os.path.join(directory.path, copy.name), problem=what, advice="look at it, and move it away"
-        )
-    return record
+    if copy.stat.st_uid in owners:
+        return record
+    # Whoever may make files here could have the log cut by one that he takes away.
+    what = f"is a stranger's, and says that {base.name} is still to be cut by it"
+    return _problem(directory, copy, what, "move it away, unless it is the copy of an interrupted copytruncate")
 
 
-def _why_unknown(path: str, base: Entry, copy: Entry, directory: OpenDir) -> Problem | None:
-    """Why it may be a copy of the log's head that we may not read. What was born before the log is none."""
-    born = [_birth(os.path.join(directory.path, entry.name)) for entry in (copy, base)]
-    if copy.size > base.size or (born[0] is not None and born[1] is not None and born[0] < born[1]):
+def _why_closed(directory: OpenDir, base: Entry, copy: Entry) -> Problem | None:
+    """It may be a copy that we may not read."""
+    if not _may_be_copy(directory, base, copy):
         return None
     what = f"cannot be read, so nobody can tell whether {base.name} is still to be cut by it"
-    return Problem(subject=path, problem=what, advice="run logrotor as a user who may read it")
+    return _problem(directory, copy, what, "run logrotor as a user who may read it")
+
+
+def _why_alike(directory: OpenDir, base: Entry, copy: Entry) -> Problem | None:
+    """Where nothing is noted, the bytes are all there is: of a log that repeats itself they tell nothing."""
+    if not _may_be_copy(directory, base, copy):
+        return None
+    with _opened(directory, base, copy) as (live, out):
+        if not _begins_as(live, out, copy.size):
+            return None
+    what = f"holds what {base.name} begins with, so that may still be to be cut: this file system keeps no note of it"
+    advice = "run the configuration whose copytruncate was interrupted; if none was, move it away"
+    return _problem(directory, copy, what, advice)
+
+
+def _may_be_copy(directory: OpenDir, base: Entry, copy: Entry) -> bool:
+    """What was born before the log is none of its copies."""
+    born, log = (_birth(os.path.join(directory.path, entry.name)) for entry in (copy, base))
+    return 0 < copy.size <= base.size and (born is None or log is None or born >= log)
+
+
+def _begins_as(live: int, copy: int, size: int) -> bool:
+    """All but the first byte, which may be the mark."""
+    for start in range(1, size, files.CHUNK):
+        data = os.pread(copy, min(files.CHUNK, size - start), start)
+        if not data or data != os.pread(live, len(data), start):
+            return False
+    return size > 1
+
+
+@contextlib.contextmanager
+def _opened(directory: OpenDir, base: Entry, copy: Entry) -> Iterator[tuple[int, int]]:
+    with contextlib.ExitStack() as opened:
+        out = directory.open_archive(copy.name, copy.id)
+        opened.callback(os.close, out)
+        live = directory.open_file(base.name, base.id)
+        opened.callback(os.close, live)
+        yield live, out
+
+
+def _problem(directory: OpenDir, copy: Entry, what: str, advice: str) -> Problem:
+    return Problem(subject=os.path.join(directory.path, copy.name), problem=what, advice=advice)
 
 
 def _birth(path: str) -> float | None:

@@ -57,11 +57,13 @@ class Prover:
         path = os.path.join(directory, entry.name)
         return self._ask(directory, entry, lambda fd: writers.why_not_cut(fd, path, self._look_at_processes()))
 
-    def find_cut(self, directory: str, live: Entry, copies: Sequence[Entry]) -> CopyInFlight | Problem | None:
+    def find_cut(
+        self, directory: str, live: Entry, copies: Sequence[Entry], explained: cuts.Explained
+    ) -> CopyInFlight | Problem | None:
         """What these say is still to be cut off the log; or why nobody can tell."""
         try:
             with self._dirs.use(directory) as logdir:
-                return cuts.find(logdir, live, copies)
+                return cuts.find(logdir, live, copies, explained)
         except (Stale, FileNotFoundError):  # another run goes on with it
             return None
         except (LogrotorError, OSError) as error:
