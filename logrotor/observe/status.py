@@ -329,7 +329,7 @@ def _families(facts: LogFacts) -> Iterator[tuple[Directory, Family]]:
 
 
 def _stuck(here: Deployment, path: str) -> Iterator[tuple[str, Problem]]:
-    found = holders.stuck(path, here.now.timestamp(), here.processes)
+    found = holders.stuck(path, here.now.timestamp(), here.processes, here.kept_out.get(path))
     if found is not None:
         yield path, found
 
@@ -337,5 +337,5 @@ def _stuck(here: Deployment, path: str) -> Iterator[tuple[str, Problem]]:
 def _held(here: Deployment) -> Iterator[Problem]:
     """A younger one is of a run, more likely."""
     for path, why in held(here):
-        if holders.age(path, here.now.timestamp()) >= holders.PATIENCE:
+        if holders.is_old(path, here.now.timestamp(), here.kept_out.get(path)):
             yield why.under(path)
