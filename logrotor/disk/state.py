@@ -7,7 +7,7 @@ import os
 import stat
 from collections.abc import Callable, Iterator
 
-from logrotor.disk import files, proc, walk
+from logrotor.disk import files, proc, signin, walk
 from logrotor.disk.calls import birth_time, change
 from logrotor.disk.publish import publish
 from logrotor.errors import Interrupted, Locked, LogrotorError, StateError
@@ -24,7 +24,9 @@ QUEUE = "queue.sqlite"  # of the engine huey, where its url does not say otherwi
 
 def is_own(name: str) -> bool:
     """Is it a file that logrotor itself keeps in the state directory? SQLite has files beside each of its own."""
-    return name in (LOCK, LAST_RUN, PROBLEMS, f".{PROBLEMS}.tmp") or name.startswith((HISTORY, QUEUE))
+    if name in (LOCK, LAST_RUN, PROBLEMS, f".{PROBLEMS}.tmp") or signin.NAME.fullmatch(name):
+        return True
+    return name.startswith((HISTORY, QUEUE))
 
 
 def prepare(path: str, origin: str) -> None:
