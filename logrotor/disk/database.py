@@ -216,7 +216,7 @@ def is_damage(error: sqlite3.Error | OSError) -> bool:
     if isinstance(error, sqlite3.OperationalError):
         # None: Python's own, of text that is not UTF-8
         return getattr(error, "sqlite_errorcode", None) in (sqlite3.SQLITE_ERROR, sqlite3.SQLITE_INTERRUPT, None)
-    return isinstance(error, sqlite3.DatabaseError)
+    return isinstance(error, sqlite3.DatabaseError) and not isinstance(error, sqlite3.ProgrammingError)
 
 
 def is_checked_now(connection: sqlite3.Connection, path: str) -> bool:

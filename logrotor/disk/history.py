@@ -108,6 +108,7 @@ class RunHistory(History):
     def close(self) -> None:
         if self._connection is not None:
             self._connection.close()
+        self._connection = None
 
     def begin_copy(self, record: CopyInFlight) -> None:
         """Remember a copytruncate before its archive is published."""
