@@ -14,7 +14,7 @@ from typing import Any, ClassVar
 
 from celery.worker import request
 from kombu.transport import redis
-from redis import ConnectionPool, ResponseError
+from redis import ConnectionPool, RedisError, ResponseError
 
 from logrotor.errors import ConfigError
 from logrotor.jobs.engine import PATIENCE, Site, open_site
@@ -22,6 +22,8 @@ from logrotor.jobs.engines._redis import parameters, string
 from logrotor.jobs.task import tell
 
 SWEEP = 10  # seconds between two looks for jobs to deliver again, and at a connection that is silent
+
+_AWAY = (RedisError, OSError)  # kombu counts a KeyError of its own among its connection errors
 
 Message = Mapping[str, Any]
 
@@ -83,7 +85,7 @@ class QoS(redis.QoS):
     def append(self, message: Any, delivery_tag: str) -> None:
         try:
             super().append(message, delivery_tag)
-        except Transport.connection_errors:
+        except _AWAY:
             self.owed[delivery_tag] = ("put", message)
             raise
 
@@ -91,7 +93,7 @@ class QoS(redis.QoS):
         self._quick_ack(tag)
         try:
             self._do(what, tag)
-        except Transport.connection_errors as error:
+        except _AWAY as error:
             self.owed[tag] = (what, None)
             tell("problem.found", error=f"a job is done and cannot be taken off the queue yet: {error}")
 

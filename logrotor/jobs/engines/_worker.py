@@ -10,6 +10,7 @@ import atexit
 import logging
 import os
 import signal
+import sys
 import time
 from collections.abc import Callable
 from typing import Any
@@ -89,6 +90,10 @@ def _in_one_line(
         error = made.exc_info[1] if made.exc_info else None
         if isinstance(error, quiet):
             made.msg, made.args, made.exc_info = f"{made.getMessage()}: {one_line(error)}", (), None
+        handled = sys.exc_info()[1]
+        if isinstance(handled, quiet) and isinstance(made.args, tuple):  # rq writes a traceback as an argument
+            pages = (isinstance(each, str) and len(each.splitlines()) > 1 for each in made.args)
+            made.args = tuple(one_line(handled) if page else each for page, each in zip(pages, made.args, strict=True))
         return made
 
     return record

@@ -9,6 +9,7 @@ import os
 import signal
 import sys
 import time
+from collections.abc import Callable
 from contextlib import suppress
 from types import FrameType
 from typing import Any
@@ -18,6 +19,7 @@ from redis import ConnectionPool, Redis, RedisError
 from redis.backoff import ConstantBackoff
 from redis.retry import Retry
 from rq.exceptions import StopRequested
+from rq.scheduler import RQScheduler
 from rq.suspension import is_suspended
 
 from logrotor.disk.calls import die_with
@@ -71,6 +73,21 @@ class Worker(rq.Worker):
         with suppress(StopRequested, RedisError):
             while not self._is_asked and time.monotonic() < until:
                 time.sleep(_LOOK)
+
+
+def _told(work: Callable[[RQScheduler], None]) -> Callable[[RQScheduler], None]:
+    """Say in one line why rq's scheduler ends; the worker starts it again. It would say it in a page, twice."""
+
+    def tell_and_end(scheduler: RQScheduler) -> None:
+        try:
+            work(scheduler)
+        except (RedisError, OSError) as error:
+            tell("problem.found", error=str(unreachable(known(), error)))
+
+    return tell_and_end
+
+
+RQScheduler.work = _told(RQScheduler.work)  # type: ignore[method-assign]
 
 
 class Connection(Redis):
