@@ -111,6 +111,7 @@ def _lines(found: Status, told: list[Attention], *, verbose: bool) -> list[str]:
     head = f"{text.count(len(found.logs), 'log')}, {number} due; last run {last_run(found)}{now}."
     lines = [f"Status at {text.stamp(found.now.replace(microsecond=0))}: {head}"]
     lines += [f"{output.paint('attention', 'bad')}: {text.lines(str(each))}" for each in told]
+    lines += [f"note: {text.printable(each.path)}: {each.words}" for each in found.unclaimed]
     lines += _logs(found)
     systems = output.table([_system(system, found.now) for system in found.file_systems], indent="  ")
     lines += ["", output.paint("File systems", "head"), *systems] if systems else []

@@ -138,12 +138,8 @@ class RunHistory(History):
         self._connection = None
 
     def begin_copy(self, record: CopyInFlight) -> None:
-        """Remember a copytruncate before its archive is published."""
+        """Remember a copytruncate before its archive is published, and whether the head of the log bears the mark."""
         self._must(rows.COPY, rows.copy_row(record))
-
-    def mark_copy(self, path: str) -> None:
-        """The head of the log bears the mark by now."""
-        self._must("UPDATE in_flight SET stage = 'marked' WHERE path = ?", (os.fsencode(path),))
 
     def end_copy(self, path: str) -> None:
         self._must("DELETE FROM in_flight WHERE path = ?", (os.fsencode(path),))
