@@ -82,13 +82,14 @@ class _Shown:
     def __init__(self, *, as_json: bool, verbose: bool) -> None:
         self._as_json, self._verbose = as_json, verbose
         self._checks: list[dict[str, Any]] = []
-        self._open = self._mended = 0
+        self._open = self._mended = self._notes = 0
 
     def add(self, examined: Examined, mended: list[Mended | None]) -> None:
         self._checks.append(_in_json(examined, mended))
         healed = sum(1 for each in mended if each is not None and each.done)
-        self._mended += healed
-        self._open += len(mended) - healed
+        notes = sum(1 for finding in examined.findings if finding.note)
+        self._mended, self._notes = self._mended + healed, self._notes + notes
+        self._open += len(mended) - healed - notes
         if self._as_json:
             return
         for finding, end in zip(examined.findings, mended, strict=True):
@@ -108,15 +109,16 @@ class _Shown:
 
     def _verdict(self) -> str:
         made = text.count(len(self._checks), "check")
+        notes = f", {text.count(self._notes, 'note')}" if self._notes else ""
         if not self._open and not self._mended:
-            return f"{made}, {output.paint('nothing found', 'good')}."
+            return f"{made}, {output.paint('nothing found', 'good')}{notes}."
         mended = f", {self._mended} fixed" if self._mended else ""
         found = text.count(self._open + self._mended, "finding")
-        return f"{made}, {output.paint(found, 'bad' if self._open else 'good')}{mended}."
+        return f"{made}, {output.paint(found, 'bad' if self._open else 'good')}{mended}{notes}."
 
 
 def _lines(check: str, finding: Finding, mended: Mended | None) -> Iterator[str]:
-    head = f"{output.paint(check, 'bad')}: " if check else ""
+    head = f"{check if finding.note else output.paint(check, 'bad')}: {'note: ' * finding.note}" if check else ""
     yield f"{head}{output.paint(text.printable(finding.subject), 'head')}: {text.lines(finding.problem)}"
     yield f"    why   {text.lines(finding.why)}"
     yield f"    do    {text.lines(finding.advice)}"

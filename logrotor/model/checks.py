@@ -14,6 +14,7 @@ class Finding(Problem, frozen=True, kw_only=True):
     """A problem that a check found, and how it is repaired."""
 
     mend: Callable[[], str] | None = None  # does it, says what was done
+    note: bool = False  # something of others' could not be looked at: it is said, and is no fault of this deployment
     would: str = ""  # what ``mend`` would do, for the question: "remove /var/log/.app.log.new"
 
 
