@@ -11,7 +11,7 @@ from contextlib import ExitStack
 from logrotor.act.archive import last_look, open_plain, permit
 from logrotor.act.context import Context, Details
 from logrotor.decide.naming import is_dated_by, parse_archive, temp_name
-from logrotor.disk import access, acl, calls, codecs, descent, files
+from logrotor.disk import access, acl, calls, codecs, cuts, descent, files
 from logrotor.errors import Busy, Interrupted, Stale, VerifyFailed
 from logrotor.model import KEEP, Codec, Compress, LogPlan
 
@@ -214,6 +214,7 @@ class Form:
         """The archive is as readable as the log was, and keeps its time."""
         status = os.fstat(self._fd)
         descent.note(self._out, self._fd)  # before its mode, which may forbid that
+        cuts.carry(self._out, self._fd)
         need = access.READ if self.step.strict else 0
         self.target.dress(self._out, self.step.to_name, KEEP, acl.of(self._fd, status), need=need)
         files.set_times(self._out, status)

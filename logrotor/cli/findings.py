@@ -94,7 +94,7 @@ class _Shown:
         for finding, end in zip(examined.findings, mended, strict=True):
             output.write("\n".join(_lines(examined.check.id, finding, end)))
         if self._verbose and not mended:
-            output.write(f"{examined.check.id}: ok: {text.printable(examined.check.title)}")
+            output.write(f"{examined.check.id}: {output.paint('ok', 'good')}: {text.printable(examined.check.title)}")
 
     def end(self) -> int:
         code = 1 if self._open else 0
@@ -107,18 +107,20 @@ class _Shown:
     def _verdict(self) -> str:
         made = text.count(len(self._checks), "check")
         if not self._open and not self._mended:
-            return f"{made}, nothing found."
+            return f"{made}, {output.paint('nothing found', 'good')}."
         mended = f", {self._mended} fixed" if self._mended else ""
-        return f"{made}, {text.count(self._open + self._mended, 'finding')}{mended}."
+        found = text.count(self._open + self._mended, "finding")
+        return f"{made}, {output.paint(found, 'bad' if self._open else 'good')}{mended}."
 
 
 def _lines(check: str, finding: Finding, mended: Mended | None) -> Iterator[str]:
-    head = f"{check}: " if check else ""
-    yield f"{head}{text.printable(finding.subject)}: {text.lines(finding.problem)}"
+    head = f"{output.paint(check, 'bad')}: " if check else ""
+    yield f"{head}{output.paint(text.printable(finding.subject), 'head')}: {text.lines(finding.problem)}"
     yield f"    why   {text.lines(finding.why)}"
     yield f"    do    {text.lines(finding.advice)}"
     if mended is not None:
-        yield f"    {'done' if mended.done else 'failed'}  {text.lines(mended.told)}"
+        ended = output.paint("done", "good") if mended.done else output.paint("failed", "bad")
+        yield f"    {ended}  {text.lines(mended.told)}"
     elif finding.mend is not None and check:
         yield f"    --fix {text.lines(finding.would or 'fixes it')}"
 

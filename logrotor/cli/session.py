@@ -75,19 +75,20 @@ def enter_found(found: Found, *, asks: bool = False) -> Entered:
     """The same for a configuration that was found."""
     from logrotor.config import load_config
     from logrotor.config.find import Origin
+    from logrotor.disk.state import refuse_silent
 
     name_configuration(found.file if found.origin is Origin.OPTION else None)
     owner = _step_down(found.file)
     config = load_config(found, environ=os.environ)
-    if owner is None:
-        if config.run_as and os.geteuid() == 0:
-            _be(config.run_as)
-        owner = _step_down(config.state_dir) if asks and config.run_as is None else None
-        return Entered(config, owner, config.state_dir)
-    if config.run_as is None:
-        return Entered(config, owner, found.file)
-    _refuse_other_user(found.file, config.run_as, owner)
-    return Entered(config)
+    owned = found.file
+    if owner is None and config.run_as and os.geteuid() == 0:
+        _be(config.run_as)
+    elif owner is not None and config.run_as is not None:
+        _refuse_other_user(found.file, config.run_as, owner)
+    elif owner is None and asks:
+        owner, owned = _step_down(config.state_dir), config.state_dir
+    refuse_silent(config.state_dir, config.state_dir_origin)
+    return Entered(config, owner if config.run_as is None else None, owned)
 
 
 def refuse_stranger(config: Config, command: str) -> None:

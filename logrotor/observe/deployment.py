@@ -17,7 +17,7 @@ from logrotor.disk.history import History
 from logrotor.disk.mounts import Mounts
 from logrotor.disk.trust import stranger_to
 from logrotor.errors import StateError
-from logrotor.model import Archive, Config, LogHistories, LogPlan, PastOutcome, PastRun, PastTake, Problem
+from logrotor.model import Archive, Config, KeptOut, LogHistories, LogPlan, PastOutcome, PastRun, PastTake, Problem
 from logrotor.rotator import plan_asking
 from logrotor.survey import Listings, NamedLogs, Survey, Surveyor
 
@@ -80,6 +80,11 @@ class Deployment:
     def outcomes(self) -> list[PastOutcome]:
         """The newest of each log that were done or failed; empty where the history cannot be read."""
         return self._past.outcomes
+
+    @cached_property
+    def kept_out(self) -> dict[str, KeptOut]:
+        """Locks and temps that the last runs could not get."""
+        return History(self.config.state_dir).kept_out()
 
     @cached_property
     def _past(self) -> _Past:

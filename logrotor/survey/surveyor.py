@@ -13,14 +13,15 @@ from msgspec.structs import replace
 
 from logrotor.decide.facts import Directory, Family, LogFacts
 from logrotor.decide.naming import LOCK
-from logrotor.disk import access, acl, descent, writers
+from logrotor.disk import access, acl, descent, state, writers
 from logrotor.disk.directories import Directories
 from logrotor.disk.mounts import SILENT, Mounts
 from logrotor.disk.opendir import is_private
-from logrotor.errors import Interrupted, StoppedLooking
+from logrotor.errors import Interrupted, LogrotorError, StoppedLooking
 from logrotor.model import (
     Archive,
     Config,
+    CopyInFlight,
     Entry,
     LogHistories,
     LogHistory,
@@ -32,7 +33,7 @@ from logrotor.model import (
 )
 from logrotor.survey import forms, kinds, proofs
 from logrotor.survey.claims import Claim, Claims, Survey
-from logrotor.survey.listings import Listings, path_of, why_no_archives
+from logrotor.survey.listings import Answers, Listings, path_of, why_no_archives
 
 _STREAM = re.compile(r"/dev/(?!shm/)|/proc/[^/]+/fd/")
 _NOTHING, _NONE = LogHistory(), LogHistories({})
@@ -59,13 +60,20 @@ class Surveyor:
         self._mounts = Mounts()
         self._listings = Listings(self._mounts)
         self._dirs = Directories(self._listings.ids)
+        self._answers = Answers(config.targets)
         self._grounds: dict[str, acl.Ground] = {}
         self._prover = proofs.Prover(self._listings, self._dirs)
         self._held = cache(writers.removed_and_open)
         self.found = Survey(directories=self._listings.ids, locked=self._listings.locked)
         self._present: set[str] = set()  # logs of which there is anything
         self._claims = Claims(
-            config.logs, self._listings, self.found, state_dir=config.state_dir, history=history, table=self._mounts
+            config.logs,
+            self._listings,
+            self.found,
+            state_dir=config.state_dir,
+            history=history,
+            table=self._mounts,
+            answers=self._answers,
         )
 
     def __enter__(self) -> Surveyor:
@@ -103,11 +111,11 @@ class Surveyor:
                 yield facts
         self._claims.note_unmatched(self._only)
         if self._history is not None and not self._only:
-            rotated = (path for path in self._history.rotated() if path not in self._present)
-            self._claims.note_vanished(rotated, self._present)
+            places = {os.path.dirname(path) for path in self._present}
+            self._claims.note_vanished(self._history.rotated_outside(places))
 
     def _has_archives_elsewhere(self) -> bool:
-        recorded = self._history is not None and bool(self._history.keepers)
+        recorded = self._history is not None and self._history.has_keepers
         return recorded or any(spec.archive_dir is not None for spec in self._config.logs)
 
     def _facts(self, claim: Claim) -> LogFacts | None:
@@ -159,6 +167,7 @@ class Surveyor:
             held=self._held,
             is_append_only=partial(self._is, self._prover.is_append_only, directory.resolved, family.live),
             why_not_cut=partial(self._why_not_cut, claim, family),
+            noted=cache(partial(self._noted, claim, family)),
             literal=claim.literal,
             refusal=refusal or self._refusal(claim, family) or closed or (locked_out if spec.strict else None),
             proof=self._proof(claim, family),
@@ -180,6 +189,21 @@ class Surveyor:
         ):
             return None
         return replace(found, subject=claim.path)
+
+    def _noted(self, claim: Claim, family: Family) -> CopyInFlight | Problem | None:
+        live, copies = family.live, family.newest_plain
+        if live is None or not live.is_regular or not copies:
+            return None
+        return self._prover.find_cut(claim.directory.resolved, live, copies, partial(self._is_recorded, claim.path))
+
+    def _is_recorded(self, path: str, copy: Entry) -> bool:
+        """Did a run of ours make this archive, to the end?"""
+        from logrotor.disk import archived  # here: asked where a file system keeps no notes
+
+        with suppress(LogrotorError, OSError):
+            known = archived.Records(os.path.join(self._config.state_dir, state.HISTORY)).of(path)
+            return any(record.ordered and record.inode == copy.id.inode for record in known)
+        return False
 
     def _prove(self, archive: Archive) -> Writers | None:
         return self._prover.prove(archive.directory, archive.entry)
@@ -287,6 +311,7 @@ class Surveyor:
             ground = self._grounds[directory.resolved] = acl.Ground.at(directory.resolved, kind)
         # Of a directory that may not be written, that is the answer, once for all of its logs.
         closed = access.why_closed(claim.path, live.stat, ground, claim.spec) if directory.closed is None else None
+        closed = self._answers.of(closed, directory.path, claim.spec)
         return closed, access.why_locked_out(claim.path, live.stat, ground, claim.spec)
 
     def _proof(self, claim: Claim, family: Family) -> str:

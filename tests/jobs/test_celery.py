@@ -10,6 +10,7 @@ import time
 
 import pytest
 
+from logrotor.jobs.engines._kombu import limits
 from logrotor.jobs.engines.celery import UNACKED, Celery, make
 from logrotor.jobs.payload import TASK
 from tests.jobs.bench import Host, attempt_pids
@@ -90,7 +91,7 @@ def test_a_killed_workers_job_is_delivered_again_when_its_time_is_up(host: Host)
     assert (count.pending, count.reserved) == (0, 1)
 
     redis, index = server(host), f"{UNACKED}_index"
-    timeout = make(host.site).conf.broker_transport_options["visibility_timeout"]
+    _, timeout = limits(host.site)
     assert timeout >= host.site.settings.job.reclaim_after
     for tag in redis.hkeys(UNACKED):  # that time later
         redis.zadd(index, {tag: time.time() - timeout - 1})
@@ -120,11 +121,9 @@ def test_a_job_that_waits_for_its_next_attempt_outlives_its_worker(host: Host) -
 def test_its_limits_are_those_of_the_configuration(host: Host) -> None:
     """celery's hard limit comes after ours; what it gives to another worker is over by then, and a backoff as well."""
     site = host.site
-    conf = make(site).conf
-    assert conf.task_time_limit == site.settings.job.engine_timeout
-    assert conf.broker_transport_options["visibility_timeout"] == site.settings.job.reclaim_after
+    assert limits(site) == (site.settings.job.engine_timeout, site.settings.job.reclaim_after)
     host.config.write_text(host.config.read_text().replace('backoff = ["1s", "2s"]', 'backoff = ["1s", "40m"]'))
-    assert make(host.site).conf.broker_transport_options["visibility_timeout"] > 2400
+    assert limits(site)[1] > 2400
     assert isinstance(host.engine, Celery) and host.engine.failed(host.site.queue) == []
 
 

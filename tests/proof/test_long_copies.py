@@ -123,6 +123,27 @@ def test_each_run_gets_on_within_its_time(place: Place, monkeypatch: pytest.Monk
         reader.close()
 
 
+@pytest.mark.parametrize("copied", [0, STRIDE, PIECE - STRIDE, PIECE])
+def test_a_copy_goes_on_for_a_moment_only(place: Place, monkeypatch: pytest.MonkeyPatch, copied: int) -> None:
+    """However slow the disk is: by then a smaller piece is enough, and a large log is not begun any more."""
+    (place.logs / "small.log").write_bytes(oracle.lines("w2", 1, 20))
+    paths = [str(place.log), str(place.logs / "small.log")]
+    with monkeypatch.context() as patch:
+        late = [copied == 0]
+        patch.setattr(Deadline, "passed", lambda self: self.at is not None)
+        patch.setattr(Deadline, "overdue", lambda self: self.at is not None and late[0])
+        if copied:
+            after = written(patch, copied, lambda: late.__setitem__(0, True))
+        report = place.run(time_limit=3600, paths=paths, max_size=1000)
+    found = {os.path.basename(o.log): o for o in report.outcomes if o.action == "copytruncate"}
+    assert report.exit_code == 0
+    assert (found["app.log"].status is Status.DONE) == (copied > 0)
+    assert found["small.log"].status is Status.DONE, "what is small is taken in any case"
+    if copied:
+        assert place.sizes()["app.log.1"] == copied and after[0] <= STRIDE
+    place.check()
+
+
 def test_the_rest_of_a_log_is_due_at_once(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
     """By its schedule as well: a piece is no rotation."""
     assert place.run(schedule="daily").rotated == 0
