@@ -53,7 +53,7 @@ def doctor(
     ctx.ensure_object(Session).verbosity = verbose
     if fix and not yes and (as_json or not output.is_terminal(sys.stdin)):
         raise click.UsageError("--fix asks before each fix, which needs a terminal; without one give --yes too")
-    loaded = load(ctx)
+    loaded = load(ctx, ours_alone=True)
     from logrotor.clock import local_now
     from logrotor.observe.doctor import choose, examine
 
