@@ -53,13 +53,13 @@ def doctor(
     ctx.ensure_object(Session).verbosity = verbose
     if fix and not yes and (as_json or not output.is_terminal(sys.stdin)):
         raise click.UsageError("--fix asks before each fix, which needs a terminal; without one give --yes too")
-    loaded = load(ctx)
+    loaded = load(ctx, ours_alone=True)
     from logrotor.clock import local_now
     from logrotor.observe.doctor import choose, examine
 
     ask = None if not fix else (lambda _: True) if yes else _ask
     shown = _Shown(as_json=as_json, verbose=verbose > 0)
-    for examined in examine(choose(all_checks(loaded, local_now()), only)):
+    for examined in examine(choose(all_checks(loaded, local_now()), only), facts=as_json or verbose > 0):
         shown.add(examined, [_mend(finding, ask) for finding in examined.findings])
     return shown.end()
 
@@ -96,6 +96,8 @@ class _Shown:
             output.write("\n".join(_lines(examined.check.id, finding, end)))
         if self._verbose and not mended:
             output.write(f"{examined.check.id}: {output.paint('ok', 'good')}: {text.printable(examined.check.title)}")
+            for name, value in examined.facts.items():
+                output.write(f"    {name}  {text.printable(str(value))}")
 
     def end(self) -> int:
         code = 1 if self._open else 0
@@ -134,4 +136,5 @@ def _in_json(examined: Examined, mended: list[Mended | None]) -> dict[str, Any]:
         {**as_json(finding), "mendable": finding.mend is not None, "mended": as_json(end)}
         for finding, end in zip(examined.findings, mended, strict=True)
     ]
-    return {"id": examined.check.id, "title": examined.check.title, "findings": findings}
+    facts = {"facts": dict(examined.facts)} if examined.facts else {}
+    return {"id": examined.check.id, "title": examined.check.title, "findings": findings, **facts}

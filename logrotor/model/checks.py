@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
 
 from msgspec import Struct
 
@@ -23,3 +24,4 @@ class Check(Struct, frozen=True, kw_only=True):
     id: str  # "queue.timeouts"; ``doctor --only queue`` runs all that begin with "queue"
     title: str  # what holds when nothing is found: "the worker's limits are above the job's"
     look: Callable[[], Iterable[Finding]]
+    facts: Callable[[], Mapping[str, Any]] = dict  # of what was looked at, where it is sound; for -v and --json

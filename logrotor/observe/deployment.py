@@ -15,6 +15,7 @@ from logrotor.decide.facts import LogFacts
 from logrotor.disk import state, writers
 from logrotor.disk.history import History
 from logrotor.disk.mounts import Mounts
+from logrotor.disk.trust import stranger_to
 from logrotor.errors import StateError
 from logrotor.model import Archive, Config, KeptOut, LogHistories, LogPlan, PastOutcome, PastRun, PastTake, Problem
 from logrotor.rotator import plan_asking
@@ -64,9 +65,8 @@ class Deployment:
             found = History(self.config.state_dir).recall()
         except OSError as error:
             what = f"{error.strerror}: nothing is known of past runs"
-            return LogHistories({}), Problem(
-                subject=self.config.state_dir, problem=what, advice="ask as the user who runs logrotor"
-            )
+            user = stranger_to(self.config.state_dir, self.config.run_as) or "the user who runs logrotor"
+            return LogHistories({}), Problem(subject=self.config.state_dir, problem=what, advice=f"ask as {user}")
         except StateError as error:  # no run can begin, and all the more one wants to look
             return LogHistories({}), error.problem
         return found, Problem(subject="", problem=found.note) if found.note else None

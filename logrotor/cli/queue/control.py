@@ -24,7 +24,7 @@ def enter(ctx: click.Context) -> Site:
     """The site of the configuration, as the user that it names. Raises ConfigError, StateError."""
     from logrotor.jobs.engine import site_of
 
-    return site_of(load(ctx), os.environ)
+    return site_of(load(ctx, ours_alone=True), os.environ)
 
 
 def engine_of(site: Site) -> Engine:
