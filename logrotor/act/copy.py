@@ -27,7 +27,7 @@ from logrotor.disk.writers import Processes
 from logrotor.errors import Interrupted, Refused, Stale
 from logrotor.model import KEEP, Codec, Copy, CopyInFlight, Copytruncate, FileId, LogPlan, Problem
 
-PIECE = 64 << 20  # bytes; if less was copied when time is up, nothing is cut off
+PIECE = 64 << 20  # bytes; as long as less was copied when time is up, the copy goes on, if it may
 _GUARANTEES = {"truncate": "lines written meanwhile may be lost", "collapse": "lossless for writers that append"}
 
 
@@ -96,7 +96,7 @@ def _copied(context: Context, logdir: LogDir, step: Copytruncate, live: int, out
     if length == 0:
         return None
     length, is_piece = _transferred(context, (live, out), length, follow=not truncate)
-    if is_piece and (length < PIECE or not collapse):
+    if is_piece and (length < (files.STRIDE if context.deadline.overdue() else PIECE) or not collapse):
         raise Interrupted(_why_not_copied(context, step, length, collapse))
     protocol = "truncate" if truncate and not is_piece else "collapse"
     record, is_noted = _published(context, logdir, step, (live, out), length, protocol)
@@ -204,6 +204,8 @@ def _transferred(context: Context, fds: tuple[int, int], length: int, *, follow:
     wanted, done, rounds = length, 0, ROUNDS if follow else 0
     while done < length:
         if context.stop() or (context.deadline.passed() and done >= PIECE):
+            return done, done < wanted
+        if length > files.STRIDE and context.deadline.overdue():  # what is small is taken in any case
             return done, done < wanted
         end = min(done + files.STRIDE, length)
         head.transfer_sparse(live, out, done, end)

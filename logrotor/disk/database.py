@@ -49,9 +49,15 @@ CREATE INDEX IF NOT EXISTS attempts_by_time ON attempts (started);
 CREATE TABLE IF NOT EXISTS refused (queue TEXT PRIMARY KEY, forgotten INTEGER NOT NULL);
 """
 
-# Files of which a run could not tell whether they are logs or archives: no later rotation makes them archives. It has
-# no version either: an older logrotor does not know it, and goes on.
-UNCLEAR = "CREATE TABLE IF NOT EXISTS unclear (path BLOB PRIMARY KEY, inode INTEGER);"
+# Files of which a run could not tell whether they are logs or archives: no later rotation makes them archives; and the
+# locks and temps that keep us out, since when and in how many runs. These have no version either: an older logrotor
+# does not know them, and goes on.
+UNCLEAR = """
+CREATE TABLE IF NOT EXISTS unclear (path BLOB PRIMARY KEY, inode INTEGER);
+CREATE INDEX IF NOT EXISTS archive_dirs_by_directory ON archive_dirs (directory);
+CREATE TABLE IF NOT EXISTS kept_out (path BLOB PRIMARY KEY, since REAL NOT NULL, last REAL NOT NULL,
+                                     runs INTEGER NOT NULL);
+"""
 
 # What archives hold (disk/archived.py); without a version as well.
 ARCHIVES = """
@@ -62,7 +68,7 @@ CREATE TABLE IF NOT EXISTS archives (
 CREATE INDEX IF NOT EXISTS archives_by_log ON archives (log, id);
 CREATE INDEX IF NOT EXISTS archives_by_inode ON archives (inode);
 """
-_UNVERSIONED = frozenset({"attempts", "refused", "unclear", "archives"})
+_UNVERSIONED = frozenset({"attempts", "refused", "unclear", "kept_out", "archives"})
 
 # STEPS[n] upgrades format n to n + 1; only the holder of the lock takes them. A logrotor that knows fewer steps refuses
 # the file, and its cron line fails from then on: so a step is only for tables that an older one would misread.
@@ -99,14 +105,17 @@ _PLAIN = frozenset("/-._~0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRS
 # ---------------------------------------------------------------- connections
 
 _PATIENCE = 60  # looks at an empty file, which take 3 seconds
+_left_empty: set[tuple[int, int]] = set()  # those that were waited for, once in a process
 
 
 def is_left_empty(path: str) -> bool:
     """Empty for longer than a run or a job needs that has just made the file, and writes it in its first commit."""
     for _ in range(_PATIENCE):
-        if os.stat(path).st_size:
-            return False
+        found = os.stat(path)
+        if found.st_size or (found.st_dev, found.st_ino) in _left_empty:
+            return not found.st_size
         time.sleep(0.05)
+    _left_empty.add((found.st_dev, found.st_ino))
     return True
 
 
@@ -216,7 +225,7 @@ def is_damage(error: sqlite3.Error | OSError) -> bool:
     if isinstance(error, sqlite3.OperationalError):
         # None: Python's own, of text that is not UTF-8
         return getattr(error, "sqlite_errorcode", None) in (sqlite3.SQLITE_ERROR, sqlite3.SQLITE_INTERRUPT, None)
-    return isinstance(error, sqlite3.DatabaseError)
+    return isinstance(error, sqlite3.DatabaseError) and not isinstance(error, sqlite3.ProgrammingError)
 
 
 def is_checked_now(connection: sqlite3.Connection, path: str) -> bool:
@@ -313,7 +322,7 @@ def _texts(connection: sqlite3.Connection, table: str, column: str, where: str =
 
 def make_unversioned(connection: sqlite3.Connection) -> None:
     """The tables that an older logrotor did not make."""
-    if not (has(connection, "unclear") and has(connection, "archives")):
+    if not all(_is_made(connection, each) for each in ("archives", "archive_dirs_by_directory", "kept_out")):
         change("commit", connection.executescript, UNCLEAR + ARCHIVES)
 
 

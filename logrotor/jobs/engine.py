@@ -11,13 +11,16 @@ import os
 import re
 import socket
 import sys
-from collections.abc import Callable, Collection, Mapping, Sequence
+import time
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Protocol
 
 from msgspec import Struct, field
 
 from logrotor.config import load_config
-from logrotor.disk import files, state
+from logrotor.disk import files, proc, signin, state, walk
+from logrotor.disk.signin import Signed
 from logrotor.errors import ConfigError, LogrotorError
 from logrotor.model import Config, ConfigProblem, QueueSettings
 
@@ -26,6 +29,8 @@ if TYPE_CHECKING:
 
 GROUP = "logrotor.queue_engines"
 CONFIG_VARIABLE = "LOGROTOR_CONFIG"  # how a worker's process knows its configuration
+PATIENCE = 2.0  # seconds for a server to accept, and again to answer: every command is over within five
+_SILENCE = 3.0  # seconds for which a server that did not answer is not asked again
 
 
 class Site(Struct, frozen=True, dict=True):
@@ -54,18 +59,45 @@ class Site(Struct, frozen=True, dict=True):
         return digest.hexdigest()
 
     @property
+    def loaded(self) -> str:
+        """A digest of what a worker takes from here when it starts. Raises ConfigError."""
+        return hashlib.sha256(f"{self.sha256} {self.url}".encode(errors="surrogateescape")).hexdigest()
+
+    @property
     def url(self) -> str:
-        """The URL with its password. Raises ConfigError if its variable is not set."""
+        """The URL with its password. Raises ConfigError if its variable is not set, or its file cannot be read."""
         written = self.settings.url
         if written is None:
             return os.path.join(self.config.state_dir, state.QUEUE)
+        if written.startswith("file:"):
+            return self._url_in(written.removeprefix("file:"))
         if not written.startswith("env:"):
             return written
         name = written.removeprefix("env:")
-        if not self.environ.get(name):
-            raise ConfigError((ConfigProblem(self.file, "queue.url", f"the variable {name} is not set here; set it in "
-                                       "the environment of every worker and of whatever dispatches"),))  # fmt: skip
-        return self.environ[name]
+        # A shell beside the worker rarely has its environment; the state directory is ours, so is who signs in there.
+        found = self.environ.get(name) or next((v for each in self.signed if (v := _variable(each.pid, name))), "")
+        if not found:
+            what = f"the variable {name} is not set here, and no worker that has it can be seen"
+            advice = 'set it where the worker has it, or keep the URL in a file of mode 0600: url = "file:PATH"'
+            raise ConfigError((ConfigProblem(self.file, "queue.url", what, advice=advice),))
+        return found
+
+    def _url_in(self, path: str) -> str:
+        try:
+            found = files.read_text(path).strip()
+        except OSError as error:
+            what = f"{path} cannot be read by {walk.user_name(os.geteuid())}: {error.strerror}"
+            advice = "ask as the user who owns it, or correct the path"
+            raise ConfigError((ConfigProblem(self.file, "queue.url", what, advice=advice),)) from None
+        if not found or "\n" in found:
+            what = f"{path} must hold one line, the URL"
+            raise ConfigError((ConfigProblem(self.file, "queue.url", what),))
+        return found
+
+    @property
+    def signed(self) -> list[Signed]:
+        """The workers and schedules of this configuration that have signed in and live."""
+        return _signed(self.config.state_dir, self.file)
 
     @property
     def shown_url(self) -> str:
@@ -75,6 +107,21 @@ class Site(Struct, frozen=True, dict=True):
 
 class QueueUnreachable(LogrotorError):
     """The queue's server or file cannot be used; the message says where and why, without a password."""
+
+
+@contextmanager
+def asking(site: Site) -> Iterator[None]:
+    """Ask a server that kept us waiting once, not once for each question of a command. Raises QueueUnreachable."""
+    began = time.monotonic()
+    since, known = site.__dict__.get("silent", (0.0, None))
+    if known is not None and began - since < _SILENCE:
+        raise QueueUnreachable(known.problem)
+    try:
+        yield
+    except QueueUnreachable as error:
+        if time.monotonic() - began > PATIENCE / 2:
+            site.__dict__["silent"] = time.monotonic(), error
+        raise
 
 
 class QueueCount(Struct, frozen=True, kw_only=True):
@@ -98,6 +145,18 @@ class KeptJob(Struct, frozen=True, kw_only=True):
     error: str = ""
 
 
+class Health(Struct, frozen=True, kw_only=True):
+    """How the store of the queues stands. None: it does not say, or not to this user."""
+
+    server: str  # "Redis", "PostgreSQL", "SQLite"
+    version: str | None
+    latency: float  # seconds for a question and its answer, on a connection that stood
+    rows: int | None  # jobs of all queues, whatever their state
+    bytes: int | None  # that the queue's tables take; of a Redis, the whole of it
+    connections: int | None
+    most_connections: int | None
+
+
 class WorkerCommand(Struct, frozen=True, kw_only=True):
     """How the engine's own worker is started: an argument list, and variables to set. Never a password."""
 
@@ -113,11 +172,14 @@ class Engine(Protocol):
     def dispatch(self, text: str) -> None:
         """Queue the payload ``text`` on the queue of this host."""
 
+    def health(self) -> Health:
+        """How the server or the file stands."""
+
     def worker(self) -> WorkerCommand:
         """The engine's own worker for the queue of this host: one job at a time, SIGTERM waits for the job."""
 
     def counts(self, prefix: str) -> list[QueueCount]:
-        """All queues whose name begins with ``prefix``: those of all hosts."""
+        """All queues whose name begins with ``prefix``: those of all hosts. Fails also where no job can be queued."""
 
     def pending(self, queue: str) -> list[KeptJob]:
         """The jobs of one queue that nobody works on: pending and scheduled."""
@@ -150,8 +212,23 @@ def site_of(config: Config, environ: Mapping[str, str]) -> Site:
         missing = ConfigProblem(found, "queue", 'there is no [queue] table; for a queue without a server add: [queue] '
                           'with engine = "huey"')  # fmt: skip
         raise ConfigError(wrong or (missing,))
-    host = config.queue.host or socket.gethostname()
-    return Site(found, config, config.queue, host, environ)
+    return Site(found, config, config.queue, config.queue.host or _known_host(config) or socket.gethostname(), environ)
+
+
+def _known_host(config: Config) -> str:
+    """What the worker calls this host, since its queue is named so: a name that is set later would part the two."""
+    found = [each for each in _signed(config.state_dir, config.files[0]) if each.pid != os.getpid()]
+    return next((each.host for each in sorted(found, key=lambda each: not each.works)), "")
+
+
+def _signed(state_dir: str, file: str) -> list[Signed]:
+    return [each for each in signin.signed(state_dir) if each.config == os.path.realpath(file)]
+
+
+def _variable(pid: int, name: str) -> str:
+    """A variable of a process, or of its worker: one that was root and has given that up hides its environment."""
+    beside = [each.pid for each in proc.running(b"logrotor.jobs.engines.") if each.parent == pid]
+    return next((value for each in (pid, *beside) if (value := (proc.environ(each) or {}).get(name))), "")
 
 
 def open_engine(site: Site) -> Engine:
@@ -194,8 +271,14 @@ def queue_of(name: str, host: str) -> str:
     return full if len(full) <= 40 else f"{full[:31]}-{hashlib.sha256(full.encode()).hexdigest()[:8]}"
 
 
+def one_line(error: object) -> str:
+    """The words of an error of a server's, which may have a page of them."""
+    said = str(error)
+    return " ".join(said.split())
+
+
 def mask(text: str) -> str:
     """``text`` with the passwords of its URLs as ***, those in a query or a key=value string included."""
     # Up to the last @: a password may hold, against the rules, a / or an @ of its own.
     text = re.sub(r"(?<=://)([^/?#\s:]*):(\S*)@", r"\1:***@", text)
-    return re.sub(r"(?i)\b(password|passwd|pwd|secret|token)=('[^']*'|[^&\s]+)", r"\1=***", text)
+    return re.sub(r"(?i)(\w*(?:password|passwd|pwd|secret|token))=('[^']*'|[^&\s]+)", r"\1=***", text)

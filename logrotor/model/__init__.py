@@ -26,7 +26,7 @@ else:
         "checks": "Check Finding",
         "convert": "as_json",
         "entries": "Archive ArchiveName Entry FileId FileSystem Nobody Unknown Writers Written",
-        "records": "ArchiveRecord CopyInFlight LastRun LogHistories LogHistory PastOutcome PastRun PastTake",
+        "records": "ArchiveRecord CopyInFlight KeptOut LastRun LogHistories LogHistory PastOutcome PastRun PastTake",
         "plan": "Due LogPlan NotDue Outcome Plain Plan Report Status Note Vanished",
         "problem": "Problem",
         "queue": "Attempt Ending JobSettings QueueSettings",

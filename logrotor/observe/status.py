@@ -18,10 +18,11 @@ from logrotor.disk import holders, state
 from logrotor.disk.logdir import LogDir
 from logrotor.errors import Busy, LogrotorError, Refused
 from logrotor.model import Archive, Codec, Due, Entry, LogPlan, LogSpec, PastOutcome, Problem, Written
-from logrotor.observe import forecast
+from logrotor.observe import forecast, unclaimed
 from logrotor.observe.deployment import Deployment, archives_of
 from logrotor.observe.forecast import SystemStatus
 from logrotor.observe.rotations import Rotation, rotations
+from logrotor.observe.unclaimed import Large
 
 _LATER = 30.0  # seconds; a run marks its end in the history first, on a slow disk some time before the file last-run
 
@@ -78,6 +79,7 @@ class Status(Struct, frozen=True, kw_only=True):
     logs: tuple[LogStatus, ...]
     file_systems: tuple[SystemStatus, ...]
     missing: tuple[str, ...]
+    unclaimed: tuple[Large, ...]  # large files beside the logs that no rule has
     problems: tuple[Problem, ...]
 
 
@@ -98,6 +100,7 @@ def status(here: Deployment) -> Status:
         logs=tuple(sorted(logs, key=_urgency)),
         file_systems=tuple(forecast.file_systems(here, dict(_growing(here, {log.path: log for log in logs})))),
         missing=tuple(here.survey.missing),
+        unclaimed=tuple(unclaimed.large(here)),
         problems=(
             *(found.as_problem for found in here.config.problems),
             *here.survey.problems,
@@ -326,7 +329,7 @@ def _families(facts: LogFacts) -> Iterator[tuple[Directory, Family]]:
 
 
 def _stuck(here: Deployment, path: str) -> Iterator[tuple[str, Problem]]:
-    found = holders.stuck(path, here.now.timestamp(), here.processes)
+    found = holders.stuck(path, here.now.timestamp(), here.processes, here.kept_out.get(path))
     if found is not None:
         yield path, found
 
@@ -334,5 +337,5 @@ def _stuck(here: Deployment, path: str) -> Iterator[tuple[str, Problem]]:
 def _held(here: Deployment) -> Iterator[Problem]:
     """A younger one is of a run, more likely."""
     for path, why in held(here):
-        if holders.age(path, here.now.timestamp()) >= holders.PATIENCE:
+        if holders.is_old(path, here.now.timestamp(), here.kept_out.get(path)):
             yield why.under(path)
