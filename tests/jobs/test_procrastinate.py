@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -207,6 +208,50 @@ def test_a_worker_waits_for_its_server(host: Host, urls: Callable[[str], str]) -
         with forwarded(port, int(urlsplit(urls("procrastinate")).port or 0)):
             host.wait_for_endings("done")
     assert "logrotor:***@127.0.0.1" in host.said() and PASSWORD not in host.said()
+
+
+def test_a_dispatch_that_gave_up_is_not_done_later(host: Host, sql: Sql, urls: Callable[[str], str]) -> None:
+    """Tables that are locked, by a migration or VACUUM FULL: each dispatch fails in time, and none waits."""
+    import psycopg
+
+    host.dispatch()
+    with psycopg.connect(urls("procrastinate")) as migration:
+        migration.execute("LOCK TABLE procrastinate_jobs IN ACCESS EXCLUSIVE MODE")
+        for _ in range(2):
+            with pytest.raises(QueueUnreachable) as caught:
+                host.engine.dispatch("gibberish")
+            assert caught.value.problem.kind == "locked"
+        waiting = "SELECT count(*) FROM pg_locks WHERE NOT granted AND relation = 'procrastinate_jobs'::regclass"
+        assert sql(waiting) == [(0,)]
+    assert [count.pending for count in host.engine.counts(host.site.queue)] == [1]
+
+
+@pytest.mark.long
+def test_a_worker_whose_packets_are_swallowed_works_again_and_can_be_stopped(
+    host: Host, urls: Callable[[str], str]
+) -> None:
+    """The connection is open on both sides, and nothing comes: it is given up, and TERM is heard meanwhile."""
+    port = free_port()
+    host.url = at(urls("procrastinate"), port=port)
+    with forwarded(port, int(urlsplit(urls("procrastinate")).port or 0)) as proxy:
+        worker = host.start()
+        try:
+            host.grow()
+            host.dispatch()
+            host.wait_for_endings("done")
+            proxy.send_signal(signal.SIGSTOP)
+            assert worker.wait(60) == 1  # for its manager
+            worker = host.start()
+            host.wait_for(lambda: "worker.waiting" in host.said())
+            proxy.send_signal(signal.SIGCONT)
+            host.grow()
+            host.dispatch()
+            host.wait_for_endings("done", "done")
+            proxy.send_signal(signal.SIGSTOP)
+            worker.send_signal(signal.SIGTERM)
+            worker.wait(60)
+        finally:
+            host.kill(worker)
 
 
 def test_unreachable_errors_pickle(host: Host) -> None:

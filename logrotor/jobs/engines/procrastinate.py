@@ -9,6 +9,7 @@ import asyncio
 import os
 import re
 import socket
+import time
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime, timedelta
@@ -25,6 +26,7 @@ from psycopg import conninfo, errors
 
 from logrotor.jobs.engine import (
     PATIENCE,
+    Health,
     KeptJob,
     QueueCount,
     QueueUnreachable,
@@ -126,6 +128,15 @@ class Procrastinate:
             for queue, pending, doing, later, failed, oldest in sorted(found.values())
         ]
 
+    def health(self) -> Health:
+        with _reaching(self._site) as connection:
+            began = time.monotonic()
+            connection.execute("SELECT 1").fetchall()
+            latency = time.monotonic() - began
+            ((version, rows, size, connections, most),) = connection.execute(_HEALTH).fetchall()
+        return Health(server="PostgreSQL", version=version, latency=latency, rows=rows, bytes=size,
+                      connections=connections, most_connections=most)  # fmt: skip
+
     def pending(self, queue: str) -> list[KeptJob]:
         return self._kept(queue, "todo")
 
@@ -156,6 +167,13 @@ SELECT queue_name,
   LEFT JOIN procrastinate_events event ON event.job_id = job.id AND event.type = 'deferred' AND job.status = 'todo'
  WHERE starts_with(queue_name, %(prefix)s) AND task_name = %(task)s
  GROUP BY queue_name
+"""
+_HEALTH = """
+SELECT current_setting('server_version'), (SELECT count(*) FROM procrastinate_jobs),
+       (SELECT sum(pg_total_relation_size(oid))::bigint FROM pg_class
+         WHERE relkind = 'r' AND relname LIKE 'procrastinate%' AND pg_table_is_visible(oid)),
+       (SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'client backend'),
+       current_setting('max_connections')::int
 """
 _KEPT = """
 SELECT job.id, job.args ->> 'text', extract(epoch FROM max(event.at))::float
