@@ -105,8 +105,10 @@ def worker(
 def enter_to_serve(ctx: click.Context) -> Site:
     """The site, if its jobs could be done here: refused now, not at each job. Raises ConfigError, StateError."""
     from logrotor.disk import state
+    from logrotor.jobs.engine import site_of
 
-    site = enter(ctx)
+    # Root does not become the owner of the state directory: its environment, and a password in it, would be theirs.
+    site = site_of(load(ctx, ours_alone=True, asks=False), os.environ)
     state.prepare(site.config.state_dir, site.config.state_dir_origin)
     site.url  # noqa: B018  # raises
     return site
