@@ -46,7 +46,23 @@ CREATE TABLE IF NOT EXISTS attempts (
     pid INTEGER, payload TEXT, settled TEXT NOT NULL DEFAULT '');
 CREATE INDEX IF NOT EXISTS attempts_by_job ON attempts (job);
 CREATE INDEX IF NOT EXISTS attempts_by_time ON attempts (started);
-CREATE TABLE IF NOT EXISTS refused (queue TEXT PRIMARY KEY, forgotten INTEGER NOT NULL);
+CREATE TABLE IF NOT EXISTS faults (
+    id INTEGER PRIMARY KEY, queue TEXT NOT NULL, cause TEXT NOT NULL, logs TEXT NOT NULL, job TEXT NOT NULL,
+    number INTEGER NOT NULL, ending TEXT NOT NULL, detail TEXT, payload TEXT, first REAL NOT NULL, last REAL NOT NULL,
+    count INTEGER NOT NULL, settled REAL);
+CREATE TABLE IF NOT EXISTS totals (
+    queue TEXT NOT NULL, ending TEXT NOT NULL, within REAL NOT NULL, attempts INTEGER NOT NULL, seconds REAL NOT NULL,
+    PRIMARY KEY (queue, ending, within));
+"""
+# What an older logrotor had as failed jobs, each on its own.
+_FAULTS = """
+INSERT INTO faults (queue, cause, logs, job, number, ending, detail, payload, first, last, count)
+SELECT queue, ending || ': ' || detail, '["*"]', min(job), max(number), ending, detail, max(payload),
+       min(started), max(ended), count(*)
+  FROM attempts
+ WHERE final AND settled = '' AND ended IS NOT NULL AND ending IN ('failed', 'timeout', 'lost', 'refused')
+   AND NOT EXISTS (SELECT 1 FROM faults)
+ GROUP BY queue, ending, detail;
 """
 
 # Files of which a run could not tell whether they are logs or archives: no later rotation makes them archives. It has
@@ -62,7 +78,7 @@ CREATE TABLE IF NOT EXISTS archives (
 CREATE INDEX IF NOT EXISTS archives_by_log ON archives (log, id);
 CREATE INDEX IF NOT EXISTS archives_by_inode ON archives (inode);
 """
-_UNVERSIONED = frozenset({"attempts", "refused", "unclear", "archives"})
+_UNVERSIONED = frozenset({"attempts", "faults", "totals", "unclear", "archives"})
 
 # STEPS[n] upgrades format n to n + 1; only the holder of the lock takes them. A logrotor that knows fewer steps refuses
 # the file, and its cron line fails from then on: so a step is only for tables that an older one would misread.
@@ -309,6 +325,14 @@ def _refuse_other_tables(connection: sqlite3.Connection) -> None:
 
 def _texts(connection: sqlite3.Connection, table: str, column: str, where: str = "1") -> list[str]:
     return [row[0] for row in connection.execute(f"SELECT {column} FROM {table} WHERE {where}")]
+
+
+def make_tables_of_jobs(connection: sqlite3.Connection) -> None:
+    """Those that jobs write, where they are not there yet."""
+    is_new = not _is_made(connection, "faults")
+    connection.executescript(ATTEMPTS)
+    if is_new:
+        change("commit", connection.executescript, f"BEGIN IMMEDIATE; {_FAULTS} COMMIT;")
 
 
 def make_unversioned(connection: sqlite3.Connection) -> None:

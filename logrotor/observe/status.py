@@ -72,6 +72,7 @@ class Status(Struct, frozen=True, kw_only=True):
 
     now: datetime
     last_run: datetime | None
+    run_by: datetime | None = None  # when the next run must have ended; None: nothing says how often there is one
     known: bool = True  # the history could be read: what is None is never, and not unknown
     under_way: int | None = None  # the process of a run that is at work just now
     failed_runs: int  # in a row
@@ -92,6 +93,7 @@ def status(here: Deployment) -> Status:
     return Status(
         now=here.now,
         last_run=here.moment(here.last_run),
+        run_by=here.moment(_run_by(here)),
         known=here.blind is None,
         under_way=state.holder(here.config.state_dir),
         failed_runs=_failures_of_runs(here),
@@ -116,6 +118,14 @@ def _vanished(here: Deployment) -> Iterable[Problem]:
     if not gone and not here.survey.logs and not here.survey.problems and here.outcomes:
         what = "no log is found, though there were some: is a file system not mounted, or paths misspelt?"
         yield Problem(subject="", problem=what)
+
+
+def _run_by(here: Deployment) -> float | None:
+    """After so many ticks of the queue's schedule that its jobs count as stopped."""
+    queue, last = here.config.queue, here.last_run
+    if queue is None or last is None:
+        return None
+    return schedule.slot_after(queue.schedule, last, queue.monitor.ticks, here.now.tzinfo)
 
 
 # ---------------------------------------------------------------- a log

@@ -211,6 +211,9 @@ class Running(Struct, frozen=True, dict=True):
         folder = proc.cwd(self.pid)
         return os.path.join(folder, named) if folder else None
 
+    def belongs_to(self, site: Site) -> bool:
+        return self.config is not None and os.path.realpath(self.config) == os.path.realpath(site.file)
+
     @property
     def words(self) -> str:
         """How it is called in a finding."""
