@@ -11,6 +11,7 @@ if TYPE_CHECKING:
 
 
 HELD = "held"  # the kind of a problem: it is free once its holder lets go
+CLOSED = "closed"  # the kind of a problem: another user may do what we may not
 
 
 class LogrotorError(Exception):

@@ -81,6 +81,7 @@ class Rotator:
         """
         _refuse_misuse(now, only)
         self._deadline = Deadline()
+        state.refuse_silent(self._config.state_dir, self._config.state_dir_origin)
         last, moment = state.known_run(self._config.state_dir), now or local_now()
         if now is None or last is None:
             last = self._next(last, moment)  # else it is what a run would do, had there been others until then
@@ -314,7 +315,7 @@ def plan_asking(
         paths = tuple(log.path for log in taken if log.reopen == name)
         forbidden = notify.why_forbidden(target, paths)
         if forbidden is not None:
-            refusals.update(notify.held_back(forbidden, [facts for facts in survey.logs if facts.path in paths]))
+            refusals.update(notify.held_back(forbidden, target, (each for each in survey.logs if each.path in paths)))
         found = notify.self_rotation(target, paths)
         refusals.update(found.files)
         notes += map(str, found.unknown)

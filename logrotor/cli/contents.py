@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -16,6 +18,7 @@ from logrotor.cli.session import Session, exit_codes, fail
 
 if TYPE_CHECKING:
     from logrotor.model import Problem
+    from logrotor.observe.deployment import Deployment
     from logrotor.observe.verifying import Verdict
 
 CAT_CODES = {
@@ -37,8 +40,7 @@ def reading_options(command: F) -> F:
     """What cat and grep have in common."""
     since = click.option("--since", metavar="TIME|AGE", help="Leave out archives rotated before this time or age (2d).")
     until = click.option("--until", metavar="TIME|AGE", help="Leave out what was begun after this time or age.")
-    argument = click.argument("log", shell_complete=complete_logs)
-    for decorate in (until, since, config_option, argument):
+    for decorate in (until, since, config_option):
         command = decorate(command)
     return command
 
@@ -54,22 +56,31 @@ class Damaged:
         click.echo(f"logrotor: {text.lines(str(what))}", err=True)
 
 
-def contents(
-    ctx: click.Context, log: str, since: str | None, until: str | None, damaged: Callable[[Problem], None]
-) -> Iterator[bytes]:
-    """The bytes of the log, in order; ``damaged`` is told of archives that cannot be read to their end."""
-    from logrotor.clock import local_now
-    from logrotor.observe.deployment import Deployment
-    from logrotor.observe.reading import read
+class _Opened:
+    """The deployment as it is, and its logs between two moments."""
 
-    now = local_now()
-    first = None if since is None else moment_or_age(since, now, "--since")
-    last = None if until is None else moment_or_age(until, now, "--until")
-    loaded = load(ctx)
-    return read(lambda: Deployment(loaded, now), log, since=first, until=last, damaged=damaged)
+    def __init__(self, ctx: click.Context, since: str | None, until: str | None) -> None:
+        from logrotor.clock import local_now
+
+        self._now = local_now()
+        self._since = None if since is None else moment_or_age(since, self._now, "--since")
+        self._until = None if until is None else moment_or_age(until, self._now, "--until")
+        self._config = load(ctx)
+
+    def look(self) -> Deployment:
+        from logrotor.observe.deployment import Deployment
+
+        return Deployment(self._config, self._now)
+
+    def contents(self, log: str, damaged: Callable[[Problem], None]) -> Iterator[bytes]:
+        """The bytes of a log, in order; ``damaged`` is told of archives that cannot be read to their end."""
+        from logrotor.observe.reading import read
+
+        return read(self.look, log, since=self._since, until=self._until, damaged=damaged)
 
 
 @click.command(epilog=CAT_EPILOG)
+@click.argument("log", shell_complete=complete_logs)
 @reading_options
 @click.option("-v", "verbose", count=True, help="-vv: a traceback if logrotor fails.")
 @click.pass_context
@@ -82,7 +93,7 @@ def cat(ctx: click.Context, /, log: str, since: str | None, until: str | None, v
     """
     ctx.ensure_object(Session).verbosity = verbose
     damaged = Damaged()
-    output.pour(contents(ctx, log, since, until, damaged))
+    output.pour(_Opened(ctx, since, until).contents(log, damaged))
     return 1 if damaged.number else 0
 
 
@@ -95,12 +106,13 @@ Examples:
   logrotor grep 'MaxAttempts' laravel.log
   logrotor grep -i --count 'timeout|refused' default-queue.log --since 1d
   logrotor grep -F '[error]' storage/logs/laravel.log
+  logrotor grep --rule workers ' (ERROR|CRITICAL) ' --since 1h       all logs of that rule
 
 \b
 Exit codes, as those of grep:
   0        some line was printed
   1        none was
-  2        usage, or the log could not be read
+  2        usage, or a log could not be read; the others were searched all the same
   130/143  interrupted by Ctrl-C or SIGTERM
 """
 
@@ -110,7 +122,10 @@ class _Grep(click.Command):
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         try:
-            return super().parse_args(ctx, args)
+            rest = super().parse_args(ctx, args)
+            if not ctx.params["logs"] and not ctx.params["rule"] and not ctx.resilient_parsing:
+                raise click.MissingParameter(ctx=ctx, param_type="argument", param_hint="'LOG' (or --rule NAME)")
+            return rest
         except click.MissingParameter as error:
             given = ctx.params.get("config")
             if given is None:
@@ -121,7 +136,9 @@ class _Grep(click.Command):
 
 @click.command(cls=_Grep, epilog=GREP_EPILOG)
 @click.argument("pattern")
+@click.argument("logs", nargs=-1, metavar="LOG...", shell_complete=complete_logs)
 @reading_options
+@click.option("--rule", metavar="NAME", multiple=True, help="All logs of this rule; may be given several times.")
 @click.option("-i", "--ignore-case", is_flag=True, help="Upper and lower case are the same (ASCII).")
 @click.option("-F", "--fixed", is_flag=True, help="PATTERN is text, not an expression.")
 @click.option("-n", "--line-number", "numbered", is_flag=True, help="The number of each line, from 1, in all of LOG.")
@@ -133,7 +150,8 @@ def grep(
     ctx: click.Context,
     /,
     pattern: str,
-    log: str,
+    logs: tuple[str, ...],
+    rule: tuple[str, ...],
     since: str | None,
     until: str | None,
     verbose: int,
@@ -147,28 +165,57 @@ def grep(
     """Print the lines of LOG and its archives that match PATTERN, the oldest first.
 
     PATTERN is a regular expression of Python, matched against bytes. A line that begins in one archive and ends in the
-    next, as after a copytruncate, is one line. A damaged archive is told and searched as far as it can be read.
+    next, as after a copytruncate, is one line. A damaged archive is told and searched as far as it can be read. With
+    several logs, or --rule, each line begins with the path of its log, as from grep.
     """
     ctx.ensure_object(Session).verbosity = verbose
     wanted = _compiled(pattern, ignore_case=ignore_case, fixed=fixed)
-    found, damaged = _Matches(wanted, invert=invert, numbered=numbered), Damaged()
-    try:
-        matching = found.of(contents(ctx, log, since, until, damaged))
-        if count:
-            output.write(str(sum(1 for _ in matching)))
-        else:
-            output.pour(matching)
-    except click.UsageError:
-        raise
-    except click.ClickException as error:  # 1 would say that nothing was found
-        error.show()
-        return 2
-    except Exception as error:
-        fail(error, ctx.ensure_object(Session))
-        return 2
-    if damaged.number:
-        return 2
-    return 0 if found.number else 1
+    search = _Search(ctx, _Opened(ctx, since, until), partial(_Matches, wanted, invert=invert, numbered=numbered))
+    with search.told():
+        named = [*logs, *search.of_rules(rule)]
+        for log in dict.fromkeys(named):
+            search.one(log, count=count, head=f"{log}:" if len(named) > 1 or rule else "")
+    return 2 if search.failed else 0 if search.found else 1
+
+
+class _Search:
+    """Log for log; one that cannot be read holds up no other."""
+
+    def __init__(self, ctx: click.Context, opened: _Opened, matches: Callable[[str], _Matches]) -> None:
+        self._session, self._opened, self._matches = ctx.ensure_object(Session), opened, matches
+        self.found, self.failed = 0, False
+
+    def of_rules(self, names: tuple[str, ...]) -> Iterator[str]:
+        """The paths of their logs. Raises UnknownSelection."""
+        from logrotor.observe.reading import of_rule
+
+        for name in names:
+            yield from of_rule(self._opened.look(), name)
+
+    def one(self, log: str, *, count: bool, head: str) -> None:
+        damaged, found = Damaged(), self._matches("" if count else head)
+        with self.told():
+            matching = found.of(self._opened.contents(log, damaged))
+            if count:
+                output.write(f"{head}{sum(1 for _ in matching)}")
+            else:
+                output.pour(matching)
+        self.found += found.number
+        self.failed = self.failed or damaged.number > 0
+
+    @contextmanager
+    def told(self) -> Iterator[None]:
+        """Exit 1 would say that nothing was found."""
+        try:
+            yield
+        except click.UsageError:
+            raise
+        except click.ClickException as error:
+            error.show()
+            self.failed = True
+        except Exception as error:
+            fail(error, self._session)
+            self.failed = True
 
 
 def _compiled(pattern: str, *, ignore_case: bool, fixed: bool) -> re.Pattern[bytes]:
@@ -182,10 +229,10 @@ def _compiled(pattern: str, *, ignore_case: bool, fixed: bool) -> re.Pattern[byt
 
 
 class _Matches:
-    """Counts what it lets through."""
+    """Counts what it lets through, and puts ``head`` before it."""
 
-    def __init__(self, wanted: re.Pattern[bytes], *, invert: bool, numbered: bool) -> None:
-        self._wanted, self._invert, self._numbered = wanted, invert, numbered
+    def __init__(self, wanted: re.Pattern[bytes], head: str, *, invert: bool, numbered: bool) -> None:
+        self._wanted, self._head, self._invert, self._numbered = wanted, os.fsencode(head), invert, numbered
         self.number = 0
 
     def of(self, chunks: Iterator[bytes]) -> Iterator[bytes]:
@@ -195,7 +242,8 @@ class _Matches:
             shown = line.removesuffix(b"\n")
             if (self._wanted.search(shown) is None) is self._invert:
                 self.number += 1
-                yield (b"%d:" % at if self._numbered else b"") + shown + b"\n"  # the last one too, as grep does
+                number = b"%d:" % at if self._numbered else b""
+                yield self._head + number + shown + b"\n"  # the last one too, as grep does
 
 
 # ---------------------------------------------------------------- verify

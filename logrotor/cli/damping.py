@@ -65,7 +65,7 @@ class Damper:
         self._read()
 
     def _read(self) -> None:
-        with suppress(OSError, ValueError):  # then all that is found is new
+        with suppress(LogrotorError, OSError, ValueError):  # then all that is found is new
             known = msgspec.json.decode(state.known_problems(self._state_dir) or b"[]", type=list[_Known])
             self._known = {each.identity: each for each in known}
 

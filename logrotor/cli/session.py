@@ -73,18 +73,17 @@ def enter_found(found: Found) -> Entered:
     """The same for a configuration that was found."""
     from logrotor.config import load_config
     from logrotor.config.find import Origin
+    from logrotor.disk.state import refuse_silent
 
     name_configuration(found.file if found.origin is Origin.OPTION else None)
     owner = _step_down(found.file)
     config = load_config(found, environ=os.environ)
-    if owner is None:
-        if config.run_as and os.geteuid() == 0:
-            _be(config.run_as)
-        return Entered(config)
-    if config.run_as is None:
-        return Entered(config, owner)
-    _refuse_other_user(found.file, config.run_as, owner)
-    return Entered(config)
+    if owner is None and config.run_as and os.geteuid() == 0:
+        _be(config.run_as)
+    elif owner is not None and config.run_as is not None:
+        _refuse_other_user(found.file, config.run_as, owner)
+    refuse_silent(config.state_dir, config.state_dir_origin)
+    return Entered(config, owner if config.run_as is None else None)
 
 
 def _step_down(file: str) -> str | None:

@@ -34,9 +34,9 @@ from logrotor.disk.acl import (
     stored,
 )
 from logrotor.disk.calls import change
-from logrotor.disk.identity import group_name, groups_of, members_of, primary_group
+from logrotor.disk.identity import group_name, groups_of, members_of, primary_group, run_as
 from logrotor.disk.walk import user_name
-from logrotor.errors import Refused
+from logrotor.errors import CLOSED, Refused
 from logrotor.model import KEEP, Codec, CreateMode, LogSpec, Method, Problem
 from logrotor.text import typed
 
@@ -203,15 +203,14 @@ def why_closed(log: str, status: os.stat_result, ground: Ground, rule: LogSpec) 
     copied = rule.method is Method.COPYTRUNCATE
     if not copied and place.st_mode & stat.S_ISVTX and us != place.st_uid:
         what = f"belongs to {user_name(owner)}, and nobody else may rename it in a sticky directory"
-        return Problem(subject=log, problem=what, advice=_run_as(owner))
+        return Problem(subject=log, problem=what, advice=run_as(owner), kind=CLOSED)
     need = (READ | WRITE) if copied else READ
     if status.st_mode & need == need or os.access(log, need, effective_ids=True):  # the same numbers as R_OK and W_OK
         return None
     what = f"belongs to {user_name(owner)}, and {user_name(us)} may not {'write' if copied else 'read'} it"
     entry = f"setfacl -m u:{user_name(us)}:{'rw' if copied else 'r'} {typed(log)}"
-    return Problem(
-        subject=log, problem=what, advice=f"as {user_name(owner)}: {entry}" if ground.acls else _run_as(owner)
-    )
+    advice = f"as {user_name(owner)}: {entry}" if ground.acls else run_as(owner)
+    return Problem(subject=log, problem=what, advice=advice, kind=CLOSED)
 
 
 def why_locked_out(log: str, status: os.stat_result, ground: Ground, rule: LogSpec) -> Problem | None:
@@ -277,7 +276,7 @@ def _way_out(old: Access, ground: Ground, rule: LogSpec, us: int) -> str:
     status, owner, directory = ground.status, old.owner, ground.path
     own = status.st_gid if status.st_mode & stat.S_ISGID else primary_group(owner)
     if owner not in (0, us) and own is not None and _may_write(status, owner) and not _any_lost(rule, old, owner, own):
-        return _run_as(owner)
+        return run_as(owner)
     for group in dict.fromkeys((old.group, *sorted(groups_of(owner)))):
         if not is_unmapped(GROUP, group) and not _any_lost(rule, old, us, group):
             by = "" if us == 0 else "as root: "
@@ -289,11 +288,6 @@ def _accept(old: Access, group: int) -> str:
     """An explicit mode is obeyed; this one lets in nobody who was not, whoever the new file's owner and group are."""
     mode = old.mode & 0o606 | (old.allowed((GROUP, group)) & 6) << 3
     return f'set create_mode = "{mode:04o}" in its rule to accept that'
-
-
-def _run_as(uid: int) -> str:
-    name = user_name(uid)
-    return f'run logrotor as {name} (started as root: run_as = "{name}")' if uid else "run logrotor as root"
 
 
 def _any_lost(rule: LogSpec, old: Access, us: int, group: int) -> bool:

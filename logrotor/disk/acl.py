@@ -66,7 +66,7 @@ class Place(Struct):
     def keeps_acls(self) -> bool:
         """Does the file system keep ACLs, and go by them?"""
         if self._keeps is None:
-            self._keeps = calls.file_system_magic(self.fd) != _FUSE and _knows_acls(self.fd)
+            self._keeps = calls.file_system_magic(self.fd) != _FUSE and knows_acls(self.fd)
         return self._keeps
 
 
@@ -84,7 +84,7 @@ class Ground(Struct, frozen=True):
         """``kind``: of the file system."""
         status = os.stat(path)
         group = status.st_gid if status.st_mode & stat.S_ISGID else os.getegid()
-        return cls(path, status, kind != "fuse" and _knows_acls(path), os.geteuid(), group)
+        return cls(path, status, kind != "fuse" and knows_acls(path), os.geteuid(), group)
 
 
 def of(file: int | str, status: os.stat_result) -> Access:
@@ -123,7 +123,7 @@ def _attribute(fd: int | str, name: str) -> bytes | None:
         return None
 
 
-def _knows_acls(fd: int | str) -> bool:
+def knows_acls(fd: int | str) -> bool:
     try:
         os.getxattr(fd, ACL)
     except OSError as error:

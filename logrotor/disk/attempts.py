@@ -14,7 +14,7 @@ from typing import TypeVar
 from msgspec import Struct
 from msgspec.structs import replace
 
-from logrotor.disk import database, rows, state
+from logrotor.disk import database, mounts, rows, state
 from logrotor.errors import LogrotorError, StateError
 from logrotor.model import FAILURES, Attempt, Ending, Fault, Problem, Total
 from logrotor.text import ours
@@ -113,7 +113,7 @@ class Attempts:
 
     def forget_faults(self, faults: Collection[int]) -> None:
         """The operator has retried or cleared these. Raises OSError."""
-        if faults and os.path.exists(self.path):
+        if faults and self._is_there():
             with self._job() as connection:
                 connection.executemany("DELETE FROM faults WHERE id = ?", [(fault,) for fault in faults])
 
@@ -125,7 +125,7 @@ class Attempts:
 
     def prune_attempts(self, before: float) -> int:
         """Forget attempts that ended before; returns how many. Raises OSError."""
-        if not os.path.exists(self.path):
+        if not self._is_there():
             return 0
         with self._job() as connection:
             return connection.execute("DELETE FROM attempts WHERE ended < ?", (before,)).rowcount
@@ -134,6 +134,7 @@ class Attempts:
     def _job(self) -> Iterator[sqlite3.Connection]:
         """One transaction on the tables of jobs. Those of the runs are left as they are, also those of an older format:
         a run of that format may be at work on them."""
+        self._is_there()
         try:
             with closing(database.to_write(self.path)) as connection:
                 database.make_tables_of_jobs(connection)
@@ -160,6 +161,9 @@ class Attempts:
     def _looking(self) -> Iterator[sqlite3.Connection | None]:
         """None: there is no history. Raises HistoryUnread."""
         advice = "ask as the user who runs logrotor"
+        silent = self._why_silent()
+        if silent is not None:
+            raise HistoryUnread(silent)
         try:
             if stat.S_ISREG(os.lstat(self.path).st_mode) and database.is_left_empty(self.path):
                 empty = "make room there; the next run with something to do begins it"
@@ -172,6 +176,17 @@ class Attempts:
         except (sqlite3.Error, OSError, MemoryError, UnicodeError) as error:
             reason = getattr(error, "strerror", None) or error
             raise HistoryUnread(self._problem(f"cannot be read ({reason})", advice)) from error
+
+    def _is_there(self) -> bool:
+        """Raises HistoryUnusable where whoever looked would wait for ever."""
+        silent = self._why_silent()
+        if silent is not None:
+            raise HistoryUnusable(silent)
+        return os.path.exists(self.path)
+
+    def _why_silent(self) -> Problem | None:
+        silent = mounts.lately().why_silent(self.path)
+        return silent and self._problem(f"{silent.subject}: {silent.problem}", silent.advice)
 
     def _problem(self, problem: str, advice: str = "") -> Problem:
         return Problem(subject=self.path, problem=problem, advice=advice)

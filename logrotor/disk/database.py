@@ -67,7 +67,10 @@ SELECT queue, ending || ': ' || detail, '["*"]', min(job), max(number), ending, 
 
 # Files of which a run could not tell whether they are logs or archives: no later rotation makes them archives. It has
 # no version either: an older logrotor does not know it, and goes on.
-UNCLEAR = "CREATE TABLE IF NOT EXISTS unclear (path BLOB PRIMARY KEY, inode INTEGER);"
+UNCLEAR = """
+CREATE TABLE IF NOT EXISTS unclear (path BLOB PRIMARY KEY, inode INTEGER);
+CREATE INDEX IF NOT EXISTS archive_dirs_by_directory ON archive_dirs (directory);
+"""
 
 # What archives hold (disk/archived.py); without a version as well.
 ARCHIVES = """
@@ -115,14 +118,17 @@ _PLAIN = frozenset("/-._~0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRS
 # ---------------------------------------------------------------- connections
 
 _PATIENCE = 60  # looks at an empty file, which take 3 seconds
+_left_empty: set[tuple[int, int]] = set()  # those that were waited for, once in a process
 
 
 def is_left_empty(path: str) -> bool:
     """Empty for longer than a run or a job needs that has just made the file, and writes it in its first commit."""
     for _ in range(_PATIENCE):
-        if os.stat(path).st_size:
-            return False
+        found = os.stat(path)
+        if found.st_size or (found.st_dev, found.st_ino) in _left_empty:
+            return not found.st_size
         time.sleep(0.05)
+    _left_empty.add((found.st_dev, found.st_ino))
     return True
 
 
@@ -232,7 +238,7 @@ def is_damage(error: sqlite3.Error | OSError) -> bool:
     if isinstance(error, sqlite3.OperationalError):
         # None: Python's own, of text that is not UTF-8
         return getattr(error, "sqlite_errorcode", None) in (sqlite3.SQLITE_ERROR, sqlite3.SQLITE_INTERRUPT, None)
-    return isinstance(error, sqlite3.DatabaseError)
+    return isinstance(error, sqlite3.DatabaseError) and not isinstance(error, sqlite3.ProgrammingError)
 
 
 def is_checked_now(connection: sqlite3.Connection, path: str) -> bool:
@@ -337,7 +343,7 @@ def make_tables_of_jobs(connection: sqlite3.Connection) -> None:
 
 def make_unversioned(connection: sqlite3.Connection) -> None:
     """The tables that an older logrotor did not make."""
-    if not (has(connection, "unclear") and has(connection, "archives")):
+    if not all(_is_made(connection, each) for each in ("unclear", "archives", "archive_dirs_by_directory")):
         change("commit", connection.executescript, UNCLEAR + ARCHIVES)
 
 

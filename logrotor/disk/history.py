@@ -19,15 +19,13 @@ from functools import partial
 from typing import Any, TypeVar
 
 from logrotor import text
-from logrotor.disk import archived, database, forgetting, rows
+from logrotor.disk import archived, database, forgetting, recalled, rows
 from logrotor.disk.attempts import Attempts, HistoryUnread
 from logrotor.disk.database import Work
 from logrotor.errors import StateError
 from logrotor.model import CopyInFlight, LogHistories, LogHistory, Outcome, PastOutcome, PastRun, PastTake, Problem
 
 T = TypeVar("T")
-
-_GUESSED = "schedules are guessed from the files"
 
 
 class History(Attempts):
@@ -37,10 +35,15 @@ class History(Attempts):
         """What is known of each log. Raises StateError if a newer logrotor wrote it."""
         try:
             with self._looking() as connection:
+                if connection is not None and self._format(connection) and recalled.is_large(connection):
+                    return recalled.Recalled(connection, self._looking, self._guessed)
                 found, odd = ({}, 0) if connection is None else self._known(connection)
         except HistoryUnread as error:
-            return LogHistories({}, f"{self.path}: {error.problem.problem}; {_GUESSED}")
-        return LogHistories(found, f"{self.path}: {text.count(odd, 'row')} cannot be read; {_GUESSED}" if odd else None)
+            return LogHistories({}, self._guessed(error.problem.problem))
+        return LogHistories(found, self._guessed(f"{text.count(odd, 'row')} cannot be read") if odd else None)
+
+    def _guessed(self, why: str) -> str:
+        return f"{self.path}: {why}; schedules are guessed from the files"
 
     def runs(self, since: float = 0.0, most: int = database.MOST) -> list[PastRun]:
         """The runs that had something to do and began at ``since`` or later, the oldest first. Raises StateError."""
@@ -68,13 +71,19 @@ class History(Attempts):
 
     def _known(self, connection: sqlite3.Connection, *, spare: bool = False) -> tuple[dict[str, LogHistory], int]:
         """What is known of each log, and how many rows are odd; ``spare``: whatever can be read of a damaged file."""
+        if not self._format(connection):
+            return {}, 0
+        return rows.logs(connection, self._tables(connection), spare=spare)
+
+    def _format(self, connection: sqlite3.Connection) -> int:
         found = database.version(connection)
         if found > database.VERSION:
             newer = f"written by a newer logrotor (format {found}, this one knows {database.VERSION})"
             raise StateError(self._problem(newer, "upgrade logrotor, or set another state_dir"))
-        if not found:
-            return {}, 0
-        return rows.logs(connection, unclear=database.has(connection, "unclear"), spare=spare)
+        return found
+
+    def _tables(self, connection: sqlite3.Connection) -> list[str]:
+        return [table for table in rows.TABLES if database.has(connection, table)]
 
 
 class RunHistory(History):
@@ -108,6 +117,7 @@ class RunHistory(History):
     def close(self) -> None:
         if self._connection is not None:
             self._connection.close()
+        self._connection = None
 
     def begin_copy(self, record: CopyInFlight) -> None:
         """Remember a copytruncate before its archive is published."""
@@ -227,10 +237,12 @@ class RunHistory(History):
         connection = database.to_write(self.path)
         try:
             database.upgrade(connection)
-            _, odd = self._known(connection)
+            self._format(connection)
+            checked = database.is_checked_now(connection, self.path)
+            odd = rows.odd(connection, self._tables(connection)) if checked or not recalled.is_large(connection) else 0
             if odd:
                 raise sqlite3.DatabaseError(f"{text.count(odd, 'row')} cannot be read")
-            if database.is_checked_now(connection, self.path):
+            if checked:
                 database.refuse_damage(connection)
         except BaseException:
             connection.close()

@@ -8,10 +8,10 @@ import stat
 from collections.abc import Mapping
 from functools import cache
 
-from logrotor.disk import proc
+from logrotor.disk import acl, proc
 from logrotor.disk.calls import change
 from logrotor.disk.walk import user_name
-from logrotor.errors import Refused, Stale, StateError
+from logrotor.errors import CLOSED, Refused, Stale, StateError
 from logrotor.model import FileId, Problem
 from logrotor.text import typed
 
@@ -75,11 +75,11 @@ def why_closed(directory: str) -> Problem:
     """Why the running user may not create files in a directory, and what helps."""
     status, space = os.stat(directory), os.statvfs(directory)
     us, owner = user_name(os.geteuid()), user_name(status.st_uid)
-    owned = f"it is {owner}:{group_name(status.st_gid)} {status.st_mode & 0o7777:04o}"
+    kind, owned = CLOSED, f"it is {owner}:{group_name(status.st_gid)} {status.st_mode & 0o7777:04o}"
     if space.f_flag & os.ST_RDONLY:
-        cause, advice = "its file system is mounted read-only", "mount it for writing"
+        kind, cause, advice = "", "its file system is mounted read-only", "mount it for writing"
     elif status.st_uid == os.geteuid():
-        cause, advice = owned, f"chmod u+rwx {typed(directory)}"
+        kind, cause, advice = "", owned, f"chmod u+rwx {typed(directory)}"
     elif status.st_gid not in (os.getegid(), *os.getgroups()):
         cause = f"{owned}, and {us} is in no such group"
         group = group_name(os.getegid())
@@ -90,7 +90,39 @@ def why_closed(directory: str) -> Problem:
         cause, advice = owned, f"as {owner}: chmod g+rwxs {typed(directory)}, or run logrotor as {owner}"
     else:
         cause, advice = owned, f"see its ACL: getfacl {typed(directory)}"
-    return Problem(subject=directory, problem=f"{us} may not create and rename files there: {cause}", advice=advice)
+    what = f"{us} may not create and rename files there: {cause}"
+    return Problem(subject=directory, problem=what, advice=advice, kind=kind)
+
+
+def run_as(uid: int) -> str:
+    name = user_name(uid)
+    return f'run logrotor as {name} (started as root: run_as = "{name}")' if uid else "run logrotor as root"
+
+
+def one_for_both(directory: str, writer: int) -> str | None:
+    """What lets one user change a directory and signal a process of ``writer``, where we may not do both.
+
+    Nobody but root and the writer may signal it, and root works in no directory of others. None: what speaks against
+    us in the directory is all there is.
+    """
+    try:
+        us, owner = os.geteuid(), os.stat(directory).st_uid
+    except OSError:
+        return None
+    if writer == 0 and owner != 0:
+        given = given_to_root(directory, owner)
+        return given if us == 0 else f"as root: {given}, and run logrotor as root"
+    if writer == (owner if us == 0 else us):
+        return None
+    return run_as(0 if owner == 0 else writer)
+
+
+def given_to_root(directory: str, owner: int) -> str:
+    """Commands by which it becomes root's, and its owner may do there what he could."""
+    if acl.knows_acls(directory):
+        return f"setfacl -m u:{user_name(owner)}:rwx {typed(directory)} && chown root {typed(directory)}"
+    group = group_name(primary_group(owner) or owner)
+    return f"chown root:{group} {typed(directory)} && chmod g+rwx {typed(directory)}"
 
 
 def set_mode(path: str, mode: int, file: FileId) -> str:

@@ -7,6 +7,7 @@ has it asked, by a process of its own that may be left behind: some calls end by
 from __future__ import annotations
 
 import os
+import sys
 import time
 from contextlib import suppress
 from functools import cache
@@ -23,6 +24,7 @@ SILENT = "silent"  # the kind of a problem: the server of a file system does not
 _MARK = "LOGROTOR_MOUNT"  # in the environment of the process that asks, with the number of the mount
 _PATIENCE, _LEAST = 2.0, 0.5  # seconds for all file systems of one look, and for each
 _SERVED = frozenset({"nfs", "nfs4", "cifs", "smb3", "9p", "ceph", "afs", "lustre", "gfs2", "ocfs2", "virtiofs", "fuse"})
+_PYTHON = [sys.executable or "", "-I", "-S", "-c", "import os, sys; os.statvfs(sys.argv[1])"]
 _MAX_LINKS = 40  # as path_resolution(7)
 _FRESH = 60.0  # seconds for which a file system that did not answer is not asked again by this process
 _RECENT = 10.0  # seconds
@@ -90,9 +92,8 @@ class Mounts:
             return None
         if point not in self._known:
             begun = time.monotonic()
-            answers = _answers(mount, max(_LEAST, _PATIENCE - self._spent))
+            self._known[point] = _why_silent(mount, max(_LEAST, _PATIENCE - self._spent))
             self._spent += time.monotonic() - begun
-            self._known[point] = None if answers else _silent(mount)
         return self._known[point]
 
 
@@ -118,6 +119,14 @@ def _silent(mount: proc.Mount) -> Problem:
     return Problem(subject=mount.point, problem=what, advice=advice, kind=SILENT)
 
 
+@cache
+def _unasked(mount: proc.Mount) -> Problem:
+    """Whoever looked would wait for ever if it does not answer."""
+    what = f"a {mount.kind} file system, and no program can be started that asks whether it answers"
+    advice = "install stat (coreutils), or let the user of logrotor start more processes"
+    return Problem(subject=mount.point, problem=what, advice=advice, kind=SILENT)
+
+
 def _table() -> list[proc.Mount]:
     try:
         return list(proc.mounts())
@@ -133,26 +142,35 @@ def _components(path: str) -> list[str]:
 # ---------------------------------------------------------------- asking
 
 
-def _answers(mount: proc.Mount, patience: float) -> bool:
+def _why_silent(mount: proc.Mount, patience: float) -> Problem | None:
     """Does statfs(2), which no cache answers, return in time? No more than one process waits for a mount of ours."""
     if time.monotonic() - _silent_since.get(mount.id, -_FRESH) < _FRESH or _waits(mount):
-        return False
+        return _silent(mount)
     import subprocess
 
-    # Nobody who waits for a stream or a lock of ours must wait for it, so it has none of them.
-    nothing, env = subprocess.DEVNULL, {_MARK: str(mount.id), "PATH": os.defpath}
-    argv = ["stat", "-f", mount.point]
-    try:
-        process = subprocess.Popen(argv, stdin=nothing, stdout=nothing, stderr=nothing, env=env, cwd="/")
-    except OSError:  # no such program: it cannot be asked
-        return True
+    process = _asking(mount)
+    if process is None:
+        return _unasked(mount)
     try:
         process.wait(patience)  # whatever it says: an error is an answer
     except subprocess.TimeoutExpired:
         process.kill()
         _left[mount.id], _silent_since[mount.id] = process, time.monotonic()
-        return False
-    return True
+        return _silent(mount)
+    return None
+
+
+def _asking(mount: proc.Mount) -> Popen[bytes] | None:
+    """The process that asks: stat(1), or a Python where there is none; None where neither can be started."""
+    import subprocess
+
+    # Nobody who waits for a stream or a lock of ours must wait for it, so it has none of them.
+    nothing, env = subprocess.DEVNULL, {_MARK: str(mount.id), "PATH": os.defpath}
+    for program in (["stat", "-f"], *([_PYTHON] if _PYTHON[0] else [])):
+        with suppress(OSError):
+            argv = [*program, mount.point]
+            return subprocess.Popen(argv, stdin=nothing, stdout=nothing, stderr=nothing, env=env, cwd="/")
+    return None
 
 
 def _waits(mount: proc.Mount) -> bool:
@@ -162,7 +180,8 @@ def _waits(mount: proc.Mount) -> bool:
         return True
     if not mount.kind.startswith("fuse"):
         return False
-    return any(proc.program(pid) == "stat" and _is_ours(pid, mount) for pid in proc.pids())
+    programs = ("stat", os.path.basename(os.path.realpath(_PYTHON[0]))[:15])
+    return any(proc.program(pid) in programs and _is_ours(pid, mount) for pid in proc.pids())
 
 
 def _is_ours(pid: int, mount: proc.Mount) -> bool:

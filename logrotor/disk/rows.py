@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import sqlite3
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import suppress
 from typing import Any, TypeVar
 
@@ -22,6 +22,8 @@ from logrotor.model.records import Count, Moment
 T = TypeVar("T")
 Make = Callable[[sqlite3.Row], T]  # raises ValueError, TypeError, RecursionError for what is no row of ours
 
+_ODD = (ValueError, TypeError, OverflowError, RecursionError)  # msgspec's errors are ValueErrors
+TABLES = ("logs", "archive_dirs", "hooked", "unclear", "in_flight")  # of what is known of each log
 LOGS, DIRECTORIES, HOOKED = (
     "path, last_rotation, request_delivered, request_failed",
     "path, directory",
@@ -55,9 +57,17 @@ def _made(rows: Iterable[sqlite3.Row], make: Make[T]) -> tuple[list[T], int]:
     for row in rows:
         try:
             found.append(make(row))
-        except (ValueError, TypeError, OverflowError, RecursionError):  # msgspec's errors are ValueErrors
+        except _ODD:
             odd += 1
     return found, odd
+
+
+def _is_odd(row: sqlite3.Row, make: Make[Any]) -> bool:
+    try:
+        make(row)
+    except _ODD:
+        return True
+    return False
 
 
 def _shown(data: bytes) -> str:
@@ -152,34 +162,53 @@ def _unpacked(details: str) -> dict[str, Any]:
 # ---------------------------------------------------------------- what is known of each log
 
 
-def logs(connection: sqlite3.Connection, *, unclear: bool, spare: bool = False) -> tuple[dict[str, LogHistory], int]:
+def logs(
+    connection: sqlite3.Connection,
+    tables: Collection[str],
+    *,
+    only: Sequence[bytes] | None = None,
+    spare: bool = False,
+) -> tuple[dict[str, LogHistory], int]:
     """What is known of each log, by its path, and how many rows were left out. Raises sqlite3.Error.
 
-    ``unclear``: there is such a table. ``spare``: of a damaged file, whatever can still be read.
+    ``tables``: those that are there. ``only``: of these paths. ``spare``: of a damaged file, what can still be read.
     """
+    which = "" if only is None else f"WHERE path IN ({', '.join('?' * len(only))})"
     fields: dict[str, dict[str, Any]] = {}
     odd: Counter[str] = Counter()
 
-    def each(table: str, what: str, make: Make[T]) -> list[T]:
+    def each(table: str) -> list[Any]:
         with suppress(*((sqlite3.Error,) if spare else ())):
-            found, odd[table] = read(connection, f"SELECT {what} FROM {table} ORDER BY rowid", (), make)
+            what, make = _KNOWN[table]
+            ask = f"SELECT {what} FROM {table} {which} ORDER BY rowid"
+            found, odd[table] = read(connection, ask, only or (), make) if table in tables else ([], 0)
             return found
         return []
 
-    for log, found in each("logs", LOGS, _log):
+    for log, found in each("logs"):
         fields[log] = {name: getattr(found, name) for name in _Log.__struct_fields__} | {"begun": True}
-    for log, directory in each("archive_dirs", "path, directory", lambda row: (path(row[0]), path(row[1]))):
+    for log, directory in each("archive_dirs"):
         of = fields.setdefault(log, {})
         of["archive_dirs"] = (*of.get("archive_dirs", ()), directory)
-    for log, hook in each("hooked", "path, inode, mtime_ns", _hooked):
+    for log, hook in each("hooked"):
         fields.setdefault(log, {}).setdefault("hooked", set()).add((hook.inode, hook.mtime_ns))
-    for log, inode in each("unclear", "path, inode", _unclear) if unclear else ():
+    for log, inode in each("unclear"):
         fields.setdefault(log, {})["unclear"] = inode
-    for record in each("in_flight", "*", _copy):  # fewer columns in format 1
+    for record in each("in_flight"):
         fields.setdefault(record.path, {})["in_flight"] = record
     for of in fields.values():
         of["hooked"] = frozenset(of.get("hooked", ()))
     return {log: replace(_NOTHING, **found) for log, found in fields.items()}, odd.total()
+
+
+def odd(connection: sqlite3.Connection, tables: Collection[str]) -> int:
+    """How many rows :func:`logs` would leave out; none is kept. Raises sqlite3.Error."""
+    usual, connection.text_factory = connection.text_factory, _shown
+    try:
+        found = ((_KNOWN[table][1], connection.execute(f"SELECT {_KNOWN[table][0]} FROM {table}")) for table in tables)
+        return sum(_is_odd(row, make) for make, cursor in found for row in cursor)
+    finally:
+        connection.text_factory = usual
 
 
 def _log(row: sqlite3.Row) -> tuple[str, _Log]:
@@ -196,6 +225,15 @@ def _unclear(row: sqlite3.Row) -> tuple[str, int]:
 
 def _copy(row: sqlite3.Row) -> CopyInFlight:
     return msgspec.convert({**dict(row), "path": path(row["path"])}, CopyInFlight)
+
+
+_KNOWN: Mapping[str, tuple[str, Make[Any]]] = {
+    "logs": (LOGS, _log),
+    "archive_dirs": ("path, directory", lambda row: (path(row[0]), path(row[1]))),
+    "hooked": ("path, inode, mtime_ns", _hooked),
+    "unclear": ("path, inode", _unclear),
+    "in_flight": ("*", _copy),  # fewer columns in format 1
+}
 
 
 def of_logs(known: Mapping[str, LogHistory]) -> list[tuple[str, list[tuple[Any, ...]]]]:

@@ -8,8 +8,9 @@ import stat
 from collections.abc import Callable, Iterator
 
 import msgspec
+from msgspec.structs import replace
 
-from logrotor.disk import files, proc, walk
+from logrotor.disk import files, mounts, proc, walk
 from logrotor.disk.calls import birth_time, change
 from logrotor.disk.publish import publish
 from logrotor.errors import Interrupted, Locked, LogrotorError, StateError
@@ -30,8 +31,17 @@ def is_own(name: str) -> bool:
     return name in (LOCK, LAST_RUN, PROBLEMS, f".{PROBLEMS}.tmp") or name.startswith((HISTORY, QUEUE))
 
 
+def refuse_silent(path: str, origin: str) -> None:
+    """Whoever looked there would wait for ever, where its file system does not answer. Raises StateError."""
+    silent = mounts.lately().why_silent(path)
+    if silent is not None:
+        found = _unusable(path, origin, f"{silent.subject}: {silent.problem}", silent.advice).problem
+        raise StateError(replace(found, kind=silent.kind))
+
+
 def prepare(path: str, origin: str) -> None:
     """Create the state directory if need be (0700), and refuse one that others could tamper with."""
+    refuse_silent(path, origin)
     try:
         _refuse_insecure(path, origin)
     except FileNotFoundError:
@@ -121,7 +131,8 @@ def last_report(path: str) -> LastReport | None:
 
 
 def known_problems(path: str) -> bytes:
-    """What :func:`keep_problems` wrote last; nothing if there is none. Raises OSError."""
+    """What :func:`keep_problems` wrote last; nothing if there is none. Raises LogrotorError, OSError."""
+    refuse_silent(path, "")
     try:
         return files.read(os.path.join(path, PROBLEMS), flags=os.O_NOFOLLOW)[0]
     except FileNotFoundError:
@@ -130,6 +141,7 @@ def known_problems(path: str) -> bytes:
 
 def keep_problems(path: str, data: bytes) -> None:
     """Replace it at once, without the lock: of two runs the later one wins. Raises LogrotorError, OSError."""
+    refuse_silent(path, "")
     publish(os.path.join(path, PROBLEMS), data, 0o600)
 
 

@@ -16,7 +16,7 @@ from collections.abc import Callable, Mapping
 from types import MappingProxyType
 
 from logrotor.disk import proc
-from logrotor.errors import InsecureDirectory, Stale
+from logrotor.errors import CLOSED, InsecureDirectory, Stale
 from logrotor.model import FileId, Problem
 from logrotor.text import typed
 
@@ -230,7 +230,7 @@ def _refuse_foreign(fd: int, path: str) -> None:
     owner = os.fstat(fd).st_uid
     if os.geteuid() == 0 and owner != 0:
         what, advice = f"belongs to {user_name(owner)}, but logrotor runs as root", f'set run_as = "{user_name(owner)}"'
-        raise InsecureDirectory(Problem(subject=path, problem=what, advice=advice))
+        raise InsecureDirectory(Problem(subject=path, problem=what, advice=advice, kind=CLOSED))
 
 
 def user_name(uid: int) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from functools import cached_property
 from typing import Annotated, Any, Literal
 
@@ -73,7 +73,7 @@ _NOTHING = LogHistory()
 
 
 class LogHistories:
-    """What the history knows of all logs, read at once. ``note``: why nothing is known, if something went wrong."""
+    """What the history knows of all logs. ``note``: why nothing is known, if something went wrong."""
 
     def __init__(self, logs: Mapping[str, LogHistory], note: str | None = None) -> None:
         self._logs = logs
@@ -82,13 +82,27 @@ class LogHistories:
     def of(self, path: str) -> LogHistory:
         return self._logs.get(path, _NOTHING)
 
-    def rotated(self) -> Iterator[str]:
-        """The logs that were ever rotated."""
-        return (path for path, log in self._logs.items() if log.last_rotation is not None)
+    def want(self, paths: Iterable[str]) -> None:
+        """Many are about to be asked for: a large history is not read for each of them."""
+
+    def rotated_outside(self, places: Collection[str]) -> Iterator[str]:
+        """The logs that were ever rotated, but for those in these directories."""
+        rotated = (path for path, log in self._logs.items() if log.last_rotation is not None)
+        return (path for path in rotated if os.path.dirname(path) not in places)
+
+    @property
+    def has_keepers(self) -> bool:
+        return bool(self._keepers)
+
+    def keeper(self, directory: str, base: str, among: Collection[str]) -> str | None:
+        """Which log has archives of the name ``base`` in a directory other than its own; None: no such log is known.
+
+        ``among``: all names for which this may be asked there.
+        """
+        return self._keepers.get((directory, base))
 
     @cached_property
-    def keepers(self) -> Mapping[tuple[str, str], str]:
-        """Which log has archives of the name BASE in a directory other than its own: (directory, BASE) to its path."""
+    def _keepers(self) -> Mapping[tuple[str, str], str]:
         return {(d, os.path.basename(path)): path for path, log in self._logs.items() for d in log.archive_dirs}
 
 

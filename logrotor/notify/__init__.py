@@ -19,14 +19,17 @@ from logrotor.notify.common import ABSENT, FORBIDDEN, STALE, Delivered, SelfRota
 
 __all__ = [
     "ABSENT",
+    "FORBIDDEN",
     "STALE",
     "Delivered",
     "SelfRotation",
     "Stop",
+    "answer",
     "held_back",
     "probe",
     "request",
     "self_rotation",
+    "user_asked",
     "why_forbidden",
 ]
 
@@ -79,6 +82,27 @@ def why_forbidden(target: ReopenTarget, paths: tuple[str, ...] = ()) -> Problem 
     return None
 
 
+def user_asked(target: ReopenTarget) -> int | None:
+    """The user of the process that a request to ``target`` signals; None: it signals none, or none can be seen."""
+    if target.manager in (Manager.COMMAND, Manager.CALLABLE):
+        return None
+    way = importlib.import_module(_WAYS[target.manager])
+    try:
+        with way.held(target, lambda: False) as found:
+            user: int = found.process.uid
+            return user
+    except ReopenFailed:
+        return None
+
+
+def answer(problem: Problem, directory: str, writer: int | None) -> Problem:
+    """A problem of who we are, with what helps where a process of ``writer`` is to be asked as well."""
+    from logrotor.disk.identity import one_for_both
+
+    way = one_for_both(directory, writer) if writer is not None else None
+    return problem if way is None else replace(problem, advice=way)
+
+
 def self_rotation(target: ReopenTarget, paths: tuple[str, ...] = ()) -> SelfRotation:
     """The logs that the target's supervisord rotates itself. Empty for other managers. Never raises."""
     if target.manager is not Manager.SUPERVISORD:
@@ -88,9 +112,11 @@ def self_rotation(target: ReopenTarget, paths: tuple[str, ...] = ()) -> SelfRota
     return supervisord.self_rotation(target, paths)
 
 
-def held_back(forbidden: Problem, logs: Iterable[LogFacts]) -> Iterator[tuple[str, Problem]]:
+def held_back(forbidden: Problem, target: ReopenTarget, logs: Iterable[LogFacts]) -> Iterator[tuple[str, Problem]]:
     """Those that somebody writes, or may write: taken, they would grow on as archives, where nobody looks."""
-    what = f"its writer could not be asked to reopen it: {forbidden.problem}"
+    why = replace(forbidden, problem=f"its writer could not be asked to reopen it: {forbidden.problem}")
+    asked = user_asked(target)
     for facts in logs:
         if not isinstance(facts.live_writers(), Nobody):
-            yield os.path.realpath(facts.path), replace(forbidden, subject=facts.path, problem=what)
+            told = answer(why, facts.directory.resolved, asked)
+            yield os.path.realpath(facts.path), replace(told, subject=facts.path)

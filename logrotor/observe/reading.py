@@ -27,6 +27,18 @@ def find(here: Deployment, given: str) -> LogFacts:
     raise UnknownSelection(_what_else(here, given))
 
 
+def of_rule(here: Deployment, name: str) -> list[str]:
+    """The paths of a rule's logs. Raises UnknownSelection."""
+    rules = [spec.name for spec in here.config.logs]
+    if name not in rules:
+        what = Problem(subject=name, problem="no such rule", advice=f"the rules are: {', '.join(rules)}")
+        raise UnknownSelection(what)
+    found = [facts.path for facts in here.listing.logs if facts.spec.name == name]
+    if not found:
+        raise UnknownSelection(Problem(subject=name, problem="is a rule, and has no log yet"))
+    return found
+
+
 def _what_else(here: Deployment, given: str) -> Problem:
     """What a name is that is none of a log."""
 

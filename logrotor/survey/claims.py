@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from glob import has_magic
 from itertools import islice
 
@@ -16,7 +16,7 @@ from logrotor.disk.mounts import Mounts
 from logrotor.errors import UnknownSelection
 from logrotor.model import FileId, LogHistories, LogSpec, Missing, Note, Problem, Vanished
 from logrotor.survey.kinds import Kinds
-from logrotor.survey.listings import Listings
+from logrotor.survey.listings import Answers, Listings
 from logrotor.survey.named import ArchiveOwners, NamedLogs, is_excluded
 
 _MOST_GONE = 1000  # logs that are looked for where they were
@@ -72,12 +72,13 @@ class Claims:
         state_dir: str,
         history: LogHistories | None,
         table: Mounts,
+        answers: Answers,
     ) -> None:
         self._specs, self._listings, self._found = specs, listings, found
         self._state = _id_of(state_dir)
         self.named = NamedLogs(specs, table)
         self._kinds = Kinds(self.named.says, history, found.unclear)
-        self._settle()
+        self._settle(answers, history)
         self.owners = ArchiveOwners(self.named, listings, history)
         self._unusable: list[discover.Selector] = []  # globs in directories with a problem
         self._matching: set[tuple[str, str]] = set()  # rules, each with a path of it that has a log
@@ -85,13 +86,19 @@ class Claims:
             self._matching.add((unlisted.spec.name, unlisted.path))
             found.note(unlisted.problem)
 
-    def _settle(self) -> None:
+    def _settle(self, answers: Answers, history: LogHistories | None) -> None:
         """Which file is whose, before any of them is counted as an archive, or claimed as a log."""
         pairs = [(selector, self._listings.look(selector.directory)) for selector in self.named.selectors]
+        stores = [self._listings.archive_dir(selector.spec, directory) for selector, directory in pairs]
         sought = {id(directory): directory for _, directory in pairs}
+        if history is not None:
+            history.want(selector.path for selector in self.named.selectors)
+            history.want(path for each in (*sought.values(), *stores) if each is not None for path in _paths(each))
         for directory in sought.values():
             self._kinds.settle(directory)
-        stores = [self._listings.archive_dir(selector.spec, directory) for selector, directory in pairs]
+        for selector, directory in pairs:
+            if directory.problem is not None or directory.closed is not None:
+                answers.give(directory, selector.spec)
         for store in {id(store): store for store in stores if store is not None and id(store) not in sought}.values():
             self._kinds.settle_store(store)
 
@@ -166,14 +173,13 @@ class Claims:
             elif len(without) == len(spec.paths):
                 self._found.unmatched.append(Note(spec.name, f"nothing matches {', '.join(without)}"))
 
-    def note_vanished(self, rotated: Iterable[str], present: Collection[str]) -> None:
-        """Once all were claimed: directories of which nothing is ``present`` of what earlier runs have ``rotated``.
+    def note_vanished(self, rotated: Iterable[str]) -> None:
+        """Once all were claimed: directories of which nothing is there of what earlier runs have ``rotated``.
 
         A single log that is gone may be meant so; all of a directory, with all archives, look like one that is not
         mounted. With create = false, it is the run that takes a log away.
         """
-        places = {os.path.dirname(path) for path in present}
-        gone = (path for path in rotated if os.path.dirname(path) not in places and not self.is_unseen(path))
+        gone = (path for path in rotated if not self.is_unseen(path))
         lost: dict[tuple[str, str], list[str]] = {}
         for path in islice(gone, _MOST_GONE):
             spec, directory = self.named.rule_meaning(path), self._listings.look(os.path.dirname(path))
@@ -229,6 +235,13 @@ def find_path(given: str, paths: Iterable[str]) -> str | None:
     if len(found) > 1:
         raise UnknownSelection(f"{given}: may be any of {', '.join(found)}; give the whole path")
     return found[0] if found else None
+
+
+def _paths(directory: Directory) -> Iterator[str]:
+    """Of the logs whose files lie there, and of what has the name of an archive."""
+    for base, family in directory.families.items():
+        yield os.path.join(directory.resolved, base)
+        yield from (archive.path for archive in family.archives)
 
 
 def _has_live(directory: Directory, base: str) -> bool:

@@ -58,10 +58,10 @@ class Kinds:
         return False
 
     def _settle(self, directory: Directory, base: str, named: Naming, *, is_there: bool) -> None:
-        family, place = directory.families[base], directory.resolved
+        family = directory.families[base]
         wanted = named(directory, base)
         expected = is_there or wanted is Named.LITERALLY or _is_worked_on(family)
-        log, last_slot = self._known(self._keeper(place, base)), last_in_row(family.archives)
+        log, last_slot = self._known(self._keeper(directory, base)), last_in_row(family.archives)
         others: set[str] = set()
         for archive in family.archives:
             name = archive.entry.name
@@ -102,10 +102,10 @@ class Kinds:
     def _known(self, path: str) -> LogHistory:
         return LogHistory() if self._history is None else self._history.of(path)
 
-    def _keeper(self, place: str, base: str) -> str:
+    def _keeper(self, directory: Directory, base: str) -> str:
         """The log that has its archives there."""
-        path = os.path.join(place, base)
-        return path if self._history is None else self._history.keepers.get((place, base), path)
+        found = self._history and self._history.keeper(directory.resolved, base, directory.families)
+        return found or os.path.join(directory.resolved, base)
 
 
 def _is_worked_on(family: Family) -> bool:

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
+from functools import cache
 
 from logrotor.decide.facts import Directory
 from logrotor.disk import snapshot
 from logrotor.disk.mounts import Mounts
 from logrotor.disk.walk import user_name
-from logrotor.model import FileId, LogSpec, Problem
+from logrotor.errors import CLOSED
+from logrotor.model import FileId, LogSpec, Method, Problem, ReopenTarget
+from logrotor.notify import answer, user_asked
 from logrotor.text import typed
 
 
@@ -41,6 +45,24 @@ class Listings:
         if spec.archive_dir is None:
             return None
         return self.look(os.path.join(directory.resolved or directory.path, spec.archive_dir))
+
+
+class Answers:
+    """What helps where another user may do what we may not: one who may also ask the writers to reopen their logs."""
+
+    def __init__(self, targets: Mapping[str, ReopenTarget]) -> None:
+        self._targets = targets
+        self._asked = cache(user_asked)
+
+    def give(self, directory: Directory, spec: LogSpec) -> None:
+        """Put it into the problem that a directory is to the logs of a rule."""
+        directory.problem = self.of(directory.problem, directory.path, spec)
+        directory.closed = self.of(directory.closed, directory.path, spec)
+
+    def of(self, problem: Problem | None, directory: str, spec: LogSpec) -> Problem | None:
+        if problem is None or problem.kind != CLOSED or spec.reopen is None or spec.method is Method.COPYTRUNCATE:
+            return problem
+        return answer(problem, directory, self._asked(self._targets[spec.reopen]))
 
 
 def path_of(directory: Directory) -> str:

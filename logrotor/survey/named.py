@@ -155,7 +155,7 @@ class ArchiveOwners:
         """The log that has archives there by the history: it put them there, or was rotated there itself."""
         if self._history is None or base not in directory.families:
             return None
-        path = self._history.keepers.get((directory.resolved, base))
+        path = self._history.keeper(directory.resolved, base, directory.families)
         if path is None:
             path = os.path.join(directory.resolved, base)
             if self._history.of(path).last_rotation is None:

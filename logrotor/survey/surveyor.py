@@ -32,7 +32,7 @@ from logrotor.model import (
 )
 from logrotor.survey import forms, kinds, proofs
 from logrotor.survey.claims import Claim, Claims, Survey
-from logrotor.survey.listings import Listings, path_of, why_no_archives
+from logrotor.survey.listings import Answers, Listings, path_of, why_no_archives
 
 _STREAM = re.compile(r"/dev/(?!shm/)|/proc/[^/]+/fd/")
 _NOTHING, _NONE = LogHistory(), LogHistories({})
@@ -59,13 +59,20 @@ class Surveyor:
         self._mounts = Mounts()
         self._listings = Listings(self._mounts)
         self._dirs = Directories(self._listings.ids)
+        self._answers = Answers(config.targets)
         self._grounds: dict[str, acl.Ground] = {}
         self._prover = proofs.Prover(self._listings, self._dirs)
         self._held = cache(writers.removed_and_open)
         self.found = Survey(directories=self._listings.ids, locked=self._listings.locked)
         self._present: set[str] = set()  # logs of which there is anything
         self._claims = Claims(
-            config.logs, self._listings, self.found, state_dir=config.state_dir, history=history, table=self._mounts
+            config.logs,
+            self._listings,
+            self.found,
+            state_dir=config.state_dir,
+            history=history,
+            table=self._mounts,
+            answers=self._answers,
         )
 
     def __enter__(self) -> Surveyor:
@@ -103,11 +110,11 @@ class Surveyor:
                 yield facts
         self._claims.note_unmatched(self._only)
         if self._history is not None and not self._only:
-            rotated = (path for path in self._history.rotated() if path not in self._present)
-            self._claims.note_vanished(rotated, self._present)
+            places = {os.path.dirname(path) for path in self._present}
+            self._claims.note_vanished(self._history.rotated_outside(places))
 
     def _has_archives_elsewhere(self) -> bool:
-        recorded = self._history is not None and bool(self._history.keepers)
+        recorded = self._history is not None and self._history.has_keepers
         return recorded or any(spec.archive_dir is not None for spec in self._config.logs)
 
     def _facts(self, claim: Claim) -> LogFacts | None:
@@ -287,6 +294,7 @@ class Surveyor:
             ground = self._grounds[directory.resolved] = acl.Ground.at(directory.resolved, kind)
         # Of a directory that may not be written, that is the answer, once for all of its logs.
         closed = access.why_closed(claim.path, live.stat, ground, claim.spec) if directory.closed is None else None
+        closed = self._answers.of(closed, directory.path, claim.spec)
         return closed, access.why_locked_out(claim.path, live.stat, ground, claim.spec)
 
     def _proof(self, claim: Claim, family: Family) -> str:

@@ -6,9 +6,12 @@ import hashlib
 import json
 import os
 import shutil
+import sqlite3
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -134,6 +137,19 @@ def growth(root: Path, scale: Scale) -> Result:
     return Result(name, f"logrotor, {scale.logs:,} logs", 1.1 * scale.many / scale.logs, rounds, sys.maxsize)
 
 
+def gone(root: Path, scale: Scale) -> Result:
+    """Ten times as many logs in the history as there are, all of them gone; nearly the same time, and memory."""
+    few = Side(_idle_folder(root / "few", scale.logs, Folder.ours))
+    many = Side(_idle_folder(root / "many", scale.logs, Folder.ours))
+    with closing(sqlite3.connect(root / "many" / "state" / "history.sqlite")) as history, history:
+        paths = (f"{root}/many/logs/gone-{number}.log" for number in range(10 * scale.many))
+        rows = ((os.fsencode(path), time.time()) for path in paths)
+        history.executemany("INSERT INTO logs (path, last_rotation) VALUES (?, ?)", rows)
+    rounds = play([(few, many)] * scale.idle_rounds, scale.wait)
+    name = f"idle pass over {scale.logs:,} logs, {10 * scale.many:,} more in the history"
+    return Result(name, f"logrotor, {scale.logs:,} logs", 2.5, rounds, 2 * _RESIDENT)
+
+
 # ---------------------------------------------------------------- one large log
 
 
@@ -235,6 +251,7 @@ def library(root: Path, scale: Scale) -> Result:
 CASES: dict[str, Case] = {
     "idle": idle,
     "growth": growth,
+    "gone": gone,
     "rename": _rotate("none", 1.0),
     "gzip": _rotate("gzip", 0.25),
     "zstd": _rotate("zstd", 0.15),

@@ -13,6 +13,7 @@ from tests.support import users
 from tests.support.fixtures import world_tree
 from tests.support.need import need
 from tests.support.rights import Log, actors, follow, rights
+from tests.support.writers import Kind, Writer
 
 
 @pytest.fixture
@@ -99,6 +100,69 @@ def test_each_combination_has_an_answer(site: Log, directory: str, owner: str, u
     )
 
 
+# The same where the writer reopens by a signal: owner of the directory, who runs logrotor, whose process is signalled.
+# The owner of the log makes no difference: only root and the writer can signal it, and both may read what it writes.
+BY_SIGNAL: dict[tuple[str, str, str], list[str]] = {
+    # What root may do in the directories of others is decided elsewhere; until then its writers get one of root's.
+    ("www-data", "root", "root"): ["chown"],
+    ("games", "root", "root"): ["chown"],
+    ("www-data", "root", "www-data"): ["run_as"],
+    ("games", "root", "www-data"): ["run_as", "chgrp"],
+    **{(directory, user, "root"): ["chown"] for directory in WHO[1:] for user in WHO[1:]},
+    # In root's directories root can do it all.
+    **{("root", user, writer): ["run_as"] for user in WHO[1:] for writer in WHO[:2] if user != writer},
+    # Of two ordinary users, only the writer may ask its process.
+    ("root", "www-data", "www-data"): ["chgrp"],
+    ("games", "www-data", "www-data"): ["chgrp"],
+    ("www-data", "games", "www-data"): ["run_as"],
+    ("games", "games", "www-data"): ["run_as", "chgrp"],
+}
+
+
+@pytest.mark.parametrize(
+    ("owner", "writer"),
+    [pytest.param(o, w, marks=[] if o == w else [pytest.mark.long]) for o, w in itertools.product(WHO, WHO[:2])],
+)
+@pytest.mark.parametrize(("directory", "user"), list(itertools.product(WHO, WHO)))
+def test_with_a_writer_who_is_signalled(site: Log, directory: str, user: str, owner: str, writer: str) -> None:
+    """Whoever owns the log: in the end it is taken, its writer has it anew, and all of it is compressed."""
+    log = site.make(
+        f"{owner}:adm",
+        0o660,
+        folder=f"{directory}:{directory} 755",
+        acl="" if writer in ("root", owner) else f"u:{writer}:rw",
+    )
+    with Writer(log, Kind.SIGNAL, on_order=True, user=writer, strict=True) as process:
+        (site.root / "pid").write_text(f"{process.pid}\n")
+        target = '[reopen.it]\nmanager = "pidfile"\npidfile = "pid"\nsignal = "USR1"\n'
+        site.configure(
+            target, {"name": "app", "paths": [str(log)], "max_size": "1K", "compress": "gzip", "reopen": "it"}
+        )
+        site.user = None if user == "root" else user
+        given = [_first_word(advice) for advice in _followed(site, log)]
+        assert given == BY_SIGNAL.get((directory, user, writer), [])
+        assert process.reopened() == 1
+        process.write(3)
+    assert site.archive.exists() and log.read_bytes().count(b"\n") == 3
+
+
+@pytest.mark.parametrize("pattern", ["app.log", "*.log"])
+@pytest.mark.parametrize("user", ["root", "www-data"])
+def test_every_command_gives_the_same_answer(site: Log, user: str, pattern: str) -> None:
+    """Run, check and doctor, for a log that is named and for one that a glob finds."""
+    log = site.make("root:adm", 0o664, folder="www-data:www-data 755")
+    with Writer(log, Kind.SIGNAL, on_order=True, user="root") as process:
+        (site.root / "pid").write_text(f"{process.pid}\n")
+        target = '[reopen.it]\nmanager = "pidfile"\npidfile = "pid"\nsignal = "USR1"\n'
+        site.configure(target, {"name": "app", "paths": [f"{site.logs}/{pattern}"], "max_size": "1K", "reopen": "it"})
+        site.user = None if user == "root" else user
+        advice = {problem["advice"] for problem in site.problems()}
+        hindered = {problem["advice"] for problem in site.json("check", check=1)["hindered"]}
+        checks = {each["id"]: each["findings"] for each in site.json("doctor", check=1)["checks"]}
+        told = {each["advice"] for name in ("directories.logs", "reopen.targets") for each in checks[name]}
+    assert len(advice) == 1 and advice == hindered == told and _first_word(*advice) == "chown"
+
+
 def _followed(site: Log, log: Path) -> list[str]:
     advices: list[str] = []
     while log.stat().st_size:
@@ -114,7 +178,8 @@ def _followed(site: Log, log: Path) -> list[str]:
 
 
 def _first_word(advice: str) -> str:
-    return next(word for word in ("setfacl", "chgrp", "run_as", "chmod", "create_mode") if word in advice)
+    words = advice.replace("run logrotor as", "run_as")
+    return next(word for word in ("chown", "setfacl", "chgrp", "run_as", "chmod", "create_mode") if word in words)
 
 
 @pytest.mark.parametrize("owner", ["root", "games"])

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.support import command, mounts
+from tests.support import command, mounts, users
 from tests.support.deployment import Deployment, listing
 from tests.support.need import need
 from tests.support.oracle import lines
@@ -240,6 +241,67 @@ def test_a_mount_that_hangs_holds_up_no_other_log(
         assert own.command("status", "--check", check=1).stdout
         waiting = subprocess.run(["ps", "-eo", "args"], capture_output=True, text=True, check=True).stdout
         assert waiting.count(f"stat -f {place}") <= 1, "runs leave no more than one behind"
+
+
+@pytest.mark.parametrize(
+    "args",
+    [
+        ("run",),
+        *(
+            pytest.param((each,), marks=pytest.mark.long)
+            for each in ("plan", "check", "status", "doctor", "page", "history", "verify", "cat")
+        ),
+    ],
+)
+def test_a_state_directory_that_hangs(state_away: Deployment, args: tuple[str, ...]) -> None:
+    """Nothing can run without it: each command says so and ends, and the log is as it was."""
+    more = (str(state_away.root / "logs/app.log"),) if args == ("cat",) else ()
+    done = state_away.command(*args, *more, check=2, timeout=20)
+    assert str(state_away.state) in done.stderr and str(state_away.state.parent) in done.stderr
+    assert listing(state_away.root / "logs") == ["app.log"]
+
+
+def test_a_state_directory_that_hangs_for_the_library(state_away: Deployment) -> None:
+    """A plan, a run, and what jobs look up and remember: each raises."""
+    ask = (
+        "import sys; from logrotor import Rotator, load_config; from logrotor.errors import LogrotorError\n"
+        "from logrotor.disk.history import History\n"
+        "config = load_config(sys.argv[1]); history = History(config.state_dir)\n"
+        "for ask in (Rotator(config).plan, Rotator(config).run, history.runs, history.failed_attempts,\n"
+        "            lambda: history.settle(['1'], 'retried')):\n"
+        "    try:\n        ask()\n    except LogrotorError as error:\n        print(type(error).__name__)\n"
+    )
+    done = command.run([sys.executable, "-c", ask, state_away.config], timeout=30, check=0)
+    assert done.stdout.split() == ["StateError", "StateError", "HistoryUnread", "HistoryUnusable", "HistoryUnusable"]
+
+
+@pytest.fixture
+def state_away(own: Deployment) -> Iterator[Deployment]:
+    """A deployment whose state directory lies on a mount that hangs."""
+    log = own.folder("logs") / "app.log"
+    log.write_bytes(lines("w1", 1, 50))
+    with mounts.silent(own.root) as place:
+        own.state = place / "state"
+        own.configure({"name": "app", "paths": [log], "max_size": 100})
+        yield own
+
+
+@pytest.mark.parametrize("limits", ["no stat", "no process"])
+def test_a_mount_that_nobody_can_ask(own: Deployment, limits: str) -> None:
+    """Without stat(1) a Python asks; where no process can be started at all, nothing is known, and that is no yes."""
+    ask = (
+        "import resource, sys; from logrotor.disk.mounts import Mounts\n"
+        "if sys.argv[2] == 'no process': resource.setrlimit(resource.RLIMIT_NPROC, (0, 0))\n"
+        "print([found is None or found.kind for found in map(Mounts().why_silent, sys.argv[1:2] + ['/'])])"
+    )
+    hide = f"mount --bind /dev/null {shutil.which('stat')}" if limits == "no stat" else ""
+    with mounts.silent(own.root) as place:
+        argv = users.as_argv("www-data", [sys.executable, "-c", ask, place, limits], mount=hide)
+        assert command.run(argv, timeout=30, check=0).stdout.strip() == "['silent', True]"
+    if limits == "no stat":
+        with mounts.answering(own.root) as place:
+            argv = users.as_argv("root", [sys.executable, "-c", ask, place, limits], mount=hide)
+            assert command.run(argv, timeout=30, check=0).stdout.strip() == "[True, True]"
 
 
 def test_what_is_open_on_a_mount_that_hangs_is_passed_over(own: Deployment) -> None:

@@ -238,6 +238,25 @@ def test_grep_numbers_lines_and_ends_the_last_one(here, logrotor):
     assert logrotor("grep", "newline", "app.log", code=0).out == "and no newline\n"
 
 
+def test_grep_over_several_logs(here, logrotor):
+    """Each line with its log before it; by names, by a rule; one that cannot be read holds up no other."""
+    here.configure('[[log]]\nname = "others"\npaths = ["logs/*.txt"]\nmax_size = "1MB"')
+    generations(here, 1)
+    (here.logs / "b.log").write_bytes(b"error one\nfine\n")
+    (here.logs / "c.txt").write_bytes(b"error two\n")
+    b, c = here.logs / "b.log", here.logs / "c.txt"
+    assert logrotor("grep", "error", "b.log", c, code=0).out == f"b.log:error one\n{c}:error two\n"
+    assert logrotor("grep", "-n", "error|fine", "--rule", "app", code=0).out == f"{b}:1:error one\n{b}:2:fine\n"
+    assert logrotor("grep", "--count", "error|line 0001", "--rule", "app", "--rule", "others", code=0).out == (
+        f"{here.logs / 'app.log'}:2\n{b}:1\n{c}:1\n"
+    )
+    broken = logrotor("grep", "error", "nothing.log", "b.log", code=2)
+    assert broken.out == "b.log:error one\n" and "nothing.log" in broken.err
+    assert "none" in logrotor("grep", "error", "--rule", "none", code=2).err
+    assert logrotor("grep", "no such line", "--rule", "others", code=1).out == ""
+    assert logrotor("grep", "error", code=2).out == "", "neither a log nor a rule"
+
+
 def test_grep_that_cannot_print(here):
     """Exit 2: 1 would say that nothing was found."""
     generations(here, 1)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import random
 import subprocess
@@ -31,6 +32,9 @@ KINDS = {
 }
 
 
+_ENOUGH = 12  # readings beside the rotations
+
+
 class Site:
     """``logs/app.log`` in a folder; every line that is ever written has a number."""
 
@@ -55,25 +59,32 @@ class Site:
             log.write(oracle.lines("w1", self.written + 1, self.written + count))
         self.written += count
 
-    def rotate(self, times: int, seed: int = 0) -> None:
+    def rotate(self, times: int, seed: int = 0, *, enough: Callable[[], bool] = lambda: True) -> None:
+        """At least so many times, and until it is enough."""
         rotator, chance = Rotator(self.config), random.Random(seed)
-        for _ in range(times):
+        for number in itertools.count(1):
+            if number > times and enough():
+                return
             self.write(chance.choice((1, 10, 60, 200)))
             rotator.run(force=True)
 
     @contextmanager
     def rotating(self, times: int, seed: int = 0) -> Iterator[Callable[[], bool]]:
-        """Another process writes and rotates; says whether it still does."""
+        """Another process writes and rotates, until it was asked often enough; says whether it still does."""
+        asked = self.folder / "asked-enough"
         child = os.fork()
         if child == 0:
             try:
-                self.rotate(times, seed)
+                self.rotate(times, seed, enough=asked.exists)
             finally:
                 os._exit(0)
-        ended = False
+        ended, asks = False, 0
 
         def goes_on() -> bool:
-            nonlocal ended
+            nonlocal ended, asks
+            asks += 1
+            if asks == _ENOUGH:
+                asked.touch()
             ended = ended or os.waitpid(child, os.WNOHANG)[0] == child
             return not ended
 
@@ -115,7 +126,7 @@ def read_beside(site: Site, times: int, seed: int) -> int:
 def test_each_line_once_beside_rotations(world, kind):
     """Names are listed, the archives are renamed, compressed, moved: the reader has each of them, once."""
     need(kind != "copied" or mounts.collapses(world), "a file system that can collapse a range")
-    assert read_beside(Site(world, **KINDS[kind]), 6, seed=1) > 1
+    assert read_beside(Site(world, **KINDS[kind]), 6, seed=1) >= _ENOUGH - 1
 
 
 @pytest.mark.long
@@ -127,7 +138,7 @@ def test_each_line_once_beside_many_rotations(world, seed):
     """
     kind = list(KINDS)[seed % len(KINDS)]
     need(kind != "copied" or mounts.collapses(world), "a file system that can collapse a range")
-    assert read_beside(Site(world, backup_count=20, **KINDS[kind]), 1000 if EXHAUSTIVE else 100, seed) > 10
+    assert read_beside(Site(world, backup_count=20, **KINDS[kind]), 1000 if EXHAUSTIVE else 100, seed) >= _ENOUGH - 1
 
 
 @pytest.mark.parametrize(

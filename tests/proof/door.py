@@ -69,19 +69,28 @@ def failing(code: int, nth: int, *, persistent: bool) -> Fault:
             interrupted = not interrupted
             return InterruptedError(code, os.strerror(code)) if interrupted and operation != "commit" else None
         if operation == "commit":
-            return sqlite3.OperationalError(_SQLITE.get(code, "disk I/O error"))
+            return _of_sqlite(code)
         return OSError(code, os.strerror(code))
 
     return fault
 
 
+_FULL = sqlite3.SQLITE_FULL, "database or disk is full"
+_CLOSED = sqlite3.SQLITE_CANTOPEN, "unable to open database file"
 _SQLITE = {
-    errno.ENOSPC: "database or disk is full",
-    errno.EDQUOT: "database or disk is full",
-    errno.EROFS: "attempt to write a readonly database",
-    errno.EACCES: "unable to open database file",
-    errno.EMFILE: "unable to open database file",
+    errno.ENOSPC: _FULL,
+    errno.EDQUOT: _FULL,
+    errno.EROFS: (sqlite3.SQLITE_READONLY, "attempt to write a readonly database"),
+    errno.EACCES: _CLOSED,
+    errno.EMFILE: _CLOSED,
 }
+
+
+def _of_sqlite(code: int) -> sqlite3.OperationalError:
+    number, words = _SQLITE.get(code, (sqlite3.SQLITE_IOERR, "disk I/O error"))
+    error = sqlite3.OperationalError(words)
+    error.sqlite_errorcode = number
+    return error
 
 
 @contextmanager

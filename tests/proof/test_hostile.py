@@ -189,7 +189,7 @@ PLACES = (
     "var/logs/app.log", "var/logs/app.log.1", "var/logs/app.log.1.zst", "var/logs/app.log-20260101T000000Z.gz",
     "var/logs/.app.log.new", "var/logs/.app.log.1.zst.tmp", "var/logs/old/app.log.4.zst",
     "var/logs/old/.app.log.4.zst.tmp",
-    "state/lock", "state/history.sqlite", "state/last-run",
+    "state/lock", "state/last-run",
 )  # fmt: skip
 
 
@@ -213,6 +213,27 @@ def test_odd_things_are_refused(who, where):
                 assert "a bug" not in ended.said, ended
             after = {**fingerprint(built.outside), **fingerprint(built.logs), **fingerprint(path)}
             assert after == before, kind
+
+
+@pytest.mark.parametrize("who", Who)
+def test_odd_things_in_place_of_the_history_are_set_aside(who):
+    """What it is, it keeps, under another name; nothing behind it is touched, and the logs are rotated."""
+    for kind in Kind:
+        with house(who) as built:
+            path = built.root / "state/history.sqlite"
+            take_away(path)
+            place(kind, path, built.outside)
+            before, odd = fingerprint(built.outside), fingerprint(path)
+            planned = built.command("plan")
+            assert planned.code == 0 and path.name in planned.said, (kind, planned)
+            assert fingerprint(path) == odd, kind
+            first, second = built.command("run", "--force"), built.command("run", "--force")
+            aside = path.with_name("history.sqlite.damaged-1")
+            assert first.code == 0 and aside.name in first.said, (kind, first)
+            assert second.code == 0 and aside.name not in second.said, (kind, second)
+            assert [*fingerprint(aside).values()] == [*odd.values()], kind
+            assert fingerprint(built.outside) == before, kind
+            assert path.is_file() and not path.is_symlink() and path.stat().st_nlink == 1
 
 
 # ---------------------------------------------------------------- the way to the directory

@@ -10,7 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -200,8 +200,13 @@ def _run(*argv: str) -> str:
     return done.stdout
 
 
+def answering(folder: Path) -> AbstractContextManager[Path]:
+    """A FUSE mount."""
+    return silent(folder, stopped=False)
+
+
 @contextmanager
-def silent(folder: Path, opened: str = "") -> Iterator[Path]:
+def silent(folder: Path, opened: str = "", *, stopped: bool = True) -> Iterator[Path]:
     """A FUSE mount whose server is stopped: no call on it returns, until the end of the block.
 
     ``opened``: the name of a file there that a process has open for writing.
@@ -209,7 +214,7 @@ def silent(folder: Path, opened: str = "") -> Iterator[Path]:
     need(shutil.which("bindfs") and os.path.exists("/dev/fuse"), "bindfs and /dev/fuse")
     _need_root()
     for name in ("behind", "silent"):
-        (folder / name).mkdir()
+        (folder / name).mkdir(exist_ok=True)
     argv = ["bindfs", "-f", "-o", "attr_timeout=0,entry_timeout=0", folder / "behind", folder / "silent"]
     server = subprocess.Popen(argv)
     try:
@@ -217,7 +222,8 @@ def silent(folder: Path, opened: str = "") -> Iterator[Path]:
             need(server.poll() is None, "to mount with bindfs")
             time.sleep(0.01)
         writer = _holder(folder / "silent" / opened) if opened else None
-        server.send_signal(signal.SIGSTOP)
+        if stopped:
+            server.send_signal(signal.SIGSTOP)
         try:
             yield folder / "silent"
         finally:

@@ -104,9 +104,12 @@ def chown(path: Path, owner: str) -> None:
 
 def follow(site: Deployment, advice: str) -> None:
     """Do what it says: a command of the shell, a setting, or another user."""
-    if found := re.search(r"(?:chgrp|setfacl|chmod) [^,]*", advice):
-        subprocess.run(found.group(), shell=True, check=True)
-    elif found := re.search(r'run_as = "([\w-]+)"|run logrotor as ([\w-]+)', advice):
+    command = re.search(r"(?:chgrp|setfacl|chmod) [^,]*", advice)
+    if command:
+        subprocess.run(command.group(), shell=True, check=True)
+    if command and ", and run" not in advice:
+        return
+    if found := re.search(r'run_as = "([\w-]+)"|run logrotor as ([\w-]+)', advice):
         site.user = found.group(1) or found.group(2)
         site.user = None if site.user == "root" else site.user
         shutil.rmtree(site.state, ignore_errors=True)

@@ -6,10 +6,12 @@ import gzip
 import os
 import resource
 import shutil
+import sqlite3
 import subprocess
 import sys
 import time
 from collections.abc import Callable
+from contextlib import closing
 from datetime import UTC, datetime
 from pathlib import Path
 from types import FrameType
@@ -22,7 +24,7 @@ from logrotor.act.context import Deadline
 from logrotor.disk import codecs
 from logrotor.disk.discover import Search
 from logrotor.disk.logdir import LogDir
-from logrotor.model import Plan, Status
+from logrotor.model import NotDue, Plan, Status
 
 FEW, MANY = 50, 200
 NOW = int(time.time()) - 10_000_000  # a whole second, long ago
@@ -157,6 +159,43 @@ def test_a_plan(tmp_path: Path, fill: Callable[[Folder, int], None], rule: dict[
 
     steps(2)  # what is imported and cached
     assert steps(MANY) < 1.5 * MANY / FEW * steps(FEW)
+
+
+def _gone_beside(folder: str, number: int) -> str:
+    return f"{folder}/gone-{number}.log"
+
+
+def _gone_elsewhere(folder: str, number: int) -> str:
+    """In one directory that was removed with them."""
+    return f"{folder}-removed/{number}.log"
+
+
+def _gone_below(folder: str, number: int) -> str:
+    return f"{folder}/{number}/gone.log"
+
+
+@pytest.mark.parametrize("gone", [_gone_beside, _gone_elsewhere, _gone_below])
+def test_logs_that_are_gone(tmp_path: Path, gone: Callable[[str, int], str]) -> None:
+    """Ten times as many in the history cost an idle run nothing: it reads what belongs to the logs that are there."""
+    folder = Folder(tmp_path / "logs")
+    folder.put("old.log", b"", 0)
+    spec = {"name": "all", "paths": [f"{folder.path}/**/*.log"], "max_size": "1G", "schedule": "daily"}
+    config = load_config({"state_dir": str(tmp_path / "state"), "log": [spec]}, environ={})
+    Rotator(config).run(force=True)
+    now = time.time()
+
+    def steps(first: int, last: int) -> int:
+        with closing(sqlite3.connect(tmp_path / "state" / "history.sqlite")) as connection, connection:
+            rows = ((os.fsencode(gone(str(folder.path), number)), now) for number in range(first, last))
+            connection.executemany("INSERT INTO logs (path, last_rotation) VALUES (?, ?)", rows)
+        plans: list[Plan] = []
+        found = steps_of(lambda: plans.append(Rotator(config).plan()))
+        assert plans[0].is_idle and len(plans[0].logs) == 2
+        assert all(isinstance(log.due, NotDue) for log in plans[0].logs), "what is known of them is known"
+        return found
+
+    few = steps(0, 25_000)
+    assert steps(25_000, 250_000) < 1.2 * few
 
 
 def nested(top: Path, depth: int) -> str:

@@ -5,8 +5,10 @@ from __future__ import annotations
 import itertools
 import os
 import sqlite3
+import tempfile
 import urllib.parse
 from collections.abc import Callable
+from contextlib import closing
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -17,7 +19,7 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from logrotor import Rotator, load_config
-from logrotor.disk import calls
+from logrotor.disk import calls, database, recalled
 from logrotor.disk.database import OURS, VERSION, quoted
 from logrotor.disk.history import History, RunHistory
 from logrotor.errors import StateError
@@ -83,7 +85,39 @@ def test_a_directory_has_archives_of_one_log_of_a_name(history: RunHistory) -> N
     known = history.recall()
     kept = {path: known.of(path).archive_dirs for path in ("/one/a.log", "/one/aa.log", "/two/a.log")}
     assert kept == {"/one/a.log": ("/older",), "/one/aa.log": ("/old",), "/two/a.log": ("/old",)}
-    assert known.keepers["/old", "a.log"] == "/two/a.log"
+    assert known.keeper("/old", "a.log", {"a.log"}) == "/two/a.log"
+
+
+PLACES = st.sampled_from(["/a", "/a/b", "/a/b/c", "/a0", "/a-b", "/", "/z/y"])
+NAMES = st.sampled_from(["a", "b", "x.log", "\udcff", "0"])
+LOGS = st.builds(os.path.join, PLACES, NAMES)
+
+
+@given(st.dictionaries(LOGS, st.booleans()), st.dictionaries(st.tuples(PLACES, NAMES), PLACES), st.sets(PLACES))
+def test_a_large_history_says_the_same(
+    logs: dict[str, bool], archives: dict[tuple[str, str], str], places: set[str]
+) -> None:
+    """Read as it is asked, it knows of each log what it knows when it is read whole."""
+    moved = {os.path.join(home, name): place for (place, name), home in archives.items()}
+    with tempfile.TemporaryDirectory() as folder, pytest.MonkeyPatch.context() as patch:
+        with closing(sqlite3.connect(f"{folder}/history.sqlite")) as connection:
+            connection.execute("PRAGMA synchronous = OFF")
+            database.upgrade(connection)
+            rows = [(os.fsencode(log), 100.5 if rotated else None) for log, rotated in logs.items()]
+            connection.executemany("INSERT INTO logs (path, last_rotation) VALUES (?, ?)", rows)
+            rows = [(os.fsencode(log), os.fsencode(place)) for log, place in moved.items()]
+            connection.executemany("INSERT INTO archive_dirs VALUES (?, ?)", rows)
+            connection.commit()
+        whole = History(folder).recall()
+        patch.setattr(recalled, "WHOLE", -1)
+        large = History(folder).recall()
+        assert isinstance(large, recalled.Recalled) and not isinstance(whole, recalled.Recalled)
+        assert sorted(large.rotated_outside(places)) == sorted(whole.rotated_outside(places))
+        assert large.has_keepers == whole.has_keepers
+        for (place, name), _ in itertools.product([*archives, ("/a", "none")], range(2)):
+            assert large.keeper(place, name, {"a", "b"}) == whole.keeper(place, name, {"a", "b"})
+        for log in {*logs, *moved, "/a/none"}:
+            assert large.of(log) == whole.of(log)
 
 
 def test_an_unknown_log_is_simply_unknown(history: RunHistory) -> None:

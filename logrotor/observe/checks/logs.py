@@ -299,11 +299,14 @@ def targets(here: Deployment) -> Iterator[Finding]:
         except ReopenFailed as error:
             if error.problem.kind in (notify.ABSENT, notify.STALE) and logs and all(map(_is_let_go, logs)):
                 continue
+            told = error.problem
+            if told.kind == notify.FORBIDDEN and logs:
+                told = notify.answer(told, logs[0].directory.path, notify.user_asked(target))
             yield Finding(
                 subject=f"[reopen.{name}]",
-                problem=error.problem.problem,
+                problem=told.problem,
                 why="after a rotation its writers go on with the old file; it waits, neither compressed nor removed",
-                advice=error.problem.advice or "correct that; the next run asks again",
+                advice=told.advice or "correct that; the next run asks again",
             )
 
 

@@ -12,7 +12,7 @@ from logrotor.model import Check, Codec, Finding, LogSpec, Method
 from logrotor.observe.deployment import Deployment
 from logrotor.observe.forecast import mount_of
 from logrotor.observe.status import held, status
-from logrotor.survey import why_no_archives
+from logrotor.survey import Answers, why_no_archives
 
 SOON = timedelta(days=7)
 FEW_INODES = 1000
@@ -146,9 +146,11 @@ def mounts(here: Deployment) -> Iterator[Finding]:
 def _of_logs(here: Deployment) -> dict[str, tuple[LogSpec, Directory]]:
     """Each directory that a rule names, with the first such rule."""
     found: dict[str, tuple[LogSpec, Directory]] = {}
+    answers = Answers(here.config.targets)
     for selector in here.named.selectors:
         if selector.directory not in found:
             found[selector.directory] = (selector.spec, here.listings.look(selector.directory))
+        answers.give(found[selector.directory][1], selector.spec)
     return found
 
 
