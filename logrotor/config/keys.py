@@ -217,8 +217,9 @@ QUEUE = _table(
         "Which queue. huey needs no server; each is an extra: `pip install logrotor[huey]`.",
         aliases=("driver", "connection", "backend")),
     Key("url",
-        Kind(values.text, 'a URL, for huey the path of its file, or "env:NAME" for the variable that holds it'),
-        "Where the queue is. With `env:NAME` no password stands in a file.",
+        Kind(values.text, 'a URL, for huey the path of its file, "env:NAME" for the variable or "file:PATH" for the '
+             "file that holds it", Place.url),
+        "Where the queue is. With `env:NAME` or `file:PATH` no password stands in the configuration.",
         without="huey: `queue.sqlite` in the state directory; others: required",
         aliases=("broker", "dsn", "broker_url")),
     Key("name", Kind(values.queue_name, "up to 30 letters, digits, _ and -"),

@@ -58,6 +58,11 @@ class Place(Struct, frozen=True):
         """An absolute path. Raises :class:`Invalid` if ``~`` is unknown."""
         return _tidy(os.path.join(self.directory, self.expanded(written)))
 
+    def url(self, written: str) -> str:
+        """A URL as it stands; the file that holds it is found as any other."""
+        kind, colon, rest = written.partition(":")
+        return f"file:{self.path(rest)}" if kind == "file" and colon else written
+
     def pattern(self, written: str) -> str:
         """An absolute glob. The directory in front of it stands for itself, whatever characters it holds."""
         if written.startswith("~"):

@@ -15,6 +15,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from logrotor.disk import database, mounts, rows, state
+from logrotor.disk.calls import change
 from logrotor.errors import LogrotorError, StateError
 from logrotor.model import FAILURES, Attempt, Ending, Fault, Problem, Total
 from logrotor.text import ours
@@ -33,6 +34,17 @@ MISSENT = "missent: "  # how the cause begins of jobs that are not for this work
 ALL = '["*"]'  # the selection of all logs, as JSON
 BOUNDS = (0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0)  # seconds, of the histogram of durations
 _GONE = "its process ended without a word: killed by a limit of the engine, for want of memory, or with the machine"
+
+# What an older logrotor had as failed jobs, each on its own.
+_FAULTS = """
+INSERT INTO faults (queue, cause, logs, job, number, ending, detail, payload, first, last, count)
+SELECT queue, ending || ': ' || detail, '["*"]', min(job), max(number), ending, detail, max(payload),
+       min(started), max(ended), count(*)
+  FROM attempts
+ WHERE final AND settled = '' AND ended IS NOT NULL AND ending IN ('failed', 'timeout', 'lost', 'refused')
+   AND NOT EXISTS (SELECT 1 FROM faults)
+ GROUP BY queue, ending, detail;
+"""
 
 
 class HistoryUnread(StateError):
@@ -137,7 +149,7 @@ class Attempts:
         self._is_there()
         try:
             with closing(database.to_write(self.path)) as connection:
-                database.make_tables_of_jobs(connection)
+                _make_tables(connection)
                 with database.transaction(connection, database.PATIENCE):
                     yield connection
         except sqlite3.Error as error:
@@ -190,6 +202,14 @@ class Attempts:
 
     def _problem(self, problem: str, advice: str = "") -> Problem:
         return Problem(subject=self.path, problem=problem, advice=advice)
+
+
+def _make_tables(connection: sqlite3.Connection) -> None:
+    """Those that jobs write, where they are not there yet."""
+    is_new = not database.is_made(connection, "faults")
+    connection.executescript(database.ATTEMPTS)
+    if is_new:
+        change("commit", connection.executescript, f"BEGIN IMMEDIATE; {_FAULTS} COMMIT;")
 
 
 def _begun(connection: sqlite3.Connection, attempt: Attempt, overdue: float) -> Attempt:

@@ -54,16 +54,6 @@ CREATE TABLE IF NOT EXISTS totals (
     queue TEXT NOT NULL, ending TEXT NOT NULL, within REAL NOT NULL, attempts INTEGER NOT NULL, seconds REAL NOT NULL,
     PRIMARY KEY (queue, ending, within));
 """
-# What an older logrotor had as failed jobs, each on its own.
-_FAULTS = """
-INSERT INTO faults (queue, cause, logs, job, number, ending, detail, payload, first, last, count)
-SELECT queue, ending || ': ' || detail, '["*"]', min(job), max(number), ending, detail, max(payload),
-       min(started), max(ended), count(*)
-  FROM attempts
- WHERE final AND settled = '' AND ended IS NOT NULL AND ending IN ('failed', 'timeout', 'lost', 'refused')
-   AND NOT EXISTS (SELECT 1 FROM faults)
- GROUP BY queue, ending, detail;
-"""
 
 # Files of which a run could not tell whether they are logs or archives: no later rotation makes them archives. It has
 # no version either: an older logrotor does not know it, and goes on.
@@ -295,10 +285,10 @@ def has(connection: sqlite3.Connection, table: str) -> bool:
     """Has the table been made? A job may have come before the first run, and made its own only."""
     if table not in _UNVERSIONED:
         return version(connection) > 0
-    return _is_made(connection, table)
+    return is_made(connection, table)
 
 
-def _is_made(connection: sqlite3.Connection, table: str) -> bool:
+def is_made(connection: sqlite3.Connection, table: str) -> bool:
     return connection.execute("SELECT 1 FROM sqlite_master WHERE name = ?", (table,)).fetchone() is not None
 
 
@@ -310,7 +300,7 @@ def upgrade(connection: sqlite3.Connection) -> None:
         script = f"BEGIN; {''.join(STEPS[found:])} {UNCLEAR} {ARCHIVES} {numbers} COMMIT;"
         change("commit", connection.executescript, script)
     elif found == VERSION:
-        if _is_made(connection, "in_flight"):  # else it is another program's
+        if is_made(connection, "in_flight"):  # else it is another program's
             make_unversioned(connection)
         _refuse_other_tables(connection)
         if _number(connection, "application_id") != OURS + VERSION:  # an older logrotor made it
@@ -333,17 +323,9 @@ def _texts(connection: sqlite3.Connection, table: str, column: str, where: str =
     return [row[0] for row in connection.execute(f"SELECT {column} FROM {table} WHERE {where}")]
 
 
-def make_tables_of_jobs(connection: sqlite3.Connection) -> None:
-    """Those that jobs write, where they are not there yet."""
-    is_new = not _is_made(connection, "faults")
-    connection.executescript(ATTEMPTS)
-    if is_new:
-        change("commit", connection.executescript, f"BEGIN IMMEDIATE; {_FAULTS} COMMIT;")
-
-
 def make_unversioned(connection: sqlite3.Connection) -> None:
     """The tables that an older logrotor did not make."""
-    if not all(_is_made(connection, each) for each in ("unclear", "archives", "archive_dirs_by_directory")):
+    if not all(is_made(connection, each) for each in ("unclear", "archives", "archive_dirs_by_directory")):
         change("commit", connection.executescript, UNCLEAR + ARCHIVES)
 
 

@@ -85,7 +85,7 @@ def _of_stopped(path: str, pid: int, held: float) -> Problem:
 
 def _is_stopped(pid: int) -> bool:
     try:
-        return proc.is_stopped(pid)
+        return proc.state(pid) == "stopped"
     except OSError:
         return False
 

@@ -46,20 +46,17 @@ class Process(Struct, frozen=True):
 
 def pids() -> list[int]:
     """The processes that can be seen; none where there is no /proc."""
-    try:
+    with contextlib.suppress(OSError):
         return [int(name) for name in os.listdir("/proc") if name.isdigit()]
-    except OSError:
-        return []
+    return []
 
 
 def exists(pid: int) -> bool:
     """Is there such a process, or a zombie of it? Asked of the kernel, since /proc may hide it."""
     try:
         os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
+    except OSError as error:
+        return isinstance(error, PermissionError)
     return True
 
 
@@ -72,7 +69,7 @@ def look(pid: int) -> Process:
         # Not the owner of /proc/PID: that is root for a process which may not be dumped.
         uid=int(status["Uid"].split()[1]),
         started=_boot_time() + int(stat[19]) / os.sysconf("SC_CLK_TCK"),
-        dead=stat[0] in (b"Z", b"X") and len(os.listdir(f"/proc/{pid}/task")) == 1,
+        dead=_is_dead(pid, stat),
         argv=cmdline(pid),
         caught=_caught(status),
         real=int(status["Uid"].split()[0]),
@@ -89,17 +86,7 @@ def running(word: bytes) -> Iterator[Process]:
 
 def last_child(pid: int) -> float:
     """When the youngest child that can be seen was started; 0: there is none."""
-    started = 0.0
-    for each in pids():
-        with contextlib.suppress(OSError):
-            process = look(each)
-            started = max(started, process.started) if process.parent == pid else started
-    return started
-
-
-def is_stopped(pid: int) -> bool:
-    """Was it stopped, by a signal or a debugger? Raises OSError."""
-    return state(pid) == "stopped"
+    return max((each.started for each in running(b"") if each.parent == pid), default=0.0)
 
 
 def state(pid: int) -> str:
@@ -112,6 +99,18 @@ def memory(pid: int) -> int:
     return int(_status(pid).get("VmRSS", "0 kB").split()[0]) * 1024
 
 
+def born(pid: int) -> int:
+    """When it was started, in clock ticks after boot: it has this through each exec. Raises as :func:`look`."""
+    fields = stat_fields(_read(f"/proc/{pid}/stat"))
+    if _is_dead(pid, fields):
+        raise ProcessLookupError(f"process {pid} has ended")
+    return int(fields[19])
+
+
+def _is_dead(pid: int, stat: list[bytes]) -> bool:
+    return stat[0] in (b"Z", b"X") and len(os.listdir(f"/proc/{pid}/task")) == 1
+
+
 def cmdline(pid: int) -> tuple[str, ...]:
     """The arguments, program first; empty for a zombie and a kernel thread."""
     return _strings(_read(f"/proc/{pid}/cmdline"))
@@ -119,10 +118,9 @@ def cmdline(pid: int) -> tuple[str, ...]:
 
 def program(pid: int) -> str:
     """The name of its program, as ps shows it; empty if it cannot be seen any more."""
-    try:
+    with contextlib.suppress(OSError):
         return os.fsdecode(_read(f"/proc/{pid}/comm")).rstrip("\n")
-    except OSError:
-        return ""
+    return ""
 
 
 def environ(pid: int) -> Mapping[str, str] | None:
@@ -136,10 +134,9 @@ def environ(pid: int) -> Mapping[str, str] | None:
 
 def cwd(pid: int) -> str | None:
     """The present working directory of the process; None if we may not see it."""
-    try:
+    with contextlib.suppress(OSError):
         return os.readlink(f"/proc/{pid}/cwd")
-    except OSError:
-        return None
+    return None
 
 
 def stat_fields(stat: bytes) -> list[bytes]:
@@ -240,10 +237,14 @@ def _mapped(place: str) -> Iterator[FileId]:
 # ---------------------------------------------------------------- is it whole?
 
 
+def pid_namespace() -> str:
+    return os.readlink("/proc/self/ns/pid")
+
+
 def why_not_whole() -> str | None:
     """Why a process of this machine may be missing from /proc; None: each of them is in it."""
     hidden = why_hiding()
-    if hidden is None and os.readlink("/proc/self/ns/pid") != _INITIAL_PIDS:
+    if hidden is None and pid_namespace() != _INITIAL_PIDS:
         return "it shows this pid namespace only"
     return hidden
 

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 import msgspec
 from msgspec.structs import replace
 
-from logrotor.disk import files, mounts, proc, walk
+from logrotor.disk import files, mounts, proc, signin, walk
 from logrotor.disk.calls import birth_time, change
 from logrotor.disk.publish import publish
 from logrotor.errors import Interrupted, Locked, LogrotorError, StateError
@@ -28,7 +28,9 @@ QUEUE = "queue.sqlite"  # of the engine huey, where its url does not say otherwi
 
 def is_own(name: str) -> bool:
     """Is it a file that logrotor itself keeps in the state directory? SQLite has files beside each of its own."""
-    return name in (LOCK, LAST_RUN, PROBLEMS, f".{PROBLEMS}.tmp") or name.startswith((HISTORY, QUEUE))
+    if name in (LOCK, LAST_RUN, PROBLEMS, f".{PROBLEMS}.tmp") or signin.NAME.fullmatch(name):
+        return True
+    return name.startswith((HISTORY, QUEUE))
 
 
 def refuse_silent(path: str, origin: str) -> None:

@@ -1,14 +1,8 @@
-"""Queue a job of this host, once or at each tick of the schedule; a worker beside the schedule, if wanted."""
+"""Queue a job of this host, once or at each tick of the schedule."""
 
 from __future__ import annotations
 
-import os
-import signal
-import subprocess
-import sys
-import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
 
 import logrotor
@@ -20,11 +14,9 @@ from logrotor.jobs.task import tell
 
 _SHARE = 0.9  # of the time to the next tick: a job that has waited longer leaves the work to the next one
 _STEP = 10.0  # seconds between two looks at the clock
-_LOOK = 0.2  # seconds between two looks at the worker
 
 Wait = Callable[[float], bool]  # seconds -> whether the loop is to end
 NextTick = Callable[[datetime], datetime | None]
-IsOver = Callable[[float, Callable[[], bool]], bool]  # seconds to wait, stop -> the worker has ended, or we are to stop
 
 
 def dispatch(site: Site, engine: Engine, now: datetime, *, logs: Sequence[str] = ()) -> Payload:
@@ -92,26 +84,3 @@ def _awaited(ticks: NextTick, now: Callable[[], datetime], wait: Wait) -> bool:
         if earlier is not None and earlier.timestamp() < tick.timestamp():
             tick = earlier
     return tick is not None and not wait(0)
-
-
-@contextmanager
-def worker_beside(config: str) -> Iterator[IsOver]:
-    """Start ``logrotor queue worker`` as a child; at the end it is asked to stop, and waited for.
-
-    It is tied to this process: killed -9 in our place, it still ends its job and stops.
-    """
-    argv = [sys.executable, "-P", "-m", "logrotor", "queue", "worker", "-c", config, "--tied-to", str(os.getpid())]
-    child = subprocess.Popen(argv, stdin=subprocess.DEVNULL)
-
-    def is_over(seconds: float, stop: Callable[[], bool]) -> bool:
-        until = time.monotonic() + seconds
-        while child.poll() is None and not stop() and (left := until - time.monotonic()) > 0:
-            time.sleep(min(left, _LOOK))
-        return stop() or child.poll() is not None
-
-    try:
-        yield is_over
-    finally:
-        if child.poll() is None:
-            child.send_signal(signal.SIGTERM)
-        child.wait()

@@ -17,7 +17,8 @@ from typing import TYPE_CHECKING, Protocol
 from msgspec import Struct, field
 
 from logrotor.config import load_config
-from logrotor.disk import files, state
+from logrotor.disk import files, proc, signin, state, walk
+from logrotor.disk.signin import Signed
 from logrotor.errors import ConfigError, LogrotorError
 from logrotor.model import Config, ConfigProblem, QueueSettings
 
@@ -54,18 +55,45 @@ class Site(Struct, frozen=True, dict=True):
         return digest.hexdigest()
 
     @property
+    def loaded(self) -> str:
+        """A digest of what a worker takes from here when it starts. Raises ConfigError."""
+        return hashlib.sha256(f"{self.sha256} {self.url}".encode(errors="surrogateescape")).hexdigest()
+
+    @property
     def url(self) -> str:
-        """The URL with its password. Raises ConfigError if its variable is not set."""
+        """The URL with its password. Raises ConfigError if its variable is not set, or its file cannot be read."""
         written = self.settings.url
         if written is None:
             return os.path.join(self.config.state_dir, state.QUEUE)
+        if written.startswith("file:"):
+            return self._url_in(written.removeprefix("file:"))
         if not written.startswith("env:"):
             return written
         name = written.removeprefix("env:")
-        if not self.environ.get(name):
-            raise ConfigError((ConfigProblem(self.file, "queue.url", f"the variable {name} is not set here; set it in "
-                                       "the environment of every worker and of whatever dispatches"),))  # fmt: skip
-        return self.environ[name]
+        # A shell beside the worker rarely has its environment; the state directory is ours, so is who signs in there.
+        found = self.environ.get(name) or next((v for each in self.signed if (v := _variable(each.pid, name))), "")
+        if not found:
+            what = f"the variable {name} is not set here, and no worker that has it can be seen"
+            advice = 'set it where the worker has it, or keep the URL in a file of mode 0600: url = "file:PATH"'
+            raise ConfigError((ConfigProblem(self.file, "queue.url", what, advice=advice),))
+        return found
+
+    def _url_in(self, path: str) -> str:
+        try:
+            found = files.read_text(path).strip()
+        except OSError as error:
+            what = f"{path} cannot be read by {walk.user_name(os.geteuid())}: {error.strerror}"
+            advice = "ask as the user who owns it, or correct the path"
+            raise ConfigError((ConfigProblem(self.file, "queue.url", what, advice=advice),)) from None
+        if not found or "\n" in found:
+            what = f"{path} must hold one line, the URL"
+            raise ConfigError((ConfigProblem(self.file, "queue.url", what),))
+        return found
+
+    @property
+    def signed(self) -> list[Signed]:
+        """The workers and schedules of this configuration that have signed in and live."""
+        return _signed(self.config.state_dir, self.file)
 
     @property
     def shown_url(self) -> str:
@@ -150,8 +178,23 @@ def site_of(config: Config, environ: Mapping[str, str]) -> Site:
         missing = ConfigProblem(found, "queue", 'there is no [queue] table; for a queue without a server add: [queue] '
                           'with engine = "huey"')  # fmt: skip
         raise ConfigError(wrong or (missing,))
-    host = config.queue.host or socket.gethostname()
-    return Site(found, config, config.queue, host, environ)
+    return Site(found, config, config.queue, config.queue.host or _known_host(config) or socket.gethostname(), environ)
+
+
+def _known_host(config: Config) -> str:
+    """What the worker calls this host, since its queue is named so: a name that is set later would part the two."""
+    found = [each for each in _signed(config.state_dir, config.files[0]) if each.pid != os.getpid()]
+    return next((each.host for each in sorted(found, key=lambda each: not each.works)), "")
+
+
+def _signed(state_dir: str, file: str) -> list[Signed]:
+    return [each for each in signin.signed(state_dir) if each.config == os.path.realpath(file)]
+
+
+def _variable(pid: int, name: str) -> str:
+    """A variable of a process, or of its worker: one that was root and has given that up hides its environment."""
+    beside = [each.pid for each in proc.running(b"logrotor.jobs.engines.") if each.parent == pid]
+    return next((value for each in (pid, *beside) if (value := (proc.environ(each) or {}).get(name))), "")
 
 
 def open_engine(site: Site) -> Engine:

@@ -11,10 +11,9 @@ from msgspec import Struct
 from logrotor.decide.schedule import next_slot, slot_after
 from logrotor.disk import proc
 from logrotor.disk.history import History
-from logrotor.disk.walk import user_name
-from logrotor.jobs.checks.workers import Running, look
 from logrotor.jobs.dispatch import period
 from logrotor.jobs.engine import Site
+from logrotor.jobs.processes import Running, look
 from logrotor.model import Attempt, Ending, Problem
 from logrotor.text import ours, span
 
@@ -102,16 +101,16 @@ class Worker(Struct, frozen=True, kw_only=True):
 
 def workers(site: Site) -> list[Worker]:
     """Those that can be seen from here."""
-    found, schedules = look()
-    both = [("worker", each) for each in found] + [("schedule", each) for each in schedules]
-    return [worker for kind, each in both if each.belongs_to(site) and (worker := _worker(kind, each)) is not None]
+    seen = look(site).of(site)
+    both = [("worker", each) for each in seen.workers] + [("schedule", each) for each in seen.schedules]
+    return [worker for kind, each in both if (worker := _worker(kind, each)) is not None]
 
 
 def _worker(kind: str, running: Running) -> Worker | None:
     process = running.process
     with suppress(OSError):
         return Worker(
-            pid=process.pid, kind=kind, engine=running.engine, user=user_name(process.uid), since=process.started,
+            pid=process.pid, kind=kind, engine=running.engine, user=running.user, since=process.started,
             memory=_memory(process.pid), state=proc.state(process.pid),
         )  # fmt: skip
     return None

@@ -32,6 +32,7 @@ from logrotor.model import Attempt, Ending, JobSettings
 from logrotor.text import ours
 
 VERBOSITY = "LOGROTOR_VERBOSITY"  # of a worker: -1 errors, 0 warnings, 1 info (the default), 2 debug
+ONCE = "LOGROTOR_ONCE"  # of a worker that is to do one job: its process, which then takes no other
 SUCCESSES = frozenset({Ending.DONE, Ending.BUSY, Ending.STALE})
 _AGAIN = frozenset({Ending.FAILED, Ending.TIMEOUT, Ending.LOST})
 _OFTEN = 3  # jobs in a row that find another run at work
@@ -71,6 +72,8 @@ def rotate(text: str, known: Site, *, run: Runner | None = None, clock: Clock = 
 
     ``known``: the configuration that the worker started with. It is read again, so that a changed one holds.
     """
+    if last := os.environ.get(ONCE, ""):
+        os.kill(int(last), signal.SIGTERM)  # now, while it waits for this one
     site, refused = _reread(known)
     attempt, earlier = _begin(site, text, clock())
     result = refused or _judged(text, site, attempt, earlier, clock()) or _tried(text, site, attempt, run, clock)
@@ -174,7 +177,9 @@ def _judged(text: str, site: Site, attempt: Attempt, earlier: list[Attempt], now
     limits = site.settings.job
     if job.host != site.host:
         return Result(Ending.REFUSED, f"the job is for host {job.host!r}, and this is {site.host!r}: give each host a "
-                      "[queue] host of its own, and a worker on its own queue", cause=MISSENT + "host")  # fmt: skip
+                      "[queue] host of its own, and a worker on its own queue; "
+                      f"after a change of the host's name: {ours('queue restart')}",
+                      cause=MISSENT + "host")  # fmt: skip
     if os.path.realpath(job.config) != os.path.realpath(site.file):
         return Result(Ending.REFUSED, f"the job is for {job.config}, and this worker has {site.file}: give each "
                       "configuration a [queue] name of its own", cause=MISSENT + "configuration")  # fmt: skip

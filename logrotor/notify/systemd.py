@@ -26,7 +26,7 @@ FILES = (
     "~/.config/systemd/user/*.service",
 )  # fmt: skip
 _NO_BUS = "outside of a login, say under cron, systemctl --user needs XDG_RUNTIME_DIR=/run/user/UID in the environment"
-_PROPERTIES = "Id,ExecStart,TimeoutStopUSec,KillMode,KillSignal"
+_PROPERTIES = "Id,ExecStart,TimeoutStopUSec,KillMode,KillSignal,Restart,MainPID"
 _ARGV = re.compile(r"argv\[\]=(.*?) ; ignore_errors=")
 _SPAN = re.compile(r"(\d+(?:\.\d+)?)\s*(us|ms|min|month|[smhdwy]|$)")
 _SECONDS = {"us": 1e-6, "ms": 0.001, "": 1.0, "s": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0, "d": 86400.0,
@@ -41,6 +41,9 @@ class Service(Struct, frozen=True):
     stop_after: float = 90.0  # seconds until it is killed; inf: never
     kill_mode: str = "control-group"
     kill_signal: str = "TERM"
+    restart: str = "no"
+    main_pid: int = 0  # 0: it does not run, or nobody says
+    of_user: bool = False  # of the systemd of this user
 
 
 # ---------------------------------------------------------------- the way to ask
@@ -106,7 +109,7 @@ def services(files: Sequence[str] = FILES, booted: str = BOOTED) -> Iterator[Ser
         argv = _show("*.service", _PROPERTIES, user=user)
         finished = programs.run(argv, timeout=10, stop=lambda: False, keep=1 << 22)
         if finished.status == 0:
-            yield from map(_loaded, _blocks(finished.output))
+            yield from (_loaded(block, user) for block in _blocks(finished.output))
         elif not user:  # that of the user runs only while it is logged in
             raise OSError(f"systemctl show failed{finished.said}")
 
@@ -121,7 +124,7 @@ def _blocks(said: str) -> Iterator[dict[str, str]]:
         yield {key: value for key, _, value in (line.partition("=") for line in block.splitlines())}
 
 
-def _loaded(properties: Mapping[str, str]) -> Service:
+def _loaded(properties: Mapping[str, str], of_user: bool) -> Service:
     argv = _ARGV.search(properties.get("ExecStart", ""))
     return Service(
         name=properties.get("Id", ""),
@@ -129,6 +132,9 @@ def _loaded(properties: Mapping[str, str]) -> Service:
         stop_after=_seconds(properties.get("TimeoutStopUSec", "")),
         kill_mode=properties.get("KillMode", ""),
         kill_signal=_signal(properties.get("KillSignal", "")),
+        restart=properties.get("Restart", "no"),
+        main_pid=int(properties.get("MainPID", "0") or 0),
+        of_user=of_user,
     )
 
 
@@ -147,6 +153,7 @@ def _read(path: str) -> Iterator[Service]:
         stop_after=_seconds(keys.get("TimeoutStopSec", "90")),
         kill_mode=keys.get("KillMode", "control-group"),
         kill_signal=_signal(keys.get("KillSignal", "TERM")),
+        restart=keys.get("Restart", "no"),
     )
 
 

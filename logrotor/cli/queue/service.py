@@ -4,19 +4,20 @@ from __future__ import annotations
 
 import os
 import signal
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import TYPE_CHECKING, NoReturn
 
 import click
 
+from logrotor import text
 from logrotor.cli import output
-from logrotor.cli.options import config_option, json_option
+from logrotor.cli.options import Duration, config_option, json_option
 from logrotor.cli.queue.control import engine_of, enter
 from logrotor.cli.session import Stop, exit_codes
 
 if TYPE_CHECKING:
     from logrotor.jobs.engine import Site
+    from logrotor.jobs.serving import Duties
 
 
 def verbosity_options(command: Callable[..., object]) -> Callable[..., object]:
@@ -36,8 +37,8 @@ def set_verbosity(verbose: int, quiet: int) -> None:
 
 
 _WORKER_CODES = {
-    "0": "was asked to stop, by SIGTERM or Ctrl-C",
-    "1": "the worker has ended by itself, or the queue is out of reach",
+    "0": "was asked to stop, by SIGTERM or Ctrl-C; with --once: the job was done, or none waited",
+    "1": "the worker has ended by itself, or the queue is out of reach; with --once: the attempt failed",
     "130/143": "",
 }
 _WORKER_EPILOG = f"""\
@@ -45,6 +46,7 @@ _WORKER_EPILOG = f"""\
 Examples:
   logrotor queue worker                work; something else dispatches
   logrotor queue worker --schedule     work and dispatch: a whole here in one process group
+  logrotor queue worker --once         do one job that waits, and end
   logrotor queue unit --supervisor     the program that runs it under supervisord
 
 {exit_codes(_WORKER_CODES)}
@@ -54,49 +56,105 @@ Examples:
 @click.command(epilog=_WORKER_EPILOG)
 @config_option
 @click.option("--schedule", "with_schedule", is_flag=True, help="Queue a job at each tick of [queue] schedule too.")
-@click.option("--tied-to", metavar="PID", type=int, hidden=True, help="Stop when this process is gone.")
+@click.option("--once", is_flag=True, help="Do one job that waits, and end; exit 0 if none does.")
+@click.option("--max-time", metavar="TIME", type=Duration(), help="Begin anew after this long, between two jobs.")
+@click.option("--max-jobs", metavar="N", type=click.IntRange(min=1), help="Begin anew after this many attempts.")
+@click.option(
+    "--tied-to", metavar="PID", type=int, hidden=True, help="Become the engine's worker; stop when this ends."
+)
+@click.option("--trial", is_flag=True, hidden=True, help="Would it start? Exit 0 if so.")
 @verbosity_options
 @click.pass_context
 def worker(
-    ctx: click.Context, config: str | None, with_schedule: bool, tied_to: int | None, verbose: int, quiet: int
+    ctx: click.Context,
+    config: str | None,
+    with_schedule: bool,
+    once: bool,
+    max_time: float | None,
+    max_jobs: int | None,
+    tied_to: int | None,
+    trial: bool,
+    verbose: int,
+    quiet: int,
 ) -> int:
     """Run the engine's own worker on the queue of this host, one job at a time.
 
-    SIGTERM lets the job at work end, at most for [queue.job] timeout and a grace. The process becomes the engine's
-    worker, so its command line shows what is really used; "logrotor doctor --only queue" compares it with the
-    configuration.
+    SIGTERM lets the job at work end, at most for [queue.job] timeout and a grace. The engine's worker is a child whose
+    command line shows what is really used; "logrotor doctor --only queue" compares it with the configuration. "logrotor
+    queue restart" has it begin anew, with the code and the configuration of now, under the same process id.
     """
+    if once and (with_schedule or max_time is not None or max_jobs is not None):
+        raise click.UsageError(
+            "--once does one job and ends: it goes with neither --schedule nor --max-time, --max-jobs"
+        )
     set_verbosity(verbose, quiet)
-    site = enter(ctx)
+    site = enter_to_serve(ctx)
     if tied_to is not None:
-        from logrotor.disk.calls import die_with
+        _become_engine(site, tied_to, once)
+    if trial:
+        engine_of(site).worker()
+        return 0
+    if once:
+        return _work_once(site)
+    from logrotor.jobs.serving import Duties
 
-        die_with(tied_to, signal.SIGTERM)
-        # Ctrl-C goes to the whole group, and engines end their job at once: the schedule gets it, and sends us TERM.
-        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})  # exec keeps it; a handler would be replaced
-    if with_schedule:
-        return _work_and__tick(site)
+    return _serve(site, Duties(works=True, ticks=with_schedule, max_time=max_time, max_jobs=max_jobs))
+
+
+def enter_to_serve(ctx: click.Context) -> Site:
+    """The site, if its jobs could be done here: refused now, not at each job. Raises ConfigError, StateError."""
+    from logrotor.disk import state
+
+    site = enter(ctx)
+    state.prepare(site.config.state_dir, site.config.state_dir_origin)
+    site.url  # noqa: B018  # raises
+    return site
+
+
+def _become_engine(site: Site, parent: int, once: bool) -> NoReturn:
+    """The engine's own worker takes our place, so its command line is the engine's own."""
+    from logrotor.disk.calls import die_with
+    from logrotor.jobs.task import ONCE
+
+    die_with(parent, signal.SIGTERM)
+    # Ctrl-C goes to the whole group, and engines end their job at once: the first process gets it, and sends us TERM.
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})  # exec keeps it; a handler would be replaced
     command = engine_of(site).worker()
     os.environ.update(command.variables)
-    return _become(command.argv)
+    if once:
+        os.environ[ONCE] = str(os.getpid())
+    os.execvp(command.argv[0], list(command.argv))
 
 
-def _become(argv: Sequence[str]) -> NoReturn:
-    """Its command line is then the engine's own."""
-    os.execvp(argv[0], list(argv))
-
-
-def _work_and__tick(site: Site) -> int:
-    """The worker as a child, the schedule here. If the worker ends, so do we: who started us starts both again."""
-    from logrotor.jobs.dispatch import worker_beside
+def _serve(site: Site, duties: Duties) -> int:
+    """Until it is asked to stop. If the worker ends, so do we: who started us starts both again."""
+    from logrotor.clock import local_now
+    from logrotor.jobs.serving import End, begin_anew, serve
 
     with Stop() as stop:
-        with worker_beside(site.file) as is_over:
-            _tick(site, lambda seconds: is_over(seconds, stop))
-        if stop():
-            return 0
-    click.echo("logrotor: the worker has ended; see its messages above", err=True)
+        end = serve(site, duties, stop, lambda: engine_of(site), local_now)
+        if end is End.RENEWED and not stop():
+            begin_anew()
+    if end is End.STOPPED or stop():
+        return 0
+    why = {
+        End.DIED: "the worker has ended; see its messages above",
+        End.IDLE: "the worker did nothing although jobs wait, and was ended; it begins again with its manager",
+    }
+    click.echo(f"logrotor: {why.get(end, 'cannot begin anew: its program is gone')}", err=True)
     return 1
+
+
+def _work_once(site: Site) -> int:
+    from logrotor.jobs.serving import serve_once
+    from logrotor.jobs.task import SUCCESSES
+
+    with Stop() as stop:
+        attempt = serve_once(site, engine_of(site), stop)
+    if attempt is None:
+        click.echo("logrotor: no job waits" if not stop() else "logrotor: stopped before a job began", err=True)
+        return 0
+    return 0 if attempt.ending in SUCCESSES else 1
 
 
 # ---------------------------------------------------------------- schedule
@@ -122,26 +180,57 @@ def schedule(ctx: click.Context, config: str | None, verbose: int, quiet: int) -
     One per host; a second one does no harm, its jobs find nothing to do. A queue out of reach is logged and tried again
     at the next tick.
     """
+    from logrotor.jobs.serving import Duties
+
     set_verbosity(verbose, quiet)
+    return _serve(enter_to_serve(ctx), Duties(works=False, ticks=True))
+
+
+# ---------------------------------------------------------------- restart
+
+
+_RESTART_CODES = {"1": "nothing runs, or something could not be had to begin anew; stderr says what to do"}
+_RESTART_EPILOG = f"""\
+\b
+Examples:
+  logrotor queue restart               after a deploy, or a change of the configuration
+
+{exit_codes(_RESTART_CODES)}
+"""
+
+
+@click.command(epilog=_RESTART_EPILOG)
+@config_option
+@json_option("Print what was done as JSON.")
+@click.pass_context
+def restart(ctx: click.Context, config: str | None, as_json: bool) -> int:
+    """Have the workers and schedules of this configuration begin anew, and wait until they have signed in.
+
+    Each lets the job at work end, then executes itself, with the code and the configuration of now: its process id
+    stays, no process manager is needed, and one that would not start again goes on as it was. A process that cannot be
+    asked so is restarted by its manager, supervisord or systemd, where this user may; else nothing is ended.
+    """
+    from logrotor.errors import LogrotorError, problem_of
+    from logrotor.jobs.processes import look
+    from logrotor.jobs.renewal import renew
+
     site = enter(ctx)
-    with Stop() as stop:
-        _tick(site, lambda seconds: _slept(seconds, stop))
-    return 0
-
-
-def _tick(site: Site, wait: Callable[[float], bool]) -> None:
-    """The loop, until ``wait`` says that it is to end."""
-    from logrotor.clock import local_now
-    from logrotor.jobs.dispatch import by_schedule, dispatch_by
-
-    dispatch_by(site, lambda: engine_of(site), ticks=by_schedule(site), now=local_now, wait=wait)
-
-
-def _slept(seconds: float, stop: Stop) -> bool:
-    until = time.monotonic() + seconds
-    while not stop() and (left := until - time.monotonic()) > 0:
-        time.sleep(min(left, 0.5))
-    return stop()
+    site.url  # noqa: B018  # raises
+    done, failed = [], []
+    for head in look(site).of(site).heads:
+        try:
+            done.append(renew(site, head))
+        except (LogrotorError, OSError) as error:
+            failed.append(str(problem_of(error, head.words)))
+    if not done and not failed:
+        failed.append(f"no worker and no schedule of {site.file} runs here")
+    if as_json:
+        output.write_json({"queue": site.queue, "restarted": done, "failed": failed})
+    else:
+        output.write("\n".join(done))
+        for line in failed:
+            click.echo(f"logrotor: {text.lines(line)}", err=True)
+    return 1 if failed else 0
 
 
 # ---------------------------------------------------------------- unit
@@ -183,15 +272,15 @@ def unit(
     site = enter(ctx)
     find_engine(site.file, site.settings.engine)  # one that is unknown would give a unit whose worker cannot start
     who = user or site.config.run_as or _owner(site.file)
-    text = (
+    told = (
         units.supervisor_program(site, user=who, log=log)
         if kind == "supervisor"
         else units.systemd_unit(site, user=who)
     )
     if as_json:
-        output.write_json({"manager": kind, "queue": site.queue, "user": who, "text": text})
+        output.write_json({"manager": kind, "queue": site.queue, "user": who, "text": told})
     else:
-        output.write(text.rstrip("\n"))
+        output.write(told.rstrip("\n"))
     return 0
 
 

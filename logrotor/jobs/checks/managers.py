@@ -15,8 +15,10 @@ from logrotor.text import ours
 
 _OURS = re.compile(r"\blogrotor\b.*\bqueue\s+worker\b|logrotor\.jobs\.engines\.")
 _WHY = "a worker that is stopped or restarted is killed in mid-job; no line is lost, but the job is"
+_STAYS = "nothing is rotated until somebody starts it again"
 _KEYS = {
     "command": "", "stopwaitsecs": "10", "stopsignal": "TERM", "stopasgroup": "false", "autorestart": "unexpected",
+    "exitcodes": "0",
 }  # fmt: skip
 
 
@@ -71,7 +73,8 @@ def _program(site: Site, ini: Ini, program: Program) -> Iterator[Finding]:
         return
     for key, wrong in _wrong_keys(site, values) if _is_ours(values["command"], site) else ():
         yield Finding(
-            subject=f"[{program.section}] in {ini.file_of(program.section, key)}", problem=wrong, why=_WHY,
+            subject=f"[{program.section}] in {ini.file_of(program.section, key)}", problem=wrong,
+            why=_STAYS if key == "autorestart" else _WHY,
             advice=f"{ours('queue unit --supervisor')} prints one that fits; "
             f"then {ini.control('update') or 'restart supervisord'}",
         )  # fmt: skip
@@ -86,10 +89,13 @@ def _wrong_keys(site: Site, values: Mapping[str, str]) -> Iterator[tuple[str, st
         yield "stopwaitsecs", f"stopwaitsecs is {values['stopwaitsecs']}, and an attempt may take {needed:g} s"
     if values["stopsignal"].upper().removeprefix("SIG") != "TERM":
         yield "stopsignal", f"stopsignal is {values['stopsignal']}, and a worker stops gracefully on TERM"
-    if boolean(values["stopasgroup"]) and "--schedule" in values["command"]:
+    if boolean(values["stopasgroup"]):
         yield "stopasgroup", "stopasgroup is true: the worker gets TERM twice, and the second one ends the job at work"
     if values["autorestart"].lower() == "false":
         yield "autorestart", "autorestart is false: a worker that ends stays away"
+    elif values["autorestart"].lower() == "unexpected" and "0" in re.split(r"\s*,\s*", values["exitcodes"].strip()):
+        yield "autorestart", ("autorestart is unexpected and exitcodes has 0: a worker that is asked to stop, by "
+                              "whomever, exits with 0 and stays away; set autorestart = true")  # fmt: skip
 
 
 def _is_number(text: str) -> bool:
@@ -106,11 +112,12 @@ def unit(site: Site, service: systemd.Service) -> Iterator[Finding]:
         wrong.append(f"TimeoutStopSec is {service.stop_after:g} s, and an attempt may take {needed:g} s")
     if service.kill_signal != "TERM":
         wrong.append(f"KillSignal is SIG{service.kill_signal}, and a worker stops gracefully on SIGTERM")
-    if service.kill_mode != "mixed" and "--schedule" in service.command:
+    if service.kill_mode != "mixed":
         wrong.append("KillMode is not mixed: the worker gets SIGTERM twice, and the second one ends the job at work")
-    for problem in wrong:
+    stays = f"Restart is {service.restart}: a worker that is asked to stop, by whomever, stays away"
+    for problem in (*wrong, *([stays] if service.restart != "always" else [])):
         yield Finding(
-            subject=service.name, problem=problem, why=_WHY,
+            subject=service.name, problem=problem, why=_STAYS if problem == stays else _WHY,
             advice=f"{ours('queue unit --systemd')} prints one that fits; then systemctl daemon-reload",
         )  # fmt: skip
 

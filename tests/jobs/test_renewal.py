@@ -1,0 +1,287 @@
+"""What runs begins anew when it is asked, hits nobody else, and is seen to have done so: with a real supervisord."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from logrotor.disk import signin
+from logrotor.disk.signin import Signed
+from logrotor.model import Ending
+from tests.jobs.bench import Host, attempt_pids, attempted
+from tests.jobs.conftest import MakeHost
+from tests.jobs.test_doctor import consumer, doctor, findings, started
+from tests.support import command, supervisor
+from tests.support.need import need
+from tests.support.supervisor import Supervisord
+
+ENGINES = ["huey", "procrastinate", "rq", "celery"]
+pytestmark = [pytest.mark.servers, pytest.mark.timeout(240)]
+on_each = pytest.mark.parametrize("engine", ENGINES)
+on_huey = pytest.mark.parametrize("engine", ["huey"])
+
+# As in the examples before: nothing is said of autorestart, and unexpected does not bring back what exits with 0.
+PROGRAM = """\
+[program:log-rotation]
+command = {command}
+environment = {environment}
+directory = {folder}
+stopwaitsecs = 100
+killasgroup = true
+redirect_stderr = true
+stdout_logfile = {folder}/worker.log
+stdout_logfile_maxbytes = 0
+"""
+SOCKET = """\
+[unix_http_server]
+file = %(here)s/s.sock
+[rpcinterface:supervisor]
+supervisor.rpcinterface_factory = supervisor.rpcinterface:make_main_rpcinterface
+"""
+
+
+@contextmanager
+def supervised(host: Host, argv: list[str] | None = None, more: str = "") -> Iterator[Supervisord]:
+    """Worker and schedule under a supervisord of their own."""
+    argv = argv or command.arguments("queue", "worker", "--schedule", "-c", host.config)
+    variables = {**command.environment(host.environ), "LOGROTOR_CONFIG": str(host.config)}
+    environment = ",".join(f'{key}="{value}"' for key, value in variables.items() if key != "PATH")
+    program = PROGRAM.format(command=" ".join(argv), environment=environment, folder=host.folder)
+    handle = supervisor.start(supervisor.HEAD + more + program, host.folder)
+    try:
+        yield handle
+    finally:
+        handle.stop()
+
+
+def signed(host: Host) -> list[Signed]:
+    return signin.signed(str(host.folder / "state"))
+
+
+def serving(host: Host) -> Signed:
+    """The one that has signed in and is what the configuration asks for."""
+    host.wait_for(lambda: signed(host) and not findings(host, "queue.fresh") and not findings(host, "queue.single"))
+    (entry,) = signed(host)
+    return entry
+
+
+def change(host: Host, old: str = "backup_count = 5", new: str = "backup_count = 4") -> None:
+    assert old in host.config.read_text()
+    host.config.write_text(host.config.read_text().replace(old, new))
+
+
+@on_each
+def test_fix_has_it_begin_anew(host: Host) -> None:
+    """A touch is no change. After a change `doctor --fix` replaces the worker: the same pid for a supervisord that
+    would not bring it back, the job at work is done, and the next one too."""
+    with supervised(host) as manager:
+        before = serving(host)
+        os.utime(host.config, (before.since + 60, before.since + 60))
+        assert findings(host, "queue.fresh") == []
+        host.grow()
+        host.slow.write_text("2")
+        job = host.dispatch()
+        host.wait_for(lambda: attempt_pids(host))
+        change(host)
+        assert len(findings(host, "queue.fresh")) == 1
+        doctor(host, "--fix", "--yes", only="queue.fresh", code=0)
+        after = serving(host)
+        assert (after.pid, after.born) == (before.pid, before.born) and after.loaded != before.loaded
+        assert [pid for pid in manager.children() if pid == after.pid] and "exited" not in manager.log
+        assert [a.ending for a in host.attempts() if a.job == job] == [Ending.DONE]
+        host.slow.unlink()
+        again = host.dispatch()
+        host.wait_for(lambda: any(a.job == again and a.ending == "done" for a in host.attempts()))
+    assert signed(host) == []
+
+
+@on_huey
+def test_restart_by_hand(host: Host) -> None:
+    """`queue restart` needs no change; without anything that runs it says so."""
+    host.queue("restart", check=1)
+    with host.working("--schedule"):
+        before = serving(host)
+        told = host.queue("restart", "--json").json
+        assert len(told["restarted"]) == 1 and told["failed"] == []
+        after = serving(host)
+        assert (after.pid, after.loaded) == (before.pid, before.loaded) and after.since > before.since
+
+
+@on_huey
+def test_what_would_not_start_again_goes_on(host: Host) -> None:
+    """Here the new variable is set, for the worker it is not: it refuses, and works on as it was."""
+    with host.working("--schedule"):
+        before = serving(host)
+        host.grow()
+        host.dispatch()
+        host.wait_for(lambda: "done" in host.endings())  # by now the engine's own process has read the file, too
+        change(host, "env:LOGROTOR_TEST_URL", "env:LOGROTOR_TEST_NEW")
+        args = ("queue", "restart", "-c", host.config, "--json")
+        told = command.logrotor(*args, env={"LOGROTOR_TEST_NEW": host.url}, check=1).json
+        assert told["restarted"] == [] and "LOGROTOR_TEST_NEW" in told["failed"][0]
+        (after,) = signed(host)
+        assert (after.pid, after.since) == (before.pid, before.since)
+        change(host, "env:LOGROTOR_TEST_NEW", "env:LOGROTOR_TEST_URL")
+        job = host.dispatch()
+        host.grow()
+        host.wait_for(lambda: any(a.job == job and a.ending == "done" for a in host.attempts()))
+
+
+@on_huey
+def test_another_application_is_left_alone(make_host: MakeHost, tmp_path: Path) -> None:
+    """Same user, same name of queue and host, another state directory and file: no finding, and no repair hits it."""
+    ours, theirs = make_host("alpha"), make_host("beta")
+    theirs.name, theirs.url = ours.name, str(theirs.folder / "queue.sqlite")
+    change(theirs, f'host = "beta-{tmp_path.name}-{tmp_path.parent.name}"', f'host = "{ours.name}"')
+    assert theirs.site.queue == ours.site.queue
+    with ours.working("--schedule"), theirs.working("--schedule"):
+        one, other = serving(ours), serving(theirs)
+        assert findings(ours, "queue.agreement") == []
+        change(ours)
+        change(theirs)
+        doctor(ours, "--fix", "--yes", code=0)
+        ours.queue("restart")
+        assert serving(ours).since > one.since
+        assert signed(theirs) == [other]
+
+
+@on_huey
+@pytest.mark.parametrize("socket", [SOCKET, ""], ids=["with a socket", "without"])
+def test_one_that_cannot_be_asked(host: Host, socket: str) -> None:
+    """The engine's own command in the program, as before logrotor signed in: supervisord restarts it, and the new
+    process is seen. Where supervisord cannot be told, nothing is ended, and the command to type is shown."""
+    argv = consumer(*["-w", "1", "-k", "process", "-g", "TERM", "-n", "-q"])
+    with supervised(host, argv, socket) as manager:
+        host.wait_for(lambda: not any("no worker" in str(f["problem"]) for f in findings(host, "queue.single")))
+        (before,) = manager.children()
+        told = host.queue("restart", "--json", check=0 if socket else 1).json
+        (after,) = manager.children()
+        if socket:
+            assert after != before and f"process {after}" in told["restarted"][0]
+        else:
+            assert after == before and str(before) in told["failed"][0]
+
+
+@on_huey
+def test_a_worker_begins_anew_by_itself(host: Host) -> None:
+    """--max-jobs and --max-time: the same process, another program image, and nothing that a manager would see."""
+    with host.working("--max-jobs", "2") as worker:
+        first = serving_worker(host)
+        for _ in range(2):
+            host.dispatch()
+        host.wait_for(lambda: [e for e in signed(host) if e.since > first.since])
+        job = host.dispatch()
+        host.wait_for(lambda: any(a.job == job and a.ended for a in host.attempts()))
+        assert worker.poll() is None and {e.pid for e in signed(host)} == {first.pid}
+    with host.working("--max-time", "2s") as worker:
+        first = serving_worker(host)
+        host.wait_for(lambda: [e for e in signed(host) if e.since > first.since + 1])
+        assert worker.poll() is None
+
+
+def serving_worker(host: Host) -> Signed:
+    host.wait_for(lambda: signed(host))
+    return signed(host)[0]
+
+
+@on_each
+def test_one_job_and_no_more(host: Host) -> None:
+    """`queue worker --once` does one of three jobs and ends; with none it ends at once. Exit 1: the attempt failed."""
+    argv = command.arguments("queue", "worker", "--once", "-c", host.config)
+    assert command.run(argv, env=host.environ, check=0).stdout == ""
+    assert host.attempts() == []
+    host.grow()
+    for _ in range(3):
+        host.dispatch()
+    command.run(argv, env=host.environ, check=0)
+    assert host.endings() == ["done"] and signed(host) == []
+    host.log.unlink()
+    command.run(argv, env=host.environ, check=1)
+    assert host.endings() == ["done", "failed"]
+
+
+@on_each
+def test_wait_for_a_job(host: Host) -> None:
+    """`queue dispatch --wait` ends as the job does: 0 if it was done, 1 if it failed for good, or nobody took it."""
+    change(host, "[queue.job]", '[queue.job]\ntries = 1\nexpires = "20s"')
+    host.grow()
+    with host.working():
+        host.queue("dispatch", "--wait", check=0)
+        assert host.endings() == ["done"]
+        for path in (host.folder / "logs").iterdir():
+            path.unlink()
+        host.queue("dispatch", "--wait", check=1)
+        assert host.endings() == ["done", "failed"]
+    change(host, '"20s"', '"1s"')
+    host.queue("dispatch", "--wait", check=1)
+    assert len(host.endings()) == 2
+
+
+@on_huey
+def test_a_host_name_that_is_set_after_the_start(host: Host) -> None:
+    """cloud-init sets it: the worker and whoever dispatches go on by the old one, the doctor says so, and `queue
+    restart` takes the new one."""
+    need(os.geteuid() == 0 and shutil.which("nsenter"), "root, and nsenter")
+    change(host, f'host = "{host.name}"', "")
+    argv = ["unshare", "--uts", "sh", "-ec", 'hostname before; exec "$@"', "sh"]
+    argv += command.arguments("queue", "worker", "-c", host.config)
+    with started(argv, host, **host.environ):
+        entry = serving_worker(host)
+        assert entry.host == "before"
+
+        def inside(*args: str, check: int = 0) -> Any:
+            within = ["nsenter", "-t", str(entry.pid), "--uts", *args]
+            return command.run(within, env=host.environ, check=check)
+
+        inside("hostname", "after")
+        job = inside(*command.arguments("queue", "dispatch", "-c", host.config)).stdout.strip()
+        host.grow()
+        host.wait_for(lambda: any(a.job == job and a.ending == "done" for a in host.attempts()))
+        asked = command.arguments("doctor", "--only", "queue.fresh", "--json", "-c", host.config)
+        (check,) = json.loads(inside(*asked, check=1).stdout)["checks"]
+        assert "before" in check["findings"][0]["problem"] and "after" in check["findings"][0]["problem"]
+        inside(*command.arguments("queue", "restart", "-c", host.config))
+        assert [each.host for each in signed(host)] == ["after"]
+
+
+@on_each
+def test_a_worker_of_another_user_does_not_start(host: Host) -> None:
+    """On a server nobody would see it until each of its jobs was refused: it refuses at the start, as huey's does."""
+    attempted(host, Ending.DONE)  # the state directory is ours
+    host.folder.parent.chmod(0o755)
+    args = ("queue", "worker", "-c", host.config)
+    said = command.logrotor(*args, user="nobody", env=host.variables, check=2)
+    assert "state" in said.stderr and host.endings() == ["done"]
+
+
+def test_an_entry_of_nobody(tmp_path: Path) -> None:
+    """Killed workers leave an entry: it is nobody's, also where another process has the number by now."""
+    pid, born, space = signin.itself()
+    entry = Signed(
+        pid=pid, born=born, space=space, since=0, config="c", loaded="", program="", engine="huey", queue="q", host="h",
+        works=True, ticks=False,
+    )  # fmt: skip
+    state = str(tmp_path)
+    signin.sign_in(state, entry)
+    assert signin.signed(state) == [entry]
+    child = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
+    child.communicate(b"\n")
+    for odd in ({"pid": pid, "born": born + 1}, {"pid": child.pid}):
+        from msgspec.structs import replace
+
+        signin.sign_out(state, pid)
+        signin.sign_in(state, replace(entry, **odd))
+        assert signin.signed(state) == []
+        signin.clear_away(state)
+        assert list(tmp_path.iterdir()) == []
+    (tmp_path / "worker-7.json").write_text("{")
+    assert signin.signed(state) == []
