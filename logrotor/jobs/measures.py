@@ -52,7 +52,7 @@ def of(site: Site, now: datetime, status: Status | None, reached: bool) -> Itera
     yield own("queue_last_done_timestamp_seconds", "When the last job that was done ended.", found.last_done)
     by = "When the next job must have been done, by [queue.monitor] ticks."
     yield own("queue_deadline_timestamp_seconds", by, found.deadline or 0.0)
-    workers_here = [each for each in workers(site) if each.kind == "worker"]
+    workers_here = [each for each in workers(site) if each.role == "worker"]
     yield own("worker_up", "Workers of this queue that run here.", len(workers_here))
     age = max((now.timestamp() - each.since for each in workers_here), default=None)
     yield own("worker_age_seconds", "For how long the oldest of them has run.", age)

@@ -77,8 +77,8 @@ def stopped(site: Site, found: Progress, workers: Sequence[Worker], now: float) 
     why = found.why_not(now)
     if why is None:
         return None
-    kinds = {worker.kind for worker in workers}
-    lacking = [kind for kind in ("worker", "schedule") if kind not in kinds]
+    roles = {worker.role for worker in workers}
+    lacking = [role for role in ("worker", "schedule") if role not in roles]
     hiding = proc.why_hiding()
     seen = f"; no {' and no '.join(lacking)} {'runs' if hiding is None else 'can be seen'}" if lacking else ""
     return Problem(subject=site.queue, problem=why + seen, advice=f"see {ours('doctor --only queue')}", kind="stopped")
@@ -91,7 +91,7 @@ class Worker(Struct, frozen=True, kw_only=True):
     """A process that works on the queue of this configuration, or queues its jobs. Bytes, epoch seconds."""
 
     pid: int
-    kind: str  # "worker", "schedule"
+    role: str  # "worker", "schedule"
     engine: str | None
     user: str
     since: float
@@ -103,14 +103,14 @@ def workers(site: Site) -> list[Worker]:
     """Those that can be seen from here."""
     seen = look(site).of(site)
     both = [("worker", each) for each in seen.workers] + [("schedule", each) for each in seen.schedules]
-    return [worker for kind, each in both if (worker := _worker(kind, each)) is not None]
+    return [worker for role, each in both if (worker := _worker(role, each)) is not None]
 
 
-def _worker(kind: str, running: Running) -> Worker | None:
+def _worker(role: str, running: Running) -> Worker | None:
     process = running.process
     with suppress(OSError):
         return Worker(
-            pid=process.pid, kind=kind, engine=running.engine, user=running.user, since=process.started,
+            pid=process.pid, role=role, engine=running.engine, user=running.user, since=process.started,
             memory=_memory(process.pid), state=proc.state(process.pid),
         )  # fmt: skip
     return None

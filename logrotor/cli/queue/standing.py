@@ -112,7 +112,7 @@ def _worker(found: Worker) -> str:
     engine = f" of {found.engine}" if found.engine else ""
     age = text.span(max(0.0, time.time() - found.since))
     memory = text.size(found.memory)
-    return f"{found.kind}{engine}: process {found.pid}, {text.printable(found.user)}, up {age}, {memory}, {found.state}"
+    return f"{found.role}{engine}: process {found.pid}, {text.printable(found.user)}, up {age}, {memory}, {found.state}"
 
 
 def _is_of_note(queue: QueueStatus) -> bool:
