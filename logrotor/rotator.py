@@ -110,7 +110,7 @@ class Rotator:
         """
         _refuse_misuse(now, only)
         self._unheard, self._deadline = [], Deadline.after(time_limit)
-        run = Run(now or local_now(), force, self._emit, self._clock, self._deadline)
+        run = Run(now or local_now(), force, self._emit, self._clock, self._deadline, partial=bool(only))
         state.prepare(self._config.state_dir, self._config.state_dir_origin)
         known, this = _recall(self._config.state_dir), self._next(state.known_run(self._config.state_dir), run.now)
         try:

@@ -23,6 +23,7 @@ Stop = Callable[[], bool]
 Tell = Callable[[bytes], object]
 
 _BYTES_PER_SECOND = 50 * 1024 * 1024  # compressed and verified on one core, a cautious guess (zstd 3: 140 MB/s here)
+_GRACE = 0.5  # seconds
 
 
 class Helper(Protocol):
@@ -58,6 +59,10 @@ class Deadline(Struct, frozen=True):
 
     def passed(self) -> bool:
         return self.at is not None and time.monotonic() >= self.at
+
+    def overdue(self) -> bool:
+        """Has the time that a run may take longer to reach a good end passed as well, for all logs together?"""
+        return self.at is not None and time.monotonic() >= self.at + _GRACE
 
     def why_not(self, size: int) -> str | None:
         """Why ``size`` bytes are not compressed any more."""

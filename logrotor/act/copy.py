@@ -18,16 +18,16 @@ from msgspec.structs import replace
 
 from logrotor.act import head
 from logrotor.act.context import Context, Details
-from logrotor.act.cut import APPENDING, LITTLE, ROUNDS, Cut, advance, withdraw
+from logrotor.act.cut import APPENDING, LITTLE, ROUNDS, Cut, advance, conclude, withdraw
 from logrotor.act.take import make_way
 from logrotor.decide.naming import slot_name, temp_name
-from logrotor.disk import access, acl, calls, descent, files, writers
+from logrotor.disk import access, acl, calls, cuts, descent, files, writers
 from logrotor.disk.logdir import LogDir
 from logrotor.disk.writers import Processes
 from logrotor.errors import Interrupted, Refused, Stale
 from logrotor.model import KEEP, Codec, Copy, CopyInFlight, Copytruncate, FileId, LogPlan, Problem
 
-PIECE = 64 << 20  # bytes; if less was copied when time is up, nothing is cut off
+PIECE = 64 << 20  # bytes; as long as less was copied when time is up, the copy goes on, if it may
 _GUARANTEES = {"truncate": "lines written meanwhile may be lost", "collapse": "lossless for writers that append"}
 
 
@@ -83,10 +83,8 @@ def _rotated(context: Context, logdir: LogDir, step: Copytruncate, *, alone: boo
 
 
 def _copied(context: Context, logdir: LogDir, step: Copytruncate, live: int, out: int, alone: bool) -> Cut | None:
-    block = head.block_size(live)
+    block = cuts.block_size(live)
     collapse = _collapses(logdir, step, live, out)
-    if collapse and head.rediscover(context, logdir, step.base, live):
-        raise Stale(f"{step.base}: an interrupted copytruncate, whose record was lost, is to be finished")
     if not step.accept_loss:
         _refuse_overwriting(logdir, step, live, block)
     length = os.fstat(live).st_size
@@ -98,13 +96,14 @@ def _copied(context: Context, logdir: LogDir, step: Copytruncate, live: int, out
     if length == 0:
         return None
     length, is_piece = _transferred(context, (live, out), length, follow=not truncate)
-    if is_piece and (length < PIECE or not collapse):
+    if is_piece and (length < (files.STRIDE if context.deadline.overdue() else PIECE) or not collapse):
         raise Interrupted(_why_not_copied(context, step, length, collapse))
     protocol = "truncate" if truncate and not is_piece else "collapse"
-    record = _published(context, logdir, step, (live, out), length, protocol)
+    record, is_noted = _published(context, logdir, step, (live, out), length, protocol)
     file = FileId(logdir.id.device, record.archive_inode)
     copy = Copy(logdir.path, slot_name(step.base, 1), file, Codec.NONE)
     cut = Cut(context, logdir, record, live, (copy,), record.length, out, accept_loss=not collapse)
+    cut.noted = out if is_noted else None
     if is_piece:  # to which nothing is added
         cut.out, cut.left = None, max(0, os.fstat(live).st_size - length)
     return cut
@@ -121,7 +120,7 @@ def _end(cut: Cut, live: int, out: int) -> bool:
     if head.begins_as(live, out, cut.record.length):
         withdraw(cut)
         raise Stale(f"{cut.record.path}: was cut while it was copied")
-    cut.context.history.end_copy(cut.record.path)
+    conclude(cut)
     return True
 
 
@@ -171,8 +170,8 @@ def _refuse_overwriting(logdir: LogDir, step: Copytruncate, live: int, block: in
 
 def _published(
     context: Context, logdir: LogDir, step: Copytruncate, fds: tuple[int, int], length: int, protocol: str
-) -> CopyInFlight:
-    """Publish the copy of the log's head as slot 1, durable, with a record of it."""
+) -> tuple[CopyInFlight, bool]:
+    """Publish the copy of the log's head as slot 1, durable, with a record of it; is that noted on the copy as well?"""
     live, out = fds
     status = os.fstat(live)
     # Else the copy could begin with old lines and end with new ones.
@@ -182,17 +181,18 @@ def _published(
     need = access.READ if step.strict else 0
     logdir.dress(out, slot_name(step.base, 1), KEEP, acl.of(live, status), need=need)
     files.set_times(out, status)
-    files.sync_and_close_check(out)
     path = os.path.join(logdir.path, step.base)
     birth = calls.birth_time(live) or 0.0
     made, first = os.fstat(out), os.pread(out, 1, 0)[0]
     record = CopyInFlight(path, step.id.inode, birth, made.st_ino, length, "copied", protocol, made.st_mtime_ns, first)
+    is_noted = cuts.note(out, record)  # with its mode by now: who may do it now may do it later
+    files.sync_and_close_check(out)
     context.history.begin_copy(record)
     make_way(context, step.moves)
     slot = slot_name(step.base, 1)
     logdir.publish(temp_name(slot), slot)
     logdir.sync()
-    return record
+    return record, is_noted
 
 
 def _transferred(context: Context, fds: tuple[int, int], length: int, *, follow: bool) -> tuple[int, bool]:
@@ -204,6 +204,8 @@ def _transferred(context: Context, fds: tuple[int, int], length: int, *, follow:
     wanted, done, rounds = length, 0, ROUNDS if follow else 0
     while done < length:
         if context.stop() or (context.deadline.passed() and done >= PIECE):
+            return done, done < wanted
+        if length > files.STRIDE and context.deadline.overdue():  # what is small is taken in any case
             return done, done < wanted
         end = min(done + files.STRIDE, length)
         head.transfer_sparse(live, out, done, end)

@@ -1,7 +1,8 @@
 """Cut off a log what its copy holds, so that a crash at any point is seen to have come before the cut, or after it.
 
-Where a copytruncate stands is told by its record in the history, and by a mark in the log itself; the first run, its
-recovery and its undoing are one function, :func:`advance`, which goes on from there.
+Where a copytruncate stands is told by its record, which is noted on the copy (:mod:`logrotor.disk.cuts`) and in the
+history, and by a mark in the log itself; the first run, its recovery by whatever configuration, and its undoing are one
+function, :func:`advance`, which goes on from there.
 
 A log that somebody has open is collapsed: cut by whole blocks. Of the collapse the mark is a hole for the first block:
 
@@ -53,7 +54,7 @@ from msgspec.structs import replace
 from logrotor.act import head
 from logrotor.act.context import Context
 from logrotor.decide.naming import aside_name
-from logrotor.disk import calls, files, writers
+from logrotor.disk import calls, cuts, files, writers
 from logrotor.disk.logdir import LogDir
 from logrotor.errors import Interrupted, Refused, Stale
 from logrotor.model import Codec, Copy, CopyInFlight, Problem
@@ -76,14 +77,15 @@ class Cut(Struct):
     accept_loss: bool = False  # truncate it also while others may write it
     whole: bool = False  # it was truncated while nobody else had it open
     left: int = 0  # bytes that there was no time for
+    noted: int | None = None  # the copy that the record is noted on, open
 
     @property
     def block(self) -> int:
-        return head.block_size(self.live)
+        return cuts.block_size(self.live)
 
     @property
     def hidden(self) -> int:
-        return head.hidden(self.live, self.record)
+        return cuts.hidden(self.live, self.record)
 
 
 def advance(cut: Cut) -> bool:
@@ -98,16 +100,15 @@ def advance(cut: Cut) -> bool:
 
 
 def _collapse(cut: Cut) -> bool:
-    record, history = cut.record, cut.context.history
     # Once it is marked the copy was there, even if it is gone by now: only we make holes.
-    if record.stage == "copied" and not cut.copies:
-        history.end_copy(record.path)
+    if cut.record.stage == "copied" and not cut.copies:
+        conclude(cut)
         return False
     try:
-        if record.stage == "copied":
+        if cut.record.stage == "copied":
             _try(files.punch, cut, cut.block)
             files.sync(cut.live)
-            history.mark_copy(record.path)
+            _remember(cut, "marked")
         if _is_marked(cut):
             _follow(cut)
         if _is_marked(cut):
@@ -116,8 +117,24 @@ def _collapse(cut: Cut) -> bool:
     except Refused:
         _undo(cut)
         raise
-    history.end_copy(record.path)
+    conclude(cut)
     return True
+
+
+def _remember(cut: Cut, stage: str) -> None:
+    """Durably, wherever the record is."""
+    cut.record = replace(cut.record, stage=stage)
+    if cut.noted is not None:
+        cuts.note(cut.noted, cut.record)
+        files.sync(cut.noted)
+    cut.context.history.begin_copy(cut.record)
+
+
+def conclude(cut: Cut) -> None:
+    """Nothing is left to do; no record says otherwise."""
+    if cut.noted is not None:
+        cuts.conclude(cut.noted)
+    cut.context.history.end_copy(cut.record.path)
 
 
 def _follow(cut: Cut) -> None:
@@ -178,8 +195,7 @@ def _is_marked(cut: Cut) -> bool:
 
 def _unmark(cut: Cut, data: bytes) -> None:
     """Forget the mark first: a marked record of a log without a mark is one of a log that was cut."""
-    cut.record = replace(cut.record, stage="copied")
-    cut.context.history.begin_copy(cut.record)
+    _remember(cut, "copied")
     head.overwrite(cut.live, data)
 
 
@@ -192,7 +208,7 @@ def withdraw(cut: Cut) -> None:
         with cut.context.dirs.use(copy.directory) as logdir, contextlib.suppress(Stale):
             logdir.remove(copy.name, copy.id, partial(_refuse_grown, logdir, copy, cut.held))
             logdir.sync()
-    cut.context.history.end_copy(cut.record.path)
+    conclude(cut)
 
 
 def _refuse_grown(logdir: LogDir, copy: Copy, length: int) -> None:
@@ -217,7 +233,7 @@ def _truncate(cut: Cut) -> bool:
     if is_cut or (out is not None and _was_emptied(cut, out)):
         if out is not None and not cut.whole:  # else it was synced right before, and has got nothing since
             files.sync_and_close_check(out)
-        cut.context.history.end_copy(record.path)
+        conclude(cut)
         return True
     _undo(cut)
     return False
@@ -273,9 +289,8 @@ def _truncate_at_once(cut: Cut, out: int) -> None:
 
 
 def _mark(cut: Cut) -> None:
-    head.overwrite(cut.live, head.mark_of(cut.record))
-    cut.context.history.mark_copy(cut.record.path)
-    cut.record = replace(cut.record, stage="marked")
+    head.overwrite(cut.live, cuts.mark_of(cut.record))
+    _remember(cut, "marked")
 
 
 def _catch_up(cut: Cut, out: int) -> None:

@@ -2,50 +2,113 @@
 
 from __future__ import annotations
 
+import errno
 import os
+from contextlib import ExitStack, suppress
 
 from logrotor.act import head
 from logrotor.act.context import Context, Details
-from logrotor.act.cut import APPENDING, Cut, advance
-from logrotor.disk import files
+from logrotor.act.cut import APPENDING, Cut, advance, conclude
+from logrotor.decide.naming import slot_name
+from logrotor.disk import cuts, files
 from logrotor.disk.logdir import LogDir
-from logrotor.errors import Stale
-from logrotor.model import Codec, Copy, FinishCopytruncate, LogPlan
+from logrotor.errors import Refused, Stale
+from logrotor.model import Codec, Copy, CopyInFlight, Entry, FinishCopytruncate, LogPlan, Problem
+from logrotor.text import typed
 
 _GONE = (Stale, FileNotFoundError)
 
 
 def finish(context: Context, log: LogPlan, step: FinishCopytruncate) -> Details:
-    """Finish what a crash interrupted, or forget it: "inode" tells that it was a rotation."""
-    record = step.record
-    with context.dirs.use(step.directory) as logdir:
+    """Finish what a crash interrupted, or forget it: "inode" tells that it was a rotation.
+
+    It may be another configuration's. Raises Stale if that has gone on meanwhile, and Refused if we may not finish it.
+    """
+    with context.dirs.use(step.directory) as logdir, ExitStack() as opened:
         entry = logdir.stat(step.base)
-        if entry is None or entry.id.inode != record.inode or not entry.is_regular:
-            context.history.end_copy(record.path)
+        if entry is None or entry.id.inode != step.record.inode or not entry.is_regular:
+            context.history.end_copy(step.record.path)
             return {"reason": step.reason}
-        live = logdir.open_file(step.base, entry.id, APPENDING)
         try:
-            finished = _finished(context, logdir, step, live)
-        finally:
-            os.close(live)
-    return {"reason": step.reason, **({"inode": record.archive_inode, "bytes": record.length} if finished else {})}
+            cut, is_cut = _opened(context, logdir, step, entry, opened)
+        except PermissionError as error:
+            raise Refused(_why_left(step, f"{error.strerror}")) from None
+        finished = _ended(cut, step) if is_cut else _finished(cut, step)
+    done = {"inode": step.record.archive_inode, "bytes": step.record.length} if finished else {}
+    return {"reason": step.reason, **done}
 
 
-def _finished(context: Context, logdir: LogDir, step: FinishCopytruncate, live: int) -> bool:
-    record = step.record
-    if os.fstat(live).st_size < record.length:  # cut by now, if the archive was there to cut it for
-        context.history.end_copy(record.path)
+def _opened(
+    context: Context, logdir: LogDir, step: FinishCopytruncate, entry: Entry, opened: ExitStack
+) -> tuple[Cut, bool]:
+    """What there is to go on with, by what is noted on the copy, where it is noted; and is that cut by now?"""
+    live = logdir.open_file(step.base, entry.id, APPENDING)
+    opened.callback(os.close, live)
+    cut = Cut(context, logdir, step.record, live, (), step.record.length, accept_loss=step.accept_loss)
+    is_cut = False
+    for copy in step.copies:
+        with suppress(*_GONE), context.dirs.use(copy.directory) as there:
+            fd = there.open_archive(copy.name, copy.id)
+            opened.callback(os.close, fd)
+            noted = cuts.read(fd, step.record.path)
+            is_cut = is_cut or cuts.is_cut(fd)
+            if noted is not None and cuts.is_of(noted, live) and noted.archive_inode == step.record.archive_inode:
+                cut.noted, cut.record, cut.held = fd, noted, noted.length
+    _refuse_others(cut, step, entry)
+    return cut, is_cut
+
+
+def _refuse_others(cut: Cut, step: FinishCopytruncate, entry: Entry) -> None:
+    """What the plan saw may have been finished by another run, which may have been killed in its own."""
+    newest = cut.logdir.stat(slot_name(step.base, 1))
+    found = (
+        cuts.find(cut.logdir, entry, [newest], lambda copy: copy.id.inode == step.record.archive_inode)
+        if newest is not None and newest.is_regular
+        else None
+    )
+    if isinstance(found, Problem):
+        raise Refused(found)
+    known = None if cut.noted is None else cut.record.archive_inode
+    if (step.noted and known is None) or (found is not None and found.archive_inode != known):
+        raise Stale(f"{step.base}: another run works on it by now")
+    if cut.noted is not None and not cuts.note(cut.noted, cut.record):
+        raise Refused(_why_left(step, os.strerror(errno.EACCES)))
+
+
+def _why_left(step: FinishCopytruncate, why: str) -> Problem:
+    what = f"is left alone: its copytruncate was interrupted, and what that left is not ours to change: {why}"
+    return Problem(subject=step.record.path, problem=what, advice="run the configuration of whoever owns the copy")
+
+
+def _why_unproven(record: CopyInFlight) -> Problem:
+    """What is hidden stands in the copy alone, or nowhere; the rest of what was copied may stand in the log alone."""
+    what = "starts with a hole: its copytruncate was interrupted, and its copy has been changed since"
+    advice = f"compare them; to cut off what was copied: fallocate -c -o 0 -l {record.length} {typed(record.path)}"
+    return Problem(subject=record.path, problem=what, advice=advice)
+
+
+def _ended(cut: Cut, step: FinishCopytruncate) -> bool:
+    """The copy says so, and only our own history does not know."""
+    conclude(cut)
+    return any(copy.id.inode == step.record.archive_inode for copy in step.copies)
+
+
+def _finished(cut: Cut, step: FinishCopytruncate) -> bool:
+    record = cut.record
+    if os.fstat(cut.live).st_size < record.length:  # cut by now, if the archive was there to cut it for
+        conclude(cut)
         return bool(step.copies) or record.stage == "marked"
-    logdir.sync()  # the crash may have come before the archive's name was durable
-    cut = Cut(context, logdir, record, live, (), record.length, accept_loss=step.accept_loss)
+    cut.logdir.sync()  # the crash may have come before the archive's name was durable
     if record.protocol == "collapse":
         cut.copies = tuple(copy for copy in step.copies if _is_head(cut, copy))
+        if cut.hidden and cut.noted is not None and not cut.copies:
+            raise Refused(_why_unproven(record))
         return advance(cut)
     cut.copies = tuple(copy for copy in step.copies if _is_within(cut, copy))
-    cut.out = _plain_copy(context, step)
+    cut.out = _plain_copy(cut.context, step)
     try:
         if cut.out is not None:
-            cut.held = head.common(live, cut.out, Codec.NONE, hidden=cut.hidden, stop=context.stop)
+            cut.held = head.common(cut.live, cut.out, Codec.NONE, hidden=cut.hidden, stop=cut.context.stop)
         return advance(cut)
     finally:
         if cut.out is not None:

@@ -11,7 +11,7 @@ from contextlib import ExitStack
 from logrotor.act.archive import last_look, open_plain, permit
 from logrotor.act.context import Context, Details
 from logrotor.decide.naming import is_dated_by, parse_archive, temp_name
-from logrotor.disk import access, acl, calls, codecs, descent, files
+from logrotor.disk import access, acl, calls, codecs, cuts, descent, files
 from logrotor.errors import Busy, Interrupted, Stale, VerifyFailed
 from logrotor.model import KEEP, Codec, Compress, LogPlan
 
@@ -182,7 +182,7 @@ class Form:
             done += len(data)
             if done > size:
                 break
-            self._write(machine.compress(data), growing)
+            self._write(machine.compress(data), growing, done - len(data))
             self._lines += data.count(b"\n")
             if digest is not None:
                 digest.update(data)
@@ -191,8 +191,12 @@ class Form:
             raise Stale(f"{step.name}: grew while it was compressed")
         self._write(machine.flush(), growing)
 
-    def _write(self, data: bytes, growing: codecs.Growing | None) -> None:
-        files.write_all(self._out, data)
+    def _write(self, data: bytes, growing: codecs.Growing | None, start: int = 0) -> None:
+        """``start``: where the original has it."""
+        if self.step.codec is Codec.NONE:
+            files.write_at(self._out, start, data, self._fd)
+        else:
+            files.write_all(self._out, data)
         self._size += len(data)
         if growing is not None:
             growing.add(len(data))
@@ -214,6 +218,7 @@ class Form:
         """The archive is as readable as the log was, and keeps its time."""
         status = os.fstat(self._fd)
         descent.note(self._out, self._fd)  # before its mode, which may forbid that
+        cuts.carry(self._out, self._fd)
         need = access.READ if self.step.strict else 0
         self.target.dress(self._out, self.step.to_name, KEEP, acl.of(self._fd, status), need=need)
         files.set_times(self._out, status)

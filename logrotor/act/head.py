@@ -1,4 +1,4 @@
-"""What a log begins with, compared with what its copies hold; and the mark that hides some of it. Changes no log."""
+"""What a log begins with, compared with what its copies hold; and what is written over it."""
 
 from __future__ import annotations
 
@@ -7,13 +7,12 @@ from collections.abc import Iterator
 from itertools import takewhile
 from operator import eq
 
-from logrotor.act.context import Context, Stop
-from logrotor.decide.naming import slot_name
-from logrotor.disk import calls, codecs, files
+from logrotor.act.context import Stop
+from logrotor.disk import codecs, cuts, files
 from logrotor.disk.logdir import LogDir
 from logrotor.disk.opendir import ANY
 from logrotor.errors import Interrupted, Stale
-from logrotor.model import Codec, Copy, CopyInFlight
+from logrotor.model import Codec, Copy
 
 
 def transfer(source: int, target: int, start: int, end: int) -> None:
@@ -43,13 +42,9 @@ def _copy_chunk(source: int, target: int, start: int, end: int) -> int:
     return len(data)
 
 
-def block_size(fd: int) -> int:
-    return os.fstatvfs(fd).f_bsize
-
-
 def whole_blocks(live: int) -> int:
     """How many bytes can be collapsed: all blocks but the last one. A collapse up to the end of the file is EINVAL."""
-    block = block_size(live)
+    block = cuts.block_size(live)
     return max(os.fstat(live).st_size - 1, 0) // block * block
 
 
@@ -58,7 +53,7 @@ def still_has(live: int, out: int, size: int, protocol: str) -> bool:
 
     Asked right before the cut: what came after an emptying would be cut off, and stand in no copy.
     """
-    block = min(block_size(out), size)
+    block = min(cuts.block_size(out), size)
     rest = 1 if protocol == "collapse" else 0  # a collapse leaves a byte, at least
     same = all(os.pread(live, block, at) == os.pread(out, block, at) for at in (0, size - block))
     return same and os.fstat(live).st_size >= size + rest
@@ -66,7 +61,7 @@ def still_has(live: int, out: int, size: int, protocol: str) -> bool:
 
 def begins_as(live: int, out: int, length: int) -> bool:
     """Does the log begin with the copy's first block? Fewer bytes could be the first line of every log."""
-    length = min(block_size(live), length)
+    length = min(cuts.block_size(live), length)
     begin = os.pread(live, length, 0)
     return len(begin) == length and begin == os.pread(out, length, 0)
 
@@ -120,48 +115,7 @@ def first_block(logdir: LogDir, copy: Copy, block: int) -> bytes:
         os.close(fd)
 
 
-# ---------------------------------------------------------------- marks
-
-
 def overwrite(live: int, data: bytes) -> None:
     """Write over the first bytes of the log, durably."""
     files.overwrite(live, data)
     files.sync(live)
-
-
-def mark_of(record: CopyInFlight) -> bytes:
-    """The first byte of a log that is about to be truncated."""
-    return bytes([record.head ^ 0xFF])
-
-
-def hidden(live: int, record: CopyInFlight) -> int:
-    """How many of the log's first bytes the mark hides."""
-    if record.protocol == "collapse":
-        block = block_size(live)
-        return block if files.starts_with_hole(live, block) else 0
-    return int(os.pread(live, 1, 0) == mark_of(record))
-
-
-def rediscover(context: Context, logdir: LogDir, base: str, live: int) -> bool:
-    """Remember a collapse again whose record was lost with the history; False if nothing proves that there was one.
-
-    The log shows the mark, a hole of one block, and goes on as slot 1 does, which is of whole blocks and of two at
-    least: a writer that does not append leaves such a log only if it stood at a block's end, and repeats itself.
-    A history that knows of a rotation was not lost: the record is another configuration's, which goes by it.
-    """
-    path, status, block = os.path.join(logdir.path, base), os.fstat(live), block_size(live)
-    if not files.starts_with_hole(live, block) or files.starts_with_hole(live, block + 1):
-        return False
-    if context.history.recall().of(path).last_rotation is not None:
-        return False
-    for codec in Codec:
-        entry = logdir.stat(slot_name(base, 1, codec))
-        if entry is None or not entry.is_regular:
-            continue
-        size = held_whole(logdir, Copy(logdir.path, entry.name, entry.id, codec), live, block, context.stop)
-        if size % block == 0 and block < size < status.st_size:
-            birth = calls.birth_time(live) or 0.0
-            found = CopyInFlight(path, status.st_ino, birth, entry.id.inode, size, "marked", "collapse")
-            context.history.begin_copy(found)
-            return True
-    return False

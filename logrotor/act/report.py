@@ -13,7 +13,7 @@ from msgspec import Struct, field
 from logrotor.act.context import Deadline
 from logrotor.disk import state
 from logrotor.errors import HELD
-from logrotor.model import LastReport, Outcome, Plan, Problem, Report, Status
+from logrotor.model import KeptOut, LastReport, Outcome, Plan, Problem, Report, Status
 
 if TYPE_CHECKING:
     from logrotor.disk.history import RunHistory
@@ -30,6 +30,8 @@ class Run(Struct):
     started: float = 0.0
     outcomes: list[Outcome] = field(default_factory=list)
     problems: list[Problem] = field(default_factory=list)
+    partial: bool = False  # of some logs only
+    kept_out: dict[str, KeptOut] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.started = self.clock()
@@ -61,6 +63,8 @@ class Run(Struct):
         """``interrupted``: the exit code of a run that was asked to stop. ``hooks``: the rest is remembered already."""
         report = self._report(plan, interrupted=interrupted is not None)
         code = report.exit_code if interrupted is None else interrupted
+        if hooks is None:
+            self.kept_out = history.keep_out(_waiting(report).keys(), self.clock(), partial=self.partial)
         history.run_completed(self.clock(), report.outcomes if hooks is None else hooks, _counts(report), code)
         self.problems += [problem for problem in history.problems if problem not in self.problems]
 
@@ -85,7 +89,7 @@ class Run(Struct):
 
     def _tell_held(self, report: Report) -> None:
         """What was put off since somebody else has a lock or temp, and will not let go of it in a moment."""
-        waiting = Counter(o.problem.subject for o in report.outcomes if o.problem and o.problem.kind == HELD)
+        waiting = _waiting(report)
         if not waiting:
             return
         from logrotor.disk import holders
@@ -93,7 +97,7 @@ class Run(Struct):
 
         processes = Processes.look()
         for path, number in sorted(waiting.items()):
-            found = holders.stuck(path, self.clock(), processes)
+            found = holders.stuck(path, self.clock(), processes, self.kept_out.get(path))
             if found is not None:
                 self.emit("lock.held", subject=path, kind=found.kind, error=str(found), waiting=number)
 
@@ -150,6 +154,11 @@ def _last(report: Report, ended: float, before: LastReport | None) -> LastReport
 
 def _total(outcomes: Iterable[Outcome], key: str) -> int:
     return sum(int(outcome.details.get(key) or 0) for outcome in outcomes)
+
+
+def _waiting(report: Report) -> Counter[str]:
+    """Locks and temps that others have, and how many steps each of them keeps."""
+    return Counter(o.problem.subject for o in report.outcomes if o.problem and o.problem.kind == HELD)
 
 
 def _counts(report: Report) -> dict[str, int]:

@@ -113,6 +113,19 @@ def is_terminal(stream: Any) -> bool:
         return False
 
 
+def has_colours(stream: Any) -> bool:
+    """Whether it may get ANSI codes (https://no-color.org)."""
+    return is_terminal(stream) and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
+
+
+_STYLES = {"bad": "31", "warn": "33", "good": "32", "head": "1"}
+
+
+def paint(words: str, style: str) -> str:
+    """For stdout: in a colour on a terminal, unchanged elsewhere. ``style``: bad, warn, good or head."""
+    return f"\x1b[{_STYLES[style]}m{words}\x1b[0m" if has_colours(sys.stdout) else words
+
+
 # ---------------------------------------------------------------- tables
 
 
@@ -173,12 +186,7 @@ def _console_processors() -> list[Any]:
     from structlog.processors import TimeStamper, add_log_level
 
     stamper = TimeStamper(fmt="%Y-%m-%d %H:%M:%S", utc=False)
-    return [_shown_values, add_log_level, stamper, ConsoleRenderer(colors=has_colours(), sort_keys=False)]
-
-
-def has_colours() -> bool:
-    """Whether stderr may get ANSI codes (https://no-color.org)."""
-    return is_terminal(sys.stderr) and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
+    return [_shown_values, add_log_level, stamper, ConsoleRenderer(colors=has_colours(sys.stderr), sort_keys=False)]
 
 
 def _shown_values(_: Any, __: str, fields: MutableMapping[str, Any]) -> Mapping[str, Any]:

@@ -102,9 +102,12 @@ def _thresholds(kind: type[Thresholds], limits: dict[str, Any]) -> Thresholds:
 def _checked(found: Status, told: list[Attention]) -> list[str]:
     """First line: the verdict, as monitoring systems show it."""
     if not told:
-        return [f"OK: {text.count(len(found.logs), 'log')}, last run {last_run(found)}"]
+        return [f"{output.paint('OK', 'good')}: {text.count(len(found.logs), 'log')}, last run {last_run(found)}"]
     more = f" (and {len(told) - 1} more)" if told[1:] else ""
-    return [f"ATTENTION: {text.printable(str(told[0]))}{more}", *(text.lines(str(each)) for each in told[1:])]
+    return [
+        f"{output.paint('ATTENTION', 'bad')}: {text.printable(str(told[0]))}{more}",
+        *(text.lines(str(each)) for each in told[1:]),
+    ]
 
 
 def _lines(found: Status, told: list[Attention], *, verbose: bool) -> list[str]:
@@ -112,10 +115,11 @@ def _lines(found: Status, told: list[Attention], *, verbose: bool) -> list[str]:
     now = f"; a run is under way (process {found.under_way})" if found.under_way is not None else ""
     head = f"{text.count(len(found.logs), 'log')}, {number} due; last run {last_run(found)}{now}."
     lines = [f"Status at {text.stamp(found.now.replace(microsecond=0))}: {head}"]
-    lines += [f"attention: {text.lines(str(each))}" for each in told]
+    lines += [f"{output.paint('attention', 'bad')}: {text.lines(str(each))}" for each in told]
+    lines += [f"note: {text.printable(each.path)}: {each.words}" for each in found.unclaimed]
     lines += _logs(found)
     systems = output.table([_system(system, found.now) for system in found.file_systems], indent="  ")
-    lines += ["", "File systems", *systems] if systems else []
+    lines += ["", output.paint("File systems", "head"), *systems] if systems else []
     if found.missing and verbose:
         lines += ["", "Missing, which is fine", *(f"  {text.printable(path)}" for path in found.missing)]
     elif found.missing:
@@ -130,9 +134,9 @@ def _logs(found: Status) -> Iterator[str]:
     head = ("log", "size", "limit", "due", "last rotation", "archives")
     rows = [_row(log, os.path.relpath(log.path, top), found.now) for log in found.logs]
     lines = iter(output.table([head, *rows], indent="  ", right=frozenset({1, 2})))
-    yield from ("", f"Logs in {text.printable(top)}", next(lines))
+    yield from ("", output.paint(f"Logs in {text.printable(top)}", "head"), next(lines))
     for log, line in zip(found.logs, lines, strict=True):
-        yield line
+        yield output.paint(line, "bad") if log.last_outcome == "failed" else line
         yield from (f"      {text.printable(each)}" for each in notes(log))
 
 

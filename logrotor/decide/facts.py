@@ -9,6 +9,8 @@ from msgspec import Struct, field
 
 from logrotor.model import (
     Archive,
+    Codec,
+    CopyInFlight,
     Due,
     Entry,
     FileId,
@@ -30,6 +32,12 @@ class Family(Struct):
     replacement: Entry | None = None  # .BASE.new
     temps: list[Entry] = field(default_factory=list)  # .ARCHIVE.tmp
     archives: list[Archive] = field(default_factory=list)
+
+    @property
+    def newest_plain(self) -> list[Entry]:
+        """What may be the copy of a copytruncate that is at work; two where a crash left two."""
+        slot_1 = (a for a in self.archives if a.name.slot == 1 and a.name.codec is Codec.NONE)
+        return [archive.entry for archive in slot_1 if archive.entry.is_regular]
 
 
 class Directory(Struct):
@@ -71,6 +79,8 @@ class LogFacts(Struct, frozen=True, kw_only=True):
     held: Callable[[frozenset[str]], Mapping[int, int]] = lambda directories: {}  # device -> bytes of archives that
     # were removed from these directories and that somebody has open
     why_not_cut: Callable[[], Problem | None] = lambda: None  # by a copytruncate: its writers overwrite, say
+    noted: Callable[[], CopyInFlight | Problem | None] = lambda: None  # what its newest archive says is to be cut off
+    # the live log; or why nobody can tell
     literal: bool = True  # named by a path, not by a glob
     refusal: Problem | None = None  # bind mount, owner who could not write, supervisord rotates it ...
     proof: str = ""

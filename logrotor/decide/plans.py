@@ -84,6 +84,8 @@ def _why_not_possible(facts: LogFacts, plan: LogPlan) -> Problem | None:
     if any(isinstance(each, (Take, Copytruncate)) for each in plan.take) and facts.is_append_only():
         what = "may only be appended to (chattr +a), so it can be neither renamed nor cut"
         return Problem(subject=facts.path, problem=what, advice=f"as root: chattr -a {typed(facts.path)}")
+    if plan.take and isinstance(unknown := facts.noted(), Problem):
+        return unknown
     cuts = [each for each in plan.take if isinstance(each, Copytruncate)]
     if facts.spec.accept_loss or not cuts:
         return None

@@ -89,14 +89,17 @@ def _is_held(facts: LogFacts, strangers: frozenset[str], slot: int) -> bool:
 
 
 def _finish_copytruncate(facts: LogFacts, found: Recovery) -> None:
-    record = facts.history.in_flight
+    """By what is noted on the copy, whoever made it; else by our own history, which may not know how it went on."""
+    noted = facts.noted()
+    record = noted if isinstance(noted, CopyInFlight) else facts.history.in_flight
     if record is None:
         return
     copies = _copies(found.archives, record)
     found.took = bool(copies) or record.stage == "marked"
     reason = "a copytruncate was interrupted"
     accept_loss = facts.spec.accept_loss and facts.protocol != "collapse"
-    found.steps.append(FinishCopytruncate(facts.directory.resolved, facts.base, record, copies, reason, accept_loss))
+    where = facts.directory.resolved, facts.base
+    found.steps.append(FinishCopytruncate(*where, record, copies, reason, accept_loss, record is noted))
 
 
 def _copies(archives: list[Archive], record: CopyInFlight) -> tuple[Copy, ...]:

@@ -55,11 +55,14 @@ CREATE TABLE IF NOT EXISTS totals (
     PRIMARY KEY (queue, ending, within));
 """
 
-# Files of which a run could not tell whether they are logs or archives: no later rotation makes them archives. It has
-# no version either: an older logrotor does not know it, and goes on.
+# Files of which a run could not tell whether they are logs or archives: no later rotation makes them archives; and the
+# locks and temps that keep us out, since when and in how many runs. These have no version either: an older logrotor
+# does not know them, and goes on.
 UNCLEAR = """
 CREATE TABLE IF NOT EXISTS unclear (path BLOB PRIMARY KEY, inode INTEGER);
 CREATE INDEX IF NOT EXISTS archive_dirs_by_directory ON archive_dirs (directory);
+CREATE TABLE IF NOT EXISTS kept_out (path BLOB PRIMARY KEY, since REAL NOT NULL, last REAL NOT NULL,
+                                     runs INTEGER NOT NULL);
 """
 
 # What archives hold (disk/archived.py); without a version as well.
@@ -71,7 +74,7 @@ CREATE TABLE IF NOT EXISTS archives (
 CREATE INDEX IF NOT EXISTS archives_by_log ON archives (log, id);
 CREATE INDEX IF NOT EXISTS archives_by_inode ON archives (inode);
 """
-_UNVERSIONED = frozenset({"attempts", "faults", "totals", "unclear", "archives"})
+_UNVERSIONED = frozenset({"attempts", "faults", "totals", "unclear", "kept_out", "archives"})
 
 # STEPS[n] upgrades format n to n + 1; only the holder of the lock takes them. A logrotor that knows fewer steps refuses
 # the file, and its cron line fails from then on: so a step is only for tables that an older one would misread.
@@ -325,7 +328,7 @@ def _texts(connection: sqlite3.Connection, table: str, column: str, where: str =
 
 def make_unversioned(connection: sqlite3.Connection) -> None:
     """The tables that an older logrotor did not make."""
-    if not all(is_made(connection, each) for each in ("unclear", "archives", "archive_dirs_by_directory")):
+    if not all(is_made(connection, each) for each in ("archives", "archive_dirs_by_directory", "kept_out")):
         change("commit", connection.executescript, UNCLEAR + ARCHIVES)
 
 

@@ -19,11 +19,21 @@ from functools import partial
 from typing import Any, TypeVar
 
 from logrotor import text
-from logrotor.disk import archived, database, forgetting, recalled, rows
+from logrotor.disk import archived, database, forgetting, recalled, rows, state
 from logrotor.disk.attempts import Attempts, HistoryUnread
 from logrotor.disk.database import Work
 from logrotor.errors import StateError
-from logrotor.model import CopyInFlight, LogHistories, LogHistory, Outcome, PastOutcome, PastRun, PastTake, Problem
+from logrotor.model import (
+    CopyInFlight,
+    KeptOut,
+    LogHistories,
+    LogHistory,
+    Outcome,
+    PastOutcome,
+    PastRun,
+    PastTake,
+    Problem,
+)
 
 T = TypeVar("T")
 
@@ -61,6 +71,14 @@ class History(Attempts):
     def takes(self, since: float) -> list[PastTake]:
         """All takes since then, the oldest first. Raises StateError."""
         return self._select("outcomes", database.TAKEN, (since,), rows.take, "time, status, details")
+
+    def kept_out(self) -> dict[str, KeptOut]:
+        """What the last runs could not get, as others had it, by its path; nothing where that cannot be read."""
+        found: list[tuple[str, KeptOut]] = []
+        with suppress(StateError), self._looking() as connection:
+            if connection is not None and database.has(connection, "kept_out"):
+                found, _ = rows.read(connection, "SELECT * FROM kept_out", (), rows.kept_out)
+        return dict(found)
 
     def damage(self) -> str | None:
         """What SQLite's own check finds; None: nothing, or there is no history. Raises StateError."""
@@ -120,12 +138,8 @@ class RunHistory(History):
         self._connection = None
 
     def begin_copy(self, record: CopyInFlight) -> None:
-        """Remember a copytruncate before its archive is published."""
+        """Remember a copytruncate before its archive is published, and whether the head of the log bears the mark."""
         self._must(rows.COPY, rows.copy_row(record))
-
-    def mark_copy(self, path: str) -> None:
-        """The head of the log bears the mark by now."""
-        self._must("UPDATE in_flight SET stage = 'marked' WHERE path = ?", (os.fsencode(path),))
 
     def end_copy(self, path: str) -> None:
         self._must("DELETE FROM in_flight WHERE path = ?", (os.fsencode(path),))
@@ -177,6 +191,21 @@ class RunHistory(History):
         """Remember files that may be logs: a rotation beside one does not make it an archive."""
         rows = [(os.fsencode(path), os.lstat(path).st_ino) for path in paths if os.path.lexists(path)]
         self.keep(("INSERT OR REPLACE INTO unclear VALUES (?, ?)", rows))
+
+    def keep_out(self, paths: Collection[str], now: float, *, partial: bool) -> dict[str, KeptOut]:
+        """These could not be got in this run; returns since when. ``partial``: not all was tried, so others stay.
+
+        A run that had nothing to do meanwhile was kept out by nobody.
+        """
+        before, found = state.known_run(os.path.dirname(self.path)), self.kept_out()
+        known = {path: each for path, each in found.items() if before is None or before.at - 1 <= each.last <= now}
+        met = {path: known.get(path, KeptOut(now, now, 0)) for path in paths}
+        met = {path: KeptOut(each.since, now, each.runs + 1) for path, each in met.items()}
+        kept = {**known, **met} if partial else met
+        if kept or found:
+            values = [(os.fsencode(path), each.since, each.last, each.runs) for path, each in kept.items()]
+            self.keep(("DELETE FROM kept_out", [()]), ("INSERT INTO kept_out VALUES (?, ?, ?, ?)", values))
+        return met
 
     def run_completed(self, now: float, outcomes: Collection[Outcome], counts: Mapping[str, int], code: int) -> None:
         ended = rows.end_of_run(self._run, now, outcomes, counts, code)

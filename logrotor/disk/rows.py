@@ -16,7 +16,7 @@ from typing import Any, TypeVar
 import msgspec
 from msgspec.structs import replace
 
-from logrotor.model import ArchiveRecord, CopyInFlight, LogHistory, Outcome, PastOutcome, PastTake, Problem
+from logrotor.model import ArchiveRecord, CopyInFlight, KeptOut, LogHistory, Outcome, PastOutcome, PastTake, Problem
 from logrotor.model.records import Count, Moment
 
 T = TypeVar("T")
@@ -217,6 +217,10 @@ def _log(row: sqlite3.Row) -> tuple[str, _Log]:
 
 def _hooked(row: sqlite3.Row) -> tuple[str, _Hooked]:
     return path(row[0]), msgspec.convert(dict(row), _Hooked)
+
+
+def kept_out(row: sqlite3.Row) -> tuple[str, KeptOut]:
+    return path(row[0]), msgspec.convert(dict(row), KeptOut)
 
 
 def _unclear(row: sqlite3.Row) -> tuple[str, int]:

@@ -18,7 +18,7 @@ from logrotor.disk.history import History
 from logrotor.errors import LogrotorError
 from logrotor.jobs import payload
 from logrotor.jobs.dispatch import dispatch, period
-from logrotor.jobs.engine import Engine, KeptJob, QueueCount, Site
+from logrotor.jobs.engine import Engine, KeptJob, QueueCount, Site, queue_of
 from logrotor.jobs.payload import Payload, Stale, Unacceptable
 from logrotor.jobs.progress import Progress, Worker, most_age, progress, stopped, workers
 from logrotor.model import Attempt, Ending, Fault, Problem
@@ -234,8 +234,36 @@ def clear_stale(site: Site, engine: Engine, now: float) -> int:
     return engine.forget(site.queue, stale) if stale else 0
 
 
+def clear_jobs(site: Site, engine: Engine, jobs: Collection[str]) -> int:
+    """Forget jobs by the first letters of their ids, failed or waiting; returns how many. Raises UnknownJob."""
+    waiting: dict[str, list[KeptJob]] = {}
+    for entry in engine.pending(site.queue):
+        waiting.setdefault(payload.identify(entry.payload), []).append(entry)
+    failed = {each.job: each for each in failures(site, engine)}
+    chosen = [_named(wanted, {*waiting, *failed}) for wanted in jobs]
+    for job in chosen:
+        engine.forget(site.queue, [entry.key for entry in waiting.get(job, ())])
+        if job in failed:
+            _forget(site, engine, [failed[job]])
+    return len({*chosen})
+
+
+def _named(wanted: str, known: Collection[str]) -> str:
+    hits = [job for job in known if wanted and job.startswith(wanted)]
+    if len(hits) != 1:
+        why = "several jobs begin with this" if hits else "no job that waits or has failed has this id"
+        raise UnknownJob(Problem(subject=wanted, problem=why, advice=f"{ours('queue failed')} lists those that failed"))
+    return hits[0]
+
+
+def clear_host(site: Site, engine: Engine, host: str) -> int:
+    """Forget what waits or has failed on the queue of another host; returns how many."""
+    queue = queue_of(site.settings.name, host)
+    return engine.forget(queue, [entry.key for entry in (*engine.pending(queue), *engine.failed(queue))])
+
+
 class UnknownJob(LogrotorError):
-    """No failed job has this id."""
+    """No job has this id."""
 
 
 def _chosen(found: Collection[Failure], jobs: Collection[str]) -> list[Failure]:

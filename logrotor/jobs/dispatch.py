@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
 
 import logrotor
 from logrotor.decide.schedule import latest_slot, next_slot
+from logrotor.disk.history import History
 from logrotor.jobs import payload
 from logrotor.jobs.engine import Engine, QueueUnreachable, Site
 from logrotor.jobs.payload import Payload
 from logrotor.jobs.task import tell
+from logrotor.model import Attempt
 
 _SHARE = 0.9  # of the time to the next tick: a job that has waited longer leaves the work to the next one
+PATIENCE = 10.0  # seconds for a worker to take a job, beside what it may wait
 _STEP = 10.0  # seconds between two looks at the clock
 
 Wait = Callable[[float], bool]  # seconds -> whether the loop is to end
@@ -47,6 +51,23 @@ def period(schedule: str, now: datetime) -> float:
     if last is None or following is None:
         return timedelta(days=1).total_seconds()
     return following.timestamp() - last.timestamp()
+
+
+def await_end(site: Site, job: Payload, *, look: float = 0.2) -> Attempt | None:
+    """The last attempt of the job, as soon as no other follows; None: none began in time. Raises HistoryUnusable.
+
+    One whose worker was killed is waited for until no engine gives it to anybody any more.
+    """
+    limits = site.settings.job
+    patience = limits.reclaim_after + max(limits.backoff, default=0.0) + PATIENCE
+    while True:
+        attempts, now = History(site.config.state_dir).attempts_of(job.id), time.time()
+        last = attempts[-1] if attempts else None
+        if last is not None and last.final and last.ended is not None:
+            return last
+        if now > (job.expires + PATIENCE if last is None else (last.ended or last.started) + patience):
+            return last
+        time.sleep(look)
 
 
 # ---------------------------------------------------------------- the schedule

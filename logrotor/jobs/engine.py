@@ -11,7 +11,9 @@ import os
 import re
 import socket
 import sys
-from collections.abc import Callable, Collection, Mapping, Sequence
+import time
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Protocol
 
 from msgspec import Struct, field
@@ -27,6 +29,8 @@ if TYPE_CHECKING:
 
 GROUP = "logrotor.queue_engines"
 CONFIG_VARIABLE = "LOGROTOR_CONFIG"  # how a worker's process knows its configuration
+PATIENCE = 2.0  # seconds for a server to accept, and again to answer: every command is over within five
+_SILENCE = 3.0  # seconds for which a server that did not answer is not asked again
 
 
 class Site(Struct, frozen=True, dict=True):
@@ -105,6 +109,21 @@ class QueueUnreachable(LogrotorError):
     """The queue's server or file cannot be used; the message says where and why, without a password."""
 
 
+@contextmanager
+def asking(site: Site) -> Iterator[None]:
+    """Ask a server that kept us waiting once, not once for each question of a command. Raises QueueUnreachable."""
+    began = time.monotonic()
+    since, known = site.__dict__.get("silent", (0.0, None))
+    if known is not None and began - since < _SILENCE:
+        raise QueueUnreachable(known.problem)
+    try:
+        yield
+    except QueueUnreachable as error:
+        if time.monotonic() - began > PATIENCE / 2:
+            site.__dict__["silent"] = time.monotonic(), error
+        raise
+
+
 class QueueCount(Struct, frozen=True, kw_only=True):
     """What the engine holds for one queue. None: this engine does not know."""
 
@@ -126,6 +145,18 @@ class KeptJob(Struct, frozen=True, kw_only=True):
     error: str = ""
 
 
+class Health(Struct, frozen=True, kw_only=True):
+    """How the store of the queues stands. None: it does not say, or not to this user."""
+
+    server: str  # "Redis", "PostgreSQL", "SQLite"
+    version: str | None
+    latency: float  # seconds for a question and its answer, on a connection that stood
+    rows: int | None  # jobs of all queues, whatever their state
+    bytes: int | None  # that the queue's tables take; of a Redis, the whole of it
+    connections: int | None
+    most_connections: int | None
+
+
 class WorkerCommand(Struct, frozen=True, kw_only=True):
     """How the engine's own worker is started: an argument list, and variables to set. Never a password."""
 
@@ -141,11 +172,14 @@ class Engine(Protocol):
     def dispatch(self, text: str) -> None:
         """Queue the payload ``text`` on the queue of this host."""
 
+    def health(self) -> Health:
+        """How the server or the file stands."""
+
     def worker(self) -> WorkerCommand:
         """The engine's own worker for the queue of this host: one job at a time, SIGTERM waits for the job."""
 
     def counts(self, prefix: str) -> list[QueueCount]:
-        """All queues whose name begins with ``prefix``: those of all hosts."""
+        """All queues whose name begins with ``prefix``: those of all hosts. Fails also where no job can be queued."""
 
     def pending(self, queue: str) -> list[KeptJob]:
         """The jobs of one queue that nobody works on: pending and scheduled."""
@@ -237,8 +271,14 @@ def queue_of(name: str, host: str) -> str:
     return full if len(full) <= 40 else f"{full[:31]}-{hashlib.sha256(full.encode()).hexdigest()[:8]}"
 
 
+def one_line(error: object) -> str:
+    """The words of an error of a server's, which may have a page of them."""
+    said = str(error)
+    return " ".join(said.split())
+
+
 def mask(text: str) -> str:
     """``text`` with the passwords of its URLs as ***, those in a query or a key=value string included."""
     # Up to the last @: a password may hold, against the rules, a / or an @ of its own.
     text = re.sub(r"(?<=://)([^/?#\s:]*):(\S*)@", r"\1:***@", text)
-    return re.sub(r"(?i)\b(password|passwd|pwd|secret|token)=('[^']*'|[^&\s]+)", r"\1=***", text)
+    return re.sub(r"(?i)(\w*(?:password|passwd|pwd|secret|token))=('[^']*'|[^&\s]+)", r"\1=***", text)

@@ -32,6 +32,9 @@ from logrotor.jobs.watch import Watch
 from logrotor.model import Attempt
 
 _LOOK = 0.2  # seconds between two looks at the worker
+# Seconds that it lives at least, if its worker dies: a manager gives up for ever on what ends within startsecs, which
+# are 5 in the programs that "queue unit" prints.
+_LIFE = 10.0
 _ASK = 1.0  # seconds between two looks for a request
 _IDLE = 3  # looks without a job before a worker that is to do one gives up: somebody else has taken it
 _TRIAL = 60.0  # seconds at most for a start of the code and configuration of now
@@ -60,13 +63,15 @@ def serve(
     site: Site, duties: Duties, stop: Callable[[], bool], connect: Callable[[], Engine], now: Callable[[], datetime]
 ) -> End:
     """Serve until it is to end. The worker has ended by then, and RENEWED is for the caller to carry out."""
-    watch = Watch(site, now, works=duties.works)
+    watch, began = Watch(site, now, works=duties.works), time.monotonic()
     service = _Service(site, duties, stop, watch)
     with closing(watch), service.signed_in(), service.worker_beside():
         if duties.ticks:
             dispatch_by(site, connect, ticks=by_schedule(site), now=now, wait=service.wait)
         while not service.wait(_ASK):
             pass
+    while service.end is End.DIED and not stop() and time.monotonic() < began + _LIFE:
+        time.sleep(_LOOK)
     return End.STOPPED if stop() else service.end or End.STOPPED
 
 

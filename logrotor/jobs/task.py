@@ -183,6 +183,8 @@ def _judged(text: str, site: Site, attempt: Attempt, earlier: list[Attempt], now
     if os.path.realpath(job.config) != os.path.realpath(site.file):
         return Result(Ending.REFUSED, f"the job is for {job.config}, and this worker has {site.file}: give each "
                       "configuration a [queue] name of its own", cause=MISSENT + "configuration")  # fmt: skip
+    if any(a.ending in SUCCESSES for a in earlier):
+        return Result(Ending.STALE, "is done already; the engine delivered it once more")
     if not earlier and now > job.expires:
         return Result(Ending.STALE, f"waited {now - job.enqueued:.0f} s for its first attempt; the next job does its "
                       "work")  # fmt: skip

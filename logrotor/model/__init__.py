@@ -26,7 +26,8 @@ else:
         "checks": "Check Finding",
         "convert": "as_json",
         "entries": "Archive ArchiveName Entry FileId FileSystem Nobody Unknown Writers Written",
-        "records": "ArchiveRecord CopyInFlight LastReport LastRun LogHistories LogHistory PastOutcome PastRun PastTake",
+        "records": "ArchiveRecord CopyInFlight KeptOut LastReport LastRun LogHistories LogHistory PastOutcome PastRun "
+        "PastTake",
         "plan": "Due LogPlan NotDue Outcome Plain Plan Report Status Note Vanished",
         "problem": "Problem",
         "queue": "FAILURES Attempt Ending Fault JobSettings Monitor QueueSettings Total",

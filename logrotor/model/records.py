@@ -43,6 +43,14 @@ class LogHistory(Struct, frozen=True):
     unclear: int | None = None  # inode of a file of that name of which a run could not tell whether it is a log
 
 
+class KeptOut(Struct, frozen=True):
+    """Since when one run after the other could not get a lock or a temp, the last one, and how many that were."""
+
+    since: Moment
+    last: Moment
+    runs: Count
+
+
 class LastRun(Struct, frozen=True):
     """When a run was (epoch seconds), and what tells the next one whether the clock has leapt since."""
 

@@ -104,7 +104,7 @@ class Copy(Struct, frozen=True):
 
 
 class FinishCopytruncate(Struct, frozen=True):
-    """Finish, or forget, a copytruncate that a crash interrupted."""
+    """Finish, or forget, a copytruncate that a crash interrupted; ``noted``: its record is on one of the copies."""
 
     directory: str
     base: str
@@ -112,6 +112,7 @@ class FinishCopytruncate(Struct, frozen=True):
     copies: tuple[Copy, ...]
     reason: str
     accept_loss: bool = False  # also where others may write the log: it cannot be collapsed
+    noted: bool = False
 
 
 class Take(Struct, frozen=True):

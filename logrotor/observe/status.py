@@ -18,10 +18,11 @@ from logrotor.disk import holders, state
 from logrotor.disk.logdir import LogDir
 from logrotor.errors import Busy, LogrotorError, Refused
 from logrotor.model import Archive, Codec, Due, Entry, LogPlan, LogSpec, PastOutcome, Problem, Written
-from logrotor.observe import forecast
+from logrotor.observe import forecast, unclaimed
 from logrotor.observe.deployment import Deployment, archives_of
 from logrotor.observe.forecast import SystemStatus
 from logrotor.observe.rotations import Rotation, rotations
+from logrotor.observe.unclaimed import Large
 
 _LATER = 30.0  # seconds; a run marks its end in the history first, on a slow disk some time before the file last-run
 
@@ -79,6 +80,7 @@ class Status(Struct, frozen=True, kw_only=True):
     logs: tuple[LogStatus, ...]
     file_systems: tuple[SystemStatus, ...]
     missing: tuple[str, ...]
+    unclaimed: tuple[Large, ...]  # large files beside the logs that no rule has
     problems: tuple[Problem, ...]
 
 
@@ -93,13 +95,14 @@ def status(here: Deployment) -> Status:
     return Status(
         now=here.now,
         last_run=here.moment(here.last_run),
-        run_by=here.moment(_run_by(here)),
+        run_by=here.moment(here.run_by),
         known=here.blind is None,
         under_way=state.holder(here.config.state_dir),
         failed_runs=_failures_of_runs(here),
         logs=tuple(sorted(logs, key=_urgency)),
         file_systems=tuple(forecast.file_systems(here, dict(_growing(here, {log.path: log for log in logs})))),
         missing=tuple(here.survey.missing),
+        unclaimed=tuple(unclaimed.large(here)),
         problems=(
             *(found.as_problem for found in here.config.problems),
             *here.survey.problems,
@@ -118,14 +121,6 @@ def _vanished(here: Deployment) -> Iterable[Problem]:
     if not gone and not here.survey.logs and not here.survey.problems and here.outcomes:
         what = "no log is found, though there were some: is a file system not mounted, or paths misspelt?"
         yield Problem(subject="", problem=what)
-
-
-def _run_by(here: Deployment) -> float | None:
-    """After so many ticks of the queue's schedule that its jobs count as stopped."""
-    queue, last = here.config.queue, here.last_run
-    if queue is None or last is None:
-        return None
-    return schedule.slot_after(queue.schedule, last, queue.monitor.ticks, here.now.tzinfo)
 
 
 # ---------------------------------------------------------------- a log
@@ -336,7 +331,7 @@ def _families(facts: LogFacts) -> Iterator[tuple[Directory, Family]]:
 
 
 def _stuck(here: Deployment, path: str) -> Iterator[tuple[str, Problem]]:
-    found = holders.stuck(path, here.now.timestamp(), here.processes)
+    found = holders.stuck(path, here.now.timestamp(), here.processes, here.kept_out.get(path))
     if found is not None:
         yield path, found
 
@@ -344,5 +339,5 @@ def _stuck(here: Deployment, path: str) -> Iterator[tuple[str, Problem]]:
 def _held(here: Deployment) -> Iterator[Problem]:
     """A younger one is of a run, more likely."""
     for path, why in held(here):
-        if holders.age(path, here.now.timestamp()) >= holders.PATIENCE:
+        if holders.is_old(path, here.now.timestamp(), here.kept_out.get(path)):
             yield why.under(path)

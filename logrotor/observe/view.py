@@ -11,7 +11,7 @@ import os
 import resource
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 
 from msgspec import Struct
 from msgspec.structs import replace
@@ -19,10 +19,10 @@ from msgspec.structs import replace
 from logrotor.decide.facts import Directory, Family, LogFacts
 from logrotor.decide.naming import parse_archive
 from logrotor.decide.slots import newest_first, time_of
-from logrotor.disk import calls, descent, snapshot, state
+from logrotor.disk import calls, cuts, descent, snapshot, state
 from logrotor.disk.logdir import LogDir
 from logrotor.errors import Refused, Stale, UnknownSelection
-from logrotor.model import Archive, Codec, Entry, FileId, Method, Problem
+from logrotor.model import Archive, Codec, CopyInFlight, Entry, FileId, Problem
 from logrotor.observe.deployment import Deployment, archives_of
 from logrotor.survey import forms
 from logrotor.text import ours
@@ -104,7 +104,7 @@ class View:
         while True:
             before = relisted(self._surveyed)
             found = pieces(before, self._look().now.timestamp())
-            why_not = self._why_unsettled(found)
+            why_not = self._why_unsettled(found, before)
             if why_not is None and names_of(before) == names_of(relisted(self._surveyed)):
                 self.facts, self.pieces = before, found
                 return
@@ -115,15 +115,13 @@ class View:
                 raise Refused(why_not or Problem(subject=before.path, problem=again, advice="try again"))
             time.sleep(_PAUSE)
 
-    def _why_unsettled(self, found: Sequence[Piece]) -> Problem | None:
+    def _why_unsettled(self, found: Sequence[Piece], before: LogFacts) -> Problem | None:
         try:
             self._hold(found)
         except (Stale, FileNotFoundError) as error:
             return Problem(subject=self._surveyed.path, problem=f"moved while it was opened: {error}")
-        if self._surveyed.spec.method is not Method.COPYTRUNCATE:
-            return None
         here, path = self._look(), self._surveyed.path
-        if here.histories.of(path).in_flight is None:
+        if here.histories.of(path).in_flight is None and not _is_being_cut(before):
             return None
         kind = "busy" if state.holder(here.config.state_dir) is not None else "interrupted"
         cut, advice = "a copytruncate is at work, or was interrupted", f"{ours('run')}, then again"
@@ -223,6 +221,16 @@ class View:
             if piece.rotated is not None and trace.id not in files and not (piece.codec is not Codec.NONE and is_form):
                 found.append(piece)
         return found
+
+
+def _is_being_cut(facts: LogFacts) -> bool:
+    """Does the copy of its head say so? Whoever made it."""
+    live, copies = facts.family.live, facts.family.newest_plain
+    if live is None or not live.is_regular or not copies:
+        return False
+    with suppress(Stale, FileNotFoundError), LogDir(facts.directory.resolved) as here:
+        return isinstance(cuts.find(here, live, copies), CopyInFlight)
+    return False
 
 
 def at_once() -> int:

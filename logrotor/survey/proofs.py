@@ -8,12 +8,12 @@ from contextlib import ExitStack, suppress
 from typing import TypeVar
 
 from logrotor.decide.facts import Family
-from logrotor.disk import writers
+from logrotor.disk import cuts, writers
 from logrotor.disk.calls import birth_time, is_append_only
 from logrotor.disk.directories import Directories
 from logrotor.disk.opendir import ANY
-from logrotor.errors import LogrotorError
-from logrotor.model import Archive, Codec, Entry, FileId, Problem, Writers, Written
+from logrotor.errors import LogrotorError, Stale, message
+from logrotor.model import Archive, Codec, CopyInFlight, Entry, FileId, Problem, Writers, Written
 from logrotor.survey.listings import Listings
 
 T = TypeVar("T")
@@ -56,6 +56,19 @@ class Prover:
         """Why a copytruncate would be refused, by its block map or its writers."""
         path = os.path.join(directory, entry.name)
         return self._ask(directory, entry, lambda fd: writers.why_not_cut(fd, path, self._look_at_processes()))
+
+    def find_cut(
+        self, directory: str, live: Entry, copies: Sequence[Entry], explained: cuts.Explained
+    ) -> CopyInFlight | Problem | None:
+        """What these say is still to be cut off the log; or why nobody can tell."""
+        try:
+            with self._dirs.use(directory) as logdir:
+                return cuts.find(logdir, live, copies, explained)
+        except (Stale, FileNotFoundError):  # another run goes on with it
+            return None
+        except (LogrotorError, OSError) as error:
+            what = f"nobody can tell whether a copytruncate of it was interrupted: {message(error, live.name)}"
+            return Problem(subject=os.path.join(directory, live.name), problem=what)
 
     def _ask(self, directory: str, entry: Entry, question: Callable[[int], T]) -> T | None:
         with suppress(LogrotorError, OSError), self._dirs.use(directory) as logdir:

@@ -13,14 +13,15 @@ from msgspec.structs import replace
 
 from logrotor.decide.facts import Directory, Family, LogFacts
 from logrotor.decide.naming import LOCK
-from logrotor.disk import access, acl, descent, writers
+from logrotor.disk import access, acl, descent, state, writers
 from logrotor.disk.directories import Directories
 from logrotor.disk.mounts import SILENT, Mounts
 from logrotor.disk.opendir import is_private
-from logrotor.errors import Interrupted, StoppedLooking
+from logrotor.errors import Interrupted, LogrotorError, StoppedLooking
 from logrotor.model import (
     Archive,
     Config,
+    CopyInFlight,
     Entry,
     LogHistories,
     LogHistory,
@@ -166,6 +167,7 @@ class Surveyor:
             held=self._held,
             is_append_only=partial(self._is, self._prover.is_append_only, directory.resolved, family.live),
             why_not_cut=partial(self._why_not_cut, claim, family),
+            noted=cache(partial(self._noted, claim, family)),
             literal=claim.literal,
             refusal=refusal or self._refusal(claim, family) or closed or (locked_out if spec.strict else None),
             proof=self._proof(claim, family),
@@ -187,6 +189,21 @@ class Surveyor:
         ):
             return None
         return replace(found, subject=claim.path)
+
+    def _noted(self, claim: Claim, family: Family) -> CopyInFlight | Problem | None:
+        live, copies = family.live, family.newest_plain
+        if live is None or not live.is_regular or not copies:
+            return None
+        return self._prover.find_cut(claim.directory.resolved, live, copies, partial(self._is_recorded, claim.path))
+
+    def _is_recorded(self, path: str, copy: Entry) -> bool:
+        """Did a run of ours make this archive, to the end?"""
+        from logrotor.disk import archived  # here: asked where a file system keeps no notes
+
+        with suppress(LogrotorError, OSError):
+            known = archived.Records(os.path.join(self._config.state_dir, state.HISTORY)).of(path)
+            return any(record.ordered and record.inode == copy.id.inode for record in known)
+        return False
 
     def _prove(self, archive: Archive) -> Writers | None:
         return self._prover.prove(archive.directory, archive.entry)

@@ -212,3 +212,17 @@ def test_keep_free_waits_for_readers_of_what_is_gone(tmp_path: Path) -> None:
         assert Rotator(config).run().count("remove") == 0
         (logs / "other").write_bytes(bytes(1 << 20))
         assert Rotator(config).run().count("remove") == 1
+
+
+def test_the_recipe_for_logs_with_the_date_in_their_names(host: Host) -> None:
+    """Instead of find -mtime +30 -delete: each is compressed once, nothing comes in its place, and it goes in time."""
+    rule = {"schedule": "daily", "create": False, "max_age": "30d"}
+    for day in ("2025-10-08", "2025-10-09"):
+        (host.logs / f"laravel-{day}.log").write_bytes(b"a line of that day\n")
+    packed = [f"laravel-2025-10-{day}.log.1.zst" for day in ("08", "09")]
+    found = {}
+    for days in range(35):
+        host.run(days, **rule)
+        found[days] = host.archives()
+    assert found[1] == packed and not found[34], found
+    assert all(each in (packed, []) for day, each in found.items() if day), found

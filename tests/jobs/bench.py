@@ -9,7 +9,7 @@ import subprocess
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -56,6 +56,7 @@ class Host:
     engine_name: str
     url: str
     name: str = "alpha"
+    more: dict[str, str] = field(default_factory=dict)  # variables of its environment
 
     def __post_init__(self) -> None:
         (self.folder / "logs").mkdir(parents=True)
@@ -77,12 +78,12 @@ class Host:
     @property
     def variables(self) -> dict[str, str]:
         """For commands that start no attempt: none is made slow, and they can be forked."""
-        return {URL_VARIABLE: self.url}
+        return {URL_VARIABLE: self.url, **self.more}
 
     @property
     def environ(self) -> dict[str, str]:
         path = os.pathsep.join([str(CHECKOUT), str(SLOW)])
-        return {URL_VARIABLE: self.url, "LOGROTOR_TEST_SLOW": str(self.slow), "PYTHONPATH": path}
+        return {**self.variables, "LOGROTOR_TEST_SLOW": str(self.slow), "PYTHONPATH": path}
 
     @property
     def site(self) -> Site:

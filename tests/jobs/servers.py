@@ -7,6 +7,7 @@ import secrets
 import shutil
 import socket
 import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Iterator
@@ -37,12 +38,12 @@ class RedisServer:
         self.start()
 
     def start(self) -> None:
-        self._process = subprocess.Popen(self._argv, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-        await_port(self.port, self._process)
+        self.process = subprocess.Popen(self._argv, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        await_port(self.port, self.process)
 
     def stop(self) -> None:
-        self._process.terminate()
-        self._process.wait()
+        self.process.terminate()
+        self.process.wait()
 
 
 @contextmanager
@@ -62,26 +63,75 @@ def redis_in(folder: Path, more: str) -> RedisServer:
     return RedisServer(folder, f"bind 127.0.0.1\nport {port}\nrequirepass {PASSWORD}\ndir {folder}\n{more}", port)
 
 
-@contextmanager
-def postgresql() -> Iterator[str]:
-    """A PostgreSQL cluster made by initdb as an ordinary user; yields the URL of its database."""
-    programs = _postgresql_programs()
-    who = users.user("nobody") if os.geteuid() == 0 else None
-    port = free_port()
-    with tempfile.TemporaryDirectory(prefix="postgres-") as folder:
-        if who is not None:
-            os.chown(folder, who.uid, who.gid)
+class PostgreSQL:
+    """A cluster made by initdb as an ordinary user, which can be stopped and started again."""
+
+    def __init__(self, folder: str) -> None:
+        self._programs, self.folder, self.port = _postgresql_programs(), folder, free_port()
+        self._who = users.user("nobody") if os.geteuid() == 0 else None
+        if self._who is not None:
+            os.chown(folder, self._who.uid, self._who.gid)
         word = Path(folder) / "password"
         word.write_text(PASSWORD)
-        data = f"{folder}/data"
         os.chmod(word, 0o644)
-        _as(who, [f"{programs}/initdb", "-D", data, "-U", "logrotor", "-A", "scram-sha-256", f"--pwfile={word}", "-N"])
-        options = f"-c listen_addresses=127.0.0.1 -p {port} -c unix_socket_directories={folder} -c fsync=off"
-        _as(who, [f"{programs}/pg_ctl", "-D", data, "-w", "-l", f"{folder}/log", "-o", options, "start"])
+        self._run("initdb", "-U", "logrotor", "-A", "scram-sha-256", f"--pwfile={word}", "-N")
+        self.start()
+
+    @property
+    def url(self) -> str:
+        return f"postgresql://logrotor:{PASSWORD}@127.0.0.1:{self.port}/postgres"
+
+    def start(self) -> None:
+        options = f"-c listen_addresses=127.0.0.1 -p {self.port} -c unix_socket_directories={self.folder} -c fsync=off"
+        self._run("pg_ctl", "-w", "-l", f"{self.folder}/log", "-o", options, "start")
+
+    def stop(self) -> None:
+        self._run("pg_ctl", "-m", "immediate", "-w", "stop")
+
+    def _run(self, program: str, *args: str) -> None:
+        _as(self._who, [f"{self._programs}/{program}", "-D", f"{self.folder}/data", *args])
+
+
+@contextmanager
+def postgresql() -> Iterator[str]:
+    """A PostgreSQL; yields the URL of its database."""
+    with tempfile.TemporaryDirectory(prefix="postgres-") as folder:
+        server = PostgreSQL(folder)
         try:
-            yield f"postgresql://logrotor:{PASSWORD}@127.0.0.1:{port}/postgres"
+            yield server.url
         finally:
-            _as(who, [f"{programs}/pg_ctl", "-D", data, "-m", "immediate", "-w", "stop"])
+            server.stop()
+
+
+@contextmanager
+def forwarded(port: int, server: int) -> Iterator[subprocess.Popen[bytes]]:
+    """``port`` is where ``server`` answers; stopped by SIGSTOP, the process swallows all packets and closes nothing."""
+    code = """
+import asyncio, sys
+async def pump(reader, writer):
+    try:
+        while data := await reader.read(65536):
+            writer.write(data)
+    finally:
+        writer.close()
+async def serve(reader, writer):
+    try:
+        there = await asyncio.open_connection("127.0.0.1", int(sys.argv[2]))
+    except OSError:
+        return writer.close()
+    await asyncio.gather(pump(reader, there[1]), pump(there[0], writer), return_exceptions=True)
+async def main():
+    async with await asyncio.start_server(serve, "127.0.0.1", int(sys.argv[1])) as server:
+        await server.serve_forever()
+asyncio.run(main())
+"""
+    argv = [sys.executable, "-c", code, str(port), str(server)]
+    with subprocess.Popen(argv, stderr=subprocess.DEVNULL) as process:
+        try:
+            await_port(port, process)
+            yield process
+        finally:
+            process.kill()
 
 
 def _postgresql_programs() -> Path:

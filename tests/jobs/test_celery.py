@@ -10,9 +10,11 @@ import time
 
 import pytest
 
+from logrotor.jobs.engines._kombu import limits
 from logrotor.jobs.engines.celery import UNACKED, Celery, make
 from logrotor.jobs.payload import TASK
-from tests.jobs.bench import Host, attempt_pids
+from tests.jobs.bench import Host, attempt_pids, worker_pids
+from tests.jobs.conftest import MakeHost
 from tests.jobs.redis_server import children, server, values
 
 pytestmark = [pytest.mark.servers, pytest.mark.parametrize("engine", ["celery"]), pytest.mark.timeout(180)]
@@ -90,7 +92,7 @@ def test_a_killed_workers_job_is_delivered_again_when_its_time_is_up(host: Host)
     assert (count.pending, count.reserved) == (0, 1)
 
     redis, index = server(host), f"{UNACKED}_index"
-    timeout = make(host.site).conf.broker_transport_options["visibility_timeout"]
+    _, timeout = limits(host.site)
     assert timeout >= host.site.settings.job.reclaim_after
     for tag in redis.hkeys(UNACKED):  # that time later
         redis.zadd(index, {tag: time.time() - timeout - 1})
@@ -120,12 +122,47 @@ def test_a_job_that_waits_for_its_next_attempt_outlives_its_worker(host: Host) -
 def test_its_limits_are_those_of_the_configuration(host: Host) -> None:
     """celery's hard limit comes after ours; what it gives to another worker is over by then, and a backoff as well."""
     site = host.site
-    conf = make(site).conf
-    assert conf.task_time_limit == site.settings.job.engine_timeout
-    assert conf.broker_transport_options["visibility_timeout"] == site.settings.job.reclaim_after
+    assert limits(site) == (site.settings.job.engine_timeout, site.settings.job.reclaim_after)
     host.config.write_text(host.config.read_text().replace('backoff = ["1s", "2s"]', 'backoff = ["1s", "40m"]'))
-    assert make(host.site).conf.broker_transport_options["visibility_timeout"] > 2400
+    assert limits(site)[1] > 2400
     assert isinstance(host.engine, Celery) and host.engine.failed(host.site.queue) == []
+
+
+@pytest.mark.long
+def test_a_job_that_may_take_longer_than_it_might_once_is_done_once(host: Host) -> None:
+    """`timeout` was raised under a worker: celery's limits of before neither end the job nor deliver it again."""
+    usual = host.config.read_text()
+    host.config.write_text(usual.replace('timeout = "20s"', 'timeout = "1s"'))
+    _, before = limits(host.site)
+    host.grow()
+    with host.working():
+        host.wait_for(lambda: worker_pids(host))
+        host.config.write_text(usual.replace('timeout = "20s"', 'timeout = "60s"'))
+        host.slow.write_text(str(before + 12))  # celery looks every 10 s
+        job = host.dispatch()
+        host.wait_for_endings("done")
+        host.slow.unlink()
+        host.grow()
+        host.dispatch()
+        host.wait_for_endings("done", "done")
+    assert [attempt.job for attempt in host.attempts()].count(job) == 1
+    assert host.rotations() == 2
+
+
+def test_jobs_of_other_hosts_are_theirs(make_host: MakeHost) -> None:
+    """All hosts of a server share one account of jobs at work: a worker with short limits gives no other's job away."""
+    alpha, beta = make_host("alpha"), make_host("beta")
+    beta.engine.dispatch("gibberish")
+    redis = server(alpha)
+    message = json.loads(redis.rpop(beta.site.queue) or b"")
+    redis.hset(UNACKED, "of-beta", json.dumps([message, "logrotor", beta.site.queue]))
+    redis.zadd(f"{UNACKED}_index", {"of-beta": 1.0})
+    redis.zadd(f"{UNACKED}_index", {"of-nobody": 1.0})
+    with alpha.working():
+        alpha.wait_for(lambda: redis.zscore(f"{UNACKED}_index", "of-nobody") is None)
+    assert redis.hexists(UNACKED, "of-beta") and redis.llen(beta.site.queue) == 0
+    with beta.working():
+        beta.wait_for_endings("refused")
 
 
 HOSTILE = [

@@ -61,6 +61,21 @@ def test_doctor_finds_nothing(host: Host) -> None:
         host.wait_for(lambda: command.logrotor(*argv, env=host.variables).code == 0)
 
 
+def test_doctor_knows_how_the_server_stands(host: Host) -> None:
+    """Its version, how soon it answers, what the queue takes there, and how many are connected."""
+    host.grow("a")
+    host.dispatch()
+    said = command.logrotor("doctor", "-c", host.config, "--only", "queue.reachable", "--json", env=host.variables)
+    (check,) = said.json["checks"]
+    facts = check["facts"]
+    assert facts["server"] in ("Redis", "PostgreSQL", "SQLite") and facts["version"][0].isdigit()
+    assert 0 < facts["latency"] < 5 and facts["bytes"] > 0 and facts["rows"] == 1
+    if facts["server"] != "SQLite":
+        assert 0 < facts["connections"] <= facts["most_connections"]
+    shown = command.logrotor("doctor", "-c", host.config, "--only", "queue.reachable", "-v", env=host.variables)
+    assert f"version  {facts['version']}" in shown.stdout
+
+
 def test_every_tick_is_a_job(host: Host) -> None:
     """The schedule's loop dispatches at each tick, and each job rotates what is due by then."""
     with host.working():

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
+import signal
 import threading
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import Any
@@ -19,8 +19,7 @@ from logrotor.jobs.dispatch import dispatch
 from logrotor.jobs.engine import QueueUnreachable
 from tests.jobs.bench import Host, attempt_pids
 from tests.jobs.conftest import MakeHost
-from tests.jobs.servers import PASSWORD, free_port
-from tests.support import command
+from tests.jobs.servers import PASSWORD, forwarded, free_port
 
 pytestmark = [pytest.mark.servers, pytest.mark.timeout(180)]
 
@@ -73,15 +72,15 @@ def at(url: str, *, user: str | None = None, port: int | None = None, path: str 
 def test_two_first_dispatches_make_the_tables_once(host: Host, fresh: Sql) -> None:
     """Whoever comes second waits and finds them; both jobs are queued, and nobody sees an error."""
     fresh("SELECT pg_advisory_lock(hashtext('procrastinate_jobs'))")
-    argv = command.arguments("queue", "dispatch", "-c", host.config)
-    both = [command.start(argv, env=host.environ) for _ in range(2)]
-    # Both have seen that there are no tables.
-    waiting = "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted"
-    host.wait_for(lambda: fresh(waiting) == [(2,)])
-    fresh("SELECT pg_advisory_unlock(hashtext('procrastinate_jobs'))")
-    for process in both:
-        output, errors = process.communicate(timeout=60)
-        assert process.returncode == 0 and errors == b"", (output, errors)
+    engines = [host.engine, host.engine]
+    with ThreadPoolExecutor(2) as pool:
+        both = [pool.submit(engine.dispatch, "gibberish") for engine in engines]
+        # Both have seen that there are no tables.
+        waiting = "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted"
+        host.wait_for(lambda: fresh(waiting) == [(2,)])
+        fresh("SELECT pg_advisory_unlock(hashtext('procrastinate_jobs'))")
+        for future in both:
+            future.result()
     assert fresh("SELECT count(*) FROM procrastinate_jobs WHERE queue_name = %s", host.site.queue) == [(2,)]
 
 
@@ -185,15 +184,14 @@ def _upkeep(host: Host, sql: Sql) -> Iterator[None]:
         yield
 
 
-def test_a_worker_has_two_connections(host: Host, fresh: Sql) -> None:
-    """One that works and one that listens: so many hosts may share a server."""
+def test_a_worker_has_one_connection(host: Host, fresh: Sql) -> None:
+    """So that many hosts may share a server."""
     host.grow()
     others = "FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()"
     with host.working():
         host.dispatch()
         host.wait_for_endings("done")
-        host.wait_for(lambda: fresh(f"SELECT count(*) {others} AND query LIKE 'LISTEN%'") == [(1,)])
-        host.wait_for(lambda: fresh(f"SELECT count(*) {others}") == [(2,)])
+        host.wait_for(lambda: fresh(f"SELECT count(*) {others}") == [(1,)])
 
 
 # ---------------------------------------------------------------- errors
@@ -207,33 +205,53 @@ def test_a_worker_waits_for_its_server(host: Host, urls: Callable[[str], str]) -
     host.url = at(urls("procrastinate"), port=port)
     with host.working():
         host.wait_for(lambda: [event["event"] for event in host.events()] == ["worker.waiting"])
-        with _forwarded(port, int(urlsplit(urls("procrastinate")).port or 0)):
+        with forwarded(port, int(urlsplit(urls("procrastinate")).port or 0)):
             host.wait_for_endings("done")
     assert "logrotor:***@127.0.0.1" in host.said() and PASSWORD not in host.said()
 
 
-@contextmanager
-def _forwarded(port: int, server: int) -> Iterator[None]:
-    """``port`` is where ``server`` answers, as if it were that one that has been started."""
-    code = """
-import asyncio, sys
-async def pump(reader, writer):
-    while data := await reader.read(65536):
-        writer.write(data)
-    writer.close()
-async def serve(reader, writer):
-    there = await asyncio.open_connection("127.0.0.1", int(sys.argv[2]))
-    await asyncio.gather(pump(reader, there[1]), pump(there[0], writer), return_exceptions=True)
-async def main():
-    async with await asyncio.start_server(serve, "127.0.0.1", int(sys.argv[1])) as server:
-        await server.serve_forever()
-asyncio.run(main())
-"""
-    with subprocess.Popen([sys.executable, "-c", code, str(port), str(server)]) as process:
+def test_a_dispatch_that_gave_up_is_not_done_later(host: Host, sql: Sql, urls: Callable[[str], str]) -> None:
+    """Tables that are locked, by a migration or VACUUM FULL: each dispatch fails in time, and none waits."""
+    import psycopg
+
+    host.dispatch()
+    with psycopg.connect(urls("procrastinate")) as migration:
+        migration.execute("LOCK TABLE procrastinate_jobs IN ACCESS EXCLUSIVE MODE")
+        for _ in range(2):
+            with pytest.raises(QueueUnreachable) as caught:
+                host.engine.dispatch("gibberish")
+            assert caught.value.problem.kind == "locked"
+        waiting = "SELECT count(*) FROM pg_locks WHERE NOT granted AND relation = 'procrastinate_jobs'::regclass"
+        assert sql(waiting) == [(0,)]
+    assert [count.pending for count in host.engine.counts(host.site.queue)] == [1]
+
+
+@pytest.mark.long
+def test_a_worker_whose_packets_are_swallowed_works_again_and_can_be_stopped(
+    host: Host, urls: Callable[[str], str]
+) -> None:
+    """The connection is open on both sides, and nothing comes: it is given up, and TERM is heard meanwhile."""
+    port = free_port()
+    host.url = at(urls("procrastinate"), port=port)
+    with forwarded(port, int(urlsplit(urls("procrastinate")).port or 0)) as proxy:
+        worker = host.start()
         try:
-            yield
+            host.grow()
+            host.dispatch()
+            host.wait_for_endings("done")
+            proxy.send_signal(signal.SIGSTOP)
+            assert worker.wait(60) == 1  # for its manager
+            worker = host.start()
+            host.wait_for(lambda: "worker.waiting" in host.said())
+            proxy.send_signal(signal.SIGCONT)
+            host.grow()
+            host.dispatch()
+            host.wait_for_endings("done", "done")
+            proxy.send_signal(signal.SIGSTOP)
+            worker.send_signal(signal.SIGTERM)
+            worker.wait(60)
         finally:
-            process.kill()
+            host.kill(worker)
 
 
 def test_unreachable_errors_pickle(host: Host) -> None:

@@ -21,6 +21,7 @@ from tests.jobs.bench import Host, attempt_pids, attempted
 from tests.jobs.conftest import MakeHost
 from tests.jobs.test_doctor import consumer, doctor, findings, started
 from tests.support import command, supervisor
+from tests.support.fixtures import world_tree
 from tests.support.need import need
 from tests.support.supervisor import Supervisord
 
@@ -256,11 +257,13 @@ def test_a_host_name_that_is_set_after_the_start(host: Host) -> None:
 @on_each
 def test_a_worker_of_another_user_does_not_start(host: Host) -> None:
     """On a server nobody would see it until each of its jobs was refused: it refuses at the start, as huey's does."""
-    attempted(host, Ending.DONE)  # the state directory is ours
-    host.folder.parent.chmod(0o755)
-    args = ("queue", "worker", "-c", host.config)
-    said = command.logrotor(*args, user="nobody", env=host.variables, check=2)
-    assert "state" in said.stderr and host.endings() == ["done"]
+    with world_tree() as folder:
+        here = Host(folder / "app", host.engine_name, host.url)
+        attempted(here, Ending.DONE)  # the state directory is ours
+        for command_ in ("worker", "schedule"):
+            args = ("queue", command_, "-c", here.config)
+            said = command.logrotor(*args, user="nobody", env=here.variables, check=2)
+            assert "state" in said.stderr and here.endings() == ["done"]
 
 
 def test_an_entry_of_nobody(tmp_path: Path) -> None:
@@ -285,3 +288,19 @@ def test_an_entry_of_nobody(tmp_path: Path) -> None:
         assert list(tmp_path.iterdir()) == []
     (tmp_path / "worker-7.json").write_text("{")
     assert signin.signed(state) == []
+
+
+@on_each
+def test_jobs_of_a_host_that_is_gone(make_host: MakeHost) -> None:
+    """`queue clear --host` forgets what waits for it; this host is not one that is gone; one job goes by its id."""
+    here, gone = make_host("alpha"), make_host("beta")
+    for _ in range(3):
+        gone.dispatch()
+    kept, other = here.dispatch(), here.dispatch()
+    assert here.queue("clear", "--host", gone.name, "--json").json["removed"]["jobs"] == 3
+    assert gone.engine.pending(gone.site.queue) == []
+    here.queue("clear", "--host", here.name, check=2)
+    here.queue("clear", "nope", check=1)
+    assert here.queue("clear", other[:12], "--json").json["removed"]["jobs"] == 1
+    (entry,) = here.engine.pending(here.site.queue)
+    assert kept in entry.payload

@@ -181,6 +181,15 @@ def test_success_and_busy_are_over(world: World, ending: Ending) -> None:
     assert world.attempts()[0].final and world.faults() == []
 
 
+@pytest.mark.parametrize("ending", [Ending.DONE, Ending.BUSY])
+def test_a_job_that_is_over_is_not_run_when_it_is_delivered_again(world: World, ending: Ending) -> None:
+    """An engine whose server was away when the job ended delivers it once more: it is done once."""
+    text = world.job()
+    world.ends = [Result(ending)]
+    assert [world.run(text), world.run(text), world.run(text)] == [ending, Ending.STALE, Ending.STALE]
+    assert len(world.ran) == 1 and world.faults() == []
+
+
 def test_expiry_is_for_the_first_attempt_only(world: World) -> None:
     """A tick that waited too long is dropped; a retry that comes late is not."""
     text = world.job()

@@ -719,3 +719,19 @@ def test_nobody_runs_it(here):
 def test_files_that_may_not_be_read_are_left_out(tmp_path: Path):
     """A crontab of root is nobody else's business."""
     assert setup.named_in([str(tmp_path / "nothing"), str(tmp_path)]) == []
+
+
+def test_a_large_file_of_no_rule_beside_the_logs(here, look, logrotor):
+    """What grows there and is nobody's is named by doctor and status; not what is excluded, packed, old or small."""
+    here.configure('exclude = ["known.txt"]')
+    here.log(size=320)
+    for name in ("grows.out", "known.txt", "old.out", "grows.out.lz4"):
+        with (here.logs / name).open("wb") as file:
+            file.truncate(200 * 1024 * 1024)
+    (here.logs / "small.out").write_bytes(b"a line\n")
+    os.utime(here.logs / "old.out", (time.time() - 3 * 86400,) * 2)
+    found = look("logs.large")
+    assert [each.subject for each in found] == [str(here.logs / "grows.out")]
+    shown = logrotor("status", "--json", code=0).json
+    assert shown["unclaimed"] == [{"path": str(here.logs / "grows.out"), "bytes": 200 * 1024 * 1024}]
+    assert "grows.out" in logrotor("status", code=0).out and "grows.out" not in str(shown["attention"])

@@ -11,6 +11,7 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime
 
 import pytest
 
@@ -64,6 +65,9 @@ def holder(code: str, *words: object, stopped: bool = True) -> Iterator[int]:
         process.communicate()
 
 
+BEGUN = time.time()
+
+
 def told(here, after: float) -> list[tuple[str, str, int]]:
     """What a run says of what is held, ``after`` seconds from now: subject, kind, how many wait."""
     found = []
@@ -79,7 +83,7 @@ def told(here, after: float) -> list[tuple[str, str, int]]:
 
 def at(here, after: float):
     """status and doctor at that moment: subjects."""
-    from datetime import UTC, datetime, timedelta
+    from datetime import timedelta
 
     seen = here.seen(datetime.now(UTC) + timedelta(seconds=after))
     status_told = {each.subject for each in attention(status(seen), Thresholds()) if each.code == "problem"}
@@ -175,6 +179,61 @@ def test_what_a_member_of_the_group_holds(here, what):
         for after, kinds in ((30, []), (90, ["unseen"])):
             found = users.as_user("www-data", _kinds, str(here.file), after)
             assert sorted(set(found)) == kinds, after
+
+
+def run_at(here, after: float, **more):
+    """What a run says whose clock stands ``after`` seconds from now: kinds, and how many wait."""
+    found, at = [], BEGUN + after
+    on_event = lambda event: found.append((event.kind, event.fields["waiting"])) if event.name == "lock.held" else None  # noqa: E731
+    now = datetime.fromtimestamp(at, UTC)
+    assert Rotator(here.config, on_event=on_event, clock=lambda: at).run(now, **more).exit_code == 0
+    return found
+
+
+def test_a_lock_that_is_made_anew_each_half_minute(here):
+    """It is never a minute old, and so was never named: what counts is since when our runs could not get it."""
+    here.log()
+    lock = here.logs / ".logrotor.lock"
+    for number in range(8):
+        lock.unlink(missing_ok=True)
+        with holder(TURN, here.logs):
+            said = run_at(here, 20 * number - 5000)
+            assert said == ([] if number < 4 else [("stopped", 1)]), number
+            status_told, doctor_told = at(here, 20 * number - 5000)
+            assert status_told == doctor_told == (set() if number < 4 else {str(lock)})
+    said = [each for each in attention(status(here.seen()), Thresholds()) if each.code == "problem"]
+    assert said == [], "as soon as it is free"
+    assert run_at(here, -4830) == [] and (here.logs / "app.log.1.zst").exists()
+    here.log()
+    with holder(TURN, here.logs):
+        assert run_at(here, -4820) == [], "and it begins anew"
+
+
+def test_a_healthy_run_that_is_met_now_and_then(here):
+    """A run without anything to do lies between: nobody was kept out all the time."""
+    here.log()
+    for number in range(8):
+        (here.logs / ".logrotor.lock").unlink(missing_ok=True)
+        with holder(TURN, here.logs):
+            assert run_at(here, 100 * number - 5000) == []
+        os.rename(here.logs / "app.log", here.folder / "app.log")
+        assert run_at(here, 100 * number - 4950) == []
+        os.rename(here.folder / "app.log", here.logs / "app.log")
+
+
+def test_a_lock_that_cannot_be_looked_at(here, monkeypatch):
+    """Nobody knows how old it is, so the age of what our runs met counts."""
+    here.log()
+    lock = str(here.logs / ".logrotor.lock")
+    with holder(TURN, here.logs):
+
+        def closed(path, now):
+            raise PermissionError(13, "Permission denied", path)
+
+        monkeypatch.setattr(holders, "age", closed)
+        for after, told in ((0, []), (30, []), (70, ["stopped"])):
+            assert [kind for kind, _ in run_at(here, after)] == told
+            assert at(here, after)[1] == ({lock} if told else set())
 
 
 def _kinds(file: str, after: float) -> list[str]:

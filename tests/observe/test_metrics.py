@@ -225,7 +225,7 @@ def test_alerts_say_what_to_do(here):
     """Each has a severity, a summary, and a description with a command of logrotor or a question."""
     blocks = (EXAMPLES / "alerts.yml").read_text().split("- alert: ")[1:]
     commands = set(COMMANDS)
-    here.configure('[queue]\nhost = "h1"')
+    here.configure('[metrics]\ntextfile = "x.prom"\n[queue]\nhost = "h1"')
     ids = [check.id for check in all_checks(here.config, datetime.now(UTC))]
     assert len(blocks) >= 8
     for block in blocks:

@@ -186,7 +186,9 @@ def grows(hours: float, size: int, grown: int, max_size: int | None = 10) -> Log
     return a_log(max_size=max_size, pending=(held,))
 
 
-WELL = Status(now=NOW, last_run=NOW, failed_runs=0, logs=(a_log(),), file_systems=(), missing=(), problems=())
+WELL = Status(
+    now=NOW, last_run=NOW, failed_runs=0, logs=(a_log(),), file_systems=(), missing=(), unclaimed=(), problems=()
+)
 ODD = Problem(subject="/logs/a", problem="odd: a; b", advice="even it; or not")
 
 

@@ -233,7 +233,7 @@ MUTANTS = (
     Mutant(
         "a truncation leaves no mark",
         "logrotor/act/cut.py",
-        (("    head.overwrite(cut.live, head.mark_of(cut.record))\n", ""),),
+        (("    head.overwrite(cut.live, cuts.mark_of(cut.record))\n", ""),),
         "tests/proof/test_copies.py::test_equal_lines_after_a_truncation_stay[followed]",
     ),
     Mutant(

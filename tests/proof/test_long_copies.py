@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 from collections.abc import Callable, Iterator
 from datetime import datetime, timedelta
@@ -123,6 +124,27 @@ def test_each_run_gets_on_within_its_time(place: Place, monkeypatch: pytest.Monk
         reader.close()
 
 
+@pytest.mark.parametrize("copied", [0, STRIDE, PIECE - STRIDE, PIECE])
+def test_a_copy_goes_on_for_a_moment_only(place: Place, monkeypatch: pytest.MonkeyPatch, copied: int) -> None:
+    """However slow the disk is: by then a smaller piece is enough, and a large log is not begun any more."""
+    (place.logs / "small.log").write_bytes(oracle.lines("w2", 1, 20))
+    paths = [str(place.log), str(place.logs / "small.log")]
+    with monkeypatch.context() as patch:
+        late = [copied == 0]
+        patch.setattr(Deadline, "passed", lambda self: self.at is not None)
+        patch.setattr(Deadline, "overdue", lambda self: self.at is not None and late[0])
+        if copied:
+            after = written(patch, copied, lambda: late.__setitem__(0, True))
+        report = place.run(time_limit=3600, paths=paths, max_size=1000)
+    found = {os.path.basename(o.log): o for o in report.outcomes if o.action == "copytruncate"}
+    assert report.exit_code == 0
+    assert (found["app.log"].status is Status.DONE) == (copied > 0)
+    assert found["small.log"].status is Status.DONE, "what is small is taken in any case"
+    if copied:
+        assert place.sizes()["app.log.1"] == copied and after[0] <= STRIDE
+    place.check()
+
+
 def test_the_rest_of_a_log_is_due_at_once(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
     """By its schedule as well: a piece is no rotation."""
     assert place.run(schedule="daily").rotated == 0
@@ -174,6 +196,24 @@ def test_a_stop_while_a_fast_writer_is_followed(place: Place, monkeypatch: pytes
         assert place.run().interrupted
     assert place.sizes()["app.log"] > 0 and place.sizes()["app.log.1"] > size - STRIDE
     place.check()
+
+
+@pytest.mark.parametrize("ends", ["with data", "with a hole"])
+def test_holes_stay_holes_on_another_disk(tmp_path: Path, memory: Path, ends: str) -> None:
+    """A sparse log that is moved there takes as much room as before, and holds the same bytes."""
+    place = Place(tmp_path, size=5000)
+    with place.log.open("r+b") as file:
+        file.seek((30 << 20) + 100)
+        file.write(b"end\n" * 5000)
+        file.truncate(100 << 20)
+        file.seek(0, os.SEEK_END)
+        file.write(b"last\n" * 5000 if ends == "with data" else b"")
+    before, digest = place.log.stat(), hashlib.file_digest(place.log.open("rb"), "md5").digest()  # type: ignore[arg-type]
+    assert place.run(method="rename", archive_dir=str(memory / "away")).exit_code == 0
+    archive = memory / "away" / "app.log.1"
+    assert archive.stat().st_size == before.st_size and archive.stat().st_blocks <= before.st_blocks + 16
+    assert hashlib.file_digest(archive.open("rb"), "md5").digest() == digest  # type: ignore[arg-type]
+    assert os.listdir(place.logs) == ["app.log"]
 
 
 @pytest.mark.parametrize("followed", [True, False])

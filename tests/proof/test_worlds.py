@@ -176,10 +176,6 @@ class World:
 
     def killed(self, config: Path) -> None:
         nth = self.dice.randint(1, CALLS)
-        # Known, and not drawn: the copy of a killed copytruncate is recorded in one history, and another configuration
-        # that takes the log before the next run of the first copies it again.
-        if self.twice and any(log.cut for log in self.all):
-            return
         self.wait(self.start(config, True, nth, lambda: os.kill(os.getpid(), signal.SIGKILL)), config, f"kill {nth}")
 
     def told(self, config: Path) -> None:

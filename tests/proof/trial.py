@@ -402,7 +402,8 @@ class Trial:
                 content = (bool(data), bool(error), frozenset(re.findall(rb"^([a-z]+(?:-\d+)?) ", data, re.MULTILINE)))
                 role = names.get(status.st_ino, "")
                 stamped = _STAMP.sub("-STAMP", name)
-                files.append((str(folder), stamped, role, status.st_mode, status.st_nlink, content))
+                noted = _stage(folder / name)
+                files.append((str(folder), stamped, role, status.st_mode, status.st_nlink, content, noted))
         held = tuple(names.get(os.fstat(holder.fd).st_ino, "") for holder in self.holders)
         return tuple(sorted(files, key=repr)), held, self._remembered(), bool(self.asked_after_take)
 
@@ -604,3 +605,12 @@ def verdict(trial: Trial, points: int, found: Sequence[str]) -> None:
 def _acl_of(file: Path) -> bytes:
     name = "system.posix_acl_access"
     return os.getxattr(file, name) if name in os.listxattr(file) else b""
+
+
+def _stage(path: Path) -> str:
+    """Where a copytruncate stands, as it is noted on its copy."""
+    try:
+        noted = os.getxattr(path, "user.logrotor.cut", follow_symlinks=False)
+    except OSError:
+        return ""
+    return next(stage for stage in ("copied", "marked", "cut") if stage.encode() in noted)

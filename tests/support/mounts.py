@@ -46,6 +46,14 @@ def tmpfs(folder: Path, size: str = "1m", inodes: int | None = None, mode: str =
 
 
 @contextmanager
+def ramfs(folder: Path) -> Iterator[Path]:
+    """A file system that knows no attributes of files, and cannot collapse a range."""
+    with _mounted(folder / "ramfs", "-t", "ramfs", "ramfs") as path:
+        path.chmod(0o755)
+        yield path
+
+
+@contextmanager
 def loop_mount(folder: Path, fstype: str, size: str | None = None) -> Iterator[LoopMount]:
     """A fresh file system ("ext4", "xfs", "btrfs") at ``folder``/``fstype``, its image beside it."""
     need(shutil.which(_MKFS[fstype][0]), f"{_MKFS[fstype][0]}")

@@ -60,7 +60,7 @@ def test_everything_is_remembered(history: RunHistory, tmp_path: Path, path: str
         assert found.archive_dirs == ("/b", "/a"), "in the order in which they were used"
         assert found.hooked == {(7, 8), (7, 9)}
         assert found.in_flight == record
-    history.mark_copy(path)
+    history.begin_copy(replace(record, stage="marked"))
     assert History(str(tmp_path)).recall().of(path).in_flight == replace(record, stage="marked")
     history.end_copy(path)
     history.forget_hooks(path, 7)

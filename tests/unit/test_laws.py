@@ -194,7 +194,7 @@ USERS = {
     "redis": {"jobs"},
     "celery": {"jobs"},
     "kombu": {"jobs"},
-    "logging": set(),
+    "logging": {"jobs"},  # of the engines, in the process of a worker
 }
 
 
@@ -286,7 +286,6 @@ FORMATS = {  # what looks like prose, and is a format of somebody else's
     "logrotor.disk.writers: rpartition(' (deleted)')",  # proc(5), of a removed file
     "logrotor.disk.proc: startswith('btime ')",  # proc(5), /proc/stat
     "logrotor.disk.proc: partition(' - ')",  # proc(5), /proc/PID/mountinfo
-    "logrotor.jobs.engines.procrastinate: str(...).split",  # blanks of a message are made single ones
 }
 
 

@@ -8,14 +8,14 @@ from logrotor.cli.options import LazyGroup, config_option
 from logrotor.cli.session import exit_codes
 
 COMMANDS = {
-    "dispatch": ("logrotor.cli.queue.control", "Queue one job now."),
+    "dispatch": ("logrotor.cli.queue.delivery", "Queue one job now."),
     "worker": ("logrotor.cli.queue.service", "Work on the jobs of this host; with --schedule a whole here."),
     "schedule": ("logrotor.cli.queue.service", "Queue a job at each tick of [queue] schedule."),
     "restart": ("logrotor.cli.queue.service", "Have what runs begin anew, after the job at work."),
     "status": ("logrotor.cli.queue.standing", "What is pending, at work, failed or stuck, for each host."),
     "failed": ("logrotor.cli.queue.standing", "List the jobs that failed for good."),
     "retry": ("logrotor.cli.queue.control", "Re-queue failed jobs."),
-    "clear": ("logrotor.cli.queue.control", "Remove failed, stale or old jobs."),
+    "clear": ("logrotor.cli.queue.control", "Remove failed, stale or old jobs, or those of a host that is gone."),
     "unit": ("logrotor.cli.queue.service", "Print the supervisor program or systemd unit that fits."),
 }
 

@@ -1,4 +1,4 @@
-"""``logrotor queue`` dispatch, retry, clear: what an operator, or a cron line, does with the jobs."""
+"""``logrotor queue`` retry, clear: what an operator does with the jobs."""
 
 from __future__ import annotations
 
@@ -10,19 +10,18 @@ import click
 
 from logrotor import text
 from logrotor.cli import output
-from logrotor.cli.options import Age, config_option, json_option, load, only_option
-from logrotor.cli.session import exit_codes, selection
+from logrotor.cli.options import Age, config_option, json_option, load
+from logrotor.cli.session import exit_codes
 
 if TYPE_CHECKING:
     from logrotor.jobs.engine import Engine, Site
-    from logrotor.model import Config
 
 
 def enter(ctx: click.Context) -> Site:
     """The site of the configuration, as the user that it names. Raises ConfigError, StateError."""
     from logrotor.jobs.engine import site_of
 
-    return site_of(load(ctx), os.environ)
+    return site_of(load(ctx, ours_alone=True), os.environ)
 
 
 def engine_of(site: Site) -> Engine:
@@ -30,53 +29,6 @@ def engine_of(site: Site) -> Engine:
     from logrotor.jobs.engine import open_engine
 
     return open_engine(site)
-
-
-# ---------------------------------------------------------------- dispatch
-
-
-_DISPATCH_EPILOG = f"""\
-\b
-Examples:
-  logrotor queue dispatch                        a job for all logs
-  logrotor queue dispatch --only queue-workers   a job for one rule
-  * * * * *  /path/to/logrotor queue dispatch -c /path/to/logrotor.toml     (crontab: the work is in the queue)
-
-{exit_codes({"1": "the queue is out of reach"})}
-"""
-
-
-@click.command(epilog=_DISPATCH_EPILOG)
-@config_option
-@only_option
-@json_option("Print the job as JSON.")
-@click.pass_context
-def dispatch(ctx: click.Context, config: str | None, only: tuple[str, ...], as_json: bool) -> int:
-    """Queue one rotation job for this host, and print its id.
-
-    The job is dropped if it waits for its first attempt longer than [queue.job] expires; the next one does its work.
-    """
-    from logrotor.clock import local_now
-    from logrotor.jobs.dispatch import dispatch as queue_job
-
-    site = enter(ctx)
-    logs = selection(site.config, only)
-    if logs:
-        _refuse_unknown(site.config, logs)
-    job = queue_job(site, engine_of(site), local_now(), logs=logs)
-    if as_json:
-        facts = {name: getattr(job, name) for name in job.__struct_fields__}
-        output.write_json({"queue": site.queue, "engine": site.settings.engine, "job": facts})
-    else:
-        output.write(job.id)
-    return 0
-
-
-def _refuse_unknown(config: Config, logs: tuple[str, ...]) -> None:
-    """Here somebody sees it; the job would fail hours later. Raises UnknownSelection."""
-    from logrotor.rotator import Rotator
-
-    Rotator(config).plan(only=logs)
 
 
 # ---------------------------------------------------------------- retry
@@ -120,33 +72,55 @@ def retry(ctx: click.Context, config: str | None, jobs: tuple[str, ...], as_json
 _CLEAR_EPILOG = f"""\
 \b
 Examples:
+  logrotor queue clear 3f2a                   one job, failed or waiting; the first letters of its id are enough
   logrotor queue clear --failed               all failed jobs
   logrotor queue clear --older-than 7d        failed jobs and attempts older than a week
   logrotor queue clear --stale                waiting jobs whose time has passed
+  logrotor queue clear --host web-7           all jobs of a host that is gone
 
-{exit_codes({"1": "the queue is out of reach"})}
+{exit_codes({"1": "no such job, or the queue is out of reach"})}
 """
 
 
 @click.command(epilog=_CLEAR_EPILOG)
+@click.argument("jobs", metavar="[ID]", nargs=-1)
 @config_option
 @click.option("--failed", "all_failed", is_flag=True, help="Forget all failed jobs.")
 @click.option("--stale", is_flag=True, help="Remove jobs that waited too long for their first attempt.")
 @click.option("--older-than", metavar="AGE", type=Age(), help="Forget failed jobs and attempts older than 7d, say.")
+@click.option("--host", metavar="HOST", help="Remove all waiting and failed jobs of another host, which is gone.")
 @json_option("Print the numbers as JSON.")
 @click.pass_context
 def clear(
-    ctx: click.Context, config: str | None, all_failed: bool, stale: bool, older_than: float | None, as_json: bool
+    ctx: click.Context,
+    config: str | None,
+    jobs: tuple[str, ...],
+    all_failed: bool,
+    stale: bool,
+    older_than: float | None,
+    host: str | None,
+    as_json: bool,
 ) -> int:
-    """Remove jobs of this host that nobody needs any more. No log and no archive is touched."""
+    """Remove jobs of this host, or of one that is gone, that nobody needs any more. No log and no archive is touched.
+
+    A job at work is left to its worker.
+    """
     from logrotor.disk.history import History
     from logrotor.jobs import backlog
 
-    if not (all_failed or stale or older_than is not None):
-        raise click.UsageError("say what to clear: --failed, --stale or --older-than AGE")
+    if not (jobs or all_failed or stale or host is not None or older_than is not None):
+        raise click.UsageError("say what to clear: an ID, --failed, --stale, --older-than AGE or --host HOST")
     site = enter(ctx)
+    if host is not None and host == site.host:
+        raise click.UsageError(
+            f"{host} is this host: --host is for one that is gone; here take --failed, --stale or an ID"
+        )
     engine, now = engine_of(site), time.time()
     gone = {"failed": 0, "stale": 0, "attempts": 0}
+    if jobs:
+        gone["jobs"] = backlog.clear_jobs(site, engine, jobs)
+    if host is not None:
+        gone["jobs"] = gone.get("jobs", 0) + backlog.clear_host(site, engine, host)
     if all_failed or older_than is not None:
         before = None if all_failed else now - (older_than or 0)
         gone["failed"] = backlog.clear_failed(site, engine, before=before)
@@ -161,4 +135,4 @@ def clear(
     return 0
 
 
-_WORDS = {"failed": "failed job", "stale": "stale job", "attempts": "old attempt"}
+_WORDS = {"failed": "failed job", "stale": "stale job", "attempts": "old attempt", "jobs": "chosen job"}

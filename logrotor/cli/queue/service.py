@@ -87,7 +87,8 @@ def worker(
         raise click.UsageError(
             "--once does one job and ends: it goes with neither --schedule nor --max-time, --max-jobs"
         )
-    set_verbosity(verbose, quiet)
+    if tied_to is None:  # else it is what the process that has started us was asked for
+        set_verbosity(verbose, quiet)
     site = enter_to_serve(ctx)
     if tied_to is not None:
         _become_engine(site, tied_to, once)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from msgspec import to_builtins
+
 from logrotor.act.context import Deadline
 from logrotor.clock import local_now
 from logrotor.errors import ConfigError
@@ -16,7 +18,12 @@ from logrotor.text import ours
 
 def checks(site: Site) -> list[Check]:
     return [
-        Check(id="queue.reachable", title="the queue is within reach", look=lambda: reachable(site)),
+        Check(
+            id="queue.reachable",
+            title="the queue is within reach",
+            look=lambda: reachable(site),
+            facts=lambda: health(site),
+        ),
         Check(id="queue.format", title="the jobs on the queue can be read", look=lambda: readable(site)),
         Check(id="queue.limits", title="each limit is below the next outer one", look=lambda: limits(site)),
         Check(id="queue.expiry", title="a job expires before the next one comes", look=lambda: expiry(site)),
@@ -35,6 +42,12 @@ def reachable(site: Site) -> Iterator[Finding]:
                 why="no job can be queued, so nothing is rotated unless cron does it",
                 advice=problem.advice or "start the server, or set [queue] url to where it is",
             )
+
+
+def health(site: Site) -> dict[str, object]:
+    """How the store of the queues stands, as far as it says so."""
+    found = to_builtins(open_engine(site).health())
+    return {name: value for name, value in found.items() if value is not None}
 
 
 def readable(site: Site) -> Iterator[Finding]:

@@ -12,30 +12,31 @@ import json
 import os
 import signal
 import time
+import warnings
 from collections import Counter
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Mapping
 from contextlib import suppress
 from datetime import datetime
-from queue import Empty
 from typing import Any
 
 import celery
+from celery.exceptions import CPendingDeprecationWarning
 from kombu.entity import Exchange, Queue
 from kombu.exceptions import KombuError
-from kombu.transport import redis
-from redis import RedisError, ResponseError
+from redis import RedisError
 
 from logrotor.disk.calls import die_with
-from logrotor.jobs.engine import KeptJob, QueueCount, Site, WorkerCommand, open_site, python_worker
-from logrotor.jobs.engines._redis import PATIENCE, connect, reaching, set_aside, string
+from logrotor.jobs.engine import PATIENCE, Health, KeptJob, QueueCount, Site, WorkerCommand, open_site, python_worker
+from logrotor.jobs.engines import _worker
+from logrotor.jobs.engines._kombu import SWEEP, Message, Request, Transport, taken
+from logrotor.jobs.engines._redis import connect, could_write, health, reaching, set_aside, string
 from logrotor.jobs.payload import TASK, enqueued
-from logrotor.jobs.task import JobFailed, TryAgain, rotate, tell
+from logrotor.jobs.task import JobFailed, TryAgain, rotate
 
 EXCHANGE = "logrotor"
 BINDINGS = f"_kombu.binding.{EXCHANGE}"  # the set of our queues, which kombu keeps
 UNACKED = "logrotor.unacked"  # not the site's own, whose jobs would be delivered twice after our visibility timeout
 _PAUSE = 1.0  # seconds
-_SWEEP = 10  # seconds between two looks for jobs to deliver again
 
 
 class App(celery.Celery):  # type: ignore[misc]
@@ -48,7 +49,7 @@ class App(celery.Celery):  # type: ignore[misc]
     def connection_for_read(self, url: str | None = None, **options: Any) -> Any:
         if self.is_worker:
             self._get_ready()
-        return super().connection_for_read(self.site.url, **options)
+        return self.connection()
 
     def _get_ready(self) -> None:
         """Set aside what would end the next connection, too, and leave the server some rest between two of them."""
@@ -58,10 +59,11 @@ class App(celery.Celery):  # type: ignore[misc]
         self._connected = time.monotonic()
 
     def connection_for_write(self, url: str | None = None, **options: Any) -> Any:
-        return super().connection_for_write(self.site.url, **options)
+        return self.connection()
 
     def connection(self, hostname: str | None = None, **options: Any) -> Any:
-        return super().connection(self.site.url, **options)
+        # Its URL names nothing: the transport connects, as all of logrotor does.
+        return self._connection("redis://localhost", transport=Transport, transport_options={"site": self.site})
 
 
 def make(site: Site) -> App:
@@ -70,7 +72,7 @@ def make(site: Site) -> App:
     app.site = site
     app.conf.update(_settings(site))
 
-    @app.task(name=TASK, bind=True, throws=(JobFailed,), max_retries=None)  # type: ignore[untyped-decorator]
+    @app.task(name=TASK, bind=True, shared=False, throws=(JobFailed,), max_retries=None, Request=Request)  # type: ignore[untyped-decorator]
     def task(self: Any, text: str) -> None:
         die_with(os.getppid(), signal.SIGKILL)  # of a killed worker nothing is left, and the lock is free
         try:
@@ -84,13 +86,10 @@ def make(site: Site) -> App:
 
 def kinds(queue: str) -> dict[str, str]:
     """The keys that a worker of this queue uses, and what each of them is."""
-    return {
-        queue: "list", BINDINGS: "set", UNACKED: "hash", f"{UNACKED}_index": "zset", f"{UNACKED}_mutex": "string",
-    }  # fmt: skip
+    return {queue: "list", BINDINGS: "set", UNACKED: "hash", f"{UNACKED}_index": "zset"}
 
 
 def _settings(site: Site) -> dict[str, Any]:
-    job = site.settings.job
     return {
         "task_queues": [_queue(site.queue)],
         "task_default_queue": site.queue,
@@ -103,7 +102,6 @@ def _settings(site: Site) -> dict[str, Any]:
         "task_ignore_result": True,
         "task_acks_late": True,
         "task_reject_on_worker_lost": True,
-        "task_time_limit": job.engine_timeout,
         "worker_prefetch_multiplier": 1,
         "worker_redirect_stdouts": False,
         "worker_enable_remote_control": False,  # nobody who reaches the server needs to stop a worker
@@ -112,15 +110,10 @@ def _settings(site: Site) -> dict[str, Any]:
         "broker_connection_max_retries": None,
         "broker_connection_timeout": PATIENCE,
         "broker_transport_options": {
-            # A job that waits for its next attempt must not be delivered a second time meanwhile.
-            "visibility_timeout": max(job.reclaim_after, *(delay + 2 * _SWEEP for delay in job.backoff), 0),
-            "unacked_restore_interval": _SWEEP,
-            "unacked_restore_throttle": 1,
+            "unacked_restore_interval": SWEEP,
+            "health_check_interval": SWEEP,
             "unacked_key": UNACKED,
             "unacked_index_key": f"{UNACKED}_index",
-            "unacked_mutex_key": f"{UNACKED}_mutex",
-            "socket_timeout": PATIENCE,
-            "socket_connect_timeout": PATIENCE,
         },
     }
 
@@ -133,23 +126,16 @@ def __getattr__(name: str) -> Any:
     """``app``, for celery's worker."""
     if name != "app":
         raise AttributeError(name)
-    redis.Transport.Channel = Channel
-    # What the server refuses ends a worker; taken for a lost connection, it makes a new one, without end.
-    redis.Transport.connection_errors = (*redis.Transport.connection_errors, ResponseError)
-    app = make(open_site(None, os.environ))
+    site = open_site(None, os.environ)
+    _worker.begin(site, lambda: Celery(site).counts(site.queue), (RedisError, KombuError, OSError))
+    # At each lost connection: that celery 6 would end the job at work.
+    warnings.simplefilter("ignore", CPendingDeprecationWarning)
+    app = make(site)
     app.is_worker = True
     return app
 
 
-class Channel(redis.Channel):
-    """Drops what is not a message: one ends a worker of kombu, and a process manager gives up after ten such ends."""
-
-    def _brpop_read(self, **options: Any) -> Any:
-        try:
-            return super()._brpop_read(**options)  # type: ignore[no-untyped-call]
-        except (ValueError, TypeError, LookupError, AttributeError, RecursionError) as error:
-            tell("problem.found", error=f"something on the queue is not a message of celery: {type(error).__name__}")
-            raise Empty from None
+# ---------------------------------------------------------------- the engine
 
 
 class Celery:
@@ -176,6 +162,7 @@ class Celery:
 
     def counts(self, prefix: str) -> list[QueueCount]:
         with reaching(self._site):
+            could_write(self._redis, f"{self._site.queue}:probe")
             pipe = self._redis.pipeline(transaction=False)
             pipe.smembers(BINDINGS)
             pipe.hvals(UNACKED)
@@ -187,12 +174,17 @@ class Celery:
                 pipe.lindex(queue, -1)
             found = iter(pipe.execute())
         now = time.time()
-        states = Counter((queue, _is_later(message, now)) for message, queue in _held(held))
+        states = Counter((queue, _is_later(message, now)) for message, queue in taken(held))
         return [
             QueueCount(queue=queue, pending=pending, reserved=states[queue, False], failed=None,
                        scheduled=states[queue, True], oldest=enqueued(_payload(_read(first))) if first else None)
             for queue, pending, first in zip(queues, found, found, strict=True)
         ]  # fmt: skip
+
+    def health(self) -> Health:
+        rows = sum(c.pending + c.scheduled + (c.reserved or 0) + (c.failed or 0) for c in self.counts(""))
+        with reaching(self._site):
+            return health(self._redis, rows)
 
     def pending(self, queue: str) -> list[KeptJob]:
         with reaching(self._site):
@@ -200,7 +192,7 @@ class Celery:
             pipe.lrange(queue, 0, -1)
             pipe.hvals(UNACKED)
             waiting, held = pipe.execute()
-        later = (message for message, owner in _held(held) if owner == queue and _is_later(message, time.time()))
+        later = (message for message, owner in taken(held) if owner == queue and _is_later(message, time.time()))
         return [_kept(message, queue) for message in (*map(_read, reversed(waiting)), *later)]
 
     def failed(self, queue: str) -> list[KeptJob]:
@@ -216,9 +208,6 @@ class Celery:
             return sum(pipe.execute())
 
 
-Message = Mapping[str, Any]
-
-
 def _read(raw: bytes | str) -> Message:
     """A message of kombu; empty if it is none."""
     try:
@@ -231,17 +220,6 @@ def _read(raw: bytes | str) -> Message:
 def _headers(message: Message) -> Mapping[str, Any]:
     headers = message.get("headers")
     return headers if isinstance(headers, dict) else {}
-
-
-def _held(values: Iterable[bytes | str]) -> Iterator[tuple[Message, str]]:
-    """What workers have taken, and from which queue: kombu keeps [message, exchange, routing key]."""
-    for value in values:
-        try:
-            message, _, queue = json.loads(value)
-        except (ValueError, TypeError, RecursionError):
-            continue
-        if isinstance(message, dict) and isinstance(queue, str):
-            yield message, queue
 
 
 def _is_later(message: Message, now: float) -> bool:

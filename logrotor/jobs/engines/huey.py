@@ -10,21 +10,35 @@ import json
 import os
 import signal
 import sqlite3
+import time
 from collections.abc import Collection, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import datetime
 from typing import Any
 
-from huey import SqliteHuey
+from huey import Huey as _Huey
 from huey.exceptions import HueyException, RetryTask
 from huey.registry import Message
 from huey.serializer import Serializer
+from huey.storage import SqliteStorage
 
 from logrotor.disk import state
 from logrotor.disk.calls import die_with
-from logrotor.jobs.engine import KeptJob, QueueCount, QueueUnreachable, Site, WorkerCommand, open_site, python_worker
+from logrotor.jobs.engine import (
+    PATIENCE,
+    Health,
+    KeptJob,
+    QueueCount,
+    QueueUnreachable,
+    Site,
+    WorkerCommand,
+    asking,
+    open_site,
+    python_worker,
+)
+from logrotor.jobs.engines import _worker
 from logrotor.jobs.payload import TASK, enqueued
-from logrotor.jobs.task import JobFailed, TryAgain, rotate
+from logrotor.jobs.task import JobFailed, TryAgain, rotate, tell
 from logrotor.model import Problem
 
 
@@ -39,10 +53,47 @@ class JSON(Serializer):  # type: ignore[misc]
         return message._replace(eta=datetime.fromisoformat(message.eta) if message.eta else None)
 
 
-def make(site: Site) -> SqliteHuey:
+class Storage(SqliteStorage):  # type: ignore[misc]
+    """Notices that its file was removed or replaced: a worker would stay on the dead one, the schedule on the new."""
+
+    _conn: Any
+    _opened: tuple[int, int] | None = None
+
+    @property
+    def conn(self) -> Any:
+        if self._conn is not None and self._opened != _identity(self.filename):
+            tell("problem.found", error=f"{self.filename} was removed or replaced; its waiting jobs are gone with it, "
+                 "and the next job does their work")  # fmt: skip
+            self._conn.close()
+            self._conn = None
+        return super().conn
+
+    def _set_journal_mode(self, connection: Any) -> None:
+        # No write-ahead log: of a file that was removed it stays behind, and makes the next one unusable.
+        with suppress(sqlite3.OperationalError):  # an older worker has it open in that mode
+            connection.execute("PRAGMA journal_mode = DELETE")
+
+    def _create_connection(self) -> Any:
+        connection = super()._create_connection()
+        for statement in self.ddl:
+            connection.execute(statement)
+        self._opened = _identity(self.filename)
+        return connection
+
+
+def _identity(path: str) -> tuple[int, int] | None:
+    try:
+        found = os.stat(path)
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino
+
+
+def make(site: Site) -> _Huey:
     """The huey of this host's queue, with its one task."""
     state.prepare(site.config.state_dir, site.config.state_dir_origin)
-    app = SqliteHuey(site.queue, filename=_file(site), results=False, serializer=JSON(), fsync=True)
+    app = _Huey(site.queue, storage_class=Storage, filename=_file(site), results=False, serializer=JSON(), fsync=True,
+                timeout=PATIENCE, create_tables=False)  # fmt: skip
 
     @app.task(name=TASK)  # type: ignore[untyped-decorator]
     def task(text: str) -> None:
@@ -65,9 +116,14 @@ def __getattr__(name: str) -> Any:
     """``app``, for huey's consumer."""
     if name != "app":
         raise AttributeError(name)
+    site = open_site(None, os.environ)
+    _worker.begin(site, lambda: Huey(site).counts(site.queue), (sqlite3.Error, HueyException, OSError))
     # The process that does the jobs would outlive a killed consumer, and work on beside the next one.
     os.register_at_fork(after_in_child=lambda: die_with(os.getppid(), signal.SIGKILL))
-    return make(open_site(None, os.environ))
+    return make(site)
+
+
+_HOW_MANY = "SELECT count(*) FROM "
 
 
 class Huey:
@@ -117,6 +173,16 @@ class Huey:
         except (ValueError, LookupError, TypeError, AttributeError, RecursionError):
             return ""
 
+    def health(self) -> Health:
+        with _reaching(self._site):
+            began = time.monotonic()
+            self._sql("SELECT 1")
+            latency = time.monotonic() - began
+            rows = sum(number for table in ("task", "schedule") for (number,) in self._sql(_HOW_MANY + table))
+            size = os.stat(_file(self._site)).st_size
+        return Health(server="SQLite", version=sqlite3.sqlite_version, latency=latency, rows=rows, bytes=size,
+                      connections=None, most_connections=None)  # fmt: skip
+
     def pending(self, queue: str) -> list[KeptJob]:
         with _reaching(self._site):
             return [
@@ -143,8 +209,23 @@ class Huey:
 
 @contextmanager
 def _reaching(site: Site) -> Iterator[None]:
-    try:
-        yield
-    except (sqlite3.Error, HueyException, OSError) as error:
-        advice = "it must lie in a folder that this user may write, on a disk with room"
-        raise QueueUnreachable(Problem(subject=_file(site), problem=str(error), advice=advice)) from error
+    with asking(site):
+        try:
+            yield
+        except (sqlite3.Error, HueyException, OSError) as error:
+            code = getattr(error, "sqlite_errorcode", 0) & 0xFF  # the low byte is the kind, the next one which of them
+            kind, advice = _HINTS.get(code, ("away", "it must lie in a folder that this user may write"))
+            advice = advice.format(file=_file(site))
+            raise QueueUnreachable(
+                Problem(subject=_file(site), problem=str(error), advice=advice, kind=kind)
+            ) from error
+
+
+_DAMAGED = "move it away: mv {file} {file}.damaged; a new one is made, and the next job does the work of those in it"
+_HINTS = {
+    sqlite3.SQLITE_CORRUPT: ("damaged", _DAMAGED),
+    sqlite3.SQLITE_NOTADB: ("damaged", _DAMAGED),
+    sqlite3.SQLITE_FULL: ("full", "make room on its disk"),
+    sqlite3.SQLITE_BUSY: ("locked", "another process holds it: fuser -v {file} shows which"),
+    sqlite3.SQLITE_LOCKED: ("locked", "another process holds it: fuser -v {file} shows which"),
+}

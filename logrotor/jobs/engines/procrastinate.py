@@ -5,12 +5,15 @@ Its tables are made by whoever comes first. A job whose worker died is queued ag
 
 from __future__ import annotations
 
+import asyncio
 import os
 import re
+import socket
 import time
 from collections.abc import Collection, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime, timedelta
+from threading import Timer
 from typing import Any
 
 import psycopg
@@ -21,14 +24,27 @@ from procrastinate.jobs import Job
 from procrastinate.schema import SchemaManager
 from psycopg import conninfo, errors
 
-from logrotor.jobs.engine import KeptJob, QueueCount, QueueUnreachable, Site, WorkerCommand, open_site, python_worker
+from logrotor.jobs.engine import (
+    PATIENCE,
+    Health,
+    KeptJob,
+    QueueCount,
+    QueueUnreachable,
+    Site,
+    WorkerCommand,
+    asking,
+    one_line,
+    open_site,
+    python_worker,
+)
+from logrotor.jobs.engines import _worker
 from logrotor.jobs.payload import TASK
-from logrotor.jobs.task import JobFailed, TryAgain, rotate, tell
+from logrotor.jobs.task import JobFailed, TryAgain, rotate
 from logrotor.model import Problem
 
 UPKEEP = "logrotor.upkeep"
 KEPT_DAYS = 30  # failed jobs that nobody has cleared
-_PAUSE = 10.0  # seconds between two looks for a server that does not answer
+_ANSWER = 10.0  # seconds that the server may take to answer a worker
 
 Rows = list[tuple[Any, ...]]
 Connection = psycopg.Connection[tuple[Any, ...]]
@@ -48,9 +64,11 @@ class Backoff(BaseRetryStrategy):
 def make(site: Site) -> App:
     """The app of the worker on this host's queue: the rotation, and what a killed worker leaves to be done."""
     after = site.settings.job.reclaim_after
-    # One connection for jobs and heartbeats; procrastinate adds one of its own that listens. The timeout, because
-    # a worker whose server is gone took over a minute to stop.
-    connector = PsycopgConnector(conninfo=_conninfo(site), min_size=1, max_size=1, timeout=5)
+    # One connection for all. The timeout, because a worker whose server is gone took over a minute to stop.
+    connector = PsycopgConnector(
+        conninfo=_with_limits(_conninfo(site)), connection_class=Bounded, kwargs={"prepare_threshold": None},
+        min_size=1, max_size=1, timeout=_ANSWER, reconnect_timeout=_ANSWER,
+    )  # fmt: skip
     # Not before the jobs may be given away: the default, 30 s, would do it while one is still at work.
     app = App(connector=connector, worker_defaults={"stalled_worker_timeout": after})
 
@@ -76,15 +94,8 @@ def __getattr__(name: str) -> Any:
     if name != "app":
         raise AttributeError(name)
     site = open_site(None, os.environ)
-    while True:
-        try:
-            with _reaching(site):
-                return make(site)
-        except QueueUnreachable as error:
-            if not isinstance(error.__cause__, psycopg.OperationalError):
-                raise SystemExit(f"logrotor: {error}") from None
-            tell("worker.waiting", error=str(error), queue=site.queue)
-        time.sleep(_PAUSE)  # supervisord gives up on what ends ten times; a server may be away for longer
+    _worker.begin(site, lambda: Procrastinate(site).counts(site.queue), (psycopg.Error, ConnectorException, OSError))
+    return make(site)
 
 
 class Procrastinate:
@@ -103,8 +114,9 @@ class Procrastinate:
         queue, limit = self._site.queue, self._site.settings.job.engine_timeout
         return python_worker(
             self._site, "procrastinate", f"--app={__name__}.app", "--log-level=warning", "worker",
-            "-q", queue, f"--name={queue}", "--concurrency=1", "--wait", "--listen-notify",
-            "--delete-jobs=successful", "--fetch-job-polling-interval=5", f"--shutdown-graceful-timeout={limit:g}",
+            # Not LISTEN: it does nothing through a pgbouncer, and takes a connection more of each host.
+            "-q", queue, f"--name={queue}", "--concurrency=1", "--wait", "--no-listen-notify",
+            "--delete-jobs=successful", "--fetch-job-polling-interval=2", f"--shutdown-graceful-timeout={limit:g}",
         )  # fmt: skip
 
     def counts(self, prefix: str) -> list[QueueCount]:
@@ -115,6 +127,15 @@ class Procrastinate:
             QueueCount(queue=queue, pending=pending, reserved=doing, scheduled=later, failed=failed, oldest=oldest)
             for queue, pending, doing, later, failed, oldest in sorted(found.values())
         ]
+
+    def health(self) -> Health:
+        with _reaching(self._site) as connection:
+            began = time.monotonic()
+            connection.execute("SELECT 1").fetchall()
+            latency = time.monotonic() - began
+            ((version, rows, size, connections, most),) = connection.execute(_HEALTH).fetchall()
+        return Health(server="PostgreSQL", version=version, latency=latency, rows=rows, bytes=size,
+                      connections=connections, most_connections=most)  # fmt: skip
 
     def pending(self, queue: str) -> list[KeptJob]:
         return self._kept(queue, "todo")
@@ -147,6 +168,13 @@ SELECT queue_name,
  WHERE starts_with(queue_name, %(prefix)s) AND task_name = %(task)s
  GROUP BY queue_name
 """
+_HEALTH = """
+SELECT current_setting('server_version'), (SELECT count(*) FROM procrastinate_jobs),
+       (SELECT sum(pg_total_relation_size(oid))::bigint FROM pg_class
+         WHERE relkind = 'r' AND relname LIKE 'procrastinate%' AND pg_table_is_visible(oid)),
+       (SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'client backend'),
+       current_setting('max_connections')::int
+"""
 _KEPT = """
 SELECT job.id, job.args ->> 'text', extract(epoch FROM max(event.at))::float
   FROM procrastinate_jobs job
@@ -178,18 +206,72 @@ class _One(Struct, frozen=True):
         yield self.only
 
 
+class Bounded(psycopg.AsyncConnection[Any]):
+    """A connection of the worker, which would wait for ever for a server whose packets are swallowed."""
+
+    async def wait(self, *args: Any, **options: Any) -> Any:
+        limit = asyncio.get_running_loop().call_later(_ANSWER, _shut, self.pgconn.socket)
+        try:
+            return await super().wait(*args, **options)
+        finally:
+            limit.cancel()
+
+
+def _with_limits(target: str) -> str:
+    """Let the server give up first: a statement that waits for a lock would be done later, for nobody.
+
+    A pgbouncer refuses such options; without them the worker alone gives up.
+    """
+    ours = f"-c lock_timeout={_ANSWER * 800:.0f} -c statement_timeout={_ANSWER * 800:.0f}"
+    theirs: dict[str, Any] = {"options": ours, **conninfo.conninfo_to_dict(target)}
+    limited = conninfo.make_conninfo(**theirs)
+    try:
+        with psycopg.connect(limited):
+            return limited
+    except psycopg.OperationalError:
+        return target
+
+
+def _shut(descriptor: int) -> None:
+    """End a connection from outside: whoever waits for it gets an error."""
+    with suppress(OSError), socket.socket(fileno=os.dup(descriptor)) as connection:
+        connection.shutdown(socket.SHUT_RDWR)
+
+
 @contextmanager
 def _reaching(site: Site) -> Iterator[Connection]:
-    """A connection to a database that has the tables. Raises QueueUnreachable."""
+    """A connection to a database that has the tables, in one short transaction. Raises QueueUnreachable."""
     target = _conninfo(site)
+    with asking(site):
+        try:
+            with psycopg.connect(target, prepare_threshold=None) as connection, _limited(connection):
+                _make_tables(connection)
+                yield connection
+        except (psycopg.Error, ConnectorException) as error:
+            reason = error.__cause__ if isinstance(error, ConnectorException) else error
+            kind, advice = next((hint for cause, *hint in _HINTS if isinstance(reason, cause)), _MIGRATE)
+            advice = advice.format(file=site.file)
+            raise QueueUnreachable(
+                Problem(subject=site.shown_url, problem=one_line(reason), advice=advice, kind=kind)
+            ) from error
+
+
+@contextmanager
+def _limited(connection: Connection) -> Iterator[None]:
+    """Neither a lock, nor a long statement, nor a server that is silent may hold up a command.
+
+    Within the transaction only: behind a pgbouncer the next one may be somebody else's.
+    """
+    limit = Timer(2 * PATIENCE, _shut, (connection.pgconn.socket,))
+    limit.start()
     try:
-        with psycopg.connect(target, autocommit=True) as connection:
-            _make_tables(connection)
-            yield connection
-    except (psycopg.Error, ConnectorException) as error:
-        reason = error.__cause__ if isinstance(error, ConnectorException) else error
-        why = " ".join(str(reason).split())
-        raise QueueUnreachable(Problem(subject=site.shown_url, problem=why, advice=_advice(reason))) from error
+        for name in ("lock_timeout", "statement_timeout"):
+            connection.execute(f"SET LOCAL {name} = {PATIENCE * 1000:.0f}".encode())
+        yield
+        connection.commit()
+    finally:
+        limit.cancel()
+        limit.join()
 
 
 def _conninfo(site: Site) -> str:
@@ -197,35 +279,56 @@ def _conninfo(site: Site) -> str:
     try:
         if re.match(r"\w+://([^@]*/[^@]*@|.*@.*@)", site.url):
             raise psycopg.ProgrammingError  # libpq would take the wrong part for the host, and tell it
-        ours: dict[str, Any] = {"connect_timeout": 10, "application_name": "logrotor"}
-        return conninfo.make_conninfo(**{**ours, **conninfo.conninfo_to_dict(site.url)})
+        return conninfo.make_conninfo(**{**_OURS, **conninfo.conninfo_to_dict(site.url)})
     except psycopg.ProgrammingError:  # its message may show a part of the password: so it goes no further
-        form = "accepted: postgresql://USER:PASSWORD@HOST:PORT/DATABASE, with / @ % in a password as %2F %40 %25"
+        form = (
+            "write postgresql://USER:PASSWORD@HOST:PORT/DATABASE or service=NAME, with / @ % in a password as %2F "
+            "%40 %25"
+        )
         problem = Problem(subject="[queue] url", problem="does not name a database of PostgreSQL", advice=form)
         raise QueueUnreachable(problem) from None
 
 
+# A peer that is gone without a word is noticed after some seconds, also where nothing is to be sent.
+_OURS: dict[str, Any] = {
+    "connect_timeout": int(PATIENCE), "application_name": "logrotor", "tcp_user_timeout": 5000,
+    "keepalives_idle": 3, "keepalives_interval": 1, "keepalives_count": 3,
+}  # fmt: skip
+
+
 def _make_tables(connection: Connection) -> None:
-    """Once: whoever comes second waits, and finds them."""
-    if _has_tables(connection):
+    """Once: whoever comes second waits, and finds them. Raises ReadOnlySqlTransaction where no job can be queued."""
+    ((is_there, is_read_only),) = connection.execute(_LOOK).fetchall()
+    if is_read_only:
+        raise errors.ReadOnlySqlTransaction("the database is read-only")
+    if is_there:
         return
-    with connection.transaction():
-        connection.execute("SELECT pg_advisory_xact_lock(hashtext('procrastinate_jobs'))")
-        if not _has_tables(connection):
-            connection.execute(SchemaManager.get_schema())
+    connection.execute("SELECT pg_advisory_xact_lock(hashtext('procrastinate_jobs'))")
+    if not connection.execute(_LOOK).fetchall()[0][0]:
+        connection.execute(SchemaManager.get_schema())
 
 
-def _has_tables(connection: Connection) -> bool:
-    # Not to_regclass: it remembers its answer from before the wait for the lock (seen: the second one failed).
-    named = "SELECT FROM pg_class WHERE relname = 'procrastinate_jobs' AND pg_table_is_visible(oid)"
-    return connection.execute(named).rowcount > 0
+# Not to_regclass: it remembers its answer from before the wait for the lock (seen: the second one failed).
+_LOOK = """
+SELECT EXISTS (SELECT FROM pg_class WHERE relname = 'procrastinate_jobs' AND pg_table_is_visible(oid)),
+       current_setting('transaction_read_only') = 'on'
+"""
 
 
-def _advice(error: BaseException | None) -> str:
-    if isinstance(error, errors.InsufficientPrivilege):
-        return ("give the user a database of its own (CREATE DATABASE logrotor OWNER ...), or let it make the tables "
-                "(GRANT CREATE ON SCHEMA public TO ...)")  # fmt: skip
-    if isinstance(error, psycopg.OperationalError):
-        return "is the server running, and does [queue] url say where, with the right user and password?"
-    return ("were the tables made by another version of procrastinate? then migrate them: "
-            "https://procrastinate.readthedocs.io/en/stable/howto/production/migrations.html")  # fmt: skip
+_MIGRATE = [
+    "foreign", "were the tables made by another version of procrastinate? then migrate them: "
+    "https://procrastinate.readthedocs.io/en/stable/howto/production/migrations.html",
+]  # fmt: skip
+# Cause, kind of the problem and advice; the first that fits.
+_HINTS: tuple[tuple[type[BaseException], str, str], ...] = (
+    (errors.InsufficientPrivilege, "forbidden", "give the user a database of its own (CREATE DATABASE logrotor OWNER "
+     "...), or let it make the tables (GRANT CREATE ON SCHEMA public TO ...)"),
+    (errors.ReadOnlySqlTransaction, "read-only", "name the primary in [queue] url in {file}, or all servers with "
+     "target_session_attrs=read-write"),
+    (errors.LockNotAvailable, "locked", "somebody holds the tables locked: pg_blocking_pids() shows who"),
+    (errors.QueryCanceled, "locked", "the server is overloaded, or the tables are locked: see pg_stat_activity"),
+    (errors.DiskFull, "full", "make room on the disk of the server"),
+    (errors.TooManyConnections, "full", "raise max_connections of the server, or put a pgbouncer before it"),
+    (errors.ConnectionTimeout, "silent", "the server does not answer: does it hang, or a firewall drop the packets?"),
+    (psycopg.OperationalError, "away", "start the server, or correct host, user and password in [queue] url in {file}"),
+)  # fmt: skip

@@ -32,8 +32,8 @@ from rq.results import Result
 from rq.scheduler import RQScheduler
 from rq.serializers import JSONSerializer
 
-from logrotor.jobs.engine import KeptJob, QueueCount, Site, WorkerCommand, open_site, python_worker
-from logrotor.jobs.engines._redis import connect, reaching, set_aside, string
+from logrotor.jobs.engine import Health, KeptJob, QueueCount, Site, WorkerCommand, open_site, python_worker
+from logrotor.jobs.engines._redis import connect, could_write, health, reaching, set_aside, string
 from logrotor.jobs.payload import TASK, enqueued
 from logrotor.jobs.task import TryAgain, rotate
 
@@ -116,6 +116,7 @@ class RQ:
 
     def counts(self, prefix: str) -> list[QueueCount]:
         with reaching(self._site):
+            could_write(self._redis, f"{Queue.redis_queue_namespace_prefix}{self._site.queue}:probe")
             known_keys = map(string, self._redis.smembers(Queue.redis_queues_keys))
             names = {self._site.queue, *(key.removeprefix(Queue.redis_queue_namespace_prefix) for key in known_keys)}
             queues = sorted(name for name in names if name.startswith(prefix))
@@ -134,6 +135,11 @@ class RQ:
                        oldest=since.get(string(first)) if first else None)
             for queue, first, pending, scheduled, failed, reserved in rows
         ]  # fmt: skip
+
+    def health(self) -> Health:
+        rows = sum(c.pending + c.scheduled + (c.reserved or 0) + (c.failed or 0) for c in self.counts(""))
+        with reaching(self._site):
+            return health(self._redis, rows)
 
     def pending(self, queue: str) -> list[KeptJob]:
         with reaching(self._site):

@@ -9,31 +9,35 @@ import os
 import signal
 import sys
 import time
+from collections.abc import Callable
 from contextlib import suppress
 from types import FrameType
 from typing import Any
 
 import rq
-from redis import Redis, RedisError
+from redis import ConnectionPool, Redis, RedisError
 from redis.backoff import ConstantBackoff
 from redis.retry import Retry
 from rq.exceptions import StopRequested
+from rq.scheduler import RQScheduler
 from rq.suspension import is_suspended
 
 from logrotor.disk.calls import die_with
-from logrotor.jobs.engines._redis import connect, set_aside
-from logrotor.jobs.engines.rq import kinds, known
+from logrotor.jobs.engines import _worker
+from logrotor.jobs.engines._redis import connect, parameters, set_aside, unreachable
+from logrotor.jobs.engines.rq import RQ, kinds, known
 from logrotor.jobs.task import JobFailed, tell
 
-REDIS_URL = known().url
+REDIS_URL = "redis://"  # names nothing: Connection knows where
 _PAUSE = 10.0  # seconds before a worker begins again
 _LOOK = 0.1
 
 
 def _get_ready() -> None:
     """Before rq looks: what would end each worker at once is set aside, or waited for."""
+    _worker.begin(known(), lambda: RQ(known()).counts(known().queue), (RedisError, OSError))
     client, is_told = connect(known()), False
-    with suppress(RedisError):  # a server that is not there is rq's to wait for
+    with suppress(RedisError):
         set_aside(client, kinds(known().queue))
         while is_suspended(client):
             if not is_told:
@@ -52,7 +56,7 @@ class Worker(rq.Worker):
         try:
             has_worked = super().work(*args, **options)
         except RedisError as error:
-            tell("problem.found", error=f"the server answers: {error}")
+            tell("problem.found", error=str(unreachable(known(), error)))
         if not self._is_asked:
             tell("worker.waiting", error=f"rq ended its worker; it begins again in {_PAUSE:g} s", queue=known().queue)
             self._pause()
@@ -71,13 +75,30 @@ class Worker(rq.Worker):
                 time.sleep(_LOOK)
 
 
+def _told(work: Callable[[RQScheduler], None]) -> Callable[[RQScheduler], None]:
+    """Say in one line why rq's scheduler ends; the worker starts it again. It would say it in a page, twice."""
+
+    def tell_and_end(scheduler: RQScheduler) -> None:
+        try:
+            work(scheduler)
+        except (RedisError, OSError) as error:
+            tell("problem.found", error=str(unreachable(known(), error)))
+
+    return tell_and_end
+
+
+RQScheduler.work = _told(RQScheduler.work)  # type: ignore[method-assign]
+
+
 class Connection(Redis):
     """To the server of the configuration, also if $RQ_REDIS_URL names another one, which rq would prefer."""
 
     @classmethod
     def from_url(cls, url: str, **options: Any) -> Redis:
         # A server that restarts: rq waits for it where it waits for a job, elsewhere the worker would end.
-        return super().from_url(REDIS_URL, retry=Retry(ConstantBackoff(1), 10), **options)
+        again = Retry(ConstantBackoff(1), 10)
+        # No socket_timeout: rq sets one that fits to the time for which it waits for a job.
+        return cls(connection_pool=ConnectionPool(**parameters(known()), retry=again))
 
 
 # The traceback of a job that failed is left out: job.failed has said it.

@@ -3,28 +3,23 @@
 from __future__ import annotations
 
 import os
-import re
-from collections import defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from functools import partial
 
 from msgspec.structs import replace
 
-from logrotor import notify
-from logrotor.decide.facts import Directory, LogFacts
+from logrotor import notify, text
+from logrotor.decide.facts import LogFacts
 from logrotor.disk import acl, identity, proc, writers
 from logrotor.disk.directories import Directories
-from logrotor.disk.discover import is_excluded
 from logrotor.disk.walk import user_name
 from logrotor.errors import Busy, LogrotorError, ReopenFailed, Stale
-from logrotor.model import Check, Codec, DropTemp, Entry, Finding, Method, Nobody, Problem, Written
+from logrotor.model import Check, DropTemp, Entry, Finding, Method, Nobody, Problem, Written
 from logrotor.notify import supervisord
+from logrotor.observe import unclaimed
 from logrotor.observe.deployment import Deployment, archives_of
 from logrotor.survey import why_no_archives
 from logrotor.text import ours, typed
-
-_DATE = re.compile(r"(?<![0-9])(?:19|20)[0-9]{2}-?[01][0-9]-?[0-3][0-9]")
-_PACKED = {*(codec.suffix for codec in Codec), ".Z", ".lz4"}  # other rotators have more
 
 
 def checks(here: Deployment) -> list[Check]:
@@ -32,7 +27,8 @@ def checks(here: Deployment) -> list[Check]:
         Check(id="logs.refused", title="every log can be taken", look=lambda: refused(here)),
         Check(id="logs.modes", title="live logs have the mode of their rule", look=lambda: modes(here)),
         Check(id="logs.leftovers", title="no interrupted run left anything", look=lambda: leftovers(here)),
-        Check(id="logs.unclaimed", title="every dated file belongs to a rule", look=lambda: unclaimed(here)),
+        Check(id="logs.unclaimed", title="every dated file belongs to a rule", look=lambda: dated(here)),
+        Check(id="logs.large", title="every large file belongs to a rule", look=lambda: large(here)),
         Check(id="logs.unknown", title="archives are those of their log", look=lambda: unknown(here)),
         Check(id="logs.unclear", title="every file is a log or an archive", look=lambda: unclear(here)),
         Check(id="writers.old", title="nobody writes an archive", look=lambda: old(here)),
@@ -156,19 +152,24 @@ def _drop(here: Deployment, log: str, step: DropTemp) -> str:
     return f"removed {os.path.join(step.directory, step.name)}"
 
 
-def unclaimed(here: Deployment) -> Iterator[Finding]:
-    """Files with a date in their name, archives and temps of logs, that nobody will ever remove."""
-    claimed = {(facts.directory.resolved, facts.base) for facts in here.survey.logs}
-    places = {facts.directory.resolved: facts.directory for facts in here.survey.logs}
-    archived = {d.resolved: d for facts in here.survey.logs for d in facts.elsewhere}
-    names = {facts.base for facts in here.survey.logs} if archived else set()
-    for place, directory in sorted({**places, **archived}.items()):
-        if place in archived:  # a name of ours may be claimed from anywhere; what lies beside its log is its program's
-            known = names | {base for base, family in directory.families.items() if family.live is not None}
-        else:
-            known = {base for where, base in claimed if where == place}
-        entries = _entries(directory, known)
-        yield from _strays(place, [entry for entry in entries if not _is_known(here, place, entry)])
+def dated(here: Deployment) -> Iterator[Finding]:
+    for series in unclaimed.series(here):
+        yield Finding(
+            subject=series.pattern,
+            problem=f"{text.count(series.files, 'dated or archived file')}, {series.bytes} bytes, of no rule",
+            why="logrotor never touches what no rule claims: if nothing else removes them they stay for ever",
+            advice="name them in exclude if their program removes them; else remove them, or claim them by paths",
+        )
+
+
+def large(here: Deployment) -> Iterator[Finding]:
+    for found in unclaimed.large(here):
+        yield Finding(
+            subject=found.path,
+            problem=found.words,
+            why="logrotor never touches what no rule claims: it grows until the disk is full",
+            advice="add its path to paths of a rule, or its name to exclude if it is no log",
+        )
 
 
 def unknown(here: Deployment) -> Iterator[Finding]:
@@ -194,42 +195,6 @@ def unclear(here: Deployment) -> Iterator[Finding]:
             why="a log that is not rotated grows until the disk is full, an archive that is not removed stays for ever",
             advice=found.advice,
         )
-
-
-def _is_known(here: Deployment, place: str, entry: Entry) -> bool:
-    """Whoever excludes a file from a rule has seen it; what is unclear has a check of its own."""
-    path = os.path.join(place, entry.name)
-    return any(path == found.subject for found in here.survey.unclear) or any(
-        is_excluded(spec, path) for spec in here.config.logs
-    )
-
-
-def _entries(directory: Directory, claimed: set[str]) -> Iterator[Entry]:
-    for base, family in directory.families.items():
-        if base not in claimed:
-            live = [family.live] if family.live is not None and _DATE.search(family.live.name) else []
-            rest = [archive.entry for archive in family.archives] + family.temps
-            yield from (entry for entry in (*live, *rest) if entry.is_regular)
-
-
-def _strays(place: str, entries: Iterable[Entry]) -> Iterator[Finding]:
-    """One finding for all files of one series."""
-    series: dict[str, list[Entry]] = defaultdict(list)
-    for entry in entries:
-        series[_DATE.sub("*", _unpacked(entry.name))].append(entry)
-    for pattern, members in sorted(series.items()):
-        count, total = len(members), sum(entry.size for entry in members)
-        yield Finding(
-            subject=os.path.join(place, pattern),
-            problem=f"{count} dated or archived {'file' if count == 1 else 'files'}, {total} bytes, of no rule",
-            why="logrotor never touches what no rule claims: if nothing else removes them they stay for ever",
-            advice="name them in exclude if their program removes them; else remove them, or claim them by paths",
-        )
-
-
-def _unpacked(name: str) -> str:
-    stem, dot, suffix = name.rpartition(".")
-    return stem if f"{dot}{suffix}" in _PACKED else name
 
 
 # ---------------------------------------------------------------- who writes them
@@ -321,11 +286,13 @@ def self_rotation(here: Deployment) -> Iterator[Finding]:
     ours = {here.mounts.real_path(facts.path): facts.path for facts in here.survey.logs}
     given = next((t.supervisor_config for t in here.config.targets.values() if t.supervisor_config), None)
     places = {selector.directory for selector in here.named.selectors}
-    able = (process for process in supervisord.running() if process.is_believed or _could_rotate(process.uid, places))
-    found = [supervisord.rotated_by(process, given=given) for process in able]
-    files = {path: problem for rotation in found for path, problem in rotation.files.items()}
+    able = [process for process in supervisord.running() if process.is_believed or _could_rotate(process.uid, places)]
+    found = {process.pid: supervisord.rotated_by(process, given=given) for process in able}
+    files = {path: problem for rotation in found.values() for path, problem in rotation.files.items()}
     problems = [replace(files[path], subject=ours[path]) for path in sorted(files.keys() & ours.keys())]
-    problems += [problem for rotation in found for problem in rotation.unknown]
+    places |= {facts.directory.resolved for facts in here.survey.logs}
+    problems += [each for pid, rotation in found.items() if rotation.unknown and _may_write_in(pid, places)
+                 for each in rotation.unknown]  # fmt: skip
     hiding = proc.why_hiding()
     if not found and hiding is not None:
         problems.append(
@@ -333,6 +300,14 @@ def self_rotation(here: Deployment) -> Iterator[Finding]:
         )
     for each in problems:
         yield Finding(subject=each.subject, problem=each.problem, why=each.why, advice=each.advice)
+
+
+def _may_write_in(pid: int, directories: Collection[str]) -> bool:
+    """Has it a file open there, or may that not be seen? A supervisord has the logs of all that it runs open."""
+    try:
+        return any(file.for_writing and os.path.dirname(file.name) in directories for file in proc.opened(pid))
+    except OSError:
+        return True
 
 
 def _could_rotate(uid: int, directories: Iterable[str]) -> bool:
