@@ -246,6 +246,19 @@ JOB = _table(
     Key("stuck_after", _SPAN, "`queue status` calls a job stuck that has been at work for longer."),
 )  # fmt: skip
 
+MONITOR = _table(
+    "Monitor",
+    Key("max_pending", Kind(values.whole(0), "a whole number, 0 or more"), "So many jobs may wait on a queue.",
+        aliases=("max", "pending")),
+    Key("max_age", _SPAN, "So long may a job wait.", without="three ticks of `schedule`, 10 minutes at most",
+        aliases=("age",)),
+    Key("ticks", Kind(values.whole(2, 1000), "a whole number from 2 to 1000"),
+        "After so many ticks of `schedule` without a job that was done, the rotation counts as stopped: for "
+        "`queue status --check`, `status --check`, the metrics, and the worker, which ends if jobs wait meanwhile."),
+    Key("queues", Kind(values.list_of(values.queue_limit), 'a list such as ["log-rotation-web-1:100"]'),
+        "Queues that have a `max_pending` of their own.", aliases=("queue",)),
+)  # fmt: skip
+
 METRICS = _table(
     "Config",
     Key("textfile", Kind(paths.textfile, f"a file whose name ends in .prom: {_PLACE}", Place.path),

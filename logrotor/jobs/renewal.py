@@ -30,7 +30,7 @@ class Unrenewed(LogrotorError):
 
 def renew(site: Site, head: Running) -> str:
     """Have it begin anew after the job at work; says what was seen then. Raises Unrenewed, LogrotorError, OSError."""
-    if proc.is_stopped(head.pid):
+    if proc.state(head.pid) == "stopped":
         what = "was stopped by a signal, so it does nothing, and holds what it holds"
         raise Unrenewed(Problem(subject=f"process {head.pid}", problem=what, advice=f"kill -CONT {head.pid}"))
     manager = managed(site, head)

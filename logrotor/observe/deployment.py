@@ -12,6 +12,7 @@ from msgspec.structs import replace
 
 from logrotor import text
 from logrotor.decide.facts import LogFacts
+from logrotor.decide.schedule import slot_after
 from logrotor.disk import state, writers
 from logrotor.disk.history import History
 from logrotor.disk.mounts import Mounts
@@ -155,6 +156,14 @@ class Deployment:
     def last_run(self) -> float | None:
         """When the last run ended, also one that had nothing to do; None: not known."""
         return state.last_run(self.config.state_dir)
+
+    @property
+    def run_by(self) -> float | None:
+        """When there must have been another: after so many ticks of a queue that its jobs count as stopped."""
+        queue, last = self.config.queue, self.last_run
+        if queue is None or last is None:
+            return None
+        return slot_after(queue.schedule, last, queue.monitor.ticks, self.now.tzinfo)
 
     @cached_property
     def last_recorded(self) -> float:

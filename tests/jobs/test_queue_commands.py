@@ -50,6 +50,7 @@ def test_status_is_one_look(host: Host) -> None:
 
 def test_status_for_monitoring(host: Host) -> None:
     """Exit 1 and one line for each thing that is wrong; 0 and one line when nothing is."""
+    attempted(host, Ending.DONE, ago=3)
     for _ in range(3):
         host.dispatch()
     host.queue("status", "--check", check=0)
@@ -100,9 +101,14 @@ def test_a_hundred_hosts_are_shown_by_what_matters(host: Host, monkeypatch: pyte
         QueueCount(queue=f"{prefix}-h{n}", pending=n % 3 // 2 * n, reserved=0, scheduled=0, failed=0) for n in range(9)
     ]
     monkeypatch.setattr(engine, "counts", lambda prefix: known)
-    found = backlog.status(site, engine, time.time())
+    attempted(host, Ending.DONE, ago=3)
+    now = datetime.now(UTC)
+    found = backlog.status(site, engine, now)
     assert [queue.host for queue in found.queues][:4] == [host.name, "h8", "h5", "h2"]
-    troubles = backlog.troubles(found, max_pending=4, max_age=60)
+    troubles = backlog.troubles(site, found, now, max_pending=4, max_age=60)
+    assert [trouble.subject for trouble in troubles] == [f"{prefix}-h8", f"{prefix}-h5"]
+    host.config.write_text(host.config.read_text() + f'[queue.monitor]\nmax_pending = 7\nqueues = ["{prefix}-h5:4"]\n')
+    troubles = backlog.troubles(host.site, found, now)
     assert [trouble.subject for trouble in troubles] == [f"{prefix}-h8", f"{prefix}-h5"]
 
 

@@ -140,8 +140,11 @@ def _serve(site: Site, duties: Duties) -> int:
             begin_anew()
     if end is End.STOPPED or stop():
         return 0
-    why = "the worker has ended; see its messages above"
-    click.echo(f"logrotor: {why if end is End.DIED else 'cannot begin anew: its program is gone'}", err=True)
+    why = {
+        End.DIED: "the worker has ended; see its messages above",
+        End.IDLE: "the worker did nothing although jobs wait, and was ended; it begins again with its manager",
+    }
+    click.echo(f"logrotor: {why.get(end, 'cannot begin anew: its program is gone')}", err=True)
     return 1
 
 
