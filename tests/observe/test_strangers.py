@@ -24,14 +24,14 @@ def ask(here):
 
 
 def test_an_ordinary_user_in_roots_deployment(here, ask):
-    """The state directory is root's alone: status and doctor tell the rest, history says whom to ask."""
+    """The state directory is root's alone: status tells the rest, history and doctor say whom to ask."""
     here.log()
     here.run()
     told = ask("www-data", "status", "--json")
     assert told.code == 0 and told.stderr == "" and len(told.json["logs"]) == len(told.json["problems"]) == 1
     assert str(here.state) in (history := ask("www-data", "history")).stderr and history.code == 2
     doctor = ask("www-data", "doctor")
-    assert doctor.code == 1 and "state.directory: " in doctor.stdout and "unexpected" not in doctor.stdout
+    assert doctor.code == 2 and "sudo -u root logrotor doctor" in doctor.stderr and doctor.stdout == ""
     verify = ask("www-data", "verify", "--json")
     assert verify.code == 1 and [a["state"] for a in verify.json["archives"]] == ["unreadable", "no record"]
     assert ask("www-data", "cat", "app.log").stdout.count("\n") == 20_000 // 32
