@@ -118,14 +118,14 @@ def config_path(ctx: click.Context) -> str | None:
     return None
 
 
-def load(ctx: click.Context, *, ours_alone: bool = False) -> Config:
+def load(ctx: click.Context, *, ours_alone: bool = False, asks: bool = True) -> Config:
     """The configuration, obeyed as the user who may say so. Raises ConfigError if no rule of it can run, StateError.
 
-    ``ours_alone``: whoever is not that user would get another answer, so none.
+    ``ours_alone``: whoever is not that user would get another answer, so none. ``asks``: as in :func:`session.enter`.
     """
     from logrotor.cli.session import enter, refuse_stranger
 
-    entered = enter(config_path(ctx), asks=True)
+    entered = enter(config_path(ctx), asks=asks)
     announce(entered)
     if ours_alone:
         refuse_stranger(entered.config, " ".join(ctx.command_path.split()[1:]))

@@ -96,7 +96,8 @@ TOP = _table(
     Key("state_dir", Kind(paths.path, f"a directory of logrotor's own: {_PLACE}", Place.path),
         "Holds the lock and the history. Two configurations that share it never run at once.",
         without="the first entry of `$STATE_DIRECTORY`; else `/var/lib/logrotor` for root, "
-        "`$XDG_STATE_HOME/logrotor` or `~/.local/state/logrotor` for others", aliases=("state", "statefile")),
+        "`$XDG_STATE_HOME/logrotor` or `~/.local/state/logrotor` for others, and for a `run_as` to whom root's does "
+        "not belong", aliases=("state", "statefile")),
     Key("lock_timeout", _DURATION, "How long a run waits for another one to finish before it ends with exit 3."),
     Key("compress_jobs", Kind(values.whole(1, 64), "a whole number from 1 to 64"),
         "How many archives are compressed at a time. Hundreds of small ones are divided among as many processes, "

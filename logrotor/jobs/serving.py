@@ -132,7 +132,8 @@ class _Service:
         """For as long as it serves. What stood there before a renewal is replaced, not missing for a moment."""
         signin.clear_away(self._state)
         self._sign_in()
-        signin.withdraw(self._state, self._entry.pid)
+        if signin.requested(self._state, self._entry.pid) == self._entry.answered:  # else another one has come since
+            signin.withdraw(self._state, self._entry.pid)
         try:
             yield
         finally:

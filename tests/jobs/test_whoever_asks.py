@@ -75,6 +75,13 @@ def test_a_monitoring_user_is_told_whom_to_be(here: Host, words: str) -> None:
     assert f"sudo -u {USER} logrotor {words} -c {here.config}" in said.stderr
 
 
+def test_a_worker_is_no_question(here: Host) -> None:
+    """Root's environment would be www-data's to read: root does not become that user without run_as."""
+    for words in ("worker", "schedule"):
+        said = command.logrotor("queue", words, "-c", here.config, env=here.variables, check=2)
+        assert f"sudo -u {USER} logrotor queue {words}" in said.stderr
+
+
 def test_run_as_names_the_user(here: Host) -> None:
     """With run_as nothing is guessed; without a state_dir it is that user's own, since nobody has made root's."""
     text = here.config.read_text().replace('state_dir = "state"', f'run_as = "{USER}"')
@@ -133,6 +140,11 @@ def test_the_url_in_a_file(here: Host, written: str) -> None:
     found = command.logrotor("queue", "status", "--json", "-c", here.config, check=0)
     assert found.json["url"] == here.url
     assert Path(here.url).owner() == USER
+    secret.chmod(0o644)
+    doctor = ("doctor", "--only", "queue.secret", "-c", here.config)
+    command.logrotor(*doctor, check=1)
+    command.logrotor(*doctor, "--fix", "--yes", check=0)
+    assert secret.stat().st_mode & 0o777 == 0o640
     for content, word in (("", "one line"), ("a\nb\n", "one line")):
         secret.write_text(content)
         assert word in command.logrotor("queue", "status", "-c", here.config, check=2).stderr

@@ -214,7 +214,9 @@ def _reaching(site: Site) -> Iterator[None]:
             yield
         except (sqlite3.Error, HueyException, OSError) as error:
             code = getattr(error, "sqlite_errorcode", 0) & 0xFF  # the low byte is the kind, the next one which of them
-            kind, advice = _HINTS.get(code, ("away", "it must lie in a folder that this user may write"))
+            kind, advice = _HINTS.get(
+                code, ("away", "it must lie in a folder that this user may write, on a disk with room")
+            )
             advice = advice.format(file=_file(site))
             raise QueueUnreachable(
                 Problem(subject=_file(site), problem=str(error), advice=advice, kind=kind)

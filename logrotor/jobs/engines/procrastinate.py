@@ -23,6 +23,7 @@ from procrastinate.exceptions import ConnectorException
 from procrastinate.jobs import Job
 from procrastinate.schema import SchemaManager
 from psycopg import conninfo, errors
+from psycopg.types.datetime import TimestamptzLoader
 
 from logrotor.jobs.engine import (
     PATIENCE,
@@ -44,6 +45,7 @@ from logrotor.model import Problem
 
 UPKEEP = "logrotor.upkeep"
 KEPT_DAYS = 30  # failed jobs that nobody has cleared
+_PORTION = 2000  # jobs that one statement removes
 _ANSWER = 10.0  # seconds that the server may take to answer a worker
 
 Rows = list[tuple[Any, ...]]
@@ -67,7 +69,7 @@ def make(site: Site) -> App:
     # One connection for all. The timeout, because a worker whose server is gone took over a minute to stop.
     connector = PsycopgConnector(
         conninfo=_with_limits(_conninfo(site)), connection_class=Bounded, kwargs={"prepare_threshold": None},
-        min_size=1, max_size=1, timeout=_ANSWER, reconnect_timeout=_ANSWER,
+        min_size=1, max_size=1, timeout=_ANSWER, reconnect_timeout=_ANSWER, configure=_take_any_time,
     )  # fmt: skip
     # Not before the jobs may be given away: the default, 30 s, would do it while one is still at work.
     app = App(connector=connector, worker_defaults={"stalled_worker_timeout": after})
@@ -148,7 +150,9 @@ class Procrastinate:
         return [KeptJob(key=str(key), queue=queue, payload=text or "", since=since) for key, text, since in rows]
 
     def forget(self, queue: str, keys: Collection[str]) -> int:
-        return len(self._sql(_FORGET, queue=queue, keys=[int(key) for key in keys]))
+        numbers = [int(key) for key in keys]
+        portions = (numbers[i : i + _PORTION] for i in range(0, len(numbers), _PORTION))  # each is over in time
+        return sum(len(self._sql(_FORGET, queue=queue, keys=some)) for some in portions)
 
     def _sql(self, statement: str, **values: object) -> Rows:
         with _reaching(self._site) as connection:
@@ -206,6 +210,20 @@ class _One(Struct, frozen=True):
         yield self.only
 
 
+class _AnyTime(TimestamptzLoader):
+    """A time that Python does not know, such as -infinity in a row that somebody planted, would end each worker."""
+
+    def load(self, data: Any) -> datetime:
+        try:
+            return super().load(data)
+        except psycopg.DataError:
+            return datetime.min.replace(tzinfo=UTC)
+
+
+async def _take_any_time(connection: psycopg.AsyncConnection[Any]) -> None:
+    connection.adapters.register_loader("timestamptz", _AnyTime)
+
+
 class Bounded(psycopg.AsyncConnection[Any]):
     """A connection of the worker, which would wait for ever for a server whose packets are swallowed."""
 
@@ -240,13 +258,18 @@ def _shut(descriptor: int) -> None:
 
 @contextmanager
 def _reaching(site: Site) -> Iterator[Connection]:
-    """A connection to a database that has the tables, in one short transaction. Raises QueueUnreachable."""
+    """A connection to a database that has the tables, in a short transaction. Raises QueueUnreachable."""
     target = _conninfo(site)
     with asking(site):
         try:
-            with psycopg.connect(target, prepare_threshold=None) as connection, _limited(connection):
-                _make_tables(connection)
-                yield connection
+            with psycopg.connect(target, prepare_threshold=None) as connection:
+                with _limited(connection):
+                    has_tables = _has_tables(connection)
+                if not has_tables:
+                    with _limited(connection, _ANSWER):
+                        _make_tables(connection)
+                with _limited(connection):
+                    yield connection
         except (psycopg.Error, ConnectorException) as error:
             reason = error.__cause__ if isinstance(error, ConnectorException) else error
             kind, advice = next((hint for cause, *hint in _HINTS if isinstance(reason, cause)), _MIGRATE)
@@ -257,16 +280,17 @@ def _reaching(site: Site) -> Iterator[Connection]:
 
 
 @contextmanager
-def _limited(connection: Connection) -> Iterator[None]:
-    """Neither a lock, nor a long statement, nor a server that is silent may hold up a command.
+def _limited(connection: Connection, patience: float = PATIENCE) -> Iterator[None]:
+    """A transaction that neither a lock, nor a long statement, nor a server that is silent may hold up.
 
-    Within the transaction only: behind a pgbouncer the next one may be somebody else's.
+    The limits are the transaction's: behind a pgbouncer the next one may be somebody else's. The server gives up first,
+    so that it does nothing later, for nobody.
     """
-    limit = Timer(2 * PATIENCE, _shut, (connection.pgconn.socket,))
+    limit = Timer(1.25 * patience, _shut, (connection.pgconn.socket,))
     limit.start()
     try:
         for name in ("lock_timeout", "statement_timeout"):
-            connection.execute(f"SET LOCAL {name} = {PATIENCE * 1000:.0f}".encode())
+            connection.execute(f"SET LOCAL {name} = {patience * 1000:.0f}".encode())
         yield
         connection.commit()
     finally:
@@ -296,15 +320,18 @@ _OURS: dict[str, Any] = {
 }  # fmt: skip
 
 
-def _make_tables(connection: Connection) -> None:
-    """Once: whoever comes second waits, and finds them. Raises ReadOnlySqlTransaction where no job can be queued."""
+def _has_tables(connection: Connection) -> bool:
+    """Raises ReadOnlySqlTransaction where no job can be queued."""
     ((is_there, is_read_only),) = connection.execute(_LOOK).fetchall()
     if is_read_only:
         raise errors.ReadOnlySqlTransaction("the database is read-only")
-    if is_there:
-        return
+    return bool(is_there)
+
+
+def _make_tables(connection: Connection) -> None:
+    """Once: whoever comes second waits, and finds them."""
     connection.execute("SELECT pg_advisory_xact_lock(hashtext('procrastinate_jobs'))")
-    if not connection.execute(_LOOK).fetchall()[0][0]:
+    if not _has_tables(connection):
         connection.execute(SchemaManager.get_schema())
 
 
