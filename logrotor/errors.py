@@ -102,10 +102,17 @@ def problem_of(error: BaseException, path: str) -> Problem:
         import errno
 
         name = error.filename if isinstance(error.filename, str) and "/" in error.filename else path
-        what = f"{error.strerror or type(error).__name__} ({errno.errorcode.get(error.errno, error.errno)})"
+        what = f"{error.strerror or type(error).__name__} ({errno_name(error.errno)})"
         full = error.errno in (errno.ENOSPC, errno.EDQUOT)
-        return Problem(subject=name, problem=what, advice=MAKE_ROOM if full else "")
+        return Problem(subject=name, problem=what, advice=MAKE_ROOM if full else "", kind=errno_name(error.errno))
     return Problem(subject=path, problem=str(error) or type(error).__name__)
+
+
+def errno_name(number: int) -> str:
+    """``EACCES``."""
+    import errno
+
+    return errno.errorcode.get(number, str(number))
 
 
 def message(error: BaseException, path: str) -> str:

@@ -111,6 +111,10 @@ NAMES: Mapping[str, tuple[Level, str]] = {
     "job.retried": (Level.WARNING, "an attempt of a job failed; the next one comes after the backoff"),
     "job.failed": (Level.ERROR, "a job failed for good, why, and what to do"),
     "worker.waiting": (Level.ERROR, "a worker cannot reach its queue, why, and what to do; it tries again"),
+    "worker.idle": (
+        Level.ERROR,
+        "a worker did nothing for some ticks although jobs wait; it is ended",
+    ),
     "job.undelivered": (Level.ERROR, "a job could not be queued; the next tick tries again"),
     "run.interrupted": (Level.WARNING, "a run was asked to stop and stopped cleanly"),
     "run.failed": (Level.ERROR, "nothing could run, and why; printed by the commands, the library raises instead"),

@@ -18,7 +18,7 @@ from msgspec.structs import replace
 
 from logrotor import events
 from logrotor.act.context import Deadline
-from logrotor.act.report import Run
+from logrotor.act.report import Run, remember
 from logrotor.clock import local_now
 from logrotor.decide.facts import LogFacts
 from logrotor.decide.planner import plan_idle_logs, plan_logs
@@ -127,7 +127,9 @@ class Rotator:
             _unlock(plan)
         state.remember_last_run(self._config.state_dir, this)
         report = run.report(plan, interrupted=self._stop())
-        return replace(report, problems=(*report.problems, *self._unheard)) if self._unheard else report
+        report = replace(report, problems=(*report.problems, *self._unheard)) if self._unheard else report
+        remember(report, self._config.state_dir, self._clock())
+        return report
 
     # ------------------------------------------------------------ planning
 

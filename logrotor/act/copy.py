@@ -185,7 +185,7 @@ def _published(
     birth = calls.birth_time(live) or 0.0
     made, first = os.fstat(out), os.pread(out, 1, 0)[0]
     record = CopyInFlight(path, step.id.inode, birth, made.st_ino, length, "copied", protocol, made.st_mtime_ns, first)
-    is_noted = cuts.note(out, record)  # with its mode by now: who may do it now may do it later
+    is_noted = cuts.begin(out, record)  # with its mode by now: who may do it now may do it later
     files.sync_and_close_check(out)
     context.history.begin_copy(record)
     make_way(context, step.moves)

@@ -71,7 +71,7 @@ def _refuse_others(cut: Cut, step: FinishCopytruncate, entry: Entry) -> None:
     known = None if cut.noted is None else cut.record.archive_inode
     if (step.noted and known is None) or (found is not None and found.archive_inode != known):
         raise Stale(f"{step.base}: another run works on it by now")
-    if cut.noted is not None and not cuts.note(cut.noted, cut.record):
+    if cut.noted is not None and not cuts.begin(cut.noted, cut.record):
         raise Refused(_why_left(step, os.strerror(errno.EACCES)))
 
 

@@ -182,7 +182,7 @@ class Form:
             done += len(data)
             if done > size:
                 break
-            self._write(machine.compress(data), growing)
+            self._write(machine.compress(data), growing, done - len(data))
             self._lines += data.count(b"\n")
             if digest is not None:
                 digest.update(data)
@@ -191,8 +191,12 @@ class Form:
             raise Stale(f"{step.name}: grew while it was compressed")
         self._write(machine.flush(), growing)
 
-    def _write(self, data: bytes, growing: codecs.Growing | None) -> None:
-        files.write_all(self._out, data)
+    def _write(self, data: bytes, growing: codecs.Growing | None, start: int = 0) -> None:
+        """``start``: where the original has it."""
+        if self.step.codec is Codec.NONE:
+            files.write_at(self._out, start, data, self._fd)
+        else:
+            files.write_all(self._out, data)
         self._size += len(data)
         if growing is not None:
             growing.add(len(data))

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import errno
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from msgspec import Struct, field
 
 from logrotor.act.context import Deadline
+from logrotor.disk import state
 from logrotor.errors import HELD
-from logrotor.model import KeptOut, Outcome, Plan, Problem, Report, Status
+from logrotor.model import KeptOut, LastReport, Outcome, Plan, Problem, Report, Status
 
 if TYPE_CHECKING:
     from logrotor.disk.history import RunHistory
@@ -124,6 +125,35 @@ class Run(Struct):
             problems=(*plan.problems, *self.problems),
             interrupted=interrupted,
         )
+
+
+def remember(report: Report, state_dir: str, ended: float) -> None:
+    """What the metrics have of the last run; once more where something of it failed after its end."""
+    state.remember_report(state_dir, _last(report, ended, state.last_report(state_dir)))
+
+
+def _last(report: Report, ended: float, before: LastReport | None) -> LastReport:
+    """``before``: the report of the run before."""
+    taken = [o for o in report.outcomes if o.action in ("take", "copytruncate") and o.status is Status.DONE]
+    packed = [o for o in report.outcomes if o.action == "compress" and o.status is Status.DONE]
+    succeeded = before.succeeded if before is not None else None
+    counts = _counts(report)
+    return LastReport(
+        ended=ended,
+        duration=round(max(0.0, report.duration), 6),
+        exit_code=report.exit_code,
+        succeeded=ended if report.exit_code == 0 and not report.interrupted else succeeded,
+        due=report.plan.due,
+        **{name: counts[name] for name in ("rotated", "failed", "deferred", "removed")},
+        rotated_bytes=_total(taken, "bytes"),
+        compressed_input_bytes=_total(packed, "bytes"),
+        compressed_output_bytes=_total(packed, "bytes_out"),
+        compression_seconds=float(sum(o.details.get("seconds") or 0 for o in packed)),
+    )
+
+
+def _total(outcomes: Iterable[Outcome], key: str) -> int:
+    return sum(int(outcome.details.get(key) or 0) for outcome in outcomes)
 
 
 def _waiting(report: Report) -> Counter[str]:

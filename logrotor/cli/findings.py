@@ -53,13 +53,13 @@ def doctor(
     ctx.ensure_object(Session).verbosity = verbose
     if fix and not yes and (as_json or not output.is_terminal(sys.stdin)):
         raise click.UsageError("--fix asks before each fix, which needs a terminal; without one give --yes too")
-    loaded = load(ctx)
+    loaded = load(ctx, ours_alone=True)
     from logrotor.clock import local_now
     from logrotor.observe.doctor import choose, examine
 
     ask = None if not fix else (lambda _: True) if yes else _ask
     shown = _Shown(as_json=as_json, verbose=verbose > 0)
-    for examined in examine(choose(all_checks(loaded, local_now()), only)):
+    for examined in examine(choose(all_checks(loaded, local_now()), only), facts=as_json or verbose > 0):
         shown.add(examined, [_mend(finding, ask) for finding in examined.findings])
     return shown.end()
 
@@ -82,19 +82,22 @@ class _Shown:
     def __init__(self, *, as_json: bool, verbose: bool) -> None:
         self._as_json, self._verbose = as_json, verbose
         self._checks: list[dict[str, Any]] = []
-        self._open = self._mended = 0
+        self._open = self._mended = self._notes = 0
 
     def add(self, examined: Examined, mended: list[Mended | None]) -> None:
         self._checks.append(_in_json(examined, mended))
         healed = sum(1 for each in mended if each is not None and each.done)
-        self._mended += healed
-        self._open += len(mended) - healed
+        notes = sum(1 for finding in examined.findings if finding.note)
+        self._mended, self._notes = self._mended + healed, self._notes + notes
+        self._open += len(mended) - healed - notes
         if self._as_json:
             return
         for finding, end in zip(examined.findings, mended, strict=True):
             output.write("\n".join(_lines(examined.check.id, finding, end)))
         if self._verbose and not mended:
             output.write(f"{examined.check.id}: {output.paint('ok', 'good')}: {text.printable(examined.check.title)}")
+            for name, value in examined.facts.items():
+                output.write(f"    {name}  {text.printable(str(value))}")
 
     def end(self) -> int:
         code = 1 if self._open else 0
@@ -106,15 +109,16 @@ class _Shown:
 
     def _verdict(self) -> str:
         made = text.count(len(self._checks), "check")
+        notes = f", {text.count(self._notes, 'note')}" if self._notes else ""
         if not self._open and not self._mended:
-            return f"{made}, {output.paint('nothing found', 'good')}."
+            return f"{made}, {output.paint('nothing found', 'good')}{notes}."
         mended = f", {self._mended} fixed" if self._mended else ""
         found = text.count(self._open + self._mended, "finding")
-        return f"{made}, {output.paint(found, 'bad' if self._open else 'good')}{mended}."
+        return f"{made}, {output.paint(found, 'bad' if self._open else 'good')}{mended}{notes}."
 
 
 def _lines(check: str, finding: Finding, mended: Mended | None) -> Iterator[str]:
-    head = f"{output.paint(check, 'bad')}: " if check else ""
+    head = f"{check if finding.note else output.paint(check, 'bad')}: {'note: ' * finding.note}" if check else ""
     yield f"{head}{output.paint(text.printable(finding.subject), 'head')}: {text.lines(finding.problem)}"
     yield f"    why   {text.lines(finding.why)}"
     yield f"    do    {text.lines(finding.advice)}"
@@ -132,4 +136,5 @@ def _in_json(examined: Examined, mended: list[Mended | None]) -> dict[str, Any]:
         {**as_json(finding), "mendable": finding.mend is not None, "mended": as_json(end)}
         for finding, end in zip(examined.findings, mended, strict=True)
     ]
-    return {"id": examined.check.id, "title": examined.check.title, "findings": findings}
+    facts = {"facts": dict(examined.facts)} if examined.facts else {}
+    return {"id": examined.check.id, "title": examined.check.title, "findings": findings, **facts}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from datetime import datetime
 from importlib import import_module
 from typing import TYPE_CHECKING
@@ -16,10 +17,8 @@ if TYPE_CHECKING:
     from logrotor.jobs.backlog import Status
     from logrotor.model import Check, Config
     from logrotor.observe.attention import Attention
-    from logrotor.observe.metrics import Gauge
+    from logrotor.observe.metrics import Metric
     from logrotor.observe.page.content import Facts, Queues
-
-MAX_PENDING, MAX_AGE = 10, 600.0  # as in "logrotor queue status --check"
 
 
 # THE LIST OF ROOMS THAT HAVE CHECKS: each gives a list, and the report has them in this order.
@@ -31,75 +30,79 @@ def all_checks(config: Config, now: datetime) -> list[Check]:
     return found
 
 
-def queue_status(config: Config, now: float) -> Status | None:
-    """How the queues are; None without a queue. Raises LogrotorError or OSError if the engine cannot be asked."""
-    if config.queue is None or not config.files:
-        return None
-    from logrotor.jobs.backlog import status
-    from logrotor.jobs.engine import open_engine, open_site
-
-    site = open_site(config.files[0], os.environ)
-    if os.path.isabs(site.url):  # looking must not create it
-        try:
-            os.stat(site.url)
-        except FileNotFoundError:
-            return None
-    return status(site, open_engine(site), now)
-
-
 class Asked(Struct, frozen=True):
-    """What the engine answered, or why it did not; both None where there is nothing to ask."""
+    """What the engine answered, or why it did not; nothing of it where there is no queue, or no file of it yet."""
 
     status: Status | None = None
     problem: Problem | None = None
-
-    @property
-    def troubles(self) -> list[Attention]:
-        """Failed and stuck jobs, jobs that nobody takes, or that the engine cannot be asked."""
-        from logrotor.jobs.backlog import troubles
-        from logrotor.observe.attention import of_problem
-
-        if self.problem is not None:
-            return [of_problem(self.problem.under("queue"), "queue")]
-        found = troubles(self.status, max_pending=MAX_PENDING, max_age=MAX_AGE) if self.status is not None else []
-        return [of_problem(each, "queue") for each in found]
+    troubles: Sequence[Attention] = ()  # what a monitoring system should be told
 
 
-def ask_queue(config: Config, now: float) -> Asked:
-    """Ask the engine, once: one that is not there takes its time to say so."""
+def ask_queue(config: Config, now: datetime, *, asking: int | None = None) -> Asked:
+    """Ask the engine, once: one that is not there takes its time to say so. ``asking``: see ``backlog.status``."""
+    if config.queue is None or not config.files:
+        return Asked()
+    from logrotor.errors import problem_of
+    from logrotor.observe.attention import of_problem
+
     try:
-        return Asked(status=queue_status(config, now))
+        status, troubles = _asked(config, now, asking)
     except (LogrotorError, OSError) as error:
-        from logrotor.errors import problem_of
-
-        return Asked(problem=problem_of(error, "queue"))
-
-
-def queue_troubles(config: Config, now: float) -> list[Attention]:
-    """What a monitoring system should be told of the queue."""
-    return ask_queue(config, now).troubles if config.queue is not None else []
+        problem = problem_of(error, "queue")
+        return Asked(problem=problem, troubles=[of_problem(problem.under("queue"), "queue")])
+    return Asked(status=status, troubles=[of_problem(each, "queue") for each in troubles])
 
 
-def queue_gauges(config: Config, now: float) -> list[Gauge]:
-    """The counts of each queue, as metrics; an engine that cannot be asked is told by their absence."""
-    from logrotor.observe.metrics import Gauge
+def _asked(config: Config, now: datetime, asking: int | None) -> tuple[Status | None, list[Problem]]:
+    from logrotor.jobs import backlog, progress
+    from logrotor.jobs.engine import open_engine, site_of
 
-    try:
-        found = queue_status(config, now)
-    except (LogrotorError, OSError):
+    site = site_of(config, os.environ)
+    if os.path.isabs(site.url) and not os.path.exists(site.url):  # looking must not create it
+        found = progress.stopped(site, progress.progress(site, now), progress.workers(site), now.timestamp())
+        return None, [found] if found is not None else []
+    status = backlog.status(site, open_engine(site), now, asking=asking)
+    return status, backlog.troubles(site, status, now)
+
+
+# ---------------------------------------------------------------- metrics
+
+
+def write_metrics(path: str, config: Config, *, asking: int | None = None) -> None:
+    """The metrics, in place of those that are there. ``asking``: see ``backlog.status``.
+
+    Raises Busy where somebody writes them just now, another LogrotorError, or OSError.
+    """
+    from logrotor.clock import local_now
+    from logrotor.observe import metrics
+
+    now = local_now()
+    metrics.write(path, config, now, more=queue_metrics(config, now, asking))
+
+
+def render_metrics(config: Config) -> bytes:
+    """The metrics for standard output. Raises LogrotorError or OSError."""
+    from logrotor.clock import local_now
+    from logrotor.observe import metrics
+
+    now = local_now()
+    return metrics.text(config, now, more=queue_metrics(config, now)).encode()
+
+
+def queue_metrics(config: Config, now: datetime, asking: int | None = None) -> list[Metric]:
+    """The queue of this host, its attempts and its worker; what the engine cannot be asked is left out."""
+    if config.queue is None or not config.files:
         return []
-    queues = found.queues if found is not None else ()
-    told = {
-        "pending": "Jobs that are ready to be taken.",
-        "reserved": "Jobs at work.",
-        "scheduled": "Jobs that wait for their next attempt.",
-        "failed": "Jobs that failed for good.",
-        "stuck": "Jobs at work for longer than stuck_after.",
-    }
-    return [
-        Gauge(f"logrotor_queue_{key}_jobs", text, tuple(({"queue": q.queue}, getattr(q, key)) for q in queues))
-        for key, text in told.items()
-    ]
+    from logrotor.jobs import measures
+    from logrotor.jobs.engine import site_of
+    from logrotor.observe.metrics import Metric
+
+    asked = ask_queue(config, now, asking=asking)
+    try:
+        found = list(measures.of(site_of(config, os.environ), now, asked.status, asked.problem is None))
+    except (LogrotorError, OSError):  # a history that cannot be read: status says so
+        return []
+    return [Metric(each.name, each.help, each.samples, each.kind) for each in found]
 
 
 # ---------------------------------------------------------------- the page
@@ -127,13 +130,13 @@ def _facts(config: Config, now: datetime) -> Facts:
     from logrotor.observe.doctor import examine
     from logrotor.observe.page.content import Origin, gather
 
-    asked = ask_queue(config, now.timestamp())
+    asked = ask_queue(config, now)
     configuration = config.files[0] if config.files else "given as a dict"
     return gather(
         Deployment(config, now),
         Origin(os.uname().nodename, configuration, config.state_dir, logrotor.__version__),
         queues=_queues(config.queue.engine, asked) if config.queue is not None else None,
-        troubles=asked.troubles if config.queue is not None else [],
+        troubles=list(asked.troubles),
         examined=list(examine(all_checks(config, now))),
     )
 

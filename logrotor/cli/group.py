@@ -21,6 +21,7 @@ COMMANDS = {
     "verify": ("logrotor.cli.contents", "Read every archive through, and report the damaged."),
     "cat": ("logrotor.cli.contents", "Print a log across its archives, the oldest first."),
     "grep": ("logrotor.cli.contents", "Search a log across its archives."),
+    "metrics": ("logrotor.cli.overview", "Write the metrics for Prometheus, whether a run takes place or not."),
     "page": ("logrotor.cli.overview", "Write a page that shows how everything stands."),
     "doctor": ("logrotor.cli.findings", "Find what is wrong, say what to do, and fix what is safe to fix."),
 }

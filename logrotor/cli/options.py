@@ -118,19 +118,24 @@ def config_path(ctx: click.Context) -> str | None:
     return None
 
 
-def load(ctx: click.Context) -> Config:
-    """The configuration, obeyed as the user who may say so. Raises ConfigError if no rule of it can run, StateError."""
-    from logrotor.cli.session import enter
+def load(ctx: click.Context, *, ours_alone: bool = False, asks: bool = True) -> Config:
+    """The configuration, obeyed as the user who may say so. Raises ConfigError if no rule of it can run, StateError.
 
-    entered = enter(config_path(ctx))
+    ``ours_alone``: whoever is not that user would get another answer, so none. ``asks``: as in :func:`session.enter`.
+    """
+    from logrotor.cli.session import enter, refuse_stranger
+
+    entered = enter(config_path(ctx), asks=asks)
     announce(entered)
+    if ours_alone:
+        refuse_stranger(entered.config, " ".join(ctx.command_path.split()[1:]))
     return entered.config
 
 
 def announce(entered: Entered) -> None:
     """Say whom root has become, where the configuration itself does not."""
     if entered.owner is not None:
-        told = f"logrotor: working as {entered.owner}, who owns {entered.config.files[0]}"
+        told = f"logrotor: working as {entered.owner}, who owns {entered.owned}"
         click.echo(printable(told), err=True)
 
 

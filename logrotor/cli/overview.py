@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
@@ -11,14 +12,13 @@ import click
 
 from logrotor import text
 from logrotor.cli import output
-from logrotor.cli.gather import queue_troubles, render_page, write_page
+from logrotor.cli.gather import ask_queue, render_metrics, render_page, write_metrics, write_page
 from logrotor.cli.options import F, Span, config_option, json_option, load
 from logrotor.cli.session import Session, exit_codes
 from logrotor.errors import Refused
 from logrotor.observe.attention import ago, archives, due, free, full, last_run, notes
 
 if TYPE_CHECKING:
-    from logrotor.model import Config
     from logrotor.observe.attention import Attention, Thresholds
     from logrotor.observe.forecast import SystemStatus
     from logrotor.observe.status import LogStatus, Status
@@ -40,7 +40,7 @@ Examples:
 """
 
 
-def _threshold(name: str, default: str, what: str) -> Callable[[F], F]:
+def _threshold(name: str, default: str | None, what: str) -> Callable[[F], F]:
     told = f"With --check: {what}"
     return click.option(name, metavar="TIME", default=default, show_default=True, type=Span(), help=told)
 
@@ -48,7 +48,12 @@ def _threshold(name: str, default: str, what: str) -> Callable[[F], F]:
 @click.command(epilog=STATUS_EPILOG)
 @config_option
 @click.option("--check", is_flag=True, help="Say only what needs attention; exit 1 if anything does.")
-@_threshold("--no-run", "1h", "no run for this long, whether due or not (a dead man's switch).")
+@_threshold(
+    "--no-run",
+    None,
+    "no run for this long, whether due or not (a dead man's switch); without it 1h, with a [queue] three ticks of its "
+    "schedule.",
+)
 @_threshold("--overdue", "1h", "a log that has been overdue for this long.")
 @_threshold("--waiting", "1d", "an archive that its writer has held open for this long.")
 @_threshold("--full-within", "1d", "a file system that will be full within this time.")
@@ -77,7 +82,7 @@ def status(ctx: click.Context, /, config: str | None, check: bool, as_json: bool
     ctx.ensure_object(Session).verbosity = verbose
     loaded = load(ctx)
     found = look(Deployment(loaded, local_now()))
-    told = [*attention(found, _thresholds(Thresholds, limits)), *queue_troubles(loaded, found.now.timestamp())]
+    told = [*attention(found, _thresholds(Thresholds, limits)), *ask_queue(loaded, found.now).troubles]
     if as_json:
         output.write_json(_in_json(found, told, 1 if check and told else 0))
     elif check:
@@ -160,6 +165,48 @@ def _in_json(found: Status, told: list[Attention], code: int) -> dict[str, Any]:
     return {"exit_code": code, "attention": [str(each) for each in told], **shown}
 
 
+# ---------------------------------------------------------------- metrics
+
+
+METRICS_CODES = {"1": "the metrics could not be written"}
+METRICS_EPILOG = f"""\
+\b
+Examples:
+  * * * * *  /opt/logrotor/bin/logrotor metrics -c /etc/logrotor.toml     (crontab)
+  logrotor metrics -o - | grep logrotor_queue
+
+{exit_codes(METRICS_CODES)}
+
+Each "logrotor run" writes them too, and so do "queue worker" and "queue schedule" at each tick without a run. If
+somebody else writes the file at this moment, this call leaves it to them.
+"""
+
+
+@click.command(epilog=METRICS_EPILOG)
+@config_option
+@click.option("-o", "--output", "given", metavar="FILE", help="Default: [metrics] textfile; - is standard output.")
+@click.option("-v", "--verbose", count=True, help="-vv: a traceback if logrotor fails.")
+@click.pass_context
+def metrics(ctx: click.Context, /, config: str | None, given: str | None, verbose: int) -> int:
+    """Write the metrics of the last run, of each log, of the queue and of its worker, as they are now.
+
+    Every value comes from the history, the queue's server and /proc, so that it does not matter who asks.
+    """
+    from logrotor.errors import Busy
+
+    ctx.ensure_object(Session).verbosity = verbose
+    loaded = load(ctx)
+    target = given or loaded.metrics_textfile
+    if target is None:
+        raise click.UsageError("where to? give -o FILE (- is standard output), or [metrics] textfile")
+    if target == "-":
+        output.pour([render_metrics(loaded)])
+        return 0
+    with suppress(Busy):
+        _replace(target, "metrics", lambda: write_metrics(os.path.abspath(target), loaded))
+    return 0
+
+
 # ---------------------------------------------------------------- page
 
 
@@ -200,18 +247,17 @@ def page(ctx: click.Context, /, config: str | None, given: str | None, verbose: 
     if target == "-":
         output.pour([render_page(loaded, local_now())])
     else:
-        _write(target, loaded)
+        _replace(target, "page", lambda: write_page(target, loaded, local_now()))
     return 0
 
 
-def _write(target: str, config: Config) -> None:
+def _replace(target: str, kind: str, write: Callable[[], None]) -> None:
     """Raises LogrotorError: a place that cannot be written is a mistake of who named it, not of ours."""
-    from logrotor.clock import local_now
     from logrotor.errors import problem_of
     from logrotor.model import Problem
 
     try:
-        write_page(target, config, local_now())
+        write()
     except OSError as error:
-        what = f"the page cannot be written: {problem_of(error, target).problem}"
+        what = f"the {kind} cannot be written: {problem_of(error, target).problem}"
         raise Refused(Problem(subject=target, problem=what, advice="correct that, or give another -o")) from error

@@ -166,7 +166,7 @@ def run(
             session,
             config_path(ctx),
             log_format=log_format,
-            sums_up=attempt is not None,
+            attempt=attempt,
             time_limit=options["time_limit"],
             **_plan_options(options),
         )
@@ -178,7 +178,12 @@ def run(
 
 def _sum_up(error: Exception) -> None:
     """As after a run, so that the history of the job has the reason too."""
-    output.write_json({"errors": messages(error), "more": 0})
+    from logrotor.cli.rotation import sums_of
+    from logrotor.errors import ConfigError, problem_of
+
+    found = [p.as_problem for p in error.problems] if isinstance(error, ConfigError) else [problem_of(error, "")]
+    causes = (f"{type(error).__name__} {each.identity or each.problem}" for each in found)
+    output.write_json(sums_of(messages(error), causes, lasting=False))  # exit 2 is, and nothing else
 
 
 def _tie_to(parent: int) -> None:

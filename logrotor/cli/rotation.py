@@ -6,7 +6,7 @@ import gc
 import os
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from logrotor.model import Config, Problem, Report
 
 _HOUR = 3600.0
+_LONGEST = 500  # characters of the cause of a failed job
 
 
 @contextmanager
@@ -46,9 +47,11 @@ def rotate(
     only: tuple[str, ...] = (),
     as_json: bool = False,
     time_limit: float | None = None,
-    sums_up: bool = False,
+    attempt: int | None = None,
 ) -> int:
-    """Returns the exit code. ``log_format``: "auto", "console" or "json"; ``sums_up``: print a short report as JSON."""
+    """Returns the exit code. ``log_format``: "auto", "console" or "json". ``attempt``: the process for whose attempt of
+    a job this is; it gets a short report as JSON."""
+    sums_up = attempt is not None
     session.json_messages = log_format == "json" or (log_format == "auto" and not output.is_terminal(sys.stderr))
     progress = Progress()
     printer = EventPrinter(session.verbosity, as_json=session.json_messages, before=progress.clear)
@@ -93,7 +96,7 @@ def rotate(
             raise
         finally:
             progress.clear()
-    report = _tell_others(config, report, printer)
+    report = _tell_others(config, report, printer, attempt)
     code = stop.exit_code if report.interrupted else report.exit_code
     for event in ends:
         printer(replace(event, fields={**event.fields, "exit_code": code}))
@@ -102,7 +105,7 @@ def rotate(
     if as_json:
         output.write_json(_report(report, code))
     elif sums_up:
-        output.write_json(_summary(report))
+        output.write_json(_summary(report, config))
     return code
 
 
@@ -194,21 +197,26 @@ def _fork(work: Work) -> Helper | None:
     return helper.fork(work)
 
 
-def _tell_others(config: Config, report: Report, printer: EventPrinter) -> Report:
+def _tell_others(config: Config, report: Report, printer: EventPrinter, attempt: int | None) -> Report:
     """Page and metrics, where the configuration has them; the page not where we were asked to stop.
 
     The report is that of the run with what could not be written: the metrics, which come last, have its exit code.
+    ``attempt``: the process whose attempt this run is.
     """
     if config.page_file is not None and not report.interrupted:
         place = config.page_file
-        report = _attempt("page", place, lambda: _write_page(place, config), report, printer)
+        report = _attempt("page", place, lambda: _write_page(place, config), report, printer, config)
     if config.metrics_textfile is not None:
-        path, known = config.metrics_textfile, report
-        report = _attempt("metrics", path, lambda: _write_metrics(path, config, known), report, printer)
+        from logrotor.cli.gather import write_metrics
+
+        path = config.metrics_textfile
+        report = _attempt("metrics", path, lambda: write_metrics(path, config, asking=attempt), report, printer, config)
     return report
 
 
-def _attempt(what: str, path: str, write: Callable[[], None], report: Report, printer: EventPrinter) -> Report:
+def _attempt(
+    what: str, path: str, write: Callable[[], None], report: Report, printer: EventPrinter, config: Config
+) -> Report:
     """Rotation comes first: what cannot be written stops nothing, and fails the run."""
     from logrotor.errors import Busy, problem_of
     from logrotor.model import Problem
@@ -232,16 +240,11 @@ def _attempt(what: str, path: str, write: Callable[[], None], report: Report, pr
         return report
     problem = Problem(subject=path, problem=f"the {what} cannot be written: {why}", advice=advice, kind=what)
     printer(Event("problem.found", NAMES["problem.found"][0], {"error": str(problem)}, subject=path, kind=what))
-    return replace(report, problems=(*report.problems, problem))
+    from logrotor.act.report import remember
 
-
-def _write_metrics(path: str, config: Config, report: Report) -> None:
-    from logrotor.cli.gather import queue_gauges
-    from logrotor.clock import local_now
-    from logrotor.observe import metrics
-
-    now = local_now()
-    metrics.write(path, config, report, now, more=queue_gauges(config, now.timestamp()))
+    report = replace(report, problems=(*report.problems, problem))
+    remember(report, config.state_dir, time.time())
+    return report
 
 
 def _write_page(path: str, config: Config) -> None:
@@ -257,8 +260,46 @@ def _report(report: Report, code: int) -> dict[str, Any]:
     return {**as_json(report), "exit_code": code}
 
 
-def _summary(report: Report) -> dict[str, Any]:
+# What fails again at once, and until somebody changes it: by errno(3), or a file for others that cannot be written.
+_LASTING = frozenset(
+    [
+        "EACCES",
+        "EPERM",
+        "EROFS",
+        "ENAMETOOLONG",
+        "ELOOP",
+        "ENOTDIR",
+        "EISDIR",
+        "ENODEV",
+        "EOPNOTSUPP",
+        "ENOSYS",
+        "metrics",
+        "page",
+    ]
+)
+
+
+def _summary(report: Report, config: Config) -> dict[str, Any]:
     """What a job keeps of its attempt; the whole plan of many logs would be megabytes."""
+    from logrotor.errors import errno_name
+
+    wrong = {each.as_problem for each in config.problems}
     errors = [*(f"{o.log}: {o.reason}" for o in report.failed), *map(str, report.problems)]
-    deferred = sum(1 for o in report.outcomes if o.status == "deferred")
-    return {"rotated": report.rotated, "deferred": deferred, "errors": errors[:20], "more": max(0, len(errors) - 20)}
+    causes: list[tuple[Problem | None, str, str]] = [
+        (each, "problem", each.identity or each.problem) for each in report.problems
+    ]
+    for o in report.failed:
+        kind = errno_name(o.errno) if o.errno is not None else o.problem.identity if o.problem is not None else ""
+        causes.append((o.problem, o.action, kind or o.reason))
+    lasting = all(p in wrong or action == "plan" or kind in _LASTING for p, action, kind in causes)
+    return sums_of(errors, (f"{action} {kind}" for _, action, kind in causes), lasting=lasting)
+
+
+def sums_of(errors: list[str], causes: Iterable[str], *, lasting: bool) -> dict[str, Any]:
+    """The summary of an attempt, see ``jobs.task.Summary``; the cause has one text for one set of causes."""
+    cause = "; ".join(sorted(set(causes)))
+    if len(cause) > _LONGEST:
+        from hashlib import sha256
+
+        cause = sha256(cause.encode(errors="surrogateescape")).hexdigest()
+    return {"errors": errors[:20], "more": max(0, len(errors) - 20), "lasting": lasting, "cause": cause}

@@ -56,20 +56,22 @@ class Entered(Struct, frozen=True):
 
     config: Config
     owner: str | None = None  # whose it is, where root has become that user for that alone
+    owned: str = ""  # the file or directory that says so
 
 
-def enter(given: str | None) -> Entered:
+def enter(given: str | None, *, asks: bool = False) -> Entered:
     """The configuration that ``-c`` or the like names, read and obeyed as the user who may say so.
 
-    As root, an ordinary user's is worked on as that user, from before it is read. Then ``run_as`` holds.
+    As root, an ordinary user's is worked on as that user, from before it is read. Then ``run_as`` holds. Who only
+    ``asks`` about root's own gets the answer of the user whose state directory it is.
     Raises ConfigError, StateError.
     """
     from logrotor.config import find_config
 
-    return enter_found(find_config(given, os.environ))
+    return enter_found(find_config(given, os.environ), asks=asks)
 
 
-def enter_found(found: Found) -> Entered:
+def enter_found(found: Found, *, asks: bool = False) -> Entered:
     """The same for a configuration that was found."""
     from logrotor.config import load_config
     from logrotor.config.find import Origin
@@ -78,16 +80,34 @@ def enter_found(found: Found) -> Entered:
     name_configuration(found.file if found.origin is Origin.OPTION else None)
     owner = _step_down(found.file)
     config = load_config(found, environ=os.environ)
+    owned = found.file
     if owner is None and config.run_as and os.geteuid() == 0:
         _be(config.run_as)
     elif owner is not None and config.run_as is not None:
         _refuse_other_user(found.file, config.run_as, owner)
+    elif owner is None and asks:
+        owner, owned = _step_down(config.state_dir), config.state_dir
     refuse_silent(config.state_dir, config.state_dir_origin)
-    return Entered(config, owner if config.run_as is None else None)
+    return Entered(config, owner if config.run_as is None else None, owned)
+
+
+def refuse_stranger(config: Config, command: str) -> None:
+    """Raise StateError where the answers would be those of somebody who has nothing to do with the deployment."""
+    from logrotor.disk.trust import stranger_to
+    from logrotor.model import Problem
+    from logrotor.text import ours
+
+    user = stranger_to(config.state_dir, config.run_as)
+    if user is not None:
+        from logrotor.disk.walk import user_name
+
+        what = f"belongs to {user}, and this is {user_name(os.geteuid())}"
+        advice = f"ask as {user}: sudo -u {user} {ours(command)}"
+        raise errors.StateError(Problem(subject=config.state_dir, problem=what, advice=advice))
 
 
 def _step_down(file: str) -> str | None:
-    """Started as root with an ordinary user's configuration: be that user. Returns who that is."""
+    """Started as root with what belongs to an ordinary user: be that user. Returns who that is."""
     if os.geteuid() != 0:
         return None
     from logrotor.disk.trust import owner_of

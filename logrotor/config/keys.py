@@ -96,7 +96,8 @@ TOP = _table(
     Key("state_dir", Kind(paths.path, f"a directory of logrotor's own: {_PLACE}", Place.path),
         "Holds the lock and the history. Two configurations that share it never run at once.",
         without="the first entry of `$STATE_DIRECTORY`; else `/var/lib/logrotor` for root, "
-        "`$XDG_STATE_HOME/logrotor` or `~/.local/state/logrotor` for others", aliases=("state", "statefile")),
+        "`$XDG_STATE_HOME/logrotor` or `~/.local/state/logrotor` for others, and for a `run_as` to whom root's does "
+        "not belong", aliases=("state", "statefile")),
     Key("lock_timeout", _DURATION, "How long a run waits for another one to finish before it ends with exit 3."),
     Key("compress_jobs", Kind(values.whole(1, 64), "a whole number from 1 to 64"),
         "How many archives are compressed at a time. Hundreds of small ones are divided among as many processes, "
@@ -243,6 +244,19 @@ JOB = _table(
     Key("expires", _SPAN, "A job that has waited longer for its first attempt is dropped: the next one does its work.",
         without="nine tenths of the time to the next tick"),
     Key("stuck_after", _SPAN, "`queue status` calls a job stuck that has been at work for longer."),
+)  # fmt: skip
+
+MONITOR = _table(
+    "Monitor",
+    Key("max_pending", Kind(values.whole(0), "a whole number, 0 or more"), "So many jobs may wait on a queue.",
+        aliases=("max", "pending")),
+    Key("max_age", _SPAN, "So long may a job wait.", without="three ticks of `schedule`, 10 minutes at most",
+        aliases=("age",)),
+    Key("ticks", Kind(values.whole(2, 1000), "a whole number from 2 to 1000"),
+        "After so many ticks of `schedule` without a job that was done, the rotation counts as stopped: for "
+        "`queue status --check`, `status --check`, the metrics, and the worker, which ends if jobs wait meanwhile."),
+    Key("queues", Kind(values.list_of(values.queue_limit), 'a list such as ["log-rotation-web-1:100"]'),
+        "Queues that have a `max_pending` of their own.", aliases=("queue",)),
 )  # fmt: skip
 
 METRICS = _table(

@@ -10,7 +10,7 @@ from typing import Any
 from msgspec.structs import replace
 
 from logrotor.config.document import FROM_DICT, Document, read_document
-from logrotor.config.find import Found, Origin, default_state_dir, find_config
+from logrotor.config.find import ROOT_STATE, Found, Origin, default_state_dir, find_config
 from logrotor.config.keys import DEFAULTS, METRICS, PAGE, TABLES, TOP
 from logrotor.config.paths import Place, home_of
 from logrotor.config.rules import (
@@ -24,7 +24,8 @@ from logrotor.config.rules import (
 )
 from logrotor.config.section import Problems, Read, Section
 from logrotor.config.tables import Targets, read_output, read_queue, read_targets
-from logrotor.disk.identity import home_of_user
+from logrotor.disk.identity import find_user, home_of_user
+from logrotor.disk.trust import owner_of
 from logrotor.disk.walk import user_name
 from logrotor.errors import ConfigError
 from logrotor.model import Config
@@ -198,6 +199,15 @@ def _state_dir(main: Document, top: Read, environ: Mapping[str, str], euid: int,
     if "state_dir" in top.values:
         return StateDir(top.values["state_dir"], f"state_dir in {main.file}", main)
     found = default_state_dir(environ, euid)
+    user = find_user(str(top.values.get("run_as"))) if euid == 0 else None
+    if (
+        user is not None
+        and user.pw_uid
+        and found is not None
+        and found[0] == ROOT_STATE
+        and owner_of(ROOT_STATE) != user.pw_uid
+    ):
+        found = default_state_dir({"HOME": user.pw_dir}, user.pw_uid)  # as that user has it who was not started by root
     if found is None and "state_dir" not in top.failed:
         problem = "is required where there is no $HOME, $XDG_STATE_HOME or $STATE_DIRECTORY"
         section = Section(main, "", problems, fatal=True)

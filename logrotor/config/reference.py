@@ -9,7 +9,7 @@ from typing import Any
 from msgspec import NODEFAULT
 
 from logrotor import text
-from logrotor.config.keys import JOB, LOG, MANAGERS, METRICS, NO_OFF, PAGE, QUEUE, REOPEN, TOP, Key
+from logrotor.config.keys import JOB, LOG, MANAGERS, METRICS, MONITOR, NO_OFF, PAGE, QUEUE, REOPEN, TOP, Key
 from logrotor.config.values import mode
 from logrotor.model import Manager
 
@@ -33,6 +33,7 @@ def reference() -> str:
             ),
             _section("`[queue]`", QUEUE, "The rotation as a job on a queue; see [On a queue](#on-a-queue)."),
             _section("`[queue.job]`", JOB, "How often and how long a job is tried: the same on every engine."),
+            _section("`[queue.monitor]`", MONITOR, "From when on a queue needs attention."),
             _section("`[metrics]`", METRICS, "For Prometheus; see [See what is](#see-what-is)."),
             _section("`[page]`", PAGE, "For a browser; see [A page](#a-page)."),
         ]

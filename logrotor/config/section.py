@@ -8,7 +8,7 @@ from typing import Any
 from msgspec import Struct, field
 
 from logrotor.config.document import Document
-from logrotor.config.keys import DEFAULTS, JOB, LOG, METRICS, NO_OFF, PAGE, QUEUE, REOPEN, TABLES, TOP, Key
+from logrotor.config.keys import DEFAULTS, JOB, LOG, METRICS, MONITOR, NO_OFF, PAGE, QUEUE, REOPEN, TABLES, TOP, Key
 from logrotor.config.paths import Place
 from logrotor.config.values import Invalid, shown
 from logrotor.model import ConfigProblem
@@ -106,6 +106,7 @@ def _homes(name: str) -> str:
         "[reopen.NAME]": REOPEN,
         "[queue]": QUEUE,
         "[queue.job]": JOB,
+        "[queue.monitor]": MONITOR,
         "[metrics]": METRICS,
         "[page]": PAGE,
     }

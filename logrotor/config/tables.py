@@ -13,7 +13,7 @@ from msgspec.structs import replace
 
 from logrotor import text
 from logrotor.config.document import Document
-from logrotor.config.keys import FUNCTION, JOB, QUEUE, REOPEN, Key
+from logrotor.config.keys import FUNCTION, JOB, MONITOR, QUEUE, REOPEN, Key
 from logrotor.config.section import Problems, Read, Section
 from logrotor.config.values import Invalid, did_you_mean
 from logrotor.config.values import name as parse_name
@@ -147,20 +147,29 @@ def read_queue(document: Document, problems: Problems) -> QueueSettings | None:
     """The queue's settings; None without a ``[queue]`` table, or with one that is wrong."""
     if "queue" not in document.table:
         return None
-    from logrotor.model import JobSettings, QueueSettings
+    from logrotor.model import JobSettings, Monitor, QueueSettings
 
     before = len(problems)
     section, below = Section(document, "queue", problems), Section(document, "queue.job", problems)
     table = section.table(document.table["queue"], "[queue] with engine, url, name, host, schedule")
     if table is None:
         return None
-    read = section.read({key: value for key, value in table.items() if key != "job"}, QUEUE, tables=("job",))
-    job_table = below.table(table.get("job", {}), f"[queue.job] with {', '.join(JOB)}")
-    job = Read({}) if job_table is None else below.read(job_table, JOB)
-    settings = QueueSettings(**_spelt_out(read.values), job=JobSettings(**job.values))
+    own = {key: value for key, value in table.items() if key not in ("job", "monitor")}
+    read = section.read(own, QUEUE, tables=("job", "monitor"))
+    job = _below(below, table.get("job", {}), JOB)
+    monitor = _below(Section(document, "queue.monitor", problems), table.get("monitor", {}), MONITOR)
+    settings = QueueSettings(
+        **_spelt_out(read.values), job=JobSettings(**job.values), monitor=Monitor(**monitor.values)
+    )
     _refuse_missing_url(section, read, settings)
     _refuse_short_stuck(below, job, settings.job)
     return settings if len(problems) == before else None
+
+
+def _below(section: Section, value: object, keys: Mapping[str, Key]) -> Read:
+    """A table of a table."""
+    table = section.table(value, f"[{section.path}] with {', '.join(keys)}")
+    return Read({}) if table is None else section.read(table, keys)
 
 
 def _spelt_out(values: dict[str, Any]) -> dict[str, Any]:

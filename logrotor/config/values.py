@@ -104,6 +104,13 @@ def word(pattern: str, what: str) -> Callable[[object], str]:
 
 unit = word(r"[A-Za-z0-9:_.\\@][A-Za-z0-9:_.\\@-]*", "the name of a unit")
 queue_name = word(r"[A-Za-z0-9_-]{1,30}", "the name of a queue")  # that every engine accepts
+_limited = word(r"[A-Za-z0-9_-]+:[0-9]{1,9}", "the name of a queue, a colon and a number")
+
+
+def queue_limit(value: object) -> tuple[str, int]:
+    """``"NAME:NUMBER"``."""
+    queue, _, number = _limited(value).partition(":")
+    return queue, int(number)
 
 
 def list_of(parse: Callable[[object], _T], *, empty: bool = False) -> Callable[[object], tuple[_T, ...]]:

@@ -8,7 +8,7 @@ an expression whose minutes or hours begin with a star goes by elapsed time.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime, timedelta, tzinfo
 
 from logrotor.decide.facts import LogFacts
 from logrotor.model import Archive, Due, Entry, LogSpec, Method, NotDue
@@ -115,6 +115,16 @@ def latest_slot(expression: str, now: datetime) -> datetime | None:
 def next_slot(expression: str, now: datetime) -> datetime | None:
     """The first slot after ``now`` (aware); None if there is none in 50 years."""
     return next((slot for slot in _slots(expression, now, reverse=False) if _is_after(slot, now)), None)
+
+
+def slot_after(expression: str, moment: float, number: int, zone: tzinfo | None) -> float | None:
+    """When so many slots have come after ``moment`` (epoch seconds, both); None: there are not so many."""
+    from itertools import islice
+
+    start = datetime.fromtimestamp(moment, zone)
+    later = (slot for slot in _slots(expression, start, reverse=False) if _is_after(slot, start))
+    found = next(islice(later, number - 1, None), None)
+    return None if found is None else found.timestamp()
 
 
 def longest_period(expressions: Iterable[str], now: datetime) -> float:

@@ -32,14 +32,25 @@ _NO_NOTES = frozenset({errno.EOPNOTSUPP, errno.ENOSYS})
 _NOT_OURS = frozenset({errno.EACCES, errno.EPERM})
 
 
-def note(copy: int, record: CopyInFlight) -> bool:
-    """Note it on the open copy; to be synced. False: the file system keeps no notes, or we may not make one there."""
+def begin(copy: int, record: CopyInFlight) -> bool:
+    """Note it on the open copy; to be synced. False: the file system keeps no notes, or we may make none there."""
+    try:
+        note(copy, record)
+    except OSError as error:
+        if error.errno not in _NO_NOTES | _NOT_OURS:
+            raise
+        return False
+    return True
+
+
+def note(copy: int, record: CopyInFlight) -> None:
+    """The same where one was begun: the older one would be believed, so it is an error if that fails."""
     values = [getattr(record, name) for name in CopyInFlight.__struct_fields__[1:]]
-    return _set(copy, msgspec.json.encode(values))
+    _set(copy, msgspec.json.encode(values))
 
 
 def conclude(copy: int) -> None:
-    """Note that nothing is left to do. Who may not has nothing noted of his own: without the mark it shows anyway."""
+    """Note that nothing is left to do."""
     _set(copy, _CUT)
 
 
@@ -50,14 +61,8 @@ def carry(form: int, copy: int) -> None:
             _set(form, _CUT)
 
 
-def _set(copy: int, value: bytes) -> bool:
-    try:
-        change("setxattr", os.setxattr, copy, _ATTRIBUTE, value)
-    except OSError as error:
-        if error.errno not in _NO_NOTES | _NOT_OURS:
-            raise
-        return False
-    return True
+def _set(copy: int, value: bytes) -> None:
+    change("setxattr", os.setxattr, copy, _ATTRIBUTE, value)
 
 
 def is_cut(copy: int) -> bool:

@@ -46,7 +46,13 @@ CREATE TABLE IF NOT EXISTS attempts (
     pid INTEGER, payload TEXT, settled TEXT NOT NULL DEFAULT '');
 CREATE INDEX IF NOT EXISTS attempts_by_job ON attempts (job);
 CREATE INDEX IF NOT EXISTS attempts_by_time ON attempts (started);
-CREATE TABLE IF NOT EXISTS refused (queue TEXT PRIMARY KEY, forgotten INTEGER NOT NULL);
+CREATE TABLE IF NOT EXISTS faults (
+    id INTEGER PRIMARY KEY, queue TEXT NOT NULL, cause TEXT NOT NULL, logs TEXT NOT NULL, job TEXT NOT NULL,
+    number INTEGER NOT NULL, ending TEXT NOT NULL, detail TEXT, payload TEXT, first REAL NOT NULL, last REAL NOT NULL,
+    count INTEGER NOT NULL, settled REAL);
+CREATE TABLE IF NOT EXISTS totals (
+    queue TEXT NOT NULL, ending TEXT NOT NULL, within REAL NOT NULL, attempts INTEGER NOT NULL, seconds REAL NOT NULL,
+    PRIMARY KEY (queue, ending, within));
 """
 
 # Files of which a run could not tell whether they are logs or archives: no later rotation makes them archives; and the
@@ -68,7 +74,7 @@ CREATE TABLE IF NOT EXISTS archives (
 CREATE INDEX IF NOT EXISTS archives_by_log ON archives (log, id);
 CREATE INDEX IF NOT EXISTS archives_by_inode ON archives (inode);
 """
-_UNVERSIONED = frozenset({"attempts", "refused", "unclear", "kept_out", "archives"})
+_UNVERSIONED = frozenset({"attempts", "faults", "totals", "unclear", "kept_out", "archives"})
 
 # STEPS[n] upgrades format n to n + 1; only the holder of the lock takes them. A logrotor that knows fewer steps refuses
 # the file, and its cron line fails from then on: so a step is only for tables that an older one would misread.
@@ -282,10 +288,10 @@ def has(connection: sqlite3.Connection, table: str) -> bool:
     """Has the table been made? A job may have come before the first run, and made its own only."""
     if table not in _UNVERSIONED:
         return version(connection) > 0
-    return _is_made(connection, table)
+    return is_made(connection, table)
 
 
-def _is_made(connection: sqlite3.Connection, table: str) -> bool:
+def is_made(connection: sqlite3.Connection, table: str) -> bool:
     return connection.execute("SELECT 1 FROM sqlite_master WHERE name = ?", (table,)).fetchone() is not None
 
 
@@ -297,7 +303,7 @@ def upgrade(connection: sqlite3.Connection) -> None:
         script = f"BEGIN; {''.join(STEPS[found:])} {UNCLEAR} {ARCHIVES} {numbers} COMMIT;"
         change("commit", connection.executescript, script)
     elif found == VERSION:
-        if _is_made(connection, "in_flight"):  # else it is another program's
+        if is_made(connection, "in_flight"):  # else it is another program's
             make_unversioned(connection)
         _refuse_other_tables(connection)
         if _number(connection, "application_id") != OURS + VERSION:  # an older logrotor made it
@@ -322,7 +328,7 @@ def _texts(connection: sqlite3.Connection, table: str, column: str, where: str =
 
 def make_unversioned(connection: sqlite3.Connection) -> None:
     """The tables that an older logrotor did not make."""
-    if not all(_is_made(connection, each) for each in ("archives", "archive_dirs_by_directory", "kept_out")):
+    if not all(is_made(connection, each) for each in ("archives", "archive_dirs_by_directory", "kept_out")):
         change("commit", connection.executescript, UNCLEAR + ARCHIVES)
 
 

@@ -64,6 +64,23 @@ def write_all(fd: int, data: bytes | memoryview) -> None:
         view = view[change("write", os.write, fd, view) :]
 
 
+def write_at(fd: int, start: int, data: bytes, source: int) -> None:
+    """Write what was read of ``source`` to the same place. What is a hole there stays one."""
+    view, end = memoryview(data), start + len(data)
+    at = start
+    while at < end:
+        begin, stop = next_data(source, at, end)
+        if data[at - start : begin - start] != bytes(
+            begin - at
+        ):  # whatever became of the source since: what was read counts
+            begin, stop = at, end
+        if begin > at:
+            truncate(fd, begin)
+        os.lseek(fd, begin, os.SEEK_SET)
+        write_all(fd, view[begin - start : stop - start])
+        at = stop
+
+
 def sync(fd: int) -> None:
     """fsync(2). After an error the file's contents are unknown: throw it away, never sync it again."""
     change("sync", os.fsync, fd)

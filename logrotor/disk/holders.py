@@ -87,6 +87,22 @@ def stuck_run(state_dir: str, now: float) -> Problem | None:
     return None
 
 
+def run_at_work(state_dir: str, now: float) -> Problem | None:
+    """Who holds the lock of a state directory, since when, and in which state; None: that cannot be seen."""
+    pid = state.holder(state_dir)
+    if pid is None:
+        return None
+    path = os.path.join(state_dir, state.LOCK)
+    try:
+        held = now - proc.look(pid).started
+        if _is_stopped(pid):
+            return _of_stopped(path, pid, held)
+        what = f"process {pid} ({proc.program(pid)}), which began {span(held)} ago, is at work: {proc.state(pid)}"
+    except OSError:
+        what = f"process {pid}"
+    return Problem(subject=path, problem=what, advice=f"see what it waits for; to end it: kill {pid}", kind="slow")
+
+
 def _of_stopped(path: str, pid: int, held: float) -> Problem:
     what = f"held for {span(held)} by process {pid} ({proc.program(pid)}), which is stopped"
     return Problem(
@@ -99,7 +115,7 @@ def _of_stopped(path: str, pid: int, held: float) -> Problem:
 
 def _is_stopped(pid: int) -> bool:
     try:
-        return proc.is_stopped(pid)
+        return proc.state(pid) == "stopped"
     except OSError:
         return False
 

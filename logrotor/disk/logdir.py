@@ -201,12 +201,18 @@ class LogDir(OpenDir):
     # ------------------------------------------------------------ removing
 
     def drop(self, name: str, file: FileId) -> None:
-        """Remove a temp that nobody works on. Raises Busy while its maker lives, Stale if it is another file."""
+        """Remove a temp that nobody works on. Raises Busy while its maker lives, Stale if it is another file.
+
+        A reserved name is that of an archive, which somebody may have opened by it: then it is one. Raises Busy.
+        """
         fd = os.open(name, READ, dir_fd=self.fd)
         try:
             self._lock(fd, name)
-            self.expect(name, file)
-            self._unlink(name)
+            if name[0] == ".":
+                self.expect(name, file)
+                self._unlink(name)
+            else:
+                self.remove(name, file, lambda: self._refuse_used(fd, name))
         finally:
             os.close(fd)
 
@@ -241,8 +247,12 @@ class LogDir(OpenDir):
             calls.take_read_lease(fd)
         except BlockingIOError:
             raise Busy(f"{self._path(name)}: somebody writes it") from None
-        except OSError:  # no leases here, or the file is somebody else's
-            pass
+        except OSError:  # no leases here, or the file is somebody else's: who is seen to have it open tells as much
+            from logrotor.disk.writers import Processes
+
+            status = os.fstat(fd)
+            if Processes.look().pids(FileId(status.st_dev, status.st_ino)):
+                raise Busy(f"{self._path(name)}: somebody writes it") from None
         if os.fstat(fd).st_size:
             raise Busy(f"{self._path(name)}: somebody has written it")
 

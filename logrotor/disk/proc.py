@@ -19,6 +19,7 @@ _INITIAL_PIDS = "pid:[4026531836]"  # PROC_PID_INIT_INO
 _INITIAL_USERS = "user:[4026531837]"  # PROC_USER_INIT_INO
 _SYS_PTRACE = 1 << 19  # the capability to see every process whatever hidepid says
 _PARTIAL = re.compile(r"(subset=|hidepid=(?!0$|off$)).*")
+_STATES = {b"R": "running", b"S": "waiting", b"D": "waiting for a disk", b"T": "stopped", b"t": "stopped"}
 GONE = (FileNotFoundError, ProcessLookupError)  # a process that ended, or that /proc hides
 
 
@@ -85,17 +86,17 @@ def running(word: bytes) -> Iterator[Process]:
 
 def last_child(pid: int) -> float:
     """When the youngest child that can be seen was started; 0: there is none."""
-    started = 0.0
-    for each in pids():
-        with contextlib.suppress(OSError):
-            process = look(each)
-            started = max(started, process.started) if process.parent == pid else started
-    return started
+    return max((each.started for each in running(b"") if each.parent == pid), default=0.0)
 
 
-def is_stopped(pid: int) -> bool:
-    """Was it stopped, by a signal or a debugger? Raises OSError."""
-    return stat_fields(_read(f"/proc/{pid}/stat"))[0] in (b"T", b"t")
+def state(pid: int) -> str:
+    """What it does, in words. Raises OSError."""
+    return _STATES.get(stat_fields(_read(f"/proc/{pid}/stat"))[0], "about to end")
+
+
+def memory(pid: int) -> int:
+    """Bytes that it has in memory. Raises OSError."""
+    return int(_status(pid).get("VmRSS", "0 kB").split()[0]) * 1024
 
 
 def born(pid: int) -> int:

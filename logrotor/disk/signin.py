@@ -62,7 +62,7 @@ def clear_away(state_dir: str) -> None:
     """Remove what processes have left that were killed."""
     for pid in _pids(state_dir):
         entry = _read(state_dir, pid)
-        if entry is None or (entry.space == proc.pid_namespace() and not _lives(entry)):
+        if entry is not None and entry.space == proc.pid_namespace() and not _lives(entry):
             sign_out(state_dir, pid)
 
 

@@ -7,19 +7,21 @@ import os
 import stat
 from collections.abc import Callable, Iterator
 
+import msgspec
 from msgspec.structs import replace
 
 from logrotor.disk import files, mounts, proc, signin, walk
 from logrotor.disk.calls import birth_time, change
 from logrotor.disk.publish import publish
 from logrotor.errors import Interrupted, Locked, LogrotorError, StateError
-from logrotor.model import LastRun, Problem
+from logrotor.model import LastReport, LastRun, Problem
 from logrotor.text import typed
 
 LOCK = "lock"
 HISTORY = "history.sqlite"
 LAST_RUN = "last-run"
 _RECORD = 64  # bytes of the mark of the last run
+_REPORT = 576  # bytes behind it: its report, padded
 PROBLEMS = "problems.json"  # those of the last runs that were printed, so that each run need not print them again
 QUEUE = "queue.sqlite"  # of the engine huey, where its url does not say otherwise
 
@@ -110,6 +112,24 @@ def remember_last_run(path: str, run: LastRun) -> None:
     with contextlib.suppress(OSError):
         line = f"{run.at:.6f} {run.gap:.6f} {run.since:.6f}".ljust(_RECORD - 1) + "\n"
         files.rewrite(os.path.join(path, LAST_RUN), line.encode())
+
+
+def remember_report(path: str, report: LastReport) -> None:
+    """What the last run did, behind its mark. What cannot be written is not worth an error."""
+    file = os.path.join(path, LAST_RUN)
+    with contextlib.suppress(OSError):
+        mark = files.read(file, flags=os.O_NOFOLLOW)[0][:_RECORD]
+        if len(mark) == _RECORD:
+            files.rewrite(file, mark + msgspec.json.encode(report).ljust(_REPORT - 1) + b"\n")
+
+
+def last_report(path: str) -> LastReport | None:
+    """What :func:`remember_report` wrote; None: an older logrotor ran last, or none."""
+    try:
+        data = files.read(os.path.join(path, LAST_RUN), flags=os.O_NOFOLLOW)[0]
+        return msgspec.json.decode(data[_RECORD:], type=LastReport)
+    except (OSError, ValueError):
+        return None
 
 
 def known_problems(path: str) -> bytes:

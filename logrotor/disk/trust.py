@@ -14,7 +14,7 @@ from functools import partial
 from msgspec import Struct
 
 from logrotor.disk import acl, files, proc, walk
-from logrotor.disk.identity import group_name, members_of
+from logrotor.disk.identity import group_name, is_us, members_of
 from logrotor.disk.walk import user_name
 from logrotor.errors import InsecureDirectory
 from logrotor.model import Problem
@@ -39,6 +39,17 @@ def owner_of(path: str) -> int | None:
     except OSError:  # whoever reads it says why
         return None
     return uid if uid != 0 and proc.is_mapped(uid) else None
+
+
+def stranger_to(state_dir: str, run_as: str | None) -> str | None:
+    """The user of the deployment, where we are not; None: we are, nobody knows, or it has not begun."""
+    try:
+        uid = os.stat(state_dir).st_uid
+    except PermissionError:
+        return run_as if run_as is not None and not is_us(run_as) else None
+    except OSError:
+        return None
+    return user_name(uid) if uid != os.geteuid() and proc.is_mapped(uid) else None
 
 
 def read_as_root(path: str) -> tuple[bytes, os.stat_result]:

@@ -6,6 +6,7 @@ kept besides (a job whose worker died, a job of another host) is added.
 
 from __future__ import annotations
 
+import time
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
@@ -16,13 +17,15 @@ from logrotor.disk import proc
 from logrotor.disk.history import History
 from logrotor.errors import LogrotorError
 from logrotor.jobs import payload
-from logrotor.jobs.dispatch import new_job
+from logrotor.jobs.dispatch import dispatch, period
 from logrotor.jobs.engine import Engine, KeptJob, QueueCount, Site, queue_of
 from logrotor.jobs.payload import Payload, Stale, Unacceptable
-from logrotor.model import Attempt, Ending, Problem
+from logrotor.jobs.progress import Progress, Worker, most_age, progress, stopped, workers
+from logrotor.model import Attempt, Ending, Fault, Problem
 from logrotor.text import ours
 
 WINDOW = 86400.0  # seconds that throughput and times are taken from
+_SILENT = "the engine does not say why"
 
 
 class QueueStatus(Struct, frozen=True, kw_only=True):
@@ -58,46 +61,68 @@ class Status(Struct, frozen=True, kw_only=True):
     url: str  # with *** for a password
     queues: Sequence[QueueStatus]
     processing: Processing
+    progress: Progress
+    workers: Sequence[Worker]
 
 
-def status(site: Site, engine: Engine, now: float) -> Status:
-    """Raises QueueUnreachable, OSError."""
-    attempts = History(site.config.state_dir).attempts_since(now - WINDOW)
+def status(site: Site, engine: Engine, now: datetime, *, asking: int | None = None) -> Status:
+    """``asking``: the process whose attempt asks, which does not count. Raises QueueUnreachable, OSError."""
+    moment = now.timestamp()
+    attempts = History(site.config.state_dir).attempts_since(moment - WINDOW)
     found = {count.queue: count for count in engine.counts(f"{site.settings.name}-")}
     found.setdefault(site.queue, QueueCount(queue=site.queue, pending=0, reserved=None, scheduled=0, failed=None))
-    failed = len(failed_jobs(site, engine)) + History(site.config.state_dir).forgotten(site.queue)
-    queues = sorted((_row(site, count, attempts, failed, now) for count in found.values()), key=_by_attention)
-    return Status(engine=site.settings.engine, url=site.shown_url, queues=queues, processing=_processing(attempts, now))
+    failed = sum(each.count for each in failures(site, engine) if each.is_open)
+    rows = (_row(site, count, attempts, failed, moment, asking) for count in found.values())
+    return Status(
+        engine=site.settings.engine, url=site.shown_url, queues=sorted(rows, key=_by_attention),
+        processing=_processing(site, attempts, now), progress=progress(site, now), workers=workers(site),
+    )  # fmt: skip
 
 
-def troubles(status: Status, *, max_pending: int, max_age: float) -> list[Problem]:
-    """What a monitoring system should report: failed and stuck jobs, and queues over the limits."""
+def troubles(
+    site: Site, status: Status, now: datetime, *, max_pending: int | None = None, max_age: float | None = None
+) -> list[Problem]:
+    """What a monitoring system should report: nothing is done, jobs failed or are stuck, queues are over the limits.
+
+    ``max_pending``, ``max_age``: in place of those of the configuration.
+    """
+    monitor, age = site.settings.monitor, most_age(site, now) if max_age is None else max_age
+    found = stopped(site, status.progress, status.workers, now.timestamp())
     return [
-        Problem(subject=queue.queue, problem=problem, advice=advice)
-        for queue in status.queues
-        for problem, advice in _troubles_of(queue, max_pending, max_age)
+        *([found] if found is not None else []),
+        *(
+            Problem(subject=queue.queue, problem=problem, advice=advice, kind=kind)
+            for queue in status.queues
+            for kind, problem, advice in _troubles_of(
+                queue, monitor.most(queue.queue) if max_pending is None else max_pending, age
+            )
+        ),
     ]
 
 
-def _troubles_of(queue: QueueStatus, max_pending: int, max_age: float) -> Iterator[tuple[str, str]]:
+def _troubles_of(queue: QueueStatus, max_pending: int, max_age: float) -> Iterator[tuple[str, str, str]]:
     if queue.failed:
-        yield f"{queue.failed} failed", ours("queue failed")
+        yield "failed", f"{queue.failed} failed", ours("queue failed")
     if queue.stuck:
-        yield f"{queue.stuck} stuck", ours("doctor --only queue")
+        yield "stuck", f"{queue.stuck} stuck", ours("doctor --only queue")
     if queue.pending > max_pending:
-        yield f"{queue.pending} pending, more than {max_pending}", "does a worker run there?"
+        yield "pending", f"{queue.pending} pending, more than {max_pending}", "does a worker run there?"
     if queue.oldest_age is not None and queue.oldest_age > max_age:
-        yield f"the oldest job waits for {queue.oldest_age:.0f} s", "does a worker run there?"
+        yield "old", f"the oldest job waits for {queue.oldest_age:.0f} s", "does a worker run there?"
 
 
-def _row(site: Site, count: QueueCount, attempts: Sequence[Attempt], failed: int, now: float) -> QueueStatus:
+def _row(
+    site: Site, count: QueueCount, attempts: Sequence[Attempt], failed: int, now: float, asking: int | None
+) -> QueueStatus:
     """``attempts``, ``failed``: of this host, which knows more of its own queue than the engine does."""
     host, reserved, stuck = count.queue.removeprefix(f"{site.settings.name}-"), count.reserved, None
     is_ours = count.queue == site.queue
     if is_ours:
         running = [a for a in attempts if a.ending is Ending.RUNNING and a.queue == site.queue]
+        own = sum(a.pid == asking for a in running[-1:])
         host, stuck = site.host, sum(now - a.started > site.settings.job.stuck_after for a in running)
         reserved = sum(proc.exists(a.pid) for a in running) if reserved is None else reserved
+        reserved = max(0, reserved - own)
     return QueueStatus(
         queue=count.queue, host=host, is_ours=is_ours, pending=count.pending, reserved=reserved,
         scheduled=count.scheduled, failed=failed if is_ours else count.failed, stuck=stuck,
@@ -110,14 +135,16 @@ def _by_attention(queue: QueueStatus) -> tuple[bool, float, str]:
     return not queue.is_ours, -weight, queue.queue
 
 
-def _processing(attempts: Sequence[Attempt], now: float) -> Processing:
-    ended = [a for a in attempts if a.seconds is not None and a.started >= now - WINDOW]
+def _processing(site: Site, attempts: Sequence[Attempt], now: datetime) -> Processing:
+    moment = now.timestamp()
+    ended = [a for a in attempts if a.seconds is not None and a.started >= moment - WINDOW]
     times = sorted(a.seconds for a in ended if a.seconds is not None and a.ending is not Ending.STALE)
-    since = min((a.started for a in ended), default=now)
+    since = min((a.started for a in ended), default=moment)
+    there_was = max(moment - since, min(3600.0, period(site.settings.schedule, now)))  # of one job nobody knows a rate
     return Processing(
         attempts=len(ended),
         endings=dict(Counter(a.ending.value for a in ended)),
-        per_hour=len(ended) * 3600 / max(now - since, 3600.0),
+        per_hour=len(ended) * 3600 / there_was,
         mean=sum(times) / len(times) if times else None,
         p95=times[min(len(times) - 1, int(len(times) * 0.95))] if times else None,
         longest=times[-1] if times else None,
@@ -128,51 +155,76 @@ def _processing(attempts: Sequence[Attempt], now: float) -> Processing:
 # ---------------------------------------------------------------- failed jobs
 
 
-class FailedJob(Struct, frozen=True, kw_only=True):
-    """A job that failed for good. ``when``: epoch seconds."""
+class Failure(Struct, frozen=True, kw_only=True):
+    """Why jobs failed for good: one cause, however many of them. Times are epoch seconds."""
 
-    job: str
+    cause: str
+    detail: str  # of the last one, as its payload
+    job: str  # the first of them
     queue: str
-    attempts: int
     ending: str
-    detail: str
-    when: float | None
+    attempts: int
     payload: str
-    keys: tuple[str, ...] = ()  # under which the engine holds it
+    count: int  # jobs
+    first: float | None
+    last: float | None
+    settled: float | None = None  # when a later job for the same logs was done
+    fault: int | None = None  # where the history has it; None: only the engine
+    keys: tuple[str, ...] = ()  # under which the engine holds jobs of it
+
+    @property
+    def is_open(self) -> bool:
+        return self.settled is None
 
 
-def failed_jobs(site: Site, engine: Engine) -> list[FailedJob]:
-    """Those of this host's queue, oldest first. Raises QueueUnreachable, OSError."""
+def failures(site: Site, engine: Engine) -> list[Failure]:
+    """Of this host's queue, what is not settled first, then the newest first. Raises QueueUnreachable, OSError."""
+    history = History(site.config.state_dir)
+    faults = history.faults(site.queue)
     kept: dict[str, list[KeptJob]] = {}
     for entry in engine.failed(site.queue):
         kept.setdefault(payload.identify(entry.payload), []).append(entry)
-    history = History(site.config.state_dir)
-    known = [_of_attempt(attempt, kept.pop(attempt.job, ())) for attempt in history.failed_attempts()]
-    # What the history has is either listed from there, settled, or not over yet.
-    more = [_of_engine(job, entries) for job, entries in kept.items() if not history.attempts_of(job)]
-    return sorted((*known, *more), key=lambda failed: failed.when or 0)
+    found = [_of_fault(fault, kept.pop(fault.job, ())) for fault in faults]
+    # What the history has is either among its faults, cleared, or not over yet.
+    known = history.known_jobs() if kept else frozenset()
+    done = max(
+        (a.started for a in history.attempts_since(time.time() - WINDOW) if a.ending is Ending.DONE), default=0.0
+    )
+    alone: dict[str, list[KeptJob]] = {}
+    for entries in (entries for job, entries in kept.items() if job not in known):
+        alone.setdefault(entries[-1].error or _SILENT, []).extend(entries)
+    found += [_of_engine(error, entries, done) for error, entries in alone.items()]
+    return sorted(found, key=lambda each: (not each.is_open, -(each.last or 0.0)))
 
 
 def retry(site: Site, engine: Engine, jobs: Collection[str], now: datetime) -> list[Payload]:
-    """Queue failed jobs again, as jobs of their own with all tries. ``jobs``: ids; "all" for every one.
+    """Queue failed jobs again, as jobs of their own with all tries: one for those of the same logs, however many.
 
-    Raises UnknownJob, QueueUnreachable, OSError.
+    ``jobs``: ids; "all" for every one that no later job has made up for. Raises UnknownJob, QueueUnreachable, OSError.
     """
-    fresh = []
-    for failed in _chosen(failed_jobs(site, engine), jobs):
-        job = _again(failed, site, now)
-        engine.dispatch(payload.encode(job))
-        _settle(site, engine, failed, "retried")
-        fresh.append(job)
+    chosen = _chosen(failures(site, engine), jobs)
+    selections = dict.fromkeys(_logs(failure) for failure in chosen)
+    fresh = [dispatch(site, engine, now, logs=logs) for logs in selections]
+    _forget(site, engine, chosen)
     return fresh
 
 
-def clear_failed(site: Site, engine: Engine, *, before: float | None = None) -> int:
-    """Forget failed jobs, all or those that failed before a moment; returns how many."""
-    found = [f for f in failed_jobs(site, engine) if before is None or (f.when or 0) < before]
-    for failed in found:
-        _settle(site, engine, failed, "cleared")
-    return len(found) + (History(site.config.state_dir).forget_refused(site.queue) if before is None else 0)
+def clear_failed(site: Site, engine: Engine, *, before: float | None = None, settled: bool = False) -> int:
+    """Forget failed jobs, all, or those that failed before a moment or are ``settled``; returns how many."""
+    known = failures(site, engine)
+    found = [each for each in known if (before is None or (each.last or 0) < before) and not (settled and each.is_open)]
+    _forget(site, engine, found, all_kept=before is None and len(found) == len(known))
+    return sum(each.count for each in found)
+
+
+def _forget(site: Site, engine: Engine, found: Collection[Failure], *, all_kept: bool = False) -> None:
+    """``all_kept``: also what the engine has of jobs that joined a fault, or that an older logrotor left there."""
+    keys = [key for each in found for key in each.keys]
+    if all_kept:
+        keys = [entry.key for entry in engine.failed(site.queue)]
+    if keys:
+        engine.forget(site.queue, keys)
+    History(site.config.state_dir).forget_faults([each.fault for each in found if each.fault is not None])
 
 
 def clear_stale(site: Site, engine: Engine, now: float) -> int:
@@ -187,12 +239,12 @@ def clear_jobs(site: Site, engine: Engine, jobs: Collection[str]) -> int:
     waiting: dict[str, list[KeptJob]] = {}
     for entry in engine.pending(site.queue):
         waiting.setdefault(payload.identify(entry.payload), []).append(entry)
-    failed = {each.job: each for each in failed_jobs(site, engine)}
+    failed = {each.job: each for each in failures(site, engine)}
     chosen = [_named(wanted, {*waiting, *failed}) for wanted in jobs]
     for job in chosen:
         engine.forget(site.queue, [entry.key for entry in waiting.get(job, ())])
         if job in failed:
-            _settle(site, engine, failed[job], "cleared")
+            _forget(site, engine, [failed[job]])
     return len({*chosen})
 
 
@@ -214,45 +266,42 @@ class UnknownJob(LogrotorError):
     """No job has this id."""
 
 
-def _chosen(found: list[FailedJob], jobs: Collection[str]) -> Iterator[FailedJob]:
+def _chosen(found: Collection[Failure], jobs: Collection[str]) -> list[Failure]:
     if "all" in jobs:
-        yield from found
-        return
+        return [failure for failure in found if failure.is_open]
+    chosen = []
     for wanted in jobs:
-        hits = [failed for failed in found if wanted and failed.job.startswith(wanted)]
+        hits = [failure for failure in found if wanted and failure.job.startswith(wanted)]
         if len(hits) != 1:
             why = "several failed jobs begin with this" if hits else "no failed job has this id"
             raise UnknownJob(Problem(subject=wanted, problem=why, advice=f"{ours('queue failed')} lists them"))
-        yield hits[0]
+        chosen += hits
+    return chosen
 
 
-def _again(failed: FailedJob, site: Site, now: datetime) -> Payload:
-    """The same logs, on this host, under the configuration as it is now."""
+def _logs(failed: Failure) -> tuple[str, ...]:
     try:
-        logs = payload.decode(failed.payload).logs
+        return payload.decode(failed.payload).logs
     except (Stale, Unacceptable):
-        logs = ()
-    return new_job(site, now, logs)
+        return ()
 
 
-def _settle(site: Site, engine: Engine, failed: FailedJob, how: str) -> None:
-    if failed.keys:
-        engine.forget(failed.queue, failed.keys)
-    History(site.config.state_dir).settle([failed.job], how)
-
-
-def _of_attempt(attempt: Attempt, kept: Iterable[KeptJob]) -> FailedJob:
-    return FailedJob(
-        job=attempt.job, queue=attempt.queue, attempts=attempt.number, ending=attempt.ending.value,
-        detail=attempt.detail, when=attempt.ended, payload=attempt.payload, keys=tuple(entry.key for entry in kept),
+def _of_fault(fault: Fault, kept: Iterable[KeptJob]) -> Failure:
+    return Failure(
+        cause=fault.cause, detail=fault.detail, job=fault.job, queue=fault.queue, ending=fault.ending.value,
+        attempts=fault.number, payload=fault.payload, count=fault.count, first=fault.first, last=fault.last,
+        settled=fault.settled, fault=fault.id, keys=tuple(entry.key for entry in kept),
     )  # fmt: skip
 
 
-def _of_engine(job: str, entries: list[KeptJob]) -> FailedJob:
-    last = entries[-1]
-    return FailedJob(
-        job=job, queue=last.queue, attempts=0, ending="failed", detail=last.error or "the engine does not say why",
-        when=last.since, payload=last.payload, keys=tuple(entry.key for entry in entries),
+def _of_engine(error: str, entries: list[KeptJob], done: float) -> Failure:
+    """``done``: when the last job that was done began."""
+    oldest, last = entries[0], entries[-1]
+    times = [entry.since for entry in entries if entry.since is not None]
+    return Failure(
+        cause=error, detail=error, job=payload.identify(oldest.payload), queue=last.queue, ending="failed", attempts=0,
+        payload=last.payload, count=len(entries), first=min(times, default=None), last=max(times, default=None),
+        settled=done if times and max(times) < done else None, keys=tuple(entry.key for entry in entries),
     )  # fmt: skip
 
 

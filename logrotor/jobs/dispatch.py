@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
 
 import logrotor
-from logrotor.decide.schedule import next_slot
+from logrotor.decide.schedule import latest_slot, next_slot
 from logrotor.disk.history import History
 from logrotor.jobs import payload
 from logrotor.jobs.engine import Engine, QueueUnreachable, Site
@@ -46,12 +46,11 @@ def lifetime(site: Site, now: datetime) -> float:
 
 
 def period(schedule: str, now: datetime) -> float:
-    """Seconds between the next two ticks."""
-    first = next_slot(schedule, now)
-    second = next_slot(schedule, first) if first else None
-    if first is None or second is None:
+    """Seconds between the last tick and the next one."""
+    last, following = latest_slot(schedule, now), next_slot(schedule, now)
+    if last is None or following is None:
         return timedelta(days=1).total_seconds()
-    return second.timestamp() - first.timestamp()
+    return following.timestamp() - last.timestamp()
 
 
 def await_end(site: Site, job: Payload, *, look: float = 0.2) -> Attempt | None:

@@ -145,6 +145,18 @@ class KeptJob(Struct, frozen=True, kw_only=True):
     error: str = ""
 
 
+class Health(Struct, frozen=True, kw_only=True):
+    """How the store of the queues stands. None: it does not say, or not to this user."""
+
+    server: str  # "Redis", "PostgreSQL", "SQLite"
+    version: str | None
+    latency: float  # seconds for a question and its answer, on a connection that stood
+    rows: int | None  # jobs of all queues, whatever their state
+    bytes: int | None  # that the queue's tables take; of a Redis, the whole of it
+    connections: int | None
+    most_connections: int | None
+
+
 class WorkerCommand(Struct, frozen=True, kw_only=True):
     """How the engine's own worker is started: an argument list, and variables to set. Never a password."""
 
@@ -159,6 +171,9 @@ class Engine(Protocol):
 
     def dispatch(self, text: str) -> None:
         """Queue the payload ``text`` on the queue of this host."""
+
+    def health(self) -> Health:
+        """How the server or the file stands."""
 
     def worker(self) -> WorkerCommand:
         """The engine's own worker for the queue of this host: one job at a time, SIGTERM waits for the job."""

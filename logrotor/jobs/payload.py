@@ -15,7 +15,7 @@ from typing import Annotated, Any
 import msgspec
 from msgspec import Meta, Struct
 
-from logrotor.disk.attempts import BRIEF
+from logrotor.disk.attempts import ALL, BRIEF
 from logrotor.model import Ending
 from logrotor.text import ours
 
@@ -88,6 +88,14 @@ def kept(shown: str, ending: Ending) -> str:
     if ending in (Ending.DONE, Ending.BUSY, Ending.STALE):
         return ""
     return shown[:BRIEF] if ending is Ending.REFUSED else shown
+
+
+def selection(text: object) -> str:
+    """The logs of a payload as JSON, the same text for the same ones; of one that cannot be read: all."""
+    try:
+        return json.dumps(sorted(decode(text).logs))
+    except (Stale, Unacceptable):
+        return ALL
 
 
 def decode(text: object) -> Payload:

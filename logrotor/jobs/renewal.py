@@ -10,8 +10,7 @@ from collections.abc import Iterator
 
 from msgspec import Struct
 
-from logrotor.disk import programs, signin
-from logrotor.disk.proc import look as look_at
+from logrotor.disk import proc, programs, signin
 from logrotor.disk.signin import Signed
 from logrotor.errors import LogrotorError
 from logrotor.jobs.engine import Site
@@ -31,6 +30,9 @@ class Unrenewed(LogrotorError):
 
 def renew(site: Site, head: Running) -> str:
     """Have it begin anew after the job at work; says what was seen then. Raises Unrenewed, LogrotorError, OSError."""
+    if proc.is_stopped(head.pid):
+        what = "was stopped by a signal, so it does nothing, and holds what it holds"
+        raise Unrenewed(Problem(subject=f"process {head.pid}", problem=what, advice=f"kill -CONT {head.pid}"))
     manager = managed(site, head)
     if head.signed is None or head.signed.pid != head.pid:
         return restart(site, head, manager)
@@ -106,7 +108,7 @@ def _by_supervisord(head: Running) -> Managed | None:
     name, above = environ.get("SUPERVISOR_PROCESS_NAME"), head.process
     while name and above.parent > 1 and not supervisord.is_supervisord(above.argv):
         try:
-            above = look_at(above.parent)
+            above = proc.look(above.parent)
         except OSError:
             return None
     if not name or not supervisord.is_supervisord(above.argv):

@@ -14,7 +14,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from datetime import datetime
 
 from msgspec import Struct
@@ -28,6 +28,7 @@ from logrotor.errors import LogrotorError
 from logrotor.jobs.dispatch import by_schedule, dispatch_by
 from logrotor.jobs.engine import Engine, Site
 from logrotor.jobs.task import tell
+from logrotor.jobs.watch import Watch
 from logrotor.model import Attempt
 
 _LOOK = 0.2  # seconds between two looks at the worker
@@ -55,14 +56,16 @@ class End(enum.Enum):
     STOPPED = "was asked to stop"
     DIED = "its worker has ended by itself"
     RENEWED = "begins anew"
+    IDLE = "its worker did nothing although jobs wait"
 
 
 def serve(
     site: Site, duties: Duties, stop: Callable[[], bool], connect: Callable[[], Engine], now: Callable[[], datetime]
 ) -> End:
     """Serve until it is to end. The worker has ended by then, and RENEWED is for the caller to carry out."""
-    service, began = _Service(site, duties, stop), time.monotonic()
-    with service.signed_in(), service.worker_beside():
+    watch, began = Watch(site, now, works=duties.works), time.monotonic()
+    service = _Service(site, duties, stop, watch)
+    with closing(watch), service.signed_in(), service.worker_beside():
         if duties.ticks:
             dispatch_by(site, connect, ticks=by_schedule(site), now=now, wait=service.wait)
         while not service.wait(_ASK):
@@ -111,8 +114,8 @@ def program(engine: str) -> str:
 class _Service:
     """This process while it serves."""
 
-    def __init__(self, site: Site, duties: Duties, stop: Callable[[], bool]) -> None:
-        self._site, self._duties, self._stop = site, duties, stop
+    def __init__(self, site: Site, duties: Duties, stop: Callable[[], bool], watch: Watch | None = None) -> None:
+        self._site, self._duties, self._stop, self._watch = site, duties, stop, watch
         self._state = site.config.state_dir
         self._began, self._asked, self._counted = time.time(), 0.0, 0.0
         self._child: subprocess.Popen[bytes] | None = None
@@ -129,7 +132,8 @@ class _Service:
         """For as long as it serves. What stood there before a renewal is replaced, not missing for a moment."""
         signin.clear_away(self._state)
         self._sign_in()
-        signin.withdraw(self._state, self._entry.pid)
+        if signin.requested(self._state, self._entry.pid) == self._entry.answered:  # else another one has come since
+            signin.withdraw(self._state, self._entry.pid)
         try:
             yield
         finally:
@@ -158,8 +162,9 @@ class _Service:
         finally:
             if self._child.poll() is None:
                 self._child.send_signal(signal.SIGTERM)
+            job = self._site.settings.job
             try:
-                self._child.wait(self._site.settings.job.stop_wait)
+                self._child.wait(job.grace if self.end is End.IDLE else job.stop_wait)  # an idle one has no job to end
             except subprocess.TimeoutExpired:  # by then its job is over, whatever holds it
                 self._child.kill()
                 self._child.wait()
@@ -178,6 +183,9 @@ class _Service:
             self.end = End.DIED
         elif self._is_asked() or self._is_worn():
             self.end = End.RENEWED
+        elif self._watch is not None and self._watch.is_idle():
+            tell("worker.idle", queue=self._site.queue, process=self._child.pid if self._child is not None else 0)
+            self.end = End.IDLE
         return self.end is not None
 
     def _is_asked(self) -> bool:

@@ -1,7 +1,8 @@
 """The body of the rotation job, the same on every engine.
 
-Judge the payload, count the attempt in the history, carry it out as a child process, decide what follows. Busy and
-stale are successes; what no further attempt can make right is not tried again.
+Judge the payload, count the attempt in the history, carry it out as a child process, decide what follows. Stale is a
+success, and so is busy, unless nothing is done for several jobs in a row. What no further attempt can make right is not
+tried again. Only the first job that fails for a cause is a failed one for the engine; those after it join its fault.
 """
 
 from __future__ import annotations
@@ -16,11 +17,13 @@ import time
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
+import msgspec
 from msgspec import Struct
 from msgspec.structs import replace
 
 from logrotor import events
-from logrotor.disk import state
+from logrotor.disk import holders, state
+from logrotor.disk.attempts import MISSENT
 from logrotor.disk.history import History
 from logrotor.errors import ConfigError, LogrotorError, StateError
 from logrotor.jobs import payload
@@ -31,7 +34,8 @@ from logrotor.text import ours
 VERBOSITY = "LOGROTOR_VERBOSITY"  # of a worker: -1 errors, 0 warnings, 1 info (the default), 2 debug
 ONCE = "LOGROTOR_ONCE"  # of a worker that is to do one job: its process, which then takes no other
 SUCCESSES = frozenset({Ending.DONE, Ending.BUSY, Ending.STALE})
-_AGAIN = frozenset({Ending.FAILED, Ending.TIMEOUT})
+_AGAIN = frozenset({Ending.FAILED, Ending.TIMEOUT, Ending.LOST})
+_OFTEN = 3  # jobs in a row that find another run at work
 _ENDINGS = {0: Ending.DONE, 1: Ending.FAILED, 2: Ending.REFUSED, 3: Ending.BUSY}  # by exit code
 
 
@@ -40,6 +44,8 @@ class Result(Struct, frozen=True):
 
     ending: Ending
     detail: str = ""
+    lasting: bool = False  # no retry can change it
+    cause: str = ""  # the same for the same fault, whatever its words; "": its words
 
 
 Runner = Callable[[Site, tuple[str, ...]], Result]
@@ -71,10 +77,11 @@ def rotate(text: str, known: Site, *, run: Runner | None = None, clock: Clock = 
     site, refused = _reread(known)
     attempt, earlier = _begin(site, text, clock())
     result = refused or _judged(text, site, attempt, earlier, clock()) or _tried(text, site, attempt, run, clock)
+    if result.ending is Ending.BUSY:
+        result = _often_busy(site, attempt, result, clock())
     ended = replace(attempt, ended=clock(), ending=result.ending, detail=result.detail)
-    ended = replace(ended, final=not _may_try_again(ended, earlier, site.settings.job))
-    _remember(site, ended)
-    return _told(ended, site.settings.job)
+    ended = replace(ended, final=result.lasting or not _may_try_again(ended, earlier, site.settings.job))
+    return _told(ended, site.settings.job, _remember(site, ended, result.cause))
 
 
 def _reread(known: Site) -> tuple[Site, Result | None]:
@@ -108,13 +115,33 @@ def _begin(site: Site, text: str, now: float) -> tuple[Attempt, list[Attempt]]:
         return attempt, []
 
 
-def _remember(site: Site, attempt: Attempt) -> None:
-    if attempt.id:
-        kept = payload.kept(attempt.payload, attempt.ending)
-        try:
-            History(site.config.state_dir).end_attempt(replace(attempt, payload=kept))
-        except OSError as error:
-            tell("problem.found", error=str(error))
+def _remember(site: Site, attempt: Attempt, cause: str = "") -> str | None:
+    """The first job of the fault that the attempt is one more of, if it is."""
+    if not attempt.id:
+        return None
+    kept = payload.kept(attempt.payload, attempt.ending)
+    try:
+        logs = payload.selection(attempt.payload)
+        return History(site.config.state_dir).end_attempt(replace(attempt, payload=kept), cause=cause, logs=logs)
+    except OSError as error:
+        tell("problem.found", error=str(error))
+        return None
+
+
+def _often_busy(site: Site, attempt: Attempt, result: Result, now: float) -> Result:
+    """Another run does the work, once; if several jobs in a row find one, it is named."""
+    history, cause = History(site.config.state_dir), "busy"
+    try:
+        faults = history.faults(site.queue)
+        past = [a for a in history.attempts_since(now - 86400.0) if a.queue == site.queue and a.id != attempt.id]
+    except OSError:
+        return result
+    is_known = any(fault.cause == cause and fault.settled is None for fault in faults)
+    if not is_known and [a.ending for a in past[1 - _OFTEN :]] != [Ending.BUSY] * (_OFTEN - 1):
+        return result
+    found = holders.run_at_work(site.config.state_dir, now)
+    why = str(found) if found is not None else "which one cannot be seen from here"
+    return Result(Ending.FAILED, f"for {_OFTEN} jobs in a row another run held the lock: {why}", True, cause)
 
 
 def _tried(text: str, site: Site, attempt: Attempt, run: Runner | None, clock: Clock) -> Result:
@@ -123,7 +150,11 @@ def _tried(text: str, site: Site, attempt: Attempt, run: Runner | None, clock: C
         result = (run or carry_out)(site, job.logs)
     except OSError as error:
         return Result(Ending.FAILED, f"could not be started: {error}")
-    except BaseException as error:  # the engine's own limit, or a worker that is stopped hard
+    except Exception as error:  # the engine's own limit
+        took = clock() - attempt.started
+        why = f"the engine ended it after {took:.0f} s, by a limit of its own: {type(error).__name__}"
+        return Result(Ending.LOST, why, cause="lost")
+    except BaseException as error:  # a worker that is stopped hard
         reason = f"interrupted by the engine: {type(error).__name__}"
         _remember(site, replace(attempt, ended=clock(), ending=Ending.LOST, detail=reason))
         raise
@@ -142,15 +173,16 @@ def _judged(text: str, site: Site, attempt: Attempt, earlier: list[Attempt], now
     except payload.Stale as error:
         return Result(Ending.STALE, str(error))
     except payload.Unacceptable as error:
-        return Result(Ending.REFUSED, str(error))
+        return Result(Ending.REFUSED, str(error), cause=MISSENT + "format")
     limits = site.settings.job
     if job.host != site.host:
         return Result(Ending.REFUSED, f"the job is for host {job.host!r}, and this is {site.host!r}: give each host a "
                       "[queue] host of its own, and a worker on its own queue; "
-                      f"after a change of the host's name: {ours('queue restart')}")  # fmt: skip
+                      f"after a change of the host's name: {ours('queue restart')}",
+                      cause=MISSENT + "host")  # fmt: skip
     if os.path.realpath(job.config) != os.path.realpath(site.file):
         return Result(Ending.REFUSED, f"the job is for {job.config}, and this worker has {site.file}: give each "
-                      "configuration a [queue] name of its own")  # fmt: skip
+                      "configuration a [queue] name of its own", cause=MISSENT + "configuration")  # fmt: skip
     if any(a.ending in SUCCESSES for a in earlier):
         return Result(Ending.STALE, "is done already; the engine delivered it once more")
     if not earlier and now > job.expires:
@@ -159,7 +191,7 @@ def _judged(text: str, site: Site, attempt: Attempt, earlier: list[Attempt], now
     if attempt.number > limits.tries:
         ends = ", ".join(a.ending.value for a in earlier)
         return Result(Ending.REFUSED, f"was tried {len(earlier)} times (ended: {ends}); [queue.job] tries is "
-                      f"{limits.tries}")  # fmt: skip
+                      f"{limits.tries}", cause="tries")  # fmt: skip
     return None
 
 
@@ -170,8 +202,8 @@ def _may_try_again(attempt: Attempt, earlier: Iterable[Attempt], limits: JobSett
     return raised < limits.max_exceptions
 
 
-def _told(attempt: Attempt, limits: JobSettings) -> str:
-    """Say what became of the attempt, to the worker's log and to the engine."""
+def _told(attempt: Attempt, limits: JobSettings, first: str | None) -> str:
+    """Say what became of the attempt, to the worker's log and to the engine. ``first``: the failed job it joins."""
     fields = {"job": attempt.job, "attempt": attempt.number, "tries": limits.tries}
     if attempt.ending in SUCCESSES:
         if attempt.ending is not Ending.DONE:
@@ -181,7 +213,9 @@ def _told(attempt: Attempt, limits: JobSettings) -> str:
         delay = limits.delay(attempt.number)
         tell("job.retried", **fields, error=attempt.detail, delay=delay)
         raise TryAgain(attempt.detail, delay)
-    tell("job.failed", **fields, error=attempt.detail)
+    tell("job.failed", **fields, error=attempt.detail, **({} if first is None else {"first": first}))
+    if first is not None:
+        return attempt.ending.value
     raise JobFailed(f"attempt {attempt.number} of {limits.tries}: {attempt.detail}")
 
 
@@ -240,23 +274,31 @@ def _signal(process: subprocess.Popen[bytes], signum: int) -> None:
 def _exited(code: int, summary: int, timeout: float | None) -> Result:
     if timeout is not None and code != 0:
         advice = "raise [queue.job] timeout if the work needs longer"
-        return Result(Ending.TIMEOUT, f"did not end within {timeout:g} s, and was ended; {advice}")
+        return Result(Ending.TIMEOUT, f"did not end within {timeout:g} s, and was ended; {advice}", cause="timeout")
     if code < 0:
         return Result(Ending.FAILED, f"was killed by {signal.Signals(-code).name}; out of memory?")
     if code not in _ENDINGS:
         return Result(Ending.FAILED, f"ended with exit code {code}: it was interrupted from outside")
-    return Result(_ENDINGS[code], _errors(summary) if code in (1, 2) else "")
+    return _summed_up(_ENDINGS[code], summary) if code in (1, 2) else Result(_ENDINGS[code])
 
 
-def _errors(summary: int) -> str:
-    """What the run itself gives as its errors."""
-    size = os.fstat(summary).st_size
+class Summary(Struct, frozen=True):
+    """What a run that is an attempt prints at its end: no more than the job needs of it."""
+
+    errors: list[str]
+    more: int = 0  # errors that are left out
+    lasting: bool = False
+    cause: str = ""
+
+
+def _summed_up(ending: Ending, summary: int) -> Result:
     try:
-        said = json.loads(os.pread(summary, size, 0))
-    except ValueError:
-        return f"see the worker's log, or run: {ours('run -v')}"
-    more = f" (and {said['more']} more)" if said["more"] else ""
-    return "; ".join(said["errors"]) + more
+        # The standard library reads it: a name may have any bytes.
+        said = msgspec.convert(json.loads(os.pread(summary, os.fstat(summary).st_size, 0)), Summary)
+    except ValueError:  # msgspec's own error is one
+        return Result(ending, f"see the worker's log, or run: {ours('run -v')}")
+    more = f" (and {said.more} more)" if said.more else ""
+    return Result(ending, "; ".join(said.errors) + more, said.lasting, said.cause)
 
 
 # ---------------------------------------------------------------- what the worker logs

@@ -8,15 +8,33 @@ import re
 import shlex
 from collections.abc import Sequence
 
+from msgspec import Struct
+
 from logrotor.disk import programs
 from logrotor.errors import LogrotorError
 from logrotor.jobs.engine import Site
 
 _COMMENT = re.compile(r"\s[;#]")  # supervisord takes it for one, also within quotes
+_QUOTE = re.compile(r"\s[;#]|[\"\\$]")
 
 
 class NoUnit(LogrotorError):
     """A name in the unit cannot be written there so that it is read as it is."""
+
+
+class Runner(Struct, frozen=True):
+    """Who runs the worker, and what that user's environment has to say."""
+
+    user: str
+    home: str | None = None  # None: no such user here
+    state_dir: str | None = None
+
+    @property
+    def variables(self) -> dict[str, str]:
+        """supervisord leaves root's HOME to the programs of other users; the state directory may depend on it."""
+        found = {"HOME": self.home, "STATE_DIRECTORY": self.state_dir}
+        # A configuration in a folder of such a name says itself where the state is.
+        return {name: v for name, v in found.items() if v is not None and v.isprintable() and not _QUOTE.search(v)}
 
 
 def command(site: Site) -> list[str]:
@@ -24,14 +42,15 @@ def command(site: Site) -> list[str]:
     return [*programs.ourselves(), "queue", "worker", "--schedule", "-c", site.file]
 
 
-def supervisor_program(site: Site, *, user: str, log: str | None = None) -> str:
+def supervisor_program(site: Site, who: Runner, *, log: str | None = None) -> str:
     """A ``[program:...]`` section; ``log``: a file that logrotor rotates, so that supervisord must not.
 
     Raises NoUnit.
     """
     job = site.settings.job
-    _refuse(user, log or "", comment=_COMMENT)
+    _refuse(who.user, log or "", comment=_COMMENT)
     _refuse(site.file)
+    environment = ",".join(f'{name}="{_percent(value)}"' for name, value in who.variables.items())
     lines = [
         f"; Worker and schedule of {site.file}",
         *_secret(site, ";", "the environment of supervisord, or environment=... in a file that only it may read"),
@@ -40,9 +59,11 @@ def supervisor_program(site: Site, *, user: str, log: str | None = None) -> str:
         "process_name = %(program_name)s",
         "numprocs = 1",
         "directory = /",
-        f"user = {_percent(user)}",
+        f"user = {_percent(who.user)}",
+        *([f"environment = {environment}"] if environment else []),
         "priority = 999",
         "autostart = true",
+        "; Not unexpected: a worker that is asked to stop, by whomever, exits with 0.",
         "autorestart = true",
         "startsecs = 5",
         "startretries = 10",
@@ -59,23 +80,46 @@ def supervisor_program(site: Site, *, user: str, log: str | None = None) -> str:
     return "\n".join(lines) + "\n"
 
 
-def systemd_unit(site: Site, *, user: str) -> str:
+def systemd_unit(site: Site, who: Runner) -> str:
     """A service unit. Raises NoUnit."""
-    job = site.settings.job
-    _refuse(user, site.file)
-    lines = [
+    head = [
         f"# Worker and schedule of {site.file}",
         *_secret(site, "#", "the file that EnvironmentFile= names, of mode 0600"),
+    ]
+    return _service(site, who, head, f"rotation jobs on the queue {site.queue}", _quoted(command(site)))
+
+
+def systemd_template(site: Site, who: Runner) -> str:
+    """``logrotor-worker@.service``: an instance for each configuration beside this one. Raises NoUnit."""
+    folder = os.path.dirname(site.file)
+    name = os.path.basename(site.file).removesuffix(".toml")
+    head = [
+        "# /etc/systemd/system/logrotor-worker@.service",
+        f"# systemctl enable --now logrotor-worker@{name}    worker and schedule of {folder}/{name}.toml",
+        "# Each configuration names a state_dir and a [queue] name of its own; the limits are those of this one.",
+        *_secret(site, "#", "the file that EnvironmentFile= names, of mode 0600"),
+    ]
+    start = f"{_quoted(command(site)[:-1])} {_systemd_word(folder)}/%i.toml"
+    return _service(site, Runner(who.user, who.home), head, "rotation jobs of %i", start)
+
+
+def _service(site: Site, who: Runner, head: list[str], what: str, start: str) -> str:
+    job = site.settings.job
+    _refuse(who.user, site.file)
+    lines = [
+        *head,
         "[Unit]",
-        f"Description=logrotor: rotation jobs on the queue {site.queue}",
+        f"Description=logrotor: {what}",
         "After=network-online.target",
         "Wants=network-online.target",
         "",
         "[Service]",
         "Type=exec",
-        f"ExecStart={_quoted(command(site))}",
-        f"User={_percent(user)}",
+        f"ExecStart={start}",
+        f"User={_percent(who.user)}",
+        *(f'Environment="{name}={_percent(value)}"' for name, value in who.variables.items()),
         *(["EnvironmentFile=/etc/logrotor/queue.env"] if _variable(site) else []),
+        "# Not on-failure: a worker that is asked to stop, by whomever, exits with 0.",
         "Restart=always",
         "RestartSec=5",
         "# TERM to the first process only: it passes it on; then KILL to all.",
@@ -115,8 +159,8 @@ def _secret(site: Site, mark: str, where: str) -> list[str]:
 def _refuse(*values: str, comment: re.Pattern[str] | None = None) -> None:
     for value in values:
         if not value.isprintable() or (comment is not None and comment.search(value)):
-            raise NoUnit(f"{value!r} cannot stand in a unit; give it a name without control characters, and without "
-                         "; or # after a blank")  # fmt: skip
+            raise NoUnit(f"{value!r} cannot stand in a unit; give it a name without control characters, and "
+                         "without ; or # after a blank")  # fmt: skip
 
 
 def _supervisor_word(word: str) -> str:

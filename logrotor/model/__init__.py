@@ -26,10 +26,11 @@ else:
         "checks": "Check Finding",
         "convert": "as_json",
         "entries": "Archive ArchiveName Entry FileId FileSystem Nobody Unknown Writers Written",
-        "records": "ArchiveRecord CopyInFlight KeptOut LastRun LogHistories LogHistory PastOutcome PastRun PastTake",
+        "records": "ArchiveRecord CopyInFlight KeptOut LastReport LastRun LogHistories LogHistory PastOutcome PastRun "
+        "PastTake",
         "plan": "Due LogPlan NotDue Outcome Plain Plan Report Status Note Vanished",
         "problem": "Problem",
-        "queue": "Attempt Ending JobSettings QueueSettings",
+        "queue": "FAILURES Attempt Ending Fault JobSettings Monitor QueueSettings Total",
         "settings": "KEEP Codec Config ConfigProblem CreateMode FreeSpace LogSpec Manager Method Missing Naming "
         "ReopenTarget",
         "steps": "Compress Copy Copytruncate CreateLive DropAlias DropDuplicate DropTemp FinishCopytruncate FinishTake "

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
 
 from msgspec import Struct
 
@@ -13,6 +14,7 @@ class Finding(Problem, frozen=True, kw_only=True):
     """A problem that a check found, and how it is repaired."""
 
     mend: Callable[[], str] | None = None  # does it, says what was done
+    note: bool = False  # something of others' could not be looked at: it is said, and is no fault of this deployment
     would: str = ""  # what ``mend`` would do, for the question: "remove /var/log/.app.log.new"
 
 
@@ -22,3 +24,4 @@ class Check(Struct, frozen=True, kw_only=True):
     id: str  # "queue.timeouts"; ``doctor --only queue`` runs all that begin with "queue"
     title: str  # what holds when nothing is found: "the worker's limits are above the job's"
     look: Callable[[], Iterable[Finding]]
+    facts: Callable[[], Mapping[str, Any]] = dict  # of what was looked at, where it is sound; for -v and --json

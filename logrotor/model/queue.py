@@ -52,6 +52,18 @@ class JobSettings(Struct, frozen=True, kw_only=True):
         return self.backoff[min(attempt, len(self.backoff)) - 1] if self.backoff else 0.0
 
 
+class Monitor(Struct, frozen=True, kw_only=True):
+    """``[queue.monitor]``: from when on a queue needs attention."""
+
+    max_pending: int = 10  # jobs
+    max_age: float | None = None  # seconds that a job has waited; None: three ticks, and at most 10 minutes
+    ticks: int = 3  # of the schedule, without a job that was done
+    queues: tuple[tuple[str, int], ...] = ()  # (queue, max_pending) of those that have one of their own
+
+    def most(self, queue: str) -> int:
+        return dict(self.queues).get(queue, self.max_pending)
+
+
 class QueueSettings(Struct, frozen=True, kw_only=True):
     """``[queue]``: which engine, where, and for which host."""
 
@@ -62,6 +74,7 @@ class QueueSettings(Struct, frozen=True, kw_only=True):
     schedule: str = "* * * * *"
     schedule_name: str = "* * * * *"  # what the user wrote
     job: JobSettings = JobSettings()
+    monitor: Monitor = Monitor()
 
 
 class Ending(enum.StrEnum):
@@ -93,8 +106,38 @@ class Attempt(Struct, frozen=True, kw_only=True):
     detail: str = ""  # why it ended so
     pid: Count
     payload: str
-    settled: str = ""  # "retried" or "cleared" by the operator
 
     @property
     def seconds(self) -> float | None:
         return None if self.ended is None else max(0.0, self.ended - self.started)
+
+
+FAILURES = frozenset({Ending.FAILED, Ending.TIMEOUT, Ending.LOST, Ending.REFUSED})
+
+
+class Fault(Struct, frozen=True, kw_only=True):
+    """Why jobs failed for good: one cause of one selection of logs, however many jobs it made fail."""
+
+    id: int
+    queue: str
+    cause: str  # the same for the same fault
+    logs: str  # the selection, as JSON
+    job: str  # the first that failed: the only one that the engine has as failed
+    number: Count  # attempts of the last one
+    ending: Ending
+    detail: str = ""  # of the last one, as the payload
+    payload: str = ""
+    first: Moment
+    last: Moment
+    count: Count  # jobs
+    settled: Moment | None = None  # when a job for these logs succeeded after all
+
+
+class Total(Struct, frozen=True, kw_only=True):
+    """All attempts of a queue that ended so and took so long: never fewer, whatever else is forgotten."""
+
+    queue: str
+    ending: Ending
+    within: float  # seconds, the least of the bounds that they kept to; infinite: none
+    attempts: Count
+    seconds: float

@@ -59,6 +59,24 @@ class LastRun(Struct, frozen=True):
     since: float = 0.0  # by no archive's time: the first run, or the first one after a leap
 
 
+class LastReport(Struct, frozen=True, kw_only=True):
+    """The last run in numbers, also an idle one. Seconds and bytes; moments are epoch seconds."""
+
+    ended: Moment
+    duration: float
+    exit_code: Count
+    succeeded: Moment | None = None  # when the last run without a failure ended
+    due: Count
+    rotated: Count
+    failed: Count
+    deferred: Count
+    removed: Count
+    rotated_bytes: Count
+    compressed_input_bytes: Count
+    compressed_output_bytes: Count
+    compression_seconds: float
+
+
 _NOTHING = LogHistory()
 
 

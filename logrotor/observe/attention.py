@@ -24,7 +24,7 @@ def _failed() -> str:
 class Thresholds(Struct, frozen=True, kw_only=True):
     """From when on something needs attention. Times in seconds."""
 
-    no_run: float = HOUR  # since the last run: the dead man's switch
+    no_run: float | None = None  # since the last run: the dead man's switch; None: by the queue's schedule, or an hour
     overdue: float = HOUR  # a log that should have rotated and did not
     failures: int = 3  # in a row, of the runs or of one log
     pending: float = 24 * HOUR  # an archive whose writer does not let go, since its log's rotation
@@ -68,7 +68,7 @@ def _runs(status: Status, limits: Thresholds) -> Iterator[Attention]:
         yield Attention(code="no_run", subject="", problem=first)
     elif status.last_run is None and status.known:  # else a problem says why nobody knows
         yield Attention(code="no_run", subject="", problem=f"no run is known: {_STARTER}")
-    elif status.last_run is not None and _longer(status.last_run, status.now, limits.no_run):
+    elif status.last_run is not None and _is_late(status, limits):
         since = _between(status.last_run, status.now)
         yield Attention(code="no_run", subject="", problem=f"no run for {since}: {_STARTER}")
     elif status.last_run is not None and _longer(status.now, status.last_run, _AHEAD):
@@ -77,6 +77,12 @@ def _runs(status: Status, limits: Thresholds) -> Iterator[Attention]:
     if status.failed_runs >= limits.failures:
         failed = f"the last {status.failed_runs} runs with something to do failed"
         yield Attention(code="failed_runs", subject="", problem=failed, advice=_failed())
+
+
+def _is_late(status: Status, limits: Thresholds) -> bool:
+    if limits.no_run is None and status.run_by is not None:
+        return status.now >= status.run_by
+    return status.last_run is not None and _longer(status.last_run, status.now, limits.no_run or HOUR)
 
 
 def _shared(logs: Iterable[LogStatus]) -> Iterator[Attention]:

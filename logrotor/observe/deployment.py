@@ -12,9 +12,11 @@ from msgspec.structs import replace
 
 from logrotor import text
 from logrotor.decide.facts import LogFacts
+from logrotor.decide.schedule import slot_after
 from logrotor.disk import state, writers
 from logrotor.disk.history import History
 from logrotor.disk.mounts import Mounts
+from logrotor.disk.trust import stranger_to
 from logrotor.errors import StateError
 from logrotor.model import Archive, Config, KeptOut, LogHistories, LogPlan, PastOutcome, PastRun, PastTake, Problem
 from logrotor.rotator import plan_asking
@@ -64,9 +66,8 @@ class Deployment:
             found = History(self.config.state_dir).recall()
         except OSError as error:
             what = f"{error.strerror}: nothing is known of past runs"
-            return LogHistories({}), Problem(
-                subject=self.config.state_dir, problem=what, advice="ask as the user who runs logrotor"
-            )
+            user = stranger_to(self.config.state_dir, self.config.run_as) or "the user who runs logrotor"
+            return LogHistories({}), Problem(subject=self.config.state_dir, problem=what, advice=f"ask as {user}")
         except StateError as error:  # no run can begin, and all the more one wants to look
             return LogHistories({}), error.problem
         return found, Problem(subject="", problem=found.note) if found.note else None
@@ -155,6 +156,14 @@ class Deployment:
     def last_run(self) -> float | None:
         """When the last run ended, also one that had nothing to do; None: not known."""
         return state.last_run(self.config.state_dir)
+
+    @property
+    def run_by(self) -> float | None:
+        """When there must have been another: after so many ticks of a queue that its jobs count as stopped."""
+        queue, last = self.config.queue, self.last_run
+        if queue is None or last is None:
+            return None
+        return slot_after(queue.schedule, last, queue.monitor.ticks, self.now.tzinfo)
 
     @cached_property
     def last_recorded(self) -> float:

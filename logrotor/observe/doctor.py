@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any
 
 from msgspec import Struct
 
@@ -15,6 +16,7 @@ class Examined(Struct, frozen=True):
 
     check: Check
     findings: tuple[Finding, ...]
+    facts: Mapping[str, Any] = {}
 
 
 class Mended(Struct, frozen=True):
@@ -34,10 +36,21 @@ def choose(checks: Iterable[Check], only: Sequence[str]) -> list[Check]:
     return [check for check in known if not only or check.id.startswith(tuple(only))]
 
 
-def examine(checks: Iterable[Check]) -> Iterator[Examined]:
-    """Run one check after the other. One that cannot look is a finding itself, and the others go on."""
+def examine(checks: Iterable[Check], *, facts: bool = False) -> Iterator[Examined]:
+    """Run one check after the other. One that cannot look is a finding itself, and the others go on.
+
+    ``facts``: also gather what there is to know where nothing was found.
+    """
     for check in checks:
-        yield Examined(check, _look(check))
+        findings = _look(check)
+        yield Examined(check, findings, _facts(check) if facts and not findings else {})
+
+
+def _facts(check: Check) -> Mapping[str, Any]:
+    try:
+        return check.facts()
+    except (LogrotorError, OSError) as error:
+        return {"unknown": str(problem_of(error, check.id))}
 
 
 def _look(check: Check) -> tuple[Finding, ...]:

@@ -12,77 +12,86 @@ from datetime import datetime
 
 from msgspec import Struct
 
+from logrotor.disk import state
 from logrotor.disk.publish import METRICS, Output
-from logrotor.model import Config, Outcome, Report
-from logrotor.model import Status as Ended
+from logrotor.model import Config, LastReport
+from logrotor.observe.attention import HOUR
 from logrotor.observe.deployment import Deployment
 from logrotor.observe.status import Status, status
 
 MODE = 0o644  # the node exporter runs as a user of its own
-SUCCESS = "logrotor_last_success_timestamp_seconds"
-_TAKES = frozenset({"take", "copytruncate"})
 
 Sample = tuple[Mapping[str, str], float | None]  # labels, value; None: not known, so not told
 
 
-class Gauge(Struct, frozen=True):
-    """One metric; all of ours are gauges, since each run tells how things are then."""
+class Metric(Struct, frozen=True):
+    """One metric. A histogram's samples bear its suffix in the label ``""``: _bucket, _sum, _count."""
 
     name: str
     help: str
     samples: tuple[Sample, ...]
+    kind: str = "gauge"  # "counter", "histogram"
 
 
-def write(path: str, config: Config, report: Report, now: datetime, *, more: Iterable[Gauge] = ()) -> None:
-    """Write the metrics after a run; ``more`` are those of other rooms. Raises LogrotorError or OSError."""
+def write(path: str, config: Config, now: datetime, *, more: Iterable[Metric] = ()) -> None:
+    """Replace the file whole. Raises Busy where somebody writes it just now, another LogrotorError, or OSError."""
     with Output(path, METRICS) as output:
-        went_well = report.exit_code == 0 and not report.interrupted
-        success = now.timestamp() if went_well else _last_success(output.head)
-        gauges = [*of_run(report, now, success), *of_status(status(Deployment(config, now))), *more]
-        output.write(render(gauges).encode(), MODE)
+        output.write(text(config, now, more=more).encode(), MODE)
 
 
-def _last_success(head: bytes) -> float | None:
-    """What the file of an earlier run says, near its beginning."""
-    found = re.search(rf"^{SUCCESS} ([0-9.e+]+)$".encode(), head, re.MULTILINE)
-    try:
-        return float(found[1]) if found else None
-    except ValueError:
-        return None
+def text(config: Config, now: datetime, *, more: Iterable[Metric] = ()) -> str:
+    """Everything at one moment, from the state directory, the history and the disk: whoever asks gets the same.
+
+    ``more`` are the metrics of other rooms. Raises LogrotorError or OSError.
+    """
+    found = status(Deployment(config, now))
+    return render((*of_run(state.last_report(config.state_dir), found), *of_status(found), *more, _written(now)))
+
+
+def _written(now: datetime) -> Metric:
+    return _one("logrotor_metrics_timestamp_seconds", "When these metrics were written.", now.timestamp())
 
 
 # ---------------------------------------------------------------- what is told
 
 
-def of_run(report: Report, now: datetime, success: float | None) -> Iterator[Gauge]:
-    """The run that has just ended."""
-    packed = [o for o in report.outcomes if o.action == "compress" and o.status is Ended.DONE]
-    deferred = sum(1 for o in report.outcomes if o.status is Ended.DEFERRED)
-    yield _one("logrotor_last_run_timestamp_seconds", "When the last run ended.", now.timestamp())
-    yield _one(SUCCESS, "When the last run without a failure ended.", success)
-    yield _one("logrotor_last_run_duration_seconds", "How long the last run took.", report.duration)
-    yield _one("logrotor_last_run_exit_code", "Its exit code: 0 all well, 1 something failed.", report.exit_code)
-    yield _one("logrotor_last_run_due", "Logs that were due.", report.plan.due)
-    yield _one("logrotor_last_run_rotated", "Logs that were rotated.", report.rotated)
-    yield _one("logrotor_last_run_failed", "Steps that failed.", len(report.failed))
-    yield _one("logrotor_last_run_deferred", "Archives that wait, for a writer to let go or the like.", deferred)
-    yield _one("logrotor_last_run_removed", "Archives that retention removed.", report.count("remove"))
-    yield _one("logrotor_last_run_rotated_bytes", "Bytes of the logs that were rotated.", _sum(report, _TAKES, "bytes"))
-    yield _one("logrotor_last_run_compressed_input_bytes", "Bytes before compression.", _total(packed, "bytes"))
-    yield _one("logrotor_last_run_compressed_output_bytes", "Bytes after it.", _total(packed, "bytes_out"))
-    yield _one("logrotor_last_run_compression_seconds", "Time that compression took.", _total(packed, "seconds"))
+def of_run(last: LastReport | None, found: Status) -> Iterator[Metric]:
+    """The last run."""
+    by = _epoch(found.run_by)
+    if by is None and found.last_run is not None:
+        by = found.last_run.timestamp() + HOUR
+
+    def told(name: str, help: str) -> Metric:
+        return _one(f"logrotor_last_run_{name}", help, None if last is None else getattr(last, name))
+
+    yield _one("logrotor_last_run_timestamp_seconds", "When the last run ended.", _epoch(found.last_run))
+    yield _one("logrotor_run_deadline_timestamp_seconds", "When the next run must have ended.", by)
+    success = "When the last run without a failure ended."
+    yield _one("logrotor_last_success_timestamp_seconds", success, None if last is None else last.succeeded)
+    took = None if last is None else last.duration
+    yield _one("logrotor_last_run_duration_seconds", "How long the last run took.", took)
+    yield told("exit_code", "Its exit code: 0 all well, 1 something failed.")
+    yield told("due", "Logs that were due.")
+    yield told("rotated", "Logs that were rotated.")
+    yield told("failed", "Steps that failed.")
+    yield told("deferred", "Archives that wait, for a writer to let go or the like.")
+    yield told("removed", "Archives that retention removed.")
+    yield told("rotated_bytes", "Bytes of the logs that were rotated.")
+    yield told("compressed_input_bytes", "Bytes before compression.")
+    yield told("compressed_output_bytes", "Bytes after it.")
+    yield told("compression_seconds", "Time that compression took.")
 
 
-def of_status(found: Status) -> Iterator[Gauge]:
+def of_status(found: Status) -> Iterator[Metric]:
     """How each log and each file system stands."""
 
-    def logs(name: str, text: str, *values: float | None) -> Gauge:
+    def logs(name: str, help: str, *values: float | None) -> Metric:
         labels = ({"log": log.path, "rule": log.rule} for log in found.logs)
-        return Gauge(f"logrotor_log_{name}", text, tuple(zip(labels, values, strict=True)))
+        return Metric(f"logrotor_log_{name}", help, tuple(zip(labels, values, strict=True)))
 
-    def systems(name: str, text: str, *values: float | None) -> Gauge:
+    def systems(name: str, help: str, *values: float | None) -> Metric:
         labels = ({"mountpoint": system.mount} for system in found.file_systems)
-        return Gauge(f"logrotor_filesystem_{name}", text, tuple(zip(labels, values, strict=True)))
+        return Metric(f"logrotor_filesystem_{name}", help, tuple(zip(labels, values, strict=True)))
 
     yield logs("size_bytes", "Size of the live log.", *(log.size for log in found.logs))
     yield logs("limit_bytes", "Its max_size.", *(log.max_size for log in found.logs))
@@ -102,45 +111,39 @@ def of_status(found: Status) -> Iterator[Gauge]:
     yield systems("full_timestamp_seconds", "When it will be full at the present pace.", *full)
 
 
-def _one(name: str, text: str, value: float | None) -> Gauge:
-    return Gauge(name, text, (({}, value),))
+def _one(name: str, help: str, value: float | None) -> Metric:
+    return Metric(name, help, (({}, value),))
 
 
 def _epoch(moment: datetime | None) -> float | None:
     return None if moment is None else moment.timestamp()
 
 
-def _sum(report: Report, actions: frozenset[str], key: str) -> float:
-    return _total((o for o in report.outcomes if o.action in actions and o.status is Ended.DONE), key)
-
-
-def _total(outcomes: Iterable[Outcome], key: str) -> float:
-    return float(sum(outcome.details.get(key) or 0 for outcome in outcomes))
-
-
 # ---------------------------------------------------------------- the format
 
 
-def render(gauges: Iterable[Gauge]) -> str:
+def render(metrics: Iterable[Metric]) -> str:
     """The text of a file for the collector; what is not known is left out."""
-    return "".join(_lines(gauge) for gauge in gauges)
+    return "".join(_lines(metric) for metric in metrics)
 
 
-def _lines(gauge: Gauge) -> str:
-    known = [(labels, value) for labels, value in gauge.samples if value is not None]
-    head = f"# HELP {gauge.name} {gauge.help}\n# TYPE {gauge.name} gauge\n" if known else ""
-    return head + "".join(f"{gauge.name}{_labels(labels)} {_number(value)}\n" for labels, value in known)
+def _lines(metric: Metric) -> str:
+    name = metric.name
+    known = [(labels, value) for labels, value in metric.samples if value is not None]
+    head = f"# HELP {name} {metric.help}\n# TYPE {name} {metric.kind}\n" if known else ""
+    told = (f"{name}{labels.get('', '')}{_labels(labels)} {_number(value)}\n" for labels, value in known)
+    return head + "".join(told)
 
 
 def _labels(labels: Mapping[str, str]) -> str:
-    pairs = ",".join(f'{key}="{_escaped(value)}"' for key, value in labels.items())
+    pairs = ",".join(f'{key}="{_escaped(value)}"' for key, value in labels.items() if key)
     return f"{{{pairs}}}" if pairs else ""
 
 
 def _escaped(value: str) -> str:
     """The format's three escapes; bytes of a name that are no UTF-8 are shown as escapes of their own."""
-    text = value.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")
-    return re.sub("[\ud800-\udfff]", lambda m: f"\\\\x{ord(m[0]) & 0xFF:02x}", text)
+    shown = value.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")
+    return re.sub("[\ud800-\udfff]", lambda m: f"\\\\x{ord(m[0]) & 0xFF:02x}", shown)
 
 
 def _number(value: float) -> str:

@@ -73,6 +73,7 @@ class Status(Struct, frozen=True, kw_only=True):
 
     now: datetime
     last_run: datetime | None
+    run_by: datetime | None = None  # when the next run must have ended; None: nothing says how often there is one
     known: bool = True  # the history could be read: what is None is never, and not unknown
     under_way: int | None = None  # the process of a run that is at work just now
     failed_runs: int  # in a row
@@ -94,6 +95,7 @@ def status(here: Deployment) -> Status:
     return Status(
         now=here.now,
         last_run=here.moment(here.last_run),
+        run_by=here.moment(here.run_by),
         known=here.blind is None,
         under_way=state.holder(here.config.state_dir),
         failed_runs=_failures_of_runs(here),

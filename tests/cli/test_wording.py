@@ -139,6 +139,7 @@ TRANSCRIPTS: dict[str, list[tuple[Scene, list[str]]]] = {
     "verify": [(rotated, []), (rotated, ["-v"]), (odd, []), (lost, [])],
     "cat": [(odd, ["a.log"]), (rotated, ["c.log"]), (rotated, ["a.log.1.zst"])],
     "grep": [(rotated, ["--count", "line", "a.log"]), (rotated, ["(", "a.log"]), (odd, ["--count", "x", "a.log"])],
+    "metrics": [(fresh, []), (lost, []), (fresh, ["-o", "x.prom"]), (fresh, ["-o", "logs/a.log"])],
     "page": [(rotated, ["-o", "-"]), (failing, ["-o", "-"]), (fresh, []), (fresh, ["-o", "logs/a.log"]), (lost, [])],
     "doctor": [(fresh, CHECKS), (rotated, [*CHECKS, "-v"]), (broken, CHECKS), (failing, CHECKS), (odd, CHECKS),
                (odd, [*CHECKS, "--fix", "--yes"]), (lost, [*CHECKS, "--only", "page", "--only", "metrics"]),

@@ -16,9 +16,9 @@ from logrotor.disk import descent, files, proc
 from logrotor.disk.logdir import LogDir
 from logrotor.disk.writers import Processes
 from logrotor.model import FileId
-from tests.support import mounts, users
+from tests.support import command, mounts, users
 from tests.support.command import logrotor
-from tests.support.deployment import OneLog
+from tests.support.deployment import Deployment, OneLog
 from tests.support.fixtures import world_tree
 from tests.support.need import need
 from tests.support.oracle import lines
@@ -148,3 +148,22 @@ def test_an_include_folder_that_cannot_be_listed_is_a_mistake(shut: Path) -> Non
     found = logrotor("check", "--json", "-c", config, user="www-data", check={1, 2}).json
     assert [problem["key"] for problem in found["problems"]][:1] == ["include"]
     assert load_config(config, environ={}, euid=1).problems == ()
+
+
+@pytest.mark.parametrize("mode", [0o600, 0o644])
+def test_a_file_of_logrotates_that_root_keeps_from_others(site: Deployment, mode: int) -> None:
+    """An ordinary user's doctor says what it could not read, and exits 0: it is no fault of his. A rule is one."""
+    log = site.folder("logs") / "app.log"
+    log.write_bytes(b"line\n")
+    site.own(log)
+    site.configure({"name": "app", "paths": [log], "max_size": "1M"})
+    rules = site.root / "logrotate.d"
+    rules.mkdir()
+    (rules / "app").write_text(f"{log} {{\n  daily\n}}\n")
+    (rules / "app").chmod(mode)
+    argv = command.arguments("doctor", "-c", site.config, "--only", "rivals", "--json")
+    over = f"mount --bind {rules} /etc/logrotate.d"
+    found = command.run(users.as_argv("www-data", argv, mount=over), check=int(mode == 0o644)).json
+    (told,) = found["checks"][0]["findings"]
+    assert told["note"] == (mode == 0o600)
+    assert told["subject"] == ("/etc/logrotate.d/app" if mode == 0o600 else str(log))

@@ -201,7 +201,14 @@ def attempt_pids(host: Host) -> Sequence[int]:
 
 
 def attempted(
-    host: Host, ending: Ending, *, job: str = "job", ago: float = 60, seconds: float = 2.0, detail: str = "it broke"
+    host: Host,
+    ending: Ending,
+    *,
+    job: str = "job",
+    ago: float = 60,
+    seconds: float = 2.0,
+    detail: str = "it broke",
+    pid: int | None = None,
 ) -> None:
     """Put an attempt into the history of the host."""
     started = time.time() - ago
@@ -210,7 +217,7 @@ def attempted(
     begun = history.begin_attempt(
         Attempt(
             id=0, job=job, number=1, engine="huey", queue=host.site.queue, host=host.name, started=started, ended=None,
-            ending=Ending.RUNNING, final=False, detail="", pid=os.getpid(), payload="{}",
+            ending=Ending.RUNNING, final=False, detail="", pid=pid or os.getpid(), payload="{}",
         ),
         overdue=0,
     )  # fmt: skip

@@ -61,6 +61,21 @@ def test_doctor_finds_nothing(host: Host) -> None:
         host.wait_for(lambda: command.logrotor(*argv, env=host.variables).code == 0)
 
 
+def test_doctor_knows_how_the_server_stands(host: Host) -> None:
+    """Its version, how soon it answers, what the queue takes there, and how many are connected."""
+    host.grow("a")
+    host.dispatch()
+    said = command.logrotor("doctor", "-c", host.config, "--only", "queue.reachable", "--json", env=host.variables)
+    (check,) = said.json["checks"]
+    facts = check["facts"]
+    assert facts["server"] in ("Redis", "PostgreSQL", "SQLite") and facts["version"][0].isdigit()
+    assert 0 < facts["latency"] < 5 and facts["bytes"] > 0 and facts["rows"] == 1
+    if facts["server"] != "SQLite":
+        assert 0 < facts["connections"] <= facts["most_connections"]
+    shown = command.logrotor("doctor", "-c", host.config, "--only", "queue.reachable", "-v", env=host.variables)
+    assert f"version  {facts['version']}" in shown.stdout
+
+
 def test_every_tick_is_a_job(host: Host) -> None:
     """The schedule's loop dispatches at each tick, and each job rotates what is due by then."""
     with host.working():
@@ -265,3 +280,33 @@ def test_pending_jobs_are_counted_listed_and_forgotten(host: Host) -> None:
     assert host.engine.forget(host.site.queue, [job.key for job in kept[:2]]) == 2
     assert counts(host)["pending"] == 1
     assert [json.loads(job.payload)["id"] for job in host.engine.pending(host.site.queue)] == jobs[2:]
+
+
+def long_payloads(host: Host) -> list[str]:
+    """As a stranger may send them: each has nearly the most bytes that are read, or more, and none is acceptable."""
+    pad = "x" * 60_000
+    odd: list[dict[str, object]] = [
+        {"task": "logrotor.rotate", "v": 1, "pad": pad}, {"task": "os.system", "v": 1, "argv": pad},
+        {"task": "logrotor.rotate", "v": "1", "id": pad}, {"task": "logrotor.rotate", "v": 99, "app": pad},
+    ]  # fmt: skip
+    texts = [json.dumps({**each, "number": number}) for number in range(8) for each in odd]
+    return [*texts, "y" * 200_000, "[" * 60_000, json.dumps([pad]), "?" + pad]
+
+
+def test_a_strangers_long_payloads(host: Host) -> None:
+    """36 jobs of 60 KiB that are refused: the worker goes on, each is counted, and the history keeps little of each."""
+    planted = long_payloads(host)
+    for text in planted:
+        host.engine.dispatch(text)
+    host.grow()
+    with host.working() as worker:
+        job = host.dispatch()
+        host.wait_for(lambda: [a.ending.value for a in host.attempts() if a.job == job] == ["done"])
+        assert worker.poll() is None
+    assert host.endings().count("refused") == len(planted)
+    kept = [attempt for attempt in host.attempts() if attempt.ending.value == "refused"]
+    assert max(len(attempt.payload or "") + len(attempt.detail) for attempt in kept) < 6000
+    assert (host.folder / "state" / "history.sqlite").stat().st_size < 10 * len(planted) * 1024
+    assert len(host.queue("failed", "--json").json["failed"]) == len(planted)
+    host.queue("clear", "--failed")
+    assert host.queue("failed", "--json").json["failed"] == []

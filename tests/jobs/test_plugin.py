@@ -69,13 +69,13 @@ def test_an_engine_of_a_stranger(tmp_path: Path) -> None:
     config.write_text(CONFIG.format(url=jobs))
     env = {"PYTHONPATH": f"{CHECKOUT}:{site}"}
 
-    def queue(*args: str) -> command.Result:
-        return command.logrotor("queue", args[0], "-c", config, *args[1:], env=env, check=0)
+    def queue(*args: str, check: int = 0) -> command.Result:
+        return command.logrotor("queue", args[0], "-c", config, *args[1:], env=env, check=check)
 
     job = queue("dispatch").stdout.strip()
     assert [json.loads(path.read_text())["id"] for path in jobs.iterdir()] == [job]
     assert queue("status", "--json").json["queues"][0]["pending"] == 1
-    assert queue("worker").stdout == f"log-rotation-alpha {jobs}\n"
+    assert queue("worker", check=1).stdout == f"log-rotation-alpha {jobs}\n"
     config.write_text(config.read_text() + '[queue.job]\nexpires = "1s"\n')
     queue("dispatch")
     time.sleep(1.1)

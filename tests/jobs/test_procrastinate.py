@@ -282,3 +282,36 @@ def test_rows_that_are_no_jobs(host: Host, sql: Sql) -> None:
     assert host.queue("failed").stdout.count("\n    ") >= len(args) - 1
     host.queue("clear", "--failed")
     assert host.engine.failed(host.site.queue) == []
+
+
+ROWS = {  # columns of a job, as somebody writes them who may write to the database
+    "args": ["[]", "5", "null", '"text"', '[{"text": "{}"}]', '{"text": {"text": "{}"}}', '{"text": true}'],
+    "task_name": ["os.system", "logrotor.upkeep", "", "x" * 120],
+    "attempts": [2147483647, -1],
+    "priority": [2147483647, -2147483648],
+    "lock": ["x" * 60_000, ""],
+    "queueing_lock": ["x" * 2000],
+    "scheduled_at": ["-infinity", "4713-01-01 BC", "infinity"],
+}
+
+
+def test_columns_of_every_kind(host: Host, sql: Sql) -> None:
+    """Of each row the worker makes a failed job, or leaves it alone; it goes on, and every command answers."""
+    host.engine.counts(host.site.queue)  # makes the tables
+    for column, values in ROWS.items():
+        for value in values:
+            row = {"task_name": "logrotor.rotate", "args": '{"text": "{}"}', column: value}
+            marks = ", ".join(["%s", *("%s::jsonb" if name == "args" else "%s" for name in row)])
+            names = ", ".join(["queue_name", *row])
+            sql(f"INSERT INTO procrastinate_jobs ({names}) VALUES ({marks})", host.site.queue, *row.values())
+    host.queue("status", "--json")
+    host.queue("clear", "--stale")
+    host.grow()
+    with host.working() as worker:
+        job = host.dispatch()
+        host.wait_for(lambda: [a.ending.value for a in host.attempts() if a.job == job] == ["done"])
+        assert worker.poll() is None
+    for command in ("status", "failed"):
+        host.queue(command, "--json")
+    host.queue("clear", "--failed")
+    assert host.engine.failed(host.site.queue) == []

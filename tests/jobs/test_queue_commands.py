@@ -22,6 +22,7 @@ from logrotor.jobs import backlog, payload, units
 from logrotor.jobs.checks import managers
 from logrotor.jobs.dispatch import by_schedule, dispatch_by, lifetime, new_job, period
 from logrotor.jobs.engine import QueueCount, QueueUnreachable, Site, open_site
+from logrotor.jobs.units import Runner
 from logrotor.model import Ending
 from logrotor.notify import systemd
 from tests.jobs.bench import Host, attempt_pids, attempted, worker_pids
@@ -49,6 +50,7 @@ def test_status_is_one_look(host: Host) -> None:
 
 def test_status_for_monitoring(host: Host) -> None:
     """Exit 1 and one line for each thing that is wrong; 0 and one line when nothing is."""
+    attempted(host, Ending.DONE, ago=3)
     for _ in range(3):
         host.dispatch()
     host.queue("status", "--check", check=0)
@@ -99,9 +101,14 @@ def test_a_hundred_hosts_are_shown_by_what_matters(host: Host, monkeypatch: pyte
         QueueCount(queue=f"{prefix}-h{n}", pending=n % 3 // 2 * n, reserved=0, scheduled=0, failed=0) for n in range(9)
     ]
     monkeypatch.setattr(engine, "counts", lambda prefix: known)
-    found = backlog.status(site, engine, time.time())
+    attempted(host, Ending.DONE, ago=3)
+    now = datetime.now(UTC)
+    found = backlog.status(site, engine, now)
     assert [queue.host for queue in found.queues][:4] == [host.name, "h8", "h5", "h2"]
-    troubles = backlog.troubles(found, max_pending=4, max_age=60)
+    troubles = backlog.troubles(site, found, now, max_pending=4, max_age=60)
+    assert [trouble.subject for trouble in troubles] == [f"{prefix}-h8", f"{prefix}-h5"]
+    host.config.write_text(host.config.read_text() + f'[queue.monitor]\nmax_pending = 7\nqueues = ["{prefix}-h5:4"]\n')
+    troubles = backlog.troubles(host.site, found, now)
     assert [trouble.subject for trouble in troubles] == [f"{prefix}-h8", f"{prefix}-h5"]
 
 
@@ -257,7 +264,9 @@ def test_supervisord_starts_what_the_unit_says(host: Host, tmp_path: Path, name:
 
     site = moved(host, tmp_path / name)
     file = tmp_path / "supervisord.conf"
-    file.write_text("[supervisord]\n" + units.supervisor_program(site, user=getpass.getuser()))
+    file.write_text(
+        "[supervisord]\n" + units.supervisor_program(site, Runner(getpass.getuser(), "/root", "/var/lib/state of 50%"))
+    )
     options = ServerOptions()
     options.realize(["-c", str(file), "-n"])
     (group,) = options.process_group_configs
@@ -272,7 +281,7 @@ def test_systemd_starts_what_the_unit_says(host: Host, tmp_path: Path, name: str
     """It finds nothing to say, nor does the doctor, until the unit no longer fits."""
     site = moved(host, tmp_path / name)
     file = tmp_path / "rotation.service"
-    file.write_text(units.systemd_unit(site, user="root"))
+    file.write_text(units.systemd_unit(site, Runner("root", "/root", "/var/lib/state of 50%")))
     if os.path.exists("/usr/bin/systemd-analyze"):
         done = subprocess.run(["systemd-analyze", "verify", file], capture_output=True, text=True, check=False)
         assert (done.returncode, done.stderr) == (0, "")
@@ -305,3 +314,27 @@ def moved(host: Host, folder: Path) -> Site:
     folder.mkdir()
     (folder / "logrotor.toml").write_text(host.config.read_text())
     return open_site(str(folder / "logrotor.toml"), {**command.environment(), **host.environ})
+
+
+def test_a_unit_names_home_and_state(host: Host) -> None:
+    """supervisord's `user =` keeps root's HOME, and with it another state directory: the unit names both."""
+    text = host.config.read_text()
+    state = str(host.folder / "state")
+    program = host.queue("unit", "--supervisor", "--user", "www-data").stdout
+    assert f'environment = HOME="/var/www",STATE_DIRECTORY="{state}"' in program and "autorestart = true" in program
+    service = host.queue("unit", "--systemd", "--user", "www-data").stdout
+    assert 'Environment="HOME=/var/www"' in service and f'Environment="STATE_DIRECTORY={state}"' in service
+    host.config.write_text(text.replace('state_dir = "state"', ""))
+    assert "/var/www/.local/state/logrotor" in host.queue("unit", "--supervisor", "--user", "www-data").stdout
+
+
+def test_a_template_for_many_configurations(host: Host, tmp_path: Path) -> None:
+    """logrotor-worker@NAME.service runs NAME.toml; systemd has nothing to say of it."""
+    text = host.queue("unit", "--systemd", "--template", "--user", "root").stdout
+    assert f"-c {host.folder}/%i.toml\n" in text and "MemoryMax=" in text and "STATE_DIRECTORY" not in text
+    host.queue("unit", "--supervisor", "--template", check=2)
+    file = tmp_path / "logrotor-worker@.service"
+    file.write_text(text)
+    if os.path.exists("/usr/bin/systemd-analyze"):
+        done = subprocess.run(["systemd-analyze", "verify", file], capture_output=True, text=True, check=False)
+        assert (done.returncode, done.stderr) == (0, "")

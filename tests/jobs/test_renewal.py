@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import shutil
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -20,7 +22,7 @@ from logrotor.model import Ending
 from tests.jobs.bench import Host, attempt_pids, attempted
 from tests.jobs.conftest import MakeHost
 from tests.jobs.test_doctor import consumer, doctor, findings, started
-from tests.support import command, supervisor
+from tests.support import command, supervisor, users
 from tests.support.fixtures import world_tree
 from tests.support.need import need
 from tests.support.supervisor import Supervisord
@@ -107,14 +109,56 @@ def test_fix_has_it_begin_anew(host: Host) -> None:
 
 @on_huey
 def test_restart_by_hand(host: Host) -> None:
-    """`queue restart` needs no change; without anything that runs it says so."""
+    """`queue restart` needs no change, and is for all that runs; without anything that runs it says so."""
     host.queue("restart", check=1)
-    with host.working("--schedule"):
-        before = serving(host)
+    schedule = command.arguments("queue", "schedule", "-c", host.config)
+    with host.working(), started(schedule, host, **host.environ):
+        host.wait_for(lambda: len(signed(host)) == 2 and not findings(host, "queue.single"))
+        before = {each.pid: each for each in signed(host)}
         told = host.queue("restart", "--json").json
-        assert len(told["restarted"]) == 1 and told["failed"] == []
-        after = serving(host)
-        assert (after.pid, after.loaded) == (before.pid, before.loaded) and after.since > before.since
+        assert len(told["restarted"]) == 2 and told["failed"] == []
+        after = {each.pid: each for each in signed(host)}
+        assert after.keys() == before.keys()
+        assert all(after[pid].since > before[pid].since and after[pid].loaded == before[pid].loaded for pid in after)
+
+
+@on_huey
+def test_one_that_is_stopped(host: Host) -> None:
+    """Ctrl-Z, or a debugger: it cannot answer, which is said at once, with what helps."""
+    with host.working() as worker:
+        before = serving_worker(host)
+        os.kill(worker.pid, signal.SIGSTOP)
+        try:
+            told = host.queue("restart", "--json", check=1).json
+        finally:
+            os.kill(worker.pid, signal.SIGCONT)
+        assert f"kill -CONT {worker.pid}" in told["failed"][0] and signed(host) == [before]
+
+
+def test_www_data_under_the_supervisord_of_root() -> None:
+    """The user of the deployment has no socket of that supervisord, and needs none: doctor --fix asks the worker."""
+    need(os.geteuid() == 0, "root, to become another user")
+    with world_tree() as folder:
+        host = Host(folder / "app", "huey", "", "web")
+        change(host, 'url = "env:LOGROTOR_TEST_URL"', "")
+        for each in (host.folder, host.folder / "logs", host.config):
+            shutil.chown(each, "www-data", "www-data")
+        argv = users.as_argv("www-data", command.arguments("queue", "worker", "--schedule", "-c", host.config))
+        start = host.folder / "start"
+        start.write_text(f"exec {shlex.join(argv)}\n")
+        ask = ("doctor", "-c", host.config, "--only", "queue.fresh")
+        with supervised(host, ["/bin/sh", str(start)], SOCKET):
+            host.wait_for(lambda: signed(host))
+            (before,) = signed(host)
+            change(host)
+            command.logrotor(*ask, user="www-data", check=1)
+            command.logrotor(*ask, "--fix", "--yes", user="www-data", check=0)
+            (after,) = signed(host)
+            assert (after.pid, after.born) == (before.pid, before.born) and after.loaded != before.loaded
+            command.logrotor(
+                "queue", "restart", "-c", host.config, check=0
+            )  # and root's shell has it done as that user
+            assert {path.owner() for path in (host.folder / "state").iterdir()} == {"www-data"}
 
 
 @on_huey

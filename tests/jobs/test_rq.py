@@ -164,6 +164,36 @@ def test_what_rq_cannot_read_ends_no_worker_and_no_command(host: Host) -> None:
     host.queue("failed", "--json")
 
 
+def test_keys_of_jobs_of_another_kind(host: Host) -> None:
+    """What stands where a job should be: a text, a list, a set, nothing at all; on the queue and among the failed."""
+    redis, queue = server(host), host.site.queue
+    makers = {
+        "text": lambda key: redis.set(key, "x"), "list": lambda key: redis.rpush(key, "x"),
+        "set": lambda key: redis.sadd(key, "x"), "sorted": lambda key: redis.zadd(key, {"x": 1}), "none": redis.delete,
+    }  # fmt: skip
+    registries = [FailedJobRegistry(queue, connection=redis), StartedJobRegistry(queue, connection=redis)]
+    redis.sadd("rq:queues", f"rq:queue:{queue}")
+    for kind, make in makers.items():
+        for number, registry in enumerate([None, *registries]):
+            name = f"odd-{kind}-{number}"
+            make(f"rq:job:{name}")
+            redis.sadd(f"rq:results:{name}", "x")
+            if registry is None:
+                redis.rpush(f"rq:queue:{queue}", name)
+            else:
+                redis.zadd(registry.key, {name: time.time() + 3600})
+    host.queue("status", "--json")
+    host.queue("clear", "--stale")
+    host.grow()
+    with host.working() as worker:
+        job = host.dispatch()
+        host.wait_for(lambda: [a.ending.value for a in host.attempts() if a.job == job] == ["done"])
+        assert worker.poll() is None
+    host.queue("failed", "--json")
+    host.queue("clear", "--failed")
+    assert host.queue("status", "--json").code == 0
+
+
 def test_while_rq_is_suspended_workers_wait(host: Host) -> None:
     """`rq suspend`, or whatever has that key: one that starts meanwhile waits as well, instead of ending."""
     redis = server(host)

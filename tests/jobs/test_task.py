@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import os
 import sqlite3
+import subprocess
+import sys
 from collections.abc import Callable
 from contextlib import suppress
 from datetime import UTC, datetime
@@ -20,7 +22,7 @@ from logrotor.jobs import backlog, payload
 from logrotor.jobs.engine import Site, mask, open_engine, open_site, queue_of
 from logrotor.jobs.payload import Payload, Stale, Unacceptable
 from logrotor.jobs.task import JobFailed, Result, TryAgain, rotate
-from logrotor.model import Attempt, Ending
+from logrotor.model import Attempt, Ending, Fault
 
 NOW = datetime(2026, 11, 22, tzinfo=UTC)
 CONFIG = """\
@@ -81,6 +83,21 @@ class World:
     def endings(self) -> list[str]:
         return [attempt.ending.value for attempt in self.attempts()]
 
+    def faults(self) -> list[Fault]:
+        return self.history.faults(self.site.queue)
+
+    def ticks(self, number: int, *ends: Result) -> list[str]:
+        """So many jobs, a minute apart, that end as the ``ends`` say in turn; what the engine sees of each."""
+        seen = []
+        for each in range(number):
+            self.now += 60
+            self.ends = [ends[each % len(ends)]]
+            try:
+                seen.append(self.run(self.job(id=f"tick-{self.now:.0f}")))
+            except (JobFailed, TryAgain) as error:
+                seen.append(type(error).__name__)
+        return seen
+
 
 @pytest.fixture
 def world(tmp_path: Path) -> World:
@@ -104,7 +121,7 @@ def test_tries_and_backoff(world: World) -> None:
     assert delays == [10.0, 30.0]
     assert world.endings() == ["failed", "timeout", "failed"]
     assert [a.final for a in world.attempts()] == [False, False, True]
-    assert [f.job for f in world.history.failed_attempts()] == ["job-1"]
+    assert [f.job for f in world.faults()] == ["job-1"]
 
 
 def test_a_job_that_is_delivered_once_too_often_is_not_run(world: World) -> None:
@@ -152,7 +169,8 @@ def test_a_job_whose_worker_was_killed_is_lost_in_the_end(world: World) -> None:
     world.now += 1000
     world.run(world.job(id="job-2"))
     assert world.endings() == ["lost", "done", "done"]
-    assert [f.job for f in world.history.failed_attempts()] == ["gone"]
+    (fault,) = world.faults()
+    assert (fault.job, fault.ending, fault.settled) == ("gone", "lost", world.now) and "killed" in fault.detail
 
 
 @pytest.mark.parametrize("ending", [Ending.DONE, Ending.BUSY])
@@ -160,7 +178,7 @@ def test_success_and_busy_are_over(world: World, ending: Ending) -> None:
     """Another run at work is a success: it does what is due."""
     world.ends = [Result(ending)]
     assert world.run(world.job()) == ending.value
-    assert world.attempts()[0].final and world.history.failed_attempts() == []
+    assert world.attempts()[0].final and world.faults() == []
 
 
 @pytest.mark.parametrize("ending", [Ending.DONE, Ending.BUSY])
@@ -169,7 +187,7 @@ def test_a_job_that_is_over_is_not_run_when_it_is_delivered_again(world: World, 
     text = world.job()
     world.ends = [Result(ending)]
     assert [world.run(text), world.run(text), world.run(text)] == [ending, Ending.STALE, Ending.STALE]
-    assert len(world.ran) == 1 and backlog.failed_jobs(world.site, open_engine(world.site)) == []
+    assert len(world.ran) == 1 and world.faults() == []
 
 
 def test_expiry_is_for_the_first_attempt_only(world: World) -> None:
@@ -226,17 +244,19 @@ def test_a_history_that_cannot_be_written_does_not_stop_the_rotation(world: Worl
 
 
 def test_old_successes_are_forgotten(world: World) -> None:
-    """A job a minute is half a million a year: successes go after a week, failures after three months."""
-    world.ends = [Result(Ending.DONE), Result(Ending.REFUSED, "no")]
+    """A job a minute is half a million a year: successes go after a week, failures after three months; the last success
+    stays, since by it the monitors judge."""
+    world.ends = [Result(Ending.DONE), Result(Ending.DONE), Result(Ending.REFUSED, "no")]
     world.run(world.job())
+    world.run(world.job(id="job-1b"))
     with pytest.raises(JobFailed):
         world.run(world.job(id="job-2"))
     world.now += 8 * 86400
     world.run(world.job(id="job-3"))
-    assert [a.job for a in world.attempts()] == ["job-2", "job-3"]
+    assert [a.job for a in world.attempts()] == ["job-1b", "job-2", "job-3"]
     world.now += 90 * 86400
     world.run(world.job(id="job-4"))
-    assert [a.job for a in world.attempts()] == ["job-4"]
+    assert [a.job for a in world.attempts()] == ["job-3", "job-4"]
 
 
 def test_attempts_and_runs_share_a_history(world: World) -> None:
@@ -251,6 +271,113 @@ def test_attempts_and_runs_share_a_history(world: World) -> None:
     assert Rotator(world.site.config).run().exit_code == 0
     world.run(world.job(id="job-2"))
     assert world.endings() == ["done", "done"]
+
+
+# ---------------------------------------------------------------- a lasting fault
+
+CLOSED = Result(Ending.FAILED, "app.log: refused", True, "plan EACCES")
+BUSY = Result(Ending.BUSY)
+
+
+def test_a_lasting_fault_is_one_fault(world: World) -> None:
+    """A directory that cannot be written for a day: 1,440 jobs, one attempt each, one failed job for the engine, and
+    one entry, which the next success settles."""
+    assert world.ticks(10, CLOSED) == ["JobFailed", *["failed"] * 9]
+    assert world.endings() == ["failed"] * 10 and all(a.final for a in world.attempts())
+    (fault,) = world.faults()
+    assert (fault.count, fault.last - fault.first, fault.settled) == (10, 540.0, None)
+    assert world.ticks(1, Result(Ending.DONE)) == ["done"]
+    (fault,) = world.faults()
+    assert fault.settled == world.now
+    assert world.ticks(2, CLOSED) == ["JobFailed", "failed"]  # it begins anew, as an entry of its own
+    assert sorted((f.count, f.settled is None) for f in world.faults()) == [(2, True), (10, False)]
+
+
+def test_causes_are_entries_of_their_own(world: World) -> None:
+    """Two faults in turn are two entries; a success for one selection settles no fault of another."""
+    other = Result(Ending.FAILED, "app.log: no space", True, "take ENOSPC")
+    assert world.ticks(6, CLOSED, other).count("JobFailed") == 2
+    assert [fault.count for fault in world.faults()] == [3, 3]
+    world.run(world.job(id="for one", logs=("app",)))
+    assert all(fault.settled is None for fault in world.faults())
+    world.run(world.job(id="for all"))
+    assert all(fault.settled is not None for fault in world.faults())
+
+
+def test_one_job_is_queued_again_for_one_selection(world: World) -> None:
+    """``retry all`` queued 270 identical jobs."""
+    other = Result(Ending.FAILED, "app.log: no space", True, "take ENOSPC")
+    world.ticks(8, CLOSED, other)
+    world.ends = [CLOSED]
+    with suppress(JobFailed):
+        world.run(world.job(id="one rule", logs=("app",)))
+    engine = open_engine(world.site)
+    assert sorted(job.logs for job in backlog.retry(world.site, engine, ["all"], NOW)) == [("*",), ("app",)]
+    assert len(engine.pending(world.site.queue)) == 2 and world.faults() == []
+
+
+def test_what_an_older_logrotor_had_as_failed(world: World) -> None:
+    """Each was a failed job of its own; they are grouped by why they ended so, and those that were cleared stay so."""
+    world.run(world.job(id="first"))
+    with sqlite3.connect(world.history.path) as old:
+        old.executescript("DROP TABLE faults; DROP TABLE totals")
+        row = "INSERT INTO attempts (job, number, queue, started, ended, ending, final, detail, pid, payload, settled) "
+        many = [
+            (f"job-{n}", world.site.queue, 5.0 + n, 6.0 + n, f"why {n % 2}", "" if n < 40 else "cleared")
+            for n in range(50)
+        ]
+        old.executemany(f"{row} VALUES (?, 3, ?, ?, ?, 'failed', 1, ?, 1, '{{}}', ?)", many)
+    old.close()
+    world.run(world.job(id="second"))
+    assert sorted((f.detail, f.count, f.first) for f in world.faults()) == [("why 0", 20, 5.0), ("why 1", 20, 6.0)]
+
+
+def test_busy_for_several_jobs_in_a_row_is_a_problem(world: World) -> None:
+    """Once it is a success: another run does the work. A stopped run did none for days, and all jobs were well."""
+    assert world.ticks(2, BUSY) == ["busy", "busy"]
+    assert world.ticks(1, Result(Ending.DONE)) == ["done"]
+    assert world.ticks(5, BUSY) == ["busy", "busy", "JobFailed", "failed", "failed"]
+    (fault,) = world.faults()
+    assert (fault.cause, fault.count, fault.settled) == ("busy", 3, None)
+    assert world.ticks(3, Result(Ending.DONE), BUSY) == ["done", "busy", "done"]
+    assert [f.settled is None for f in world.faults()] == [False]
+
+
+def test_the_stopped_run_that_keeps_jobs_away_is_named(world: World) -> None:
+    """``logrotor run`` stopped with Ctrl-Z: its process, and what helps."""
+    os.makedirs(world.site.config.state_dir, mode=0o700)
+    lock = os.path.join(world.site.config.state_dir, "lock")
+    script = (
+        f"import fcntl, os; f = open({lock!r}, 'w'); fcntl.flock(f, 2); print(flush=True); os.kill(os.getpid(), 19)"
+    )
+    with subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE) as holder:
+        try:
+            assert holder.stdout is not None and holder.stdout.readline() == b"\n"
+            os.waitid(os.P_PID, holder.pid, os.WSTOPPED | os.WNOWAIT)
+            world.ticks(3, BUSY)
+            (fault,) = world.faults()
+            assert f"process {holder.pid} " in fault.detail and f"kill -CONT {holder.pid}" in fault.detail
+        finally:
+            holder.kill()
+
+
+def test_an_attempt_that_the_engine_ended_is_lost_and_tried_again(world: World) -> None:
+    """The engine's own limit: with a reason, and in the list if it was the last try."""
+    world.ends = [RuntimeError("limit")] * 3
+    for error in (TryAgain, TryAgain, JobFailed):
+        with pytest.raises(error):
+            world.run(world.job())
+    assert world.endings() == ["lost"] * 3 and all("RuntimeError" in a.detail for a in world.attempts())
+    assert [fault.ending for fault in world.faults()] == ["lost"]
+
+
+def test_attempts_are_counted_for_ever(world: World) -> None:
+    """Whatever is forgotten: a counter of Prometheus never goes back."""
+    world.ticks(4, Result(Ending.DONE), CLOSED)
+    world.now += 200 * 86400
+    world.ticks(1, Result(Ending.DONE))
+    found = {(total.ending.value): total.attempts for total in world.history.totals(world.site.queue)}
+    assert found == {"done": 3, "failed": 2} and len(world.attempts()) == 2
 
 
 # ---------------------------------------------------------------- the payload
@@ -282,7 +409,7 @@ def test_what_is_no_payload(world: World, text: Any) -> None:
     assert payload.enqueued(text) is None
     with pytest.raises(JobFailed, match="cannot be read"):
         world.run(text)
-    (failed,) = world.history.failed_attempts()
+    (failed,) = world.faults()
     assert len(failed.job) == 32 and len(failed.payload) <= payload.LONGEST
 
 
@@ -401,16 +528,17 @@ def test_little_is_kept_of_what_a_stranger_sends(world: World, why: str) -> None
 
 
 def test_refused_jobs_are_bounded_and_counted(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The newest are listed, of the others the number stays until the operator clears it."""
+    """The newest attempts are kept, and their number stays until the operator clears it."""
     monkeypatch.setattr(attempts, "MOST_REFUSED", 5)
     flood(world, 12, lambda number: world.job(id=f"job-{number}", host="elsewhere"))
     world.run(world.job(id="good"))
-    assert len(world.history.failed_attempts()) == 5 and world.history.forgotten(world.site.queue) == 7
-    assert world.endings()[-1] == "done"
-    engine = open_engine(world.site)
-    assert next(q.failed for q in backlog.status(world.site, engine, world.now).queues if q.is_ours) == 12
+    (fault,) = world.faults()
+    assert fault.count == 12 and fault.settled is None  # what a producer does wrong, no success of ours makes right
+    assert world.endings() == [*["refused"] * 5, "done"]
+    engine, moment = open_engine(world.site), datetime.fromtimestamp(world.now, UTC)
+    assert next(q.failed for q in backlog.status(world.site, engine, moment).queues if q.is_ours) == 12
     assert backlog.clear_failed(world.site, engine) == 12
-    assert world.history.forgotten(world.site.queue) == 0 and world.history.failed_attempts() == []
+    assert world.faults() == []
 
 
 def test_attempts_of_any_kind_are_bounded(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -428,7 +556,7 @@ def test_a_failed_job_keeps_its_logs_for_a_retry(world: World, monkeypatch: pyte
         world.ends = [FAILED] * 3
         for _ in range(3):
             with suppress(JobFailed, TryAgain):
-                world.run(world.job(id=f"job-{number}", logs=logs))
-    found = {attempt.job: attempt.payload for attempt in world.history.failed_attempts()}
-    assert payload.decode(found["job-4"]).logs == logs and len(found["job-0"]) == 1000
+                world.run(world.job(id=f"job-{number}", logs=(f"{number}", *logs[1:])))
+    found = {fault.job: fault.payload for fault in world.faults()}
+    assert payload.decode(found["job-4"]).logs == ("4", *logs[1:]) and len(found["job-0"]) == 1000
     assert [job.logs for job in backlog.retry(world.site, open_engine(world.site), ["job-0"], NOW)] == [("*",)]

@@ -22,6 +22,8 @@ ALERTS = re.findall(r"- alert: (\w+)", (EXAMPLES / "alerts.yml").read_text())
 NOW, NEVER, ONE = "0+60x2880", "0x2880", "1x2880"
 HEALTH = {
     "logrotor_last_run_timestamp_seconds": NOW,
+    "logrotor_run_deadline_timestamp_seconds": "180+60x2880",
+    "logrotor_metrics_timestamp_seconds": NOW,
     "logrotor_last_success_timestamp_seconds": NOW,
     "logrotor_last_run_exit_code": NEVER,
     'logrotor_log_due{log="/l"}': NEVER,
@@ -33,10 +35,19 @@ HEALTH = {
     'logrotor_filesystem_full_timestamp_seconds{mountpoint="/"}': "200000+60x2880",
     'logrotor_queue_failed_jobs{queue="q"}': NEVER,
     'logrotor_queue_stuck_jobs{queue="q"}': NEVER,
+    'logrotor_queue_deadline_timestamp_seconds{queue="q"}': "180+60x2880",
+    'logrotor_queue_oldest_age_seconds{queue="q"}': NEVER,
+    'logrotor_queue_up{queue="q"}': ONE,
+    'logrotor_worker_up{queue="q"}': ONE,
 }
 # None: the metric is not there. What a fault brings along is named as well.
 FAULTS: dict[str, dict[str, str | None]] = {
-    "LogrotorStopped": {"logrotor_last_run_timestamp_seconds": NEVER},
+    "LogrotorStopped": {"logrotor_run_deadline_timestamp_seconds": NEVER},
+    "LogrotorMetricsOld": {"logrotor_metrics_timestamp_seconds": NEVER},
+    "LogrotorJobsNotDone": {'logrotor_queue_deadline_timestamp_seconds{queue="q"}': "180x2880"},
+    "LogrotorWorkerDown": {'logrotor_worker_up{queue="q"}': NEVER},
+    "LogrotorQueueUnreachable": {'logrotor_queue_up{queue="q"}': NEVER},
+    "LogrotorJobsWait": {'logrotor_queue_oldest_age_seconds{queue="q"}': "181x2880"},
     "LogrotorNeverRan": {"logrotor_last_run_timestamp_seconds": None},
     "LogrotorFailing": {"logrotor_last_success_timestamp_seconds": NEVER},
     "LogrotorNeverSucceeded": {"logrotor_last_success_timestamp_seconds": None, "logrotor_last_run_exit_code": ONE},

@@ -94,8 +94,8 @@ def test_json(logrotor, planted):
     told = logrotor("doctor", "--json", code=1).json
     assert [c["id"] for c in told["checks"]] == ["a.b", "c"] and told["exit_code"] == 1
     assert told["checks"][0]["findings"] == [
-        {"subject": "/logs/a", "problem": "is odd", "why": "it matters", "advice": "do", "would": "even it out",
-         "mendable": True, "mended": None}
+        {"subject": "/logs/a", "problem": "is odd", "why": "it matters", "advice": "do", "note": False,
+         "would": "even it out", "mendable": True, "mended": None}
     ]  # fmt: skip
 
 

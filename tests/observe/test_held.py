@@ -58,7 +58,7 @@ def holder(code: str, *words: object, stopped: bool = True) -> Iterator[int]:
         assert process.stdout is not None and process.stdout.readline() == b"\n"
         if stopped:
             process.send_signal(signal.SIGSTOP)
-            wait_for(lambda: proc.is_stopped(process.pid))
+            wait_for(lambda: proc.state(process.pid) == "stopped")
         yield process.pid
     finally:
         process.kill()
@@ -102,7 +102,7 @@ def test_a_stopped_run_that_has_a_logs_turn(here):
         problem = holders.stuck(lock, time.time() + 90, here.seen().processes)
         assert str(pid) in problem.problem and f"kill -CONT {pid}" in problem.advice
         os.kill(pid, signal.SIGCONT)  # the advice works
-        wait_for(lambda: not proc.is_stopped(pid))
+        wait_for(lambda: proc.state(pid) != "stopped")
         assert told(here, 90) == [] and at(here, 90) == (set(), set())
         assert told(here, 4000) == [(lock, "slow", 1)]
     assert told(here, 90) == [] and (here.logs / "app.log.1.zst").exists()

@@ -14,11 +14,12 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from logrotor import load_config
+from logrotor.cli.gather import all_checks, queue_metrics
 from logrotor.cli.group import COMMANDS
+from logrotor.disk import state
 from logrotor.disk.publish import publish
 from logrotor.errors import Busy, Refused
-from logrotor.observe.checks import checks
-from logrotor.observe.metrics import Gauge, of_run, of_status, render
+from logrotor.observe.metrics import Metric, of_run, of_status, render
 from logrotor.observe.status import status
 from tests.support import command
 
@@ -120,7 +121,7 @@ def test_names_follow_the_conventions(here, metrics, logrotor):
 @pytest.mark.parametrize("name", ['a "quoted" name', "back\\slash", "new\nline", "ümläut ☃", os.fsdecode(b"\xff\xfe")])
 def test_any_name_is_a_label(name):
     """What a path may hold comes through, or as an escape where it is no text."""
-    text = render([Gauge("logrotor_x", "Help.", (({"log": name}, 1.5),))])
+    text = render([Metric("logrotor_x", "Help.", (({"log": name}, 1.5),))])
     ((family,),) = [list(text_string_to_metric_families(text.encode().decode()))]
     expected = "\\xff\\xfe" if "\udcff" in name else name
     assert [(s.labels, s.value) for s in family.samples] == [({"log": expected}, 1.5)]
@@ -128,7 +129,7 @@ def test_any_name_is_a_label(name):
 
 def test_what_is_not_known_is_left_out():
     """No sample, and no header without one."""
-    assert render([Gauge("logrotor_x", "Help.", (({}, None),))]) == ""
+    assert render([Metric("logrotor_x", "Help.", (({}, None),))]) == ""
 
 
 # ---------------------------------------------------------------- publishing
@@ -196,12 +197,13 @@ def test_the_queue_is_measured(here, logrotor):
 
 def known_names(here) -> set[str]:
     """Every metric that may be written."""
-    now = datetime.now(UTC)
-    report = here.run()
-    found = status(here.seen(now))
-    return {gauge.name for gauge in (*of_run(report, now, None), *of_status(found))} | {
-        f"logrotor_queue_{key}_jobs" for key in ("pending", "reserved", "scheduled", "failed", "stuck")
-    }
+    here.run()
+    (here.folder / "queued.toml").write_text(here.file.read_text() + '[queue]\nhost = "h1"\n')
+    config = load_config(here.folder / "queued.toml", environ={})
+    found = status(here.seen(datetime.now(UTC)))
+    told = (*of_run(state.last_report(str(here.state)), found), *of_status(found), *queue_metrics(config, found.now))
+    suffixes = ("", "_bucket", "_sum", "_count")
+    return {f"{each.name}{suffix}" for each in told for suffix in suffixes} | {"logrotor_metrics_timestamp_seconds"}
 
 
 def expressions(folder: Path) -> list[str]:
@@ -223,7 +225,8 @@ def test_alerts_say_what_to_do(here):
     """Each has a severity, a summary, and a description with a command of logrotor or a question."""
     blocks = (EXAMPLES / "alerts.yml").read_text().split("- alert: ")[1:]
     commands = set(COMMANDS)
-    ids = [check.id for check in checks(here.config, datetime.now(UTC))]
+    here.configure('[metrics]\ntextfile = "x.prom"\n[queue]\nhost = "h1"')
+    ids = [check.id for check in all_checks(here.config, datetime.now(UTC))]
     assert len(blocks) >= 8
     for block in blocks:
         assert "severity: " in block and "summary: " in block

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import os
 import random
+import shutil
 import subprocess
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -17,6 +18,7 @@ from logrotor import Rotator, load_config
 from logrotor.model import Config
 from logrotor.observe import reading, view
 from logrotor.observe.deployment import Deployment
+from tests.proof import interfere
 from tests.proof.sampling import EXHAUSTIVE
 from tests.support import command, mounts, oracle
 from tests.support.deployment import toml
@@ -207,3 +209,19 @@ def test_many_archives_and_few_files(world):
     done = subprocess.run(["bash", "-c", shell], capture_output=True, env=command.environment(), check=False)
     assert (done.returncode, done.stderr) == (0, b"")
     assert numbers(done.stdout.splitlines()) == list(range(1, 1002))
+
+
+def test_a_copy_of_another_configuration_is_not_read_twice(world: Path) -> None:
+    """Killed between the copy and the cut: the note on the copy is enough, and the advice works."""
+    (world / "rehearsed").mkdir()
+    rehearsed, site = Site(world / "rehearsed", **KINDS["copied"]), Site(world, **KINDS["copied"])
+    need(mounts.collapses(site.log.parent), "a file system that can collapse a range")
+    for each in (rehearsed, site):
+        each.write(1000)
+    copied = interfere.operations(lambda: Rotator(rehearsed.config).run(force=True)).index("rename") + 2
+    assert interfere.killed(copied, lambda: Rotator(site.config).run(force=True))
+    shutil.rmtree(site.folder / "state")
+    done = command.run("cat", "app.log", "-c", site.file, check=None)
+    assert (done.code, done.stdout) == (1, "") and "logrotor run" in done.stderr
+    assert command.run("run", "-c", site.file).code == 0
+    assert numbers(command.run("cat", "app.log", "-c", site.file).stdout.encode().splitlines()) == [*range(1, 1001)]

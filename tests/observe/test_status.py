@@ -358,7 +358,7 @@ def test_the_queue_is_part_of_it(here, logrotor):
     here.configure("[queue]")
     here.run()
     before = sorted(os.listdir(here.state))
-    logrotor("status", "--check", code=0)
+    assert "no job was ever done" in logrotor("status", "--check", code=1).out
     assert sorted(os.listdir(here.state)) == before
     for _ in range(12):
         logrotor("queue", "dispatch", code=0)

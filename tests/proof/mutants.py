@@ -221,8 +221,20 @@ MUTANTS = (
     Mutant(
         "a collapse leaves no record",
         "logrotor/act/copy.py",
-        (("context.history.begin_copy(record)\n", "pass\n"),),
+        (("context.history.begin_copy(record)\n", "pass\n"), ("cuts.begin(out, record)", "False")),
         ORDER + "test_a_copytruncate_that_died_before_the_cut_is_not_done_twice[True]",
+    ),
+    Mutant(
+        "a copy says nothing to another configuration",
+        "logrotor/act/copy.py",
+        (("cuts.begin(out, record)", "False"),),
+        "tests/proof/test_met_copies.py::test_killed_and_met_by_another_configuration[lines-cuts-followed-ba]",
+    ),
+    Mutant(
+        "a copy that was cut off goes on saying that it is to be",
+        "logrotor/act/cut.py",
+        (("        cuts.conclude(cut.noted)\n", "        pass\n"),),
+        "tests/proof/test_copies.py::test_a_finished_copy_says_so",
     ),
     Mutant(
         "a copy is published beside another one's",

@@ -17,6 +17,7 @@ from logrotor.disk import calls
 from logrotor.model import Report
 from logrotor.rotator import Rotator
 from tests.proof import interfere
+from tests.proof.sampling import is_chosen
 from tests.support import mounts, oracle
 from tests.support.need import need
 
@@ -87,10 +88,16 @@ def memory(tmp_path: Path) -> Iterator[Path]:
 
 
 def every_kill(
-    folder: Path, prepare: Callable[[Place], object], followed: bool = True, **keys: Any
+    folder: Path,
+    prepare: Callable[[Place], object],
+    followed: bool = True,
+    sample: tuple[int, int] = (1, 0),
+    **keys: Any,
 ) -> Iterator[tuple[int, Place]]:
-    """A place for each changing call of a run, which was killed before that call."""
+    """A place for each changing call of a run, which was killed before that call; for one in so many, from there on."""
     for nth, place in enumerate(places(folder, followed), 1):
+        if not is_chosen(nth, *sample):
+            continue
         prepare(place)
         if not interfere.killed(nth, place.rotator("a", **keys).run):
             assert nth > 10
@@ -401,6 +408,17 @@ def test_a_hole_that_no_copy_explains_is_left(disk: Path, spoilt: str) -> None:
         (failed,) = place.rotator(which).run().failed
         assert "starts with a hole" in failed.reason and "fallocate -c -o 0 -l " in failed.reason
         assert place.log.read_bytes() == before
+
+
+@both
+def test_a_finished_copy_says_so(disk: Path, followed: bool) -> None:
+    """Also what is made of it; so a hole that somebody else leaves in the log later is nobody's mark."""
+    place = Place(disk, followed)
+    place.write(500)
+    assert place.rotator("a", compress="none").run().rotated == 1
+    assert os.getxattr(place.logs / "app.log.1", "user.logrotor.cut") == b"cut"
+    assert place.rotator("b", compress="gzip", max_size="1GB").run().exit_code == 0
+    assert os.getxattr(place.logs / "app.log.1.gz", "user.logrotor.cut") == b"cut"
 
 
 # ---------------------------------------------------------------- a log that is cut by somebody else

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 from collections.abc import Callable, Iterator
 from datetime import datetime, timedelta
@@ -195,6 +196,24 @@ def test_a_stop_while_a_fast_writer_is_followed(place: Place, monkeypatch: pytes
         assert place.run().interrupted
     assert place.sizes()["app.log"] > 0 and place.sizes()["app.log.1"] > size - STRIDE
     place.check()
+
+
+@pytest.mark.parametrize("ends", ["with data", "with a hole"])
+def test_holes_stay_holes_on_another_disk(tmp_path: Path, memory: Path, ends: str) -> None:
+    """A sparse log that is moved there takes as much room as before, and holds the same bytes."""
+    place = Place(tmp_path, size=5000)
+    with place.log.open("r+b") as file:
+        file.seek((30 << 20) + 100)
+        file.write(b"end\n" * 5000)
+        file.truncate(100 << 20)
+        file.seek(0, os.SEEK_END)
+        file.write(b"last\n" * 5000 if ends == "with data" else b"")
+    before, digest = place.log.stat(), hashlib.file_digest(place.log.open("rb"), "md5").digest()  # type: ignore[arg-type]
+    assert place.run(method="rename", archive_dir=str(memory / "away")).exit_code == 0
+    archive = memory / "away" / "app.log.1"
+    assert archive.stat().st_size == before.st_size and archive.stat().st_blocks <= before.st_blocks + 16
+    assert hashlib.file_digest(archive.open("rb"), "md5").digest() == digest  # type: ignore[arg-type]
+    assert os.listdir(place.logs) == ["app.log"]
 
 
 @pytest.mark.parametrize("followed", [True, False])

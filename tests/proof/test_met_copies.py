@@ -48,7 +48,8 @@ def test_killed_and_met_by_another_configuration(
     def write(place: Place, count: int) -> None:
         (place.beat if beats else place.write)(count)
 
-    for nth, place in every_kill(disk, lambda place: write(place, 600), followed, **keys["a"]):
+    sample = 4, len(other) + len(order) + followed
+    for nth, place in every_kill(disk, lambda place: write(place, 600), followed, sample, **keys["a"]):
         write(place, 600)
         said = []
         for which in order:

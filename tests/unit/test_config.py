@@ -15,7 +15,7 @@ from pyfakefs import helpers
 from logrotor.config import find_config, load_config, reference
 from logrotor.config.document import lines_of
 from logrotor.config.find import Found, Origin
-from logrotor.config.keys import DEFAULTS, FUNCTION, JOB, LOG, METRICS, NO_OFF, PAGE, QUEUE, REOPEN, TOP, Key
+from logrotor.config.keys import DEFAULTS, FUNCTION, JOB, LOG, METRICS, MONITOR, NO_OFF, PAGE, QUEUE, REOPEN, TOP, Key
 from logrotor.config.reference import default_of
 from logrotor.config.values import NAMES
 from logrotor.errors import ConfigError
@@ -29,6 +29,7 @@ from logrotor.model import (
     Manager,
     Method,
     Missing,
+    Monitor,
     Naming,
     QueueSettings,
     ReopenTarget,
@@ -556,8 +557,8 @@ def test_each_limit_is_below_the_next(timeout: float) -> None:
 
 # ---------------------------------------------------------------- the table of keys
 
-KEYS = [*TOP.values(), *LOG.values(), *REOPEN.values(), *QUEUE.values(), *JOB.values(), *METRICS.values()]
-KEYS += [*PAGE.values(), FUNCTION]
+KEYS = [*TOP.values(), *LOG.values(), *REOPEN.values(), *QUEUE.values(), *JOB.values(), *MONITOR.values()]
+KEYS += [*METRICS.values(), *PAGE.values(), FUNCTION]
 
 
 def test_the_reference_names_every_key():
@@ -573,8 +574,9 @@ def test_every_field_has_a_key():
     """The table of keys and the values agree."""
     assert set(LOG) == set(LogSpec.__struct_fields__) - {"schedule_name"}
     assert {*REOPEN, FUNCTION.name} == set(ReopenTarget.__struct_fields__) - {"name"}
-    assert set(QUEUE) == set(QueueSettings.__struct_fields__) - {"schedule_name", "job"}
+    assert set(QUEUE) == set(QueueSettings.__struct_fields__) - {"schedule_name", "job", "monitor"}
     assert set(JOB) == set(JobSettings.__struct_fields__)
+    assert set(MONITOR) == set(Monitor.__struct_fields__)
     assert set(DEFAULTS) == set(LOG) - {"name", "paths"}
 
 
@@ -584,6 +586,7 @@ def test_the_documented_defaults_are_those_that_hold():
         "LogSpec": spec_of(max_size="off", schedule="daily"),
         "QueueSettings": queue(),
         "JobSettings": queue().job,
+        "Monitor": queue().monitor,
         "Config": load_config({"log": [rule()]}, environ=HOME),
         "ReopenTarget": ReopenTarget(name="", manager=Manager.SYSTEMD),
     }

@@ -311,6 +311,8 @@ def test_a_target_in_two_files_is_the_first_one(fs: FakeFilesystem) -> None:
         ({"queue": {"job": {"timeout": "0s"}}}, "queue.job.timeout", '"90s"'),
         ({"queue": {"job": {"timout": "5s"}}}, "queue.job.timout", "'timeout'"),
         ({"queue": {"job": 3}}, "queue.job", "[queue.job] with tries"),
+        ({"queue": {"monitor": {"queues": ["web-1"]}}}, "queue.monitor.queues", "web-1:100"),
+        ({"queue": {"monitor": {"ticks": 1}}}, "queue.monitor.ticks", "2 to 1000"),
         ({"queue": {"job": {"timeout": "10m"}}}, "queue.job.timeout", "stuck_after above 640s"),
         ({"queue": {"job": {"stuck_after": "30s"}}}, "queue.job.stuck_after", "stuck_after above 100s"),
         ({"queue": "redis"}, "queue", "[queue] with engine"),

@@ -159,18 +159,18 @@ def test_a_lost_job_that_is_delivered_after_all_is_no_failed_one(tmp_path: Path)
     history = History(str(tmp_path))
     history.begin_attempt(FIRST, overdue=0)
     history.begin_attempt(replace(FIRST, job="b", started=300.0), overdue=200.0)
-    assert [(attempt.job, attempt.ending) for attempt in history.failed_attempts()] == [("a", Ending.LOST)]
+    assert [(fault.job, fault.ending) for fault in history.faults("q")] == [("a", Ending.LOST)]
 
     again = history.begin_attempt(replace(FIRST, started=400.0), overdue=200.0)
-    assert again.number == 2 and history.failed_attempts() == []
+    assert again.number == 2 and history.faults("q") == []
     history.end_attempt(replace(again, ended=401.0, ending=Ending.DONE, final=True))
-    assert history.failed_attempts() == []
+    assert history.faults("q") == []
 
 
 def test_nothing_is_made_where_no_job_has_been(tmp_path: Path) -> None:
     """Clearing and settling what is not there is no error, and leaves no file."""
     history = History(str(tmp_path / "state"))
-    history.settle(["a"], "cleared")
+    history.forget_faults([1])
     assert history.prune_attempts(1e9) == 0 and history.attempts_since(0) == []
     assert not (tmp_path / "state").exists()
 

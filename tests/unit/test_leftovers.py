@@ -13,6 +13,9 @@ import pytest
 from logrotor import Rotator, load_config
 from logrotor.decide.naming import stamp_of
 from logrotor.disk import calls
+from logrotor.disk.logdir import LogDir
+from logrotor.errors import Busy
+from logrotor.model import FileId
 from tests.support import oracle
 
 
@@ -100,3 +103,47 @@ def test_a_date_is_that_of_the_last_write(tmp_path: Path, monkeypatch: pytest.Mo
         assert Rotator(config).run().exit_code == (1 if compress == "zstd" else 0)
     assert Rotator(config).run().exit_code == 0
     assert sorted(os.listdir(log.parent)) == ["app.log", f"app.log-{stamp_of(written)}{suffix}"]
+
+
+# ---------------------------------------------------------------- names that a run has reserved
+
+
+def opened_by_name(path: Path) -> int:
+    return os.open(path, os.O_WRONLY | os.O_APPEND)
+
+
+@pytest.mark.parametrize("lease", [True, False], ids=["lease", "no lease"])
+@pytest.mark.parametrize("how", ["nobody", "has it open", "has written"])
+@pytest.mark.parametrize("what", ["release", "drop"])
+def test_a_reserved_name_that_somebody_opens(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, what: str, how: str, lease: bool
+) -> None:
+    """Whoever appends to an archive by its name finds the empty file that keeps the name: his line stays."""
+    if not lease:
+        monkeypatch.setattr(calls, "take_read_lease", lambda fd: _no_lease())
+    path = tmp_path / "app.log.1"
+    with LogDir(str(tmp_path)) as logdir:
+        fd = logdir.reserve("app.log.1")
+        status = os.fstat(fd)
+        file = FileId(status.st_dev, status.st_ino)
+        writer = opened_by_name(path) if how != "nobody" else None
+        if writer is not None and how == "has written":
+            os.write(writer, b"line\n")
+            os.close(writer)
+        if what == "release":
+            logdir.release("app.log.1", fd)
+        elif how == "nobody":
+            logdir.drop("app.log.1", file)
+        else:
+            with pytest.raises(Busy):
+                logdir.drop("app.log.1", file)
+        os.close(fd)
+        if writer is not None and how == "has it open":
+            os.write(writer, b"line\n")
+            os.close(writer)
+    assert os.listdir(tmp_path) == ([] if how == "nobody" else ["app.log.1"])
+    assert how == "nobody" or path.read_bytes() == b"line\n"
+
+
+def _no_lease() -> None:
+    raise OSError(errno.EINVAL, os.strerror(errno.EINVAL))

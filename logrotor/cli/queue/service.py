@@ -11,13 +11,14 @@ import click
 
 from logrotor import text
 from logrotor.cli import output
-from logrotor.cli.options import Duration, config_option, json_option
+from logrotor.cli.options import Duration, config_option, json_option, load
 from logrotor.cli.queue.control import engine_of, enter
 from logrotor.cli.session import Stop, exit_codes
 
 if TYPE_CHECKING:
     from logrotor.jobs.engine import Site
     from logrotor.jobs.serving import Duties
+    from logrotor.jobs.units import Runner
 
 
 def verbosity_options(command: Callable[..., object]) -> Callable[..., object]:
@@ -87,10 +88,10 @@ def worker(
         raise click.UsageError(
             "--once does one job and ends: it goes with neither --schedule nor --max-time, --max-jobs"
         )
+    if tied_to is not None:  # its messages are those of who started it
+        _become_engine(enter_to_serve(ctx), tied_to, once)
     set_verbosity(verbose, quiet)
     site = enter_to_serve(ctx)
-    if tied_to is not None:
-        _become_engine(site, tied_to, once)
     if trial:
         engine_of(site).worker()
         return 0
@@ -104,8 +105,10 @@ def worker(
 def enter_to_serve(ctx: click.Context) -> Site:
     """The site, if its jobs could be done here: refused now, not at each job. Raises ConfigError, StateError."""
     from logrotor.disk import state
+    from logrotor.jobs.engine import site_of
 
-    site = enter(ctx)
+    # Root does not become the owner of the state directory: its environment, and a password in it, would be theirs.
+    site = site_of(load(ctx, ours_alone=True, asks=False), os.environ)
     state.prepare(site.config.state_dir, site.config.state_dir_origin)
     site.url  # noqa: B018  # raises
     return site
@@ -137,8 +140,11 @@ def _serve(site: Site, duties: Duties) -> int:
             begin_anew()
     if end is End.STOPPED or stop():
         return 0
-    why = "the worker has ended; see its messages above"
-    click.echo(f"logrotor: {why if end is End.DIED else 'cannot begin anew: its program is gone'}", err=True)
+    why = {
+        End.DIED: "the worker has ended; see its messages above",
+        End.IDLE: "the worker did nothing although jobs wait, and was ended; it begins again with its manager",
+    }
+    click.echo(f"logrotor: {why.get(end, 'cannot begin anew: its program is gone')}", err=True)
     return 1
 
 
@@ -239,6 +245,7 @@ Examples:
   logrotor queue unit --supervisor > /etc/supervisor/conf.d/log-rotation.conf && supervisorctl update
   logrotor queue unit --supervisor --log storage/logs/log-rotation-queue.log
   logrotor queue unit --systemd > /etc/systemd/system/log-rotation.service
+  logrotor queue unit --systemd --template > /etc/systemd/system/logrotor-worker@.service
 
 {exit_codes({"1": "a name cannot be written in a unit"})}
 """
@@ -248,37 +255,65 @@ Examples:
 @config_option
 @click.option("--supervisor", "kind", flag_value="supervisor", help="A program for supervisord.")
 @click.option("--systemd", "kind", flag_value="systemd", help="A service for systemd.")
+@click.option(
+    "--template", is_flag=True, help="With --systemd: logrotor-worker@NAME, for each NAME.toml in the folder."
+)
 @click.option("--user", help="Who runs it; without it run_as, else the owner of the configuration.")
 @json_option("Print the text as JSON.")
 @click.option("--log", metavar="FILE", type=click.Path(), help="With --supervisor: its log, if logrotor rotates it.")
 @click.pass_context
 def unit(
-    ctx: click.Context, config: str | None, kind: str | None, user: str | None, log: str | None, as_json: bool
+    ctx: click.Context,
+    config: str | None,
+    kind: str | None,
+    template: bool,
+    user: str | None,
+    log: str | None,
+    as_json: bool,
 ) -> int:
     """Print what starts worker and schedule together, with the limits of the configuration.
 
-    Printed, not installed. No password stands in it. "logrotor doctor --only queue" tells when it no longer fits.
+    Printed, not installed. It names the user's HOME and the state directory, which supervisord would leave to chance.
+    No password stands in it. "logrotor doctor --only queue" tells when it no longer fits.
     """
     from logrotor.jobs import units
-    from logrotor.jobs.engine import find_engine
+    from logrotor.jobs.engine import find_engine, site_of
 
     if kind is None:
         raise click.UsageError("say for which manager: --supervisor or --systemd")
     if log is not None and kind != "supervisor":
         raise click.UsageError("--log is for --supervisor; systemd has the journal")
-    site = enter(ctx)
+    if template and kind != "systemd":
+        raise click.UsageError("--template is for --systemd; supervisord has none")
+    site = site_of(load(ctx), os.environ)
     find_engine(site.file, site.settings.engine)  # one that is unknown would give a unit whose worker cannot start
-    who = user or site.config.run_as or _owner(site.file)
-    told = (
-        units.supervisor_program(site, user=who, log=log)
-        if kind == "supervisor"
-        else units.systemd_unit(site, user=who)
-    )
+    who = _runner(site, user or site.config.run_as or _owner(site.file))
+    if kind == "supervisor":
+        told = units.supervisor_program(site, who, log=log)
+    else:
+        told = units.systemd_template(site, who) if template else units.systemd_unit(site, who)
     if as_json:
-        output.write_json({"manager": kind, "queue": site.queue, "user": who, "text": told})
+        output.write_json({"manager": kind, "queue": site.queue, "user": who.user, "text": told})
     else:
         output.write(told.rstrip("\n"))
     return 0
+
+
+def _runner(site: Site, user: str) -> Runner:
+    """The user's home, and the state directory that the configuration means there."""
+    from logrotor.config import load_config
+    from logrotor.disk.identity import find_user
+    from logrotor.errors import ConfigError
+    from logrotor.jobs.units import Runner
+
+    record = find_user(user)
+    if record is None:
+        return Runner(user)
+    try:
+        there = load_config(site.file, environ={"HOME": record.pw_dir}, euid=record.pw_uid)
+    except ConfigError:  # of a user who may not read it; whoever starts it then says so
+        return Runner(user, record.pw_dir)
+    return Runner(user, record.pw_dir, there.state_dir)
 
 
 def _owner(path: str) -> str:

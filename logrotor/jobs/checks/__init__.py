@@ -6,11 +6,11 @@ from collections.abc import Iterator, Mapping
 from functools import partial
 
 from logrotor.errors import ConfigError
-from logrotor.jobs.checks import managers, soundness, workers
+from logrotor.jobs.checks import faults, managers, soundness, workers
 from logrotor.jobs.engine import open_site
 from logrotor.model import Check, Config, Finding
 
-THEMES = (soundness, workers, managers)
+THEMES = (soundness, workers, faults, managers)
 
 
 def checks(config: Config, environ: Mapping[str, str]) -> list[Check]:

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from logrotor.config.find import named_config, words_of
 from logrotor.jobs.engine import Site
+from logrotor.jobs.processes import look
 from logrotor.model import Check, Finding
 from logrotor.notify import supervisord, systemd
 from logrotor.notify.supervisor_ini import Ini, Program, Unreadable, boolean
@@ -30,6 +31,7 @@ def stopping(site: Site, units: Sequence[str] = systemd.FILES, booted: str = sys
     files: dict[str, Mapping[str, str] | None] = {
         target.supervisor_config: None for target in site.config.targets.values() if target.supervisor_config
     }
+    above = {head.process.parent for head in look(site).of(site).heads}
     for process in supervisord.running():
         if not process.is_believed:  # another user's: it starts programs as that user, and none of ours
             continue
@@ -37,7 +39,8 @@ def stopping(site: Site, units: Sequence[str] = systemd.FILES, booted: str = sys
             located = supervisord.locate(process)
             files[located.path] = located.environ
         except (OSError, Unreadable) as error:
-            yield _unread(f"supervisord, process {process.pid}", str(error))
+            if not above or process.pid in above:  # else ours runs under another one
+                yield _unread(f"supervisord, process {process.pid}", str(error))
     for path, environ in sorted(files.items()):
         yield from supervisor(site, path, environ)
     for service in systemd.services(units, booted):

@@ -2,21 +2,32 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
+from functools import partial
+
+from msgspec import to_builtins
 
 from logrotor.act.context import Deadline
 from logrotor.clock import local_now
+from logrotor.disk.identity import set_mode
 from logrotor.errors import ConfigError
 from logrotor.jobs import payload
 from logrotor.jobs.dispatch import lifetime, period
 from logrotor.jobs.engine import QueueUnreachable, Site, open_engine
-from logrotor.model import Check, Codec, Finding
-from logrotor.text import ours
+from logrotor.model import Check, Codec, FileId, Finding
+from logrotor.text import ours, typed
 
 
 def checks(site: Site) -> list[Check]:
     return [
-        Check(id="queue.reachable", title="the queue is within reach", look=lambda: reachable(site)),
+        Check(
+            id="queue.reachable",
+            title="the queue is within reach",
+            look=lambda: reachable(site),
+            facts=lambda: health(site),
+        ),
+        Check(id="queue.secret", title="nobody else may read the URL", look=lambda: secret(site)),
         Check(id="queue.format", title="the jobs on the queue can be read", look=lambda: readable(site)),
         Check(id="queue.limits", title="each limit is below the next outer one", look=lambda: limits(site)),
         Check(id="queue.expiry", title="a job expires before the next one comes", look=lambda: expiry(site)),
@@ -35,6 +46,28 @@ def reachable(site: Site) -> Iterator[Finding]:
                 why="no job can be queued, so nothing is rotated unless cron does it",
                 advice=problem.advice or "start the server, or set [queue] url to where it is",
             )
+
+
+def health(site: Site) -> dict[str, object]:
+    """How the store of the queues stands, as far as it says so."""
+    found = to_builtins(open_engine(site).health())
+    return {name: value for name, value in found.items() if value is not None}
+
+
+def secret(site: Site) -> Iterator[Finding]:
+    """Of a file that holds the URL, and with it a password."""
+    path = (site.settings.url or "").removeprefix("file:")
+    if path == (site.settings.url or ""):
+        return
+    status = os.stat(path)
+    if status.st_mode & 0o007:
+        command = f"chmod {status.st_mode & 0o770:04o} {typed(path)}"
+        mend = partial(set_mode, path, status.st_mode & 0o770, FileId(status.st_dev, status.st_ino))
+        yield Finding(
+            subject=path, problem=f"mode {status.st_mode & 0o777:04o}: anyone may read the URL of the queue",
+            why="whoever has the password may queue jobs, and read and remove those of others",
+            advice=command, would=command, mend=mend if status.st_uid == os.geteuid() else None,
+        )  # fmt: skip
 
 
 def readable(site: Site) -> Iterator[Finding]:

@@ -16,8 +16,9 @@ from __future__ import annotations
 
 import socket
 import ssl
+import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 from urllib.parse import parse_qsl, unquote, urlencode, urlsplit
 
@@ -27,7 +28,7 @@ from redis.connection import parse_url
 from redis.exceptions import ConnectionError as NoConnection
 from redis.retry import Retry
 
-from logrotor.jobs.engine import PATIENCE, QueueUnreachable, Site, asking, one_line
+from logrotor.jobs.engine import PATIENCE, Health, QueueUnreachable, Site, asking, one_line
 from logrotor.jobs.task import tell
 from logrotor.model import Problem
 
@@ -143,6 +144,21 @@ _CODES = {
 def could_write(client: Redis, key: str) -> None:
     """Raises RedisError where a job could be counted, and not be queued: a full server, a replica."""
     client.set(key, "", px=1000)
+
+
+def health(client: Redis, rows: int) -> Health:
+    """Of the whole server. Raises RedisError."""
+    client.ping()
+    began = time.monotonic()
+    client.ping()
+    latency = time.monotonic() - began
+    said: Mapping[str, Any] = {}
+    with suppress(exceptions.ResponseError):  # a user of few rights may not ask
+        said = client.info()
+    return Health(
+        server="Redis", version=said.get("redis_version"), latency=latency, rows=rows, bytes=said.get("used_memory"),
+        connections=said.get("connected_clients"), most_connections=said.get("maxclients"),
+    )  # fmt: skip
 
 
 def set_aside(client: Redis, kinds: Mapping[str, str]) -> None:

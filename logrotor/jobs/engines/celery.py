@@ -26,10 +26,10 @@ from kombu.exceptions import KombuError
 from redis import RedisError
 
 from logrotor.disk.calls import die_with
-from logrotor.jobs.engine import PATIENCE, KeptJob, QueueCount, Site, WorkerCommand, open_site, python_worker
+from logrotor.jobs.engine import PATIENCE, Health, KeptJob, QueueCount, Site, WorkerCommand, open_site, python_worker
 from logrotor.jobs.engines import _worker
 from logrotor.jobs.engines._kombu import SWEEP, Message, Request, Transport, taken
-from logrotor.jobs.engines._redis import connect, could_write, reaching, set_aside, string
+from logrotor.jobs.engines._redis import connect, could_write, health, reaching, set_aside, string
 from logrotor.jobs.payload import TASK, enqueued
 from logrotor.jobs.task import JobFailed, TryAgain, rotate
 
@@ -182,6 +182,11 @@ class Celery:
                        scheduled=states[queue, True], oldest=enqueued(_payload(_read(first))) if first else None)
             for queue, pending, first in zip(queues, found, found, strict=True)
         ]  # fmt: skip
+
+    def health(self) -> Health:
+        rows = sum(c.pending + c.scheduled + (c.reserved or 0) + (c.failed or 0) for c in self.counts(""))
+        with reaching(self._site):
+            return health(self._redis, rows)
 
     def pending(self, queue: str) -> list[KeptJob]:
         with reaching(self._site):

@@ -10,6 +10,7 @@ import json
 import os
 import signal
 import sqlite3
+import time
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager, suppress
 from datetime import datetime
@@ -25,6 +26,7 @@ from logrotor.disk import state
 from logrotor.disk.calls import die_with
 from logrotor.jobs.engine import (
     PATIENCE,
+    Health,
     KeptJob,
     QueueCount,
     QueueUnreachable,
@@ -121,6 +123,9 @@ def __getattr__(name: str) -> Any:
     return make(site)
 
 
+_HOW_MANY = "SELECT count(*) FROM "
+
+
 class Huey:
     """One SQLite file, with the queue of this host."""
 
@@ -167,6 +172,16 @@ class Huey:
             return str(self._app.serializer.deserialize(data).args[0])
         except (ValueError, LookupError, TypeError, AttributeError, RecursionError):
             return ""
+
+    def health(self) -> Health:
+        with _reaching(self._site):
+            began = time.monotonic()
+            self._sql("SELECT 1")
+            latency = time.monotonic() - began
+            rows = sum(number for table in ("task", "schedule") for (number,) in self._sql(_HOW_MANY + table))
+            size = os.stat(_file(self._site)).st_size
+        return Health(server="SQLite", version=sqlite3.sqlite_version, latency=latency, rows=rows, bytes=size,
+                      connections=None, most_connections=None)  # fmt: skip
 
     def pending(self, queue: str) -> list[KeptJob]:
         with _reaching(self._site):

@@ -9,6 +9,7 @@ import asyncio
 import os
 import re
 import socket
+import time
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime, timedelta
@@ -22,9 +23,11 @@ from procrastinate.exceptions import ConnectorException
 from procrastinate.jobs import Job
 from procrastinate.schema import SchemaManager
 from psycopg import conninfo, errors
+from psycopg.types.datetime import TimestamptzLoader
 
 from logrotor.jobs.engine import (
     PATIENCE,
+    Health,
     KeptJob,
     QueueCount,
     QueueUnreachable,
@@ -66,7 +69,7 @@ def make(site: Site) -> App:
     # One connection for all. The timeout, because a worker whose server is gone took over a minute to stop.
     connector = PsycopgConnector(
         conninfo=_with_limits(_conninfo(site)), connection_class=Bounded, kwargs={"prepare_threshold": None},
-        min_size=1, max_size=1, timeout=_ANSWER, reconnect_timeout=_ANSWER,
+        min_size=1, max_size=1, timeout=_ANSWER, reconnect_timeout=_ANSWER, configure=_take_any_time,
     )  # fmt: skip
     # Not before the jobs may be given away: the default, 30 s, would do it while one is still at work.
     app = App(connector=connector, worker_defaults={"stalled_worker_timeout": after})
@@ -127,6 +130,15 @@ class Procrastinate:
             for queue, pending, doing, later, failed, oldest in sorted(found.values())
         ]
 
+    def health(self) -> Health:
+        with _reaching(self._site) as connection:
+            began = time.monotonic()
+            connection.execute("SELECT 1").fetchall()
+            latency = time.monotonic() - began
+            ((version, rows, size, connections, most),) = connection.execute(_HEALTH).fetchall()
+        return Health(server="PostgreSQL", version=version, latency=latency, rows=rows, bytes=size,
+                      connections=connections, most_connections=most)  # fmt: skip
+
     def pending(self, queue: str) -> list[KeptJob]:
         return self._kept(queue, "todo")
 
@@ -160,6 +172,13 @@ SELECT queue_name,
  WHERE starts_with(queue_name, %(prefix)s) AND task_name = %(task)s
  GROUP BY queue_name
 """
+_HEALTH = """
+SELECT current_setting('server_version'), (SELECT count(*) FROM procrastinate_jobs),
+       (SELECT sum(pg_total_relation_size(oid))::bigint FROM pg_class
+         WHERE relkind = 'r' AND relname LIKE 'procrastinate%' AND pg_table_is_visible(oid)),
+       (SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'client backend'),
+       current_setting('max_connections')::int
+"""
 _KEPT = """
 SELECT job.id, job.args ->> 'text', extract(epoch FROM max(event.at))::float
   FROM procrastinate_jobs job
@@ -189,6 +208,20 @@ class _One(Struct, frozen=True):
     @contextmanager
     def connection(self) -> Iterator[Connection]:
         yield self.only
+
+
+class _AnyTime(TimestamptzLoader):
+    """A time that Python does not know, such as -infinity in a row that somebody planted, would end each worker."""
+
+    def load(self, data: Any) -> datetime:
+        try:
+            return super().load(data)
+        except psycopg.DataError:
+            return datetime.min.replace(tzinfo=UTC)
+
+
+async def _take_any_time(connection: psycopg.AsyncConnection[Any]) -> None:
+    connection.adapters.register_loader("timestamptz", _AnyTime)
 
 
 class Bounded(psycopg.AsyncConnection[Any]):

@@ -32,8 +32,8 @@ from rq.results import Result
 from rq.scheduler import RQScheduler
 from rq.serializers import JSONSerializer
 
-from logrotor.jobs.engine import KeptJob, QueueCount, Site, WorkerCommand, open_site, python_worker
-from logrotor.jobs.engines._redis import connect, could_write, reaching, set_aside, string
+from logrotor.jobs.engine import Health, KeptJob, QueueCount, Site, WorkerCommand, open_site, python_worker
+from logrotor.jobs.engines._redis import connect, could_write, health, reaching, set_aside, string
 from logrotor.jobs.payload import TASK, enqueued
 from logrotor.jobs.task import TryAgain, rotate
 
@@ -135,6 +135,11 @@ class RQ:
                        oldest=since.get(string(first)) if first else None)
             for queue, first, pending, scheduled, failed, reserved in rows
         ]  # fmt: skip
+
+    def health(self) -> Health:
+        rows = sum(c.pending + c.scheduled + (c.reserved or 0) + (c.failed or 0) for c in self.counts(""))
+        with reaching(self._site):
+            return health(self._redis, rows)
 
     def pending(self, queue: str) -> list[KeptJob]:
         with reaching(self._site):

@@ -93,19 +93,24 @@ def files(here: Deployment) -> Iterator[Finding]:
             if name != state.HISTORY:  # a run sets that one aside: told by state.history
                 yield _unusable(path, error)
             continue
-        if status.st_uid not in (0, os.geteuid()):
+        if status.st_uid != os.geteuid() and not (status.st_uid == 0 and _is_open(path)):
             yield _strangers(path, status.st_uid)
         elif status.st_mode & 0o077 and name != state.LAST_RUN:
             yield too_open(path, 0o600)
 
 
+def _is_open(path: str) -> bool:
+    return os.access(path, os.R_OK | os.W_OK, effective_ids=True)
+
+
 def _strangers(path: str, owner: int) -> Finding:
-    us = user_name(os.geteuid())
+    """The directory says who the user is: whoever asks here is that one, and the file came from elsewhere."""
+    us, other = user_name(os.geteuid()), user_name(owner)
     return Finding(
         subject=path,
-        problem=f"belongs to {user_name(owner)}, but logrotor runs as {us} now",
+        problem=f"belongs to {other}, but logrotor runs as {us} now",
         why="the one who owns it and the others lock each other out, and know nothing of each other's rotations",
-        advice=f"run logrotor always as one user; as root, give it back: chown {us} {typed(path)}",
+        advice=f"run logrotor always as one user; once nothing runs as {other}: rm {typed(path)}",
     )
 
 

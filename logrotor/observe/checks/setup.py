@@ -199,13 +199,16 @@ def logrotate(here: Deployment, files: tuple[str, ...] = FILES) -> Iterator[Find
 
 
 def _unread(file: str, error: OSError) -> Finding:
+    """Root may well keep a file of its own from others, which is no fault of this user's."""
+    closed = isinstance(error, PermissionError)
     return Finding(
         subject=file,
         problem=f"cannot be read: {error.strerror}",
         why="nobody knows whether it names a log of ours",
-        advice=f"as root, see whether it does, then: chmod o+r {text.typed(file)}"
-        if isinstance(error, PermissionError)
+        advice=f"root can see whether it does: cat {text.typed(file)}"
+        if closed
         else "logrotate reads it too: make it a file with rules, or remove it",
+        note=closed,
     )
 
 

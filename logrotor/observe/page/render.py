@@ -64,7 +64,7 @@ def _verdict(facts: Facts) -> tuple[str, str]:
     """The worst first: what needs attention, then what the doctor found."""
     if facts.attention:
         return "bad", text.count(len(facts.attention), "issue")
-    findings = sum(len(each.findings) for each in facts.examined)
+    findings = sum(not found.note for each in facts.examined for found in each.findings)
     return ("warn", text.count(findings, "finding")) if findings else ("good", "All well")
 
 

@@ -38,7 +38,7 @@ def needs_attention(facts: Facts) -> Html:
     """What passes a threshold; said also if nothing does."""
     nothing = "Nothing: runs come, no log is overdue, no failure repeats itself, no file system fills up."
     told = [tag("li", paragraphs(str(each)), class_="bad") for each in facts.attention]
-    findings = sum(len(each.findings) for each in facts.examined)
+    findings = sum(not found.note for each in facts.examined for found in each.findings)
     if findings:
         link = tag("a", f"The doctor has {text.count(findings, 'finding')}", href="#doctor")
         told.append(tag("li", link, " that may cause trouble.", class_="warn"))

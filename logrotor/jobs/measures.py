@@ -1,0 +1,81 @@
+"""The queue of this host in numbers, from the history, the engine and /proc: whoever asks gets the same."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import datetime
+
+from msgspec import Struct
+
+from logrotor.disk.attempts import BOUNDS
+from logrotor.disk.history import History
+from logrotor.jobs.backlog import Status
+from logrotor.jobs.engine import Site
+from logrotor.jobs.progress import progress, workers
+from logrotor.model import Ending, Total
+
+_TIMED = frozenset({Ending.DONE, Ending.FAILED, Ending.TIMEOUT})  # the others did nothing, or nobody knows how long
+_COUNTS = {
+    "pending": "Jobs that are ready to be taken.",
+    "reserved": "Jobs at work, but for the one whose run writes this.",
+    "scheduled": "Jobs that wait for their next attempt.",
+    "failed": "Jobs that failed for good, and that no later job has made up for.",
+    "stuck": "Jobs at work for longer than stuck_after.",
+}
+Labels = Mapping[str, str]
+
+
+class Measure(Struct, frozen=True):
+    """One metric, as ``observe.metrics.Metric`` has it."""
+
+    name: str
+    help: str
+    samples: tuple[tuple[Labels, float | None], ...]
+    kind: str = "gauge"
+
+
+def of(site: Site, now: datetime, status: Status | None, reached: bool) -> Iterator[Measure]:
+    """``status``: None where the engine could not be asked, or has nothing yet. Raises OSError."""
+    queues, ours = status.queues if status is not None else (), {"queue": site.queue}
+
+    def own(name: str, help: str, value: float | None) -> Measure:
+        return Measure(f"logrotor_{name}", help, ((ours, value),))
+
+    for key, help in _COUNTS.items():
+        samples = tuple(({"queue": each.queue}, getattr(each, key)) for each in queues)
+        yield Measure(f"logrotor_queue_{key}_jobs", help, samples)
+    ages = tuple(({"queue": each.queue}, each.oldest_age or 0.0) for each in queues)
+    yield Measure("logrotor_queue_oldest_age_seconds", "How long the oldest pending job has waited.", ages)
+    yield own("queue_up", "Whether the server of the queue answers.", reached)
+    found = progress(site, now)
+    yield own("queue_last_done_timestamp_seconds", "When the last job that was done ended.", found.last_done)
+    by = "When the next job must have been done, by [queue.monitor] ticks."
+    yield own("queue_deadline_timestamp_seconds", by, found.deadline or 0.0)
+    workers_here = [each for each in workers(site) if each.role == "worker"]
+    yield own("worker_up", "Workers of this queue that run here.", len(workers_here))
+    age = max((now.timestamp() - each.since for each in workers_here), default=None)
+    yield own("worker_age_seconds", "For how long the oldest of them has run.", age)
+    memory = sum(each.memory for each in workers_here) if workers_here else None
+    yield own("worker_memory_bytes", "What they have in memory.", memory)
+    yield from _of_attempts(History(site.config.state_dir).totals(site.queue), ours)
+
+
+def _of_attempts(totals: Sequence[Total], ours: Labels) -> Iterator[Measure]:
+    endings = sorted({each.ending for each in totals})
+    counted = tuple(
+        ({**ours, "ending": ending.value}, sum(t.attempts for t in totals if t.ending is ending)) for ending in endings
+    )
+    yield Measure("logrotor_queue_attempts_total", "Attempts by how they ended.", counted, "counter")
+    timed = [each for each in totals if each.ending in _TIMED]
+    samples: list[tuple[Labels, float]] = [
+        ({"": "_bucket", **ours, "le": _bound(bound)}, sum(t.attempts for t in timed if t.within <= bound))
+        for bound in (*BOUNDS, math.inf)
+    ]
+    samples += [({"": "_sum", **ours}, sum(t.seconds for t in timed)), ({"": "_count", **ours}, samples[-1][1])]
+    help = "How long attempts took that were done, failed or were ended by their timeout."
+    yield Measure("logrotor_queue_attempt_duration_seconds", help, tuple(samples) if timed else (), "histogram")
+
+
+def _bound(bound: float) -> str:
+    return "+Inf" if math.isinf(bound) else f"{bound:g}"

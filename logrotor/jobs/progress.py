@@ -1,0 +1,125 @@
+"""Is the rotation alive? Judged by what was done, against the ticks that there were; and who is there to do it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import suppress
+from datetime import datetime
+
+from msgspec import Struct
+
+from logrotor.decide.schedule import next_slot, slot_after
+from logrotor.disk import proc
+from logrotor.disk.history import History
+from logrotor.jobs.dispatch import period
+from logrotor.jobs.engine import Site
+from logrotor.jobs.processes import Running, look
+from logrotor.model import Attempt, Ending, Problem
+from logrotor.text import ours, span
+
+MOST_AGE = 600.0  # seconds that a job may wait, whatever the schedule
+
+
+class Progress(Struct, frozen=True, kw_only=True):
+    """How far this host's jobs have come. Times are epoch seconds; None: never, or not known."""
+
+    last_attempt: Attempt | None
+    last_done: float | None  # when the newest one that was done ended
+    next_tick: float | None
+    deadline: float | None  # when the next one must have been done, by [queue.monitor] ticks
+    at_work: Attempt | None  # within its time, by a process that lives
+
+    def why_not(self, now: float) -> str | None:
+        """Why the rotation counts as stopped; None: it does not."""
+        if self.at_work is not None:
+            return None
+        if self.last_done is None:
+            return "no job was ever done"
+        if self.deadline is None or now < self.deadline:
+            return None
+        return f"no job was done for {span(now - self.last_done)}"
+
+
+def progress(site: Site, now: datetime) -> Progress:
+    """Raises OSError."""
+    history, moment = History(site.config.state_dir), now.timestamp()
+    done = history.newest_attempt(site.queue, Ending.DONE)
+    running = [a for a in history.attempts_since(moment) if a.queue == site.queue and a.ending is Ending.RUNNING]
+    tick = next_slot(site.settings.schedule, now)
+    return Progress(
+        last_attempt=history.newest_attempt(site.queue),
+        last_done=done.ended if done is not None else None,
+        next_tick=tick.timestamp() if tick is not None else None,
+        deadline=deadline(site, done.ended if done is not None else None, now),
+        at_work=next((a for a in running if is_at_work(site, a, moment)), None),
+    )
+
+
+def deadline(site: Site, since: float | None, now: datetime) -> float | None:
+    """When too many ticks will have come since then."""
+    if since is None:
+        return None
+    return slot_after(site.settings.schedule, since, site.settings.monitor.ticks, now.tzinfo)
+
+
+def is_at_work(site: Site, attempt: Attempt, now: float) -> bool:
+    return proc.exists(attempt.pid) and now - attempt.started <= site.settings.job.reclaim_after
+
+
+def most_age(site: Site, now: datetime) -> float:
+    """Seconds that a job may wait before nobody seems to take it."""
+    monitor = site.settings.monitor
+    return monitor.max_age or min(MOST_AGE, monitor.ticks * period(site.settings.schedule, now))
+
+
+def stopped(site: Site, found: Progress, workers: Sequence[Worker], now: float) -> Problem | None:
+    """Why nothing is done, as far as it can be seen here."""
+    why = found.why_not(now)
+    if why is None:
+        return None
+    roles = {worker.role for worker in workers}
+    lacking = [role for role in ("worker", "schedule") if role not in roles]
+    hiding = proc.why_hiding()
+    seen = f"; no {' and no '.join(lacking)} {'runs' if hiding is None else 'can be seen'}" if lacking else ""
+    return Problem(subject=site.queue, problem=why + seen, advice=f"see {ours('doctor --only queue')}", kind="stopped")
+
+
+# ---------------------------------------------------------------- who is there
+
+
+class Worker(Struct, frozen=True, kw_only=True):
+    """A process that works on the queue of this configuration, or queues its jobs. Bytes, epoch seconds."""
+
+    pid: int
+    role: str  # "worker", "schedule"
+    engine: str | None
+    user: str
+    since: float
+    memory: int  # with its own processes
+    state: str
+
+
+def workers(site: Site) -> list[Worker]:
+    """Those that can be seen from here."""
+    seen = look(site).of(site)
+    both = [("worker", each) for each in seen.workers] + [("schedule", each) for each in seen.schedules]
+    return [worker for role, each in both if (worker := _worker(role, each)) is not None]
+
+
+def _worker(role: str, running: Running) -> Worker | None:
+    process = running.process
+    with suppress(OSError):
+        return Worker(
+            pid=process.pid, role=role, engine=running.engine, user=running.user, since=process.started,
+            memory=_memory(process.pid), state=proc.state(process.pid),
+        )  # fmt: skip
+    return None
+
+
+def _memory(pid: int) -> int:
+    total = proc.memory(pid)
+    for child in proc.running(b"logrotor"):
+        if child.parent == pid:
+            with suppress(OSError):
+                total += proc.memory(child.pid)
+    return total
