@@ -271,7 +271,7 @@ def targets(here: Deployment) -> Iterator[Finding]:
                 continue
             told = error.problem
             if told.kind == notify.FORBIDDEN and logs:
-                told = notify.answer(told, logs[0].directory.path, notify.user_asked(target))
+                told = notify.answer(told, logs[0].directory.path, notify.asked(target))
             yield Finding(
                 subject=f"[reopen.{name}]",
                 problem=told.problem,
