@@ -86,8 +86,9 @@ class _Shown:
 
     def add(self, examined: Examined, mended: list[Mended | None]) -> None:
         self._checks.append(_in_json(examined, mended))
-        healed = sum(1 for each in mended if each is not None and each.done)
-        notes = sum(1 for finding in examined.findings if finding.note)
+        done = [each is not None and each.done for each in mended]
+        healed = sum(done)
+        notes = sum(finding.note and not end for finding, end in zip(examined.findings, done, strict=True))
         self._mended, self._notes = self._mended + healed, self._notes + notes
         self._open += len(mended) - healed - notes
         if self._as_json:
@@ -119,14 +120,21 @@ class _Shown:
 
 def _lines(check: str, finding: Finding, mended: Mended | None) -> Iterator[str]:
     head = f"{check if finding.note else output.paint(check, 'bad')}: {'note: ' * finding.note}" if check else ""
-    yield f"{head}{output.paint(text.printable(finding.subject), 'head')}: {text.lines(finding.problem)}"
+    subjects = text.printable(text.names(finding.subjects or (finding.subject,)))
+    yield f"{head}{output.paint(subjects, 'head')}: {text.lines(finding.problem)}"
     yield f"    why   {text.lines(finding.why)}"
-    yield f"    do    {text.lines(finding.advice)}"
+    same = f" (and so for the other {len(finding.subjects) - 1})" if _is_named(finding) else ""
+    yield f"    do    {text.lines(finding.advice)}{same}"
     if mended is not None:
         ended = output.paint("done", "good") if mended.done else output.paint("failed", "bad")
         yield f"    {ended}  {text.lines(mended.told)}"
     elif finding.mend is not None and check:
         yield f"    --fix {text.lines(finding.would or 'fixes it')}"
+
+
+def _is_named(finding: Finding) -> bool:
+    """Whether the advice is for one of several subjects."""
+    return bool(finding.subjects) and finding.subject in finding.advice
 
 
 def _in_json(examined: Examined, mended: list[Mended | None]) -> dict[str, Any]:

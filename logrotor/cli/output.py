@@ -152,8 +152,17 @@ def _row(row: Sequence[str], widths: Sequence[int], right: frozenset[int]) -> st
 class EventPrinter:
     """An ``on_event`` for a rotator. It never raises: a message nobody can read must not stop a rotation."""
 
-    def __init__(self, verbosity: int, *, as_json: bool, before: Callable[[], object] = lambda: None) -> None:
+    def __init__(
+        self,
+        verbosity: int,
+        *,
+        as_json: bool,
+        before: Callable[[], object] = lambda: None,
+        bound: Mapping[str, Any] | None = None,
+    ) -> None:
+        """``bound``: fields of each line, such as the job that a run is an attempt of."""
         self.level = shown_from(verbosity)
+        self._bound = dict(bound or {})
         self.filter: Callable[[Event], Event | None] = lambda event: event  # of those that are shown
         self._json = as_json
         self._before = before  # clears a progress bar from the line
@@ -172,7 +181,7 @@ class EventPrinter:
         with contextlib.suppress(OSError, ValueError):
             self._before()
             self._logger = self._logger or logger(sys.stderr, None if self._json else _console_processors())
-            getattr(self._logger, event.level.name.lower())(event.name, **_safe(event.fields))
+            getattr(self._logger, event.level.name.lower())(event.name, **_safe({**self._bound, **event.fields}))
 
 
 def _safe(fields: Mapping[str, Any]) -> dict[str, Any]:

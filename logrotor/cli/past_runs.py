@@ -14,7 +14,7 @@ from logrotor.cli.options import complete_logs, config_option, json_option, load
 from logrotor.cli.session import INTERRUPTED, Session, exit_codes
 
 if TYPE_CHECKING:
-    from logrotor.model import PastOutcome, PastRun
+    from logrotor.model import Config, PastOutcome, PastRun
     from logrotor.observe.deployment import Deployment
     from logrotor.observe.rotations import Rotation, RunRecord
 
@@ -27,6 +27,7 @@ Examples:
   logrotor history                             the last 20 runs
   logrotor history /var/log/app/app.log -n 0   all that is known of one log
   logrotor history --since 2d --failed         what went wrong in two days
+  logrotor history --job 3f2a                  what became of a job (the first letters of its id)
   logrotor history --json -n 0 | jq '.runs[].rotations[] | [.log, .bytes, .archive_bytes]'
 
 {exit_codes(CODES)}
@@ -40,6 +41,7 @@ Runs with nothing to do leave no trace but the time of the file last-run. What i
 @config_option
 @click.option("--since", metavar="TIME|AGE", help='Only runs since "2026-11-20 08:00", or since an age such as 2d.')
 @click.option("--failed", is_flag=True, help="Only runs that failed, and what failed in them.")
+@click.option("--job", metavar="ID", help="Only this job of the queue: its attempts, and the runs meanwhile.")
 @click.option(
     "-n", "--last", type=click.IntRange(0), default=20, show_default=True, help="Show only the last N runs; 0: all."
 )
@@ -53,6 +55,7 @@ def history(
     log: str | None,
     since: str | None,
     failed: bool,
+    job: str | None,
     last: int,
     as_json: bool,
     verbose: int,
@@ -71,6 +74,8 @@ def history(
     begin = None if since is None else moment_or_age(since, now, "--since")
     loaded = load(ctx)
     runs = records(loaded.state_dir, since=begin, log=log, failed=failed)
+    if job is not None:
+        return _of_job(loaded, job, runs, now, as_json=as_json, verbose=verbose > 0)
     here = Deployment(loaded, now)
     if log is not None and not runs:
         _refuse_unknown(here, log)
@@ -90,6 +95,38 @@ def _refuse_unknown(here: Deployment, log: str) -> None:
 
     if find_path(log, (each for outcome in here.outcomes for each in outcome.logs)) is None:
         find(here, log)
+
+
+# ---------------------------------------------------------------- a job
+
+
+def _of_job(config: Config, job: str, runs: list[RunRecord], now: datetime, *, as_json: bool, verbose: bool) -> int:
+    """Its attempts in their order, and the runs that began while each was at work. Raises UnknownSelection."""
+    from logrotor.disk.history import History
+    from logrotor.errors import UnknownSelection
+    from logrotor.model import Problem
+
+    attempts = History(config.state_dir).attempts_like(job)
+    if len({each.job for each in attempts}) != 1:
+        what = "several jobs begin with this" if attempts else "no attempt of such a job is remembered"
+        raise UnknownSelection(Problem(subject=job, problem=what, advice="successes are kept for a week"))
+    meanwhile = [(a, [r for r in runs if a.started <= r.run.started <= (a.ended or now.timestamp())]) for a in attempts]
+    if as_json:
+        from logrotor.model import as_json as plain
+
+        output.write_json({"attempts": [{**plain(a), **_in_json(found, now.tzinfo)} for a, found in meanwhile]})
+        return 0
+    lines = []
+    for attempt, found in meanwhile:
+        when = text.stamp(datetime.fromtimestamp(int(attempt.started), now.tzinfo))
+        took = "" if attempt.seconds is None else f", {text.brief(attempt.seconds)}"
+        lines.append(
+            f"{when}  attempt {attempt.number} of {attempt.job}: {attempt.ending}{took}, process {attempt.pid}"
+        )
+        lines += [f"    {text.lines(attempt.detail)}"] if attempt.detail else []
+        lines += [f"    {line}" for line in _lines(found, len(found), now.tzinfo, verbose=verbose)]
+    output.write("\n".join(lines))
+    return 0
 
 
 # ---------------------------------------------------------------- text

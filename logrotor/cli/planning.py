@@ -132,6 +132,7 @@ Examples:
     "--time-limit", metavar="TIME", type=Duration(), help="Put off compressions that would end later, such as 50s."
 )
 @click.option("--attempt", metavar="PID", type=int, hidden=True, help="The attempt of a job: dies with PID, sums up.")
+@click.option("--job", metavar="ID NUMBER", type=(str, int), hidden=True, help="Which job, and which attempt of it.")
 @json_option("Print the report as JSON on stdout.")
 @click.option("-v", "--verbose", count=True, help="Print more on stderr: -v start, requests, end; -vv each step.")
 @click.option("-q", "--quiet", count=True, help="Print errors only.")
@@ -143,7 +144,15 @@ Examples:
 )
 @click.pass_context
 def run(
-    ctx: click.Context, /, dry_run: bool, verbose: int, quiet: int, log_format: str, attempt: int | None, **options: Any
+    ctx: click.Context,
+    /,
+    dry_run: bool,
+    verbose: int,
+    quiet: int,
+    log_format: str,
+    attempt: int | None,
+    job: tuple[str, int] | None,
+    **options: Any,
 ) -> int:
     """Rotate what is due, retire and compress archives.
 
@@ -159,6 +168,8 @@ def run(
     session.verbosity = verbose - quiet
     if attempt is not None:
         _tie_to(attempt)
+    if job is not None:
+        session.bound = {"job": job[0], "attempt": job[1]}
     if dry_run:
         return show(ctx, verbose=session.verbosity > 0, **_plan_options(options))
     try:

@@ -54,7 +54,7 @@ def rotate(
     sums_up = attempt is not None
     session.json_messages = log_format == "json" or (log_format == "auto" and not output.is_terminal(sys.stderr))
     progress = Progress()
-    printer = EventPrinter(session.verbosity, as_json=session.json_messages, before=progress.clear)
+    printer = EventPrinter(session.verbosity, as_json=session.json_messages, before=progress.clear, bound=session.bound)
     has_bar = output.is_terminal(sys.stderr) and not as_json and session.verbosity >= 0
     from logrotor.rotator import Rotator
 

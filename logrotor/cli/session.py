@@ -49,6 +49,7 @@ class Session(Struct):
 
     verbosity: int = 0  # -1: errors only, 0: warnings, 1: info, 2: debug
     json_messages: bool = False  # one JSON object a line on stderr
+    bound: Mapping[str, Any] = {}  # further fields of each of them
 
 
 class Entered(Struct, frozen=True):
@@ -258,7 +259,7 @@ def _print(message: str, fields: Mapping[str, Any], session: Session) -> None:
         from logrotor.cli.output import EventPrinter
         from logrotor.events import NAMES, Event
 
-        printer = EventPrinter(session.verbosity, as_json=True)
+        printer = EventPrinter(session.verbosity, as_json=True, bound=session.bound)
         printer(Event("run.failed", NAMES["run.failed"][0], {**fields, "error": message}))
     else:
         import click

@@ -66,6 +66,10 @@ class Attempts:
         """All attempts of one job, in order. Raises HistoryUnusable, as every method for attempts."""
         return self._attempts("job = ?", (job,))
 
+    def attempts_like(self, job: str) -> list[Attempt]:
+        """Of every job whose id begins so."""
+        return self._attempts("substr(job, 1, length(?)) = ?", (job, job))
+
     def attempts_since(self, moment: float) -> list[Attempt]:
         """All attempts that started at ``moment`` or later, or have not ended, in order."""
         return self._attempts("started >= ? OR ended IS NULL", (moment,))

@@ -15,6 +15,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from typing import Any
 
 import msgspec
@@ -147,7 +148,7 @@ def _often_busy(site: Site, attempt: Attempt, result: Result, now: float) -> Res
 def _tried(text: str, site: Site, attempt: Attempt, run: Runner | None, clock: Clock) -> Result:
     job = payload.decode(text)
     try:
-        result = (run or carry_out)(site, job.logs)
+        result = (run or partial(carry_out, attempt=attempt))(site, job.logs)
     except OSError as error:
         return Result(Ending.FAILED, f"could not be started: {error}")
     except Exception as error:  # the engine's own limit
@@ -222,7 +223,7 @@ def _told(attempt: Attempt, limits: JobSettings, first: str | None) -> str:
 # ---------------------------------------------------------------- the attempt itself
 
 
-def carry_out(site: Site, logs: Sequence[str]) -> Result:
+def carry_out(site: Site, logs: Sequence[str], *, attempt: Attempt | None = None) -> Result:
     """One attempt as a process of its own, ``logrotor run``, in a process group that can be ended.
 
     It takes at most the job's timeout; then TERM, a grace, KILL. The lock is taken inside the child, so it is free as
@@ -231,7 +232,9 @@ def carry_out(site: Site, logs: Sequence[str]) -> Result:
     job = site.settings.job
     summary = os.memfd_create("logrotor-attempt", os.MFD_CLOEXEC)
     try:
-        process = subprocess.Popen(_argv(site, logs), stdin=subprocess.DEVNULL, stdout=summary, process_group=0)
+        process = subprocess.Popen(
+            _argv(site, logs, attempt), stdin=subprocess.DEVNULL, stdout=summary, process_group=0
+        )
         try:
             is_late = not _ended(process, job.timeout)
             if is_late:
@@ -245,10 +248,12 @@ def carry_out(site: Site, logs: Sequence[str]) -> Result:
         os.close(summary)
 
 
-def _argv(site: Site, logs: Sequence[str]) -> list[str]:
+def _argv(site: Site, logs: Sequence[str], attempt: Attempt | None) -> list[str]:
     # -P: a folder named logrotor in the worker's directory must not stand in for the package.
     argv = [sys.executable, "-P", "-m", "logrotor", "run", "-c", site.file, "--log-format", "json"]
     argv += ["--time-limit", f"{site.settings.job.time_limit:g}", "--attempt", str(os.getpid())]
+    if attempt is not None:  # each line that it logs names them
+        argv += ["--job", attempt.job, str(attempt.number)]
     level = int(site.environ.get(VERBOSITY, "1"))
     argv += ["-" + "v" * level] if level > 0 else ["-q"] * -level
     for name in logs if "*" not in logs else ():

@@ -14,8 +14,10 @@ class Finding(Problem, frozen=True, kw_only=True):
     """A problem that a check found, and how it is repaired."""
 
     mend: Callable[[], str] | None = None  # does it, says what was done
-    note: bool = False  # something of others' could not be looked at: it is said, and is no fault of this deployment
+    # Said, and no fault of this deployment: something of others' could not be looked at, or what failed is made up for.
+    note: bool = False
     would: str = ""  # what ``mend`` would do, for the question: "remove /var/log/.app.log.new"
+    subjects: tuple[str, ...] = ()  # all of them, where several have the very same finding; ``subject`` is the first
 
 
 class Check(Struct, frozen=True, kw_only=True):

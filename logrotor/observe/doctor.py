@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from logrotor.errors import LogrotorError, UnknownSelection, problem_of
 from logrotor.model import Check, Finding, Problem
@@ -55,12 +56,44 @@ def _facts(check: Check) -> Mapping[str, Any]:
 
 def _look(check: Check) -> tuple[Finding, ...]:
     try:
-        return tuple(check.look())
+        return _together(check.look())
     except (LogrotorError, OSError) as error:
         return (_blind(check, problem_of(error, check.id), "make it readable for this user, then check again"),)
     except Exception as error:  # a bug in one check must not hide what the others see
         bug = Problem(subject="", problem=f"unexpected {type(error).__name__}: {error}")
         return (_blind(check, bug, "this is a bug, please report it"),)
+
+
+def _together(found: Iterable[Finding]) -> tuple[Finding, ...]:
+    """Eleven logs with one mode are one finding with eleven subjects; each is still fixed on its own."""
+    alike: dict[tuple[object, ...], list[Finding]] = {}
+    for finding in found:
+        words = (finding.problem, finding.why, finding.advice)
+        alone = (*(each.replace(finding.subject, "\0") for each in words), finding.mend is None, finding.note)
+        alike.setdefault(alone if finding.subject else (id(finding),), []).append(finding)
+    return tuple(_one(group) for group in alike.values())
+
+
+def _one(group: Sequence[Finding]) -> Finding:
+    first, others = group[0], len(group) - 1
+    if not others:
+        return first
+    return replace(
+        first,
+        subjects=tuple(finding.subject for finding in group),
+        would=f"{first.would or 'fix it'}, and the same for {others} more" if first.mend is not None else "",
+        mend=None if first.mend is None else lambda: _mend_all(group),
+    )
+
+
+def _mend_all(group: Sequence[Finding]) -> str:
+    """All that can be; then raises LogrotorError if one could not."""
+    ends = [mend(finding) for finding in group]
+    failed = [end.told for end in ends if not end.done]
+    if failed:
+        what = f"{len(group) - len(failed)} of {len(group)} fixed: {failed[0]}"
+        raise LogrotorError(Problem(subject="", problem=what))
+    return f"{ends[0].told}, and the same for {len(group) - 1} more"
 
 
 def _blind(check: Check, why: Problem, advice: str) -> Finding:

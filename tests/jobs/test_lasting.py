@@ -181,6 +181,30 @@ def test_workers_are_listed(host: Host) -> None:
     assert f'_bucket{{queue="{host.site.queue}",le="+Inf"}} ' in stdout
 
 
+@pytest.mark.servers
+@pytest.mark.parametrize("engine", ["huey"])
+def test_a_job_is_followed_through_the_log_and_the_history(host: Host) -> None:
+    """Each line of its attempt names it, and ``history --job`` has the attempts and what ran meanwhile."""
+    host.grow()
+    with host.working():
+        job = host.dispatch()
+        host.wait_for_endings("done")
+    told = host.events()
+    assert {(event["job"], event["attempt"]) for event in told} == {(job, 1)} and len(told) >= 2
+    found = command.logrotor("history", "-c", host.config, "--job", job[:6], "--json", env=host.variables).json
+    ((attempt, run),) = [(each, each["runs"][0]) for each in found["attempts"]]
+    assert (attempt["job"], attempt["ending"], run["exit"], run["rotated"]) == (job, "done", 0, 1)
+    command.logrotor("history", "-c", host.config, "--job", "nope", env=host.variables, check=2)
+
+
+@pytest.mark.parametrize("engine", ["huey"])
+def test_the_next_ticks_are_listed(host: Host) -> None:
+    """In the machine's zone, as many as are asked for."""
+    host.config.write_text(host.config.read_text().replace("[queue.job]", 'schedule = "30 2 * * *"\n[queue.job]'))
+    ticks = host.queue("schedule", "--list", "-n", "3").stdout.splitlines()
+    assert len(ticks) == 3 and all(" 02:30 " in tick for tick in ticks)
+
+
 def test_expires_is_the_gap_to_the_next_tick() -> None:
     """At nine and at six: a job of six o'clock lives until nine in the morning, one of nine until six."""
     from logrotor.jobs.dispatch import period

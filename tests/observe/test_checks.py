@@ -561,8 +561,8 @@ def test_archives_of_no_log_in_an_archive_directory(here, look):
     (here.folder / "old").mkdir()
     for name in ("app.log.1.gz", "gone.log.1.gz", "gone.log.2.gz", "dpkg.log", "dpkg.log.1", "daily-2025-10-09.log"):
         here.log(f"../old/{name}", size=320)
-    found = look("logs.unclaimed")
-    assert [f.subject for f in found] == [str(here.folder / f"old/gone.log.{n}") for n in (1, 2)]
+    (found,) = look("logs.unclaimed")
+    assert found.subjects == tuple(str(here.folder / f"old/gone.log.{n}") for n in (1, 2))
 
 
 # ---------------------------------------------------------------- writers

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from msgspec.structs import replace
 
 from logrotor.errors import InsecureDirectory, UnknownSelection
 from logrotor.model import Check, Finding
@@ -35,12 +36,33 @@ def test_only_takes_ids_and_their_beginnings():
 
 def test_findings_come_in_order():
     """Check by check, each finding in the order of its check."""
-    found = list(examine([check("a", finding("1"), finding("2")), check("b"), check("c", finding("3"))]))
+    other = replace(finding("2"), problem="is otherwise odd")
+    found = list(examine([check("a", finding("1"), other), check("b"), check("c", finding("3"))]))
     assert [(e.check.id, [f.subject for f in e.findings]) for e in found] == [
         ("a", ["1", "2"]),
         ("b", []),
         ("c", ["3"]),
     ]
+
+
+def test_eleven_identical_findings_are_one_with_eleven_subjects(logrotor, planted):
+    """Also where the advice names the subject; each is fixed, and what cannot be is told."""
+    mended = []
+
+    def look(number: int, name: str) -> Finding:
+        def fix() -> str:
+            if number == 7:
+                raise PermissionError(13, "Permission denied", name)
+            mended.append(name)
+            return f"chmod {name}"
+
+        return replace(finding(name, fix), advice=f"chmod {name}")
+
+    (found,) = examine([check("a", *(look(n, f"/logs/{n}") for n in range(11)), finding("/logs/x"))])
+    group, alone = found.findings
+    assert len(group.subjects) == 11 and alone.subjects == ()
+    ended = mend(group)
+    assert not ended.done and len(mended) == 10 and "10 of 11" in ended.told and "/logs/7" in ended.told
 
 
 @pytest.mark.parametrize(
@@ -95,7 +117,7 @@ def test_json(logrotor, planted):
     assert [c["id"] for c in told["checks"]] == ["a.b", "c"] and told["exit_code"] == 1
     assert told["checks"][0]["findings"] == [
         {"subject": "/logs/a", "problem": "is odd", "why": "it matters", "advice": "do", "note": False,
-         "would": "even it out", "mendable": True, "mended": None}
+         "would": "even it out", "subjects": [], "mendable": True, "mended": None}
     ]  # fmt: skip
 
 

@@ -167,6 +167,7 @@ _SCHEDULE_EPILOG = f"""\
 \b
 Examples:
   logrotor queue schedule              beside a worker that runs elsewhere on this host
+  logrotor queue schedule --list       when does it tick?
   logrotor queue worker --schedule     both in one
 
 {exit_codes({"0": "was asked to stop, by SIGTERM or Ctrl-C", "130/143": ""})}
@@ -175,18 +176,40 @@ Examples:
 
 @click.command(epilog=_SCHEDULE_EPILOG)
 @config_option
+@click.option("--list", "as_list", is_flag=True, help="Print the next ticks, and do nothing.")
+@click.option(
+    "-n", "--last", type=click.IntRange(1), default=5, show_default=True, help="With --list: how many of them."
+)
 @verbosity_options
 @click.pass_context
-def schedule(ctx: click.Context, config: str | None, verbose: int, quiet: int) -> int:
+def schedule(ctx: click.Context, config: str | None, verbose: int, quiet: int, as_list: bool, last: int) -> int:
     """Queue a job at each tick of [queue] schedule, until it is asked to stop.
 
     One per host; a second one does no harm, its jobs find nothing to do. A queue out of reach is logged and tried again
     at the next tick.
     """
+    if as_list:
+        return _list(enter(ctx), last)
     from logrotor.jobs.serving import Duties
 
     set_verbosity(verbose, quiet)
     return _serve(enter_to_serve(ctx), Duties(works=False, ticks=True))
+
+
+def _list(site: Site, number: int) -> int:
+    """Print the ticks to come."""
+    from logrotor import text
+    from logrotor.clock import local_now
+    from logrotor.decide.schedule import next_slot
+
+    now = tick = local_now()
+    for _ in range(number):
+        found = next_slot(site.settings.schedule, tick)
+        if found is None:
+            break
+        tick = found
+        output.write(text.moment(tick, now))
+    return 0
 
 
 # ---------------------------------------------------------------- restart

@@ -70,7 +70,8 @@ def _settled(site: Site, engine: Engine, number: int) -> Finding:
 
     what = f"{count(number, 'failed job')} whose work a later one has done since"
     return Finding(
-        subject=site.queue, problem=f"{what}; still listed", why="they hide those that matter, and go after a week",
+        subject=site.queue, problem=f"{what}; still listed", note=True,
+        why="they hide those that matter, and go after a week",
         advice=f"{ours('queue clear --failed')} clears all", would=f"forget {what}", mend=mend,
     )  # fmt: skip
 

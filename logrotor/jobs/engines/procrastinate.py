@@ -23,7 +23,6 @@ from procrastinate.exceptions import ConnectorException
 from procrastinate.jobs import Job
 from procrastinate.schema import SchemaManager
 from psycopg import conninfo, errors
-from psycopg.types.datetime import TimestamptzLoader
 
 from logrotor.jobs.engine import (
     PATIENCE,
@@ -39,6 +38,7 @@ from logrotor.jobs.engine import (
     python_worker,
 )
 from logrotor.jobs.engines import _worker
+from logrotor.jobs.engines._postgresql import take_any_time
 from logrotor.jobs.payload import TASK
 from logrotor.jobs.task import JobFailed, TryAgain, rotate
 from logrotor.model import Problem
@@ -69,7 +69,7 @@ def make(site: Site) -> App:
     # One connection for all. The timeout, because a worker whose server is gone took over a minute to stop.
     connector = PsycopgConnector(
         conninfo=_with_limits(_conninfo(site)), connection_class=Bounded, kwargs={"prepare_threshold": None},
-        min_size=1, max_size=1, timeout=_ANSWER, reconnect_timeout=_ANSWER, configure=_take_any_time,
+        min_size=1, max_size=1, timeout=_ANSWER, reconnect_timeout=_ANSWER, configure=take_any_time,
     )  # fmt: skip
     # Not before the jobs may be given away: the default, 30 s, would do it while one is still at work.
     app = App(connector=connector, worker_defaults={"stalled_worker_timeout": after})
@@ -208,20 +208,6 @@ class _One(Struct, frozen=True):
     @contextmanager
     def connection(self) -> Iterator[Connection]:
         yield self.only
-
-
-class _AnyTime(TimestamptzLoader):
-    """A time that Python does not know, such as -infinity in a row that somebody planted, would end each worker."""
-
-    def load(self, data: Any) -> datetime:
-        try:
-            return super().load(data)
-        except psycopg.DataError:
-            return datetime.min.replace(tzinfo=UTC)
-
-
-async def _take_any_time(connection: psycopg.AsyncConnection[Any]) -> None:
-    connection.adapters.register_loader("timestamptz", _AnyTime)
 
 
 class Bounded(psycopg.AsyncConnection[Any]):
