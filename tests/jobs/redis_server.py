@@ -33,3 +33,8 @@ def values(redis: Redis) -> list[bytes]:
 
 def children(pid: int) -> list[int]:
     return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+
+
+def helpers(worker: int) -> list[int]:
+    """The processes of the engine's own worker, which is the one child of ``queue worker``."""
+    return [helper for engine in children(worker) for helper in children(engine)]
