@@ -52,7 +52,7 @@ class Answers:
 
     def __init__(self, targets: Mapping[str, ReopenTarget]) -> None:
         self._targets = targets
-        self._asked = cache(user_asked)
+        self._user_asked = cache(user_asked)
 
     def give(self, directory: Directory, spec: LogSpec) -> None:
         """Put it into the problem that a directory is to the logs of a rule."""
@@ -60,9 +60,15 @@ class Answers:
         directory.closed = self.of(directory.closed, directory.path, spec)
 
     def of(self, problem: Problem | None, directory: str, spec: LogSpec) -> Problem | None:
-        if problem is None or problem.kind != CLOSED or spec.reopen is None or spec.method is Method.COPYTRUNCATE:
+        if problem is None or problem.kind != CLOSED:
             return problem
-        return answer(problem, directory, self._asked(self._targets[spec.reopen]))
+        return answer(problem, directory, self.asked(spec))
+
+    def asked(self, spec: LogSpec) -> int | None:
+        """The user of the process that is asked to reopen the logs of a rule; None: none is, or nobody knows."""
+        if spec.reopen is None or spec.method is Method.COPYTRUNCATE:
+            return None
+        return self._user_asked(self._targets[spec.reopen])
 
 
 def path_of(directory: Directory) -> str:
