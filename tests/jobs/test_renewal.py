@@ -233,6 +233,9 @@ def test_a_worker_begins_anew_by_itself(host: Host) -> None:
         first = serving_worker(host)
         host.wait_for(lambda: [e for e in signed(host) if e.since > first.since + 1])
         assert worker.poll() is None
+        change(host, "env:LOGROTOR_TEST_URL", "env:LOGROTOR_TEST_NEW")  # it would not start again
+        host.wait_for(lambda: "LOGROTOR_TEST_NEW" in host.said())
+        assert worker.poll() is None and {e.pid for e in signed(host)} == {first.pid}
 
 
 def serving_worker(host: Host) -> Signed:
