@@ -57,8 +57,6 @@ SAMPLED = {
     "proof/test_manners.py::test_closed_streams": 3,
     "proof/test_met_copies.py::test_killed_and_met_by_another_configuration": 37,
     "proof/test_met_copies.py::test_where_nothing_can_be_noted_it_is_left_and_said": 6,
-    "proof/test_met_copies.py::test_killed_and_met_by_another_configuration": 25,
-    "proof/test_met_copies.py::test_where_nothing_can_be_noted_it_is_left_and_said": 5,
     "proof/test_power_cut.py::test_power_cut_here_and_there": 3,
     "proof/test_real_command.py::test_killed_at_some_system_calls": 2,
     "proof/test_together.py::test_two_configurations_interleaved": 2,
