@@ -102,7 +102,7 @@ def test_repeated_lines_are_rotated_where_nothing_can_be_noted(tmp_path: Path) -
             assert place.beats() == place.written
 
 
-@pytest.mark.parametrize("note", [b"later", b"[" * 3000, b'[1, 2.0, 3, 4, "pasted", "collapse", 5, 6]'], ids=repr)
+@pytest.mark.parametrize("note", [b"later", b"[" * 3000, b'[1, 2.0, 3, 4, "pasted", "collapse", 5, 6]'], ids=["later", "deep", "pasted"])
 def test_a_note_of_a_logrotor_to_come_is_respected(disk: Path, note: bytes) -> None:
     """What is not understood is not undone: the log is left as it is, and why is said."""
     place = Place(disk)
