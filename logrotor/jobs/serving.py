@@ -204,6 +204,16 @@ class _Service:
         return not refused
 
     def _is_worn(self) -> bool:
+        """Whether it has lasted long enough, and would start again; else it goes on for as long once more."""
+        if not self._is_due():
+            return False
+        refused = _why_not(self._site, self._stop)
+        if refused and not self._stop():
+            tell("problem.found", error=f"does not begin anew, since it would not start again: {refused}")
+            self._began = time.time()
+        return not refused
+
+    def _is_due(self) -> bool:
         lasts, jobs, now = self._duties.max_time, self._duties.max_jobs, time.time()
         if lasts is not None and now - self._began >= lasts:
             return True

@@ -23,6 +23,7 @@ from tests.jobs.bench import Host, attempt_pids, attempted, worker_pids
 from tests.jobs.conftest import MakeHost
 from tests.jobs.test_doctor import consumer, doctor, findings, started
 from tests.support import command, supervisor, users
+from tests.support.command import CHECKOUT
 from tests.support.fixtures import world_tree
 from tests.support.need import need
 from tests.support.supervisor import Supervisord
@@ -122,6 +123,31 @@ def test_restart_by_hand(host: Host) -> None:
         after = {each.pid: each for each in signed(host)}
         assert after.keys() == before.keys()
         assert all(after[pid].since > before[pid].since and after[pid].loaded == before[pid].loaded for pid in after)
+
+
+@on_huey
+def test_new_code(host: Host, tmp_path: Path) -> None:
+    """A deploy puts another logrotor in the place of the one that runs: by its content, not by times."""
+    code = tmp_path / "code"
+    shutil.copytree(CHECKOUT / "logrotor", code / "logrotor", ignore=shutil.ignore_patterns("__pycache__"))
+    variables = {**host.environ, "PYTHONPATH": str(code)}
+
+    def ask(*words: str, check: int) -> Any:
+        argv = command.arguments(*words, "-c", host.config, "--json")
+        return command.run(argv, env=variables, check=check).json
+
+    with started(command.arguments("queue", "worker", "--schedule", "-c", host.config), host, **variables):
+        before = serving_worker(host)
+        for path in code.rglob("*.py"):
+            path.touch()
+        ask("doctor", "--only", "queue.fresh", check=0)
+        (code / "logrotor" / "clock.py").write_text((code / "logrotor" / "clock.py").read_text() + "# newer\n")
+        (check,) = ask("doctor", "--only", "queue.fresh", check=1)["checks"]
+        assert len(check["findings"]) == 1 and check["findings"][0]["mendable"]
+        ask("queue", "restart", check=0)
+        ask("doctor", "--only", "queue.fresh", check=0)
+        (after,) = signed(host)
+        assert after.pid == before.pid and after.program != before.program
 
 
 @on_huey
@@ -233,6 +259,9 @@ def test_a_worker_begins_anew_by_itself(host: Host) -> None:
         first = serving_worker(host)
         host.wait_for(lambda: [e for e in signed(host) if e.since > first.since + 1])
         assert worker.poll() is None
+        change(host, "env:LOGROTOR_TEST_URL", "env:LOGROTOR_TEST_NEW")  # it would not start again
+        host.wait_for(lambda: "LOGROTOR_TEST_NEW" in host.said())
+        assert worker.poll() is None and {e.pid for e in signed(host)} == {first.pid}
 
 
 def serving_worker(host: Host) -> Signed:

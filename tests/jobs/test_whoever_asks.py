@@ -82,6 +82,12 @@ def test_a_worker_is_no_question(here: Host) -> None:
         assert f"sudo -u {USER} logrotor queue {words}" in said.stderr
 
 
+def test_the_unit_is_for_the_user(here: Host) -> None:
+    """Root's configuration, www-data's state directory: so www-data runs it."""
+    told = command.logrotor("queue", "unit", "--supervisor", "-c", here.config, "--json", check=0).json
+    assert told["user"] == USER and f"user = {USER}\n" in told["text"]
+
+
 def test_run_as_names_the_user(here: Host) -> None:
     """With run_as nothing is guessed; without a state_dir it is that user's own, since nobody has made root's."""
     text = here.config.read_text().replace('state_dir = "state"', f'run_as = "{USER}"')

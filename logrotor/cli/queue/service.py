@@ -310,7 +310,7 @@ def unit(
         raise click.UsageError("--template is for --systemd; supervisord has none")
     site = site_of(load(ctx), os.environ)
     find_engine(site.file, site.settings.engine)  # one that is unknown would give a unit whose worker cannot start
-    who = _runner(site, user or site.config.run_as or _owner(site.file))
+    who = _runner(site, user or site.config.run_as or _owner(site))
     if kind == "supervisor":
         told = units.supervisor_program(site, who, log=log)
     else:
@@ -339,11 +339,10 @@ def _runner(site: Site, user: str) -> Runner:
     return Runner(user, record.pw_dir, there.state_dir)
 
 
-def _owner(path: str) -> str:
-    import pwd
+def _owner(site: Site) -> str:
+    """Of the state directory, where it is an ordinary user's; else of the configuration."""
+    from logrotor.disk.trust import owner_of
+    from logrotor.disk.walk import user_name
 
-    uid = os.stat(path).st_uid
-    try:
-        return pwd.getpwuid(uid).pw_name
-    except KeyError:
-        return str(uid)
+    uid = owner_of(site.config.state_dir)
+    return user_name(os.stat(site.file).st_uid if uid is None else uid)
