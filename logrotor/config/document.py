@@ -16,6 +16,7 @@ from msgspec import Struct
 
 from logrotor.config.paths import Place
 from logrotor.disk.files import read
+from logrotor.disk.mounts import refuse_silent
 from logrotor.disk.trust import read_as_root
 from logrotor.errors import ConfigError, InsecureDirectory
 from logrotor.model import ConfigProblem
@@ -62,6 +63,7 @@ class Document(Struct, frozen=True, dict=True):
 def read_document(file: str, home: str | None, euid: int) -> Document:
     """Read a TOML file; root reads none that others could change. Raises :class:`ConfigError` with one problem."""
     try:
+        refuse_silent(file)
         content, status = read(file) if euid else read_as_root(file)
     except InsecureDirectory as error:
         found = error.problem.under(file)

@@ -136,9 +136,11 @@ def state_of_broken(file: str, environ: Mapping[str, str], euid: int) -> tuple[s
     import re
 
     from logrotor.disk.files import read
+    from logrotor.disk.mounts import refuse_silent
     from logrotor.disk.trust import read_as_root
 
     try:
+        refuse_silent(file)
         content, _ = read(file) if euid else read_as_root(file)
     except (OSError, InsecureDirectory):
         content = b""

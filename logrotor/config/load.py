@@ -25,6 +25,7 @@ from logrotor.config.rules import (
 from logrotor.config.section import Problems, Read, Section
 from logrotor.config.tables import Targets, read_output, read_queue, read_targets
 from logrotor.disk.identity import find_user, home_of_user
+from logrotor.disk.mounts import refuse_silent
 from logrotor.disk.trust import owner_of
 from logrotor.disk.walk import user_name
 from logrotor.errors import ConfigError
@@ -105,7 +106,7 @@ def _read_included(main: Document, patterns: tuple[str, ...], euid: int, problem
     for error in _unlisted(patterns):
         what = f"{error.filename} cannot be listed ({error.strerror}), so nobody knows which rules it holds"
         Section(main, "", problems).wrong("include", what, f"let {user_name(euid)} list it")
-    for file in _matching(patterns):
+    for file in _matching(tuple(pattern for pattern in patterns if _why_silent(pattern) is None)):
         if os.path.realpath(file) in seen:
             continue
         seen.add(os.path.realpath(file))
@@ -124,10 +125,28 @@ def _read_included(main: Document, patterns: tuple[str, ...], euid: int, problem
             yield document
 
 
+def _why_silent(pattern: str) -> OSError | None:
+    """Why nobody may look for its files: they lie on a file system that does not answer."""
+    import glob
+
+    folder = pattern
+    while glob.has_magic(folder):
+        folder = os.path.dirname(folder)
+    try:
+        refuse_silent(folder)
+    except OSError as error:
+        return error
+    return None
+
+
 def _unlisted(patterns: tuple[str, ...]) -> Iterator[OSError]:
     """Folders of the globs that are there, and of which nobody can say what is in them."""
     import glob
 
+    for error in map(_why_silent, patterns):
+        if error is not None:
+            yield error
+    patterns = tuple(pattern for pattern in patterns if _why_silent(pattern) is None)
     for folder in {os.path.dirname(pattern) for pattern in patterns if glob.has_magic(os.path.basename(pattern))}:
         for path in glob.glob(folder):
             try:

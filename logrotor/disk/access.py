@@ -10,7 +10,7 @@ import contextlib
 import errno
 import os
 import stat
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 
 from msgspec import Struct
 
@@ -213,14 +213,19 @@ def why_closed(log: str, status: os.stat_result, ground: Ground, rule: LogSpec) 
     return Problem(subject=log, problem=what, advice=advice, kind=CLOSED)
 
 
-def why_locked_out(log: str, status: os.stat_result, ground: Ground, rule: LogSpec) -> Problem | None:
-    """Why a rotation by this rule would lock somebody out of the log or its archives, and what helps; None: nobody."""
+def why_locked_out(
+    log: str, status: os.stat_result, ground: Ground, rule: LogSpec, asked: Callable[[], int | None]
+) -> Problem | None:
+    """Why a rotation by this rule would lock somebody out of the log or its archives, and what helps; None: nobody.
+
+    ``asked``: the user whose process is asked to reopen the log, which its owner may not be allowed to.
+    """
     us, foreign = ground.user, is_unmapped(USER, status.st_uid) or is_unmapped(GROUP, status.st_gid)
     if (status.st_uid, status.st_gid) == (us, ground.group) or (ground.acls and not foreign):
         return None
     old = by_stat(status)
     lost = list(_lost_by(rule, old, us, ground.group, acls=ground.acls))
-    return _told(log, old, lost, _way_out(old, ground, rule, us)) if lost else None
+    return _told(log, old, lost, _way_out(old, ground, rule, us, asked())) if lost else None
 
 
 def _lost_by(rule: LogSpec, old: Access, us: int, group: int, *, acls: bool) -> Iterator[Lost]:
@@ -271,11 +276,18 @@ def _told(log: str, old: Access, lost: Iterable[Lost], advice: str) -> Problem:
     )
 
 
-def _way_out(old: Access, ground: Ground, rule: LogSpec, us: int) -> str:
+def _way_out(old: Access, ground: Ground, rule: LogSpec, us: int, asked: int | None) -> str:
     """The first that would leave nobody locked out."""
     status, owner, directory = ground.status, old.owner, ground.path
     own = status.st_gid if status.st_mode & stat.S_ISGID else primary_group(owner)
-    if owner not in (0, us) and own is not None and _may_write(status, owner) and not _any_lost(rule, old, owner, own):
+    may_ask = asked in (None, owner)
+    if (
+        may_ask
+        and owner not in (0, us)
+        and own is not None
+        and _may_write(status, owner)
+        and not _any_lost(rule, old, owner, own)
+    ):
         return run_as(owner)
     for group in dict.fromkeys((old.group, *sorted(groups_of(owner)))):
         if not is_unmapped(GROUP, group) and not _any_lost(rule, old, us, group):

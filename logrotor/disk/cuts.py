@@ -89,7 +89,7 @@ def _record(noted: bytes, path: str) -> CopyInFlight | None:
     try:
         values = msgspec.json.decode(noted, type=list[object])
         return msgspec.convert(dict(zip(CopyInFlight.__struct_fields__, [path, *values], strict=True)), CopyInFlight)
-    except ValueError:  # "cut", or somebody else's
+    except (ValueError, RecursionError):  # "cut", or of a logrotor to come
         return None
 
 
@@ -151,7 +151,11 @@ def find(
 
 def _in_flight(directory: OpenDir, base: Entry, copy: Entry) -> CopyInFlight | Problem | None:
     with _opened(directory, base, copy) as (live, out):
-        record = read(out, os.path.join(directory.path, base.name))
+        path, noted = os.path.join(directory.path, base.name), _noted(out)
+        record = read(out, path)
+        if noted not in (b"", _CUT) and _record(noted, path) is None:
+            what = f"says of {base.name} what this logrotor does not understand, so that may still be to be cut by it"
+            return _problem(directory, copy, what, "upgrade logrotor, or run the one that made the copy")
         if record is None or not is_of(record, live) or (record.stage == "marked" and not hidden(live, record)):
             return None
     owners = {0, os.geteuid(), base.stat.st_uid, os.fstat(directory.fd).st_uid}

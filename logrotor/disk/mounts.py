@@ -6,6 +6,7 @@ has it asked, by a process of its own that may be left behind: some calls end by
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
 import time
@@ -101,6 +102,13 @@ def lately() -> Mounts:
     """A look that is no older than a command."""
     made, found = Mounts.latest or (0.0, None)
     return found if found is not None and time.monotonic() - made < _RECENT else Mounts()
+
+
+def refuse_silent(path: str) -> None:
+    """Raise OSError where whoever opened this absolute path would wait for ever."""
+    silent = lately().why_silent(path)
+    if silent is not None:
+        raise OSError(errno.ETIMEDOUT, f"{silent.subject} is {silent.problem}", path)
 
 
 def real_path(path: str) -> str:

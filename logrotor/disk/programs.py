@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 from msgspec import Struct
 
-from logrotor.disk import calls
+from logrotor.disk import calls, mounts
 
 Stop = Callable[[], bool]
 TAIL = 2048  # bytes of output that are kept
@@ -43,6 +43,8 @@ def ourselves() -> list[str]:
 
 def is_there(name: str) -> bool:
     """Could the program be started, as a path or by ``$PATH``? Nothing is run."""
+    if "/" in name and mounts.lately().why_silent(os.path.abspath(name)) is not None:
+        return False  # nobody knows; whoever started it would wait for ever
     places = [""] if "/" in name else os.get_exec_path()
     return any(
         os.path.isfile(path := os.path.join(place, name)) and os.access(path, os.X_OK, effective_ids=True)
@@ -64,6 +66,8 @@ def run(
     Raises OSError, ValueError or
     subprocess.SubprocessError if it cannot be started.
     """
+    if argv and "/" in argv[0]:
+        mounts.refuse_silent(os.path.abspath(argv[0]))
     reader, writer = os.pipe2(os.O_CLOEXEC)
     with open(reader, "rb", buffering=0) as output:
         try:

@@ -12,7 +12,7 @@ import os
 import re
 import stat
 
-from logrotor.disk import files, walk
+from logrotor.disk import files, mounts, walk
 from logrotor.disk.calls import change
 from logrotor.disk.identity import why_closed
 from logrotor.errors import HELD, Busy, Refused
@@ -139,6 +139,7 @@ def refuse_other(path: str, mark: Mark) -> None:
 
 def _opened(path: str) -> int:
     directory = os.path.dirname(path)
+    mounts.refuse_silent(os.path.abspath(directory))
     try:
         return walk.open_to_write(directory)
     except FileNotFoundError:

@@ -13,7 +13,7 @@ from functools import partial
 
 from msgspec import Struct
 
-from logrotor.disk import acl, files, proc, walk
+from logrotor.disk import acl, files, mounts, proc, walk
 from logrotor.disk.identity import group_name, is_us, members_of
 from logrotor.disk.walk import user_name
 from logrotor.errors import InsecureDirectory
@@ -35,6 +35,7 @@ class Writer(Struct, frozen=True):
 def owner_of(path: str) -> int | None:
     """The ordinary user whose file it is; None: it is root's, nobody's here, or cannot be looked at."""
     try:
+        mounts.refuse_silent(os.path.abspath(path))
         uid = os.stat(path).st_uid
     except OSError:  # whoever reads it says why
         return None
@@ -44,6 +45,7 @@ def owner_of(path: str) -> int | None:
 def stranger_to(state_dir: str, run_as: str | None) -> str | None:
     """The user of the deployment, where we are not; None: we are, nobody knows, or it has not begun."""
     try:
+        mounts.refuse_silent(state_dir)
         uid = os.stat(state_dir).st_uid
     except PermissionError:
         return run_as if run_as is not None and not is_us(run_as) else None
@@ -55,6 +57,7 @@ def stranger_to(state_dir: str, run_as: str | None) -> str | None:
 def read_as_root(path: str) -> tuple[bytes, os.stat_result]:
     """The contents of a file that nobody but root could have changed. Raises InsecureDirectory or OSError."""
     found: list[Writer] = []
+    mounts.refuse_silent(os.path.abspath(path))
     trail, resolved = walk.walk(path, partial(_look, found, frozenset({0})))
     try:
         if found:

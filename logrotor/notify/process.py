@@ -19,7 +19,7 @@ from contextlib import AbstractContextManager, contextmanager, suppress
 from msgspec import Struct
 
 from logrotor.decide.naming import parse_archive, parse_replacement
-from logrotor.disk import calls, proc
+from logrotor.disk import calls, mounts, proc
 from logrotor.disk.walk import user_name
 from logrotor.errors import ReopenFailed
 from logrotor.model import ReopenTarget
@@ -164,6 +164,9 @@ def _read_pidfile(sought: Sought) -> Pidfile:
     path = sought.target.pidfile
     if path is None:
         raise sought.refusal("no pidfile is set", f"set pidfile in [reopen.{sought.target.name}]; {sought.hint}")
+    silent = mounts.lately().why_silent(path)
+    if silent is not None:
+        raise sought.refusal(f"{path}: the pidfile lies on {silent.problem}", silent.advice, silent.kind)
     try:
         _check_link(sought, path)
         # O_NONBLOCK: a FIFO without a writer would hold the run for ever.

@@ -312,7 +312,8 @@ class Surveyor:
         # Of a directory that may not be written, that is the answer, once for all of its logs.
         closed = access.why_closed(claim.path, live.stat, ground, claim.spec) if directory.closed is None else None
         closed = self._answers.of(closed, directory.path, claim.spec)
-        return closed, access.why_locked_out(claim.path, live.stat, ground, claim.spec)
+        asked = partial(self._answers.asked, claim.spec)
+        return closed, access.why_locked_out(claim.path, live.stat, ground, claim.spec, asked)
 
     def _proof(self, claim: Claim, family: Family) -> str:
         system = claim.directory.file_system

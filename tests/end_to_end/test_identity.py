@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support import users
+from tests.support import mounts, users
 from tests.support.fixtures import world_tree
 from tests.support.need import need
 from tests.support.rights import Log, actors, follow, rights
@@ -144,6 +144,23 @@ def test_with_a_writer_who_is_signalled(site: Log, directory: str, user: str, ow
         assert process.reopened() == 1
         process.write(3)
     assert site.archive.exists() and log.read_bytes().count(b"\n") == 3
+
+
+@pytest.mark.parametrize("user", ["root", "www-data"])
+@pytest.mark.parametrize("writer", ["root", "www-data"])
+def test_where_no_acl_is_kept(site: Log, user: str, writer: str) -> None:
+    """Who would be locked out there is let in by the group, not by leaving the work to one who may not ask."""
+    with mounts.fuse(site.root):
+        log = site.make("www-data:www-data", 0o660, folder="root:www-data 775")
+        with Writer(log, Kind.SIGNAL, on_order=True, user=writer, strict=True) as process:
+            (site.root / "pid").write_text(f"{process.pid}\n")
+            target = '[reopen.it]\nmanager = "pidfile"\npidfile = "pid"\nsignal = "USR1"\n'
+            site.configure(target, {"name": "app", "paths": [str(log)], "max_size": "1K", "reopen": "it"})
+            site.user = None if user == "root" else user
+            _followed(site, log)
+            assert process.reopened() == 1
+            process.write(3)
+        assert log.read_bytes().count(b"\n") == 3
 
 
 @pytest.mark.parametrize("pattern", ["app.log", "*.log"])

@@ -267,12 +267,45 @@ def test_a_state_directory_that_hangs_for_the_library(state_away: Deployment) ->
         "import sys; from logrotor import Rotator, load_config; from logrotor.errors import LogrotorError\n"
         "from logrotor.disk.history import History\n"
         "config = load_config(sys.argv[1]); history = History(config.state_dir)\n"
-        "for ask in (Rotator(config).plan, Rotator(config).run, history.runs, history.failed_attempts,\n"
-        "            lambda: history.settle(['1'], 'retried')):\n"
+        "for ask in (Rotator(config).plan, Rotator(config).run, history.runs, lambda: history.attempts_since(0),\n"
+        "            lambda: history.prune_attempts(0)):\n"
         "    try:\n        ask()\n    except LogrotorError as error:\n        print(type(error).__name__)\n"
     )
     done = command.run([sys.executable, "-c", ask, state_away.config], timeout=30, check=0)
     assert done.stdout.split() == ["StateError", "StateError", "HistoryUnread", "HistoryUnusable", "HistoryUnusable"]
+
+
+# What a configuration may name besides logs and the state; how a run that cannot reach it ends.
+AWAY = {
+    "metrics": ('[metrics]\ntextfile = "{place}/x.prom"\n', 1),
+    "page": ('[page]\nfile = "{place}/x.html"\n', 1),
+    "pidfile": ('[reopen.a]\nmanager = "pidfile"\npidfile = "{place}/pid"\nsignal = "USR1"\n', 0),
+    "command": ('[reopen.a]\nmanager = "command"\ncommand = ["{place}/program"]\n', 0),
+    "hook": ('[defaults]\non_archive = ["{place}/program"]\n', 1),
+    "include": ('include = ["{place}/*.toml"]\n', 1),
+}
+
+
+@pytest.mark.parametrize("what", [pytest.param(name, marks=[pytest.mark.long] * (name != "metrics")) for name in AWAY])
+def test_what_else_a_configuration_names_hangs(own: Deployment, what: str) -> None:
+    """The log is rotated all the same, and each command ends; where nobody writes the log, nobody need be asked."""
+    log = own.folder("logs") / "app.log"
+    log.write_bytes(lines("w1", 1, 50))
+    text, code = AWAY[what]
+    rule = {"name": "app", "paths": [log], "max_size": 100}
+    with mounts.silent(own.root) as place:
+        own.configure(text.format(place=place), {**rule, "reopen": "a"} if "reopen.a" in text else rule)
+        done = own.run(check=code, timeout=20)
+        assert listing(log.parent) == ["app.log", "app.log.1.zst"]
+        assert code == 0 or str(place) in done.stderr
+        for name in ("check", "doctor", "status", "plan"):
+            own.command(name, check={0, 1}, timeout=20)
+
+
+def test_a_configuration_that_hangs(own: Deployment) -> None:
+    with mounts.silent(own.root) as place:
+        done = command.logrotor("run", "-c", place / "logrotor.toml", check=2, timeout=20)
+        assert str(place) in done.stderr
 
 
 @pytest.fixture

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
 import time
 from collections.abc import Iterator
 from importlib import import_module
@@ -73,6 +75,20 @@ def test_workers_outlive_a_restart_of_their_server(lasting: Host, server: RedisS
         assert worker.poll() is None
     assert {attempt.job for attempt in lasting.attempts()[1:]} == {job}
     assert PASSWORD not in lasting.said()
+
+
+def test_a_worker_of_a_silent_server_can_be_stopped(lasting: Host, server: RedisServer) -> None:
+    """TERM is heard, and what is left to be said to the server holds nobody up until the manager kills."""
+    with lasting.working() as worker:
+        lasting.grow()
+        lasting.dispatch()
+        lasting.wait_for_endings("done")
+        os.kill(server.process.pid, signal.SIGSTOP)
+        try:
+            worker.send_signal(signal.SIGTERM)
+            assert worker.wait(lasting.site.settings.job.stop_wait / 2) == 0
+        finally:
+            os.kill(server.process.pid, signal.SIGCONT)
 
 
 def test_jobs_that_wait_outlive_a_restart_of_their_server(lasting: Host, server: RedisServer) -> None:

@@ -163,7 +163,9 @@ def test_a_job_of_a_killed_worker_is_given_to_the_next_one(host: Host, sql: Sql)
 def test_failed_jobs_that_nobody_clears_go_after_a_month(host: Host, sql: Sql) -> None:
     """A job that fails at each tick must not fill the database."""
     host.engine.dispatch("gibberish")
-    host.engine.dispatch("gibberish of today")
+    # Not one of the same cause, which would join the other: the engine itself refuses it.
+    columns = "INSERT INTO procrastinate_jobs (queue_name, task_name, args)"
+    sql(f"{columns} VALUES (%s, 'logrotor.rotate', '{{}}')", host.site.queue)
     with host.working():
         host.wait_for(lambda: [count.failed for count in host.engine.counts(host.site.queue)] == [2])
     old, young = host.engine.failed(host.site.queue)
@@ -279,7 +281,7 @@ def test_rows_that_are_no_jobs(host: Host, sql: Sql) -> None:
     with host.working():
         job = host.dispatch()
         host.wait_for(lambda: [a.ending.value for a in host.attempts() if a.job == job] == ["done"])
-    assert host.queue("failed").stdout.count("\n    ") >= len(args) - 1
+    assert len(host.queue("failed", "--json").json["failed"]) >= 2  # those of one cause are one
     host.queue("clear", "--failed")
     assert host.engine.failed(host.site.queue) == []
 

@@ -81,11 +81,11 @@ def told(here, after: float) -> list[tuple[str, str, int]]:
     return found
 
 
-def at(here, after: float):
+def at(here, after: float, begun: float | None = None):
     """status and doctor at that moment: subjects."""
     from datetime import timedelta
 
-    seen = here.seen(datetime.now(UTC) + timedelta(seconds=after))
+    seen = here.seen(datetime.fromtimestamp(time.time() if begun is None else begun, UTC) + timedelta(seconds=after))
     status_told = {each.subject for each in attention(status(seen), Thresholds()) if each.code == "problem"}
     return status_told, {each.subject for each in storage.locks(seen)}
 
@@ -199,7 +199,7 @@ def test_a_lock_that_is_made_anew_each_half_minute(here):
         with holder(TURN, here.logs):
             said = run_at(here, 20 * number - 5000)
             assert said == ([] if number < 4 else [("stopped", 1)]), number
-            status_told, doctor_told = at(here, 20 * number - 5000)
+            status_told, doctor_told = at(here, 20 * number - 5000, BEGUN)
             assert status_told == doctor_told == (set() if number < 4 else {str(lock)})
     said = [each for each in attention(status(here.seen()), Thresholds()) if each.code == "problem"]
     assert said == [], "as soon as it is free"
@@ -233,7 +233,7 @@ def test_a_lock_that_cannot_be_looked_at(here, monkeypatch):
         monkeypatch.setattr(holders, "age", closed)
         for after, told in ((0, []), (30, []), (70, ["stopped"])):
             assert [kind for kind, _ in run_at(here, after)] == told
-            assert at(here, after)[1] == ({lock} if told else set())
+            assert at(here, after, BEGUN)[1] == ({lock} if told else set())
 
 
 def _kinds(file: str, after: float) -> list[str]:

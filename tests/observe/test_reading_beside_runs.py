@@ -221,7 +221,9 @@ def test_a_copy_of_another_configuration_is_not_read_twice(world: Path) -> None:
     copied = interfere.operations(lambda: Rotator(rehearsed.config).run(force=True)).index("rename") + 2
     assert interfere.killed(copied, lambda: Rotator(site.config).run(force=True))
     shutil.rmtree(site.folder / "state")
-    done = command.run("cat", "app.log", "-c", site.file, check=None)
+    done = command.logrotor("cat", "app.log", "-c", site.file, check=None)
     assert (done.code, done.stdout) == (1, "") and "logrotor run" in done.stderr
-    assert command.run("run", "-c", site.file).code == 0
-    assert numbers(command.run("cat", "app.log", "-c", site.file).stdout.encode().splitlines()) == [*range(1, 1001)]
+    assert command.logrotor("run", "-c", site.file).code == 0
+    assert numbers(command.logrotor("cat", "app.log", "-c", site.file).stdout.encode().splitlines()) == [
+        *range(1, 1001)
+    ]

@@ -24,14 +24,14 @@ def ask(here):
 
 
 def test_an_ordinary_user_in_roots_deployment(here, ask):
-    """The state directory is root's alone: status and doctor tell the rest, history says whom to ask."""
+    """The state directory is root's alone: status tells the rest, history and doctor say whom to ask."""
     here.log()
     here.run()
     told = ask("www-data", "status", "--json")
     assert told.code == 0 and told.stderr == "" and len(told.json["logs"]) == len(told.json["problems"]) == 1
     assert str(here.state) in (history := ask("www-data", "history")).stderr and history.code == 2
     doctor = ask("www-data", "doctor")
-    assert doctor.code == 1 and "state.directory: " in doctor.stdout and "unexpected" not in doctor.stdout
+    assert doctor.code == 2 and "sudo -u root logrotor doctor" in doctor.stderr and doctor.stdout == ""
     verify = ask("www-data", "verify", "--json")
     assert verify.code == 1 and [a["state"] for a in verify.json["archives"]] == ["unreadable", "no record"]
     assert ask("www-data", "cat", "app.log").stdout.count("\n") == 20_000 // 32
@@ -144,12 +144,15 @@ def test_nor_what_one_names_who_started_a_program_of_roots(here, trap):
 
 @pytest.mark.parametrize("owner", ["root", "nobody"])
 def test_what_a_strangers_supervisord_names_is_not_read(here, ask, trap, owner):
-    """It is said that it was not, where it could rotate a log of ours."""
+    """It is said that it was not, where it could rotate a log of ours, and has one open there."""
     here.log()
     shutil.chown(here.logs, owner)
     script = here.folder / "supervisord"
-    script.write_text("import time; print(flush=True); time.sleep(600)")
-    argv = users.as_argv("nobody", ["/usr/bin/python3", script, "-c", trap])
+    script.write_text(
+        "import sys, time; opened = [open(p, 'a') for p in sys.argv[3:]]; print(flush=True); time.sleep(600)"
+    )
+    held = [here.logs / "worker.log"] if owner == "nobody" else []  # as a supervisord has the logs of its programs
+    argv = users.as_argv("nobody", ["/usr/bin/python3", script, "-c", trap, *held])
     process = subprocess.Popen(argv, stdout=subprocess.PIPE, stdin=subprocess.DEVNULL, start_new_session=True)
     try:
         assert process.stdout is not None and process.stdout.readline() == b"\n"

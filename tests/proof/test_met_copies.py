@@ -102,6 +102,42 @@ def test_repeated_lines_are_rotated_where_nothing_can_be_noted(tmp_path: Path) -
             assert place.beats() == place.written
 
 
+@pytest.mark.parametrize("note", [b"later", b"[" * 3000, b'[1, 2.0, 3, 4, "pasted", "collapse", 5, 6]'], ids=["later", "deep", "pasted"])
+def test_a_note_of_a_logrotor_to_come_is_respected(disk: Path, note: bytes) -> None:
+    """What is not understood is not undone: the log is left as it is, and why is said."""
+    place = Place(disk)
+    place.write(500)
+    assert place.rotator("a", compress="none").run().rotated == 1
+    os.setxattr(place.logs / "app.log.1", "user.logrotor.cut", note)
+    place.write(500)
+    for other in ("copytruncate", "rename"):
+        (refused,) = place.rotator("b", compress="none", method=other).plan().logs
+        assert refused.refused is not None and refused.refused.subject == str(place.logs / "app.log.1")
+    os.setxattr(place.logs / "app.log.1", "user.logrotor.cut", b"cut")
+    assert place.rotator("b", compress="none").run().rotated == 1
+    place.check()
+
+
+def test_what_a_stranger_leaves_is_not_believed(shared: Path) -> None:
+    """Who may make files beside a log could have it cut by one that he takes away."""
+    place = Place(shared)
+    place.write(600)
+    rehearsed = Place(shared / "rehearsed")
+    rehearsed.write(600)
+    copied = interfere.operations(rehearsed.rotator("a", compress="none").run).index("punch") + 1
+    assert interfere.killed(copied, place.rotator("a", compress="none").run)
+    os.chown(place.logs / "app.log.1", 12345, -1)
+    before = place.log.read_bytes()
+    (plan,) = place.rotator("b", compress="none").plan().logs
+    assert plan.refused is not None and plan.refused.subject == str(place.logs / "app.log.1")
+    for which in "ba":
+        assert place.rotator(which, compress="none").run().failed
+        assert place.log.read_bytes() == before
+    os.chown(place.logs / "app.log.1", 0, -1)
+    assert place.rotator("b", compress="none").run().exit_code == 0
+    place.check()
+
+
 @pytest.fixture
 def shared(disk: Path) -> Iterator[Path]:
     """A folder that others can reach, on a file system that collapses ranges."""

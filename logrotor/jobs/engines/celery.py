@@ -63,7 +63,9 @@ class App(celery.Celery):  # type: ignore[misc]
 
     def connection(self, hostname: str | None = None, **options: Any) -> Any:
         # Its URL names nothing: the transport connects, as all of logrotor does.
-        return self._connection("redis://localhost", transport=Transport, transport_options={"site": self.site})
+        made = self._connection("redis://localhost", transport=Transport, transport_options={"site": self.site})
+        made.as_uri = lambda **_: self.site.shown_url  # for celery's messages
+        return made
 
 
 def make(site: Site) -> App:

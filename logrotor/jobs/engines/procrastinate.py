@@ -1,19 +1,16 @@
 """procrastinate on PostgreSQL: jobs are rows, and failed ones are kept. https://procrastinate.readthedocs.io
 
-Its tables are made by whoever comes first. A job whose worker died is queued again by the next worker of its queue.
+Its tables are made by whoever comes first. A worker asks for jobs every two seconds, over one connection. A job whose
+worker died is queued again by the next worker of its queue.
 """
 
 from __future__ import annotations
 
-import asyncio
 import os
-import re
-import socket
 import time
 from collections.abc import Collection, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
-from threading import Timer
 from typing import Any
 
 import psycopg
@@ -21,35 +18,26 @@ from msgspec import Struct
 from procrastinate import App, BaseRetryStrategy, PsycopgConnector, RetryDecision, SyncPsycopgConnector
 from procrastinate.exceptions import ConnectorException
 from procrastinate.jobs import Job
-from procrastinate.schema import SchemaManager
-from psycopg import conninfo, errors
-from psycopg.types.datetime import TimestamptzLoader
 
 from logrotor.jobs.engine import (
-    PATIENCE,
     Health,
     KeptJob,
     QueueCount,
-    QueueUnreachable,
     Site,
     WorkerCommand,
-    asking,
-    one_line,
     open_site,
     python_worker,
 )
 from logrotor.jobs.engines import _worker
+from logrotor.jobs.engines._postgresql import ANSWER, Bounded, Connection, limited, reaching, take_any_time
 from logrotor.jobs.payload import TASK
 from logrotor.jobs.task import JobFailed, TryAgain, rotate
-from logrotor.model import Problem
 
 UPKEEP = "logrotor.upkeep"
 KEPT_DAYS = 30  # failed jobs that nobody has cleared
 _PORTION = 2000  # jobs that one statement removes
-_ANSWER = 10.0  # seconds that the server may take to answer a worker
 
 Rows = list[tuple[Any, ...]]
-Connection = psycopg.Connection[tuple[Any, ...]]
 
 
 class Backoff(BaseRetryStrategy):
@@ -68,8 +56,8 @@ def make(site: Site) -> App:
     after = site.settings.job.reclaim_after
     # One connection for all. The timeout, because a worker whose server is gone took over a minute to stop.
     connector = PsycopgConnector(
-        conninfo=_with_limits(_conninfo(site)), connection_class=Bounded, kwargs={"prepare_threshold": None},
-        min_size=1, max_size=1, timeout=_ANSWER, reconnect_timeout=_ANSWER, configure=_take_any_time,
+        conninfo=limited(site), connection_class=Bounded, kwargs={"prepare_threshold": None},
+        min_size=1, max_size=1, timeout=ANSWER, reconnect_timeout=ANSWER, configure=take_any_time,
     )  # fmt: skip
     # Not before the jobs may be given away: the default, 30 s, would do it while one is still at work.
     app = App(connector=connector, worker_defaults={"stalled_worker_timeout": after})
@@ -107,7 +95,7 @@ class Procrastinate:
         self._site = site
 
     def dispatch(self, text: str) -> None:
-        with _reaching(self._site) as connection:
+        with reaching(self._site) as connection:
             app = App(connector=SyncPsycopgConnector()).open(_One(connection))
             app.configure_task(TASK, queue=self._site.queue).defer(text=text)
 
@@ -131,7 +119,7 @@ class Procrastinate:
         ]
 
     def health(self) -> Health:
-        with _reaching(self._site) as connection:
+        with reaching(self._site) as connection:
             began = time.monotonic()
             connection.execute("SELECT 1").fetchall()
             latency = time.monotonic() - began
@@ -155,7 +143,7 @@ class Procrastinate:
         return sum(len(self._sql(_FORGET, queue=queue, keys=some)) for some in portions)
 
     def _sql(self, statement: str, **values: object) -> Rows:
-        with _reaching(self._site) as connection:
+        with reaching(self._site) as connection:
             return connection.execute(statement.encode(), values).fetchall()
 
 
@@ -197,9 +185,6 @@ DELETE FROM procrastinate_jobs job
 """
 
 
-# ---------------------------------------------------------------- connections
-
-
 class _One(Struct, frozen=True):
     """What procrastinate takes for a pool: a real one starts threads."""
 
@@ -208,154 +193,3 @@ class _One(Struct, frozen=True):
     @contextmanager
     def connection(self) -> Iterator[Connection]:
         yield self.only
-
-
-class _AnyTime(TimestamptzLoader):
-    """A time that Python does not know, such as -infinity in a row that somebody planted, would end each worker."""
-
-    def load(self, data: Any) -> datetime:
-        try:
-            return super().load(data)
-        except psycopg.DataError:
-            return datetime.min.replace(tzinfo=UTC)
-
-
-async def _take_any_time(connection: psycopg.AsyncConnection[Any]) -> None:
-    connection.adapters.register_loader("timestamptz", _AnyTime)
-
-
-class Bounded(psycopg.AsyncConnection[Any]):
-    """A connection of the worker, which would wait for ever for a server whose packets are swallowed."""
-
-    async def wait(self, *args: Any, **options: Any) -> Any:
-        limit = asyncio.get_running_loop().call_later(_ANSWER, _shut, self.pgconn.socket)
-        try:
-            return await super().wait(*args, **options)
-        finally:
-            limit.cancel()
-
-
-def _with_limits(target: str) -> str:
-    """Let the server give up first: a statement that waits for a lock would be done later, for nobody.
-
-    A pgbouncer refuses such options; without them the worker alone gives up.
-    """
-    ours = f"-c lock_timeout={_ANSWER * 800:.0f} -c statement_timeout={_ANSWER * 800:.0f}"
-    theirs: dict[str, Any] = {"options": ours, **conninfo.conninfo_to_dict(target)}
-    limited = conninfo.make_conninfo(**theirs)
-    try:
-        with psycopg.connect(limited):
-            return limited
-    except psycopg.OperationalError:
-        return target
-
-
-def _shut(descriptor: int) -> None:
-    """End a connection from outside: whoever waits for it gets an error."""
-    with suppress(OSError), socket.socket(fileno=os.dup(descriptor)) as connection:
-        connection.shutdown(socket.SHUT_RDWR)
-
-
-@contextmanager
-def _reaching(site: Site) -> Iterator[Connection]:
-    """A connection to a database that has the tables, in a short transaction. Raises QueueUnreachable."""
-    target = _conninfo(site)
-    with asking(site):
-        try:
-            with psycopg.connect(target, prepare_threshold=None) as connection:
-                with _limited(connection):
-                    has_tables = _has_tables(connection)
-                if not has_tables:
-                    with _limited(connection, _ANSWER):
-                        _make_tables(connection)
-                with _limited(connection):
-                    yield connection
-        except (psycopg.Error, ConnectorException) as error:
-            reason = error.__cause__ if isinstance(error, ConnectorException) else error
-            kind, advice = next((hint for cause, *hint in _HINTS if isinstance(reason, cause)), _MIGRATE)
-            advice = advice.format(file=site.file)
-            raise QueueUnreachable(
-                Problem(subject=site.shown_url, problem=one_line(reason), advice=advice, kind=kind)
-            ) from error
-
-
-@contextmanager
-def _limited(connection: Connection, patience: float = PATIENCE) -> Iterator[None]:
-    """A transaction that neither a lock, nor a long statement, nor a server that is silent may hold up.
-
-    The limits are the transaction's: behind a pgbouncer the next one may be somebody else's. The server gives up first,
-    so that it does nothing later, for nobody.
-    """
-    limit = Timer(1.25 * patience, _shut, (connection.pgconn.socket,))
-    limit.start()
-    try:
-        for name in ("lock_timeout", "statement_timeout"):
-            connection.execute(f"SET LOCAL {name} = {patience * 1000:.0f}".encode())
-        yield
-        connection.commit()
-    finally:
-        limit.cancel()
-        limit.join()
-
-
-def _conninfo(site: Site) -> str:
-    """What to connect with; the URL's own parameters have precedence over ours."""
-    try:
-        if re.match(r"\w+://([^@]*/[^@]*@|.*@.*@)", site.url):
-            raise psycopg.ProgrammingError  # libpq would take the wrong part for the host, and tell it
-        return conninfo.make_conninfo(**{**_OURS, **conninfo.conninfo_to_dict(site.url)})
-    except psycopg.ProgrammingError:  # its message may show a part of the password: so it goes no further
-        form = (
-            "write postgresql://USER:PASSWORD@HOST:PORT/DATABASE or service=NAME, with / @ % in a password as %2F "
-            "%40 %25"
-        )
-        problem = Problem(subject="[queue] url", problem="does not name a database of PostgreSQL", advice=form)
-        raise QueueUnreachable(problem) from None
-
-
-# A peer that is gone without a word is noticed after some seconds, also where nothing is to be sent.
-_OURS: dict[str, Any] = {
-    "connect_timeout": int(PATIENCE), "application_name": "logrotor", "tcp_user_timeout": 5000,
-    "keepalives_idle": 3, "keepalives_interval": 1, "keepalives_count": 3,
-}  # fmt: skip
-
-
-def _has_tables(connection: Connection) -> bool:
-    """Raises ReadOnlySqlTransaction where no job can be queued."""
-    ((is_there, is_read_only),) = connection.execute(_LOOK).fetchall()
-    if is_read_only:
-        raise errors.ReadOnlySqlTransaction("the database is read-only")
-    return bool(is_there)
-
-
-def _make_tables(connection: Connection) -> None:
-    """Once: whoever comes second waits, and finds them."""
-    connection.execute("SELECT pg_advisory_xact_lock(hashtext('procrastinate_jobs'))")
-    if not _has_tables(connection):
-        connection.execute(SchemaManager.get_schema())
-
-
-# Not to_regclass: it remembers its answer from before the wait for the lock (seen: the second one failed).
-_LOOK = """
-SELECT EXISTS (SELECT FROM pg_class WHERE relname = 'procrastinate_jobs' AND pg_table_is_visible(oid)),
-       current_setting('transaction_read_only') = 'on'
-"""
-
-
-_MIGRATE = [
-    "foreign", "were the tables made by another version of procrastinate? then migrate them: "
-    "https://procrastinate.readthedocs.io/en/stable/howto/production/migrations.html",
-]  # fmt: skip
-# Cause, kind of the problem and advice; the first that fits.
-_HINTS: tuple[tuple[type[BaseException], str, str], ...] = (
-    (errors.InsufficientPrivilege, "forbidden", "give the user a database of its own (CREATE DATABASE logrotor OWNER "
-     "...), or let it make the tables (GRANT CREATE ON SCHEMA public TO ...)"),
-    (errors.ReadOnlySqlTransaction, "read-only", "name the primary in [queue] url in {file}, or all servers with "
-     "target_session_attrs=read-write"),
-    (errors.LockNotAvailable, "locked", "somebody holds the tables locked: pg_blocking_pids() shows who"),
-    (errors.QueryCanceled, "locked", "the server is overloaded, or the tables are locked: see pg_stat_activity"),
-    (errors.DiskFull, "full", "make room on the disk of the server"),
-    (errors.TooManyConnections, "full", "raise max_connections of the server, or put a pgbouncer before it"),
-    (errors.ConnectionTimeout, "silent", "the server does not answer: does it hang, or a firewall drop the packets?"),
-    (psycopg.OperationalError, "away", "start the server, or correct host, user and password in [queue] url in {file}"),
-)  # fmt: skip

@@ -17,12 +17,14 @@ from typing import Any
 import rq
 from redis import ConnectionPool, Redis, RedisError
 from redis.backoff import ConstantBackoff
+from redis.exceptions import ConnectionError as NoConnection
 from redis.retry import Retry
 from rq.exceptions import StopRequested
 from rq.scheduler import RQScheduler
 from rq.suspension import is_suspended
 
 from logrotor.disk.calls import die_with
+from logrotor.jobs.engine import PATIENCE
 from logrotor.jobs.engines import _worker
 from logrotor.jobs.engines._redis import connect, parameters, set_aside, unreachable
 from logrotor.jobs.engines.rq import RQ, kinds, known
@@ -66,6 +68,10 @@ class Worker(rq.Worker):
 
     def request_stop(self, signum: int, frame: FrameType | None) -> None:
         self._is_asked = True
+        # What is left to be said to the server must not take as long as it is waited for a job.
+        pool = self.connection.connection_pool
+        pool.connection_kwargs.update(socket_timeout=PATIENCE, retry=Retry(ConstantBackoff(0.1), 0))
+        pool.reset()
         super().request_stop(signum, frame)  # type: ignore[no-untyped-call]
 
     def _pause(self) -> None:
@@ -79,6 +85,8 @@ def _told(work: Callable[[RQScheduler], None]) -> Callable[[RQScheduler], None]:
     """Say in one line why rq's scheduler ends; the worker starts it again. It would say it in a page, twice."""
 
     def tell_and_end(scheduler: RQScheduler) -> None:
+        # It never waits for a job: a server that is silent would hold it, and with it the end of the worker.
+        scheduler.connection.connection_pool.connection_kwargs["socket_timeout"] = PATIENCE
         try:
             work(scheduler)
         except (RedisError, OSError) as error:
@@ -96,7 +104,8 @@ class Connection(Redis):
     @classmethod
     def from_url(cls, url: str, **options: Any) -> Redis:
         # A server that restarts: rq waits for it where it waits for a job, elsewhere the worker would end.
-        again = Retry(ConstantBackoff(1), 10)
+        # Not for one that is silent: it would take 40 s each time.
+        again = Retry(ConstantBackoff(1), 10, supported_errors=(NoConnection,))
         # No socket_timeout: rq sets one that fits to the time for which it waits for a job.
         return cls(connection_pool=ConnectionPool(**parameters(known()), retry=again))
 

@@ -6,7 +6,7 @@ import os
 from collections.abc import Iterator
 from functools import partial
 
-from logrotor.disk import identity, state
+from logrotor.disk import identity, mounts, state
 from logrotor.disk.history import History
 from logrotor.disk.identity import why_closed
 from logrotor.disk.publish import METRICS, PAGE, Mark, refuse_other
@@ -207,6 +207,9 @@ def _why_not(path: str, mark: Mark, key: str) -> tuple[str, str] | None:
 def _no_place(path: str, key: str) -> tuple[str, str] | None:
     """Why nothing can be written at ``path``, and what to do."""
     directory = os.path.dirname(path)
+    silent = mounts.lately().why_silent(directory)
+    if silent is not None:
+        return f"{silent.subject}: {silent.problem}", silent.advice
     if not os.path.isdir(directory):
         return f"{directory} does not exist", f"create it, or correct {key}"
     if os.access(directory, os.W_OK | os.X_OK, effective_ids=True):
