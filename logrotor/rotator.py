@@ -18,7 +18,7 @@ from msgspec.structs import replace
 
 from logrotor import events
 from logrotor.act.context import Deadline
-from logrotor.act.report import Run, remember
+from logrotor.act.report import Run
 from logrotor.clock import local_now
 from logrotor.decide.facts import LogFacts
 from logrotor.decide.planner import plan_idle_logs, plan_logs
@@ -125,11 +125,9 @@ class Rotator:
             plan = Plan(now=run.now, logs=())
         if plan.locked:
             _unlock(plan)
-        state.remember_last_run(self._config.state_dir, this)
+        run.mark(plan, this, self._config.state_dir, interrupted=self._stop())
         report = run.report(plan, interrupted=self._stop())
-        report = replace(report, problems=(*report.problems, *self._unheard)) if self._unheard else report
-        remember(report, self._config.state_dir, self._clock())
-        return report
+        return replace(report, problems=(*report.problems, *self._unheard)) if self._unheard else report
 
     # ------------------------------------------------------------ planning
 

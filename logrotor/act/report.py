@@ -13,7 +13,7 @@ from msgspec import Struct, field
 from logrotor.act.context import Deadline
 from logrotor.disk import state
 from logrotor.errors import HELD
-from logrotor.model import KeptOut, LastReport, Outcome, Plan, Problem, Report, Status
+from logrotor.model import KeptOut, LastReport, LastRun, Outcome, Plan, Problem, Report, Status
 
 if TYPE_CHECKING:
     from logrotor.disk.history import RunHistory
@@ -67,6 +67,11 @@ class Run(Struct):
             self.kept_out = history.keep_out(_waiting(report).keys(), self.clock(), partial=self.partial)
         history.run_completed(self.clock(), report.outcomes if hooks is None else hooks, _counts(report), code)
         self.problems += [problem for problem in history.problems if problem not in self.problems]
+
+    def mark(self, plan: Plan, this: LastRun, state_dir: str, *, interrupted: bool) -> None:
+        """Remember that the run took place, and what it did."""
+        report = self._report(plan, interrupted=interrupted)
+        state.remember_last_run(state_dir, this, _last(report, self.clock(), state.last_report(state_dir)))
 
     def report(self, plan: Plan, *, interrupted: bool) -> Report:
         """The report, told as events where it was not told before."""
@@ -128,7 +133,7 @@ class Run(Struct):
 
 
 def remember(report: Report, state_dir: str, ended: float) -> None:
-    """What the metrics have of the last run; once more where something of it failed after its end."""
+    """What the metrics have of the last run, where something of it failed after its end."""
     state.remember_report(state_dir, _last(report, ended, state.last_report(state_dir)))
 
 

@@ -54,11 +54,12 @@ def ask_queue(config: Config, now: datetime, *, asking: int | None = None) -> As
 
 
 def _asked(config: Config, now: datetime, asking: int | None) -> tuple[Status | None, list[Problem]]:
+    from logrotor.disk.state import is_there
     from logrotor.jobs import backlog, progress
     from logrotor.jobs.engine import open_engine, site_of
 
     site = site_of(config, os.environ)
-    if os.path.isabs(site.url) and not os.path.exists(site.url):  # looking must not create it
+    if os.path.isabs(site.url) and not is_there(site.url):  # looking must not create it
         found = progress.stopped(site, progress.progress(site, now), progress.workers(site), now.timestamp())
         return None, [found] if found is not None else []
     status = backlog.status(site, open_engine(site), now, asking=asking)

@@ -86,7 +86,7 @@ def kept_at_a_glance(facts: LogFacts, now: datetime) -> tuple[Note, ...] | None:
     archives = sorted(family.archives, key=_slot) if len(family.archives) > 1 else family.archives
     if not _are_settled(spec, archives) or not _are_within(spec, archives, now):
         return None
-    if archives[0].name.codec is Codec.NONE and facts.noted() is not None:
+    if spec.method is Method.COPYTRUNCATE and archives[0].name.codec is Codec.NONE and facts.noted() is not None:
         return None
     return tuple([Note(a.entry.name, retention.why_kept(spec, index)) for index, a in enumerate(archives)])
 

@@ -107,20 +107,20 @@ def known_run(path: str) -> LastRun | None:
         os.close(fd)
 
 
-def remember_last_run(path: str, run: LastRun) -> None:
-    """Mark that a run took place, also an idle one. What cannot be written is not worth an error."""
+def remember_last_run(path: str, run: LastRun, report: LastReport | None = None) -> None:
+    """Mark that a run took place, also an idle one, and what it did. What cannot be written is not worth an error."""
     with contextlib.suppress(OSError):
-        line = f"{run.at:.6f} {run.gap:.6f} {run.since:.6f}".ljust(_RECORD - 1) + "\n"
-        files.rewrite(os.path.join(path, LAST_RUN), line.encode())
+        data = f"{run.at:.6f} {run.gap:.6f} {run.since:.6f}".ljust(_RECORD - 1).encode() + b"\n"
+        if report is not None:
+            data += msgspec.json.encode(report).ljust(_REPORT - 1) + b"\n"
+        files.rewrite(os.path.join(path, LAST_RUN), data)
 
 
 def remember_report(path: str, report: LastReport) -> None:
-    """What the last run did, behind its mark. What cannot be written is not worth an error."""
-    file = os.path.join(path, LAST_RUN)
-    with contextlib.suppress(OSError):
-        mark = files.read(file, flags=os.O_NOFOLLOW)[0][:_RECORD]
-        if len(mark) == _RECORD:
-            files.rewrite(file, mark + msgspec.json.encode(report).ljust(_REPORT - 1) + b"\n")
+    """What the last run did, behind its mark, which is there. What cannot be written is not worth an error."""
+    last = known_run(path)
+    if last is not None:
+        remember_last_run(path, last, report)
 
 
 def last_report(path: str) -> LastReport | None:

@@ -10,6 +10,7 @@ import importlib
 import os
 from collections.abc import Iterable, Iterator, Mapping
 
+from msgspec import Struct
 from msgspec.structs import replace
 
 from logrotor.decide.facts import LogFacts
@@ -21,15 +22,16 @@ __all__ = [
     "ABSENT",
     "FORBIDDEN",
     "STALE",
+    "Asked",
     "Delivered",
     "SelfRotation",
     "Stop",
     "answer",
+    "asked",
     "held_back",
     "probe",
     "request",
     "self_rotation",
-    "user_asked",
     "why_forbidden",
 ]
 
@@ -82,25 +84,33 @@ def why_forbidden(target: ReopenTarget, paths: tuple[str, ...] = ()) -> Problem 
     return None
 
 
-def user_asked(target: ReopenTarget) -> int | None:
+class Asked(Struct, frozen=True):
+    """Whose process a request signals, and how others may be allowed to make it."""
+
+    user: int
+    permit: str
+
+
+def asked(target: ReopenTarget) -> Asked | None:
     """The user of the process that a request to ``target`` signals; None: it signals none, or none can be seen."""
     if target.manager in (Manager.COMMAND, Manager.CALLABLE):
         return None
     way = importlib.import_module(_WAYS[target.manager])
     try:
         with way.held(target, lambda: False) as found:
-            user: int = found.process.uid
-            return user
+            return Asked(found.process.uid, found.sought.permit)
     except ReopenFailed:
         return None
 
 
-def answer(problem: Problem, directory: str, writer: int | None) -> Problem:
-    """A problem of who we are, with what helps where a process of ``writer`` is to be asked as well."""
+def answer(problem: Problem, directory: str, whom: Asked | None) -> Problem:
+    """A problem of who we are, with what helps where a process of another user is to be asked as well."""
     from logrotor.disk.identity import one_for_both
 
-    way = one_for_both(directory, writer) if writer is not None else None
-    return problem if way is None else replace(problem, advice=way)
+    way = one_for_both(directory, whom.user) if whom is not None else None
+    if whom is None or way is None:
+        return problem
+    return replace(problem, advice=f"{way}, or {whom.permit}" if problem.kind == FORBIDDEN else way)
 
 
 def self_rotation(target: ReopenTarget, paths: tuple[str, ...] = ()) -> SelfRotation:
@@ -115,8 +125,8 @@ def self_rotation(target: ReopenTarget, paths: tuple[str, ...] = ()) -> SelfRota
 def held_back(forbidden: Problem, target: ReopenTarget, logs: Iterable[LogFacts]) -> Iterator[tuple[str, Problem]]:
     """Those that somebody writes, or may write: taken, they would grow on as archives, where nobody looks."""
     why = replace(forbidden, problem=f"its writer could not be asked to reopen it: {forbidden.problem}")
-    asked = user_asked(target)
+    whom = asked(target)
     for facts in logs:
         if not isinstance(facts.live_writers(), Nobody):
-            told = answer(why, facts.directory.resolved, asked)
+            told = answer(why, facts.directory.resolved, whom)
             yield os.path.realpath(facts.path), replace(told, subject=facts.path)

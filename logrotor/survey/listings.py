@@ -12,7 +12,7 @@ from logrotor.disk.mounts import Mounts
 from logrotor.disk.walk import user_name
 from logrotor.errors import CLOSED
 from logrotor.model import FileId, LogSpec, Method, Problem, ReopenTarget
-from logrotor.notify import answer, user_asked
+from logrotor.notify import Asked, answer, asked
 from logrotor.text import typed
 
 
@@ -52,7 +52,7 @@ class Answers:
 
     def __init__(self, targets: Mapping[str, ReopenTarget]) -> None:
         self._targets = targets
-        self._user_asked = cache(user_asked)
+        self._whom = cache(asked)
 
     def give(self, directory: Directory, spec: LogSpec) -> None:
         """Put it into the problem that a directory is to the logs of a rule."""
@@ -62,13 +62,17 @@ class Answers:
     def of(self, problem: Problem | None, directory: str, spec: LogSpec) -> Problem | None:
         if problem is None or problem.kind != CLOSED:
             return problem
-        return answer(problem, directory, self.asked(spec))
+        return answer(problem, directory, self._asked(spec))
 
     def asked(self, spec: LogSpec) -> int | None:
         """The user of the process that is asked to reopen the logs of a rule; None: none is, or nobody knows."""
+        whom = self._asked(spec)
+        return None if whom is None else whom.user
+
+    def _asked(self, spec: LogSpec) -> Asked | None:
         if spec.reopen is None or spec.method is Method.COPYTRUNCATE:
             return None
-        return self._user_asked(self._targets[spec.reopen])
+        return self._whom(self._targets[spec.reopen])
 
 
 def path_of(directory: Directory) -> str:

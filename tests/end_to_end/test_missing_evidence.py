@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -138,8 +139,8 @@ def test_a_queue_that_may_not_be_looked_at_is_a_trouble(shut: Path) -> None:
     """It is not one without jobs."""
     queue = f'[queue]\nengine = "huey"\nurl = "{shut}/closed/queue.sqlite"\n'
     loaded = load_config(configured(shut, f'state_dir = "{shut}/state"', queue), environ={})
-    assert users.as_user("www-data", ask_queue, loaded, 0.0).problem is not None
-    assert ask_queue(loaded, 0.0).problem is None
+    assert users.as_user("www-data", ask_queue, loaded, datetime.now(UTC)).problem is not None
+    assert ask_queue(loaded, datetime.now(UTC)).problem is None
 
 
 def test_an_include_folder_that_cannot_be_listed_is_a_mistake(shut: Path) -> None:

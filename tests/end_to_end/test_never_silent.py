@@ -267,8 +267,8 @@ def test_a_state_directory_that_hangs_for_the_library(state_away: Deployment) ->
         "import sys; from logrotor import Rotator, load_config; from logrotor.errors import LogrotorError\n"
         "from logrotor.disk.history import History\n"
         "config = load_config(sys.argv[1]); history = History(config.state_dir)\n"
-        "for ask in (Rotator(config).plan, Rotator(config).run, history.runs, history.failed_attempts,\n"
-        "            lambda: history.settle(['1'], 'retried')):\n"
+        "for ask in (Rotator(config).plan, Rotator(config).run, history.runs, lambda: history.attempts_since(0),\n"
+        "            lambda: history.prune_attempts(0)):\n"
         "    try:\n        ask()\n    except LogrotorError as error:\n        print(type(error).__name__)\n"
     )
     done = command.run([sys.executable, "-c", ask, state_away.config], timeout=30, check=0)

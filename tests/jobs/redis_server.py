@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import subprocess
 from pathlib import Path
 
 from redis import Redis
 
-from tests.jobs.bench import Host
+from tests.jobs.bench import Host, worker_pids
 
 
 def server(host: Host) -> Redis:
@@ -35,6 +36,8 @@ def children(pid: int) -> list[int]:
     return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
 
 
-def helpers(worker: int) -> list[int]:
-    """The processes of the engine's own worker, which is the one child of ``queue worker``."""
-    return [helper for engine in children(worker) for helper in children(engine)]
+def engine_of(host: Host, worker: subprocess.Popen[bytes]) -> int:
+    """The engine's own process beside the one that serves."""
+    host.wait_for(lambda: set(worker_pids(host)) & set(children(worker.pid)))
+    (pid,) = children(worker.pid)
+    return pid

@@ -15,7 +15,7 @@ from rq.scheduler import RQScheduler
 from logrotor.jobs.engines import rq
 from logrotor.jobs.payload import TASK
 from tests.jobs.bench import Host, attempt_pids
-from tests.jobs.redis_server import children, helpers, server, values
+from tests.jobs.redis_server import children, engine_of, server, values
 
 pytestmark = [pytest.mark.servers, pytest.mark.parametrize("engine", ["rq"]), pytest.mark.timeout(180)]
 
@@ -51,7 +51,7 @@ def test_a_killed_work_horse_makes_a_failed_job(host: Host) -> None:
     with host.working() as worker:
         job = host.dispatch()
         host.wait_for(lambda: attempt_pids(host))
-        (horse,) = (pid for pid in helpers(worker.pid) if os.getpgid(pid) == pid)
+        (horse,) = (pid for pid in children(engine_of(host, worker)) if os.getpgid(pid) == pid)
         os.kill(horse, signal.SIGKILL)
         host.wait_for(lambda: not attempt_pids(host))
         host.wait_for(lambda: host.engine.failed(host.site.queue))
@@ -68,11 +68,12 @@ def test_a_killed_workers_job_is_filed_as_failed_by_the_next_worker(host: Host) 
     worker, redis, queue = host.start(), server(host), host.site.queue
     job = host.dispatch()
     host.wait_for(lambda: attempt_pids(host))
-    (engine,), beside = children(worker.pid), helpers(worker.pid)
-    assert len(beside) == 2  # the work horse and rq's scheduler
+    engine = engine_of(host, worker)
+    helpers = children(engine)
+    assert len(helpers) == 2  # the work horse and rq's scheduler
     os.kill(engine, signal.SIGKILL)
-    assert worker.wait() == 1
-    host.wait_for(lambda: not attempt_pids(host) and not any(os.path.exists(f"/proc/{pid}") for pid in beside))
+    worker.wait()
+    host.wait_for(lambda: not attempt_pids(host) and not any(os.path.exists(f"/proc/{pid}") for pid in helpers))
     assert not redis.exists(RQScheduler.get_locking_key(queue))
     (count,) = host.engine.counts(queue)
     assert (count.pending, count.reserved, count.failed) == (0, 1, 0)
@@ -96,13 +97,15 @@ def test_a_killed_workers_job_is_filed_as_failed_by_the_next_worker(host: Host) 
 def test_one_scheduler_for_each_queue(host: Host) -> None:
     """A second worker of the same host finds the lock taken, and a retry is delivered once."""
     with host.working() as first:
-        host.wait_for(lambda: len(helpers(first.pid)) == 1)
+        one = engine_of(host, first)
+        host.wait_for(lambda: len(children(one)) == 1)
         with host.working() as second:
+            other = engine_of(host, second)
             key = RQScheduler.get_locking_key(host.site.queue)
             host.wait_for(lambda: server(host).exists(key))
             host.dispatch()
             host.wait_for_endings("failed", "failed", "failed")
-            host.wait_for(lambda: len(helpers(first.pid)) + len(helpers(second.pid)) == 1)  # the last horse has gone
+            host.wait_for(lambda: len(children(one)) + len(children(other)) == 1)  # the last horse has gone
     assert not server(host).exists(key)
 
 

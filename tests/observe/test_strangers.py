@@ -144,12 +144,15 @@ def test_nor_what_one_names_who_started_a_program_of_roots(here, trap):
 
 @pytest.mark.parametrize("owner", ["root", "nobody"])
 def test_what_a_strangers_supervisord_names_is_not_read(here, ask, trap, owner):
-    """It is said that it was not, where it could rotate a log of ours."""
+    """It is said that it was not, where it could rotate a log of ours, and has one open there."""
     here.log()
     shutil.chown(here.logs, owner)
     script = here.folder / "supervisord"
-    script.write_text("import time; print(flush=True); time.sleep(600)")
-    argv = users.as_argv("nobody", ["/usr/bin/python3", script, "-c", trap])
+    script.write_text(
+        "import sys, time; opened = [open(p, 'a') for p in sys.argv[3:]]; print(flush=True); time.sleep(600)"
+    )
+    held = [here.logs / "worker.log"] if owner == "nobody" else []  # as a supervisord has the logs of its programs
+    argv = users.as_argv("nobody", ["/usr/bin/python3", script, "-c", trap, *held])
     process = subprocess.Popen(argv, stdout=subprocess.PIPE, stdin=subprocess.DEVNULL, start_new_session=True)
     try:
         assert process.stdout is not None and process.stdout.readline() == b"\n"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from functools import partial
 
 from msgspec.structs import replace
@@ -14,7 +14,7 @@ from logrotor.disk import acl, identity, proc, writers
 from logrotor.disk.directories import Directories
 from logrotor.disk.walk import user_name
 from logrotor.errors import Busy, LogrotorError, ReopenFailed, Stale
-from logrotor.model import Check, DropTemp, Entry, Finding, Method, Nobody, Problem, Written
+from logrotor.model import Check, DropTemp, Entry, Finding, Manager, Method, Nobody, Problem, Written
 from logrotor.notify import supervisord
 from logrotor.observe import unclaimed
 from logrotor.observe.deployment import Deployment, archives_of
@@ -35,7 +35,12 @@ def checks(here: Deployment) -> list[Check]:
         Check(id="writers.deleted", title="nobody writes a removed file", look=lambda: deleted(here)),
         Check(id="writers.append", title="copytruncated logs are appended to", look=lambda: append(here)),
         Check(id="reopen.targets", title="every reopen target can be asked", look=lambda: targets(here)),
-        Check(id="reopen.supervisord", title="supervisord rotates no log of ours", look=lambda: self_rotation(here)),
+        Check(
+            id="reopen.supervisord",
+            title="supervisord rotates no log of ours",
+            look=lambda: self_rotation(here),
+            facts=lambda: unread(here),
+        ),
     ]
 
 
@@ -266,7 +271,7 @@ def targets(here: Deployment) -> Iterator[Finding]:
                 continue
             told = error.problem
             if told.kind == notify.FORBIDDEN and logs:
-                told = notify.answer(told, logs[0].directory.path, notify.user_asked(target))
+                told = notify.answer(told, logs[0].directory.path, notify.asked(target))
             yield Finding(
                 subject=f"[reopen.{name}]",
                 problem=told.problem,
@@ -284,15 +289,10 @@ def _is_let_go(facts: LogFacts) -> bool:
 def self_rotation(here: Deployment) -> Iterator[Finding]:
     """Asked of every supervisord that can be seen and could rotate a log of ours, whether or not a rule names it."""
     ours = {here.mounts.real_path(facts.path): facts.path for facts in here.survey.logs}
-    given = next((t.supervisor_config for t in here.config.targets.values() if t.supervisor_config), None)
-    places = {selector.directory for selector in here.named.selectors}
-    able = [process for process in supervisord.running() if process.is_believed or _could_rotate(process.uid, places)]
-    found = {process.pid: supervisord.rotated_by(process, given=given) for process in able}
+    found = _rotations(here)
     files = {path: problem for rotation in found.values() for path, problem in rotation.files.items()}
     problems = [replace(files[path], subject=ours[path]) for path in sorted(files.keys() & ours.keys())]
-    places |= {facts.directory.resolved for facts in here.survey.logs}
-    problems += [each for pid, rotation in found.items() if rotation.unknown and _may_write_in(pid, places)
-                 for each in rotation.unknown]  # fmt: skip
+    problems += [each for pid, rotation in found.items() for each in rotation.unknown if _concerns_us(here, pid)]
     hiding = proc.why_hiding()
     if not found and hiding is not None:
         problems.append(
@@ -302,12 +302,34 @@ def self_rotation(here: Deployment) -> Iterator[Finding]:
         yield Finding(subject=each.subject, problem=each.problem, why=each.why, advice=each.advice)
 
 
-def _may_write_in(pid: int, directories: Collection[str]) -> bool:
-    """Has it a file open there, or may that not be seen? A supervisord has the logs of all that it runs open."""
+def unread(here: Deployment) -> dict[str, str]:
+    """Of which supervisord nothing is known, and nothing says that it has to do with us."""
+    return {
+        each.subject: f"not known: {each.problem}"
+        for pid, rotation in _rotations(here).items()
+        for each in rotation.unknown
+        if not _concerns_us(here, pid)
+    }
+
+
+def _rotations(here: Deployment) -> dict[int, notify.SelfRotation]:
+    """By the process of each supervisord that could."""
+    given = next((t.supervisor_config for t in here.config.targets.values() if t.supervisor_config), None)
+    places = {selector.directory for selector in here.named.selectors}
+    able = (process for process in supervisord.running() if process.is_believed or _could_rotate(process.uid, places))
+    return {process.pid: supervisord.rotated_by(process, given=given) for process in able}
+
+
+def _concerns_us(here: Deployment, pid: int) -> bool:
+    """Has it a file open among our logs, as a supervisord has of all that it runs? Where that may not be seen, only
+    the configuration tells: of several users each may have one, with secrets of its own."""
+    places = {selector.directory for selector in here.named.selectors}
+    places |= {facts.directory.resolved for facts in here.survey.logs}
     try:
-        return any(file.for_writing and os.path.dirname(file.name) in directories for file in proc.opened(pid))
+        return any(file.for_writing and os.path.dirname(file.name) in places for file in proc.opened(pid))
     except OSError:
-        return True
+        targets = [each for each in here.config.targets.values() if each.manager is Manager.SUPERVISORD]
+        return bool(targets) and not any(each.pidfile for each in targets)
 
 
 def _could_rotate(uid: int, directories: Iterable[str]) -> bool:
