@@ -78,6 +78,7 @@ class Cut(Struct):
     whole: bool = False  # it was truncated while nobody else had it open
     left: int = 0  # bytes that there was no time for
     noted: int | None = None  # the copy that the record is noted on, open
+    spoilt: bool = False  # the copy could not be made durable
 
     @property
     def block(self) -> int:
@@ -126,7 +127,8 @@ def _remember(cut: Cut, stage: str) -> None:
     cut.record = replace(cut.record, stage=stage)
     if cut.noted is not None:
         cuts.note(cut.noted, cut.record)
-        files.sync(cut.noted)
+        if not cut.spoilt:
+            _sync_copy(cut, cut.noted)
     cut.context.history.begin_copy(cut.record)
 
 
@@ -184,6 +186,7 @@ def _sync_copy(cut: Cut, out: int) -> None:
     try:
         files.sync_and_close_check(out)
     except OSError:
+        cut.spoilt = True
         _undo(cut)
         raise
 

@@ -76,8 +76,10 @@ def _refuse_others(cut: Cut, step: FinishCopytruncate, entry: Entry) -> None:
 
 
 def _why_left(step: FinishCopytruncate, why: str) -> Problem:
-    what = f"is left alone: its copytruncate was interrupted, and what that left is not ours to change: {why}"
-    return Problem(subject=step.record.path, problem=what, advice="run the configuration of whoever owns the copy")
+    what = f"is left alone: its copytruncate was interrupted, and we may not finish it: {why}"
+    return Problem(
+        subject=step.record.path, problem=what, advice="run logrotor as the owner of the log's newest archive"
+    )
 
 
 def _why_unproven(record: CopyInFlight) -> Problem:

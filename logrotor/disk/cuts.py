@@ -1,6 +1,6 @@
-"""What a copytruncate notes on its copy (xattr(7)): where it stands, for whoever meets the copy, whatever he remembers.
+"""What a copytruncate notes on its copy (xattr(7)): where it stands, for any configuration that meets the copy.
 
-The note is on the copy before that has its name, so no configuration ever finds one without the other:
+The note is on the copy before the copy gets its name, so nobody ever finds one without the other:
 
 note   | the log begins with what the copy holds
 -------|---------------------------------------------------------------------------------------------------
@@ -8,8 +8,8 @@ copied | and may bear the mark of the cut already: cut it, if the bytes agree
 marked | while it bears the mark; without it, it was cut
 cut    | no longer. This stays, also on what is made of the copy: a record elsewhere may not know it
 
-The history of whoever made the copy has the same record: for an older logrotor, and for a file system that keeps no
-notes. What is noted goes before that. It is believed of the files of those who may change the log anyway.
+The history of the configuration that made the copy has the same record, for an older logrotor and for file systems
+without attributes. The note takes precedence. It is trusted only on files of those who could change the log anyway.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ def begin(copy: int, record: CopyInFlight) -> bool:
 
 
 def note(copy: int, record: CopyInFlight) -> None:
-    """The same where one was begun: the older one would be believed, so it is an error if that fails."""
+    """Replace a note that :func:`begin` made. Raises OSError: the older one would be trusted."""
     values = [getattr(record, name) for name in CopyInFlight.__struct_fields__[1:]]
     _set(copy, msgspec.json.encode(values))
 
@@ -55,7 +55,7 @@ def conclude(copy: int) -> None:
 
 
 def carry(form: int, copy: int) -> None:
-    """A file that is made of a copy says the same, once that is cut. A hint, as is all that is noted on archives."""
+    """Note the same on a file that is made of a copy, once the log was cut by that. A hint, as are all such notes."""
     with contextlib.suppress(OSError):
         if is_cut(copy):
             _set(form, _CUT)
@@ -154,7 +154,7 @@ def _in_flight(directory: OpenDir, base: Entry, copy: Entry) -> CopyInFlight | P
         path, noted = os.path.join(directory.path, base.name), _noted(out)
         record = read(out, path)
         if noted not in (b"", _CUT) and _record(noted, path) is None:
-            what = f"says of {base.name} what this logrotor does not understand, so that may still be to be cut by it"
+            what = f"has a note that this logrotor does not understand, so {base.name} may still have to be cut by it"
             return _problem(directory, copy, what, "upgrade logrotor, or run the one that made the copy")
         if record is None or not is_of(record, live) or (record.stage == "marked" and not hidden(live, record)):
             return None
@@ -162,15 +162,15 @@ def _in_flight(directory: OpenDir, base: Entry, copy: Entry) -> CopyInFlight | P
     if copy.stat.st_uid in owners:
         return record
     # Whoever may make files here could have the log cut by one that he takes away.
-    what = f"is a stranger's, and says that {base.name} is still to be cut by it"
-    return _problem(directory, copy, what, "move it away, unless it is the copy of an interrupted copytruncate")
+    what = f"belongs to another user, and has a note that {base.name} still has to be cut by it"
+    return _problem(directory, copy, what, "run logrotor as its owner, or move it away if it is no copy of the log")
 
 
 def _why_closed(directory: OpenDir, base: Entry, copy: Entry) -> Problem | None:
     """It may be a copy that we may not read."""
     if not _may_be_copy(directory, base, copy):
         return None
-    what = f"cannot be read, so nobody can tell whether {base.name} is still to be cut by it"
+    what = f"cannot be read, so nobody can tell whether {base.name} still has to be cut by it"
     return _problem(directory, copy, what, "run logrotor as a user who may read it")
 
 
@@ -181,7 +181,7 @@ def _why_alike(directory: OpenDir, base: Entry, copy: Entry) -> Problem | None:
     with _opened(directory, base, copy) as (live, out):
         if not _begins_as(live, out, copy.size):
             return None
-    what = f"holds what {base.name} begins with, so that may still be to be cut: this file system keeps no note of it"
+    what = f"holds what {base.name} begins with, so that may still have to be cut: this file system keeps no note of it"
     advice = "run the configuration whose copytruncate was interrupted; if none was, move it away"
     return _problem(directory, copy, what, advice)
 

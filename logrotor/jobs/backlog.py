@@ -12,13 +12,14 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from logrotor.disk import proc
 from logrotor.disk.history import History
 from logrotor.errors import LogrotorError
 from logrotor.jobs import payload
-from logrotor.jobs.dispatch import dispatch, period
-from logrotor.jobs.engine import Engine, KeptJob, QueueCount, Site, queue_of
+from logrotor.jobs.dispatch import dispatch, new_job, period
+from logrotor.jobs.engine import Engine, KeptJob, QueueCount, QueueUnreachable, Site, queue_of
 from logrotor.jobs.payload import Payload, Stale, Unacceptable
 from logrotor.jobs.progress import Progress, Worker, most_age, progress, stopped, workers
 from logrotor.model import Attempt, Ending, Fault, Problem
@@ -98,6 +99,21 @@ def troubles(
             )
         ),
     ]
+
+
+def why_undelivered(site: Site, engine: Engine, now: datetime) -> Problem | None:
+    """Why no job can be queued; None: one can. It is tried with one that is over already, and taken back at once.
+
+    For where nothing is done: a worker that takes it meanwhile drops it.
+    """
+    job = replace(new_job(site, now), expires=now.timestamp() - 1.0)
+    try:
+        engine.dispatch(payload.encode(job))
+        mine = [each.key for each in engine.pending(site.queue) if payload.identify(each.payload) == job.id]
+        engine.forget(site.queue, mine)
+    except QueueUnreachable as error:
+        return replace(error.problem, kind="undelivered")
+    return None
 
 
 def _troubles_of(queue: QueueStatus, max_pending: int, max_age: float) -> Iterator[tuple[str, str, str]]:

@@ -51,6 +51,10 @@ class Unacceptable(Exception):
     """A job that no further attempt can make right; the message says what to do."""
 
 
+class Newer(Unacceptable):
+    """A job of a logrotor that is newer than this worker."""
+
+
 def new_id() -> str:
     return uuid.uuid4().hex
 
@@ -107,8 +111,8 @@ def decode(text: object) -> Payload:
                            f"clear it: {ours('queue clear --failed')}")  # fmt: skip
     if version > VERSION:
         app = fields.get("app", "a newer logrotor")
-        raise Unacceptable(f"the job has format {_brief(version)} (queued by {_brief(app)}), this worker knows "
-                           f"{VERSION}: upgrade the worker")  # fmt: skip
+        raise Newer(f"the job has format {_brief(version)} (queued by {_brief(app)}), this worker knows {VERSION}: "
+                    "upgrade the worker")  # fmt: skip
     if version < OLDEST:
         raise Stale(f"the job has format {_brief(version)}, and this worker knows {OLDEST} and later")
     try:

@@ -174,7 +174,8 @@ def _judged(text: str, site: Site, attempt: Attempt, earlier: list[Attempt], now
     except payload.Stale as error:
         return Result(Ending.STALE, str(error))
     except payload.Unacceptable as error:
-        return Result(Ending.REFUSED, str(error), cause=MISSENT + "format")
+        kind = "version" if isinstance(error, payload.Newer) else "format"
+        return Result(Ending.REFUSED, str(error), cause=MISSENT + kind)
     limits = site.settings.job
     if job.host != site.host:
         return Result(Ending.REFUSED, f"the job is for host {job.host!r}, and this is {site.host!r}: give each host a "

@@ -145,6 +145,23 @@ def test_green_means_that_jobs_are_done(host: Host, ago: float, code: int) -> No
     assert ("no job was done" in both.stdout) == bool(code)
 
 
+@pytest.mark.servers
+@pytest.mark.parametrize("engine", ["rq"])
+def test_a_server_that_takes_no_job_is_named(host: Host) -> None:
+    """It answers, and it is full: the monitor is red, says why, and leaves nothing behind where one can be queued."""
+    from redis import Redis
+
+    assert "maxmemory" not in host.queue("status", "--check", check=1).stdout
+    assert host.engine.pending(host.site.queue) == []
+    with Redis.from_url(host.url) as server:
+        server.config_set("maxmemory", 1)
+        try:
+            told = host.queue("status", "--check", check=1)
+        finally:
+            server.config_set("maxmemory", 0)
+    assert "maxmemory" in told.stdout + told.stderr, told
+
+
 @pytest.mark.parametrize("engine", ["huey"])
 def test_the_threshold_follows_the_schedule(host: Host) -> None:
     """Once an hour: five minutes without a job are nothing; the dead man's switch of the runs goes by it too."""

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from logrotor.jobs.engine import QueueUnreachable
 from tests.jobs.bench import Host
 from tests.jobs.redis_server import server as server_of
 from tests.jobs.servers import PASSWORD, RedisServer, redis_in
@@ -89,6 +90,18 @@ def test_a_worker_of_a_silent_server_can_be_stopped(lasting: Host, server: Redis
             assert worker.wait(lasting.site.settings.job.stop_wait / 2) == 0
         finally:
             os.kill(server.process.pid, signal.SIGCONT)
+
+
+def test_a_server_with_too_many_clients_is_named_as_such(lasting: Host, server: RedisServer) -> None:
+    """It runs, and the password is right: neither is the advice."""
+    from redis import Redis
+
+    with Redis.from_url(lasting.url) as admin:
+        admin.config_set("maxclients", 1)
+        for ask in (lasting.engine.dispatch, lasting.engine.counts):
+            with pytest.raises(QueueUnreachable) as caught:
+                ask("x")
+            assert caught.value.problem.kind == "full"
 
 
 def test_jobs_that_wait_outlive_a_restart_of_their_server(lasting: Host, server: RedisServer) -> None:

@@ -281,7 +281,7 @@ def test_rows_that_are_no_jobs(host: Host, sql: Sql) -> None:
     with host.working():
         job = host.dispatch()
         host.wait_for(lambda: [a.ending.value for a in host.attempts() if a.job == job] == ["done"])
-    assert len(host.queue("failed", "--json").json["failed"]) >= 2  # those of one cause are one
+    assert sum(cause["count"] for cause in host.queue("failed", "--json").json["failed"]) >= len(args) - 1
     host.queue("clear", "--failed")
     assert host.engine.failed(host.site.queue) == []
 

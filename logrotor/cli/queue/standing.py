@@ -65,14 +65,19 @@ def status(
     24 hours, from its history. A dash: not known here.
 
     --check judges what was done: it fails when no job was done for three ticks of [queue] schedule, whoever is to
-    blame, and for failed and stuck jobs and queues over a limit of [queue.monitor].
+    blame, and for failed and stuck jobs and queues over a limit of [queue.monitor]. Where no job was done it also tries
+    whether one can be queued.
     """
     from logrotor.clock import local_now
     from logrotor.jobs import backlog
 
     site, now = enter(ctx), local_now()
     found = backlog.status(site, engine_of(site), now)
-    wrong = [str(each) for each in backlog.troubles(site, found, now, max_pending=max_pending, max_age=max_age)]
+    told = backlog.troubles(site, found, now, max_pending=max_pending, max_age=max_age)
+    if check and any(each.kind == "stopped" for each in told):  # nothing is done: can a job be queued at all?
+        undelivered = backlog.why_undelivered(site, engine_of(site), now)
+        told += [undelivered] if undelivered is not None else []
+    wrong = [str(each) for each in told]
     if as_json:
         from logrotor.model import as_json as plain
 

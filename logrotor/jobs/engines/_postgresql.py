@@ -179,5 +179,7 @@ _HINTS: tuple[tuple[type[BaseException], str, str], ...] = (
     (errors.DiskFull, "full", "make room on the disk of the server"),
     (errors.TooManyConnections, "full", "raise max_connections of the server, or put a pgbouncer before it"),
     (errors.ConnectionTimeout, "silent", "the server does not answer: does it hang, or a firewall drop the packets?"),
-    (psycopg.OperationalError, "away", "start the server, or correct host, user and password in [queue] url in {file}"),
+    # Of a connection that was refused libpq tells no code, only words.
+    (psycopg.OperationalError, "away", "unless its words say otherwise, start the server or correct [queue] url in "
+     "{file}"),
 )  # fmt: skip

@@ -108,8 +108,8 @@ def unreachable(site: Site, error: BaseException) -> QueueUnreachable:
     while (cause := chain[-1].__cause__ or chain[-1].__context__) is not None and cause not in chain:
         chain.append(cause)
     found = next((hint for cause, *hint in _HINTS if any(isinstance(each, cause) for each in chain)), _LOG)
-    # The code of an answer, as the protocol has it, where redis-py has no class for it.
-    words = [f"{each} " for each in chain if isinstance(each, exceptions.ResponseError)]
+    # The answer's beginning, as the protocol has it, where redis-py has no class of its own for it.
+    words = [f"{each} " for each in chain if isinstance(each, RedisError)]
     kind, advice = next((_CODES[code] for code in _CODES if any(w.startswith(code) for w in words)), found)
     why = one_line(error).rstrip(".")
     return QueueUnreachable(
@@ -128,12 +128,12 @@ _HINTS: tuple[tuple[type[BaseException], str, str], ...] = (
     (exceptions.ReadOnlyError, "read-only", "the server is a replica: name the primary in [queue] url in {file}"),
     (exceptions.AuthenticationError, "denied", "correct the user and the password in [queue] url in {file}"),
     (exceptions.BusyLoadingError, "starting", "wait until the server has loaded its data"),
-    (exceptions.MaxConnectionsError, "full", "raise maxclients of the server, or find who holds its connections"),
     (exceptions.TimeoutError, "silent", "the server does not answer: does it hang, or a firewall drop the packets?"),
     (NoConnection, "away", _URL),
     (OSError, "away", _URL),
 )
 _CODES = {
+    "max number of clients": ("full", "raise maxclients of the server, or find who holds its connections"),
     "WRONGTYPE": ("foreign", "a key of another kind is set aside by: logrotor queue dispatch"),
     "MISCONF": ("read-only", "the server cannot write to its disk: see its log"),
     "MASTERDOWN": ("away", "the server has lost its primary: name the primary in [queue] url in {file}"),
