@@ -69,7 +69,7 @@ def test_doctor_knows_how_the_server_stands(host: Host) -> None:
     (check,) = said.json["checks"]
     facts = check["facts"]
     assert facts["server"] in ("Redis", "PostgreSQL", "SQLite") and facts["version"][0].isdigit()
-    assert 0 < facts["latency"] < 5 and facts["bytes"] > 0 and facts["rows"] == 1
+    assert 0 < facts["latency"] < 5 and facts["bytes"] > 0 and facts["rows"] >= 1  # of all who use it
     if facts["server"] != "SQLite":
         assert 0 < facts["connections"] <= facts["most_connections"]
     shown = command.logrotor("doctor", "-c", host.config, "--only", "queue.reachable", "-v", env=host.variables)
