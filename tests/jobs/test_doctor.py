@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -11,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from logrotor.jobs.checks import managers
-from tests.jobs.bench import Host
+from tests.jobs.bench import Host, worker_pids
 from tests.support import command
 from tests.support.command import Result
 
@@ -87,6 +89,26 @@ def test_two_of_a_kind(host: Host, what: str) -> None:
     argv = command.arguments("queue", what, "-c", host.config)
     with started(argv, host), started(argv, host):
         host.wait_for(lambda: any(f"several {what}s" in str(f["problem"]) for f in findings(host, "queue.single")))
+
+
+@pytest.mark.servers
+def test_a_worker_that_was_stopped_by_a_signal(host: Host) -> None:
+    """It is there for whoever looks for a process: each of its processes is named with what helps, and goes on."""
+    with host.working() as head:
+        host.wait_for(lambda: len(worker_pids(host)) > 1)
+        assert findings(host, "queue.awake") == []
+        pids = [head.pid, *worker_pids(host)]
+        for pid in pids:
+            os.kill(pid, signal.SIGSTOP)
+        found = findings(host, "queue.awake")
+        assert sorted(str(f["advice"]).rpartition(" ")[2] for f in found) == sorted(map(str, pids))
+        assert all("kill -CONT " in str(f["advice"]) and f["mendable"] for f in found)
+        (undone,) = findings(host, "queue.progress")
+        assert all(str(pid) in str(undone["advice"]) for pid in pids)
+        doctor(host, "--fix", "--yes", only="queue.awake", code=0)
+        host.grow()
+        host.dispatch()
+        host.wait_for_endings("done")
 
 
 @pytest.mark.parametrize(
