@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import os
 
-from logrotor.disk import proc, state
+from logrotor.disk import proc, signin, state
 from logrotor.disk.calls import birth_time
 from logrotor.disk.walk import user_name
 from logrotor.disk.writers import Processes
@@ -85,6 +85,17 @@ def stuck_run(state_dir: str, now: float) -> Problem | None:
         if held >= PATIENCE:
             return _of_stopped(os.path.join(state_dir, state.LOCK), pid, held)
     return None
+
+
+def lives(state_dir: str, pid: int, began: float) -> bool | None:
+    """Whether the process that had this number at that time is still there; None: that cannot be seen from here."""
+    if not proc.exists(pid):
+        return None if signin.is_shared(state_dir) else False
+    try:
+        found = proc.look(pid)
+    except OSError:
+        return None
+    return not found.dead and found.started <= began + 1  # right within a second
 
 
 def run_at_work(state_dir: str, now: float) -> Problem | None:

@@ -73,6 +73,12 @@ def signed(state_dir: str) -> list[Signed]:
     return [entry for entry in found if entry.space == here and _lives(entry)]
 
 
+def is_shared(state_dir: str) -> bool:
+    """Has somebody signed in from another pid namespace, whose numbers mean nothing here?"""
+    here = proc.pid_namespace()
+    return any(entry.space != here for pid in _pids(state_dir) if (entry := _read(state_dir, pid)) is not None)
+
+
 def request(state_dir: str, pid: int, word: str) -> None:
     """Ask the process to renew itself; it answers by ``word``. Raises LogrotorError, OSError."""
     publish(_request(state_dir, pid), word.encode(), 0o600)

@@ -9,7 +9,7 @@ from datetime import datetime
 from msgspec import Struct
 
 from logrotor.decide.schedule import next_slot, slot_after
-from logrotor.disk import proc
+from logrotor.disk import holders, proc
 from logrotor.disk.history import History
 from logrotor.jobs.dispatch import period
 from logrotor.jobs.engine import Site
@@ -63,7 +63,12 @@ def deadline(site: Site, since: float | None, now: datetime) -> float | None:
 
 
 def is_at_work(site: Site, attempt: Attempt, now: float) -> bool:
-    return proc.exists(attempt.pid) and now - attempt.started <= site.settings.job.reclaim_after
+    return lives(site, attempt) is not False and now - attempt.started <= site.settings.job.reclaim_after
+
+
+def lives(site: Site, attempt: Attempt) -> bool | None:
+    """Whether the process of an attempt that has not ended is still there; None: of another host, or not to be seen."""
+    return holders.lives(site.config.state_dir, attempt.pid, attempt.started) if attempt.host == site.host else None
 
 
 def most_age(site: Site, now: datetime) -> float:

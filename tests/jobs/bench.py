@@ -23,6 +23,7 @@ from tests.support.command import CHECKOUT, Result
 
 SLOW = CHECKOUT / "tests" / "jobs" / "slow"
 URL_VARIABLE = "LOGROTOR_TEST_URL"
+NOBODY = 1 << 22  # the lowest number that no process can have (pid_max, proc_sys_kernel(5))
 PATIENCE = 120.0  # a bound for what should take a second, so that nothing hangs; no test measures it
 
 CONFIG = """\
@@ -209,6 +210,7 @@ def attempted(
     seconds: float = 2.0,
     detail: str = "it broke",
     pid: int | None = None,
+    by: str = "",
 ) -> None:
     """Put an attempt into the history of the host."""
     started = time.time() - ago
@@ -216,7 +218,8 @@ def attempted(
     history = History(str(host.folder / "state"))
     begun = history.begin_attempt(
         Attempt(
-            id=0, job=job, number=1, engine="huey", queue=host.site.queue, host=host.name, started=started, ended=None,
+            id=0, job=job, number=1, engine="huey", queue=host.site.queue, host=by or host.name,
+            started=started, ended=None,
             ending=Ending.RUNNING, final=False, detail="", pid=pid or os.getpid(), payload="{}",
         ),
         overdue=0,

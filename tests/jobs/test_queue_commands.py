@@ -25,7 +25,7 @@ from logrotor.jobs.engine import QueueCount, QueueUnreachable, Site, open_site
 from logrotor.jobs.units import Runner
 from logrotor.model import Ending
 from logrotor.notify import systemd
-from tests.jobs.bench import Host, attempt_pids, attempted, worker_pids
+from tests.jobs.bench import NOBODY, Host, attempt_pids, attempted, worker_pids
 from tests.support import command
 
 pytestmark = pytest.mark.parametrize("engine", ["huey"])
@@ -36,11 +36,11 @@ def test_status_is_one_look(host: Host) -> None:
     host.dispatch()
     attempted(host, Ending.DONE, job="a")
     attempted(host, Ending.FAILED, job="b", seconds=4)
-    attempted(host, Ending.RUNNING, job="c", ago=500)
+    attempted(host, Ending.RUNNING, job="c", ago=500, pid=NOBODY)
     found = host.queue("status", "--json").json
     (queue,) = found["queues"]
     assert {key: queue[key] for key in ("pending", "reserved", "scheduled", "failed", "stuck", "is_ours")} == {
-        "pending": 1, "reserved": 1, "scheduled": 0, "failed": 1, "stuck": 1, "is_ours": True,
+        "pending": 1, "reserved": 0, "scheduled": 0, "failed": 1, "stuck": 1, "is_ours": True,
     }  # fmt: skip
     assert found["processing"]["mean"] == pytest.approx(3, abs=0.1)
     assert found["processing"]["endings"] == {"done": 1, "failed": 1}
@@ -126,6 +126,27 @@ def test_failed_jobs_are_listed_retried_and_cleared(host: Host) -> None:
     assert host.queue("clear", "--older-than", "2h", "--json").json["removed"]["failed"] == 0
     assert host.queue("clear", "--older-than", "30m", "--json").json["removed"]["failed"] == 1
     assert host.queue("failed").stdout == "No failed job.\n"
+
+
+@pytest.mark.parametrize(
+    ("ago", "name", "alive", "word"),
+    [(1, "", True, "is at work"), (10**9, "", False, "is gone"), (1, "beta", None, "cannot be seen")],
+    ids=["at work", "another process has its number", "of another host"],
+)
+def test_a_job_without_an_end(host: Host, ago: float, name: str, alive: bool | None, word: str) -> None:
+    """Whether its process is there is seen by its number and its start; a job at work is not called unknown."""
+    attempted(host, Ending.RUNNING, job="abc1", ago=ago, by=name)
+    asked = ("history", "-c", host.config, "--job", "abc")
+    (attempt,) = command.logrotor(*asked, "--json", env=host.variables, check=0).json["attempts"]
+    assert attempt["alive"] is alive
+    assert ("is gone" in command.logrotor(*asked, env=host.variables, check=0).stdout) == (alive is False)
+    assert word in host.queue("clear", "abc", check=1).stderr
+    assert (host.queue("status", "--json").json["queues"][0]["reserved"] == 0) == (alive is False)
+
+
+def test_a_job_that_has_ended_cannot_be_cleared(host: Host) -> None:
+    attempted(host, Ending.DONE, job="abc1")
+    assert "done" in host.queue("clear", "abc", check=1).stderr
 
 
 def test_stale_jobs_are_cleared_and_others_stay(host: Host) -> None:
