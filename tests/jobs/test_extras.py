@@ -81,4 +81,4 @@ def test_without_an_extra_check_says_which(wheel: Path, tmp_path: Path) -> None:
         host = Host(tmp_path / engine, engine, "redis://127.0.0.1:1/0")
         argv = [program, "check", "-c", str(host.config)]
         done = command.run(argv, cwd="/", env=environ(host), check=1)
-        assert f"pip install 'logrotor[{engine}]'" in done.stdout
+        assert f"-m pip install 'logrotor[{engine}]'" in done.stdout

@@ -9,6 +9,7 @@ import pty
 import shlex
 import sqlite3
 import subprocess
+import sys
 import time
 from collections.abc import Collection
 from contextlib import suppress
@@ -172,7 +173,28 @@ def test_an_engine_that_is_not_there(host: Host) -> None:
     (hidden / "__init__.py").write_text("raise ImportError('no huey here')")
     environ = {**host.environ, "PYTHONPATH": f"{hidden.parent}:{host.environ['PYTHONPATH']}"}
     result = command.logrotor("queue", "dispatch", "-c", host.config, env=environ, check=2)
-    assert "pip install 'logrotor[huey]'" in result.stderr
+    assert f"{sys.executable} -m pip install 'logrotor[huey]'" in result.stderr
+
+
+@pytest.mark.parametrize("url", ["", 'url = "redis://localhost/0"'])
+def test_an_engine_that_is_misspelt(host: Host, tmp_path: Path, url: str) -> None:
+    """Told of the engine, with or without a URL; what is listed can be used: no engine whose package is missing."""
+    ghost = tmp_path / "plugins" / "ghost-1.dist-info"
+    ghost.mkdir(parents=True)
+    (ghost / "METADATA").write_text("Name: ghost\nVersion: 1\n")
+    (ghost / "entry_points.txt").write_text("[logrotor.queue_engines]\nghost = no_such_module_as_ghost:Ghost\n")
+    line = next(line for line in host.config.read_text().splitlines() if line.startswith("url"))
+    host.config.write_text(host.config.read_text().replace('"huey"', '"hueyy"').replace(line, url))
+    environ = {**host.environ, "PYTHONPATH": f"{ghost.parent}:{host.environ['PYTHONPATH']}"}
+    asked = ("-c", host.config)
+    told = command.logrotor("queue", "dispatch", *asked, env=environ, check=2).stderr
+    assert "queue.engine: 'hueyy' is not known" in told and "'huey'?" in told and "queue.url" not in told
+    assert "huey" in told.rpartition("installed:")[2] and "ghost" not in told
+    found = command.logrotor("doctor", *asked, "--only", "queue", "--json", env=environ, check=1).json["checks"]
+    (problem,) = [f["problem"] for check in found for f in check["findings"]]
+    assert "hueyy" in problem and "queue.url" not in problem
+    checks = command.logrotor("doctor", *asked, "--only", "config.rules", "--json", env=environ).json["checks"]
+    assert checks[0]["findings"] == []
 
 
 def test_rows_that_are_no_jobs(host: Host) -> None:

@@ -54,7 +54,7 @@ def checks(here: Deployment) -> list[Check]:
 
 
 def rules(here: Deployment) -> Iterator[Finding]:
-    for problem in here.config.problems:
+    for problem in (each for each in here.config.problems if not each.is_of_queue):  # that is queue.configuration's
         check = f"logrotor check -c {text.typed(next(iter(here.config.files), problem.file))}"
         yield Finding(
             subject=problem.where,
