@@ -8,8 +8,8 @@ from datetime import datetime
 
 from msgspec import Struct
 
-from logrotor.decide.schedule import next_slot, slot_after
-from logrotor.disk import holders, proc
+from logrotor.decide.schedule import first_due, next_slot, slot_after
+from logrotor.disk import holders, proc, signin
 from logrotor.disk.history import History
 from logrotor.jobs.dispatch import period
 from logrotor.jobs.engine import Site
@@ -26,18 +26,18 @@ class Progress(Struct, frozen=True, kw_only=True):
     last_attempt: Attempt | None
     last_done: float | None  # when the newest one that was done ended
     next_tick: float | None
-    deadline: float | None  # when the next one must have been done, by [queue.monitor] ticks
+    deadline: float | None  # when the next one must have been done, by [queue.monitor] ticks; the first, at its tick
     at_work: Attempt | None  # within its time, by a process that lives
 
     def why_not(self, now: float) -> str | None:
         """Why the rotation counts as stopped; None: it does not."""
         if self.at_work is not None:
             return None
+        if self.deadline is not None and now < self.deadline:
+            return None
         if self.last_done is None:
             return "no job was ever done"
-        if self.deadline is None or now < self.deadline:
-            return None
-        return f"no job was done for {span(now - self.last_done)}"
+        return None if self.deadline is None else f"no job was done for {span(now - self.last_done)}"
 
 
 def progress(site: Site, now: datetime) -> Progress:
@@ -45,12 +45,13 @@ def progress(site: Site, now: datetime) -> Progress:
     history, moment = History(site.config.state_dir), now.timestamp()
     done = history.newest_attempt(site.queue, Ending.DONE)
     running = [a for a in history.attempts_since(moment) if a.queue == site.queue and a.ending is Ending.RUNNING]
-    tick = next_slot(site.settings.schedule, now)
+    tick, last = next_slot(site.settings.schedule, now), history.newest_attempt(site.queue)
+    ended = done.ended if done is not None else None
     return Progress(
-        last_attempt=history.newest_attempt(site.queue),
-        last_done=done.ended if done is not None else None,
+        last_attempt=last,
+        last_done=ended,
         next_tick=tick.timestamp() if tick is not None else None,
-        deadline=deadline(site, done.ended if done is not None else None, now),
+        deadline=_first_deadline(site, now) if last is None else deadline(site, ended, now),
         at_work=next((a for a in running if is_at_work(site, a, moment)), None),
     )
 
@@ -60,6 +61,12 @@ def deadline(site: Site, since: float | None, now: datetime) -> float | None:
     if since is None:
         return None
     return slot_after(site.settings.schedule, since, site.settings.monitor.ticks, now.tzinfo)
+
+
+def _first_deadline(site: Site, now: datetime) -> float | None:
+    """When the first job must have been done by what runs; None: nobody is there to do one."""
+    since = signin.serving_since(site.config.state_dir, site.file)
+    return None if since is None else first_due(site.settings.schedule, since, now.tzinfo)
 
 
 def is_at_work(site: Site, attempt: Attempt, now: float) -> bool:

@@ -110,7 +110,8 @@ def _progress(found: Progress, now: datetime) -> str:
 
     last, tick = found.last_attempt, moment(found.next_tick, "none")
     ended = "none" if last is None else f"{last.ending}, {moment(last.ended, '-')}"
-    return f"last attempt: {ended}; last job done: {moment(found.last_done, 'never')}; next tick: {tick}"
+    which = "first" if last is None and found.deadline is not None else "next"
+    return f"last attempt: {ended}; last job done: {moment(found.last_done, 'never')}; {which} tick: {tick}"
 
 
 def _worker(found: Worker) -> str:

@@ -15,8 +15,8 @@ from logrotor.errors import ConfigError
 from logrotor.jobs import processes
 from logrotor.jobs.backlog import Failure, clear_failed, failures
 from logrotor.jobs.engine import Engine, QueueUnreachable, Site, open_engine
-from logrotor.jobs.progress import progress, stopped, workers
-from logrotor.model import Attempt, Check, Ending, Finding
+from logrotor.jobs.progress import most_age, progress, stopped, workers
+from logrotor.model import Attempt, Check, Ending, Finding, Problem
 from logrotor.text import count, distance, ours, span
 
 
@@ -31,12 +31,24 @@ def checks(site: Site) -> list[Check]:
 
 def undone(site: Site) -> Iterator[Finding]:
     now = local_now()
-    found = stopped(site, progress(site, now), workers(site), now.timestamp())
+    found = stopped(site, progress(site, now), workers(site), now.timestamp()) or _untaken(site, now)
     if found is not None:
         yield Finding(
             subject=found.subject, problem=found.problem, why="nothing is rotated, whoever seems to be at work",
             advice=_what_helps(site),
         )  # fmt: skip
+
+
+def _untaken(site: Site, now: datetime) -> Problem | None:
+    """A job that nobody takes: seen also where a worker dies again and again, and its first tick is always to come."""
+    try:
+        counts = open_engine(site).counts(site.queue)
+    except (QueueUnreachable, ConfigError):
+        return None  # reported by queue.reachable
+    oldest = next((each.oldest for each in counts if each.queue == site.queue), None)
+    age = 0.0 if oldest is None else now.timestamp() - oldest
+    waits = f"the oldest job has waited for {span(age)}, and nobody takes it"
+    return Problem(subject=site.queue, problem=waits) if age > most_age(site, now) else None
 
 
 def _what_helps(site: Site) -> str:

@@ -133,6 +133,8 @@ def runs(here: Deployment, places: Sequence[str] = PLACES) -> Iterator[Finding]:
             advice=unknown.advice,
         )
         return
+    if here.config.queue is not None:
+        return  # whether its jobs are done is seen by queue.progress, and what starts them by queue.single
     age = None if here.last_run is None else here.now.timestamp() - here.last_run
     if age is not None and age < HOUR:
         return
