@@ -47,7 +47,7 @@ class Processing(Struct, frozen=True, kw_only=True):
 
     attempts: int
     endings: Mapping[str, int]
-    per_hour: float
+    per_hour: float | None  # over the time since the first of them; of one nobody knows a rate
     mean: float | None
     p95: float | None
     longest: float | None
@@ -155,11 +155,11 @@ def _processing(site: Site, attempts: Sequence[Attempt], now: datetime) -> Proce
     ended = [a for a in attempts if a.seconds is not None and a.started >= moment - WINDOW]
     times = sorted(a.seconds for a in ended if a.seconds is not None and a.ending is not Ending.STALE)
     since = min((a.started for a in ended), default=moment)
-    there_was = max(moment - since, min(3600.0, period(site.settings.schedule, now)))  # of one job nobody knows a rate
+    there_was = max(moment - since, min(3600.0, period(site.settings.schedule, now)))
     return Processing(
         attempts=len(ended),
         endings=dict(Counter(a.ending.value for a in ended)),
-        per_hour=len(ended) * 3600 / there_was,
+        per_hour=len(ended) * 3600 / there_was if len(ended) > 1 else None,
         mean=sum(times) / len(times) if times else None,
         p95=times[min(len(times) - 1, int(len(times) * 0.95))] if times else None,
         longest=times[-1] if times else None,

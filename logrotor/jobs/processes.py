@@ -121,10 +121,10 @@ def stopped(site: Site) -> list[proc.Process]:
     return [each for each in family(each.process for each in look(site).of(site).every) if is_stopped(each.pid)]
 
 
-def family(heads: Iterable[proc.Process]) -> list[proc.Process]:
-    """These processes and all that they have started, as far as it can be seen; by pid."""
+def family(heads: Iterable[proc.Process], word: bytes = b"") -> list[proc.Process]:
+    """These processes and all that they have started with ``word`` in the command line, as far as it can be seen."""
     found = {each.pid: each for each in heads}
-    others = [each for each in proc.running(b"") if each.pid not in found]
+    others = [each for each in proc.running(word) if each.pid not in found]
     while children := [each for each in others if each.parent in found and each.pid not in found]:
         found.update((each.pid, each) for each in children)
     return sorted(found.values(), key=lambda each: each.pid)

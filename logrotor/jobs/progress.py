@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Collection, Sequence
 from contextlib import suppress
 from datetime import datetime
 
@@ -13,7 +14,7 @@ from logrotor.disk import holders, proc, signin
 from logrotor.disk.history import History
 from logrotor.jobs.dispatch import period
 from logrotor.jobs.engine import Site
-from logrotor.jobs.processes import Running, look
+from logrotor.jobs.processes import Running, family, is_stopped, look
 from logrotor.model import Attempt, Ending, Problem
 from logrotor.text import ours, span
 
@@ -108,24 +109,40 @@ class Worker(Struct, frozen=True, kw_only=True):
     user: str
     since: float
     memory: int  # with its own processes
-    state: str
+    state: str  # "at work", "stopped", else as the system has it
 
 
 def workers(site: Site) -> list[Worker]:
     """Those that can be seen from here."""
-    seen = look(site).of(site)
+    seen, busy = look(site).of(site), _at_work(site)
     both = [("worker", each) for each in seen.workers] + [("schedule", each) for each in seen.schedules]
-    return [worker for role, each in both if (worker := _worker(role, each)) is not None]
+    return [worker for role, each in both if (worker := _worker(role, each, busy)) is not None]
 
 
-def _worker(role: str, running: Running) -> Worker | None:
+def _at_work(site: Site) -> frozenset[int]:
+    """The processes of the attempts that have not ended."""
+    with suppress(OSError):  # of a history that cannot be read nobody can tell
+        running = [a for a in History(site.config.state_dir).attempts_since(math.inf) if a.queue == site.queue]
+        return frozenset(a.pid for a in running if lives(site, a))
+    return frozenset()
+
+
+def _worker(role: str, running: Running, busy: Collection[int]) -> Worker | None:
     process = running.process
     with suppress(OSError):
+        own = family([process], b"logrotor") if role == "worker" else [process]
         return Worker(
             pid=process.pid, role=role, engine=running.engine, user=running.user, since=process.started,
-            memory=_memory(process.pid), state=proc.state(process.pid),
+            memory=_memory(process.pid), state=_state(process.pid, [each.pid for each in own], busy),
         )  # fmt: skip
     return None
+
+
+def _state(pid: int, own: Sequence[int], busy: Collection[int]) -> str:
+    """Of a worker with its own processes; what waits for its attempt is at work. Raises OSError."""
+    if any(map(is_stopped, own)):
+        return "stopped"
+    return "at work" if busy and not {*own}.isdisjoint(busy) else proc.state(pid)
 
 
 def _memory(pid: int) -> int:

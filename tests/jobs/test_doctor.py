@@ -138,6 +138,7 @@ def test_a_worker_that_was_stopped_by_a_signal(host: Host) -> None:
         pids = [head.pid, *worker_pids(host)]
         for pid in pids:
             os.kill(pid, signal.SIGSTOP)
+        assert [each["state"] for each in host.queue("status", "--json").json["workers"]] == ["stopped"]
         found = findings(host, "queue.awake")
         assert sorted(str(f["advice"]).rpartition(" ")[2] for f in found) == sorted(map(str, pids))
         assert all("kill -CONT " in str(f["advice"]) and f["mendable"] for f in found)

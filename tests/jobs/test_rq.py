@@ -54,6 +54,7 @@ def test_a_job_whose_worker_was_killed_is_not_called_running(host: Host) -> None
     job = host.dispatch()
     host.wait_for(lambda: attempt_pids(host))
     assert "is at work" in host.queue("clear", job, check=1).stderr
+    assert [each["state"] for each in host.queue("status", "--json").json["workers"]] == ["at work"]
     horses = children(engine_of(host, worker))
     host.kill(worker)
     for pid in horses:

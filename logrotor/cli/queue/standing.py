@@ -146,8 +146,9 @@ def _processing(times: Processing) -> str:
     if times.last is None or times.mean is None or times.p95 is None:
         return "last 24 h on this host: no attempt"
     endings = ", ".join(f"{number} {ending}" for ending, number in sorted(times.endings.items()))
+    rate = "" if times.per_hour is None else f"{times.per_hour:.0f} an hour, "
     return (
-        f"last 24 h on this host: {text.count(times.attempts, 'attempt')} ({endings}), {times.per_hour:.0f} an hour, "
+        f"last 24 h on this host: {text.count(times.attempts, 'attempt')} ({endings}), {rate}"
         f"mean {times.mean:.2f} s, 95 % within {times.p95:.2f} s"
     )
 
