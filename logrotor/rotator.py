@@ -188,7 +188,7 @@ class Rotator:
             lock.enter_context(state.locked(config.state_dir, config.lock_timeout, self._stop))
             # What another run did while we waited must not lie in the future: it would count as none.
             run.now = now or local_now()
-            history = RunHistory(config.state_dir, tell=lambda detail: self._emit("state.replaced", detail=detail))
+            history = RunHistory(config.state_dir, tell=lambda event, detail: self._emit(event, detail=detail))
             opened.callback(history.close)
             known = history.recall()
             plan = self._plan(known, run.now, run.force, only, this.since)

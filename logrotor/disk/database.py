@@ -143,7 +143,7 @@ def to_salvage(path: str) -> sqlite3.Connection:
     """A damaged file alone, whatever lies beside it. Raises OSError, sqlite3.Error, StateError."""
     state.refuse_odd(path)
     connection = sqlite3.connect(f"file:{quoted(path)}?immutable=1", uri=True)
-    connection.row_factory = sqlite3.Row
+    _bound(connection)
     return connection
 
 
@@ -193,10 +193,14 @@ def _journal_modes(path: str) -> tuple[int, int]:
     return (head[18], head[19]) if len(head) == _HEAD else (_DELETE, _DELETE)
 
 
-def _settle(connection: sqlite3.Connection) -> None:
+def _bound(connection: sqlite3.Connection) -> None:
     connection.row_factory = sqlite3.Row
     steps = itertools.count(1)
     connection.set_progress_handler(lambda: next(steps) > _MOST_STEPS, _STEPS)
+
+
+def _settle(connection: sqlite3.Connection) -> None:
+    _bound(connection)
     strange = "SELECT name FROM sqlite_master WHERE type IN ('view', 'trigger')"
     try:
         found = connection.execute(strange).fetchone()

@@ -8,27 +8,35 @@ from __future__ import annotations
 
 import os
 import sqlite3
-from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
+from functools import partial
 from typing import Any, TypeVar
 
 import msgspec
 from msgspec.structs import replace
 
-from logrotor.model import ArchiveRecord, CopyInFlight, KeptOut, LogHistory, Outcome, PastOutcome, PastTake, Problem
+from logrotor.model import (
+    ArchiveRecord,
+    Attempt,
+    CopyInFlight,
+    Fault,
+    KeptOut,
+    LogHistory,
+    Outcome,
+    PastOutcome,
+    PastRun,
+    PastTake,
+    Problem,
+    Total,
+)
 from logrotor.model.records import Count, Moment
 
 T = TypeVar("T")
 Make = Callable[[sqlite3.Row], T]  # raises ValueError, TypeError, RecursionError for what is no row of ours
 
-_ODD = (ValueError, TypeError, OverflowError, RecursionError)  # msgspec's errors are ValueErrors
+_ODD = (ValueError, TypeError, OverflowError, RecursionError, LookupError)  # msgspec's errors are ValueErrors
 TABLES = ("logs", "archive_dirs", "hooked", "unclear", "in_flight")  # of what is known of each log
-LOGS, DIRECTORIES, HOOKED = (
-    "path, last_rotation, request_delivered, request_failed",
-    "path, directory",
-    "path, inode, mtime_ns",
-)
 _FLAGS = frozenset({"forced", "final", "ordered", "leaving"})  # 0 or 1: SQLite has no other truth
 _NAMES = frozenset({"log", "directory", "name"})  # of an archive, in bytes
 _NOTHING = LogHistory()
@@ -163,27 +171,24 @@ def _unpacked(details: str) -> dict[str, Any]:
 
 
 def logs(
-    connection: sqlite3.Connection,
-    tables: Collection[str],
-    *,
-    only: Sequence[bytes] | None = None,
-    spare: bool = False,
+    connection: sqlite3.Connection, tables: Collection[str], *, only: Sequence[bytes] | None = None
 ) -> tuple[dict[str, LogHistory], int]:
     """What is known of each log, by its path, and how many rows were left out. Raises sqlite3.Error.
 
-    ``tables``: those that are there. ``only``: of these paths. ``spare``: of a damaged file, what can still be read.
+    ``tables``: those that are there. ``only``: of these paths.
     """
     which = "" if only is None else f"WHERE path IN ({', '.join('?' * len(only))})"
     fields: dict[str, dict[str, Any]] = {}
-    odd: Counter[str] = Counter()
+    odd = 0
 
     def each(table: str) -> list[Any]:
-        with suppress(*((sqlite3.Error,) if spare else ())):
-            what, make = _KNOWN[table]
-            ask = f"SELECT {what} FROM {table} {which} ORDER BY rowid"
-            found, odd[table] = read(connection, ask, only or (), make) if table in tables else ([], 0)
-            return found
-        return []
+        nonlocal odd
+        if table not in tables:
+            return []
+        what, make = _KNOWN[table]
+        found, left_out = read(connection, f"SELECT {what} FROM {table} {which} ORDER BY rowid", only or (), make)
+        odd += left_out
+        return found
 
     for log, found in each("logs"):
         fields[log] = {name: getattr(found, name) for name in _Log.__struct_fields__} | {"begun": True}
@@ -198,17 +203,21 @@ def logs(
         fields.setdefault(record.path, {})["in_flight"] = record
     for of in fields.values():
         of["hooked"] = frozenset(of.get("hooked", ()))
-    return {log: replace(_NOTHING, **found) for log, found in fields.items()}, odd.total()
+    return {log: replace(_NOTHING, **found) for log, found in fields.items()}, odd
 
 
-def odd(connection: sqlite3.Connection, tables: Collection[str]) -> int:
-    """How many rows :func:`logs` would leave out; none is kept. Raises sqlite3.Error."""
+def odd(connection: sqlite3.Connection, tables: Collection[str]) -> dict[str, list[int]]:
+    """The numbers of the rows that :func:`logs` would leave out, by their table. Raises sqlite3.Error."""
     usual, connection.text_factory = connection.text_factory, _shown
+    found: dict[str, list[int]] = {}
     try:
-        found = ((_KNOWN[table][1], connection.execute(f"SELECT {_KNOWN[table][0]} FROM {table}")) for table in tables)
-        return sum(_is_odd(row, make) for make, cursor in found for row in cursor)
+        for table in tables:
+            what, make = _KNOWN[table]
+            rows = connection.execute(f"SELECT {what}, rowid AS at FROM {table}")
+            found[table] = [row["at"] for row in rows if _is_odd(row, make)]
     finally:
         connection.text_factory = usual
+    return {table: numbers for table, numbers in found.items() if numbers}
 
 
 def _log(row: sqlite3.Row) -> tuple[str, _Log]:
@@ -232,7 +241,7 @@ def _copy(row: sqlite3.Row) -> CopyInFlight:
 
 
 _KNOWN: Mapping[str, tuple[str, Make[Any]]] = {
-    "logs": (LOGS, _log),
+    "logs": ("path, last_rotation, request_delivered, request_failed", _log),
     "archive_dirs": ("path, directory", lambda row: (path(row[0]), path(row[1]))),
     "hooked": ("path, inode, mtime_ns", _hooked),
     "unclear": ("path, inode", _unclear),
@@ -240,23 +249,52 @@ _KNOWN: Mapping[str, tuple[str, Make[Any]]] = {
 }
 
 
-def of_logs(known: Mapping[str, LogHistory]) -> list[tuple[str, list[tuple[Any, ...]]]]:
-    """Statements that keep what :func:`logs` gave in a new history."""
-    logs = [(os.fsencode(log), of) for log, of in known.items()]
-    places = [(log, os.fsencode(directory)) for log, of in logs for directory in of.archive_dirs]
-    hooked = [(log, *each) for log, of in logs for each in of.hooked]
-    copies = [copy_row(of.in_flight) for _, of in logs if of.in_flight is not None]
-    begun = [(log, of.last_rotation, of.request_delivered, of.request_failed) for log, of in logs if of.begun]
-    return [
-        (f"INSERT INTO logs ({LOGS}) VALUES (?, ?, ?, ?)", begun),
-        (
-            "INSERT OR IGNORE INTO archive_dirs VALUES (?, ?)",
-            places,
-        ),
-        ("INSERT INTO hooked VALUES (?, ?, ?)", hooked),
-        ("INSERT INTO unclear VALUES (?, ?)", [(log, of.unclear) for log, of in logs if of.unclear is not None]),
-        (COPY, copies),
-    ]
+# ---------------------------------------------------------------- saved from a damaged file
+
+_MAKERS: Mapping[str, Make[Any]] = {
+    **{table: make for table, (_, make) in _KNOWN.items()},
+    "archives": archive,
+    "runs": partial(value, PastRun),
+    "outcomes": outcome,
+    "kept_out": kept_out,
+    "attempts": partial(value, Attempt),
+    "faults": partial(value, Fault),
+    "totals": partial(value, Total),
+}
+OTHERS = tuple(table for table in _MAKERS if table not in TABLES)
+
+
+def common_columns(old: sqlite3.Connection, new: sqlite3.Connection, table: str) -> list[str]:
+    """Columns of a table that a damaged file has as well, in the order of the new one; none: it is no table there."""
+    ask = (
+        "SELECT info.name FROM sqlite_master AS master, pragma_table_info(master.name) AS info "
+        "WHERE master.type = 'table' AND master.name = ? ORDER BY info.cid"
+    )
+    try:
+        found = {row[0] for row in old.execute(ask, (table,))}
+    except (sqlite3.Error, UnicodeError):
+        return []
+    return [row[0] for row in new.execute(ask, (table,)) if row[0] in found]
+
+
+def spared(connection: sqlite3.Connection, table: str, columns: Sequence[str]) -> Iterator[tuple[Any, ...]]:
+    """The rows of a damaged file that can still be read and are ours, some of them twice.
+
+    Behind a page that cannot be read SQLite goes no further: what lies there is read from the other end.
+    """
+    connection.text_factory = _shown
+    for order in ("", "DESC"):
+        before: int | None = None
+        with suppress(sqlite3.Error, MemoryError):  # a length that is damaged may be any
+            ask = f"SELECT {', '.join(columns)}, rowid AS at FROM {table} ORDER BY rowid {order}"
+            for row in connection.execute(ask):
+                if before is not None and (row["at"] <= before if not order else row["at"] >= before):
+                    break  # pages that lead to each other: it might go on for ever
+                before = row["at"]
+                if not _is_odd(row, _MAKERS[table]) and ("id" not in columns or row["id"] == before):
+                    yield tuple(row)[:-1]
+            else:
+                return
 
 
 # ---------------------------------------------------------------- values to rows
