@@ -10,6 +10,9 @@ it had    | the table shows         | verify says
 took      | no row                  | no record
 compressed| the row of the original | no record, or sound where that had a hash
 removed   | a row that is leaving   | nothing
+
+A compressed archive without a row, as where the history was lost, has no record until ``verify --accept``: what it held
+is not known, so one that was changed meanwhile must not become sound.
 """
 
 from __future__ import annotations

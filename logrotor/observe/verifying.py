@@ -52,7 +52,8 @@ class Verdict(Struct, frozen=True, kw_only=True):
 def verify(look: Callable[[], Deployment], given: str | None = None, *, accept: bool = False) -> Iterator[Verdict]:
     """Every archive of every log, or of one; what was read for the first time is recorded at the end.
 
-    ``accept``: what is changed, missing or misplaced is recorded as it is. Raises UnknownSelection.
+    ``accept``: what is changed, missing or misplaced is recorded as it is, and a compressed archive that has no record.
+    Raises UnknownSelection.
     """
     here = look()
     records = Records(os.path.join(here.config.state_dir, state.HISTORY))
@@ -186,9 +187,8 @@ class _Examination:
 
     def learned(self, *, accept: bool) -> Iterator[tuple[ArchiveRecord, str]]:
         """Records as they should be by now, and the paths of the archives."""
-        settled = {State.SOUND, State.GROWN, State.UNRECORDED} | ({State.CHANGED, State.MISPLACED} if accept else set())
         for found in self.judged.files:
-            if found.held.failure is None and found.state in settled and found.archive.path not in self._duplicates:
+            if found.held.failure is None and found.archive.path not in self._duplicates and _is_settled(found, accept):
                 old = found.record or ArchiveRecord(id=0, log=self._path, directory="", name="", inode=0)
                 new = _renewed(old, found)
                 if new != old:
@@ -221,6 +221,13 @@ class _Examination:
             raise
         except (LogrotorError, OSError, ValueError) as error:
             return _failure(archive, error)
+
+
+def _is_settled(found: Found, accept: bool) -> bool:
+    """Is it to be recorded as it is? A compressed one had a record: where that is lost, nobody knows what it held."""
+    if found.state is State.UNRECORDED:
+        return accept or found.record is not None or found.archive.name.codec is Codec.NONE
+    return found.state in (State.SOUND, State.GROWN) or (accept and found.state in (State.CHANGED, State.MISPLACED))
 
 
 def _renewed(old: ArchiveRecord, found: Found) -> ArchiveRecord:
