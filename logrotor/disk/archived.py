@@ -185,6 +185,15 @@ class Records:
         """The logs that have any."""
         return self._read("SELECT DISTINCT log FROM archives", (), lambda row: rows.path(row[0]))
 
+    def odd(self) -> list[int]:
+        """The ids of those that cannot be read, of whatever log."""
+        if not os.path.exists(self.path):
+            return []
+        with self._explained(), closing(database.to_look(self.path)) as connection:
+            return rows.odd(connection, ["archives"] if database.has(connection, "archives") else []).get(
+                "archives", []
+            )
+
     def of(self, log: str) -> list[ArchiveRecord]:
         """In the order of ids."""
         ask = f"SELECT {rows.columns(ArchiveRecord)} FROM archives WHERE log = ? ORDER BY id"

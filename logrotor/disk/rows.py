@@ -207,12 +207,12 @@ def logs(
 
 
 def odd(connection: sqlite3.Connection, tables: Collection[str]) -> dict[str, list[int]]:
-    """The numbers of the rows that :func:`logs` would leave out, by their table. Raises sqlite3.Error."""
+    """The numbers of the rows that are left out wherever they are read, by their table. Raises sqlite3.Error."""
     usual, connection.text_factory = connection.text_factory, _shown
     found: dict[str, list[int]] = {}
     try:
         for table in tables:
-            what, make = _KNOWN[table]
+            what, make = _KNOWN.get(table, ("*",))[0], _MAKERS[table]
             rows = connection.execute(f"SELECT {what}, rowid AS at FROM {table}")
             found[table] = [row["at"] for row in rows if _is_odd(row, make)]
     finally:

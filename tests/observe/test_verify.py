@@ -282,6 +282,25 @@ def test_a_history_that_cannot_be_read(here, logrotor):
     assert found["history.sqlite"] == "unreadable" and set(found.values()) == {"unreadable", "no record"}
 
 
+@pytest.mark.parametrize("change", ["name = 'text'", "bytes = -1", "log = NULL", "inode = 'x'"])
+def test_a_record_that_cannot_be_read(here, logrotor, change):
+    """Of an archive that was changed: that is not well, until it is accepted; the others are judged."""
+    generations(here, 3)
+    same_size(here.logs / "app.log.2.zst")
+    with closing(sqlite3.connect(here.state / "history.sqlite")) as connection, connection:
+        connection.execute("PRAGMA writable_schema = ON")
+        connection.execute(
+            "UPDATE sqlite_master SET sql = replace(sql, 'log BLOB NOT NULL', 'log BLOB') WHERE name = 'archives'"
+        )
+    with closing(sqlite3.connect(here.state / "history.sqlite")) as connection, connection:
+        connection.execute(f"UPDATE archives SET {change} WHERE id = 2")
+    expected = {"history.sqlite": "unreadable", "app.log.2.zst": "no record"}
+    found = states(logrotor, code=1)
+    assert expected.items() <= found.items() and found == states(logrotor, code=1)
+    states(logrotor, "--accept")
+    assert set(states(logrotor).values()) == {"sound"}
+
+
 def test_a_history_of_an_older_logrotor(here, logrotor):
     """It gets the table by the first run that works; verify asks for no record that is not there."""
     generations(here, 2)
