@@ -15,12 +15,12 @@ from __future__ import annotations
 import os
 import sqlite3
 from collections.abc import Callable, Collection, Iterable, Mapping
-from contextlib import closing, suppress
+from contextlib import suppress
 from functools import partial
 from typing import Any, TypeVar
 
 from logrotor import text
-from logrotor.disk import archived, database, forgetting, recalled, rows, state
+from logrotor.disk import archived, database, forgetting, recalled, rows, salvage, state
 from logrotor.disk.attempts import Attempts, HistoryUnread
 from logrotor.disk.database import Work
 from logrotor.errors import StateError
@@ -297,46 +297,11 @@ class RunHistory(History):
             self._tell("state.repaired", f"{self.path}: {what} could not be read and went; all others are kept")
 
     def _begin_anew(self, error: sqlite3.Error) -> sqlite3.Connection:
-        """Set the damaged file aside, and take into a new one what can still be read: a copy in flight that is
-        forgotten would be copied again, line for line."""
+        """In a new file, with what could still be read: a copy in flight that is forgotten would be copied again, line
+        for line. Raises OSError, sqlite3.Error."""
         self.close()
-        aside, saved = database.set_aside(self.path), 0
-        try:
-            connection = self._connect()
-            try:
-                saved = self._save(aside, connection)
-            except BaseException:
-                connection.close()
-                raise
-        finally:
-            kept = (
-                f"{text.count(saved, 'row')} of it could be read, and went into a new one" if saved else _NOTHING_SAVED
-            )
-            self.replaced = f"{self.path} was damaged ({error}); it was set aside as {aside}; {kept}"
-            self._tell("state.replaced", self.replaced)
-        return connection
-
-    def _save(self, aside: str, connection: sqlite3.Connection) -> int:
-        """Returns how many rows. Raises sqlite3.Error where what is known of logs cannot be written."""
-        saved = 0
-        with suppress(OSError, StateError), closing(database.to_salvage(aside)) as old:
-            saved += _copied(old, connection, rows.TABLES, self._patience)
-            try:
-                saved += _copied(old, connection, rows.OTHERS, self._patience)
-            except sqlite3.Error as error:
-                what = f"not all that could be read of {aside} could be written: {error}"
-                self.problems.append(self._problem(what, database.way_out(error)))
-        return saved
-
-
-def _copied(old: sqlite3.Connection, new: sqlite3.Connection, tables: Iterable[str], patience: float) -> int:
-    before = new.total_changes
-    with database.transaction(new, patience):
-        for table in tables:
-            columns = rows.common_columns(old, new, table)
-            if columns:
-                insert = (
-                    f"INSERT OR IGNORE INTO {table} ({', '.join(columns)}) VALUES ({', '.join('?' * len(columns))})"
-                )
-                new.executemany(insert, rows.spared(old, table, columns))
-    return new.total_changes - before
+        aside, saved = salvage.renew(self.path)
+        kept = f"{text.count(saved, 'row')} of it could be read, and went into a new one" if saved else _NOTHING_SAVED
+        self.replaced = f"{self.path} was damaged ({error}); it was set aside as {aside}; {kept}"
+        self._tell("state.replaced", self.replaced)
+        return self._connect()

@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import os
 import sqlite3
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from functools import partial
 from typing import Any, TypeVar
 
@@ -70,7 +69,7 @@ def _made(rows: Iterable[sqlite3.Row], make: Make[T]) -> tuple[list[T], int]:
     return found, odd
 
 
-def _is_odd(row: sqlite3.Row, make: Make[Any]) -> bool:
+def is_odd(row: sqlite3.Row, make: Make[Any]) -> bool:
     try:
         make(row)
     except _ODD:
@@ -212,9 +211,9 @@ def odd(connection: sqlite3.Connection, tables: Collection[str]) -> dict[str, li
     found: dict[str, list[int]] = {}
     try:
         for table in tables:
-            what, make = _KNOWN.get(table, ("*",))[0], _MAKERS[table]
+            what, make = _KNOWN.get(table, ("*",))[0], MAKERS[table]
             rows = connection.execute(f"SELECT {what}, rowid AS at FROM {table}")
-            found[table] = [row["at"] for row in rows if _is_odd(row, make)]
+            found[table] = [row["at"] for row in rows if is_odd(row, make)]
     finally:
         connection.text_factory = usual
     return {table: numbers for table, numbers in found.items() if numbers}
@@ -248,10 +247,8 @@ _KNOWN: Mapping[str, tuple[str, Make[Any]]] = {
     "in_flight": ("*", _copy),  # fewer columns in format 1
 }
 
-
-# ---------------------------------------------------------------- saved from a damaged file
-
-_MAKERS: Mapping[str, Make[Any]] = {
+# Every table, those of logs first: what a copy in flight needs is the most important.
+MAKERS: Mapping[str, Make[Any]] = {
     **{table: make for table, (_, make) in _KNOWN.items()},
     "archives": archive,
     "runs": partial(value, PastRun),
@@ -261,40 +258,6 @@ _MAKERS: Mapping[str, Make[Any]] = {
     "faults": partial(value, Fault),
     "totals": partial(value, Total),
 }
-OTHERS = tuple(table for table in _MAKERS if table not in TABLES)
-
-
-def common_columns(old: sqlite3.Connection, new: sqlite3.Connection, table: str) -> list[str]:
-    """Columns of a table that a damaged file has as well, in the order of the new one; none: it is no table there."""
-    ask = (
-        "SELECT info.name FROM sqlite_master AS master, pragma_table_info(master.name) AS info "
-        "WHERE master.type = 'table' AND master.name = ? ORDER BY info.cid"
-    )
-    try:
-        found = {row[0] for row in old.execute(ask, (table,))}
-    except (sqlite3.Error, UnicodeError):
-        return []
-    return [row[0] for row in new.execute(ask, (table,)) if row[0] in found]
-
-
-def spared(connection: sqlite3.Connection, table: str, columns: Sequence[str]) -> Iterator[tuple[Any, ...]]:
-    """The rows of a damaged file that can still be read and are ours, some of them twice.
-
-    Behind a page that cannot be read SQLite goes no further: what lies there is read from the other end.
-    """
-    connection.text_factory = _shown
-    for order in ("", "DESC"):
-        before: int | None = None
-        with suppress(sqlite3.Error, MemoryError):  # a length that is damaged may be any
-            ask = f"SELECT {', '.join(columns)}, rowid AS at FROM {table} ORDER BY rowid {order}"
-            for row in connection.execute(ask):
-                if before is not None and (row["at"] <= before if not order else row["at"] >= before):
-                    break  # pages that lead to each other: it might go on for ever
-                before = row["at"]
-                if not _is_odd(row, _MAKERS[table]) and ("id" not in columns or row["id"] == before):
-                    yield tuple(row)[:-1]
-            else:
-                return
 
 
 # ---------------------------------------------------------------- values to rows

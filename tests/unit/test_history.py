@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import itertools
 import os
+import shutil
 import sqlite3
 import tempfile
 import urllib.parse
@@ -25,7 +27,7 @@ from logrotor.disk.history import History, RunHistory
 from logrotor.errors import StateError
 from logrotor.events import Event
 from logrotor.model import Attempt, CopyInFlight, Due, Ending, NotDue, Outcome, Report, Status
-from tests.support import command, oracle, users
+from tests.support import command, mounts, oracle, users
 from tests.support.fixtures import world_tree
 
 ODD = ("/logs/app.log", "/logs/a b\n'c'.log", os.fsdecode(b"/logs/\xff\xfe.log"), "/logs/ümläut ☃.log")
@@ -390,6 +392,73 @@ def test_the_records_of_a_damaged_history_are_kept(shop: Shop) -> None:
     assert 900 < len(after["archives"]) < 1000 and after.pop("archives")[-1][3] == b"a.999"
     assert {table: rows for table, rows in before.items() if rows} == {t: rows for t, rows in after.items() if rows}
     assert before["faults"] and before["totals"] and before["runs"] and before["outcomes"]
+
+
+@pytest.mark.parametrize("exchange", [True, False])
+def test_killed_while_a_damaged_history_is_replaced(shop: Shop, exchange: bool) -> None:
+    """Before any change: the next run knows of the copy in flight. Without an exchange that is so but for the swap."""
+    record = CopyInFlight("/gone.log", 12, 3.5, 13, 4096, "copied", "collapse", 14, 15)
+    history = RunHistory(str(shop.history.parent))
+    history.begin_copy(record)
+    history.close()
+    zeroed_outcomes(shop.history)
+    kept = shop.root / "kept"
+    shop.history.parent.rename(kept)
+    known: list[bool] = []
+    code = 1
+    while code:
+        shutil.rmtree(shop.history.parent, ignore_errors=True)
+        shutil.copytree(kept, shop.history.parent)
+        code = _killed_at(shop.history, len(known) + 1, exchange)
+        history = RunHistory(str(shop.history.parent))
+        known.append(history.recall().of("/gone.log").in_flight == record)
+        history.close()
+    assert len(known) > 3 and known.count(False) == (0 if exchange else 1)
+
+
+def _killed_at(history: Path, point: int, exchange: bool) -> int:
+    """A run in a fork that ends before its n-th change; 0 if there are not so many."""
+    if child := os.fork():
+        return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+    usual, count = calls.invoke, itertools.count(1)
+
+    def invoke(operation: str, function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+        if next(count) == point:
+            os._exit(9)
+        if operation == "exchange" and not exchange:
+            raise OSError(errno.EINVAL, os.strerror(errno.EINVAL))
+        return usual(operation, function, *args, **kwargs)
+
+    calls.invoke = invoke
+    RunHistory(str(history.parent)).close()
+    os._exit(0)
+
+
+def test_a_damaged_history_and_a_full_disk(shop: Shop) -> None:
+    """It stays in its place, with all that it has, and the next run with room takes that into a new one."""
+    record = CopyInFlight("/gone.log", 12, 3.5, 13, 4096, "copied", "collapse", 14, 15)
+    with mounts.tmpfs(shop.root, size="256k") as full:
+        history = RunHistory(str(full))
+        history.begin_copy(record)
+        history.close()
+        zeroed_outcomes(full / "history.sqlite")
+        before = (full / "history.sqlite").read_bytes()
+        (full / "fill").write_bytes(bytes(full_of(full)))
+        history = RunHistory(str(full))
+        assert len(history.problems) == 1 and history.replaced is None
+        history.close()
+        assert sorted(os.listdir(full)) == ["fill", "history.sqlite"]
+        assert (full / "history.sqlite").read_bytes() == before
+        (full / "fill").unlink()
+        history = RunHistory(str(full))
+        assert history.recall().of("/gone.log").in_flight == record and history.problems == []
+        history.close()
+
+
+def full_of(folder: Path) -> int:
+    """Bytes that are free there, but for a page or two."""
+    found = os.statvfs(folder)
+    return found.f_bavail * found.f_bsize - 8192
 
 
 @pytest.mark.parametrize("damage", [zeroed_outcomes])
