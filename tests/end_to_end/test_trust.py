@@ -7,6 +7,7 @@ import json
 import os
 import pwd
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -138,6 +139,33 @@ def empty_group() -> int:
     found = next((each.gr_gid for each in grp.getgrall() if not each.gr_mem and each.gr_gid not in primary), None)
     need(found is not None, "a group without a member")
     return found
+
+
+@pytest.mark.parametrize("words", [("run",), ("check",), ("plan",), ("status",)], ids=str)
+@pytest.mark.parametrize("named", ["run_as", "owner"])
+@pytest.mark.parametrize("closed", ["python", "logrotor"])
+def test_a_user_who_cannot_read_logrotor_is_named_and_nothing_is_done(place, closed, named, words):
+    """An interpreter below /root: modules were missing half-way, with a traceback. One sentence, and exit 2."""
+    place.deploy("www-data", head='run_as = "www-data"' if named == "run_as" else "")
+    if named == "run_as":
+        place.give("root", place.config)
+    folder = place.root / "closed"
+    (folder / "lib").mkdir(parents=True)
+    env = {"PYTHONPATH": ":".join([str(command.CHECKOUT), *(path for path in sys.path if "site-packages" in path)])}
+    if closed == "python":
+        (folder / "lib" / os.path.basename(os.path.dirname(os.__file__))).symlink_to(os.path.dirname(os.__file__))
+        env["PYTHONHOME"] = str(folder)
+    else:
+        (folder / "logrotor").symlink_to(command.CHECKOUT / "logrotor")
+        env["PYTHONPATH"] = f"{folder}:{env['PYTHONPATH']}"
+    program = [sys.executable, "-m", "logrotor", *words, "-c", place.config]
+    folder.chmod(0o700)
+    told = command.run(program, env=env, check=2).stderr
+    assert told.count("\n") == 1 and str(folder) in told and "www-data" in told and not place.archive.exists()
+    if words == ("run",):
+        folder.chmod(0o755)
+        command.run(program, env=env, check=0)
+        assert place.archive.owner() == "www-data"
 
 
 def spoil(place: Place, how: str, target: Path) -> None:
