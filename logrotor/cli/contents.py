@@ -186,11 +186,16 @@ class _Search:
         self.found, self.failed = 0, False
 
     def of_rules(self, names: tuple[str, ...]) -> Iterator[str]:
-        """The paths of their logs. Raises UnknownSelection."""
+        """The paths of their logs; where there may be more is told. Raises UnknownSelection."""
         from logrotor.observe.reading import of_rule
 
+        damaged = Damaged()
         for name in names:
-            yield from of_rule(self._opened.look(), name)
+            found, unseen = of_rule(self._opened.look(), name)
+            yield from found
+            for problem in unseen:
+                damaged(problem)
+        self.failed = self.failed or damaged.number > 0
 
     def one(self, log: str, *, count: bool, head: str) -> None:
         damaged, found = Damaged(), self._matches("" if count else head)

@@ -5,13 +5,14 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
+from glob import has_magic
 
 from logrotor.decide.facts import LogFacts
 from logrotor.disk import codecs
 from logrotor.errors import UnknownSelection
 from logrotor.model import Codec, Method, Problem
 from logrotor.observe.deployment import Deployment, archives_of
-from logrotor.observe.view import Piece, View
+from logrotor.observe.view import Piece, View, odd
 from logrotor.survey import find_path, real_path
 from logrotor.text import ours
 
@@ -27,16 +28,29 @@ def find(here: Deployment, given: str) -> LogFacts:
     raise UnknownSelection(_what_else(here, given))
 
 
-def of_rule(here: Deployment, name: str) -> list[str]:
-    """The paths of a rule's logs. Raises UnknownSelection."""
-    rules = [spec.name for spec in here.config.logs]
-    if name not in rules:
-        what = Problem(subject=name, problem="no such rule", advice=f"the rules are: {', '.join(rules)}")
+def of_rule(here: Deployment, name: str) -> tuple[list[str], list[Problem]]:
+    """The paths of a rule's logs, and where there may be more that cannot be seen. Raises UnknownSelection."""
+    specs = {spec.name: spec for spec in here.config.logs}
+    if name not in specs:
+        what = Problem(subject=name, problem="no such rule", advice=f"the rules are: {', '.join(specs)}")
         raise UnknownSelection(what)
     found = [facts.path for facts in here.listing.logs if facts.spec.name == name]
-    if not found:
+    roots = [_without_wildcards(path) for path in specs[name].paths]
+    unseen = [each for each in here.listing.problems if any(_is_near(each.subject, root) for root in roots)]
+    if not found and not unseen:
         raise UnknownSelection(Problem(subject=name, problem="is a rule, and has no log yet"))
-    return found
+    return found, unseen
+
+
+def _without_wildcards(path: str) -> str:
+    while has_magic(path):
+        path = os.path.dirname(path)
+    return path
+
+
+def _is_near(path: str, root: str) -> bool:
+    """Is one of them below the other?"""
+    return os.path.commonpath((path, root)) in (path, root) if path.startswith("/") else False
 
 
 def _what_else(here: Deployment, given: str) -> Problem:
@@ -68,11 +82,14 @@ def read(
     """The bytes of a log in the order in which they were written.
 
     ``since``, ``until``: only files that can hold what was written then, by the times of their rotations.
-    ``damaged`` is told of an archive that cannot be read to its end, as soon as that is known; the others follow.
+    ``damaged`` is told of an archive that cannot be read to its end, or is no file, as soon as that is known; the
+    others follow.
     Raises UnknownSelection, Refused, OSError.
     """
     with ExitStack() as opened:
         view = View(look, lambda here: find(here, given), opened)
+        for problem in odd(view.facts):
+            damaged(problem)
         for piece in _chosen(view.pieces, since, until):
             if piece.rotated is None and view.facts.spec.method is Method.COPYTRUNCATE:
                 yield from _live(view, piece, damaged)

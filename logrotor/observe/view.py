@@ -290,6 +290,19 @@ def names_of(facts: LogFacts) -> frozenset[tuple[str, str, FileId]]:
     return frozenset(found | {(facts.directory.resolved, entry.name, entry.id) for entry in others})
 
 
+def odd(facts: LogFacts) -> list[Problem]:
+    """What has the name of the log or of one of its archives and holds none of its lines that could be read."""
+    beside, live = facts.directory.resolved, facts.family.live
+    found = [(archive.directory, archive.entry) for archive in archives_of(facts)]
+    found += [(beside, live)] if live is not None else []
+    what, advice = "is a {}, so nothing of it is read", "look what it is; if an archive was moved, put it back"
+    return [
+        Problem(subject=os.path.join(place, entry.name), problem=what.format(entry.kind), advice=advice, kind="odd")
+        for place, entry in found
+        if not entry.is_regular
+    ]
+
+
 def piece_of(archive: Archive) -> Piece:
     return Piece(archive.directory, archive.entry, archive.name.codec, time_of(archive))
 

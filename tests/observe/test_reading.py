@@ -16,7 +16,7 @@ from logrotor.model import Codec
 from logrotor.observe import reading
 from logrotor.observe.reading import _chosen, lines
 from logrotor.observe.view import Piece, pieces
-from tests.support import command, mounts, oracle
+from tests.support import command, mounts, oracle, users
 from tests.support.facts import entry, facts
 from tests.support.need import need
 
@@ -255,6 +255,43 @@ def test_grep_over_several_logs(here, logrotor):
     assert "none" in logrotor("grep", "error", "--rule", "none", code=2).err
     assert logrotor("grep", "no such line", "--rule", "others", code=1).out == ""
     assert logrotor("grep", "error", code=2).out == "", "neither a log nor a rule"
+
+
+def test_a_folder_of_the_rule_that_cannot_be_listed(here):
+    """There may be more logs: that is said, with exit 2, and the others are searched."""
+    owner = users.user("www-data")
+    here.configure(paths='["logs/**/*.log"]')
+    (here.logs / "sub").mkdir()
+    for name in ("app.log", "sub/b.log"):
+        (here.logs / name).write_bytes(b"needle\n")
+    for path in (here.folder, *here.folder.rglob("*")):
+        os.chown(path, owner.uid, owner.gid)
+
+    def grep(pattern: str):
+        return command.logrotor("grep", "--rule", "app", pattern, "-c", here.file, user="www-data")
+
+    assert grep("needle").code == 0 and grep("nothing").code == 1
+    (here.logs / "sub").chmod(0)
+    for pattern, number in (("needle", 1), ("nothing", 0)):
+        said = grep(pattern)
+        assert said.code == 2 and "logs/sub" in said.stderr and said.stdout.count("\n") == number, said
+
+
+@pytest.mark.parametrize("kind", ["symlink", "fifo", "folder"])
+def test_what_has_the_name_of_an_archive_and_is_no_file_is_told(here, logrotor, kind):
+    """Its generation is hidden, so exit 1 of cat and 2 of grep: it was printed without a word."""
+    generations(here)
+    archive = here.logs / "app.log.2.zst"
+    archive.rename(here.folder / "moved.zst")
+    if kind == "symlink":
+        archive.symlink_to("../moved.zst")
+    elif kind == "fifo":
+        os.mkfifo(archive)
+    else:
+        archive.mkdir()
+    done = cat(here, "app.log")
+    assert done.returncode == 1 and b"app.log.2.zst" in done.stderr and done.stdout.count(b"\n") == 2100
+    assert "app.log.2.zst" in logrotor("grep", "--count", "generation 1", "app.log", code=2).err
 
 
 def test_grep_that_cannot_print(here):
