@@ -147,6 +147,15 @@ def keep_problems(path: str, data: bytes) -> None:
     publish(os.path.join(path, PROBLEMS), data, 0o600)
 
 
+def last_aside(path: str) -> str | None:
+    """The damaged history that was set aside last in this state directory."""
+    begin, found = f"{HISTORY}.damaged-", []
+    with contextlib.suppress(OSError):
+        found = [name.removeprefix(begin) for name in os.listdir(path) if name.startswith(begin)]
+    numbers = [int(number) for number in found if number.isdecimal()]
+    return os.path.join(path, f"{begin}{max(numbers)}") if numbers else None
+
+
 def last_run(path: str) -> float | None:
     """When the last run ended, also one that had nothing to do; None: not known."""
     try:
