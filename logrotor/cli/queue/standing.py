@@ -65,8 +65,8 @@ def status(
     24 hours, from its history. A dash: not known here.
 
     --check judges what was done: it fails when no job was done for three ticks of [queue] schedule, whoever is to
-    blame, and for failed and stuck jobs and queues over a limit of [queue.monitor]. Where no job was done it also tries
-    whether one can be queued.
+    blame, and for failed and stuck jobs and queues over a limit of [queue.monitor]. The first job ever is awaited until
+    the first tick of its worker. Where no job was done it also tries whether one can be queued.
     """
     from logrotor.clock import local_now
     from logrotor.jobs import backlog
