@@ -183,7 +183,7 @@ def _headline(config: Config, run: PastRun, zone: tzinfo | None) -> str:
 
         how = {
             True: "goes on still",
-            False: "no end is recorded, and it is gone: it was killed",
+            False: "no end is recorded, and this host has no such process any more: it was killed",
             None: "no end is recorded; it was killed, or goes on still, which cannot be seen from here",
         }[holders.lives(config.state_dir, run.pid, run.started)]
         return f"{when}  process {run.pid}: {how}{forced}"
