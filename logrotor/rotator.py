@@ -121,6 +121,7 @@ class Rotator:
                 plan = self._locked_run(run, only, now, this)
             else:
                 run.tell_start(plan)
+                run.remember_idle(plan, self._config.state_dir, self._stop)
         except StoppedLooking:
             plan = Plan(now=run.now, logs=())
         if plan.locked:
@@ -194,6 +195,7 @@ class Rotator:
             plan = self._plan(known, run.now, run.force, only, this.since)
             run.tell_start(plan)
             if plan.is_idle:
+                run.record_idle(history, plan, self._interrupted())
                 return plan
             taken = [log.path for log in plan.logs if log.take]
             history.run_started(run.started, run.force, taken)
