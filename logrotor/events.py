@@ -85,7 +85,7 @@ NAMES: Mapping[str, tuple[Level, str]] = {
     "log.deferred": (Level.INFO, "a log is left alone in this run, say as another run works on it, and why"),
     "lock.held": (
         Level.WARNING,
-        "a stopped run, or another user, has kept logrotor from a log, an archive or its state for over a minute",
+        "a run that is stopped, or for over a minute another user, keeps logrotor from a log, an archive or its state",
     ),
     "log.created": (Level.DEBUG, "a missing live log was created"),
     "log.recovered": (Level.DEBUG, "what an interrupted run left was finished or dropped"),

@@ -86,11 +86,11 @@ class Rotator:
         if now is None or last is None:
             last = self._next(last, moment)  # else it is what a run would do, had there been others until then
         made = self._plan(_recall(self._config.state_dir), moment, force, only, last.since)
-        pid = state.holder(self._config.state_dir)
+        pid, stopped = state.holder(self._config.state_dir), state.stopped_run(self._config.state_dir)
         if pid is None:
             return made
-        note = f"a run is under way (process {pid}): what it works on is shown as it was found in between"
-        return replace(made, notes=(*made.notes, note))
+        busy = f"a run is under way (process {pid}): what it works on is shown as it was found in between"
+        return replace(made, notes=(*made.notes, str(stopped) if stopped else busy))
 
     def run(
         self,

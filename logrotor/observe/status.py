@@ -75,7 +75,7 @@ class Status(Struct, frozen=True, kw_only=True):
     last_run: datetime | None
     run_by: datetime | None = None  # when the next run must have ended; None: nothing says how often there is one
     known: bool = True  # the history could be read: what is None is never, and not unknown
-    under_way: int | None = None  # the process of a run that is at work just now
+    under_way: int | None = None  # the process of a run that is at work just now, and not stopped
     failed_runs: int  # in a row
     logs: tuple[LogStatus, ...]
     file_systems: tuple[SystemStatus, ...]
@@ -97,7 +97,7 @@ def status(here: Deployment) -> Status:
         last_run=here.moment(here.last_run),
         run_by=here.moment(here.run_by),
         known=here.blind is None,
-        under_way=state.holder(here.config.state_dir),
+        under_way=None if state.stopped_run(here.config.state_dir) else state.holder(here.config.state_dir),
         failed_runs=_failures_of_runs(here),
         logs=tuple(sorted(logs, key=_urgency)),
         file_systems=tuple(forecast.file_systems(here, dict(_growing(here, {log.path: log for log in logs})))),
@@ -323,7 +323,7 @@ def held(here: Deployment) -> Iterator[tuple[str, Problem]]:
     families = ((d.resolved, f) for facts in here.survey.logs for d, f in _families(facts))
     for path in dict.fromkeys(os.path.join(place, temp.name) for place, family in families for temp in family.temps):
         yield from _stuck(here, path)
-    run = holders.stuck_run(here.config.state_dir, here.now.timestamp())
+    run = state.stopped_run(here.config.state_dir)
     if run is not None:
         yield run.subject, run
 
@@ -340,7 +340,9 @@ def _stuck(here: Deployment, path: str) -> Iterator[tuple[str, Problem]]:
 
 
 def _held(here: Deployment) -> Iterator[Problem]:
-    """A younger one is of a run, more likely."""
+    """A younger one is of a run, more likely, but for one that is stopped."""
     for path, why in held(here):
-        if holders.is_old(path, here.now.timestamp(), here.kept_out.get(path)):
+        if path == os.path.join(here.config.state_dir, state.LOCK) or holders.is_old(
+            path, here.now.timestamp(), here.kept_out.get(path)
+        ):
             yield why.under(path)
