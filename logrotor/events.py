@@ -110,6 +110,11 @@ NAMES: Mapping[str, tuple[Level, str]] = {
     "job.skipped": (Level.INFO, "a job had nothing to do: another run was at work, or it was too old"),
     "job.retried": (Level.WARNING, "an attempt of a job failed; the next one comes after the backoff"),
     "job.failed": (Level.ERROR, "a job failed for good, why, and what to do"),
+    "worker.started": (
+        Level.INFO,
+        "a worker or schedule starts, or begins anew: its processes, queue and configuration",
+    ),
+    "worker.ended": (Level.ERROR, "the engine's worker has ended by itself: by which signal, or with which exit code"),
     "worker.waiting": (Level.ERROR, "a worker cannot reach its queue, why, and what to do; it tries again"),
     "worker.idle": (
         Level.ERROR,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
 from collections.abc import Callable
 from typing import TYPE_CHECKING, NoReturn
 
@@ -133,6 +134,7 @@ def _serve(site: Site, duties: Duties) -> int:
     """Until it is asked to stop. If the worker ends, so do we: who started us starts both again."""
     from logrotor.clock import local_now
     from logrotor.jobs.serving import End, begin_anew, serve
+    from logrotor.jobs.task import tell
 
     with Stop() as stop:
         end = serve(site, duties, stop, lambda: engine_of(site), local_now)
@@ -140,11 +142,8 @@ def _serve(site: Site, duties: Duties) -> int:
             begin_anew()
     if end is End.STOPPED or stop():
         return 0
-    why = {
-        End.DIED: "the worker has ended; see its messages above",
-        End.IDLE: "the worker did nothing although jobs wait, and was ended; it begins again with its manager",
-    }
-    click.echo(f"logrotor: {why.get(end, 'cannot begin anew: its program is gone')}", err=True)
+    if end is End.RENEWED:
+        tell("problem.found", error=f"cannot begin anew: its program is gone: {sys.executable}")
     return 1
 
 
