@@ -90,7 +90,7 @@ def test_a_failed_job_is_told_once(host: Host) -> None:
     with host.working():
         host.wait_for_endings("refused")
     told = [json.loads(line)["event"] for line in host.said().splitlines()]
-    assert told == ["job.failed"]
+    assert told == ["worker.started", "job.failed"]
 
 
 def test_a_hundred_hosts_are_shown_by_what_matters(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
