@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import sys
 from collections.abc import Callable
 from typing import TYPE_CHECKING, NoReturn
 
@@ -143,7 +142,7 @@ def _serve(site: Site, duties: Duties) -> int:
     if end is End.STOPPED or stop():
         return 0
     if end is End.RENEWED:
-        tell("problem.found", error=f"cannot begin anew: its program is gone: {sys.executable}")
+        tell("problem.found", error="cannot begin anew: its program is gone")
     return 1
 
 
@@ -244,7 +243,7 @@ def restart(ctx: click.Context, config: str | None, as_json: bool) -> int:
     done, failed = [], []
     for head in look(site).of(site).heads:
         try:
-            done.append(renew(site, head))
+            done.append(renew(site, head, _say))
         except (LogrotorError, OSError) as error:
             failed.append(str(problem_of(error, head.words)))
     if not done and not failed:
@@ -254,8 +253,12 @@ def restart(ctx: click.Context, config: str | None, as_json: bool) -> int:
     else:
         output.write("\n".join(done))
         for line in failed:
-            click.echo(f"logrotor: {text.lines(line)}", err=True)
+            _say(line)
     return 1 if failed else 0
+
+
+def _say(line: str) -> None:
+    click.echo(f"logrotor: {text.lines(line)}", err=True)
 
 
 # ---------------------------------------------------------------- unit
