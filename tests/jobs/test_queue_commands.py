@@ -291,6 +291,19 @@ def test_systemd_starts_what_the_unit_says(host: Host, tmp_path: Path, name: str
     assert ["TimeoutStopSec is 7" in finding.problem for finding in found] == [True]
 
 
+def test_a_unit_says_who_rotates_its_log(host: Host) -> None:
+    """supervisord, as long as no rule has the file; stderr says so."""
+    for name, owner in (("worker.log", "supervisord"), ("logs/worker.log", "logrotor")):
+        with host.config.open("a") as config:
+            config.write(
+                '[[log]]\nname = "worker"\npaths = ["logs/worker.log"]\nmax_size = "1MB"\n' * (owner == "logrotor")
+            )
+        told = host.queue("unit", "--supervisor", "--log", host.folder / name)
+        sizes = [line.partition(" = ")[2] for line in told.stdout.splitlines() if line.startswith("stdout_logfile_max")]
+        assert sizes == ["0" if owner == "logrotor" else "50MB"]
+        assert (str(host.folder / name) in told.stderr) == (owner == "supervisord")
+
+
 def test_a_name_that_no_unit_can_hold(host: Host, tmp_path: Path) -> None:
     """A line break would begin a key of its own: it is refused, in one line."""
     for kind in ("--supervisor", "--systemd"):

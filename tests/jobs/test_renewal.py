@@ -164,6 +164,18 @@ def test_one_that_is_stopped(host: Host) -> None:
 
 
 @on_huey
+def test_the_log_of_a_worker_that_nobody_rotates(host: Host) -> None:
+    """supervisord was told not to, and no rule has it: found, until a rule does."""
+    with supervised(host):
+        serving(host)
+        own = str(host.folder / "worker.log")
+        assert own in [found["subject"] for found in findings(host, "queue.log")]
+        with host.config.open("a") as config:
+            config.write('[[log]]\nname = "worker"\npaths = ["worker.log"]\nmax_size = "1MB"\n')
+        assert own not in [found["subject"] for found in findings(host, "queue.log")]
+
+
+@on_huey
 def test_one_whose_worker_is_stopped(host: Host) -> None:
     """It was silent for 85 s: it says at once for which process it waits, what helps, and for how long at most."""
     with host.working():

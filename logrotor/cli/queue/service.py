@@ -196,14 +196,12 @@ def schedule(ctx: click.Context, config: str | None, verbose: int, quiet: int, a
 
 def _list(site: Site, number: int) -> int:
     """Print the ticks to come."""
-    from logrotor import text
     from logrotor.clock import local_now
     from logrotor.decide.schedule import next_slot
 
     now = tick = local_now()
     for _ in range(number):
-        found = next_slot(site.settings.schedule, tick)
-        if found is None:
+        if (found := next_slot(site.settings.schedule, tick)) is None:
             break
         tick = found
         output.write(text.moment(tick, now))
@@ -285,7 +283,7 @@ Examples:
 )
 @click.option("--user", help="Who runs it; without it run_as, else the owner of the configuration.")
 @json_option("Print the text as JSON.")
-@click.option("--log", metavar="FILE", type=click.Path(), help="With --supervisor: its log, if logrotor rotates it.")
+@click.option("--log", metavar="FILE", type=click.Path(), help="With --supervisor: the file of its log.")
 @click.pass_context
 def unit(
     ctx: click.Context,
@@ -315,6 +313,8 @@ def unit(
     who = _runner(site, user or site.config.run_as or _owner(site))
     if kind == "supervisor":
         told = units.supervisor_program(site, who, log=log)
+        if log is not None and (why := units.unclaimed(site, log)) is not None:
+            _say(str(why))
     else:
         told = units.systemd_template(site, who) if template else units.systemd_unit(site, who)
     if as_json:
