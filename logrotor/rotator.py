@@ -22,7 +22,7 @@ from logrotor.act.report import Run
 from logrotor.clock import local_now
 from logrotor.decide.facts import LogFacts
 from logrotor.decide.planner import plan_idle_logs, plan_logs
-from logrotor.decide.retention import next_run
+from logrotor.decide.retention import IF_IT_RUNS, next_run
 from logrotor.decide.schedule import longest_period
 from logrotor.disk import state
 from logrotor.errors import Interrupted, StoppedLooking
@@ -83,14 +83,15 @@ class Rotator:
         self._deadline = Deadline()
         state.refuse_silent(self._config.state_dir, self._config.state_dir_origin)
         last, moment = state.known_run(self._config.state_dir), now or local_now()
+        this = self._next(last, moment)
         if now is None or last is None:
-            last = self._next(last, moment)  # else it is what a run would do, had there been others until then
+            last = this  # else it is what a run would do, had there been others until then
         made = self._plan(_recall(self._config.state_dir), moment, force, only, last.since)
-        pid, stopped = state.holder(self._config.state_dir), state.stopped_run(self._config.state_dir)
-        if pid is None:
-            return made
-        busy = f"a run is under way (process {pid}): what it works on is shown as it was found in between"
-        return replace(made, notes=(*made.notes, str(stopped) if stopped else busy))
+        notes = list(made.notes)
+        aged = {spec.name for spec in self._config.logs if spec.max_age is not None}
+        if last.since != this.since and any(log.retire and log.rule in aged for log in made.logs):
+            notes.append(IF_IT_RUNS)
+        return replace(made, notes=(*notes, *state.notes_of_run(self._config.state_dir)))
 
     def run(
         self,
@@ -189,7 +190,7 @@ class Rotator:
             lock.enter_context(state.locked(config.state_dir, config.lock_timeout, self._stop))
             # What another run did while we waited must not lie in the future: it would count as none.
             run.now = now or local_now()
-            history = RunHistory(config.state_dir, tell=lambda detail: self._emit("state.replaced", detail=detail))
+            history = RunHistory(config.state_dir, tell=lambda event, detail: self._emit(event, detail=detail))
             opened.callback(history.close)
             known = history.recall()
             plan = self._plan(known, run.now, run.force, only, this.since)

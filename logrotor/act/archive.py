@@ -18,7 +18,8 @@ from logrotor.act.context import Context, Details
 from logrotor.decide import proof
 from logrotor.disk import calls, descent, files, programs, writers
 from logrotor.disk.logdir import LogDir
-from logrotor.errors import Busy, HookFailed, Interrupted, LogrotorError, Stale
+from logrotor.disk.trust import refuse_command
+from logrotor.errors import Busy, HookFailed, InsecureDirectory, Interrupted, LogrotorError, Stale
 from logrotor.model import (
     Compress,
     DropAlias,
@@ -222,8 +223,9 @@ def _call(context: Context, log: LogPlan, step: RunHook) -> None:
     argv = [_PLACE.sub(lambda found: paths[found[0]], part) for part in step.argv]
     variables = {"LOGROTOR_ARCHIVE": archive, "LOGROTOR_LOG": log.path, "LOGROTOR_RULE": log.rule}
     try:
+        refuse_command(argv[0])  # again: the program may have come since the configuration was read
         finished = programs.run(argv, timeout=step.timeout, stop=context.no_time, variables=variables)
-    except (OSError, ValueError, subprocess.SubprocessError) as error:
+    except (OSError, ValueError, subprocess.SubprocessError, InsecureDirectory) as error:
         raise HookFailed(
             f"{archive}: on_archive: {argv[0]} could not be started: {error}; correct on_archive in rule {log.rule}; "
             "archives that it has not had stay until then, unless keep_free needs the room"

@@ -275,7 +275,9 @@ Examples:
 @click.argument("log", required=False, metavar="[LOG]", shell_complete=complete_logs)
 @config_option
 @json_option("Print a verdict on each archive as JSON.")
-@click.option("--accept", is_flag=True, help="Record what is changed, misplaced or missing as it is now.")
+@click.option(
+    "--accept", is_flag=True, help="Record what is changed, misplaced, missing or has no record as it is now."
+)
 @click.option("-v", "--verbose", count=True, help="List the sound ones too; -vv: a traceback if logrotor fails.")
 @click.pass_context
 def verify(
@@ -284,8 +286,9 @@ def verify(
     """Read every archive, or those of one LOG, and compare each with its record.
 
     The run that compresses an archive records its bytes, its lines and a hash of them (XXH3, 128 bits). A plain archive
-    is recorded by the first verify that reads it; until then it has no record. Archives that are missing, or have
-    each other's names, are found as well. Files are not changed.
+    is recorded by the first verify that reads it; until then it has no record. A compressed one without a record, say
+    as the history was lost, is recorded with --accept only. Archives that are missing, or have each other's names, are
+    found as well. Files are not changed.
     """
     from logrotor.clock import local_now
     from logrotor.decide.evidence import State

@@ -134,8 +134,13 @@ def _of_job(config: Config, job: str, runs: list[RunRecord], now: datetime, *, a
 
 
 def _nothing(here: Deployment) -> str:
+    from logrotor.disk import state
+
     if here.runs:
         return "No such run in the history."
+    aside = state.last_aside(here.config.state_dir)
+    if aside is not None:
+        return f"No run is known: the history was damaged, and set aside as {text.printable(aside)}."
     return "No run yet." if here.last_run is None else "No run has had anything to do yet."
 
 

@@ -48,7 +48,7 @@ def _show(config: Config, plan: Plan, logs: list[LogPlan], about: list[str], *, 
         _print_json(plan, logs=tuple(logs))
     else:
         blocks = ["\n".join(_long(config, plan, log)) for log in logs] or ["No log of this rule exists now."]
-        output.write("\n\n".join([*about, *blocks]))
+        output.write("\n\n".join([*about, *blocks, *(f"note: {text.lines(note)}" for note in plan.notes)]))
     return 1 if any(log.refused for log in logs) else 0
 
 

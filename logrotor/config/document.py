@@ -73,7 +73,7 @@ def read_document(file: str, home: str | None, euid: int) -> Document:
         who = f" by uid {os.geteuid()}" if isinstance(error, PermissionError) else ""
         raise ConfigError((ConfigProblem(file, "file", f"cannot be read{who}: {reason}"),)) from None
     text = _decoded(file, content)
-    return Document(file, _parsed(file, text), Place(os.path.dirname(file), home), text, status)
+    return Document(file, _parsed(file, text), Place(os.path.dirname(file), home, euid == 0), text, status)
 
 
 def _decoded(file: str, content: bytes) -> str:

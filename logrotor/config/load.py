@@ -24,7 +24,7 @@ from logrotor.config.rules import (
 )
 from logrotor.config.section import Problems, Read, Section
 from logrotor.config.tables import Targets, read_output, read_queue, read_targets
-from logrotor.disk.identity import find_user, home_of_user
+from logrotor.disk.identity import find_user, home_of_user, is_us
 from logrotor.disk.mounts import refuse_silent
 from logrotor.disk.trust import owner_of
 from logrotor.disk.walk import user_name
@@ -79,7 +79,7 @@ def load_config(source: Source = None, *, environ: Mapping[str, str] | None = No
 def _main_document(source: Source, environ: Mapping[str, str], euid: int) -> Document:
     home = home_of(euid, environ)
     if isinstance(source, Mapping):
-        return Document(FROM_DICT, source, Place(os.getcwd(), home))
+        return Document(FROM_DICT, source, Place(os.getcwd(), home, euid == 0))
     if isinstance(source, Found):
         found = source
     else:
@@ -94,10 +94,12 @@ def _main_document(source: Source, environ: Mapping[str, str], euid: int) -> Doc
 
 
 def _as_user(main: Document, euid: int) -> Document:
-    """Who becomes another user means that user's home by ``~``."""
+    """Who becomes another user means that user's home by ``~``, and runs commands as that user."""
     user = main.table.get("run_as")
     home = home_of_user(str(user)) if euid == 0 and isinstance(user, str | int) else None
-    return replace(main, place=replace(main.place, home=home)) if home is not None else main
+    if home is None:
+        return main
+    return replace(main, place=replace(main.place, home=home, is_roots=is_us(str(user))))
 
 
 def _read_included(main: Document, patterns: tuple[str, ...], euid: int, problems: Problems) -> Iterator[Document]:
@@ -122,7 +124,7 @@ def _read_included(main: Document, patterns: tuple[str, ...], euid: int, problem
                 Section(document, "", problems).wrong(name, problem)
         _refuse_foreign_hooks(document, euid, problems, fatal=False)
         if len(problems) == before:
-            yield document
+            yield replace(document, place=replace(document.place, is_roots=main.place.is_roots))
 
 
 def _why_silent(pattern: str) -> OSError | None:

@@ -11,6 +11,7 @@ from glob import escape
 from msgspec import Struct
 
 from logrotor.config.values import Invalid, text
+from logrotor.disk.trust import refuse_command
 
 _VARIABLE = r"\$[A-Za-z_{]"
 _BRACES = r"(?<!\[)\{[^{}]*,[^{}]*\}"
@@ -49,10 +50,11 @@ def textfile(value: object) -> str:
 
 
 class Place(Struct, frozen=True):
-    """The directory that relative paths start from, and the home that ``~`` means."""
+    """The directory that relative paths start from, the home that ``~`` means, and whose power commands will have."""
 
     directory: str
     home: str | None = None
+    is_roots: bool = False
 
     def path(self, written: str) -> str:
         """An absolute path. Raises :class:`Invalid` if ``~`` is unknown."""
@@ -72,6 +74,12 @@ class Place(Struct, frozen=True):
 
     def patterns(self, written: tuple[str, ...]) -> tuple[str, ...]:
         return tuple(map(self.pattern, written))
+
+    def command(self, argv: tuple[str, ...]) -> tuple[str, ...]:
+        """As it stands. Raises InsecureDirectory where root would run a program that others could change."""
+        if self.is_roots:
+            refuse_command(argv[0])
+        return argv
 
     def excludes(self, written: tuple[str, ...]) -> tuple[str, ...]:
         """Absolute globs; a pattern without "/" is for file names and stays as it is."""

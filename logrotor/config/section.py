@@ -11,6 +11,7 @@ from logrotor.config.document import Document
 from logrotor.config.keys import DEFAULTS, JOB, LOG, METRICS, MONITOR, NO_OFF, PAGE, QUEUE, REOPEN, TABLES, TOP, Key
 from logrotor.config.paths import Place
 from logrotor.config.values import Invalid, shown
+from logrotor.errors import InsecureDirectory
 from logrotor.model import ConfigProblem
 
 
@@ -69,6 +70,10 @@ class Section(Struct, frozen=True):
                 failed.add(name)
                 advice = "; ".join(filter(None, (error.advice, f"accepted: {key.accepted}")))
                 self.wrong(name, f"{shown(value)} {error.problem}", advice)
+            except InsecureDirectory as error:
+                failed.add(name)
+                found = error.problem
+                self.wrong(name, f"{shown(value)} is not run: {found.subject}: {found.problem}", found.advice)
         return Read(values, frozenset(failed))
 
     def _refuse_unknown(self, name: str, keys: Mapping[str, Key], tables: tuple[str, ...]) -> str:

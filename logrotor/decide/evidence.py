@@ -58,6 +58,24 @@ class Found(Struct):
     state: State = State.UNRECORDED
     by_content: bool = False
 
+    def is_settled(self, *, accept: bool) -> bool:
+        """Is it to be recorded as it is? A compressed one had a record: if that is lost, nobody knows what it held."""
+        if self.state is State.UNRECORDED:
+            return accept or self.record is not None or self.archive.name.codec is Codec.NONE
+        return self.state in (State.SOUND, State.GROWN) or (accept and self.state in (State.CHANGED, State.MISPLACED))
+
+    def renewed(self, log: str) -> ArchiveRecord:
+        """Its record, as it should be by now."""
+        old = self.record or ArchiveRecord(id=0, log=log, directory="", name="", inode=0)
+        held, archive = self.held, self.archive
+        is_moved = old.inode != archive.entry.id.inode
+        return replace(
+            old, directory=archive.directory, name=archive.entry.name if is_moved else old.name,
+            inode=archive.entry.id.inode, born=held.born, taken=held.taken,
+            ordered=old.ordered and self.state is not State.MISPLACED,
+            bytes=held.bytes, lines=held.lines, xxh128=held.xxh128,
+        )  # fmt: skip
+
 
 class Judgement(Struct):
     """Of one log: its files, newest first, the records without one, and what is to be recorded."""

@@ -11,6 +11,10 @@ from logrotor import text
 from logrotor.model import LastRun, LogSpec
 
 _DAY = 86400.0
+IF_IT_RUNS = (  # of a plan for a moment that no run would reach from the last one without a leap
+    "removals by max_age hold if logrotor runs as usual until then: a run after a pause that long takes it for a leap "
+    "of the clock, and removes nothing for its age"
+)
 
 
 class Generation(Struct, frozen=True):

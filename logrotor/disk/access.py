@@ -124,11 +124,13 @@ def _limit(old: Access | None, mode: CreateMode, own: int) -> int:
 
 
 def _is_served(party: Party, needed: int, own: int, kept: dict[Party, tuple[int, int]]) -> bool:
-    """May it do as much without an entry? It counts among the others, or in a group that has an entry."""
-    other, least = own & 7, own & 7 & own >> 3
-    for (tag, _), (allowed, _) in kept.items():
-        least &= allowed if tag == GROUP else 7
-    return needed & ~least == 0 and (party[0] == USER or other & ~needed == 0)
+    """May it do just as much without an entry? It counts among the others, or in a group that has an entry."""
+    groups = [own >> 3 & 7, *(allowed for (tag, _), (allowed, _) in kept.items() if tag == GROUP)]
+    least = most = own & 7
+    for allowed in groups:
+        least &= allowed
+        most |= allowed if party[0] == USER else 0  # a group gets nothing by another one
+    return needed & ~least == 0 and most & ~needed == 0
 
 
 def _owners(old: Access, mode: CreateMode, given: Given) -> Iterator[tuple[Party, int]]:

@@ -10,6 +10,9 @@ it had    | the table shows         | verify says
 took      | no row                  | no record
 compressed| the row of the original | no record, or sound where that had a hash
 removed   | a row that is leaving   | nothing
+
+A compressed archive without a row, as where the history was lost, has no record until ``verify --accept``: what it held
+is not known, so one that was changed meanwhile must not become sound.
 """
 
 from __future__ import annotations
@@ -181,6 +184,15 @@ class Records:
     def logs(self) -> list[str]:
         """The logs that have any."""
         return self._read("SELECT DISTINCT log FROM archives", (), lambda row: rows.path(row[0]))
+
+    def odd(self) -> list[int]:
+        """The ids of those that cannot be read, of whatever log."""
+        if not os.path.exists(self.path):
+            return []
+        with self._explained(), closing(database.to_look(self.path)) as connection:
+            return rows.odd(connection, ["archives"] if database.has(connection, "archives") else []).get(
+                "archives", []
+            )
 
     def of(self, log: str) -> list[ArchiveRecord]:
         """In the order of ids."""

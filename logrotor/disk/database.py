@@ -100,7 +100,7 @@ ALTER TABLE in_flight ADD COLUMN head INTEGER NOT NULL DEFAULT 0;
 VERSION = len(STEPS)
 OURS = 0x6C720000  # application_id less the version: one changed byte does not make a file that a newer logrotor wrote
 
-_BESIDE = ("", "-journal", "-wal", "-shm")  # the file, and those that SQLite has beside it
+BESIDE = ("", "-journal", "-wal", "-shm")  # the file, and those that SQLite has beside it
 _DELETE, _WAL = 1, 2  # journal modes, as its head has them
 _HEAD = 100  # bytes; https://www.sqlite.org/fileformat.html
 _QUICK, _SELDOM = 8 << 20, 50  # bytes that are checked in milliseconds; one run of so many checks more
@@ -139,14 +139,6 @@ def to_look(path: str) -> sqlite3.Connection:
     return connection
 
 
-def to_salvage(path: str) -> sqlite3.Connection:
-    """A damaged file alone, whatever lies beside it. Raises OSError, sqlite3.Error, StateError."""
-    state.refuse_odd(path)
-    connection = sqlite3.connect(f"file:{quoted(path)}?immutable=1", uri=True)
-    connection.row_factory = sqlite3.Row
-    return connection
-
-
 def to_write(path: str) -> sqlite3.Connection:
     """Create the file if need be (0600). Raises OSError, sqlite3.Error."""
     refuse_odd(path)
@@ -168,7 +160,7 @@ def to_write(path: str) -> sqlite3.Connection:
 
 def refuse_odd(path: str) -> None:
     """Raise DatabaseError where SQLite would follow a link, wait for a FIFO, or refuse to write for ever."""
-    for name in _BESIDE:
+    for name in BESIDE:
         try:
             state.refuse_odd(path + name)
         except StateError as error:
@@ -193,10 +185,15 @@ def _journal_modes(path: str) -> tuple[int, int]:
     return (head[18], head[19]) if len(head) == _HEAD else (_DELETE, _DELETE)
 
 
-def _settle(connection: sqlite3.Connection) -> None:
+def bound(connection: sqlite3.Connection) -> None:
+    """Let nothing that such a file holds keep us for ever."""
     connection.row_factory = sqlite3.Row
     steps = itertools.count(1)
     connection.set_progress_handler(lambda: next(steps) > _MOST_STEPS, _STEPS)
+
+
+def _settle(connection: sqlite3.Connection) -> None:
+    bound(connection)
     strange = "SELECT name FROM sqlite_master WHERE type IN ('view', 'trigger')"
     try:
         found = connection.execute(strange).fetchone()
@@ -245,16 +242,6 @@ def refuse_damage(connection: sqlite3.Connection) -> None:
     found = connection.execute("PRAGMA quick_check(1)").fetchone()
     if found is None or found[0] != "ok":
         raise sqlite3.DatabaseError(f"{found and found[0]}")
-
-
-def set_aside(path: str) -> str:
-    """Give a damaged file another name, and those beside it: they would spoil the new one. Returns the name."""
-    names = (f"{path}.damaged-{number}" for number in itertools.count(1))
-    aside = next(name for name in names if not any(os.path.lexists(name + beside) for beside in _BESIDE))
-    for beside in _BESIDE:
-        with suppress(FileNotFoundError):
-            change("rename", os.rename, path + beside, aside + beside)
-    return aside
 
 
 def errno_of(error: sqlite3.Error) -> int:

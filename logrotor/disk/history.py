@@ -4,9 +4,10 @@ who                          | how it connects
 -----------------------------|------------------------------------------------------------------------------------
 whoever looks                | mode=ro: nothing is created, repaired or upgraded
 a job, beside any run        | one short transaction on the table ``attempts``, which belongs to the jobs
-a run, which holds the lock  | :class:`RunHistory`: one connection; it upgrades the tables and sets a damaged file aside
+a run, which holds the lock  | :class:`RunHistory`: one connection; it upgrades the tables, deletes rows that nobody can
+                             | read, and sets a damaged file aside: what can be read of it goes into the new one
 
-A lost or damaged file costs a guess about schedules, never data.
+A lost or damaged file costs a guess about schedules, and the records by which verify judges; never data.
 """
 
 from __future__ import annotations
@@ -14,12 +15,12 @@ from __future__ import annotations
 import os
 import sqlite3
 from collections.abc import Callable, Collection, Iterable, Mapping
-from contextlib import closing, suppress
+from contextlib import suppress
 from functools import partial
 from typing import Any, TypeVar
 
 from logrotor import text
-from logrotor.disk import archived, database, forgetting, recalled, repeats, rows, state
+from logrotor.disk import archived, database, forgetting, recalled, repeats, rows, salvage, state
 from logrotor.disk.attempts import Attempts, HistoryUnread
 from logrotor.disk.database import Work
 from logrotor.errors import StateError
@@ -36,6 +37,8 @@ from logrotor.model import (
 )
 
 T = TypeVar("T")
+
+_NOTHING_SAVED = "nothing of it could be read: schedules are guessed, and verify has no records"
 
 
 class History(Attempts):
@@ -87,11 +90,11 @@ class History(Attempts):
         words = [str(row[0]) for row in found]
         return None if words in ([], ["ok"]) else "; ".join(words)
 
-    def _known(self, connection: sqlite3.Connection, *, spare: bool = False) -> tuple[dict[str, LogHistory], int]:
-        """What is known of each log, and how many rows are odd; ``spare``: whatever can be read of a damaged file."""
+    def _known(self, connection: sqlite3.Connection) -> tuple[dict[str, LogHistory], int]:
+        """What is known of each log, and how many rows are odd."""
         if not self._format(connection):
             return {}, 0
-        return rows.logs(connection, self._tables(connection), spare=spare)
+        return rows.logs(connection, self._tables(connection))
 
     def _format(self, connection: sqlite3.Connection) -> int:
         found = database.version(connection)
@@ -112,16 +115,21 @@ class RunHistory(History):
     """
 
     def __init__(
-        self, state_dir: str, *, patience: float = database.PATIENCE, tell: Callable[[str], object] = lambda _: None
+        self,
+        state_dir: str,
+        *,
+        patience: float = database.PATIENCE,
+        tell: Callable[[str, str], object] = lambda event, detail: None,
     ) -> None:
         super().__init__(state_dir)
         self._patience = patience  # seconds to wait for another program that has the file locked
-        self._tell = tell  # when a damaged file has been set aside
+        self._tell = tell  # by the name of an event: a damaged file has been set aside, or rows were deleted
         self.problems: list[Problem] = []
         self.replaced: str | None = None  # where a damaged file was set aside
         self._lost: sqlite3.Error | OSError | None = None  # why nothing of this run can be kept
         self._busy = False  # another program did not let go of it: what may be left undone is not waited for again
         self._connection: sqlite3.Connection | None = None
+        self._odd: dict[str, list[int]] = {}  # rows that nobody can read
         self._begun: tuple[float, int, bool] | None = None  # the run: when, its process, was it forced
         self._run: int | None = None
         self._first: int | None = None  # the last record of an archive before the run
@@ -131,6 +139,7 @@ class RunHistory(History):
             self._lost = error
             what = f"cannot be opened, and the run went on without it: {error}"
             self.problems.append(self._problem(what, database.way_out(error)))
+        self._delete_odd()
 
     def close(self) -> None:
         if self._connection is not None:
@@ -246,7 +255,7 @@ class RunHistory(History):
                 raise
             self._connection = self._begin_anew(error)
             if self._begun is not None:
-                again = "INSERT INTO runs (id, started, pid, forced) VALUES (?, ?, ?, ?)"
+                again = "INSERT OR IGNORE INTO runs (id, started, pid, forced) VALUES (?, ?, ?, ?)"
                 self._write([(again, [(self._run, *self._begun)])], patience)
             self._write(work, patience)
 
@@ -270,29 +279,31 @@ class RunHistory(History):
             database.upgrade(connection)
             self._format(connection)
             checked = database.is_checked_now(connection, self.path)
-            odd = rows.odd(connection, self._tables(connection)) if checked or not recalled.is_large(connection) else 0
-            if odd:
-                raise sqlite3.DatabaseError(f"{text.count(odd, 'row')} cannot be read")
             if checked:
                 database.refuse_damage(connection)
+            looked = checked or not recalled.is_large(connection)
+            self._odd = rows.odd(connection, self._tables(connection)) if looked else {}
         except BaseException:
             connection.close()
             raise
         return connection
 
+    def _delete_odd(self) -> None:
+        """A row that nobody can read is no damage of the others: it alone goes."""
+        if not self._odd:
+            return
+        numbers, before = self._odd, len(self.problems)
+        self.keep(*((f"DELETE FROM {table} WHERE rowid = ?", [(n,) for n in of]) for table, of in numbers.items()))
+        if len(self.problems) == before and self.replaced is None:
+            what = ", ".join(f"{text.count(len(of), 'row')} of {table}" for table, of in numbers.items())
+            self._tell("state.repaired", f"{self.path}: {what} could not be read and went; all others are kept")
+
     def _begin_anew(self, error: sqlite3.Error) -> sqlite3.Connection:
-        """Set the damaged file aside, and take into a new one what can still be read of each log: a copy in flight
-        that is forgotten would be copied again, line for line."""
+        """In a new file, with what could still be read: a copy in flight that is forgotten would be copied again, line
+        for line. Raises OSError, sqlite3.Error."""
         self.close()
-        known: dict[str, LogHistory] = {}
-        with suppress(sqlite3.Error, OSError, StateError, UnicodeError), closing(database.to_salvage(self.path)) as old:
-            known, _ = self._known(old, spare=True)
-        aside = database.set_aside(self.path)
-        what = f"it was set aside as {aside}" + ("" if known else "; schedules are guessed")
-        self.replaced = f"{self.path} was damaged ({error}); {what}"
-        self._tell(self.replaced)
-        connection = self._connect()
-        with database.transaction(connection, self._patience):
-            for statement, rows_of in rows.of_logs(known):
-                connection.executemany(statement, rows_of)
-        return connection
+        aside, saved = salvage.renew(self.path)
+        kept = f"{text.count(saved, 'row')} of it could be read, and went into a new one" if saved else _NOTHING_SAVED
+        self.replaced = f"{self.path} was damaged ({error}); it was set aside as {aside}; {kept}"
+        self._tell("state.replaced", self.replaced)
+        return self._connect()

@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 import pwd
 import stat
-from collections.abc import Mapping
+import sys
+from collections.abc import Iterator, Mapping
 from functools import cache
 
 from logrotor.disk import acl, proc
@@ -20,7 +21,8 @@ def become(user: str) -> Mapping[str, str]:
     """Give up root once, for good, for ``user``: groups, gid, uid, in this order (setgroups(2)).
 
     Returns the variables that differ: pm2 looks for its home there, and root's is closed to this user.
-    Raises StateError if the user does not exist, or if we are neither root nor that user.
+    Raises StateError, and nothing has changed, if the user does not exist, if we are neither root nor that user, or if
+    that user cannot read what we consist of: modules are loaded as they are needed, until the end.
     """
     uid, gid, groups, environment = _identity(user)
     if os.geteuid() == uid:
@@ -29,10 +31,42 @@ def become(user: str) -> Mapping[str, str]:
         what = f"only root can become another user, and this is uid {os.geteuid()}"
         advice = f"start logrotor as root or as {user}, or remove run_as"
         raise StateError(Problem(subject=f'run_as = "{user}"', problem=what, advice=advice))
+    ours = dict.fromkeys(_our_folders())
+    group, others = os.getegid(), os.getgroups()
     os.setgroups(groups)
+    os.setegid(gid)
+    os.seteuid(uid)
+    closed = next(filter(None, map(_closed_by, ours)), None)
+    os.seteuid(0)
+    if closed is not None:
+        os.setegid(group)
+        os.setgroups(others)
+        what = f"is closed to {user}, as whom logrotor is to run, and logrotor or its Python lies there"
+        advice = f"install logrotor, and the Python that it uses, where {user} can read them"
+        raise StateError(Problem(subject=closed, problem=what, advice=advice))
     os.setgid(gid)
     os.setuid(uid)
     return environment
+
+
+def _our_folders() -> Iterator[str]:
+    """Where Python looks for what logrotor is made of, as far as that is loaded by now; the rest lies beside it."""
+    made_of = sys.stdlib_module_names | {"logrotor", "msgspec", "click"}
+    for name, module in list(sys.modules.items()):
+        folder = os.path.dirname(getattr(module, "__file__", None) or "")
+        if name.partition(".")[0] in made_of and os.path.isdir(folder):
+            yield folder
+            if "." not in name and hasattr(module, "__path__"):
+                yield os.path.dirname(folder)
+
+
+def _closed_by(folder: str) -> str | None:
+    """The first folder on the way that we may not enter, or this one where we may not list it either; None: we may."""
+    if os.access(folder, os.R_OK | os.X_OK, effective_ids=True):
+        return None
+    names = folder.split("/")
+    way = ("/".join(names[:end]) for end in range(2, len(names)))
+    return next((each for each in way if not os.access(each, os.X_OK, effective_ids=True)), folder)
 
 
 def find_user(user: str) -> pwd.struct_passwd | None:

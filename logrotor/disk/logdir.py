@@ -203,16 +203,19 @@ class LogDir(OpenDir):
     def drop(self, name: str, file: FileId) -> None:
         """Remove a temp that nobody works on. Raises Busy while its maker lives, Stale if it is another file.
 
-        A reserved name is that of an archive, which somebody may have opened by it: then it is one. Raises Busy.
+        A reserved name is that of an archive, which somebody may have opened by it: then it is one. Raises Busy. Where
+        an archive has been set aside from that very name, it cannot be set aside itself, and goes after the last look.
         """
         fd = os.open(name, READ, dir_fd=self.fd)
         try:
             self._lock(fd, name)
-            if name[0] == ".":
-                self.expect(name, file)
-                self._unlink(name)
-            else:
+            if name[0] != "." and self.stat(aside_name(name)) is None:
                 self.remove(name, file, lambda: self._refuse_used(fd, name))
+                return
+            if name[0] != ".":
+                self._refuse_used(fd, name)
+            self.expect(name, file)
+            self._unlink(name)
         finally:
             os.close(fd)
 

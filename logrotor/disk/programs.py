@@ -14,6 +14,7 @@ from collections.abc import Callable, Mapping, Sequence
 from msgspec import Struct
 
 from logrotor.disk import calls, mounts
+from logrotor.disk.trust import can_be_started, places_of
 
 Stop = Callable[[], bool]
 TAIL = 2048  # bytes of output that are kept
@@ -43,13 +44,7 @@ def ourselves() -> list[str]:
 
 def is_there(name: str) -> bool:
     """Could the program be started, as a path or by ``$PATH``? Nothing is run."""
-    if "/" in name and mounts.lately().why_silent(os.path.abspath(name)) is not None:
-        return False  # nobody knows; whoever started it would wait for ever
-    places = [""] if "/" in name else os.get_exec_path()
-    return any(
-        os.path.isfile(path := os.path.join(place, name)) and os.access(path, os.X_OK, effective_ids=True)
-        for place in places
-    )
+    return can_be_started(places_of(name)[-1])
 
 
 def run(

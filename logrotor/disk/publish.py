@@ -6,6 +6,7 @@ replaced only if it is such a file itself, or empty: a slip of the pen, or of a 
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import fcntl
 import os
@@ -66,10 +67,15 @@ class Output:
         fd = self._create(temp)
         try:
             self._refuse_odd(fd, temp)
-            change("truncate", os.ftruncate, fd, 0)
-            files.write_all(fd, data)
-            change("chmod", os.fchmod, fd, mode)
-            change("rename", os.rename, temp, self._name, src_dir_fd=self._directory, dst_dir_fd=self._directory)
+            try:
+                change("truncate", os.ftruncate, fd, 0)
+                files.write_all(fd, data)
+                change("chmod", os.fchmod, fd, mode)
+                change("rename", os.rename, temp, self._name, src_dir_fd=self._directory, dst_dir_fd=self._directory)
+            except BaseException:  # a full disk, mostly: it is ours, and locked until it is closed
+                with contextlib.suppress(OSError):
+                    change("unlink", os.unlink, temp, dir_fd=self._directory)
+                raise
         finally:
             os.close(fd)
 
@@ -112,8 +118,10 @@ class Output:
             fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             raise Busy(Problem(subject=place, problem="another run writes it right now", kind=HELD)) from None
-        own, there = os.fstat(fd), os.stat(temp, dir_fd=self._directory, follow_symlinks=False)
-        if (own.st_dev, own.st_ino) != (there.st_dev, there.st_ino):
+        own, there = os.fstat(fd), None
+        with contextlib.suppress(FileNotFoundError):
+            there = os.stat(temp, dir_fd=self._directory, follow_symlinks=False)
+        if there is None or (own.st_dev, own.st_ino) != (there.st_dev, there.st_ino):
             raise Busy(Problem(subject=place, problem="another run has just written it", kind=HELD))
         if not stat.S_ISREG(own.st_mode) or own.st_nlink > 1 or own.st_uid != os.geteuid():
             what = "not a file of ours with one name only"

@@ -8,27 +8,34 @@ from __future__ import annotations
 
 import os
 import sqlite3
-from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from contextlib import suppress
+from functools import partial
 from typing import Any, TypeVar
 
 import msgspec
 from msgspec.structs import replace
 
-from logrotor.model import ArchiveRecord, CopyInFlight, KeptOut, LogHistory, Outcome, PastOutcome, PastTake, Problem
+from logrotor.model import (
+    ArchiveRecord,
+    Attempt,
+    CopyInFlight,
+    Fault,
+    KeptOut,
+    LogHistory,
+    Outcome,
+    PastOutcome,
+    PastRun,
+    PastTake,
+    Problem,
+    Total,
+)
 from logrotor.model.records import Count, Moment
 
 T = TypeVar("T")
 Make = Callable[[sqlite3.Row], T]  # raises ValueError, TypeError, RecursionError for what is no row of ours
 
-_ODD = (ValueError, TypeError, OverflowError, RecursionError)  # msgspec's errors are ValueErrors
+_ODD = (ValueError, TypeError, OverflowError, RecursionError, LookupError)  # msgspec's errors are ValueErrors
 TABLES = ("logs", "archive_dirs", "hooked", "unclear", "in_flight")  # of what is known of each log
-LOGS, DIRECTORIES, HOOKED = (
-    "path, last_rotation, request_delivered, request_failed",
-    "path, directory",
-    "path, inode, mtime_ns",
-)
 _FLAGS = frozenset({"forced", "final", "ordered", "leaving"})  # 0 or 1: SQLite has no other truth
 _NAMES = frozenset({"log", "directory", "name"})  # of an archive, in bytes
 _NOTHING = LogHistory()
@@ -62,7 +69,7 @@ def _made(rows: Iterable[sqlite3.Row], make: Make[T]) -> tuple[list[T], int]:
     return found, odd
 
 
-def _is_odd(row: sqlite3.Row, make: Make[Any]) -> bool:
+def is_odd(row: sqlite3.Row, make: Make[Any]) -> bool:
     try:
         make(row)
     except _ODD:
@@ -163,27 +170,24 @@ def _unpacked(details: str) -> dict[str, Any]:
 
 
 def logs(
-    connection: sqlite3.Connection,
-    tables: Collection[str],
-    *,
-    only: Sequence[bytes] | None = None,
-    spare: bool = False,
+    connection: sqlite3.Connection, tables: Collection[str], *, only: Sequence[bytes] | None = None
 ) -> tuple[dict[str, LogHistory], int]:
     """What is known of each log, by its path, and how many rows were left out. Raises sqlite3.Error.
 
-    ``tables``: those that are there. ``only``: of these paths. ``spare``: of a damaged file, what can still be read.
+    ``tables``: those that are there. ``only``: of these paths.
     """
     which = "" if only is None else f"WHERE path IN ({', '.join('?' * len(only))})"
     fields: dict[str, dict[str, Any]] = {}
-    odd: Counter[str] = Counter()
+    odd = 0
 
     def each(table: str) -> list[Any]:
-        with suppress(*((sqlite3.Error,) if spare else ())):
-            what, make = _KNOWN[table]
-            ask = f"SELECT {what} FROM {table} {which} ORDER BY rowid"
-            found, odd[table] = read(connection, ask, only or (), make) if table in tables else ([], 0)
-            return found
-        return []
+        nonlocal odd
+        if table not in tables:
+            return []
+        what, make = _KNOWN[table]
+        found, left_out = read(connection, f"SELECT {what} FROM {table} {which} ORDER BY rowid", only or (), make)
+        odd += left_out
+        return found
 
     for log, found in each("logs"):
         fields[log] = {name: getattr(found, name) for name in _Log.__struct_fields__} | {"begun": True}
@@ -198,17 +202,21 @@ def logs(
         fields.setdefault(record.path, {})["in_flight"] = record
     for of in fields.values():
         of["hooked"] = frozenset(of.get("hooked", ()))
-    return {log: replace(_NOTHING, **found) for log, found in fields.items()}, odd.total()
+    return {log: replace(_NOTHING, **found) for log, found in fields.items()}, odd
 
 
-def odd(connection: sqlite3.Connection, tables: Collection[str]) -> int:
-    """How many rows :func:`logs` would leave out; none is kept. Raises sqlite3.Error."""
+def odd(connection: sqlite3.Connection, tables: Collection[str]) -> dict[str, list[int]]:
+    """The numbers of the rows that are left out wherever they are read, by their table. Raises sqlite3.Error."""
     usual, connection.text_factory = connection.text_factory, _shown
+    found: dict[str, list[int]] = {}
     try:
-        found = ((_KNOWN[table][1], connection.execute(f"SELECT {_KNOWN[table][0]} FROM {table}")) for table in tables)
-        return sum(_is_odd(row, make) for make, cursor in found for row in cursor)
+        for table in tables:
+            what, make = _KNOWN.get(table, ("*",))[0], MAKERS[table]
+            rows = connection.execute(f"SELECT {what}, rowid AS at FROM {table}")
+            found[table] = [row["at"] for row in rows if is_odd(row, make)]
     finally:
         connection.text_factory = usual
+    return {table: numbers for table, numbers in found.items() if numbers}
 
 
 def _log(row: sqlite3.Row) -> tuple[str, _Log]:
@@ -232,31 +240,24 @@ def _copy(row: sqlite3.Row) -> CopyInFlight:
 
 
 _KNOWN: Mapping[str, tuple[str, Make[Any]]] = {
-    "logs": (LOGS, _log),
+    "logs": ("path, last_rotation, request_delivered, request_failed", _log),
     "archive_dirs": ("path, directory", lambda row: (path(row[0]), path(row[1]))),
     "hooked": ("path, inode, mtime_ns", _hooked),
     "unclear": ("path, inode", _unclear),
     "in_flight": ("*", _copy),  # fewer columns in format 1
 }
 
-
-def of_logs(known: Mapping[str, LogHistory]) -> list[tuple[str, list[tuple[Any, ...]]]]:
-    """Statements that keep what :func:`logs` gave in a new history."""
-    logs = [(os.fsencode(log), of) for log, of in known.items()]
-    places = [(log, os.fsencode(directory)) for log, of in logs for directory in of.archive_dirs]
-    hooked = [(log, *each) for log, of in logs for each in of.hooked]
-    copies = [copy_row(of.in_flight) for _, of in logs if of.in_flight is not None]
-    begun = [(log, of.last_rotation, of.request_delivered, of.request_failed) for log, of in logs if of.begun]
-    return [
-        (f"INSERT INTO logs ({LOGS}) VALUES (?, ?, ?, ?)", begun),
-        (
-            "INSERT OR IGNORE INTO archive_dirs VALUES (?, ?)",
-            places,
-        ),
-        ("INSERT INTO hooked VALUES (?, ?, ?)", hooked),
-        ("INSERT INTO unclear VALUES (?, ?)", [(log, of.unclear) for log, of in logs if of.unclear is not None]),
-        (COPY, copies),
-    ]
+# Every table, those of logs first: what a copy in flight needs is the most important.
+MAKERS: Mapping[str, Make[Any]] = {
+    **{table: make for table, (_, make) in _KNOWN.items()},
+    "archives": archive,
+    "runs": partial(value, PastRun),
+    "outcomes": outcome,
+    "kept_out": kept_out,
+    "attempts": partial(value, Attempt),
+    "faults": partial(value, Fault),
+    "totals": partial(value, Total),
+}
 
 
 # ---------------------------------------------------------------- values to rows

@@ -59,10 +59,8 @@ def prepare(path: str, origin: str) -> None:
 
 @contextlib.contextmanager
 def locked(path: str, timeout: float, stop: Callable[[], bool]) -> Iterator[None]:
-    """Hold the one lock of the state directory (mode 0600: a stranger cannot take it). Raises Locked, Interrupted.
-
-    For a run that is stopped nobody waits.
-    """
+    """Hold the one lock of the state directory (mode 0600: no stranger gets it). Raises Interrupted, or Locked: after
+    ``timeout`` seconds, or at once where the run that holds it is stopped."""
     from filelock import FileLock, Timeout
 
     lock, stopped = FileLock(os.path.join(path, LOCK), mode=0o600, fallback_to_soft=False, thread_local=False), None
@@ -104,13 +102,19 @@ def holder(path: str) -> int | None:
 def stopped_run(path: str) -> Problem | None:
     """The run that holds the lock and is stopped, by Ctrl-Z for one; None: nobody holds it, or it works."""
     pid = holder(path)
-    try:
-        if pid is None or proc.state(pid) != STOPPED:
-            return None
-    except OSError:
-        return None
-    what = f"held by process {pid} ({proc.program(pid)}), which is {STOPPED}, so no run can begin"
-    return Problem(subject=os.path.join(path, LOCK), problem=what, advice=way_on(pid), kind=STOPPED)
+    with contextlib.suppress(OSError):
+        if pid is not None and proc.state(pid) == STOPPED:
+            what = f"held by process {pid} ({proc.program(pid)}), which is {STOPPED}, so no run can begin"
+            return Problem(subject=os.path.join(path, LOCK), problem=what, advice=way_on(pid), kind=STOPPED)
+    return None
+
+
+def notes_of_run(path: str) -> list[str]:
+    """What a plan has to say of a run that holds the lock meanwhile."""
+    pid, stopped = holder(path), stopped_run(path)
+    if pid is None or stopped is not None:
+        return [str(stopped)] if stopped is not None else []
+    return [f"a run is under way (process {pid}): what it works on is shown as it was found in between"]
 
 
 def way_on(pid: int) -> str:
@@ -176,6 +180,15 @@ def keep_problems(path: str, data: bytes) -> None:
     """Replace it at once, without the lock: of two runs the later one wins. Raises LogrotorError, OSError."""
     refuse_silent(path, "")
     publish(os.path.join(path, PROBLEMS), data, 0o600)
+
+
+def last_aside(path: str) -> str | None:
+    """The damaged history that was set aside last in this state directory."""
+    begin, found = f"{HISTORY}.damaged-", []
+    with contextlib.suppress(OSError):
+        found = [name.removeprefix(begin) for name in os.listdir(path) if name.startswith(begin)]
+    numbers = [int(number) for number in found if number.isdecimal()]
+    return os.path.join(path, f"{begin}{max(numbers)}") if numbers else None
 
 
 def last_run(path: str) -> float | None:

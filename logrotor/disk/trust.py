@@ -1,7 +1,7 @@
 """Who besides us could change a file that we believe: its owner, those whom its mode lets in, and who could swap it.
 
-Root believes no configuration that anybody else could change. An ordinary user believes what is named; whoever could
-change it is reported by the doctor.
+Root believes no configuration that anybody else could change, and starts no such command of one. An ordinary user
+believes what is named; whoever could change it is reported by the doctor.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import stat
 from collections.abc import Iterator
+from contextlib import suppress
 from functools import partial
 
 from msgspec import Struct
@@ -21,6 +22,7 @@ from logrotor.model import Problem
 from logrotor.text import typed
 
 _WRITE = 2  # of rwx
+_ROOT = frozenset({0})
 
 
 class Writer(Struct, frozen=True):
@@ -58,15 +60,48 @@ def read_as_root(path: str) -> tuple[bytes, os.stat_result]:
     """The contents of a file that nobody but root could have changed. Raises InsecureDirectory or OSError."""
     found: list[Writer] = []
     mounts.refuse_silent(os.path.abspath(path))
-    trail, resolved = walk.walk(path, partial(_look, found, frozenset({0})))
+    trail, resolved = walk.walk(path, partial(_look, found, _ROOT))
     try:
-        if found:
-            first = found[0]
-            what = f"{first.who} {first.how}, and logrotor runs as root"
-            raise InsecureDirectory(Problem(subject=first.path, problem=what, advice=first.advice))
+        _refuse(found)
         return files.read(os.path.basename(resolved) or ".", flags=os.O_NOFOLLOW, directory=trail[-2:][0])
     finally:
         walk.close(trail)
+
+
+def refuse_command(name: str) -> None:
+    """Raise InsecureDirectory where we are root, and others could change the program that we would start by this name.
+
+    Or could put another one in its place, also in a folder of ``$PATH`` before it.
+    """
+    for path in places_of(name) if os.geteuid() == 0 else ():
+        found: list[Writer] = []
+        with suppress(OSError):  # what is not there is not started; the way to it is judged as far as it goes
+            mounts.refuse_silent(os.path.abspath(path))
+            walk.close(walk.walk(path, partial(_look, found, _ROOT))[0])
+        _refuse(found)
+
+
+def places_of(program: str) -> list[str]:
+    """Where a program is looked for when it is started, in this order; the last one is it, if it is there at all."""
+    if "/" in program:
+        return [program]
+    paths = [os.path.join(place, program) for place in os.get_exec_path()] or [program]
+    there = next((index for index, path in enumerate(paths) if can_be_started(path)), len(paths))
+    return paths[: there + 1]
+
+
+def can_be_started(path: str) -> bool:
+    """Is it a program that we may run? On a file system that does not answer nobody knows, and whoever tried waits."""
+    if mounts.lately().why_silent(os.path.abspath(path)) is not None:
+        return False
+    return os.path.isfile(path) and os.access(path, os.X_OK, effective_ids=True)
+
+
+def _refuse(found: list[Writer]) -> None:
+    if found:
+        first = found[0]
+        what = f"{first.who} {first.how}, and logrotor runs as root"
+        raise InsecureDirectory(Problem(subject=first.path, problem=what, advice=first.advice))
 
 
 def other_writers(path: str) -> list[Writer]:
@@ -128,4 +163,4 @@ def _let_in(status: os.stat_result, here: str, fd: int, trusted: frozenset[int])
 def _has_strangers(gid: int, trusted: frozenset[int]) -> bool:
     """Are others than ``trusted`` in the group? Not in a private one; who is in one without a name, nobody knows."""
     members = members_of(gid)
-    return bool(members - trusted) if members else gid != os.getegid()
+    return bool(members - trusted) if members or group_name(gid) != str(gid) else gid != os.getegid()

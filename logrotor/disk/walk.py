@@ -195,7 +195,7 @@ def _refuse_link(here: str, parent: int, status: os.stat_result, links: int) -> 
 def _follow(here: str, parent: int, status: os.stat_result, links: int) -> str:
     if status.st_uid not in (0, os.geteuid()):
         what = f"a symlink of {user_name(status.st_uid)}, who could point it elsewhere"
-        advice = f"name the directory that it points to, or make the link as root or {user_name(os.geteuid())}"
+        advice = f"name what it points to, or make the link as root or {user_name(os.geteuid())}"
         raise InsecureDirectory(Problem(subject=here, problem=what, advice=advice))
     return target_of(here, parent, links)
 

@@ -12,6 +12,8 @@ import subprocess
 from collections.abc import Mapping, Sequence
 
 from logrotor.disk import calls, programs
+from logrotor.disk.trust import refuse_command
+from logrotor.errors import InsecureDirectory
 from logrotor.model import Manager, ReopenTarget
 from logrotor.notify.common import Delivered, Stop, failure
 
@@ -51,8 +53,9 @@ def output(
     ``not_started``, ``failed``: what to do if it could not be started, or fails.
     """
     try:
+        refuse_command(argv[0])  # again: the program may have come since the configuration was read
         finished = programs.run(argv, timeout=target.timeout, stop=stop, variables=variables)
-    except (OSError, ValueError, subprocess.SubprocessError) as error:
+    except (OSError, ValueError, subprocess.SubprocessError, InsecureDirectory) as error:
         why = getattr(error, "strerror", None) or str(error)
         raise failure(target, f"{argv[0]} could not be started: {why}", do=not_started, kind="not started") from error
     said = finished.said

@@ -82,8 +82,8 @@ def read(
     """The bytes of a log in the order in which they were written.
 
     ``since``, ``until``: only files that can hold what was written then, by the times of their rotations.
-    ``damaged`` is told of an archive that cannot be read to its end, or is no file, as soon as that is known; the others
-    follow.
+    ``damaged`` is told of an archive that cannot be read to its end, or is no file, as soon as that is known; the
+    others follow.
     Raises UnknownSelection, Refused, OSError.
     """
     with ExitStack() as opened:

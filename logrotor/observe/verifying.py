@@ -52,16 +52,22 @@ class Verdict(Struct, frozen=True, kw_only=True):
 def verify(look: Callable[[], Deployment], given: str | None = None, *, accept: bool = False) -> Iterator[Verdict]:
     """Every archive of every log, or of one; what was read for the first time is recorded at the end.
 
-    ``accept``: what is changed, missing or misplaced is recorded as it is. Raises UnknownSelection.
+    ``accept``: what is changed, missing or misplaced is recorded as it is, and a compressed archive that has no record.
+    Raises UnknownSelection.
     """
     here = look()
     records = Records(os.path.join(here.config.state_dir, state.HISTORY))
     blind = _why_blind(records)
     if blind is not None:
-        yield Verdict(path=blind.subject, log="", state=State.UNREADABLE, problem=blind)
+        yield _closed("", blind)
+    odd = [] if blind else records.odd()
+    if odd and not accept:
+        what = f"{count(len(odd), 'record')} of archives cannot be read: what these held is not known"
+        advice = f"to forget them: {ours('verify --accept')}"
+        yield _closed("", Problem(subject=records.path, problem=what, advice=advice))
     if given is None:
         for problem in here.listing.problems:
-            yield Verdict(path=problem.subject, log="", state=State.UNREADABLE, problem=problem)
+            yield _closed("", problem)
     asked = here.listing.logs if given is None else [find(here, given)]
     done: list[_Examination] = []
     for examined in _examined(look, here, asked, None if blind else records):
@@ -72,7 +78,7 @@ def verify(look: Callable[[], Deployment], given: str | None = None, *, accept: 
             yield from examined.verdicts
             done.append(examined)
     if blind is None:
-        yield from _recorded(records, done, accept=accept)
+        yield from _recorded(records, done, odd, accept=accept)
 
 
 def _examined(
@@ -116,17 +122,17 @@ def _gone(look: Callable[[], Deployment], records: Records) -> Iterator[_Examina
             yield examined
 
 
-def _recorded(records: Records, done: Sequence[_Examination], *, accept: bool) -> Iterator[Verdict]:
+def _recorded(records: Records, done: Sequence[_Examination], odd: Sequence[int], *, accept: bool) -> Iterator[Verdict]:
     learned = [pair for examined in done for pair in examined.learned(accept=accept)]
     forgotten = [record.id for examined in done for record in examined.judged.gone]
     forgotten += [record.id for examined in done for record in examined.judged.missing if accept]
+    forgotten += odd if accept else ()
     try:
         if learned or forgotten:
             records.learn(learned, forgotten)
     except OSError as error:
         what = f"cannot be written, so nothing was recorded: {error.strerror}"
-        problem = Problem(subject=records.path, problem=what, advice=f"{ours('verify')} again")
-        yield Verdict(path=records.path, log="", state=State.UNREADABLE, problem=problem)
+        yield _closed("", Problem(subject=records.path, problem=what, advice=f"{ours('verify')} again"))
 
 
 def _why_blind(records: Records) -> Problem | None:
@@ -186,12 +192,14 @@ class _Examination:
 
     def learned(self, *, accept: bool) -> Iterator[tuple[ArchiveRecord, str]]:
         """Records as they should be by now, and the paths of the archives."""
-        settled = {State.SOUND, State.GROWN, State.UNRECORDED} | ({State.CHANGED, State.MISPLACED} if accept else set())
         for found in self.judged.files:
-            if found.held.failure is None and found.state in settled and found.archive.path not in self._duplicates:
-                old = found.record or ArchiveRecord(id=0, log=self._path, directory="", name="", inode=0)
-                new = _renewed(old, found)
-                if new != old:
+            if (
+                found.held.failure is None
+                and found.archive.path not in self._duplicates
+                and found.is_settled(accept=accept)
+            ):
+                new = found.renewed(self._path)
+                if new != found.record:
                     yield new, found.archive.path
 
     def _look_at(self, archives: Sequence[Archive], records: Sequence[ArchiveRecord]) -> list[Found]:
@@ -221,17 +229,6 @@ class _Examination:
             raise
         except (LogrotorError, OSError, ValueError) as error:
             return _failure(archive, error)
-
-
-def _renewed(old: ArchiveRecord, found: Found) -> ArchiveRecord:
-    held, archive = found.held, found.archive
-    is_moved = old.inode != archive.entry.id.inode
-    return replace(
-        old, directory=archive.directory, name=archive.entry.name if is_moved else old.name,
-        inode=archive.entry.id.inode, born=held.born, taken=held.taken,
-        ordered=old.ordered and found.state is not State.MISPLACED,
-        bytes=held.bytes, lines=held.lines, xxh128=held.xxh128,
-    )  # fmt: skip
 
 
 def _is_reserved(archive: Archive) -> bool:

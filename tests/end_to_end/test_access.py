@@ -91,6 +91,31 @@ def test_who_could_still_can(site: Log, owner: str, mode: int, folder: str, rota
     assert log.stat().st_uid == users.user(rotator or "root").uid, "without a chown"
 
 
+@pytest.mark.parametrize(
+    ("owner", "mode", "rotator"),
+    [
+        ("www-data:root", 0o064, None),
+        ("www-data:root", 0o004, None),  # an empty mask
+        ("www-data:www-data", 0o060, None),  # in the group as well
+        ("www-data:adm", 0o446, None),
+        ("games:games", 0o044, "www-data"),
+    ],
+)
+@pytest.mark.parametrize("create_mode", ["keep", None])
+def test_what_the_owner_was_denied(
+    site: Log, owner: str, mode: int, rotator: str | None, create_mode: str | None
+) -> None:
+    """He could do less than others, or than his group: he gains nothing by no longer being the owner."""
+    log = site.make(owner, mode, folder=f"{rotator or 'root'}:{rotator or 'root'} 755")
+    if rotator:
+        setfacl("-m", f"u:{rotator}:rw", log)
+    site.rule(**({"create_mode": create_mode} if create_mode else {}))
+    before, after, archive = kept_by_a_rotation(site, log, rotator)
+    name = owner.partition(":")[0]
+    assert after[name] == before[name] and set(archive[name]) <= set(before[name])
+    assert lost(before, after) == {} and any(before.values())
+
+
 def cases() -> list[tuple[str, int, str, str, str | None, str | None]]:
     """Those that were found by them, and some of the product: the same in every run."""
     owners = [f"{user}:{group}" for user in ("root", "www-data", "nobody") for group in ("root", "www-data", "adm")]

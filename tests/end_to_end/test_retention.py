@@ -34,10 +34,13 @@ class Host:
         moment = NOW.timestamp() - days * DAY
         os.utime(self.logs / "app.log", (moment, moment))
 
-    def run(self, days: float = 0, *, force: bool = False, **rule: Any) -> Report:
+    def rotator(self, **rule: Any) -> Rotator:
         rules = [{"name": "app", "paths": [str(self.logs / "*.log")], "schedule": "monthly", **rule}]
         config = load_config({"state_dir": str(self.root / "state"), "log": rules}, environ={})
-        return Rotator(config, on_event=self.events.append).run(NOW + timedelta(days=days), force=force)
+        return Rotator(config, on_event=self.events.append)
+
+    def run(self, days: float = 0, *, force: bool = False, **rule: Any) -> Report:
+        return self.rotator(**rule).run(NOW + timedelta(days=days), force=force)
 
     def archives(self) -> list[str]:
         return sorted(path.name for path in self.logs.iterdir() if path.name != "app.log")
@@ -77,6 +80,18 @@ def test_one_run_a_year_ahead_removes_nothing(host: Host) -> None:
     for day in range(371, 400):
         assert host.run(day, max_age="30d").count("remove") == 0
     assert host.run(401, max_age="30d").count("remove") == 5
+
+
+def test_a_plan_for_later_says_what_no_run_with_that_clock_would_remove(host: Host) -> None:
+    """`plan --at` is of a logrotor that runs until then; the same moment after a pause removes nothing for its age."""
+    for day in range(3):
+        host.write()
+        host.run(day, force=True, max_age="30d")
+    soon, later = (host.rotator(max_age="30d").plan(NOW + timedelta(days=days)) for days in (3, 370))
+    assert not soon.notes and len(later.logs[0].retire) == 3 and len(later.notes) == 1
+    counted = host.rotator(backup_count=1).plan(NOW + timedelta(days=370))
+    assert counted.logs[0].retire and not counted.notes
+    assert host.run(370, max_age="30d").count("remove") == 0
 
 
 def test_without_a_history_an_archive_is_as_old_as_the_first_run(host: Host) -> None:

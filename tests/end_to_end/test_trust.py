@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import grp
 import json
 import os
+import pwd
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
+from logrotor import Rotator, load_config
 from tests.support import command, mounts, users
 from tests.support.need import need
 
@@ -129,14 +133,49 @@ def test_roots_own_configuration_may_name_a_user(place):
     assert place.run().stderr == "" and place.archive.owner() == "www-data"
 
 
+def empty_group() -> int:
+    """A group with a name and nobody in it."""
+    primary = {each.pw_gid for each in pwd.getpwall()}
+    found = next((each.gr_gid for each in grp.getgrall() if not each.gr_mem and each.gr_gid not in primary), None)
+    need(found is not None, "a group without a member")
+    return found
+
+
+@pytest.mark.parametrize("words", [("run",), ("check",), ("plan",), ("status",)], ids=str)
+@pytest.mark.parametrize("named", ["run_as", "owner"])
+@pytest.mark.parametrize("closed", ["python", "logrotor"])
+def test_a_user_who_cannot_read_logrotor_is_named_and_nothing_is_done(place, closed, named, words):
+    """An interpreter below /root: modules were missing half-way, with a traceback. One sentence, and exit 2."""
+    place.deploy("www-data", head='run_as = "www-data"' if named == "run_as" else "")
+    if named == "run_as":
+        place.give("root", place.config)
+    folder = place.root / "closed"
+    (folder / "lib").mkdir(parents=True)
+    env = {"PYTHONPATH": ":".join([str(command.CHECKOUT), *(path for path in sys.path if "site-packages" in path)])}
+    if closed == "python":
+        (folder / "lib" / os.path.basename(os.path.dirname(os.__file__))).symlink_to(os.path.dirname(os.__file__))
+        env["PYTHONHOME"] = str(folder)
+    else:
+        (folder / "logrotor").symlink_to(command.CHECKOUT / "logrotor")
+        env["PYTHONPATH"] = f"{folder}:{env['PYTHONPATH']}"
+    program = [sys.executable, "-m", "logrotor", *words, "-c", place.config]
+    folder.chmod(0o700)
+    told = command.run(program, env=env, check=2).stderr
+    assert told.count("\n") == 1 and str(folder) in told and "www-data" in told and not place.archive.exists()
+    if words == ("run",):
+        folder.chmod(0o755)
+        command.run(program, env=env, check=0)
+        assert place.archive.owner() == "www-data"
+
+
 def spoil(place: Place, how: str, target: Path) -> None:
     """Let others write ``target`` or a folder above it."""
-    group = users.user("www-data").gid
+    group, executable = users.user("www-data").gid, target.stat().st_mode & 0o111
     if how == "anyone":
-        target.chmod(0o646)
+        target.chmod(0o646 | executable)
     elif how == "group":
         os.chown(target, 0, group)
-        target.chmod(0o664)
+        target.chmod(0o664 | executable)
     elif how == "acl":
         subprocess.run(["setfacl", "-m", "u:www-data:rw", target], check=True)
     elif how == "folder of anyone":
@@ -190,14 +229,18 @@ def test_an_include_that_belongs_to_another_is_left_out(place):
     assert "b.toml" in place.run(code=1).stderr
 
 
-@pytest.mark.parametrize("how", ["sticky", "read-only", "own group"])
+@pytest.mark.parametrize("how", ["sticky", "read-only", "own group", "empty group"])
 def test_root_goes_on_with_what_only_looks_open(place, how):
-    """A folder with the sticky bit, a volume mounted read-only (a ConfigMap), a group without another member."""
+    """A folder with the sticky bit, a volume mounted read-only (a ConfigMap), a group without another member.
+
+    Or without any, as that of /usr/local on older Debians.
+    """
     folder = place.root / "etc"
     folder.mkdir()
     place.deploy("root")
     place.config = place.config.rename(folder / "logrotor.toml")
-    if how == "own group":
+    if how in ("own group", "empty group"):
+        os.chown(folder, 0, 0 if how == "own group" else empty_group())
         place.config.chmod(0o664)
         folder.chmod(0o775)
         place.run()
@@ -210,6 +253,122 @@ def test_root_goes_on_with_what_only_looks_open(place, how):
         with mounts.read_only(folder):
             place.run()
     assert place.archive.exists()
+
+
+# ---------------------------------------------------------------- the commands of root's configuration
+
+HOOK = 'on_archive = ["{program}"]\n'
+ASK = 'reopen = "it"\n[reopen.it]\nmanager = "command"\ncommand = ["{program}"]\n'
+
+
+def with_command(place: Place, rule: str, owner: str = "root", *, head: str = "", named: str = "") -> tuple[Path, Path]:
+    """A configuration that names a script in a folder of its own; returns the script, and what it touches."""
+    folder, ran = place.root / "bin", place.root / "logs/ran"
+    folder.mkdir()
+    script = folder / "hook"
+    script.write_text(f"#!/bin/sh\ntouch {ran}\n")
+    script.chmod(0o755)
+    place.deploy(owner, rule.format(program=named or script), head=head)
+    return script, ran
+
+
+@pytest.mark.parametrize("rule", [HOOK, ASK], ids=["on_archive", "reopen"])
+@pytest.mark.parametrize("how", ["owner", *SPOILT])
+def test_root_runs_no_command_that_others_can_change(place, how, rule):
+    """www-data had his own script run as root. The rule is left out, every look says so, and the advice helps."""
+    script, ran = with_command(place, rule)
+    if how == "owner":
+        place.give("www-data", script)
+    else:
+        spoil(place, how, script)
+    told = [place.run(code=2).stderr, place.run("check", code=2).stdout, place.run("doctor", code=2).stderr]
+    assert all(str(script.parent) in text and ("www-data" in text or "anyone" in text) for text in told)
+    assert not ran.exists() and not place.archive.exists()
+
+
+@pytest.mark.parametrize("how", ["anyone", "group", "acl", "folder of anyone", "folder of a group", "owner"])
+def test_the_advice_for_such_a_command_helps(place, how):
+    """As check gives it, typed as it stands."""
+    script, ran = with_command(place, HOOK)
+    place.give("www-data", script) if how == "owner" else spoil(place, how, script)
+    (problem,) = place.run("check", "--json", code=2).json["problems"]
+    subprocess.run(problem["advice"].removeprefix("as root: "), shell=True, check=True)
+    place.run()
+    assert ran.exists() and place.archive.exists()
+
+
+def test_other_rules_go_on_without_such_a_command(place):
+    """Exit 1, and doctor names it among the rules; a script that a shell is given is named, and run."""
+    script, ran = with_command(place, 'on_archive = ["/bin/sh", "{program}"]\n')
+    own = place.root / "own"
+    own.write_bytes(script.read_bytes())
+    own.chmod(0o755)
+    place.give("www-data", own, script)
+    more = (
+        f'[[log]]\nname = "b"\npaths = ["{place.root}/b"]\nmax_size = "1k"\nmissing = "skip"\non_archive = ["{own}"]\n'
+    )
+    place.config.write_text(place.config.read_text() + more)
+    assert str(own) in place.run(code=1).stderr and ran.exists() and place.archive.exists()
+    found = place.run("doctor", "--only", "config", code=1).stdout
+    assert str(own) in found and str(script) in found
+
+
+@pytest.mark.parametrize("how", ["found there", "could be put before", "sound"])
+def test_a_command_by_its_name_is_judged_where_it_is_found(place, how):
+    """In $PATH, as it is searched."""
+    script, ran = with_command(place, HOOK, named="hook")
+    before = place.root / "before"
+    before.mkdir()
+    if how == "found there":
+        script.chmod(0o777)
+    elif how == "could be put before":
+        place.give("www-data", before)
+    env = {"PATH": f"{before}:{script.parent}:/usr/bin:/bin"}
+    command.logrotor("run", "-c", place.config, env=env, check=0 if how == "sound" else 2)
+    assert ran.exists() == (how == "sound")
+
+
+@pytest.mark.parametrize("how", ["sticky", "link of root", "its own user", "run_as", "the user's own configuration"])
+def test_commands_that_go_on(place, deployer, how):
+    """What only looks open, and whatever a user names for himself: umask 002, /srv/app of another, a private group."""
+    head = f'run_as = "{deployer}"' if how == "run_as" else ""
+    owner = deployer if how in ("its own user", "run_as", "the user's own configuration") else "root"
+    script, ran = with_command(place, HOOK, owner, head=head)
+    user = None
+    if how == "sticky":
+        script.parent.chmod(0o1777)
+    elif how == "link of root":
+        script.rename(script.with_suffix(".real"))
+        script.symlink_to(script.with_suffix(".real"))
+    else:
+        place.give(deployer, script.parent, script)
+        script.chmod(0o775)
+        script.parent.chmod(0o2775)
+        user = deployer if how == "its own user" else None
+        if how == "run_as":
+            place.give("root", place.config)
+    place.run(user=user)
+    assert ran.exists() and ran.owner() == owner
+
+
+@pytest.mark.parametrize("rule", [HOOK, ASK], ids=["on_archive", "reopen"])
+def test_a_command_that_was_sound_when_the_configuration_was_read(place, rule):
+    """A worker has read it long ago: the program is looked at again when it is started."""
+    script, ran = with_command(place, rule)
+    config = load_config(place.config)
+    place.give("www-data", script)
+    report = Rotator(config).run()
+    assert (report.exit_code == 1) == (rule == HOOK), "a request has no use where nobody writes"
+    assert not ran.exists() and place.archive.exists()
+
+
+def test_doctor_names_who_can_change_a_users_commands(place, deployer):
+    """It is obeyed: that may be meant."""
+    script, ran = with_command(place, HOOK, "www-data")
+    place.give(deployer, script)
+    place.run(user="www-data")
+    found = place.run("doctor", "--only", "config.trust", user="www-data", code=1).stdout
+    assert ran.exists() and str(script) in found and deployer in found
 
 
 # ---------------------------------------------------------------- an ordinary user

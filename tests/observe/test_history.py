@@ -284,6 +284,19 @@ def test_a_damaged_history_is_told(here, logrotor):
     assert str(here.state / "history.sqlite") in logrotor("history", code=2).err
 
 
+def test_a_history_of_which_nothing_was_left(here, logrotor):
+    """The run that set it aside had nothing to do: that runs are not known is said, and not that there were none."""
+    here.log()
+    here.run()
+    (here.state / "history.sqlite").write_bytes(b"no database" * 1000)
+    RunHistory(str(here.state)).close()
+    (here.state / "history.sqlite.damaged-1-journal").touch()
+    assert str(here.state / "history.sqlite.damaged-1.") in logrotor("history", code=0).out
+    here.log()
+    here.run()
+    assert "damaged-1" not in logrotor("history", code=0).out
+
+
 # ---------------------------------------------------------------- a history that cannot be read
 
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 import os
 
 import pytest
 
 from logrotor.disk.publish import LOGROTATE_STATE, METRICS, PAGE, Output, publish
 from logrotor.errors import InsecureDirectory, LogrotorError, Refused
-from tests.support import command, users
+from tests.support import command, mounts, users
 from tests.support.need import need
 
 NAMES = {"metrics": "x.prom", "page": "x.html", "-o": "x.html"}
@@ -123,6 +124,31 @@ def test_root_writes_in_the_folder_of_the_collector(tmp_path):
     os.chown(folder, 65534, 65534)
     publish(str(folder / "x.prom"), b"# HELP logrotor_x X.\n", 0o644, METRICS)
     assert os.listdir(folder) == ["x.prom"]
+
+
+@pytest.mark.parametrize("old", [False, True])
+def test_a_full_file_system_keeps_no_temps(tmp_path, old):
+    """What could not be written is removed again, also one that a killed run had left; then it is written."""
+    with mounts.tmpfs(tmp_path, size="64k") as folder:
+        (folder / "x.prom").write_bytes(b"# HELP logrotor_x X.\n")
+        if old:
+            (folder / ".x.prom.tmp").touch(0o600)
+        with pytest.raises(OSError, match=os.strerror(errno.ENOSPC)):
+            publish(str(folder / "x.prom"), b"# HELP logrotor_x X.\n" * 10_000, 0o644, METRICS)
+        assert os.listdir(folder) == ["x.prom"] and (folder / "x.prom").stat().st_size == 21
+        (folder / ".x.prom.tmp").write_bytes(b"half of")
+        publish(str(folder / "x.prom"), b"# HELP logrotor_x X.\n" * 2, 0o644, METRICS)
+        assert os.listdir(folder) == ["x.prom"] and (folder / "x.prom").stat().st_size == 42
+
+
+def test_a_temp_that_is_not_ours_stays(tmp_path):
+    """A failure removes what we have made, and nothing else."""
+    victim = tmp_path / "victim"
+    victim.touch()
+    os.link(victim, tmp_path / ".x.prom.tmp")
+    with pytest.raises(Refused):
+        publish(str(tmp_path / "x.prom"), b"# HELP logrotor_x X.\n", 0o644, METRICS)
+    assert sorted(os.listdir(tmp_path)) == [".x.prom.tmp", "victim"]
 
 
 def test_an_ordinary_user_through_the_link_of_a_third(world):

@@ -272,9 +272,9 @@ def test_a_folder_of_the_rule_that_cannot_be_listed(here):
 
     assert grep("needle").code == 0 and grep("nothing").code == 1
     (here.logs / "sub").chmod(0)
-    for pattern, lines in (("needle", 1), ("nothing", 0)):
+    for pattern, number in (("needle", 1), ("nothing", 0)):
         said = grep(pattern)
-        assert said.code == 2 and "logs/sub" in said.stderr and said.stdout.count("\n") == lines, said
+        assert said.code == 2 and "logs/sub" in said.stderr and said.stdout.count("\n") == number, said
 
 
 @pytest.mark.parametrize("kind", ["symlink", "fifo", "folder"])

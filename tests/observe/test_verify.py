@@ -9,6 +9,7 @@ import shutil
 import sqlite3
 import subprocess
 from collections import Counter
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -231,13 +232,43 @@ def test_an_archive_dir_that_is_gone_and_one_that_is_refused(here, logrotor):
 
 
 def test_a_lost_history(here, logrotor):
-    """Nothing is known then: no record of any, and none is missing. What is read is recorded by the next history."""
+    """No record of any, and none is missing. What they held is not known, so none becomes sound by being read."""
     generations(here, 3)
     shutil.rmtree(here.state)
     assert set(states(logrotor).values()) == {"no record"}
     generations(here, 1)
-    assert Counter(states(logrotor).values()) == {"no record": 3, "sound": 1}
+    for _ in range(2):
+        assert Counter(states(logrotor).values()) == {"no record": 3, "sound": 1}
+    states(logrotor, "--accept")
     assert Counter(states(logrotor).values()) == {"sound": 4}
+
+
+def odd_row(history: Path) -> None:
+    with closing(sqlite3.connect(history)) as connection, connection:
+        connection.execute("INSERT INTO in_flight (path, inode) VALUES (x'ff', 'a')")
+
+
+def noisy_page(history: Path) -> None:
+    with closing(sqlite3.connect(history)) as connection:
+        (page,) = connection.execute("SELECT rootpage FROM sqlite_master WHERE name = 'outcomes'").fetchone()
+    with history.open("r+b") as file:
+        file.seek((page - 1) * 4096)
+        file.write(b"\xa5" * 4096)
+
+
+@pytest.mark.parametrize(
+    ("damage", "state"),
+    [(odd_row, "changed"), (noisy_page, "changed"), (lambda path: path.write_bytes(b"rubbish" * 999), "no record")],
+)
+def test_a_damaged_history_hides_no_change(here, logrotor, damage, state):
+    """Its records are kept where they can be read; else the archive has none, and never becomes sound."""
+    generations(here, 3)
+    same_size(here.logs / "app.log.2.zst")
+    damage(here.state / "history.sqlite")
+    here.run(force=True)
+    for _ in range(2):
+        assert states(logrotor, code=1 if state == "changed" else 0)["app.log.3.zst"] == state
+    assert logrotor("history", "--json", code=0).json["runs"]
 
 
 def test_a_history_that_cannot_be_read(here, logrotor):
@@ -251,12 +282,33 @@ def test_a_history_that_cannot_be_read(here, logrotor):
     assert found["history.sqlite"] == "unreadable" and set(found.values()) == {"unreadable", "no record"}
 
 
+@pytest.mark.parametrize("change", ["name = 'text'", "bytes = -1", "log = NULL", "inode = 'x'"])
+def test_a_record_that_cannot_be_read(here, logrotor, change):
+    """Of an archive that was changed: that is not well, until it is accepted; the others are judged."""
+    generations(here, 3)
+    same_size(here.logs / "app.log.2.zst")
+    with closing(sqlite3.connect(here.state / "history.sqlite")) as connection, connection:
+        connection.execute("PRAGMA writable_schema = ON")
+        connection.execute(
+            "UPDATE sqlite_master SET sql = replace(sql, 'log BLOB NOT NULL', 'log BLOB') WHERE name = 'archives'"
+        )
+    with closing(sqlite3.connect(here.state / "history.sqlite")) as connection, connection:
+        connection.execute(f"UPDATE archives SET {change} WHERE id = 2")
+    expected = {"history.sqlite": "unreadable", "app.log.2.zst": "no record"}
+    found = states(logrotor, code=1)
+    assert expected.items() <= found.items() and found == states(logrotor, code=1)
+    states(logrotor, "--accept")
+    assert set(states(logrotor).values()) == {"sound"}
+
+
 def test_a_history_of_an_older_logrotor(here, logrotor):
     """It gets the table by the first run that works; verify asks for no record that is not there."""
     generations(here, 2)
     with sqlite3.connect(here.state / "history.sqlite") as connection:
         connection.execute("DROP TABLE archives")
-    assert set(states(logrotor).values()) == {"no record"}
+    for _ in range(2):
+        assert set(states(logrotor).values()) == {"no record"}
+    states(logrotor, "--accept")
     assert set(states(logrotor).values()) == {"sound"}
     with sqlite3.connect(here.state / "history.sqlite") as connection:
         connection.execute("DROP TABLE archives")
@@ -296,7 +348,8 @@ def test_killed_before_the_record(here, logrotor, codec):
     generations(here, 1)
     (here.state / "history.sqlite").write_bytes(kept)  # as the kill left it
     found = Counter(states(logrotor).values())
-    assert found == {"sound": 3, "no record": 1}
+    assert found == {"sound": 3, "no record": 1} == Counter(states(logrotor).values())
+    states(logrotor, "--accept")
     assert Counter(states(logrotor).values()) == {"sound": 4}
 
 
@@ -327,7 +380,7 @@ def test_killed_in_retention(here, logrotor):
 
 
 def test_archives_of_others(here, logrotor):
-    """What logrotate or a human packed is sound if it can be read: --long, padded; recorded by the first verify."""
+    """What logrotate or a human packed is sound if it can be read: --long, padded. Recorded once that is accepted."""
     here.log(size=320)
     need(shutil.which("zstd") is not None, "zstd")
     long = subprocess.run(["zstd", "-c", "--long=31"], input=b"old\n" * 9, capture_output=True, check=True).stdout
@@ -335,7 +388,8 @@ def test_archives_of_others(here, logrotor):
     (here.logs / "app.log.1.gz").write_bytes(gzip.compress(b"new\n") + bytes(1024))
     here.run(force=True)
     expected = {"app.log.2.gz": "no record", "app.log.3.zst": "no record", "app.log.1.zst": "sound"}
-    assert states(logrotor) == expected
+    assert states(logrotor) == expected == states(logrotor)
+    states(logrotor, "--accept")
     assert set(states(logrotor).values()) == {"sound"}
 
 

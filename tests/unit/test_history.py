@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import itertools
 import os
+import shutil
 import sqlite3
 import tempfile
 import urllib.parse
@@ -25,7 +27,7 @@ from logrotor.disk.history import History, RunHistory
 from logrotor.errors import StateError
 from logrotor.events import Event
 from logrotor.model import Attempt, CopyInFlight, Due, Ending, NotDue, Outcome, Report, Status
-from tests.support import command, oracle, users
+from tests.support import command, mounts, oracle, users
 from tests.support.fixtures import world_tree
 
 ODD = ("/logs/app.log", "/logs/a b\n'c'.log", os.fsdecode(b"/logs/\xff\xfe.log"), "/logs/ümläut ☃.log")
@@ -299,9 +301,6 @@ DAMAGE = [
     scribbled,
     another_program,
     tables_of_no_version,
-    odd_values,
-    odd_names,
-    odd_copy,
 ]
 
 
@@ -321,7 +320,148 @@ def test_a_damaged_history_is_set_aside(shop: Shop, damage: Callable[[Path], Non
     assert len(shop.told("state.replaced")) == 1, "the new one is sound"
 
 
-@pytest.mark.parametrize("damage", [odd_values, odd_names, zeroed_outcomes])
+def all_rows(path: Path) -> dict[str, list[tuple[Any, ...]]]:
+    with closing(sqlite3.connect(path)) as opened:
+        tables = [name for (name,) in opened.execute("SELECT name FROM sqlite_master WHERE type = 'table'")]
+        return {table: opened.execute(f"SELECT * FROM {table}").fetchall() for table in tables}
+
+
+@pytest.mark.parametrize(
+    ("damage", "table"), [(odd_values, "logs"), (odd_names, "archive_dirs"), (odd_copy, "in_flight")]
+)
+def test_rows_that_nobody_can_read_go_alone(shop: Shop, damage: Callable[[Path], None], table: str) -> None:
+    """The file is not damaged: every other row stays, and how many went, of which table, is said once."""
+    attempt = Attempt(
+        id=0, job="a", number=1, engine="huey", queue="q", host="h", started=100.0, ending=Ending.RUNNING, pid=1,
+        payload="{}",
+    )  # fmt: skip
+    History(str(shop.history.parent)).begin_attempt(attempt, overdue=0)
+    before = all_rows(shop.history)
+    damage(shop.history)
+    told: list[tuple[str, str]] = []
+    RunHistory(str(shop.history.parent), tell=lambda event, detail: told.append((event, detail))).close()
+    RunHistory(str(shop.history.parent), tell=lambda event, detail: told.append((event, detail))).close()
+    assert all_rows(shop.history) == {**before, table: []}
+    ((event, detail),) = told
+    assert event == "state.repaired" and f"1 row of {table}" in detail
+    assert [path.name for path in shop.history.parent.glob("*damaged*")] == []
+
+
+def test_rows_that_cannot_be_deleted_now(shop: Shop) -> None:
+    """Another program reads the history: that is told, the others are used, and the next run deletes them."""
+    odd_names(shop.history)
+    told: list[str] = []
+    with closing(sqlite3.connect(shop.history, isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        history = RunHistory(str(shop.history.parent), patience=0, tell=lambda event, _: told.append(event))
+        assert len(history.problems) == 1 and told == []
+        assert history.recall().of(str(shop.log)).last_rotation is not None
+        history.close()
+    RunHistory(str(shop.history.parent), tell=lambda event, _: told.append(event)).close()
+    assert told == ["state.repaired"]
+
+
+def archives_cut_in_two(path: Path) -> None:
+    """One page amid the archives is noise; those before and behind it can be read."""
+    with closing(sqlite3.connect(path)) as other, other:
+        row = "INSERT INTO archives (log, directory, name, inode, xxh128, bytes, lines) VALUES (?, ?, ?, ?, ?, 1, 1)"
+        other.executemany(row, [(b"/a", b"/", b"a.%d" % n, n, f"{n:032x}") for n in range(1000)])
+    data = bytearray(path.read_bytes())
+    page = data.index(f"{500:032x}".encode()) // 4096 * 4096
+    data[page : page + 4096] = b"\xa5" * 4096
+    path.write_bytes(data)
+
+
+def test_the_records_of_a_damaged_history_are_kept(shop: Shop) -> None:
+    """Archives, runs, outcomes, jobs and their faults: what can be read is in the new file, as it was."""
+    history = History(str(shop.history.parent))
+    attempt = Attempt(
+        id=1, job="a", number=1, engine="huey", queue="q", host="h", started=100.0, ending=Ending.RUNNING, pid=1,
+        payload="{}",
+    )  # fmt: skip
+    history.begin_attempt(attempt, overdue=0)
+    history.end_attempt(replace(attempt, ended=101.0, ending=Ending.FAILED, final=True), cause="why")
+    with closing(sqlite3.connect(shop.history)) as other, other:
+        other.execute("UPDATE archives SET bytes = 7, lines = 1, xxh128 = 'x'")
+        other.execute("INSERT INTO archives (log, directory, name, inode) VALUES ('odd', 'odd', 'odd', -1)")
+    before = all_rows(shop.history)
+    archives_cut_in_two(shop.history)
+    RunHistory(str(shop.history.parent), tell=lambda *_: None).close()
+    after = all_rows(shop.history)
+    assert after["archives"][: len(before["archives"]) - 1] == before.pop("archives")[:-1]
+    assert 900 < len(after["archives"]) < 1000 and after.pop("archives")[-1][3] == b"a.999"
+    assert {table: rows for table, rows in before.items() if rows} == {t: rows for t, rows in after.items() if rows}
+    assert before["faults"] and before["totals"] and before["runs"] and before["outcomes"]
+
+
+@pytest.mark.parametrize("exchange", [True, False])
+def test_killed_while_a_damaged_history_is_replaced(shop: Shop, exchange: bool) -> None:
+    """Before any change: the next run knows of the copy in flight. Without an exchange that is so but for the swap."""
+    record = CopyInFlight("/gone.log", 12, 3.5, 13, 4096, "copied", "collapse", 14, 15)
+    history = RunHistory(str(shop.history.parent))
+    history.begin_copy(record)
+    history.close()
+    zeroed_outcomes(shop.history)
+    kept = shop.root / "kept"
+    shop.history.parent.rename(kept)
+    known: list[bool] = []
+    code = 1
+    while code:
+        shutil.rmtree(shop.history.parent, ignore_errors=True)
+        shutil.copytree(kept, shop.history.parent)
+        code = _killed_at(shop.history, len(known) + 1, exchange)
+        history = RunHistory(str(shop.history.parent))
+        known.append(history.recall().of("/gone.log").in_flight == record)
+        history.close()
+    assert len(known) > 3 and known.count(False) == (0 if exchange else 1)
+
+
+def _killed_at(history: Path, point: int, exchange: bool) -> int:
+    """A run in a fork that ends before its n-th change; 0 if there are not so many."""
+    if child := os.fork():
+        return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+    usual, count = calls.invoke, itertools.count(1)
+
+    def invoke(operation: str, function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+        if next(count) == point:
+            os._exit(9)
+        if operation == "exchange" and not exchange:
+            raise OSError(errno.EINVAL, os.strerror(errno.EINVAL))
+        return usual(operation, function, *args, **kwargs)
+
+    calls.invoke = invoke
+    RunHistory(str(history.parent)).close()
+    os._exit(0)
+
+
+def test_a_damaged_history_and_a_full_disk(shop: Shop) -> None:
+    """It stays in its place, with all that it has, and the next run with room takes that into a new one."""
+    record = CopyInFlight("/gone.log", 12, 3.5, 13, 4096, "copied", "collapse", 14, 15)
+    with mounts.tmpfs(shop.root, size="256k") as full:
+        history = RunHistory(str(full))
+        history.begin_copy(record)
+        history.close()
+        zeroed_outcomes(full / "history.sqlite")
+        before = (full / "history.sqlite").read_bytes()
+        (full / "fill").write_bytes(bytes(full_of(full)))
+        history = RunHistory(str(full))
+        assert len(history.problems) == 1 and history.replaced is None
+        history.close()
+        assert sorted(os.listdir(full)) == ["fill", "history.sqlite"]
+        assert (full / "history.sqlite").read_bytes() == before
+        (full / "fill").unlink()
+        history = RunHistory(str(full))
+        assert history.recall().of("/gone.log").in_flight == record and history.problems == []
+        history.close()
+
+
+def full_of(folder: Path) -> int:
+    """Bytes that are free there, but for a page or two."""
+    found = os.statvfs(folder)
+    return found.f_bavail * found.f_bsize - 8192
+
+
+@pytest.mark.parametrize("damage", [zeroed_outcomes])
 def test_what_can_be_read_of_a_damaged_history_is_kept(shop: Shop, damage: Callable[[Path], None]) -> None:
     """A copy in flight and where archives lie are known in the new file too; only what is damaged is forgotten."""
     history = RunHistory(str(shop.history.parent))
@@ -349,8 +489,8 @@ def test_a_file_that_turns_out_damaged_during_a_run_is_set_aside(shop: Shop) -> 
     assert history.problems == [] and history.replaced is not None
     history.close()
     found = History(str(shop.history.parent))
-    assert [(run.started, run.ended, run.forced) for run in found.runs()] == [(5.0, 7.0, True)]
-    assert [(o.log, o.run) for o in found.outcomes()] == [("/a", found.runs()[0].id)]
+    assert [(run.started, run.ended, run.forced) for run in found.runs()][1:] == [(5.0, 7.0, True)]
+    assert [(o.log, o.run) for o in found.outcomes()] == [("/a", found.runs()[1].id)]
     assert found.recall().of(str(shop.log)).last_rotation == known
 
 

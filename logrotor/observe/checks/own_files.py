@@ -139,7 +139,7 @@ def whole(here: Deployment) -> Iterator[Finding]:
     else:
         problem = _damage(here)
         if problem is not None:
-            again = "nothing: the next run that has something to do sets it aside and begins a new one"
+            again = "nothing: the next run that has something to do repairs it or sets it aside"
             found = problem.under(path)
             yield Finding(subject=path, problem=found.problem, why=why, advice=found.advice or again)
     for name in sorted(_names(here.config.state_dir)):

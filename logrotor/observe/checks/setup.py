@@ -14,7 +14,7 @@ from datetime import UTC, datetime
 from logrotor import text
 from logrotor.config.find import named_config, words_of
 from logrotor.decide.naming import stamp_time
-from logrotor.disk import programs, trust
+from logrotor.disk import mounts, programs, trust
 from logrotor.disk.files import read_text
 from logrotor.disk.walk import user_name
 from logrotor.model import Archive, Check, Finding
@@ -65,14 +65,37 @@ def rules(here: Deployment) -> Iterator[Finding]:
 
 
 def trusted(here: Deployment) -> Iterator[Finding]:
-    """An ordinary user's configuration is obeyed whoever else may write it: that may be meant, and is said."""
-    for writer in dict.fromkeys(each for file in here.config.files for each in trust.other_writers(file)):
-        yield Finding(
-            subject=writer.path,
-            problem=f"{writer.who} {writer.how}",
-            why=f"whoever writes the configuration has {user_name(os.geteuid())}'s logs rotated and removed",
-            advice=f"nothing, if that is meant; else {writer.advice}",
-        )
+    """An ordinary user's configuration is obeyed whoever else may write it: that may be meant, and is said.
+
+    The same of its commands, and of each file that one is given: to a shell or an interpreter, that is the program.
+    """
+    us = user_name(os.geteuid())
+    why = dict.fromkeys(here.config.files, f"whoever writes the configuration has {us}'s logs rotated and removed")
+    for file in files_of_commands(here):
+        why.setdefault(file, f"{us} runs it or hands it to a command: whoever changes it decides what {us} does")
+    told: set[trust.Writer] = set()
+    for file, reason in why.items():
+        for writer in trust.other_writers(file):
+            if writer not in told:
+                told.add(writer)
+                yield Finding(
+                    subject=writer.path,
+                    problem=f"{writer.who} {writer.how}",
+                    why=reason,
+                    advice=f"nothing, if that is meant; else {writer.advice}",
+                )
+
+
+def files_of_commands(here: Deployment) -> Iterator[str]:
+    """The programs of on_archive and of the reopen targets, and the files among their arguments."""
+    commands = [
+        *(spec.on_archive for spec in here.config.logs),
+        *(each.command for each in here.config.targets.values()),
+    ]
+    for command in dict.fromkeys(filter(None, commands)):
+        program, *arguments = command
+        files = [trust.places_of(program)[-1], *filter(os.path.isabs, arguments)]
+        yield from (file for file in files if mounts.exists(file) and os.path.isfile(file))
 
 
 def matches(here: Deployment) -> Iterator[Finding]:
