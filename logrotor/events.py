@@ -85,7 +85,7 @@ NAMES: Mapping[str, tuple[Level, str]] = {
     "log.deferred": (Level.INFO, "a log is left alone in this run, say as another run works on it, and why"),
     "lock.held": (
         Level.WARNING,
-        "a stopped run, or another user, has kept logrotor from a log, an archive or its state for over a minute",
+        "a run that is stopped, or for over a minute another user, keeps logrotor from a log, an archive or its state",
     ),
     "log.created": (Level.DEBUG, "a missing live log was created"),
     "log.recovered": (Level.DEBUG, "what an interrupted run left was finished or dropped"),
@@ -111,6 +111,11 @@ NAMES: Mapping[str, tuple[Level, str]] = {
     "job.skipped": (Level.INFO, "a job had nothing to do: another run was at work, or it was too old"),
     "job.retried": (Level.WARNING, "an attempt of a job failed; the next one comes after the backoff"),
     "job.failed": (Level.ERROR, "a job failed for good, why, and what to do"),
+    "worker.started": (
+        Level.INFO,
+        "a worker or schedule starts, or begins anew: its processes, queue and configuration",
+    ),
+    "worker.ended": (Level.ERROR, "the engine's worker has ended by itself: by which signal, or with which exit code"),
     "worker.waiting": (Level.ERROR, "a worker cannot reach its queue, why, and what to do; it tries again"),
     "worker.idle": (
         Level.ERROR,

@@ -91,9 +91,7 @@ class Rotator:
         aged = {spec.name for spec in self._config.logs if spec.max_age is not None}
         if last.since != this.since and any(log.retire and log.rule in aged for log in made.logs):
             notes.append(IF_IT_RUNS)
-        if (pid := state.holder(self._config.state_dir)) is not None:
-            notes.append(f"a run is under way (process {pid}): what it works on is shown as it was found in between")
-        return replace(made, notes=tuple(notes))
+        return replace(made, notes=(*notes, *state.notes_of_run(self._config.state_dir)))
 
     def run(
         self,
@@ -124,6 +122,7 @@ class Rotator:
                 plan = self._locked_run(run, only, now, this)
             else:
                 run.tell_start(plan)
+                run.remember_idle(plan, self._config.state_dir, self._stop)
         except StoppedLooking:
             plan = Plan(now=run.now, logs=())
         if plan.locked:
@@ -197,6 +196,7 @@ class Rotator:
             plan = self._plan(known, run.now, run.force, only, this.since)
             run.tell_start(plan)
             if plan.is_idle:
+                run.record_idle(history, plan, self._interrupted())
                 return plan
             taken = [log.path for log in plan.logs if log.take]
             history.run_started(run.started, run.force, taken)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import closing, suppress
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
@@ -12,7 +13,7 @@ from msgspec import Struct, field
 
 from logrotor.act.context import Deadline
 from logrotor.disk import state
-from logrotor.errors import HELD
+from logrotor.errors import HELD, LogrotorError
 from logrotor.model import KeptOut, LastReport, LastRun, Outcome, Plan, Problem, Report, Status
 
 if TYPE_CHECKING:
@@ -65,8 +66,27 @@ class Run(Struct):
         code = report.exit_code if interrupted is None else interrupted
         if hooks is None:
             self.kept_out = history.keep_out(_waiting(report).keys(), self.clock(), partial=self.partial)
-        history.run_completed(self.clock(), report.outcomes if hooks is None else hooks, _counts(report), code)
+        done = (*report.outcomes, *_found(report)) if hooks is None else hooks
+        history.run_completed(self.clock(), done, _counts(report), code)
         self.problems += [problem for problem in history.problems if problem not in self.problems]
+
+    def remember_idle(self, plan: Plan, state_dir: str, stop: Callable[[], bool]) -> None:
+        """A failure that is all that happens, such as a refusal. A run at work just now meets and remembers it too."""
+        if not self._has_failed(plan):
+            return
+        from logrotor.disk.history import RunHistory
+
+        with suppress(LogrotorError), state.locked(state_dir, 0.0, stop), closing(RunHistory(state_dir)) as history:
+            self.record_idle(history, plan, None)
+
+    def record_idle(self, history: RunHistory, plan: Plan, interrupted: int | None) -> None:
+        """The same where the history is open already."""
+        if self._has_failed(plan):
+            history.run_started(self.started, self.force)
+            self.remember(history, plan, interrupted)
+
+    def _has_failed(self, plan: Plan) -> bool:
+        return self._report(plan, interrupted=False).exit_code != 0
 
     def mark(self, plan: Plan, this: LastRun, state_dir: str, *, interrupted: bool) -> None:
         """Remember that the run took place, and what it did."""
@@ -182,6 +202,12 @@ def _refusals(plan: Plan) -> Iterator[Outcome]:
             yield Outcome(
                 log=log.path, action="plan", status=Status.FAILED, reason=str(log.refused), problem=log.refused
             )
+
+
+def _found(report: Report) -> Iterator[Outcome]:
+    """Why a run failed of which no step did, for the history."""
+    for found in report.problems if not report.failed else ():
+        yield Outcome(log="", action="plan", status=Status.FAILED, reason=str(found), problem=found)
 
 
 def tell(emit: Callable[..., object], outcome: Outcome) -> None:

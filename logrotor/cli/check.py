@@ -76,14 +76,15 @@ class Looked(Struct, frozen=True):
 def _look(config: Config) -> Looked:
     from logrotor.clock import local_now
     from logrotor.decide.planner import refusal
-    from logrotor.disk.identity import is_us
+    from logrotor.disk.trust import stranger_to
     from logrotor.observe.checks.own_files import closed_outputs
     from logrotor.observe.deployment import Deployment
     from logrotor.rotator import plan_asking
     from logrotor.survey.surveyor import Surveyor
 
-    if config.run_as and not is_us(config.run_as):
-        return Looked(literal=_literal(config), another=config.run_as)
+    another = stranger_to(config.state_dir, config.run_as)
+    if another is not None:
+        return Looked(literal=_literal(config), another=another)
     now = local_now()
     hindered: dict[Problem, list[str]] = {problem: [] for problem in closed_outputs(config)}
     with Surveyor(config, Deployment(config, now).histories) as surveyor:
@@ -174,7 +175,8 @@ def _failing(problem: Problem, logs: list[str]) -> str:
 
 def _unseen(looked: Looked) -> Iterator[str]:
     if looked.another is not None:
-        yield f"note: what {looked.another} may do with the logs is not known to {_us()}; check as that user"
+        advice = f"ask as {looked.another}: sudo -u {looked.another} {text.ours('check')}"
+        yield f"note: what {looked.another} may do with the logs is not known to {_us()}; {advice}"
 
 
 def _us() -> str:

@@ -128,7 +128,8 @@ def load(ctx: click.Context, *, ours_alone: bool = False, asks: bool = True) -> 
     entered = enter(config_path(ctx), asks=asks)
     announce(entered)
     if ours_alone:
-        refuse_stranger(entered.config, " ".join(ctx.command_path.split()[1:]))
+        only_shown = " --dry-run" if ctx.params.get("dry_run") else ""
+        refuse_stranger(entered.config, " ".join(ctx.command_path.split()[1:]) + only_shown)
     return entered.config
 
 

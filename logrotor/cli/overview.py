@@ -80,7 +80,7 @@ def status(ctx: click.Context, /, config: str | None, check: bool, as_json: bool
     from logrotor.observe.status import status as look
 
     ctx.ensure_object(Session).verbosity = verbose
-    loaded = load(ctx)
+    loaded = load(ctx, ours_alone=True)
     found = look(Deployment(loaded, local_now()))
     told = [*attention(found, _thresholds(Thresholds, limits)), *ask_queue(loaded, found.now).troubles]
     if as_json:

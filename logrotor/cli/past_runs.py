@@ -32,7 +32,8 @@ Examples:
 
 {exit_codes(CODES)}
 
-Runs with nothing to do leave no trace but the time of the file last-run. What is older than 90 days is forgotten.
+Runs with nothing to do leave no trace but the time of the file last-run; of those that were refused the same again and
+again, the last one stands here with their number. What is older than 90 days is forgotten.
 """
 
 
@@ -212,7 +213,8 @@ def _rotation(rotation: Rotation) -> tuple[str, str, str]:
 def _other(outcome: PastOutcome) -> tuple[str, str, str]:
     names = [os.path.basename(log) for log in outcome.logs]
     shown = ", ".join(names[:_NAMES]) + (f" and {len(names) - _NAMES} more" if names[_NAMES:] else "")
-    return shown, outcome.status, f"{outcome.action} {outcome.name}: {outcome.reason}".rstrip(": ")
+    often = f" ({text.count(outcome.runs, 'run')} in a row)" if outcome.runs > 1 else ""
+    return shown, outcome.status, f"{outcome.action} {outcome.name}: {outcome.reason}".rstrip(": ") + often
 
 
 # ---------------------------------------------------------------- JSON

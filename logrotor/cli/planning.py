@@ -72,7 +72,7 @@ def show(
 ) -> int:
     """Make the plan and print it; ``run --dry-run`` comes here too."""
     now = None if at is None else moment(at)
-    config = load(ctx)
+    config = load(ctx, ours_alone=True)
     made = _plan(config, now, force=force, only=selection(config, only))
     if path is not None:
         from logrotor.cli.plan_path import show_path

@@ -17,7 +17,7 @@ from logrotor.cli.damping import Damper
 from logrotor.cli.output import EventPrinter, Progress
 from logrotor.cli.session import Session, Stop, enter, exit_code, fail, fail_with, notice_of, selection
 from logrotor.errors import ConfigError, Interrupted, Locked, LogrotorError, StateError, UnknownSelection
-from logrotor.events import NAMES, Event
+from logrotor.events import NAMES, Event, Level
 
 if TYPE_CHECKING:
     from logrotor.cli.helper import Helper, Work
@@ -91,7 +91,7 @@ def rotate(
         except (KeyboardInterrupt, Interrupted, Locked) as error:
             if stop():  # a lock that we were told to stop waiting for is no failure to get it
                 return stop.exit_code
-            if isinstance(error, Locked) and _is_told(config.state_dir, printer, damper):
+            if isinstance(error, Locked) and not sums_up and _is_told(error, config.state_dir, printer, damper):
                 return exit_code(error)
             raise
         finally:
@@ -146,18 +146,14 @@ def _failure(problem: Problem) -> Event:
     return Event("run.failed", NAMES["run.failed"][0], {"error": str(problem)}, problem.subject, problem.problem)
 
 
-def _is_told(state_dir: str, printer: EventPrinter, damper: Damper | None) -> bool:
+def _is_told(error: Locked, state_dir: str, printer: EventPrinter, damper: Damper | None) -> bool:
     """Is there no more to say of a lock that another run holds? A stopped one is named."""
-    from logrotor.disk.holders import stuck_run
-
-    found = stuck_run(state_dir, time.time())
-    if found is not None:
-        _tell_held(found, printer)
-    if damper is None:
-        return False
-    if found is not None:
-        damper.settle(printer.show, whole=False)
-    return found is not None or _is_well(state_dir, time.time())
+    if error.problem.kind == "stopped":
+        _tell_held(error.problem, printer)
+        if damper is not None:
+            damper.settle(printer.show, whole=False)
+        return damper is not None or printer.level <= Level.WARNING
+    return damper is not None and _is_well(state_dir, time.time())
 
 
 def _tell_held(found: Problem, printer: EventPrinter) -> None:

@@ -20,7 +20,7 @@ from functools import partial
 from typing import Any, TypeVar
 
 from logrotor import text
-from logrotor.disk import archived, database, forgetting, recalled, rows, salvage, state
+from logrotor.disk import archived, database, forgetting, recalled, repeats, rows, salvage, state
 from logrotor.disk.attempts import Attempts, HistoryUnread
 from logrotor.disk.database import Work
 from logrotor.errors import StateError
@@ -217,9 +217,11 @@ class RunHistory(History):
         return met
 
     def run_completed(self, now: float, outcomes: Collection[Outcome], counts: Mapping[str, int], code: int) -> None:
+        last = state.known_run(os.path.dirname(self.path))
+        outcomes, again = repeats.counted(self._connection, self._run, now, outcomes, last)
         ended = rows.end_of_run(self._run, now, outcomes, counts, code)
         archives = archived.of_run(outcomes, self._run or 0, self._first)
-        self.keep(*ended, *archives, *forgetting.old(now, len(outcomes)))
+        self.keep(*again, *ended, *archives, *forgetting.old(now, len(outcomes)))
         self.keep(*forgetting.gone(self._connection, self._run or 0, now, len(outcomes)))
 
     def _must(self, statement: str, row: tuple[Any, ...]) -> None:

@@ -6,7 +6,6 @@ seen, nobody knows, and that is said after a minute.
 
 from __future__ import annotations
 
-import contextlib
 import os
 
 from logrotor.disk import proc, signin, state
@@ -75,18 +74,6 @@ def _why_held(path: str, age: float | None, long: float, processes: Processes) -
     return Problem(subject=path, problem=what, advice=advice, kind="unseen")
 
 
-def stuck_run(state_dir: str, now: float) -> Problem | None:
-    """The stopped run that holds the lock of a state directory; None: nobody does, or it works."""
-    pid = state.holder(state_dir)
-    if pid is None or not _is_stopped(pid):
-        return None
-    with contextlib.suppress(OSError):
-        held = now - proc.look(pid).started
-        if held >= PATIENCE:
-            return _of_stopped(os.path.join(state_dir, state.LOCK), pid, held)
-    return None
-
-
 def lives(state_dir: str, pid: int, began: float) -> bool | None:
     """Whether the process that had this number at that time is still there; None: that cannot be seen from here."""
     if not proc.exists(pid):
@@ -100,14 +87,12 @@ def lives(state_dir: str, pid: int, began: float) -> bool | None:
 
 def run_at_work(state_dir: str, now: float) -> Problem | None:
     """Who holds the lock of a state directory, since when, and in which state; None: that cannot be seen."""
-    pid = state.holder(state_dir)
-    if pid is None:
-        return None
+    pid, stopped = state.holder(state_dir), state.stopped_run(state_dir)
+    if pid is None or stopped is not None:
+        return stopped
     path = os.path.join(state_dir, state.LOCK)
     try:
         held = now - proc.look(pid).started
-        if _is_stopped(pid):
-            return _of_stopped(path, pid, held)
         what = f"process {pid} ({proc.program(pid)}), which began {span(held)} ago, is at work: {proc.state(pid)}"
     except OSError:
         what = f"process {pid}"
@@ -119,14 +104,14 @@ def _of_stopped(path: str, pid: int, held: float) -> Problem:
     return Problem(
         subject=path,
         problem=what,
-        advice=f"let it go on: kill -CONT {pid}; or end it: kill -KILL {pid}",
-        kind="stopped",
+        advice=state.way_on(pid),
+        kind=state.STOPPED,
     )
 
 
 def _is_stopped(pid: int) -> bool:
     try:
-        return proc.state(pid) == "stopped"
+        return proc.state(pid) == state.STOPPED
     except OSError:
         return False
 

@@ -23,6 +23,8 @@ LAST_RUN = "last-run"
 _RECORD = 64  # bytes of the mark of the last run
 _REPORT = 576  # bytes behind it: its report, padded
 PROBLEMS = "problems.json"  # those of the last runs that were printed, so that each run need not print them again
+STOPPED = "stopped"  # the state of a process, and the kind of a problem with one
+_POLL = 0.1  # seconds between two looks at a lock
 QUEUE = "queue.sqlite"  # of the engine huey, where its url does not say otherwise
 
 
@@ -57,15 +59,25 @@ def prepare(path: str, origin: str) -> None:
 
 @contextlib.contextmanager
 def locked(path: str, timeout: float, stop: Callable[[], bool]) -> Iterator[None]:
-    """Hold the one lock of the state directory (mode 0600: a stranger cannot take it). Raises Locked, Interrupted."""
+    """Hold the one lock of the state directory (mode 0600: no stranger gets it). Raises Interrupted, or Locked: after
+    ``timeout`` seconds, or at once where the run that holds it is stopped."""
     from filelock import FileLock, Timeout
 
-    lock = FileLock(os.path.join(path, LOCK), mode=0o600, fallback_to_soft=False, thread_local=False)
+    lock, stopped = FileLock(os.path.join(path, LOCK), mode=0o600, fallback_to_soft=False, thread_local=False), None
+
+    def is_useless() -> bool:
+        nonlocal stopped
+        stopped = stopped_run(path)
+        return stopped is not None or stop()
+
     try:
-        lock.acquire(timeout=timeout, cancel_check=stop)
+        lock.acquire(timeout=timeout, poll_interval=_POLL, cancel_check=is_useless)
     except Timeout:
         if stop():
             raise Interrupted(_problem(path, "asked to stop while another run held the lock")) from None
+        stopped = stopped or stopped_run(path)
+        if stopped is not None:
+            raise Locked(stopped) from None
         held = f"another run holds the lock (waited {timeout:g} s)"
         raise Locked(_problem(path, held, "it is free as soon as that run ends")) from None
     except OSError as error:
@@ -85,6 +97,29 @@ def holder(path: str) -> int | None:
         return proc.lock_holder(os.stat(os.path.join(path, LOCK)))
     except OSError:
         return None
+
+
+def stopped_run(path: str) -> Problem | None:
+    """The run that holds the lock and is stopped, by Ctrl-Z for one; None: nobody holds it, or it works."""
+    pid = holder(path)
+    with contextlib.suppress(OSError):
+        if pid is not None and proc.state(pid) == STOPPED:
+            what = f"held by process {pid} ({proc.program(pid)}), which is {STOPPED}, so no run can begin"
+            return Problem(subject=os.path.join(path, LOCK), problem=what, advice=way_on(pid), kind=STOPPED)
+    return None
+
+
+def notes_of_run(path: str) -> list[str]:
+    """What a plan has to say of a run that holds the lock meanwhile."""
+    pid, stopped = holder(path), stopped_run(path)
+    if pid is None or stopped is not None:
+        return [str(stopped)] if stopped is not None else []
+    return [f"a run is under way (process {pid}): what it works on is shown as it was found in between"]
+
+
+def way_on(pid: int) -> str:
+    """What to do with a process that is stopped."""
+    return f"let it go on: kill -CONT {pid}; or end it: kill -KILL {pid}"
 
 
 def known_run(path: str) -> LastRun | None:

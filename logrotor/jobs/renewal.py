@@ -6,7 +6,7 @@ import os
 import shlex
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from msgspec import Struct
 
@@ -28,11 +28,15 @@ class Unrenewed(LogrotorError):
     """It runs as it did, or is gone; the message says which, and what to do."""
 
 
-def renew(site: Site, head: Running) -> str:
-    """Have it begin anew after the job at work; says what was seen then. Raises Unrenewed, LogrotorError, OSError."""
-    if proc.state(head.pid) == "stopped":
+def renew(site: Site, head: Running, tell: Callable[[str], object] = lambda _: None) -> str:
+    """Have it begin anew after the job at work; says what was seen then. Raises Unrenewed, LogrotorError, OSError.
+
+    ``tell`` gets what is waited for, at once where that may take long.
+    """
+    if _is_stopped(head.pid):
         what = "was stopped by a signal, so it does nothing, and holds what it holds"
         raise Unrenewed(Problem(subject=f"process {head.pid}", problem=what, advice=f"kill -CONT {head.pid}"))
+    tell(_waited_for(site, head))
     manager = managed(site, head)
     if head.signed is None or head.signed.pid != head.pid:
         return restart(site, head, manager)
@@ -40,6 +44,31 @@ def renew(site: Site, head: Running) -> str:
         return _renewed(site, head.signed)
     except TimeoutError:
         return restart(site, head, manager)
+
+
+def _waited_for(site: Site, head: Running) -> str:
+    """The job at work ends first, and a process that is stopped ends nothing."""
+    most = f"at most {site.settings.job.stop_wait + _START:g} s"
+    stopped = next((pid for pid in _below(head.pid) if _is_stopped(pid)), None)
+    if stopped is None:
+        return f"waits for process {head.pid}, which lets the job at work end; {most}"
+    return f"waits for process {stopped}, which is stopped: kill -CONT {stopped}; {most}"
+
+
+def _below(head: int) -> list[int]:
+    """What a process has started, and what those have."""
+    parents = {each.pid: each.parent for each in proc.running(b"")}
+    found = [head]
+    for pid in found:
+        found += [child for child, parent in parents.items() if parent == pid]
+    return found[1:]
+
+
+def _is_stopped(pid: int) -> bool:
+    try:
+        return proc.state(pid) == "stopped"
+    except OSError:  # it has ended
+        return False
 
 
 def _renewed(site: Site, entry: Signed) -> str:

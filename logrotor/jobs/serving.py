@@ -67,12 +67,15 @@ def serve(
     watch, began = Watch(site, now, works=duties.works), time.monotonic()
     service = _Service(site, duties, stop, watch)
     with closing(watch), service.signed_in(), service.worker_beside():
+        service.tell_started()
         if duties.ticks:
             dispatch_by(site, connect, ticks=by_schedule(site), now=now, wait=service.wait)
         while not service.wait(_ASK):
             pass
     while service.end is End.DIED and not stop() and time.monotonic() < began + _LIFE:
         time.sleep(_LOOK)
+    if service.end is End.DIED and not stop():
+        service.tell_ended()
     return End.STOPPED if stop() else service.end or End.STOPPED
 
 
@@ -120,6 +123,7 @@ class _Service:
         self._state = site.config.state_dir
         self._began, self._asked, self._counted = time.time(), 0.0, 0.0
         self._child: subprocess.Popen[bytes] | None = None
+        self._anew = False  # the same process has served before
         self.end: End | None = None
         pid, born, space = signin.itself()
         self._entry = Signed(
@@ -132,6 +136,8 @@ class _Service:
     def signed_in(self) -> Iterator[None]:
         """For as long as it serves. What stood there before a renewal is replaced, not missing for a moment."""
         signin.clear_away(self._state)
+        me = (self._entry.pid, self._entry.born)
+        self._anew = any((each.pid, each.born) == me for each in signin.signed(self._state))
         self._sign_in()
         if signin.requested(self._state, self._entry.pid) == self._entry.answered:  # else another one has come since
             signin.withdraw(self._state, self._entry.pid)
@@ -169,6 +175,24 @@ class _Service:
             except subprocess.TimeoutExpired:  # by then its job is over, whatever holds it
                 self._child.kill()
                 self._child.wait()
+
+    def tell_started(self) -> None:
+        site, duties = self._site, self._duties
+        worker = {"worker": self._child.pid} if self._child is not None else {}
+        tell(
+            "worker.started", queue=site.queue, engine=site.settings.engine, config=site.file, process=self._entry.pid,
+            **worker, schedule=duties.ticks, anew=self._anew,
+        )  # fmt: skip
+
+    def tell_ended(self) -> None:
+        """By which signal, or with which exit code."""
+        if self._child is None or (status := self._child.poll()) is None:
+            return
+        how: dict[str, object] = {"exit_code": status, "error": f"the worker ended with exit code {status}"}
+        if status < 0:
+            name = signal.Signals(-status).name if -status in set(signal.Signals) else f"signal {-status}"
+            how = {"signal": name, "error": f"the worker was ended by {name}"}
+        tell("worker.ended", queue=self._site.queue, worker=self._child.pid, **how)
 
     def wait(self, seconds: float) -> bool:
         """Let the time pass; whether it is to end, then or sooner."""

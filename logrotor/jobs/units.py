@@ -13,6 +13,8 @@ from msgspec import Struct
 from logrotor.disk import programs
 from logrotor.errors import LogrotorError
 from logrotor.jobs.engine import Site
+from logrotor.model import Problem
+from logrotor.survey import NamedLogs
 
 _COMMENT = re.compile(r"\s[;#]")  # supervisord takes it for one, also within quotes
 _QUOTE = re.compile(r"\s[;#]|[\"\\$]")
@@ -43,7 +45,7 @@ def command(site: Site) -> list[str]:
 
 
 def supervisor_program(site: Site, who: Runner, *, log: str | None = None) -> str:
-    """A ``[program:...]`` section; ``log``: a file that logrotor rotates, so that supervisord must not.
+    """A ``[program:...]`` section; ``log``: its file. Where a rule has that, supervisord must not rotate it.
 
     Raises NoUnit.
     """
@@ -75,7 +77,7 @@ def supervisor_program(site: Site, who: Runner, *, log: str | None = None) -> st
         "stopasgroup = false",
         "killasgroup = true",
         "redirect_stderr = true",
-        *_logfile(log),
+        *_logfile(site, log),
     ]
     return "\n".join(lines) + "\n"
 
@@ -136,13 +138,26 @@ def _service(site: Site, who: Runner, head: list[str], what: str, start: str) ->
     return "\n".join(lines) + "\n"
 
 
-def _logfile(log: str | None) -> Sequence[str]:
+def unclaimed(site: Site, log: str) -> Problem | None:
+    """Why logrotor does not rotate the file, so that supervisord has to; None: a rule has it."""
+    path = os.path.abspath(log)
+    if NamedLogs(site.config.logs).rule_meaning(path) is not None:
+        return None
+    what = f"no rule of {site.file} has this file, so this program has supervisord rotate it"
+    return Problem(subject=path, problem=what, advice="to have logrotor do that, add it to the paths of a rule first")
+
+
+def _logfile(site: Site, log: str | None) -> Sequence[str]:
     if log is None:
         return ("stdout_logfile = AUTO",)
+    written = f"stdout_logfile = {_percent(os.path.abspath(log))}"
+    if unclaimed(site, log) is None:
+        return (written, "; logrotor rotates it: supervisord must not.", "stdout_logfile_maxbytes = 0")
     return (
-        f"stdout_logfile = {_percent(os.path.abspath(log))}",
-        "; logrotor rotates it: supervisord must not.",
-        "stdout_logfile_maxbytes = 0",
+        written,
+        "; No rule of logrotor has it: supervisord rotates it.",
+        "stdout_logfile_maxbytes = 50MB",
+        "stdout_logfile_backups = 10",
     )
 
 

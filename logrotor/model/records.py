@@ -178,6 +178,17 @@ class PastOutcome(Struct, frozen=True, kw_only=True):
         return convert(kept, Problem) if isinstance(kept, dict) else Problem(subject="", problem=self.reason)
 
     @property
+    def runs(self) -> int:
+        """For how many runs in a row it stands: the same refusal again and again is kept once."""
+        found = self.details.get("runs")
+        return found if isinstance(found, int) and found > 1 else 1
+
+    @property
+    def anew(self) -> bool:
+        """Did a run of which there was nothing to record, thus a good one, come before the first of these?"""
+        return self.details.get("anew") is True
+
+    @property
     def logs(self) -> tuple[str, ...]:
         """The logs that it is about: one reopen request is for all logs of its target."""
         return tuple(dict.fromkeys((self.log, *self.details.get("logs", ()))))

@@ -75,7 +75,7 @@ class Status(Struct, frozen=True, kw_only=True):
     last_run: datetime | None
     run_by: datetime | None = None  # when the next run must have ended; None: nothing says how often there is one
     known: bool = True  # the history could be read: what is None is never, and not unknown
-    under_way: int | None = None  # the process of a run that is at work just now
+    under_way: int | None = None  # the process of a run that is at work just now, and not stopped
     failed_runs: int  # in a row
     logs: tuple[LogStatus, ...]
     file_systems: tuple[SystemStatus, ...]
@@ -97,7 +97,7 @@ def status(here: Deployment) -> Status:
         last_run=here.moment(here.last_run),
         run_by=here.moment(here.run_by),
         known=here.blind is None,
-        under_way=state.holder(here.config.state_dir),
+        under_way=None if state.stopped_run(here.config.state_dir) else state.holder(here.config.state_dir),
         failed_runs=_failures_of_runs(here),
         logs=tuple(sorted(logs, key=_urgency)),
         file_systems=tuple(forecast.file_systems(here, dict(_growing(here, {log.path: log for log in logs})))),
@@ -118,7 +118,7 @@ def _vanished(here: Deployment) -> Iterable[Problem]:
     having = {facts.spec.name for facts in here.survey.logs if facts.family.live is not None}
     gone = [each.problem for each in here.survey.vanished if each.rule not in having]
     yield from gone
-    if not gone and not here.survey.logs and not here.survey.problems and here.outcomes:
+    if not gone and not here.survey.logs and not here.survey.problems and any(o.log for o in here.outcomes):
         what = "no log is found, though there were some: is a file system not mounted, or paths misspelt?"
         yield Problem(subject="", problem=what)
 
@@ -270,7 +270,7 @@ def _failures_of_runs(here: Deployment) -> int:
     of_last = [outcome for outcome in here.outcomes if ended and outcome.run == ended[-1].id]
     if _is_mended(here, here.last_recorded, of_last):
         return 0
-    return _in_a_row([run.exit != 0 for run in ended])
+    return _in_a_row({run.id: run.exit != 0 for run in ended}, here.outcomes)
 
 
 def _failures_of_log(here: Deployment, outcomes: Sequence[PastOutcome]) -> int:
@@ -281,7 +281,7 @@ def _failures_of_log(here: Deployment, outcomes: Sequence[PastOutcome]) -> int:
             failed[outcome.run] = failed.get(outcome.run, False) or outcome.status == "failed"
     if outcomes and _is_mended(here, outcomes[-1].time, [o for o in outcomes if o.run == outcomes[-1].run]):
         return 0
-    return _in_a_row(list(failed.values()))
+    return _in_a_row(failed, outcomes)
 
 
 def _is_mended(here: Deployment, ended: float, outcomes: Iterable[PastOutcome]) -> bool:
@@ -290,12 +290,15 @@ def _is_mended(here: Deployment, ended: float, outcomes: Iterable[PastOutcome]) 
     return later and not any(o.action == "reopen" and o.status == "failed" for o in outcomes)
 
 
-def _in_a_row(failed: Sequence[bool]) -> int:
-    count = 0
-    for each in reversed(failed):
-        if not each:
+def _in_a_row(failed: Mapping[int, bool], outcomes: Iterable[PastOutcome]) -> int:
+    """The last runs that failed, the newest being the last; one that is kept for several counts as so many."""
+    known, count = {o.run: o for o in outcomes if o.runs > 1 or o.anew}, 0
+    for run in reversed(failed):
+        if not failed[run]:
             break
-        count += 1
+        count += known[run].runs if run in known else 1
+        if run in known and known[run].anew:
+            break
     return count
 
 
@@ -320,7 +323,7 @@ def held(here: Deployment) -> Iterator[tuple[str, Problem]]:
     families = ((d.resolved, f) for facts in here.survey.logs for d, f in _families(facts))
     for path in dict.fromkeys(os.path.join(place, temp.name) for place, family in families for temp in family.temps):
         yield from _stuck(here, path)
-    run = holders.stuck_run(here.config.state_dir, here.now.timestamp())
+    run = state.stopped_run(here.config.state_dir)
     if run is not None:
         yield run.subject, run
 
@@ -337,7 +340,9 @@ def _stuck(here: Deployment, path: str) -> Iterator[tuple[str, Problem]]:
 
 
 def _held(here: Deployment) -> Iterator[Problem]:
-    """A younger one is of a run, more likely."""
+    """A younger one is of a run, more likely, but for one that is stopped."""
     for path, why in held(here):
-        if holders.is_old(path, here.now.timestamp(), here.kept_out.get(path)):
+        if path == os.path.join(here.config.state_dir, state.LOCK) or holders.is_old(
+            path, here.now.timestamp(), here.kept_out.get(path)
+        ):
             yield why.under(path)

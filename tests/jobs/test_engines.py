@@ -51,7 +51,7 @@ def test_a_job_rotates(host: Host) -> None:
         assert host.rotations() == 1
         host.wait_for(lambda: counts(host)["reserved"] in (0, None))
         assert (counts(host)["pending"], counts(host)["scheduled"]) == (0, 0)
-    assert [event["event"] for event in host.events()] == ["run.started", "run.completed"]
+    assert [event["event"] for event in host.events()] == ["worker.started", "run.started", "run.completed"]
 
 
 def test_doctor_finds_nothing(host: Host) -> None:

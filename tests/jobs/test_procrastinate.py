@@ -206,7 +206,7 @@ def test_a_worker_waits_for_its_server(host: Host, urls: Callable[[str], str]) -
     port = free_port()
     host.url = at(urls("procrastinate"), port=port)
     with host.working():
-        host.wait_for(lambda: [event["event"] for event in host.events()] == ["worker.waiting"])
+        host.wait_for(lambda: [event["event"] for event in host.events()] == ["worker.started", "worker.waiting"])
         with forwarded(port, int(urlsplit(urls("procrastinate")).port or 0)):
             host.wait_for_endings("done")
     assert "logrotor:***@127.0.0.1" in host.said() and PASSWORD not in host.said()

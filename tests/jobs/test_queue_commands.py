@@ -91,7 +91,7 @@ def test_a_failed_job_is_told_once(host: Host) -> None:
     with host.working():
         host.wait_for_endings("refused")
     told = [json.loads(line)["event"] for line in host.said().splitlines()]
-    assert told == ["job.failed"]
+    assert told == ["worker.started", "job.failed"]
 
 
 def test_a_hundred_hosts_are_shown_by_what_matters(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -333,6 +333,19 @@ def test_systemd_starts_what_the_unit_says(host: Host, tmp_path: Path, name: str
     file.write_text(file.read_text().replace("TimeoutStopSec=60", "TimeoutStopSec=7"))
     found = managers.stopping(site, [str(file)], booted=f"{tmp_path}/none")
     assert ["TimeoutStopSec is 7" in finding.problem for finding in found] == [True]
+
+
+def test_a_unit_says_who_rotates_its_log(host: Host) -> None:
+    """supervisord, as long as no rule has the file; stderr says so."""
+    for name, owner in (("worker.log", "supervisord"), ("logs/worker.log", "logrotor")):
+        with host.config.open("a") as config:
+            config.write(
+                '[[log]]\nname = "worker"\npaths = ["logs/worker.log"]\nmax_size = "1MB"\n' * (owner == "logrotor")
+            )
+        told = host.queue("unit", "--supervisor", "--log", host.folder / name)
+        sizes = [line.partition(" = ")[2] for line in told.stdout.splitlines() if line.startswith("stdout_logfile_max")]
+        assert sizes == ["0" if owner == "logrotor" else "50MB"]
+        assert (str(host.folder / name) in told.stderr) == (owner == "supervisord")
 
 
 def test_a_name_that_no_unit_can_hold(host: Host, tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 
-from logrotor.disk import signin
+from logrotor.disk import proc, signin
 from logrotor.disk.signin import Signed
 from logrotor.model import Ending
 from tests.jobs import servers
@@ -187,6 +187,38 @@ def test_one_that_is_stopped(host: Host) -> None:
         finally:
             os.kill(worker.pid, signal.SIGCONT)
         assert f"kill -CONT {worker.pid}" in told["failed"][0] and signed(host) == [before]
+
+
+@on_huey
+def test_the_log_of_a_worker_that_nobody_rotates(host: Host) -> None:
+    """supervisord was told not to, and no rule has it: found, until a rule does."""
+    with supervised(host):
+        serving(host)
+        own = str(host.folder / "worker.log")
+        assert own in [found["subject"] for found in findings(host, "queue.log")]
+        with host.config.open("a") as config:
+            config.write('[[log]]\nname = "worker"\npaths = ["worker.log"]\nmax_size = "1MB"\n')
+        assert own not in [found["subject"] for found in findings(host, "queue.log")]
+
+
+@on_huey
+def test_one_whose_worker_is_stopped(host: Host) -> None:
+    """It was silent for 85 s: it says at once for which process it waits, what helps, and for how long at most."""
+    with host.working():
+        serving_worker(host)
+        host.wait_for(lambda: worker_pids(host))
+        (stopped,) = worker_pids(host)
+        os.kill(stopped, signal.SIGSTOP)
+        host.wait_for(lambda: proc.state(stopped) == "stopped")
+        argv = command.arguments("queue", "restart", "-c", host.config)
+        with subprocess.Popen(argv, env=command.environment(host.environ), stderr=subprocess.PIPE) as restart:
+            try:
+                assert restart.stderr is not None
+                said = restart.stderr.readline().decode()
+                assert restart.poll() is None and f"kill -CONT {stopped};" in said, said
+            finally:
+                os.kill(stopped, signal.SIGCONT)
+            assert restart.wait(60) == 0
 
 
 def test_www_data_under_the_supervisord_of_root() -> None:

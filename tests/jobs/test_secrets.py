@@ -95,6 +95,6 @@ def test_a_server_out_of_reach_is_named_without_its_password(host: Host, change:
     assert PASSWORD not in str(done) and "tuna" not in str(done), done
     assert ":***@127.0.0.1" in done.stderr or change in ("slash", "at", "percent"), done
     worker = host.start()
-    host.wait_for(lambda: host.said() or worker.poll() is not None)
+    host.wait_for(lambda: len(host.said().splitlines()) > 1 or worker.poll() is not None)
     host.kill(worker)
     assert host.said() and PASSWORD not in host.said() and "tuna" not in host.said()

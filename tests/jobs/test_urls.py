@@ -93,7 +93,9 @@ def test_a_server_that_cannot_be_trusted_gets_no_password(
         host = Host(tmp_path / place, engine, url)
         assert told(host.engine) == "untrusted"
         worker = host.start()
-        host.wait_for(lambda host=host: [event["event"] for event in host.events()] == ["worker.waiting"])
+        host.wait_for(
+            lambda host=host: [event["event"] for event in host.events()] == ["worker.started", "worker.waiting"]
+        )
         host.stop(worker)
 
 
@@ -216,7 +218,8 @@ def is_done(host: Host, jobs: int = 1) -> None:
     assert host.rotations() == jobs
     host.queue("status", "--check")
     host.queue("failed")
-    assert [event["event"] for event in host.events()] == ["run.started", "run.completed"] * jobs, host.said()
+    told = [event["event"] for event in host.events()]
+    assert told == ["worker.started", *["run.started", "run.completed"] * jobs], host.said()
 
 
 def told(engine: Engine) -> str:

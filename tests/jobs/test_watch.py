@@ -6,6 +6,7 @@ import os
 import signal
 import time
 from datetime import UTC, datetime
+from typing import Any
 
 import pytest
 
@@ -98,3 +99,27 @@ def test_a_worker_that_is_stopped_ends_for_its_manager(host: Host) -> None:
         assert not worker_pids(host)
     finally:
         host.kill(worker)
+
+
+@pytest.mark.servers
+@pytest.mark.timeout(120)
+def test_the_log_of_a_worker_tells_its_life(host: Host) -> None:
+    """When it began and with which configuration, that it began anew, and which signal has ended it."""
+    worker = host.start("--schedule")
+    try:
+        host.wait_for(lambda: worker_pids(host))
+        host.queue("restart", check=0)
+        host.wait_for(lambda: len(starts(host)) == 2 and worker_pids(host) == [starts(host)[1]["worker"]])
+        assert [(each["anew"], each["process"]) for each in starts(host)] == [(False, worker.pid), (True, worker.pid)]
+        assert {each["config"] for each in starts(host)} == {str(host.config)}
+        os.kill(starts(host)[1]["worker"], signal.SIGKILL)
+        assert worker.wait(60) == 1
+        (ended,) = [event for event in host.events() if event["event"] == "worker.ended"]
+        assert (ended["signal"], ended["worker"], ended["level"]) == ("SIGKILL", starts(host)[1]["worker"], "error")
+        assert [line for line in host.said().splitlines() if line.startswith("logrotor:")] == []
+    finally:
+        host.kill(worker)
+
+
+def starts(host: Host) -> list[dict[str, Any]]:
+    return [event for event in host.events() if event["event"] == "worker.started"]

@@ -68,7 +68,9 @@ def test_no_advice_gives_anything_to_root(here: Host) -> None:
     assert [found["advice"].rpartition(": ")[2] for found in check["findings"]] == [f"rm {here.folder}/state/last-run"]
 
 
-@pytest.mark.parametrize("words", ["queue status", "queue failed", "queue restart", "queue dispatch", "doctor"])
+@pytest.mark.parametrize(
+    "words", ["queue status", "queue failed", "queue restart", "queue dispatch", "doctor", "status", "plan"]
+)
 def test_a_monitoring_user_is_told_whom_to_be(here: Host, words: str) -> None:
     """One sentence, with the command; no nine findings of which none is true."""
     said = command.logrotor(*words.split(), "-c", here.config, env=here.variables, user="nobody", check=2)

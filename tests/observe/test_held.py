@@ -17,6 +17,7 @@ import pytest
 
 from logrotor import Rotator, load_config
 from logrotor.disk import holders, proc
+from logrotor.errors import Locked
 from logrotor.observe.attention import Thresholds, attention
 from logrotor.observe.checks import storage
 from logrotor.observe.status import status
@@ -130,17 +131,22 @@ def test_a_stopped_run_that_has_the_temp_of_the_metrics(here, logrotor, monkeypa
         assert (said["event"], said["level"]) == ("lock.held", "warning") and ".x.prom.tmp" in said["error"]
 
 
-def test_a_stopped_run_that_has_the_state(here, logrotor, monkeypatch):
-    """exit 3 as before; silent for a minute, then once, not each minute."""
+def test_a_stopped_run_that_has_the_state(here, logrotor):
+    """Named at once, by each who is asked, and nobody waits for it; not each minute."""
     here.log()
-    here.configure(head="lock_timeout = 0.1")
+    here.configure(head="lock_timeout = 600")
     here.run()
     here.log()
     lock = str(here.state / "lock")
-    with holder(STATE, here.state):
-        assert logrotor("run", code=3).err == "" and at(here, 0)[0] == set()
-        assert at(here, 90) == ({lock}, {lock})
-        monkeypatch.setattr(holders, "PATIENCE", 0.0)
+    with holder(STATE, here.state) as pid:
+        assert at(here, 0) == ({lock}, {lock})
+        with pytest.raises(Locked) as caught:
+            Rotator(here.config).run()
+        assert caught.value.problem.kind == "stopped" and f"kill -CONT {pid}" in caught.value.problem.advice
+        assert logrotor("status", "--json", code=0).json["under_way"] is None
+        assert f"kill -CONT {pid}" in logrotor("plan", code=0).out
+        (said,) = map(json.loads, logrotor("run", "-v", code=3).err.splitlines())
+        assert f"kill -CONT {pid}" in said["error"]
         said = json.loads(logrotor("run", code=3).err)
         assert (said["event"], said["level"]) == ("lock.held", "warning") and lock in said["error"]
         assert logrotor("run", code=3).err == ""

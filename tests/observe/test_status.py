@@ -16,6 +16,7 @@ from logrotor.disk.database import OURS
 from logrotor.model import Problem
 from logrotor.observe.attention import Thresholds, attention
 from logrotor.observe.forecast import SystemStatus
+from logrotor.observe.rotations import records
 from logrotor.observe.status import LogStatus, Pending, Status, status
 from tests.support import mounts
 from tests.support.writers import Kind, Writer
@@ -160,6 +161,77 @@ def test_check_failures_in_a_row(here, logrotor):
         assert here.run().exit_code == 1
         logrotor("status", "--check", code=1 if n == 2 else 0)
     assert codes(here) == ["failed_runs", "failures"]
+
+
+def refuse(here) -> None:
+    """A log with a second name is not touched."""
+    os.link(here.log(), here.folder / "second-name")
+
+
+def recorded(here) -> list[tuple[int, int]]:
+    """Of each run of the history: how it ended, and for how many runs in a row its failures stand."""
+    found = records(str(here.state))
+    return [(each.run.exit, max((other.runs for other in each.others), default=1)) for each in found]
+
+
+def test_a_refusal_that_is_all_that_happens_is_counted(here, logrotor):
+    """Five runs that end with 1 are five failures in a row, in one row of the history."""
+    refuse(here)
+    for n in range(1, 6):
+        assert here.run().exit_code == 1
+        found = status(here.seen())
+        assert (found.logs[0].failures, found.failed_runs) == (n, n)
+    assert recorded(here) == [(1, 5)]
+    assert {"failed_runs", "failures"} <= {*codes(here)}
+    assert len(logrotor("history", "--failed", "--json", code=0).json["runs"]) == 1
+
+
+def test_refusals_are_counted_over_runs_that_did_something_else(here):
+    """What another log does neither ends nor hides it."""
+    refuse(here)
+    for name in ("", "", "other.log", "", ""):
+        if name:
+            here.log(name)
+        here.run()
+    found = status(here.seen())
+    assert {os.path.basename(log.path): log.failures for log in found.logs} == {"app.log": 5, "other.log": 0}
+    assert recorded(here) == [(1, 2), (1, 1), (1, 2)]
+
+
+def test_a_good_run_between_ends_the_row(here):
+    """Mended, then broken again: that is the first failure, not the fourth."""
+    refuse(here)
+    began = time.time() - 1200
+    for at in range(3):
+        here.run(began + 60 * at)
+    (here.folder / "second-name").unlink()
+    here.configure(size="1MB")
+    assert here.run(began + 600).exit_code == 0
+    os.link(here.logs / "app.log", here.folder / "second-name")
+    here.configure()
+    here.run(began + 1200)
+    found = status(here.seen())
+    assert recorded(here) == [(1, 3), (1, 1)] and found.logs[0].failures == 1
+
+
+def test_another_reason_is_another_row(here):
+    """It is a failure in a row all the same."""
+    refuse(here)
+    here.run()
+    (here.folder / "second-name").unlink()
+    here.logs.chmod(0o777)
+    here.run()
+    assert recorded(here) == [(1, 1), (1, 1)] and status(here.seen()).failed_runs == 2
+
+
+def test_a_problem_of_no_log_is_counted_too(here):
+    """A rule that cannot be used fails each run, and the history says why."""
+    here.configure('[[log]]\nname = "bad"\npaths = ["logs/*.out"]\nmax_size = "many"')
+    here.log(size=320)
+    for _ in range(3):
+        assert here.run().exit_code == 1
+    assert recorded(here) == [(1, 3)] and status(here.seen()).failed_runs == 3
+    assert records(str(here.state))[0].others[0].reason
 
 
 def a_log(**more) -> LogStatus:

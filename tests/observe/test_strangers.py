@@ -24,11 +24,16 @@ def ask(here):
 
 
 def test_an_ordinary_user_in_roots_deployment(here, ask):
-    """The state directory is root's alone: status tells the rest, history and doctor say whom to ask."""
+    """The state directory is root's alone: each command says whom to ask, and judges nothing by our own rights."""
     here.log()
     here.run()
-    told = ask("www-data", "status", "--json")
-    assert told.code == 0 and told.stderr == "" and len(told.json["logs"]) == len(told.json["problems"]) == 1
+    for words in (("status",), ("status", "--check"), ("plan",), ("run", "--dry-run")):
+        told = ask("www-data", *words)
+        assert (told.code, told.stdout) == (2, "") and f"sudo -u root logrotor {words[0]} " in told.stderr
+        assert ("--dry-run" in told.stderr) == ("--dry-run" in words)
+    check = ask("www-data", "check", "--json")
+    assert (check.code, check.json["another"], check.json["hindered"]) == (0, "root", [])
+    assert f"sudo -u root logrotor check -c {here.file}" in ask("www-data", "check").stdout
     assert str(here.state) in (history := ask("www-data", "history")).stderr and history.code == 2
     doctor = ask("www-data", "doctor")
     assert doctor.code == 2 and "sudo -u root logrotor doctor" in doctor.stderr and doctor.stdout == ""

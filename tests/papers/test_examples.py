@@ -247,7 +247,7 @@ def test_queue_embedded(deployment: Reader, path_of: None):
     events = [
         json.loads(line)["event"] for line in (app / "storage/logs/log-rotation-queue.log").read_text().splitlines()
     ]
-    assert events[:3] == ["run.started", "reopen.signalled", "run.completed"], events
+    assert events[:4] == ["worker.started", "run.started", "reopen.signalled", "run.completed"], events
 
 
 def _queue_status(reader: Reader) -> dict[str, Any]:

@@ -178,7 +178,7 @@ def restart(ctx: click.Context, config: str | None, as_json: bool) -> int:
     done, failed = [], []
     for head in look(site).of(site).heads:
         try:
-            done.append(renew(site, head))
+            done.append(renew(site, head, say))
         except (LogrotorError, OSError) as error:
             failed.append(str(problem_of(error, head.words)))
     if not done and not failed:
@@ -190,8 +190,13 @@ def restart(ctx: click.Context, config: str | None, as_json: bool) -> int:
         if done:
             output.write("\n".join(done))
         for line in (*failed, *wrong):
-            click.echo(f"logrotor: {text.lines(line)}", err=True)
+            say(line)
     return 1 if failed or wrong else 0
+
+
+def say(line: str) -> None:
+    """On stderr."""
+    click.echo(f"logrotor: {text.lines(line)}", err=True)
 
 
 def _hindered(site: Site) -> Iterator[str]:

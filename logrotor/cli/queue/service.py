@@ -12,7 +12,7 @@ import click
 from logrotor import text
 from logrotor.cli import output
 from logrotor.cli.options import Duration, config_option, json_option, load
-from logrotor.cli.queue.control import engine_of, enter
+from logrotor.cli.queue.control import engine_of, enter, say
 from logrotor.cli.session import Stop, exit_codes
 
 if TYPE_CHECKING:
@@ -133,6 +133,7 @@ def _serve(site: Site, duties: Duties) -> int:
     """Until it is asked to stop. If the worker ends, so do we: who started us starts both again."""
     from logrotor.clock import local_now
     from logrotor.jobs.serving import End, begin_anew, serve
+    from logrotor.jobs.task import tell
 
     with Stop() as stop:
         end = serve(site, duties, stop, lambda: engine_of(site), local_now)
@@ -140,11 +141,8 @@ def _serve(site: Site, duties: Duties) -> int:
             begin_anew()
     if end is End.STOPPED or stop():
         return 0
-    why = {
-        End.DIED: "the worker has ended; see its messages above",
-        End.IDLE: "the worker did nothing although jobs wait, and was ended; it begins again with its manager",
-    }
-    click.echo(f"logrotor: {why.get(end, 'cannot begin anew: its program is gone')}", err=True)
+    if end is End.RENEWED:
+        tell("problem.found", error="cannot begin anew: its program is gone")
     return 1
 
 
@@ -203,8 +201,7 @@ def _list(site: Site, number: int) -> int:
 
     now = tick = local_now()
     for _ in range(number):
-        found = next_slot(site.settings.schedule, tick)
-        if found is None:
+        if (found := next_slot(site.settings.schedule, tick)) is None:
             break
         tick = found
         output.write(text.moment(tick, now))
@@ -235,7 +232,7 @@ Examples:
 )
 @click.option("--user", help="Who runs it; without it run_as, else the owner of the configuration.")
 @json_option("Print the text as JSON.")
-@click.option("--log", metavar="FILE", type=click.Path(), help="With --supervisor: its log, if logrotor rotates it.")
+@click.option("--log", metavar="FILE", type=click.Path(), help="With --supervisor: the file of its log.")
 @click.pass_context
 def unit(
     ctx: click.Context,
@@ -265,6 +262,8 @@ def unit(
     who = _runner(site, user or site.config.run_as or _owner(site))
     if kind == "supervisor":
         told = units.supervisor_program(site, who, log=log)
+        if log is not None and (why := units.unclaimed(site, log)) is not None:
+            say(str(why))
     else:
         told = units.systemd_template(site, who) if template else units.systemd_unit(site, who)
     if as_json:

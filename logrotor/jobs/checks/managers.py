@@ -6,16 +6,20 @@ import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
 
+from msgspec.structs import replace
+
 from logrotor.config.find import named_config, words_of
 from logrotor.jobs.engine import Site
 from logrotor.jobs.processes import look
 from logrotor.model import Check, Finding
 from logrotor.notify import supervisord, systemd
 from logrotor.notify.supervisor_ini import Ini, Program, Unreadable, boolean
+from logrotor.survey import NamedLogs
 from logrotor.text import ours
 
 _OURS = re.compile(r"\blogrotor\b.*\bqueue\s+worker\b|logrotor\.jobs\.engines\.")
 _WHY = "a worker that is stopped or restarted is killed in mid-job; no line is lost, but the job is"
+_FOR_EVER = "a log that nobody rotates grows until the disk is full"
 _STAYS = "nothing is rotated until somebody starts it again"
 _KEYS = {
     "command": "", "stopwaitsecs": "10", "stopsignal": "TERM", "stopasgroup": "false", "autorestart": "unexpected",
@@ -24,7 +28,12 @@ _KEYS = {
 
 
 def checks(site: Site) -> list[Check]:
-    return [Check(id="queue.stopping", title="process managers wait for a job to end", look=lambda: stopping(site))]
+    return [
+        Check(id="queue.stopping", title="process managers wait for a job to end", look=lambda: stopping(site)),
+        Check(
+            id="queue.log", title="somebody rotates the logs of the supervisord of a worker", look=lambda: logs(site)
+        ),
+    ]
 
 
 def stopping(site: Site, units: Sequence[str] = systemd.FILES, booted: str = systemd.BOOTED) -> Iterator[Finding]:
@@ -66,6 +75,40 @@ def supervisor(site: Site, path: str, environ: Mapping[str, str] | None = None) 
             yield from _program(site, ini, program)
     for note in dict.fromkeys(ini.notes):
         yield _unread(path, note)
+
+
+def logs(site: Site) -> Iterator[Finding]:
+    """Files of the supervisord of a worker that it does not rotate, nor we: those of the worker, and those beside our
+    logs. The others may have another configuration."""
+    above, named = {head.process.parent for head in look(site).of(site).heads}, NamedLogs(site.config.logs)
+    places = {os.path.realpath(each.directory) for each in named.selectors}
+    for process in supervisord.running():
+        if process.pid not in above or not process.is_believed:
+            continue
+        notes: list[str] = []
+        try:
+            located = supervisord.locate(process)
+            ini, found = Ini(located.path, located.environ), list(supervisord.logfiles(located, notes))
+        except (OSError, Unreadable) as error:
+            ini, found = None, []
+            notes.append(str(error))
+        for log in {
+            log.path: log for log in found if log.maxbytes == 0 and not supervisord.is_device(log.path)
+        }.values():
+            is_workers = ini is not None and _is_ours(ini.get(log.section, "command") or "", site)
+            beside = os.path.realpath(os.path.dirname(log.path)) in places
+            if (is_workers or beside) and named.rule_meaning(log.path) is None:
+                yield _grows(site, log)
+        for note in dict.fromkeys(notes):
+            yield replace(_unread(f"supervisord, process {process.pid}", note), why=f"nobody knows whether {_FOR_EVER}")
+
+
+def _grows(site: Site, log: supervisord.Logfile) -> Finding:
+    where = f"in {log.file}, section [{log.section}], set {log.key} = {supervisord.DEFAULT}"
+    return Finding(
+        subject=log.path, problem=f"no rule of {site.file} has it, and its supervisord does not rotate it either",
+        why=_FOR_EVER, advice=f"add it to the paths of a rule; or {where}, then {log.control or 'restart supervisord'}",
+    )  # fmt: skip
 
 
 def _program(site: Site, ini: Ini, program: Program) -> Iterator[Finding]:

@@ -104,7 +104,7 @@ def matches(here: Deployment) -> Iterator[Finding]:
     if not survey.unmatched:
         return
     named = here.named
-    past = {outcome.log for outcome in here.outcomes}
+    past = {outcome.log for outcome in here.outcomes if outcome.log}
     having = {facts.spec.name for facts in survey.logs} | {s.spec.name for p in past for s in named.naming(p)}
     specs = {spec.name: spec for spec in rules}
     for spec in (specs[unmatched.name] for unmatched in survey.unmatched):
