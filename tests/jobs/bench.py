@@ -38,6 +38,7 @@ backup_count = 5
 missing = "error"
 
 [queue]
+name = "{queue}"
 engine = "{engine}"
 url = "{url}"
 host = "{host}"
@@ -58,10 +59,13 @@ class Host:
     url: str
     name: str = "alpha"
     more: dict[str, str] = field(default_factory=dict)  # variables of its environment
+    queue_name: str = "log-rotation"  # what --check says goes for all hosts of this name
 
     def __post_init__(self) -> None:
         (self.folder / "logs").mkdir(parents=True)
-        self.config.write_text(CONFIG.format(engine=self.engine_name, url=f"env:{URL_VARIABLE}", host=self.name))
+        self.config.write_text(
+            CONFIG.format(queue=self.queue_name, engine=self.engine_name, url=f"env:{URL_VARIABLE}", host=self.name)
+        )
 
     @property
     def config(self) -> Path:

@@ -63,7 +63,8 @@ def environ(host: Host) -> dict[str, str]:
 def test_an_extra_alone_rotates(engine: str, wheel: Path, urls: Callable[[str], str | None], tmp_path: Path) -> None:
     """What logrotor needs of an engine's surroundings is in its extra."""
     program = installed(f"{wheel}[{engine}]", tmp_path / "venv")
-    host = Host(tmp_path / "host", engine, urls(engine) or str(tmp_path / "queue.sqlite"), tmp_path.name)
+    host = Host(tmp_path / "host", engine, urls(engine) or str(tmp_path / "queue.sqlite"), "alone",
+                queue_name=tmp_path.name)  # fmt: skip
     host.grow()
     asked = ["-c", str(host.config)]
     for words in (["check"], ["queue", "dispatch"]):
