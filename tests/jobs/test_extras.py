@@ -64,7 +64,7 @@ def test_an_extra_alone_rotates(engine: str, wheel: Path, urls: Callable[[str], 
     """What logrotor needs of an engine's surroundings is in its extra."""
     program = installed(f"{wheel}[{engine}]", tmp_path / "venv")
     host = Host(tmp_path / "host", engine, urls(engine) or str(tmp_path / "queue.sqlite"), "alone",
-                queue_name=tmp_path.name)  # fmt: skip
+                queue_name=f"alone-{engine}")  # fmt: skip
     host.grow()
     asked = ["-c", str(host.config)]
     for words in (["check"], ["queue", "dispatch"]):
