@@ -119,7 +119,7 @@ NAMES: Mapping[str, tuple[Level, str]] = {
     "worker.waiting": (Level.ERROR, "a worker cannot reach its queue, why, and what to do; it tries again"),
     "worker.idle": (
         Level.ERROR,
-        "a worker did nothing for some ticks although jobs wait; it is ended",
+        "a worker began no job for some ticks although jobs wait: why it is ended, and what was stopped",
     ),
     "job.undelivered": (Level.ERROR, "a job could not be queued; the next tick tries again"),
     "run.interrupted": (Level.WARNING, "a run was asked to stop and stopped cleanly"),

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 def all_checks(config: Config, now: datetime) -> list[Check]:
     """The doctor's, of all rooms."""
     found: list[Check] = import_module("logrotor.observe.checks").checks(config, now)
-    if config.queue is not None:
+    if config.queue is not None or any(problem.is_of_queue for problem in config.problems):
         found += import_module("logrotor.jobs.checks").checks(config, os.environ)
     return found
 

@@ -14,7 +14,7 @@ from logrotor.cli.options import complete_logs, config_option, json_option, load
 from logrotor.cli.session import INTERRUPTED, Session, exit_codes
 
 if TYPE_CHECKING:
-    from logrotor.model import Config, PastOutcome, PastRun
+    from logrotor.model import Attempt, Config, PastOutcome, PastRun
     from logrotor.observe.deployment import Deployment
     from logrotor.observe.rotations import Rotation, RunRecord
 
@@ -84,7 +84,7 @@ def history(
     if as_json:
         output.write_json(_in_json(shown, now.tzinfo))
     else:
-        lines = _lines(shown, len(runs), now.tzinfo, verbose=verbose > 0)
+        lines = _lines(loaded, shown, len(runs), now.tzinfo, verbose=verbose > 0)
         output.write("\n".join(lines or [_nothing(here)]))
     return 0
 
@@ -115,19 +115,40 @@ def _of_job(config: Config, job: str, runs: list[RunRecord], now: datetime, *, a
     if as_json:
         from logrotor.model import as_json as plain
 
-        output.write_json({"attempts": [{**plain(a), **_in_json(found, now.tzinfo)} for a, found in meanwhile]})
+        told = [{**plain(a), "alive": _lives(config, a), **_in_json(found, now.tzinfo)} for a, found in meanwhile]
+        output.write_json({"attempts": told})
         return 0
     lines = []
     for attempt, found in meanwhile:
         when = text.stamp(datetime.fromtimestamp(int(attempt.started), now.tzinfo))
-        took = "" if attempt.seconds is None else f", {text.brief(attempt.seconds)}"
-        lines.append(
-            f"{when}  attempt {attempt.number} of {attempt.job}: {attempt.ending}{took}, process {attempt.pid}"
-        )
+        lines.append(f"{when}  attempt {attempt.number} of {attempt.job}: {_ended(config, attempt)}")
         lines += [f"    {text.lines(attempt.detail)}"] if attempt.detail else []
-        lines += [f"    {line}" for line in _lines(found, len(found), now.tzinfo, verbose=verbose)]
+        lines += [f"    {line}" for line in _lines(config, found, len(found), now.tzinfo, verbose=verbose)]
     output.write("\n".join(lines))
     return 0
+
+
+def _ended(config: Config, attempt: Attempt) -> str:
+    if attempt.seconds is not None:
+        return f"{attempt.ending}, {text.brief(attempt.seconds)}, process {attempt.pid}"
+    return {
+        True: f"{attempt.ending}, process {attempt.pid}",
+        False: f"no end, and its process {attempt.pid} is gone: it was killed; a later attempt or job calls it lost",
+        None: f"{attempt.ending}, or killed: process {attempt.pid} cannot be seen from here",
+    }[_lives(config, attempt)]
+
+
+def _lives(config: Config, attempt: Attempt) -> bool | None:
+    """Whether the process of an attempt without an end is still there; None: it has ended, or cannot be seen."""
+    if attempt.ended is not None:
+        return None
+    from logrotor.errors import ConfigError
+    from logrotor.jobs import engine, progress
+
+    try:
+        return progress.lives(engine.site_of(config, os.environ), attempt)
+    except ConfigError:  # there is no queue any more
+        return None
 
 
 # ---------------------------------------------------------------- text
@@ -144,22 +165,29 @@ def _nothing(here: Deployment) -> str:
     return "No run yet." if here.last_run is None else "No run has had anything to do yet."
 
 
-def _lines(shown: list[RunRecord], known: int, zone: tzinfo | None, *, verbose: bool) -> list[str]:
+def _lines(config: Config, shown: list[RunRecord], known: int, zone: tzinfo | None, *, verbose: bool) -> list[str]:
     hidden = known - len(shown)
     lines = [f"({text.count(hidden, 'earlier run')}; -n 0 shows all)"] if hidden else []
     for told in shown:
-        lines.append(_headline(told.run, zone))
+        lines.append(_headline(config, told.run, zone))
         lines += output.table(_rows(told, verbose=verbose), indent="    ")
     return lines
 
 
-def _headline(run: PastRun, zone: tzinfo | None) -> str:
+def _headline(config: Config, run: PastRun, zone: tzinfo | None) -> str:
     when = text.stamp(datetime.fromtimestamp(int(run.started), zone))
     counts = ((run.rotated, "rotated"), (run.removed, "removed"), (run.deferred, "deferred"), (run.failed, "failed"))
     what = ", ".join(f"{number} {word}" for number, word in counts if number) or "nothing rotated"
     forced = " (forced)" if run.forced else ""
     if run.ended is None:
-        return f"{when}  process {run.pid}: no end is recorded; it was killed, or goes on still{forced}"
+        from logrotor.disk import holders
+
+        how = {
+            True: "goes on still",
+            False: "no end is recorded, and this host has no such process any more: it was killed",
+            None: "no end is recorded; it was killed, or goes on still, which cannot be seen from here",
+        }[holders.lives(config.state_dir, run.pid, run.started)]
+        return f"{when}  process {run.pid}: {how}{forced}"
     how = f"interrupted, exit {run.exit}" if run.exit in INTERRUPTED else f"exit {run.exit}"
     return f"{when}  {what}; {how}, {text.brief(run.ended - run.started)}{forced}"
 

@@ -20,9 +20,12 @@ from logrotor.config.values import name as parse_name
 from logrotor.model import Manager, ReopenTarget
 
 if TYPE_CHECKING:
+    from importlib.metadata import EntryPoint
+
     from logrotor.model import JobSettings, QueueSettings
 
-ENGINES = ("huey", "procrastinate", "rq", "celery")  # a plugin may add others
+ENGINE_GROUP = "logrotor.queue_engines"  # of entry points
+ENGINES = ("huey", "procrastinate", "rq", "celery")  # each needs the package of its name; a plugin may add others
 
 
 class Targets(Struct, frozen=True):
@@ -179,10 +182,32 @@ def _spelt_out(values: dict[str, Any]) -> dict[str, Any]:
 
 
 def _refuse_missing_url(section: Section, read: Read, settings: QueueSettings) -> None:
-    if settings.engine != "huey" and "url" not in read.values and "url" not in read.failed:
-        hint = "" if settings.engine in ENGINES else did_you_mean(settings.engine, ENGINES)
-        advice = "; ".join(filter(None, (hint, f"accepted: {QUEUE['url'].accepted}")))
-        section.wrong("url", f"is required with engine = {settings.engine!r}", advice)
+    if settings.engine == "huey" or "url" in read.values or "url" in read.failed:
+        return
+    if settings.engine not in ENGINES and settings.engine not in (known := engines()):
+        section.wrong("engine", *unknown_engine(settings.engine, known))
+    else:
+        section.wrong("url", f"is required with engine = {settings.engine!r}", f"accepted: {QUEUE['url'].accepted}")
+
+
+def engines() -> dict[str, EntryPoint]:
+    """Those that there are, ours and those of plugins, whether what they need is installed or not."""
+    from importlib.metadata import entry_points
+
+    return {point.name: point for point in entry_points(group=ENGINE_GROUP)}
+
+
+def unknown_engine(name: str, known: Mapping[str, EntryPoint]) -> tuple[str, str]:
+    """The problem of an engine that nobody knows, and the advice: the nearest one, and what is installed."""
+    ready = sorted(each for each, point in known.items() if _is_installed(each if each in ENGINES else point.module))
+    hint = did_you_mean(name, sorted({*ENGINES, *known}))
+    return f"{name!r} is not known", "; ".join(filter(None, (hint, f"installed: {', '.join(ready) or 'none'}")))
+
+
+def _is_installed(module: str) -> bool:
+    from importlib.util import find_spec
+
+    return find_spec(module.partition(".")[0]) is not None
 
 
 def _refuse_short_stuck(section: Section, read: Read, job: JobSettings) -> None:

@@ -13,6 +13,8 @@ from datetime import UTC, datetime, timedelta, tzinfo
 from logrotor.decide.facts import LogFacts
 from logrotor.model import Archive, Due, Entry, LogSpec, Method, NotDue
 
+FIRST = 10.0  # seconds for a first job to be taken and done, after its slot
+
 
 def due_or_not(facts: LogFacts, archives: Sequence[Archive], now: datetime, force: bool) -> Due | NotDue:
     live = facts.family.live
@@ -125,6 +127,12 @@ def slot_after(expression: str, moment: float, number: int, zone: tzinfo | None)
     later = (slot for slot in _slots(expression, start, reverse=False) if _is_after(slot, start))
     found = next(islice(later, number - 1, None), None)
     return None if found is None else found.timestamp()
+
+
+def first_due(expression: str, since: float, zone: tzinfo | None) -> float | None:
+    """By when something must have come of the first slot after ``since``, when it was set up (epoch seconds)."""
+    slot = slot_after(expression, since, 1, zone)
+    return None if slot is None else slot + FIRST
 
 
 def longest_period(expressions: Iterable[str], now: datetime) -> float:

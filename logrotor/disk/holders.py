@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 
-from logrotor.disk import proc, state
+from logrotor.disk import proc, signin, state
 from logrotor.disk.calls import birth_time
 from logrotor.disk.walk import user_name
 from logrotor.disk.writers import Processes
@@ -72,6 +72,17 @@ def _why_held(path: str, age: float | None, long: float, processes: Processes) -
     what = f"{how}, as far as can be seen from here; it belongs to {owner}"
     advice = f"if no run of {owner} is at work, remove it: rm {typed(path)}"
     return Problem(subject=path, problem=what, advice=advice, kind="unseen")
+
+
+def lives(state_dir: str, pid: int, began: float) -> bool | None:
+    """Whether the process that had this number at that time is still there; None: that cannot be seen from here."""
+    if not proc.exists(pid):
+        return None if signin.is_shared(state_dir) else False
+    try:
+        found = proc.look(pid)
+    except OSError:
+        return None
+    return not found.dead and found.started <= began + 1  # right within a second
 
 
 def run_at_work(state_dir: str, now: float) -> Problem | None:

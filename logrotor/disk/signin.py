@@ -73,6 +73,23 @@ def signed(state_dir: str) -> list[Signed]:
     return [entry for entry in found if entry.space == here and _lives(entry)]
 
 
+def serving_since(state_dir: str, config: str) -> float | None:
+    """When the youngest process that serves this configuration was started; None: none of them works.
+
+    Started, not renewed: one that renews itself again and again is no younger for that.
+    """
+    found = [entry for entry in signed(state_dir) if entry.config == os.path.realpath(config)]
+    with contextlib.suppress(OSError):  # it has just ended
+        return max(proc.look(entry.pid).started for entry in found) if any(e.works for e in found) else None
+    return None
+
+
+def is_shared(state_dir: str) -> bool:
+    """Has somebody signed in from another pid namespace, whose numbers mean nothing here?"""
+    here = proc.pid_namespace()
+    return any(entry.space != here for pid in _pids(state_dir) if (entry := _read(state_dir, pid)) is not None)
+
+
 def request(state_dir: str, pid: int, word: str) -> None:
     """Ask the process to renew itself; it answers by ``word``. Raises LogrotorError, OSError."""
     publish(_request(state_dir, pid), word.encode(), 0o600)

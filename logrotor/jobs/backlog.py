@@ -14,14 +14,13 @@ from datetime import datetime
 from msgspec import Struct
 from msgspec.structs import replace
 
-from logrotor.disk import proc
 from logrotor.disk.history import History
 from logrotor.errors import LogrotorError
 from logrotor.jobs import payload
 from logrotor.jobs.dispatch import dispatch, new_job, period
 from logrotor.jobs.engine import Engine, KeptJob, QueueCount, QueueUnreachable, Site, queue_of
 from logrotor.jobs.payload import Payload, Stale, Unacceptable
-from logrotor.jobs.progress import Progress, Worker, most_age, progress, stopped, workers
+from logrotor.jobs.progress import Progress, Worker, lives, most_age, progress, stopped, workers
 from logrotor.model import Attempt, Ending, Fault, Problem
 from logrotor.text import ours
 
@@ -48,7 +47,7 @@ class Processing(Struct, frozen=True, kw_only=True):
 
     attempts: int
     endings: Mapping[str, int]
-    per_hour: float
+    per_hour: float | None  # over the time since the first of them; of one nobody knows a rate
     mean: float | None
     p95: float | None
     longest: float | None
@@ -137,7 +136,7 @@ def _row(
         running = [a for a in attempts if a.ending is Ending.RUNNING and a.queue == site.queue]
         own = sum(a.pid == asking for a in running[-1:])
         host, stuck = site.host, sum(now - a.started > site.settings.job.stuck_after for a in running)
-        reserved = sum(proc.exists(a.pid) for a in running) if reserved is None else reserved
+        reserved = sum(lives(site, a) is not False for a in running) if reserved is None else reserved
         reserved = max(0, reserved - own)
     return QueueStatus(
         queue=count.queue, host=host, is_ours=is_ours, pending=count.pending, reserved=reserved,
@@ -156,11 +155,11 @@ def _processing(site: Site, attempts: Sequence[Attempt], now: datetime) -> Proce
     ended = [a for a in attempts if a.seconds is not None and a.started >= moment - WINDOW]
     times = sorted(a.seconds for a in ended if a.seconds is not None and a.ending is not Ending.STALE)
     since = min((a.started for a in ended), default=moment)
-    there_was = max(moment - since, min(3600.0, period(site.settings.schedule, now)))  # of one job nobody knows a rate
+    there_was = max(moment - since, min(3600.0, period(site.settings.schedule, now)))
     return Processing(
         attempts=len(ended),
         endings=dict(Counter(a.ending.value for a in ended)),
-        per_hour=len(ended) * 3600 / there_was,
+        per_hour=len(ended) * 3600 / there_was if len(ended) > 1 else None,
         mean=sum(times) / len(times) if times else None,
         p95=times[min(len(times) - 1, int(len(times) * 0.95))] if times else None,
         longest=times[-1] if times else None,
@@ -256,7 +255,7 @@ def clear_jobs(site: Site, engine: Engine, jobs: Collection[str]) -> int:
     for entry in engine.pending(site.queue):
         waiting.setdefault(payload.identify(entry.payload), []).append(entry)
     failed = {each.job: each for each in failures(site, engine)}
-    chosen = [_named(wanted, {*waiting, *failed}) for wanted in jobs]
+    chosen = [_named(site, wanted, {*waiting, *failed}) for wanted in jobs]
     for job in chosen:
         engine.forget(site.queue, [entry.key for entry in waiting.get(job, ())])
         if job in failed:
@@ -264,12 +263,32 @@ def clear_jobs(site: Site, engine: Engine, jobs: Collection[str]) -> int:
     return len({*chosen})
 
 
-def _named(wanted: str, known: Collection[str]) -> str:
+def _named(site: Site, wanted: str, known: Collection[str]) -> str:
     hits = [job for job in known if wanted and job.startswith(wanted)]
-    if len(hits) != 1:
-        why = "several jobs begin with this" if hits else "no job that waits or has failed has this id"
-        raise UnknownJob(Problem(subject=wanted, problem=why, advice=f"{ours('queue failed')} lists those that failed"))
-    return hits[0]
+    if len(hits) == 1:
+        return hits[0]
+    why, advice = "no job that waits or has failed has this id", f"{ours('queue failed')} lists those that failed"
+    begun = History(site.config.state_dir).attempts_like(wanted) if wanted and not hits else []
+    if hits or len({each.job for each in begun}) > 1:
+        why = "several jobs begin with this"
+    elif begun:
+        why, advice = _no_longer_waits(site, begun[-1])
+    raise UnknownJob(Problem(subject=wanted, problem=why, advice=advice))
+
+
+def _no_longer_waits(site: Site, last: Attempt) -> tuple[str, str]:
+    """Why a job that has begun cannot be cleared, and what to do."""
+    seen = ours(f"history --job {last.job[:8]}")
+    if last.ending is not Ending.RUNNING:
+        return f"has ended ({last.ending}): nothing of it waits", f"to see its attempts: {seen}"
+    alive = lives(site, last)
+    if alive is False:
+        return (
+            f"was at work in process {last.pid}, which is gone",
+            f"nothing: the engine delivers it again, or the next job calls it lost; see {seen}",
+        )
+    doubt = "" if alive else f", as far as is known: process {last.pid} cannot be seen from here"
+    return f"is at work, and is left to its worker{doubt}", f"to see what becomes of it: {seen}"
 
 
 def clear_host(site: Site, engine: Engine, host: str) -> int:

@@ -14,6 +14,7 @@ import sys
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from shlex import quote
 from typing import TYPE_CHECKING, Protocol
 
 from msgspec import Struct, field
@@ -27,7 +28,6 @@ from logrotor.model import Config, ConfigProblem, QueueSettings
 if TYPE_CHECKING:
     from importlib.metadata import EntryPoint
 
-GROUP = "logrotor.queue_engines"
 CONFIG_VARIABLE = "LOGROTOR_CONFIG"  # how a worker's process knows its configuration
 PATIENCE = 2.0  # seconds for a server to accept, and again to answer: every command is over within five
 _SILENCE = 3.0  # seconds for which a server that did not answer is not asked again
@@ -208,7 +208,7 @@ def site_of(config: Config, environ: Mapping[str, str]) -> Site:
     """The queue of a loaded configuration. Raises ConfigError if there is no usable ``[queue]``."""
     found = config.files[0]
     if config.queue is None:
-        wrong = tuple(p for p in config.problems if p.key.split(".")[0] == "queue")
+        wrong = tuple(problem for problem in config.problems if problem.is_of_queue)
         missing = ConfigProblem(found, "queue", 'there is no [queue] table; for a queue without a server add: [queue] '
                           'with engine = "huey"')  # fmt: skip
         raise ConfigError(wrong or (missing,))
@@ -242,24 +242,21 @@ def load_engine(file: str, name: str) -> Callable[[Site], Engine]:
         kind: Callable[[Site], Engine] = find_engine(file, name).load()
     except ImportError as error:
         lacking = f"{name!r} needs a package that is not installed ({error})"
-        install = f"pip install 'logrotor[{name}]'"
+        # Of this very environment: the pip that a shell finds is another one's.
+        install = f"{quote(sys.executable)} -m pip install 'logrotor[{name}]'"
         raise ConfigError((ConfigProblem(file, "queue.engine", lacking, advice=install),)) from None
     return kind
 
 
 def find_engine(file: str, name: str) -> EntryPoint:
     """Where the engine ``name`` is, not yet imported; ``file`` is the configuration. Raises ConfigError: unknown."""
-    from importlib.metadata import entry_points
+    from logrotor.config.tables import engines, unknown_engine
 
-    found = {point.name: point for point in entry_points(group=GROUP)}
+    found = engines()
     if name in found:
         return found[name]
-    from logrotor.text import closest
-
-    meant = closest(name, found)
-    hint = f"; did you mean {meant!r}?" if meant else ""
-    known = ", ".join(sorted(found)) or "none"
-    raise ConfigError((ConfigProblem(file, "queue.engine", f"{name!r} is not known{hint}; installed: {known}"),))
+    what, advice = unknown_engine(name, found)
+    raise ConfigError((ConfigProblem(file, "queue.engine", what, advice=advice),))
 
 
 # ---------------------------------------------------------------- names

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 
 from msgspec import Struct
 from msgspec.structs import replace
@@ -113,6 +114,26 @@ def look(site: Site) -> Seen:
     # One that was root and has given that up hides its environment; its worker has the same.
     shown = [replace(each, environ=each.environ or beside.get(each.pid)) for each in found]
     return Seen(sorted(shown, key=lambda each: each.pid))
+
+
+def stopped(site: Site) -> list[proc.Process]:
+    """Those of this configuration that a signal has stopped, and what they have started: they hold what they hold."""
+    return [each for each in family(each.process for each in look(site).of(site).every) if is_stopped(each.pid)]
+
+
+def family(heads: Iterable[proc.Process], word: bytes = b"") -> list[proc.Process]:
+    """These processes and all that they have started with ``word`` in the command line, as far as it can be seen."""
+    found = {each.pid: each for each in heads}
+    others = [each for each in proc.running(word) if each.pid not in found]
+    while children := [each for each in others if each.parent in found and each.pid not in found]:
+        found.update((each.pid, each) for each in children)
+    return sorted(found.values(), key=lambda each: each.pid)
+
+
+def is_stopped(pid: int) -> bool:
+    with suppress(OSError):
+        return proc.state(pid) == "stopped"
+    return False
 
 
 def _engine(argv: tuple[str, ...]) -> str | None:

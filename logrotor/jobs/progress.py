@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Collection, Sequence
 from contextlib import suppress
 from datetime import datetime
 
 from msgspec import Struct
 
-from logrotor.decide.schedule import next_slot, slot_after
-from logrotor.disk import proc
+from logrotor.decide.schedule import first_due, next_slot, slot_after
+from logrotor.disk import holders, proc, signin
 from logrotor.disk.history import History
 from logrotor.jobs.dispatch import period
 from logrotor.jobs.engine import Site
-from logrotor.jobs.processes import Running, look
+from logrotor.jobs.processes import Running, family, is_stopped, look
 from logrotor.model import Attempt, Ending, Problem
 from logrotor.text import ours, span
 
@@ -26,18 +27,18 @@ class Progress(Struct, frozen=True, kw_only=True):
     last_attempt: Attempt | None
     last_done: float | None  # when the newest one that was done ended
     next_tick: float | None
-    deadline: float | None  # when the next one must have been done, by [queue.monitor] ticks
+    deadline: float | None  # when the next one must have been done, by [queue.monitor] ticks; the first, at its tick
     at_work: Attempt | None  # within its time, by a process that lives
 
     def why_not(self, now: float) -> str | None:
         """Why the rotation counts as stopped; None: it does not."""
         if self.at_work is not None:
             return None
+        if self.deadline is not None and now < self.deadline:
+            return None
         if self.last_done is None:
             return "no job was ever done"
-        if self.deadline is None or now < self.deadline:
-            return None
-        return f"no job was done for {span(now - self.last_done)}"
+        return None if self.deadline is None else f"no job was done for {span(now - self.last_done)}"
 
 
 def progress(site: Site, now: datetime) -> Progress:
@@ -45,12 +46,13 @@ def progress(site: Site, now: datetime) -> Progress:
     history, moment = History(site.config.state_dir), now.timestamp()
     done = history.newest_attempt(site.queue, Ending.DONE)
     running = [a for a in history.attempts_since(moment) if a.queue == site.queue and a.ending is Ending.RUNNING]
-    tick = next_slot(site.settings.schedule, now)
+    tick, last = next_slot(site.settings.schedule, now), history.newest_attempt(site.queue)
+    ended = done.ended if done is not None else None
     return Progress(
-        last_attempt=history.newest_attempt(site.queue),
-        last_done=done.ended if done is not None else None,
+        last_attempt=last,
+        last_done=ended,
         next_tick=tick.timestamp() if tick is not None else None,
-        deadline=deadline(site, done.ended if done is not None else None, now),
+        deadline=_first_deadline(site, now) if last is None else deadline(site, ended, now),
         at_work=next((a for a in running if is_at_work(site, a, moment)), None),
     )
 
@@ -62,8 +64,19 @@ def deadline(site: Site, since: float | None, now: datetime) -> float | None:
     return slot_after(site.settings.schedule, since, site.settings.monitor.ticks, now.tzinfo)
 
 
+def _first_deadline(site: Site, now: datetime) -> float | None:
+    """When the first job must have been done by what runs; None: nobody is there to do one."""
+    since = signin.serving_since(site.config.state_dir, site.file)
+    return None if since is None else first_due(site.settings.schedule, since, now.tzinfo)
+
+
 def is_at_work(site: Site, attempt: Attempt, now: float) -> bool:
-    return proc.exists(attempt.pid) and now - attempt.started <= site.settings.job.reclaim_after
+    return lives(site, attempt) is not False and now - attempt.started <= site.settings.job.reclaim_after
+
+
+def lives(site: Site, attempt: Attempt) -> bool | None:
+    """Whether the process of an attempt that has not ended is still there; None: of another host, or not to be seen."""
+    return holders.lives(site.config.state_dir, attempt.pid, attempt.started) if attempt.host == site.host else None
 
 
 def most_age(site: Site, now: datetime) -> float:
@@ -96,24 +109,40 @@ class Worker(Struct, frozen=True, kw_only=True):
     user: str
     since: float
     memory: int  # with its own processes
-    state: str
+    state: str  # "at work", "stopped", else as the system has it
 
 
 def workers(site: Site) -> list[Worker]:
     """Those that can be seen from here."""
-    seen = look(site).of(site)
+    seen, busy = look(site).of(site), _at_work(site)
     both = [("worker", each) for each in seen.workers] + [("schedule", each) for each in seen.schedules]
-    return [worker for role, each in both if (worker := _worker(role, each)) is not None]
+    return [worker for role, each in both if (worker := _worker(role, each, busy)) is not None]
 
 
-def _worker(role: str, running: Running) -> Worker | None:
+def _at_work(site: Site) -> frozenset[int]:
+    """The processes of the attempts that have not ended."""
+    with suppress(OSError):  # of a history that cannot be read nobody can tell
+        running = [a for a in History(site.config.state_dir).attempts_since(math.inf) if a.queue == site.queue]
+        return frozenset(a.pid for a in running if lives(site, a))
+    return frozenset()
+
+
+def _worker(role: str, running: Running, busy: Collection[int]) -> Worker | None:
     process = running.process
     with suppress(OSError):
+        own = family([process], b"logrotor") if role == "worker" else [process]
         return Worker(
             pid=process.pid, role=role, engine=running.engine, user=running.user, since=process.started,
-            memory=_memory(process.pid), state=proc.state(process.pid),
+            memory=_memory(process.pid), state=_state(process.pid, [each.pid for each in own], busy),
         )  # fmt: skip
     return None
+
+
+def _state(pid: int, own: Sequence[int], busy: Collection[int]) -> str:
+    """Of a worker with its own processes; what waits for its attempt is at work. Raises OSError."""
+    if any(map(is_stopped, own)):
+        return "stopped"
+    return "at work" if busy and not {*own}.isdisjoint(busy) else proc.state(pid)
 
 
 def _memory(pid: int) -> int:

@@ -25,6 +25,7 @@ from logrotor.disk import files, programs, signin
 from logrotor.disk.history import History
 from logrotor.disk.signin import Signed
 from logrotor.errors import LogrotorError
+from logrotor.jobs import processes
 from logrotor.jobs.dispatch import by_schedule, dispatch_by
 from logrotor.jobs.engine import Engine, Site
 from logrotor.jobs.task import tell
@@ -201,6 +202,8 @@ class _Service:
         return self.end is not None
 
     def _is_over(self) -> bool:
+        if self.end is not None:  # decided, and told, once
+            return True
         if self._stop():
             self.end = End.STOPPED
         elif self._child is not None and self._child.poll() is not None:
@@ -208,9 +211,20 @@ class _Service:
         elif self._is_asked() or self._is_worn():
             self.end = End.RENEWED
         elif self._watch is not None and self._watch.is_idle():
-            tell("worker.idle", queue=self._site.queue, process=self._child.pid if self._child is not None else 0)
+            self._tell_idle(self._watch.waiting)
             self.end = End.IDLE
         return self.end is not None
+
+    def _tell_idle(self, pending: int) -> None:
+        """Which process is ended, and why."""
+        held = [each.pid for each in processes.stopped(self._site)]
+        what = f"has begun no job for {self._site.settings.monitor.ticks} ticks although {pending} wait"
+        stopped = f"; a signal has stopped {', '.join(map(str, held))}" if held else ""
+        tell(
+            "worker.idle", error=f"{what}{stopped}; it is ended, for its manager to start it again",
+            queue=self._site.queue, process=self._child.pid if self._child is not None else 0, pending=pending,
+            stopped=held,
+        )  # fmt: skip
 
     def _is_asked(self) -> bool:
         """Whether there is a request that can be granted: one that cannot is answered, and all goes on."""

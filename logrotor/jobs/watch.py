@@ -34,6 +34,7 @@ class Watch:
         self._due = self._after(now())
         self._metrics: _Command | None = None
         self._asked: _Command | None = None
+        self.waiting = 0  # jobs, as the engine told last
 
     def is_idle(self) -> bool:
         """Whether the worker does nothing although jobs wait. Called often; it looks after each tick."""
@@ -46,7 +47,8 @@ class Watch:
             self._write_metrics(tick)
             self._ask(now)
         answer = self._asked.answer() if self._asked is not None else None
-        return answer is not None and _waiting(answer, self._site.queue) > 0
+        self.waiting = 0 if answer is None else _waiting(answer, self._site.queue)
+        return self.waiting > 0
 
     def close(self) -> None:
         """What is still under way is nobody's business any more."""

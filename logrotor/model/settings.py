@@ -153,6 +153,11 @@ class ConfigProblem(Struct, frozen=True):
         return f"{self.problem}; {self.advice}" if self.advice else self.problem
 
     @property
+    def is_of_queue(self) -> bool:
+        """Whether it leaves out the queue, and no rule."""
+        return self.key.partition(".")[0] == "queue"
+
+    @property
     def as_problem(self) -> Problem:
         """The same for those who know problems of any kind."""
         return Problem(subject=self.where, problem=f"{self.key}: {self.problem}", advice=self.advice)

@@ -66,7 +66,7 @@ def _runs(status: Status, limits: Thresholds) -> Iterator[Attention]:
     if status.last_run is None and status.under_way is not None:
         first = f"no run has ended yet; the first one is under way (process {status.under_way})"
         yield Attention(code="no_run", subject="", problem=first)
-    elif status.last_run is None and status.known:  # else a problem says why nobody knows
+    elif status.last_run is None and status.known and not _is_to_come(status):  # else a problem says why nobody knows
         yield Attention(code="no_run", subject="", problem=f"no run is known: {_STARTER}")
     elif status.last_run is not None and _is_late(status, limits):
         since = _between(status.last_run, status.now)
@@ -77,6 +77,11 @@ def _runs(status: Status, limits: Thresholds) -> Iterator[Attention]:
     if status.failed_runs >= limits.failures:
         failed = f"the last {status.failed_runs} runs with something to do failed"
         yield Attention(code="failed_runs", subject="", problem=failed, advice=_failed())
+
+
+def _is_to_come(status: Status) -> bool:
+    """Whether the first run is still to be begun, by a worker that is there."""
+    return status.run_by is not None and status.now < status.run_by
 
 
 def _is_late(status: Status, limits: Thresholds) -> bool:

@@ -12,8 +12,8 @@ from msgspec.structs import replace
 
 from logrotor import text
 from logrotor.decide.facts import LogFacts
-from logrotor.decide.schedule import slot_after
-from logrotor.disk import state, writers
+from logrotor.decide.schedule import first_due, slot_after
+from logrotor.disk import signin, state, writers
 from logrotor.disk.history import History
 from logrotor.disk.mounts import Mounts
 from logrotor.disk.trust import stranger_to
@@ -159,10 +159,16 @@ class Deployment:
 
     @property
     def run_by(self) -> float | None:
-        """When there must have been another: after so many ticks of a queue that its jobs count as stopped."""
+        """When there must have been another: after so many ticks of a queue that its jobs count as stopped.
+
+        The first one at the first tick of a worker that is there.
+        """
         queue, last = self.config.queue, self.last_run
-        if queue is None or last is None:
+        if queue is None:
             return None
+        if last is None:
+            since = signin.serving_since(self.config.state_dir, self.config.files[0]) if self.config.files else None
+            return None if since is None else first_due(queue.schedule, since, self.now.tzinfo)
         return slot_after(queue.schedule, last, queue.monitor.ticks, self.now.tzinfo)
 
     @cached_property

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import subprocess
+import sys
 
 import pytest
 
@@ -59,7 +60,7 @@ def test_an_engine_that_is_not_installed(here, logrotor, tmp_path, monkeypatch):
     argv = command.arguments("doctor", "--json", "--only", "queue", "-c", here.file)
     looked = subprocess.run(argv, env=environment, capture_output=True, check=False)
     found = {check["id"]: [f["advice"] for f in check["findings"]] for check in json.loads(looked.stdout)["checks"]}
-    assert found["queue.reachable"] == ["pip install 'logrotor[rq]'"], "what helps"
+    assert found["queue.reachable"] == [f"{sys.executable} -m pip install 'logrotor[rq]'"], "what helps, just here"
     assert found["queue.arguments"] == [], "said once"
 
 

@@ -23,6 +23,7 @@ from tests.support.command import CHECKOUT, Result
 
 SLOW = CHECKOUT / "tests" / "jobs" / "slow"
 URL_VARIABLE = "LOGROTOR_TEST_URL"
+NOBODY = 1 << 22  # the lowest number that no process can have (pid_max, proc_sys_kernel(5))
 PATIENCE = 120.0  # a bound for what should take a second, so that nothing hangs; no test measures it
 
 CONFIG = """\
@@ -37,6 +38,7 @@ backup_count = 5
 missing = "error"
 
 [queue]
+name = "{queue}"
 engine = "{engine}"
 url = "{url}"
 host = "{host}"
@@ -57,10 +59,13 @@ class Host:
     url: str
     name: str = "alpha"
     more: dict[str, str] = field(default_factory=dict)  # variables of its environment
+    queue_name: str = "log-rotation"  # what --check says goes for all hosts of this name
 
     def __post_init__(self) -> None:
         (self.folder / "logs").mkdir(parents=True)
-        self.config.write_text(CONFIG.format(engine=self.engine_name, url=f"env:{URL_VARIABLE}", host=self.name))
+        self.config.write_text(
+            CONFIG.format(queue=self.queue_name, engine=self.engine_name, url=f"env:{URL_VARIABLE}", host=self.name)
+        )
 
     @property
     def config(self) -> Path:
@@ -209,6 +214,7 @@ def attempted(
     seconds: float = 2.0,
     detail: str = "it broke",
     pid: int | None = None,
+    by: str = "",
 ) -> None:
     """Put an attempt into the history of the host."""
     started = time.time() - ago
@@ -216,7 +222,8 @@ def attempted(
     history = History(str(host.folder / "state"))
     begun = history.begin_attempt(
         Attempt(
-            id=0, job=job, number=1, engine="huey", queue=host.site.queue, host=host.name, started=started, ended=None,
+            id=0, job=job, number=1, engine="huey", queue=host.site.queue, host=by or host.name,
+            started=started, ended=None,
             ending=Ending.RUNNING, final=False, detail="", pid=pid or os.getpid(), payload="{}",
         ),
         overdue=0,

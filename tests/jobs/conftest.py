@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import importlib.util
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
@@ -43,8 +44,9 @@ def make_host(engine: str, urls: Callable[[str], str | None], tmp_path: Path) ->
     hosts: list[Host] = []
 
     def make(name: str) -> Host:
-        # The name is part of the queue's: two tests on one server do not meet.
-        host = Host(tmp_path / name, engine, url, f"{name}-{tmp_path.name}-{tmp_path.parent.name}")
+        # Two tests on one server do not meet.
+        own = f"log-rotation-{hashlib.sha256(bytes(tmp_path)).hexdigest()[:6]}"
+        host = Host(tmp_path / name, engine, url, f"{name}-{tmp_path.name}-{tmp_path.parent.name}", queue_name=own)
         hosts.append(host)
         return host
 

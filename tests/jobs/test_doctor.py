@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
 from logrotor.jobs.checks import managers
-from tests.jobs.bench import Host
+from logrotor.jobs.progress import progress
+from logrotor.model import Ending
+from tests.jobs.bench import Host, attempted, worker_pids
 from tests.support import command
 from tests.support.command import Result
 
@@ -87,6 +92,62 @@ def test_two_of_a_kind(host: Host, what: str) -> None:
     argv = command.arguments("queue", what, "-c", host.config)
     with started(argv, host), started(argv, host):
         host.wait_for(lambda: any(f"several {what}s" in str(f["problem"]) for f in findings(host, "queue.single")))
+
+
+@pytest.mark.servers
+def test_before_the_first_tick_nothing_is_wrong(host: Host) -> None:
+    """Nothing was done yet since nothing had to be; without a worker, or once an attempt has failed, something is."""
+    host.grow()
+    host.config.write_text(host.config.read_text().replace('host = "', 'schedule = "0 0 1 1 *"\nhost = "'))
+    host.queue("status", "--check", check=1)
+    asked = ("-c", host.config, "--json")
+    with host.working("--schedule"):
+        host.wait_for(lambda: worker_pids(host) and host.site.signed)
+        host.queue("status", "--check", check=0)
+        assert findings(host, "queue.progress") == []
+        (runs,) = command.logrotor("doctor", *asked, "--only", "schedule.runs", env=host.variables).json["checks"]
+        assert runs["findings"] == []
+        seen = command.logrotor("status", *asked, "--check", env=host.variables).json["attention"]
+        assert not any("no run is known" in each for each in seen)
+        site, now = host.site, datetime.now(UTC)
+        found = progress(site, now)
+        assert found.deadline is not None and found.deadline > now.timestamp() and found.last_attempt is None
+        assert found.why_not(found.deadline - 1) is None and found.why_not(found.deadline) is not None
+        attempted(host, Ending.FAILED)
+        host.queue("status", "--check", check=1)
+        assert len(findings(host, "queue.progress")) == 1
+
+
+def test_a_job_that_nobody_takes(host: Host) -> None:
+    """Something was done a moment ago, and yet a job waits for longer than it may: as by status --check."""
+    host.config.write_text(host.config.read_text() + '[queue.monitor]\nmax_age = "1s"\n')
+    attempted(host, Ending.DONE, ago=3)
+    assert findings(host, "queue.progress") == []
+    host.dispatch()
+    host.wait_for(lambda: findings(host, "queue.progress"))
+    host.queue("status", "--check", check=1)
+
+
+@pytest.mark.servers
+def test_a_worker_that_was_stopped_by_a_signal(host: Host) -> None:
+    """It is there for whoever looks for a process: each of its processes is named with what helps, and goes on."""
+    attempted(host, Ending.DONE, ago=1000)
+    with host.working() as head:
+        host.wait_for(lambda: len(worker_pids(host)) > 1)
+        assert findings(host, "queue.awake") == []
+        pids = [head.pid, *worker_pids(host)]
+        for pid in pids:
+            os.kill(pid, signal.SIGSTOP)
+        assert [each["state"] for each in host.queue("status", "--json").json["workers"]] == ["stopped"]
+        found = findings(host, "queue.awake")
+        assert sorted(str(f["advice"]).rpartition(" ")[2] for f in found) == sorted(map(str, pids))
+        assert all("kill -CONT " in str(f["advice"]) and f["mendable"] for f in found)
+        (undone,) = findings(host, "queue.progress")
+        assert all(str(pid) in str(undone["advice"]) for pid in pids)
+        doctor(host, "--fix", "--yes", only="queue.awake", code=0)
+        host.grow()
+        host.dispatch()
+        host.wait_for_endings("done", "done")
 
 
 @pytest.mark.parametrize(

@@ -63,7 +63,8 @@ def environ(host: Host) -> dict[str, str]:
 def test_an_extra_alone_rotates(engine: str, wheel: Path, urls: Callable[[str], str | None], tmp_path: Path) -> None:
     """What logrotor needs of an engine's surroundings is in its extra."""
     program = installed(f"{wheel}[{engine}]", tmp_path / "venv")
-    host = Host(tmp_path / "host", engine, urls(engine) or str(tmp_path / "queue.sqlite"), tmp_path.name)
+    host = Host(tmp_path / "host", engine, urls(engine) or str(tmp_path / "queue.sqlite"), "alone",
+                queue_name=tmp_path.name)  # fmt: skip
     host.grow()
     asked = ["-c", str(host.config)]
     for words in (["check"], ["queue", "dispatch"]):
@@ -81,4 +82,4 @@ def test_without_an_extra_check_says_which(wheel: Path, tmp_path: Path) -> None:
         host = Host(tmp_path / engine, engine, "redis://127.0.0.1:1/0")
         argv = [program, "check", "-c", str(host.config)]
         done = command.run(argv, cwd="/", env=environ(host), check=1)
-        assert f"pip install 'logrotor[{engine}]'" in done.stdout
+        assert f"-m pip install 'logrotor[{engine}]'" in done.stdout

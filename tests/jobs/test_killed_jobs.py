@@ -53,8 +53,8 @@ class _Traced:
     def __init__(self, *injects: strace.Inject, **how: Any) -> None:
         self._injects, self._how, self._argv = injects, how, task._argv
 
-    def __call__(self, site: Site, logs: Sequence[str]) -> list[str]:
-        program, *options = strace.argv(self._argv(site, logs), *self._injects, **self._how)
+    def __call__(self, *args: Any) -> list[str]:
+        program, *options = strace.argv(self._argv(*args), *self._injects, **self._how)
         return [program, "-D", *options]
 
 

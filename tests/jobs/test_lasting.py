@@ -233,7 +233,10 @@ def test_expires_is_the_gap_to_the_next_tick() -> None:
 
 @pytest.mark.parametrize("engine", ["huey"])
 def test_throughput_is_measured_over_the_time_that_there_was(host: Host) -> None:
-    """Four jobs in two minutes are 120 an hour, not four."""
+    """Four jobs in two minutes are 120 an hour, not four; one is no rate."""
+    attempted(host, Ending.DONE, job="first", ago=150, seconds=1)
+    assert host.queue("status", "--json").json["processing"]["per_hour"] is None
+    assert "an hour" not in host.queue("status").stdout
     for number in range(4):
         attempted(host, Ending.DONE, job=str(number), ago=120 - 30 * number, seconds=1)
     assert host.queue("status", "--json").json["processing"]["per_hour"] == pytest.approx(120, rel=0.1)

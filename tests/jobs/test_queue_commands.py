@@ -9,6 +9,7 @@ import pty
 import shlex
 import sqlite3
 import subprocess
+import sys
 import time
 from collections.abc import Collection
 from contextlib import suppress
@@ -25,7 +26,7 @@ from logrotor.jobs.engine import QueueCount, QueueUnreachable, Site, open_site
 from logrotor.jobs.units import Runner
 from logrotor.model import Ending
 from logrotor.notify import systemd
-from tests.jobs.bench import Host, attempt_pids, attempted, worker_pids
+from tests.jobs.bench import NOBODY, Host, attempt_pids, attempted, worker_pids
 from tests.support import command
 
 pytestmark = pytest.mark.parametrize("engine", ["huey"])
@@ -36,11 +37,11 @@ def test_status_is_one_look(host: Host) -> None:
     host.dispatch()
     attempted(host, Ending.DONE, job="a")
     attempted(host, Ending.FAILED, job="b", seconds=4)
-    attempted(host, Ending.RUNNING, job="c", ago=500)
+    attempted(host, Ending.RUNNING, job="c", ago=500, pid=NOBODY)
     found = host.queue("status", "--json").json
     (queue,) = found["queues"]
     assert {key: queue[key] for key in ("pending", "reserved", "scheduled", "failed", "stuck", "is_ours")} == {
-        "pending": 1, "reserved": 1, "scheduled": 0, "failed": 1, "stuck": 1, "is_ours": True,
+        "pending": 1, "reserved": 0, "scheduled": 0, "failed": 1, "stuck": 1, "is_ours": True,
     }  # fmt: skip
     assert found["processing"]["mean"] == pytest.approx(3, abs=0.1)
     assert found["processing"]["endings"] == {"done": 1, "failed": 1}
@@ -120,12 +121,34 @@ def test_failed_jobs_are_listed_retried_and_cleared(host: Host) -> None:
     assert "ab:" in host.queue("retry", "ab", check=1).stderr
     for unknown in ("zzz", ""):  # as from a variable of a script that is not set
         assert "no failed job has this id" in host.queue("retry", unknown, check=1).stderr
-    assert len(host.queue("retry", "abc", "--json").json["queued"]) == 1
-    assert len(host.engine.pending(host.site.queue)) == 1
+    told = host.queue("retry", "abc").stdout.split()
+    (entry,) = host.engine.pending(host.site.queue)
+    assert json.loads(entry.payload)["id"] == told[-1], "for history --job"
     assert [f["job"] for f in host.queue("failed", "--json").json["failed"]] == ["abd2"]
     assert host.queue("clear", "--older-than", "2h", "--json").json["removed"]["failed"] == 0
     assert host.queue("clear", "--older-than", "30m", "--json").json["removed"]["failed"] == 1
     assert host.queue("failed").stdout == "No failed job.\n"
+
+
+@pytest.mark.parametrize(
+    ("ago", "name", "alive", "word"),
+    [(1, "", True, "is at work"), (10**9, "", False, "is gone"), (1, "beta", None, "cannot be seen")],
+    ids=["at work", "another process has its number", "of another host"],
+)
+def test_a_job_without_an_end(host: Host, ago: float, name: str, alive: bool | None, word: str) -> None:
+    """Whether its process is there is seen by its number and its start; a job at work is not called unknown."""
+    attempted(host, Ending.RUNNING, job="abc1", ago=ago, by=name)
+    asked = ("history", "-c", host.config, "--job", "abc")
+    (attempt,) = command.logrotor(*asked, "--json", env=host.variables, check=0).json["attempts"]
+    assert attempt["alive"] is alive
+    assert ("is gone" in command.logrotor(*asked, env=host.variables, check=0).stdout) == (alive is False)
+    assert word in host.queue("clear", "abc", check=1).stderr
+    assert (host.queue("status", "--json").json["queues"][0]["reserved"] == 0) == (alive is False)
+
+
+def test_a_job_that_has_ended_cannot_be_cleared(host: Host) -> None:
+    attempted(host, Ending.DONE, job="abc1")
+    assert "done" in host.queue("clear", "abc", check=1).stderr
 
 
 def test_stale_jobs_are_cleared_and_others_stay(host: Host) -> None:
@@ -151,7 +174,28 @@ def test_an_engine_that_is_not_there(host: Host) -> None:
     (hidden / "__init__.py").write_text("raise ImportError('no huey here')")
     environ = {**host.environ, "PYTHONPATH": f"{hidden.parent}:{host.environ['PYTHONPATH']}"}
     result = command.logrotor("queue", "dispatch", "-c", host.config, env=environ, check=2)
-    assert "pip install 'logrotor[huey]'" in result.stderr
+    assert f"{sys.executable} -m pip install 'logrotor[huey]'" in result.stderr
+
+
+@pytest.mark.parametrize("url", ["", 'url = "redis://localhost/0"'])
+def test_an_engine_that_is_misspelt(host: Host, tmp_path: Path, url: str) -> None:
+    """Told of the engine, with or without a URL; what is listed can be used: no engine whose package is missing."""
+    ghost = tmp_path / "plugins" / "ghost-1.dist-info"
+    ghost.mkdir(parents=True)
+    (ghost / "METADATA").write_text("Name: ghost\nVersion: 1\n")
+    (ghost / "entry_points.txt").write_text("[logrotor.queue_engines]\nghost = no_such_module_as_ghost:Ghost\n")
+    line = next(line for line in host.config.read_text().splitlines() if line.startswith("url"))
+    host.config.write_text(host.config.read_text().replace('"huey"', '"hueyy"').replace(line, url))
+    environ = {**host.environ, "PYTHONPATH": f"{ghost.parent}:{host.environ['PYTHONPATH']}"}
+    asked = ("-c", host.config)
+    told = command.logrotor("queue", "dispatch", *asked, env=environ, check=2).stderr
+    assert "queue.engine: 'hueyy' is not known" in told and "'huey'?" in told and "queue.url" not in told
+    assert "huey" in told.rpartition("installed:")[2] and "ghost" not in told
+    found = command.logrotor("doctor", *asked, "--only", "queue", "--json", env=environ, check=1).json["checks"]
+    (problem,) = [f["problem"] for check in found for f in check["findings"]]
+    assert "hueyy" in problem and "queue.url" not in problem
+    checks = command.logrotor("doctor", *asked, "--only", "config.rules", "--json", env=environ).json["checks"]
+    assert checks[0]["findings"] == []
 
 
 def test_rows_that_are_no_jobs(host: Host) -> None:

@@ -19,6 +19,7 @@ import pytest
 from logrotor.disk import proc, signin
 from logrotor.disk.signin import Signed
 from logrotor.model import Ending
+from tests.jobs import servers
 from tests.jobs.bench import Host, attempt_pids, attempted, worker_pids
 from tests.jobs.conftest import MakeHost
 from tests.jobs.test_doctor import consumer, doctor, findings, started
@@ -113,7 +114,7 @@ def test_fix_has_it_begin_anew(host: Host) -> None:
 @on_huey
 def test_restart_by_hand(host: Host) -> None:
     """`queue restart` needs no change, and is for all that runs; without anything that runs it says so."""
-    host.queue("restart", check=1)
+    assert host.queue("restart", check=1).stdout == ""
     schedule = command.arguments("queue", "schedule", "-c", host.config)
     with host.working(), started(schedule, host, **host.environ):
         host.wait_for(lambda: len(signed(host)) == 2 and not findings(host, "queue.single"))
@@ -123,6 +124,31 @@ def test_restart_by_hand(host: Host) -> None:
         after = {each.pid: each for each in signed(host)}
         assert after.keys() == before.keys()
         assert all(after[pid].since > before[pid].since and after[pid].loaded == before[pid].loaded for pid in after)
+
+
+@on_huey
+def test_restart_tells_of_a_rule_that_is_left_out(host: Host) -> None:
+    """It has begun anew, and its logs are not rotated all the same."""
+    with host.working():
+        serving_worker(host)
+        change(host, "[queue]\n", '[[log]]\nname = "b"\npaths = ["b"]\nmax_size = 1\nbackup_cuont = 1\n[queue]\n')
+        told = host.queue("restart", "--json", check=1).json
+        assert len(told["restarted"]) == 1 and told["failed"] == []
+        assert ["backup_cuont" in each for each in told["problems"]] == [True]
+
+
+@pytest.mark.parametrize("engine", ["rq"])
+def test_restart_tells_that_the_server_is_away(host: Host) -> None:
+    """What has begun anew waits for it, and does no job."""
+    with servers.redis() as url:
+        host.url = url
+        worker = host.start()
+        host.wait_for(lambda: worker_pids(host) and signed(host))
+    try:
+        told = host.queue("restart", "--json", check=1).json
+        assert len(told["restarted"]) == 1 and told["failed"] == [] and len(told["problems"]) == 1
+    finally:
+        host.stop(worker)
 
 
 @on_huey

@@ -7,6 +7,7 @@ import os
 import signal
 import time
 import zlib
+from contextlib import suppress
 
 import pytest
 from rq.registry import FailedJobRegistry, StartedJobRegistry
@@ -16,6 +17,7 @@ from logrotor.jobs.engines import rq
 from logrotor.jobs.payload import TASK
 from tests.jobs.bench import Host, attempt_pids
 from tests.jobs.redis_server import children, engine_of, server, values
+from tests.support import command
 
 pytestmark = [pytest.mark.servers, pytest.mark.parametrize("engine", ["rq"]), pytest.mark.timeout(180)]
 
@@ -42,6 +44,26 @@ def test_nothing_is_pickled(host: Host) -> None:
         plain = zlib.decompress(value) if value.startswith(b"x\x9c") else value
         assert not plain.startswith(b"\x80") and b"gASV" not in plain, plain  # pickle, and the same in base64
         plain.decode()  # text
+
+
+def test_a_job_whose_worker_was_killed_is_not_called_running(host: Host) -> None:
+    """kill -9 of all that works: history and clear say that its process is gone, and so is that of its run."""
+    host.grow()
+    host.slow.write_text("600")
+    worker = host.start()
+    job = host.dispatch()
+    host.wait_for(lambda: attempt_pids(host))
+    assert "is at work" in host.queue("clear", job, check=1).stderr
+    assert [each["state"] for each in host.queue("status", "--json").json["workers"]] == ["at work"]
+    horses = children(engine_of(host, worker))
+    host.kill(worker)
+    for pid in horses:
+        with suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+    host.wait_for(lambda: "is gone" in host.queue("clear", job, check=1).stderr)
+    host.wait_for(lambda: not attempt_pids(host))
+    told = command.logrotor("history", "-c", host.config, "--job", job, env=host.variables, check=0).stdout
+    assert "is gone" in told and "goes on" not in told
 
 
 def test_a_killed_work_horse_makes_a_failed_job(host: Host) -> None:

@@ -90,10 +90,13 @@ def test_a_worker_that_is_stopped_ends_for_its_manager(host: Host) -> None:
     worker = host.start("--schedule")
     try:
         host.wait_for(lambda: worker_pids(host))
-        for pid in worker_pids(host):
+        pids = sorted(worker_pids(host))
+        for pid in pids:
             os.kill(pid, signal.SIGSTOP)
         assert worker.wait(250) == 1
-        assert "worker.idle" in [event["event"] for event in host.events()] and not worker_pids(host)
+        (told,) = [event for event in host.events() if event["event"] == "worker.idle"]
+        assert told["stopped"] == pids and told["pending"] > 0 and "stopped" in told["error"]
+        assert not worker_pids(host)
     finally:
         host.kill(worker)
 

@@ -153,7 +153,7 @@ def test_the_url_in_a_file(here: Host, written: str) -> None:
     doctor = ("doctor", "--only", "queue.secret", "-c", here.config)
     command.logrotor(*doctor, check=1)
     command.logrotor(*doctor, "--fix", "--yes", check=0)
-    assert secret.stat().st_mode & 0o777 == 0o640
+    assert secret.stat().st_mode & 0o777 == 0o600
     for content, word in (("", "one line"), ("a\nb\n", "one line")):
         secret.write_text(content)
         assert word in command.logrotor("queue", "status", "-c", here.config, check=2).stderr

@@ -11,7 +11,7 @@ import pytest
 
 from logrotor.model import Ending
 from tests.cli.test_wording import SAME
-from tests.jobs.bench import Host, attempted
+from tests.jobs.bench import NOBODY, Host, attempted
 
 pytestmark = pytest.mark.parametrize("engine", ["huey"])
 GOLDEN = Path(__file__).parent / "golden" / "queue.txt"
@@ -26,7 +26,7 @@ def busy(host: Host) -> None:
     for _ in range(3):
         host.dispatch()
     attempted(host, Ending.DONE, job="done")
-    attempted(host, Ending.RUNNING, job="stuck", ago=500)
+    attempted(host, Ending.RUNNING, job="stuck", ago=500, pid=NOBODY)
     attempted(host, Ending.FAILED, job="abc1", detail="logs/app.log: Permission denied")
     attempted(host, Ending.TIMEOUT, job="abd2", ago=3600, detail="did not end within 20 s, and was ended")
 

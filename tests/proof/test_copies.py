@@ -205,7 +205,6 @@ def test_somebody_opens_the_log_at_any_point_of_a_whole_cut(disk: Path, stays: b
     assert number > 15
 
 
-@pytest.mark.long
 def test_somebody_who_only_reads_opens_the_log_at_any_point_of_a_whole_cut(disk: Path) -> None:
     """The log is never emptied under him, though it is as it was copied."""
     kept = 0

@@ -299,7 +299,7 @@ def test_a_target_in_two_files_is_the_first_one(fs: FakeFilesystem) -> None:
     ("tables", "key", "advice"),
     [
         ({"queue": {"engine": "rq"}}, "queue.url", "a URL"),
-        ({"queue": {"engine": "hui"}}, "queue.url", "'huey'"),
+        ({"queue": {"engine": "hui"}}, "queue.engine", "'huey'"),
         ({"queue": {"enigne": "rq"}}, "queue.enigne", "'engine'"),
         ({"queue": {"name": "a.b"}}, "queue.name", "letters, digits"),
         ({"queue": {"schedule": "* * * * * *"}}, "queue.schedule", "5-field"),

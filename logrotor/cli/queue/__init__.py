@@ -11,7 +11,7 @@ COMMANDS = {
     "dispatch": ("logrotor.cli.queue.delivery", "Queue one job now."),
     "worker": ("logrotor.cli.queue.service", "Work on the jobs of this host; with --schedule a whole here."),
     "schedule": ("logrotor.cli.queue.service", "Queue a job at each tick of [queue] schedule."),
-    "restart": ("logrotor.cli.queue.service", "Have what runs begin anew, after the job at work."),
+    "restart": ("logrotor.cli.queue.control", "Have what runs begin anew, after the job at work."),
     "status": ("logrotor.cli.queue.standing", "What is pending, at work, failed or stuck, for each host."),
     "failed": ("logrotor.cli.queue.standing", "List the jobs that failed for good."),
     "retry": ("logrotor.cli.queue.control", "Re-queue failed jobs."),

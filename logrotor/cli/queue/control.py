@@ -1,9 +1,10 @@
-"""``logrotor queue`` retry, clear: what an operator does with the jobs."""
+"""``logrotor queue`` retry, clear, restart: what an operator does with the jobs, and with what works on them."""
 
 from __future__ import annotations
 
 import os
 import time
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 import click
@@ -12,6 +13,7 @@ from logrotor import text
 from logrotor.cli import output
 from logrotor.cli.options import Age, config_option, json_option, load
 from logrotor.cli.session import exit_codes
+from logrotor.errors import LogrotorError
 
 if TYPE_CHECKING:
     from logrotor.jobs.engine import Engine, Site
@@ -62,7 +64,9 @@ def retry(ctx: click.Context, config: str | None, jobs: tuple[str, ...], as_json
     if as_json:
         output.write_json({"queue": site.queue, "queued": [job.id for job in fresh]})
     else:
-        output.write(f"{text.count(len(fresh), 'job')} re-queued.")
+        output.write(
+            "\n".join([f"{text.count(len(fresh), 'job')} re-queued{':' if fresh else '.'}", *(j.id for j in fresh)])
+        )
     return 0
 
 
@@ -136,3 +140,70 @@ def clear(
 
 
 _WORDS = {"failed": "failed job", "stale": "stale job", "attempts": "old attempt", "jobs": "chosen job"}
+
+
+# ---------------------------------------------------------------- restart
+
+
+_RESTART_CODES = {
+    "1": "nothing runs, something could not be had to begin anew, or what has cannot do its work: its queue is out of "
+    "reach, or a rule is wrong; stderr says what to do"
+}
+_RESTART_EPILOG = f"""\
+\b
+Examples:
+  logrotor queue restart               after a deploy, or a change of the configuration
+
+{exit_codes(_RESTART_CODES)}
+"""
+
+
+@click.command(epilog=_RESTART_EPILOG)
+@config_option
+@json_option("Print what was done as JSON.")
+@click.pass_context
+def restart(ctx: click.Context, config: str | None, as_json: bool) -> int:
+    """Have the workers and schedules of this configuration begin anew, and wait until they have signed in.
+
+    Each lets the job at work end, then executes itself, with the code and the configuration of now: its process id
+    stays, no process manager is needed, and one that would not start again goes on as it was. A process that cannot be
+    asked so is restarted by its manager, supervisord or systemd, where this user may; else nothing is ended.
+    """
+    from logrotor.errors import problem_of
+    from logrotor.jobs.processes import look
+    from logrotor.jobs.renewal import renew
+
+    site = enter(ctx)
+    site.url  # noqa: B018  # raises
+    done, failed = [], []
+    for head in look(site).of(site).heads:
+        try:
+            done.append(renew(site, head, say))
+        except (LogrotorError, OSError) as error:
+            failed.append(str(problem_of(error, head.words)))
+    if not done and not failed:
+        failed.append(f"no worker and no schedule of {site.file} runs here")
+    wrong = list(_hindered(site)) if done else []
+    if as_json:
+        output.write_json({"queue": site.queue, "restarted": done, "failed": failed, "problems": wrong})
+    else:
+        if done:
+            output.write("\n".join(done))
+        for line in (*failed, *wrong):
+            say(line)
+    return 1 if failed or wrong else 0
+
+
+def say(line: str) -> None:
+    """On stderr."""
+    click.echo(f"logrotor: {text.lines(line)}", err=True)
+
+
+def _hindered(site: Site) -> Iterator[str]:
+    """Why what has begun anew cannot do all of its work."""
+    for problem in site.config.problems:
+        yield f"left out: {problem}"
+    try:
+        engine_of(site).counts(site.queue)
+    except LogrotorError as error:
+        yield f"no job can be done until the queue is within reach: {error}"

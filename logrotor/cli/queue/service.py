@@ -12,7 +12,7 @@ import click
 from logrotor import text
 from logrotor.cli import output
 from logrotor.cli.options import Duration, config_option, json_option, load
-from logrotor.cli.queue.control import engine_of, enter
+from logrotor.cli.queue.control import engine_of, enter, say
 from logrotor.cli.session import Stop, exit_codes
 
 if TYPE_CHECKING:
@@ -208,57 +208,6 @@ def _list(site: Site, number: int) -> int:
     return 0
 
 
-# ---------------------------------------------------------------- restart
-
-
-_RESTART_CODES = {"1": "nothing runs, or something could not be had to begin anew; stderr says what to do"}
-_RESTART_EPILOG = f"""\
-\b
-Examples:
-  logrotor queue restart               after a deploy, or a change of the configuration
-
-{exit_codes(_RESTART_CODES)}
-"""
-
-
-@click.command(epilog=_RESTART_EPILOG)
-@config_option
-@json_option("Print what was done as JSON.")
-@click.pass_context
-def restart(ctx: click.Context, config: str | None, as_json: bool) -> int:
-    """Have the workers and schedules of this configuration begin anew, and wait until they have signed in.
-
-    Each lets the job at work end, then executes itself, with the code and the configuration of now: its process id
-    stays, no process manager is needed, and one that would not start again goes on as it was. A process that cannot be
-    asked so is restarted by its manager, supervisord or systemd, where this user may; else nothing is ended.
-    """
-    from logrotor.errors import LogrotorError, problem_of
-    from logrotor.jobs.processes import look
-    from logrotor.jobs.renewal import renew
-
-    site = enter(ctx)
-    site.url  # noqa: B018  # raises
-    done, failed = [], []
-    for head in look(site).of(site).heads:
-        try:
-            done.append(renew(site, head, _say))
-        except (LogrotorError, OSError) as error:
-            failed.append(str(problem_of(error, head.words)))
-    if not done and not failed:
-        failed.append(f"no worker and no schedule of {site.file} runs here")
-    if as_json:
-        output.write_json({"queue": site.queue, "restarted": done, "failed": failed})
-    else:
-        output.write("\n".join(done))
-        for line in failed:
-            _say(line)
-    return 1 if failed else 0
-
-
-def _say(line: str) -> None:
-    click.echo(f"logrotor: {text.lines(line)}", err=True)
-
-
 # ---------------------------------------------------------------- unit
 
 
@@ -314,7 +263,7 @@ def unit(
     if kind == "supervisor":
         told = units.supervisor_program(site, who, log=log)
         if log is not None and (why := units.unclaimed(site, log)) is not None:
-            _say(str(why))
+            say(str(why))
     else:
         told = units.systemd_template(site, who) if template else units.systemd_unit(site, who)
     if as_json:

@@ -65,8 +65,8 @@ def status(
     24 hours, from its history. A dash: not known here.
 
     --check judges what was done: it fails when no job was done for three ticks of [queue] schedule, whoever is to
-    blame, and for failed and stuck jobs and queues over a limit of [queue.monitor]. Where no job was done it also tries
-    whether one can be queued.
+    blame, and for failed and stuck jobs and queues over a limit of [queue.monitor]. The first job ever is awaited until
+    the first tick of its worker. Where no job was done it also tries whether one can be queued.
     """
     from logrotor.clock import local_now
     from logrotor.jobs import backlog
@@ -110,7 +110,8 @@ def _progress(found: Progress, now: datetime) -> str:
 
     last, tick = found.last_attempt, moment(found.next_tick, "none")
     ended = "none" if last is None else f"{last.ending}, {moment(last.ended, '-')}"
-    return f"last attempt: {ended}; last job done: {moment(found.last_done, 'never')}; next tick: {tick}"
+    which = "first" if last is None and found.deadline is not None else "next"
+    return f"last attempt: {ended}; last job done: {moment(found.last_done, 'never')}; {which} tick: {tick}"
 
 
 def _worker(found: Worker) -> str:
@@ -145,8 +146,9 @@ def _processing(times: Processing) -> str:
     if times.last is None or times.mean is None or times.p95 is None:
         return "last 24 h on this host: no attempt"
     endings = ", ".join(f"{number} {ending}" for ending, number in sorted(times.endings.items()))
+    rate = "" if times.per_hour is None else f"{times.per_hour:.0f} an hour, "
     return (
-        f"last 24 h on this host: {text.count(times.attempts, 'attempt')} ({endings}), {times.per_hour:.0f} an hour, "
+        f"last 24 h on this host: {text.count(times.attempts, 'attempt')} ({endings}), {rate}"
         f"mean {times.mean:.2f} s, 95 % within {times.p95:.2f} s"
     )
 

@@ -7,7 +7,7 @@ from functools import partial
 
 from logrotor.errors import ConfigError
 from logrotor.jobs.checks import faults, managers, soundness, workers
-from logrotor.jobs.engine import open_site
+from logrotor.jobs.engine import find_engine, open_site
 from logrotor.model import Check, Config, Finding
 
 THEMES = (soundness, workers, faults, managers)
@@ -18,6 +18,7 @@ def checks(config: Config, environ: Mapping[str, str]) -> list[Check]:
     try:
         site = open_site(config.files[0], environ)
         site.url  # noqa: B018  # raises if its variable is not set
+        find_engine(site.file, site.settings.engine)
     except ConfigError as error:
         return [Check(id="queue.configuration", title="the queue can be opened", look=partial(_told, error))]
     return [check for theme in THEMES for check in theme.checks(site)]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from datetime import datetime
 
@@ -12,16 +12,18 @@ from logrotor.clock import local_now
 from logrotor.disk import proc
 from logrotor.disk.history import History
 from logrotor.errors import ConfigError
+from logrotor.jobs import processes
 from logrotor.jobs.backlog import Failure, clear_failed, failures
 from logrotor.jobs.engine import Engine, QueueUnreachable, Site, open_engine
-from logrotor.jobs.progress import progress, stopped, workers
-from logrotor.model import Attempt, Check, Ending, Finding
+from logrotor.jobs.progress import most_age, progress, stopped, workers
+from logrotor.model import Attempt, Check, Ending, Finding, Problem
 from logrotor.text import count, distance, ours, span
 
 
 def checks(site: Site) -> list[Check]:
     return [
         Check(id="queue.progress", title="jobs are done at the ticks of the schedule", look=lambda: undone(site)),
+        Check(id="queue.awake", title="nothing that serves the queue is stopped", look=lambda: asleep(site)),
         Check(id="queue.failed", title="no job has failed", look=lambda: failed(site)),
         Check(id="queue.stuck", title="no job is stuck", look=lambda: stuck(site)),
     ]
@@ -29,11 +31,54 @@ def checks(site: Site) -> list[Check]:
 
 def undone(site: Site) -> Iterator[Finding]:
     now = local_now()
-    found = stopped(site, progress(site, now), workers(site), now.timestamp())
+    found = stopped(site, progress(site, now), workers(site), now.timestamp()) or _untaken(site, now)
     if found is not None:
         yield Finding(
             subject=found.subject, problem=found.problem, why="nothing is rotated, whoever seems to be at work",
-            advice=f"see the other findings of the queue; a job by hand: {ours('queue dispatch')}",
+            advice=_what_helps(site),
+        )  # fmt: skip
+
+
+def _untaken(site: Site, now: datetime) -> Problem | None:
+    """A job that nobody takes: seen also where a worker dies again and again, and its first tick is always to come."""
+    try:
+        counts = open_engine(site).counts(site.queue)
+    except (QueueUnreachable, ConfigError):
+        return None  # reported by queue.reachable
+    oldest = next((each.oldest for each in counts if each.queue == site.queue), None)
+    age = 0.0 if oldest is None else now.timestamp() - oldest
+    waits = f"the oldest job has waited for {span(age)}, and nobody takes it"
+    return Problem(subject=site.queue, problem=waits) if age > most_age(site, now) else None
+
+
+def _what_helps(site: Site) -> str:
+    """An advice that does not rely on a worker that cannot work."""
+    held = processes.stopped(site)
+    if held:
+        return f"let what was stopped go on: {_cont(held)}"
+    if not processes.look(site).of(site).workers:
+        return f"start a worker: {ours('queue worker --schedule')}; under a manager: {ours('queue unit')}"
+    return f"see what the worker logs; to have it begin anew: {ours('queue restart')}"
+
+
+def _cont(held: Sequence[proc.Process]) -> str:
+    return " ".join(["kill -CONT", *(str(each.pid) for each in held)])
+
+
+def asleep(site: Site) -> Iterator[Finding]:
+    """What a signal has stopped is there for whoever looks for a process, and does nothing."""
+    held = processes.stopped(site)
+    last = History(site.config.state_dir).newest_attempt(site.queue) if held else None
+    now = local_now().timestamp()
+    for each in held:
+        # The system does not tell when that was: not before it was started, nor before the last job that it did.
+        since = max(each.started, (last.ended or 0.0) if last is not None else 0.0)
+        yield Finding(
+            subject=f"process {each.pid} ({proc.program(each.pid)})",
+            problem=f"was stopped by a signal, at most {span(max(1.0, now - since))} ago",
+            why="it does nothing and keeps the jobs and locks that it has, and a manager takes it for alive",
+            advice=f"let it go on: {_cont([each])}", would=f"send SIGCONT to process {each.pid}",
+            mend=_send(each, signal.SIGCONT),
         )  # fmt: skip
 
 
@@ -97,7 +142,7 @@ def _stuck(site: Site, attempt: Attempt, now: float) -> Finding:
         mend = _lose(site, attempt, now)
     else:
         what = f"{since}: {' beside '.join(_doing(each) for each in (run, body) if each is not None)}"
-        held = next((each for each in (body, run) if each is not None and proc.state(each.pid) == "stopped"), None)
+        held = next((each for each in (body, run) if each is not None and processes.is_stopped(each.pid)), None)
         signum, meant = (signal.SIGTERM, run) if held is None else (signal.SIGCONT, held)
         if meant is None:  # the job body alone, which an engine would take for its worker
             advice, would = f"see what process {attempt.pid} waits for; to end it: kill -KILL {attempt.pid}", ""

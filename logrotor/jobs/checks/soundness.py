@@ -61,8 +61,10 @@ def secret(site: Site) -> Iterator[Finding]:
         return
     status = os.stat(path)
     if status.st_mode & 0o007:
-        command = f"chmod {status.st_mode & 0o770:04o} {typed(path)}"
-        mend = partial(set_mode, path, status.st_mode & 0o770, FileId(status.st_dev, status.st_ino))
+        # Of another owner's file we may have the URL by its group.
+        mode = status.st_mode & (0o700 if status.st_uid == os.geteuid() else 0o770)
+        command = f"chmod {mode:04o} {typed(path)}"
+        mend = partial(set_mode, path, mode, FileId(status.st_dev, status.st_ino))
         yield Finding(
             subject=path, problem=f"mode {status.st_mode & 0o777:04o}: anyone may read the URL of the queue",
             why="whoever has the password may queue jobs, and read and remove those of others",

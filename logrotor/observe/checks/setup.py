@@ -54,7 +54,7 @@ def checks(here: Deployment) -> list[Check]:
 
 
 def rules(here: Deployment) -> Iterator[Finding]:
-    for problem in here.config.problems:
+    for problem in (each for each in here.config.problems if not each.is_of_queue):  # that is queue.configuration's
         check = f"logrotor check -c {text.typed(next(iter(here.config.files), problem.file))}"
         yield Finding(
             subject=problem.where,
@@ -156,6 +156,8 @@ def runs(here: Deployment, places: Sequence[str] = PLACES) -> Iterator[Finding]:
             advice=unknown.advice,
         )
         return
+    if here.config.queue is not None:
+        return  # whether its jobs are done is seen by queue.progress, and what starts them by queue.single
     age = None if here.last_run is None else here.now.timestamp() - here.last_run
     if age is not None and age < HOUR:
         return
