@@ -76,13 +76,15 @@ class Looked(Struct, frozen=True):
 def _look(config: Config) -> Looked:
     from logrotor.clock import local_now
     from logrotor.decide.planner import refusal
+    from logrotor.disk.identity import is_us
     from logrotor.disk.trust import stranger_to
     from logrotor.observe.checks.own_files import closed_outputs
     from logrotor.observe.deployment import Deployment
     from logrotor.rotator import plan_asking
     from logrotor.survey.surveyor import Surveyor
 
-    another = stranger_to(config.state_dir, config.run_as)
+    another = config.run_as if config.run_as and not is_us(config.run_as) else None
+    another = stranger_to(config.state_dir, config.run_as) or another
     if another is not None:
         return Looked(literal=_literal(config), another=another)
     now = local_now()

@@ -214,7 +214,11 @@ def _other(outcome: PastOutcome) -> tuple[str, str, str]:
     names = [os.path.basename(log) for log in outcome.logs]
     shown = ", ".join(names[:_NAMES]) + (f" and {len(names) - _NAMES} more" if names[_NAMES:] else "")
     often = f" ({text.count(outcome.runs, 'run')} in a row)" if outcome.runs > 1 else ""
-    return shown, outcome.status, f"{outcome.action} {outcome.name}: {outcome.reason}".rstrip(": ") + often
+    return (
+        shown,
+        outcome.status,
+        f"{outcome.action} {outcome.name}".rstrip() + f": {outcome.reason}".rstrip(": ") + often,
+    )
 
 
 # ---------------------------------------------------------------- JSON

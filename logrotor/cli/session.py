@@ -155,9 +155,10 @@ def notice_of(entered: Entered) -> Event | None:
 def why_no_run(config: Config) -> Problem | None:
     """Why every run would end with 2: its state directory cannot be used. None: it can, or it is not ours to judge."""
     from logrotor.disk import state
+    from logrotor.disk.identity import is_us
     from logrotor.disk.trust import stranger_to
 
-    if stranger_to(config.state_dir, config.run_as) is not None:
+    if (config.run_as and not is_us(config.run_as)) or stranger_to(config.state_dir, config.run_as) is not None:
         return None
     try:
         state.refuse_impossible(config.state_dir, config.state_dir_origin)

@@ -49,7 +49,7 @@ def stranger_to(state_dir: str, run_as: str | None) -> str | None:
     try:
         mounts.refuse_silent(state_dir)
         uid = os.stat(state_dir).st_uid
-    except (PermissionError, FileNotFoundError):
+    except PermissionError:
         return run_as if run_as is not None and not is_us(run_as) else None
     except OSError:
         return None

@@ -16,7 +16,9 @@ from logrotor.cli.options import moment, moment_or_age
 from logrotor.disk import database, forgetting, rows
 from logrotor.disk.history import History, RunHistory
 from logrotor.model import CopyInFlight, Outcome, PastOutcome, Status
+from logrotor.observe.attention import Thresholds, attention
 from logrotor.observe.rotations import rotations
+from logrotor.observe.status import status
 from tests.support import mounts, users
 
 DAY = 86400.0
@@ -336,9 +338,12 @@ def test_a_state_directory_that_may_not_be_entered(here, logrotor):
     here.run()
     here.state.chmod(0o700)
     assert users.as_user("www-data", logrotor, "history").code == 2
-    shown = users.as_user("www-data", logrotor, "status", "--json").json
-    assert (shown["known"], shown["last_run"], shown["logs"][0]["known"]) == (False, None, False)
-    assert not any("cron" in each for each in shown["attention"]) and str(here.state) in str(shown["attention"])
+    refused = users.as_user("www-data", logrotor, "status", "--json")
+    assert refused.code == 2 and "sudo -u root logrotor status" in refused.err and not refused.out
+    shown = users.as_user("www-data", lambda: status(here.seen()))  # as a page of that user would have it
+    assert (shown.known, shown.last_run, shown.logs[0].known) == (False, None, False)
+    told = [str(each) for each in attention(shown, Thresholds())]
+    assert not any("cron" in each for each in told) and str(here.state) in str(told)
     found = users.as_user("www-data", logrotor, "doctor", "--only", "schedule", "--json")
     assert found.code == 2 and "sudo -u root logrotor doctor" in found.err and not found.out
 
