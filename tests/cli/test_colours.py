@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import pty
 import re
@@ -10,6 +11,7 @@ import subprocess
 import pytest
 
 from tests.support import command
+from tests.support.need import need
 
 CODES = re.compile(rb"\x1b\[[0-9]*m")
 
@@ -35,9 +37,18 @@ def _read(master: int) -> bytes:
         return b""
 
 
-@pytest.mark.parametrize("words", [("status",), ("status", "--check"), ("doctor", "--only", "logs", "-v")], ids=str)
+COMMANDS = [
+    ("status",), ("status", "--check"), ("doctor", "--only", "logs", "-v"), ("queue", "status"),
+    ("queue", "status", "--check"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("words", COMMANDS, ids=" ".join)
 def test_only_on_a_terminal(here, words):
     """The words are the same: without colours in a pipe, with NO_COLOR, on a dumb terminal."""
+    if words[0] == "queue":
+        need(importlib.util.find_spec("huey"), "the package huey")
+        here.configure('[queue]\nengine = "huey"\nhost = "h"')
     here.log(size=40_000)
     here.run()
     here.log(size=320)

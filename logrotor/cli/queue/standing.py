@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from datetime import datetime
+from itertools import zip_longest
 from typing import TYPE_CHECKING
 
 import click
@@ -83,7 +84,8 @@ def status(
 
         output.write_json({**plain(found), "troubles": wrong})
     elif check:
-        output.write("\n".join(map(text.printable, wrong)) or "All well.")
+        told_lines = (output.paint(text.printable(each), "bad") for each in wrong)
+        output.write("\n".join(told_lines) or output.paint("All well.", "good"))
     else:
         output.write("\n".join(_status_lines(found, now, verbose)))
     return 1 if check and wrong else 0
@@ -96,7 +98,10 @@ def _status_lines(found: Status, now: datetime, verbose: bool) -> Iterator[str]:
     rows = [head, *map(_row, shown)]
     if len(found.queues) > 1:
         rows.append(_sums(found))
-    yield from output.table(rows, right=frozenset({1, 2, 3, 4, 5, 6}))
+    lines = output.table(rows, right=frozenset({1, 2, 3, 4, 5, 6}))
+    yield output.paint(lines[0], "head")
+    for queue, line in zip_longest(shown, lines[1:]):  # the sums have no queue
+        yield output.paint(line, "bad") if queue is not None and (queue.failed or queue.stuck) else line
     if len(shown) < len(found.queues):
         yield f"{text.count(len(found.queues) - len(shown), 'host')} with nothing to see to (-v lists them)"
     yield _processing(found.processing)
@@ -118,7 +123,8 @@ def _worker(found: Worker) -> str:
     engine = f" of {found.engine}" if found.engine else ""
     age = text.span(max(0.0, time.time() - found.since))
     memory = text.size(found.memory)
-    return f"{found.role}{engine}: process {found.pid}, {text.printable(found.user)}, up {age}, {memory}, {found.state}"
+    state = output.paint(found.state, "bad") if found.state == "stopped" else found.state
+    return f"{found.role}{engine}: process {found.pid}, {text.printable(found.user)}, up {age}, {memory}, {state}"
 
 
 def _is_of_note(queue: QueueStatus) -> bool:
