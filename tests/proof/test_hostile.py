@@ -266,14 +266,14 @@ def no_directory(path: Path) -> None:
 WAYS = {
     "the logs, open to all": ("var/logs", world_writable, "chmod o-w"),
     "above the logs, open to all": ("var", world_writable, "chmod o-w"),
-    "the logs behind a stranger's link": ("var/logs", linked_by_attacker, "name the directory"),
-    "above the logs a stranger's link": ("var", linked_by_attacker, "name the directory"),
+    "the logs behind a stranger's link": ("var/logs", linked_by_attacker, "name what it points to"),
+    "above the logs a stranger's link": ("var", linked_by_attacker, "name what it points to"),
     "a file instead of the logs": ("var/logs", no_directory, "Not a directory"),
     "archives, open to all": ("var/logs/old", world_writable, "chmod o-w"),
-    "archives behind a stranger's link": ("var/logs/old", linked_by_attacker, "name the directory"),
+    "archives behind a stranger's link": ("var/logs/old", linked_by_attacker, "name what it points to"),
     "a file instead of the archives": ("var/logs/old", no_directory, "Not a directory"),
     "the state, open to all": ("state", world_writable, "chmod"),
-    "the state behind a stranger's link": ("state", linked_by_attacker, "name the directory"),
+    "the state behind a stranger's link": ("state", linked_by_attacker, "name what it points to"),
     "a file instead of the state": ("state", no_directory, "is a file; name a directory of its own"),
 }
 
