@@ -21,6 +21,7 @@ from logrotor.errors import StateError
 
 _NO_EXCHANGE = frozenset({errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP})
 _HERE = -100  # AT_FDCWD
+_UNREAD = (sqlite3.Error, UnicodeDecodeError)  # what SQLite says of a damaged schema may be no text
 _COLUMNS = (
     "SELECT info.name FROM sqlite_master AS master, pragma_table_info(master.name) AS info "
     "WHERE master.type = 'table' AND master.name = ? ORDER BY info.cid"
@@ -64,7 +65,7 @@ def _filled(new: str, path: str) -> int:
         database.upgrade(kept)
         try:
             old = _opened(path)
-        except (OSError, StateError, sqlite3.Error):
+        except (OSError, StateError, *_UNREAD):
             return 0
         before = kept.total_changes
         with closing(old), database.transaction(kept, database.PATIENCE):
@@ -90,7 +91,7 @@ def _common_columns(old: sqlite3.Connection, new: sqlite3.Connection, table: str
     """Columns that the damaged file has as well, in the order of the new one; none: it is no table there."""
     try:
         found = {row[0] for row in old.execute(_COLUMNS, (table,))}
-    except sqlite3.Error:
+    except _UNREAD:
         return []
     return [row[0] for row in new.execute(_COLUMNS, (table,)) if row[0] in found]
 
@@ -102,7 +103,7 @@ def _spared(connection: sqlite3.Connection, table: str, columns: Sequence[str]) 
     """
     for order in ("", "DESC"):
         before: int | None = None
-        with suppress(sqlite3.Error, MemoryError):  # a length that is damaged may be any
+        with suppress(*_UNREAD, MemoryError):  # a length that is damaged may be any
             ask = f"SELECT {', '.join(columns)}, rowid AS at FROM {table} ORDER BY rowid {order}"
             for row in connection.execute(ask):
                 if before is not None and (row["at"] <= before if not order else row["at"] >= before):
