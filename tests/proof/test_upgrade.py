@@ -10,7 +10,6 @@ import gzip
 import itertools
 import os
 import re
-import select
 import shutil
 import sqlite3
 import stat
@@ -32,6 +31,7 @@ from tests.support import command, oracle
 from tests.support.command import Result
 from tests.support.deployment import OneLog, rule, toml
 from tests.support.supervisor import wait_for
+from tests.support.waiting import readable
 from tests.support.writers import Kind, Writer
 
 __all__ = ["places"]
@@ -194,7 +194,7 @@ class Upgrade:
 
     def _serve(self, version: Version, heard: Callable[[], Any]) -> Any:
         """What the version says next; meanwhile the company reopens its logs as often as it is asked to."""
-        while version.channel not in (ready := select.select([version.channel, self.asked], [], [])[0]):
+        while version.channel not in (ready := readable([version.channel, self.asked])):
             assert ready == [self.asked]
             self._reopen()
         return heard()

@@ -8,7 +8,6 @@ import gc
 import gzip
 import os
 import re
-import select
 import shutil
 import signal
 import sqlite3
@@ -31,6 +30,7 @@ from tests.proof.door import Door, Fault, Moment, through
 from tests.proof.places import Places
 from tests.proof.scenarios import Company, Scenario
 from tests.support import command, oracle
+from tests.support.waiting import readable
 
 WIDTH, WIDE = 24, 200  # bytes of a line, more or less: what is written meanwhile, and what is there before
 OLD_MODE, NEW_MODE = 0o644, 0o664  # without create_mode: by the mode of the log that was taken
@@ -272,7 +272,7 @@ class Trial:
     def _serve_command(self, stop: int) -> None:
         ask, answer = (os.open(self.root / name, os.O_RDWR | os.O_CLOEXEC) for name in ("ask", "answer"))
         try:
-            while stop not in select.select([ask, stop], [], [])[0]:
+            while stop not in readable([ask, stop]):
                 os.read(ask, 100)
                 self._serve(b"r")
                 os.write(answer, b"done\n")

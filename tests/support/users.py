@@ -13,7 +13,6 @@ import grp
 import os
 import pickle
 import pwd
-import select
 import shlex
 import shutil
 import signal
@@ -28,6 +27,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from tests.support.need import need
+from tests.support.waiting import readable
 
 T = TypeVar("T")
 
@@ -144,7 +144,7 @@ def _pickled(error: BaseException) -> bytes:
 def _read(fd: int, deadline: float) -> bytes:
     pieces: list[bytes] = []
     while True:
-        if not select.select([fd], [], [], max(0, deadline - time.monotonic()))[0]:
+        if not readable([fd], deadline - time.monotonic()):
             raise TimeoutError("the fork gave no answer in time")
         piece = os.read(fd, 1 << 16)
         if not piece:
