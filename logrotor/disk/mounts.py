@@ -39,7 +39,7 @@ class Mounts:
     latest: ClassVar[tuple[float, Mounts] | None] = None  # that this process has made, and when
 
     def __init__(self) -> None:
-        Mounts.latest = time.monotonic(), self
+        begun = time.monotonic()
         last = {mount.point: mount for mount in _table()}  # of several at one point, the last one lies on top
         self.points = frozenset(last)
         self._served = {p: m for p, m in last.items() if m.kind.partition(".")[0].removesuffix("blk") in _SERVED}
@@ -50,6 +50,7 @@ class Mounts:
         self._known: dict[str, Problem | None] = {}
         self._no_links: set[str] = set()
         self._spent = 0.0
+        Mounts.latest = begun, self  # whole by now: another thread may take it at once
 
     def why_silent(self, path: str) -> Problem | None:
         """The file system on the way to an absolute path that does not answer; None: each of them does."""
