@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import os
+import resource
 import signal
 from collections import defaultdict
 from collections.abc import Iterator
@@ -20,6 +21,12 @@ settings.load_profile("logrotor")
 # A shell starts its background jobs with Ctrl-C ignored, and a program that is started so keeps it ignored.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+# Hundreds of clients of queue servers are open until they are collected: more than the 1,024 that a shell may give.
+_soft, _hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+if _soft != resource.RLIM_INFINITY and _soft < 8192:
+    resource.setrlimit(resource.RLIMIT_NOFILE, (_hard if 0 < _hard < 8192 else 8192, _hard))
 
 
 @pytest.hookimpl(optionalhook=True)
