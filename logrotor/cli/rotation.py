@@ -80,20 +80,15 @@ def rotate(
 
         if (notice := notice_of(entered)) is not None:
             printer(notice)
+        shown = progress if has_bar else None
+        rotator = Rotator(config, on_event=tell, on_progress=shown, stop=stop, fork=_fork)
         try:
-            shown = progress if has_bar else None
-            rotator = Rotator(config, on_event=tell, on_progress=shown, stop=stop, fork=_fork)
             report = rotator.run(force=force, only=selection(config, only), time_limit=time_limit)
-        except (StateError, UnknownSelection) as error:
-            if sums_up:
+        except (LogrotorError, KeyboardInterrupt) as error:
+            ended = _code_of(error, session, config, stop, printer, damper, sums_up=sums_up)
+            if ended is None:
                 raise
-            return _fail_once(error, session, damper)
-        except (KeyboardInterrupt, Interrupted, Locked) as error:
-            if stop():  # a lock that we were told to stop waiting for is no failure to get it
-                return stop.exit_code
-            if isinstance(error, Locked) and not sums_up and _is_told(error, config.state_dir, printer, damper):
-                return exit_code(error)
-            raise
+            return ended
         finally:
             progress.clear()
     report = _tell_others(config, report, printer, attempt)
@@ -107,6 +102,22 @@ def rotate(
     elif sums_up:
         output.write_json(_summary(report, config))
     return code
+
+
+def _code_of(
+    error: BaseException, session: Session, config: Config, stop: Stop, printer: EventPrinter, damper: Damper | None,
+    *, sums_up: bool,
+) -> int | None:  # fmt: skip
+    """The exit code of a run that did not take place, with what there was to say said; None: it is an error as any."""
+    if isinstance(error, StateError | UnknownSelection):
+        return None if sums_up else _fail_once(error, session, damper)
+    if not isinstance(error, KeyboardInterrupt | Interrupted | Locked):
+        return None
+    if stop():  # a lock that we were told to stop waiting for is no failure to get it
+        return stop.exit_code
+    if isinstance(error, Locked) and not sums_up and _is_told(error, config.state_dir, printer, damper):
+        return exit_code(error)
+    return None
 
 
 def _damper_of_broken(config_file: str | None, scope: tuple[str, ...]) -> Damper | None:

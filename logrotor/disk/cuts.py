@@ -188,7 +188,7 @@ def _why_alike(directory: OpenDir, base: Entry, copy: Entry) -> Problem | None:
 
 def _may_be_copy(directory: OpenDir, base: Entry, copy: Entry) -> bool:
     """What was born before the log is none of its copies."""
-    born, log = (_birth(os.path.join(directory.path, entry.name)) for entry in (copy, base))
+    born, log = (files.birth(os.path.join(directory.path, entry.name)) for entry in (copy, base))
     return 0 < copy.size <= base.size and (born is None or log is None or born >= log)
 
 
@@ -213,14 +213,3 @@ def _opened(directory: OpenDir, base: Entry, copy: Entry) -> Iterator[tuple[int,
 
 def _problem(directory: OpenDir, copy: Entry, what: str, advice: str) -> Problem:
     return Problem(subject=os.path.join(directory.path, copy.name), problem=what, advice=advice)
-
-
-def _birth(path: str) -> float | None:
-    try:
-        fd = os.open(path, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC)
-    except OSError:
-        return None
-    try:
-        return calls.birth_time(fd)
-    finally:
-        os.close(fd)

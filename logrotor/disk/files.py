@@ -178,3 +178,15 @@ def rewrite(path: str, data: bytes) -> None:
         write_all(fd, data)
     finally:
         os.close(fd)
+
+
+def birth(path: str) -> float | None:
+    """When a file was born (epoch seconds), if it can be opened and its file system knows."""
+    try:
+        fd = os.open(path, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC)
+    except OSError:
+        return None
+    try:
+        return calls.birth_time(fd)
+    finally:
+        os.close(fd)

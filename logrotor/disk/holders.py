@@ -59,7 +59,7 @@ def _why_held(path: str, age: float | None, long: float, processes: Processes) -
         advice = "look who makes it: its user's runs, or anybody who may write there"
         return Problem(subject=path, problem=f"{how}{seen}", advice=advice, kind="unseen")
     pids = [pid for pid in processes.pids(FileId(status.st_dev, status.st_ino)) if pid != os.getpid()]
-    stopped = [pid for pid in pids if _is_stopped(pid)]
+    stopped = [pid for pid in pids if is_stopped(pid)]
     if stopped:
         return _of_stopped(path, stopped[0], long)
     if pids:
@@ -109,7 +109,7 @@ def _of_stopped(path: str, pid: int, held: float) -> Problem:
     )
 
 
-def _is_stopped(pid: int) -> bool:
+def is_stopped(pid: int) -> bool:
     try:
         return proc.state(pid) == state.STOPPED
     except OSError:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import select
 import signal
@@ -13,7 +14,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 from msgspec import Struct
 
-from logrotor.disk import calls, mounts
+from logrotor.disk import calls, mounts, proc
 from logrotor.disk.trust import can_be_started, places_of
 
 Stop = Callable[[], bool]
@@ -162,3 +163,26 @@ def _read(fd: int, wait: float) -> bytes:
     if not data and wait:
         time.sleep(wait)
     return data
+
+
+def send(process: proc.Process, signum: signal.Signals) -> None:
+    """Send a signal to this very process, and never to another one that has got its number since (pidfd_open(2)).
+
+    Raises ProcessLookupError if it has ended, or another OSError.
+    """
+    try:
+        held: int | None = os.pidfd_open(process.pid)
+    except OSError as error:
+        if error.errno != errno.ENOSYS:
+            raise
+        held = None
+    try:
+        if proc.look(process.pid).started > process.started + 1:  # right within a second
+            raise ProcessLookupError(errno.ESRCH, "it has ended, and another process has its number")
+        if held is None:
+            calls.change("signal", os.kill, process.pid, signum)
+        else:
+            calls.change("signal", signal.pidfd_send_signal, held, signum)
+    finally:
+        if held is not None:
+            os.close(held)

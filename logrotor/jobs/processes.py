@@ -5,13 +5,12 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from contextlib import suppress
 
 from msgspec import Struct
 from msgspec.structs import replace
 
 from logrotor.config.find import named_config
-from logrotor.disk import proc
+from logrotor.disk import holders, proc
 from logrotor.disk.signin import Signed
 from logrotor.disk.walk import user_name
 from logrotor.errors import LogrotorError
@@ -118,7 +117,7 @@ def look(site: Site) -> Seen:
 
 def stopped(site: Site) -> list[proc.Process]:
     """Those of this configuration that a signal has stopped, and what they have started: they hold what they hold."""
-    return [each for each in family(each.process for each in look(site).of(site).every) if is_stopped(each.pid)]
+    return [each for each in family(each.process for each in look(site).of(site).every) if holders.is_stopped(each.pid)]
 
 
 def family(heads: Iterable[proc.Process], word: bytes = b"") -> list[proc.Process]:
@@ -128,12 +127,6 @@ def family(heads: Iterable[proc.Process], word: bytes = b"") -> list[proc.Proces
     while children := [each for each in others if each.parent in found and each.pid not in found]:
         found.update((each.pid, each) for each in children)
     return sorted(found.values(), key=lambda each: each.pid)
-
-
-def is_stopped(pid: int) -> bool:
-    with suppress(OSError):
-        return proc.state(pid) == "stopped"
-    return False
 
 
 def _engine(argv: tuple[str, ...]) -> str | None:

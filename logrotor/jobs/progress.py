@@ -14,7 +14,7 @@ from logrotor.disk import holders, proc, signin
 from logrotor.disk.history import History
 from logrotor.jobs.dispatch import period
 from logrotor.jobs.engine import Site
-from logrotor.jobs.processes import Running, family, is_stopped, look
+from logrotor.jobs.processes import Running, family, look
 from logrotor.model import Attempt, Ending, Problem
 from logrotor.text import ours, span
 
@@ -140,7 +140,7 @@ def _worker(role: str, running: Running, busy: Collection[int]) -> Worker | None
 
 def _state(pid: int, own: Sequence[int], busy: Collection[int]) -> str:
     """Of a worker with its own processes; what waits for its attempt is at work. Raises OSError."""
-    if any(map(is_stopped, own)):
+    if any(map(holders.is_stopped, own)):
         return "stopped"
     return "at work" if busy and not {*own}.isdisjoint(busy) else proc.state(pid)
 

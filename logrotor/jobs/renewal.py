@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 
 from msgspec import Struct
 
-from logrotor.disk import proc, programs, signin
+from logrotor.disk import holders, proc, programs, signin
 from logrotor.disk.signin import Signed
 from logrotor.errors import LogrotorError
 from logrotor.jobs.engine import Site
@@ -33,7 +33,7 @@ def renew(site: Site, head: Running, tell: Callable[[str], object] = lambda _: N
 
     ``tell`` gets what is waited for, at once where that may take long.
     """
-    if _is_stopped(head.pid):
+    if holders.is_stopped(head.pid):
         what = "was stopped by a signal, so it does nothing, and holds what it holds"
         raise Unrenewed(Problem(subject=f"process {head.pid}", problem=what, advice=f"kill -CONT {head.pid}"))
     tell(_waited_for(site, head))
@@ -49,7 +49,7 @@ def renew(site: Site, head: Running, tell: Callable[[str], object] = lambda _: N
 def _waited_for(site: Site, head: Running) -> str:
     """The job at work ends first, and a process that is stopped ends nothing."""
     most = f"at most {site.settings.job.stop_wait + _START:g} s"
-    stopped = next((pid for pid in _below(head.pid) if _is_stopped(pid)), None)
+    stopped = next((pid for pid in _below(head.pid) if holders.is_stopped(pid)), None)
     if stopped is None:
         return f"waits for process {head.pid}, which lets the job at work end; {most}"
     return f"waits for process {stopped}, which is stopped: kill -CONT {stopped}; {most}"
@@ -62,13 +62,6 @@ def _below(head: int) -> list[int]:
     for pid in found:
         found += [child for child, parent in parents.items() if parent == pid]
     return found[1:]
-
-
-def _is_stopped(pid: int) -> bool:
-    try:
-        return proc.state(pid) == "stopped"
-    except OSError:  # it has ended
-        return False
 
 
 def _renewed(site: Site, entry: Signed) -> str:

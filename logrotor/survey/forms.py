@@ -14,11 +14,10 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from logrotor.decide.facts import Directory
 from logrotor.decide.naming import is_dated_by, parse_temp
-from logrotor.disk import descent
+from logrotor.disk import descent, files
 from logrotor.disk.logdir import LogDir
 from logrotor.errors import Interrupted, LogrotorError
 from logrotor.model import Archive, ArchiveName, Codec, Entry
-from logrotor.survey import proofs
 
 _COARSE = (100, 1_000, 10_000_000, 1_000_000_000, 2_000_000_000)  # nanoseconds that some file systems cut times to
 _CROWD = 16  # more forms of one generation than any crash leaves
@@ -135,7 +134,7 @@ class _Candidates:
 
 
 def _birth(archive: Archive) -> float:
-    return proofs.birth(archive.path) or 0.0
+    return files.birth(archive.path) or 0.0
 
 
 def _begin(archive: Archive, length: int, stop: Stop) -> tuple[bytes, bool]:

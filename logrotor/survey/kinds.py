@@ -13,9 +13,8 @@ from logrotor.decide.facts import Directory, Family
 from logrotor.decide.naming import LOCK, is_packed, rotated_from
 from logrotor.decide.proof import QUIET
 from logrotor.decide.whose import Named, Whose, is_by_name, is_recorded, judge, last_in_row, was_taken
-from logrotor.disk import descent
+from logrotor.disk import descent, files
 from logrotor.model import Archive, Codec, LogHistories, LogHistory, Nobody, Problem, Writers, Written
-from logrotor.survey import proofs
 
 Naming = Callable[[Directory, str], Named]  # what the rules' paths say of a name
 
@@ -126,7 +125,7 @@ def _is_marked(archive: Archive, own: LogHistory, directory: Directory, family: 
     if archive.name.slot != 1 or archive.name.codec is not Codec.NONE or own.unclear == archive.entry.id.inode:
         return False
     lock, beside = (os.path.join(directory.resolved, name) for name in (LOCK, log.name))
-    return _owner(lock) == log.stat.st_uid and was_taken(*map(proofs.birth, (archive.path, beside, lock)))
+    return _owner(lock) == log.stat.st_uid and was_taken(*map(files.birth, (archive.path, beside, lock)))
 
 
 def _owner(path: str) -> int | None:

@@ -9,7 +9,7 @@ from typing import TypeVar
 
 from logrotor.decide.facts import Family
 from logrotor.disk import cuts, writers
-from logrotor.disk.calls import birth_time, is_append_only
+from logrotor.disk.calls import is_append_only
 from logrotor.disk.directories import Directories
 from logrotor.disk.opendir import ANY
 from logrotor.errors import LogrotorError, Stale, message
@@ -133,15 +133,3 @@ class Proofs(Mapping[FileId, Writers]):
         for directory, entry in self._names().get(file, ()):
             found = self._prover.prove(directory, entry) or found
         return found
-
-
-def birth(path: str) -> float | None:
-    """When a file was born (epoch seconds), if it can be opened and its file system knows."""
-    try:
-        fd = os.open(path, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC)
-    except OSError:
-        return None
-    try:
-        return birth_time(fd)
-    finally:
-        os.close(fd)

@@ -13,7 +13,7 @@ from msgspec.structs import replace
 
 from logrotor.decide.facts import Directory, Family, LogFacts
 from logrotor.decide.naming import LOCK
-from logrotor.disk import access, acl, descent, state, writers
+from logrotor.disk import access, acl, descent, files, state, writers
 from logrotor.disk.directories import Directories
 from logrotor.disk.mounts import SILENT, Mounts
 from logrotor.disk.opendir import is_private
@@ -149,7 +149,7 @@ class Surveyor:
             history=history,
             writers=proofs.Proofs(self._prover, directory.resolved, family, archives),
             duplicates=forms.Duplicates(archives, directory.resolved, lambda: self._stop() or self._late()),
-            birth=partial(proofs.birth, claim.path),
+            birth=partial(files.birth, claim.path),
             made=_made,
             may_be_linked=partial(_may_be_linked, claim.base),
             since=self._since,
@@ -331,7 +331,7 @@ def _may_be_linked(base: str, path: str) -> bool:
 
 def _made(archive: Archive) -> float | None:
     """A compressed one was made after it was taken; a plain one was born as the log."""
-    known = [moment for moment in (descent.taken_at(archive.path), proofs.birth(archive.path)) if moment is not None]
+    known = [moment for moment in (descent.taken_at(archive.path), files.birth(archive.path)) if moment is not None]
     return max(known, default=None)
 
 

@@ -325,7 +325,7 @@ def exit_code(rotator: Rotator) -> int:
 
 def test_once_in_each_period(tmp_path, monkeypatch):
     """A log with a schedule is rotated once in a period, whoever comes first."""
-    monkeypatch.setattr("logrotor.survey.proofs.birth", lambda path: time.time() - 3 * 86_400)
+    monkeypatch.setattr("logrotor.disk.files.birth", lambda path: time.time() - 3 * 86_400)
     log = tmp_path / "app.log"
     log.write_bytes(oracle.lines("w1", 1, 20))
     rotator = interfere.rotator(tmp_path / "state", {"name": "app", "paths": [str(log)], "schedule": "daily"})
@@ -340,7 +340,7 @@ def test_once_in_each_period(tmp_path, monkeypatch):
 
 def test_who_waited_for_the_lock_does_not_rotate_again(tmp_path, monkeypatch):
     """A run that began before another one, and got the lock after it, takes that rotation for this period's."""
-    monkeypatch.setattr("logrotor.survey.proofs.birth", lambda path: time.time() - 3 * 86_400)
+    monkeypatch.setattr("logrotor.disk.files.birth", lambda path: time.time() - 3 * 86_400)
     log = tmp_path / "app.log"
     log.write_bytes(oracle.lines("w1", 1, 20))
     rotator = interfere.rotator(tmp_path / "state", {"name": "app", "paths": [str(log)], "schedule": "daily"})

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import os
 import signal
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from datetime import datetime
 
 from logrotor.clock import local_now
-from logrotor.disk import proc
+from logrotor.disk import holders, proc, programs
 from logrotor.disk.history import History
 from logrotor.errors import ConfigError
 from logrotor.jobs import processes
@@ -142,7 +141,7 @@ def _stuck(site: Site, attempt: Attempt, now: float) -> Finding:
         mend = _lose(site, attempt, now)
     else:
         what = f"{since}: {' beside '.join(_doing(each) for each in (run, body) if each is not None)}"
-        held = next((each for each in (body, run) if each is not None and processes.is_stopped(each.pid)), None)
+        held = next((each for each in (body, run) if each is not None and holders.is_stopped(each.pid)), None)
         signum, meant = (signal.SIGTERM, run) if held is None else (signal.SIGCONT, held)
         if meant is None:  # the job body alone, which an engine would take for its worker
             advice, would = f"see what process {attempt.pid} waits for; to end it: kill -KILL {attempt.pid}", ""
@@ -185,7 +184,7 @@ def _lose(site: Site, attempt: Attempt, now: float) -> Callable[[], str]:
 
 def _send(run: proc.Process, signum: signal.Signals) -> Callable[[], str]:
     def mend() -> str:
-        os.kill(run.pid, signum)
+        programs.send(run, signum)
         return f"{signum.name} was sent to process {run.pid}"
 
     return mend
