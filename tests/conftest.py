@@ -23,7 +23,8 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
-# Hundreds of clients of queue servers are open until they are collected: more than the 1,024 that a shell may give.
+# tests/jobs/test_fleet.py leaves the connections of 500 hosts' engines open in its process, celery's four for each:
+# more than the 1,024 that a shell may give.
 _soft, _hard = resource.getrlimit(resource.RLIMIT_NOFILE)
 if _soft != resource.RLIM_INFINITY and _soft < 8192:
     resource.setrlimit(resource.RLIMIT_NOFILE, (_hard if 0 < _hard < 8192 else 8192, _hard))

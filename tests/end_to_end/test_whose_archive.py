@@ -13,8 +13,8 @@ import pytest
 
 from logrotor import Rotator, load_config
 from logrotor.decide.naming import parse_archive
+from logrotor.disk.files import birth
 from logrotor.model import Plan, Report
-from logrotor.survey.proofs import birth
 from tests.support.need import need
 
 BIG = 2000  # bytes; max_size is 1000
