@@ -53,6 +53,7 @@ class Directory(Struct):
     missing: bool = False
     barrier: str | None = None  # of a missing one: the directory above it in which we may not make it
     locked: bool = False  # a run works there, or was killed
+    is_torn: bool = False  # a name was listed, and gone before its file could be looked at: it may have another by now
 
 
 class LogFacts(Struct, frozen=True, kw_only=True):

@@ -6,7 +6,7 @@ import errno
 import os
 import stat
 import sys
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator
 from typing import Self
 
 from logrotor.disk import descent, walk
@@ -54,8 +54,10 @@ class OpenDir:
             os.close(self.fd)
             self.fd = -1
 
-    def scan(self, silent: Collection[str] = ()) -> Iterator[Entry]:
-        """Every entry but ``.`` and ``..``, with its lstat; one that vanishes meanwhile is left out.
+    def scan(
+        self, silent: Collection[str] = (), vanished: Callable[[str], None] = lambda name: None
+    ) -> Iterator[Entry]:
+        """Every entry but ``.`` and ``..``, with its lstat; one that vanishes meanwhile is left out, and told.
 
         ``silent``: mount points of file systems that do not answer, at which no call returns.
         """
@@ -66,7 +68,7 @@ class OpenDir:
                 try:
                     yield Entry(item.name, item.stat(follow_symlinks=False))
                 except FileNotFoundError:
-                    continue
+                    vanished(item.name)
 
     def stat(self, name: str) -> Entry | None:
         try:

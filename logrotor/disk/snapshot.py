@@ -20,13 +20,25 @@ _TYPES = {
     0x2FC12FC1: "zfs", 0xF2F52010: "f2fs", 0x65735546: "fuse", 0x6969: "nfs", 0x01021997: "9p",
     0xFF534D42: "cifs", 0xFE534D42: "cifs", 0x517B: "cifs", 0x4D44: "vfat",
 }  # fmt: skip
+_TRIES = 5  # for a directory in which files are renamed all the time
 _NO_RENAMEAT2 = frozenset({"fuse", "nfs", "9p"})
 _COLLAPSE = frozenset({"ext4", "xfs", "overlay"})
 
 
 def look(path: str, mounts: Mounts | None = None) -> Directory:
-    """Scan ``path`` once. Never raises for a directory that cannot be used: ``problem`` or ``missing`` says so."""
+    """Scan ``path``. Never raises for a directory that cannot be used: ``problem`` or ``missing`` says so.
+
+    Where a name vanishes between the listing and the look at its file, it is scanned again, a few times.
+    """
     mounts = mounts or Mounts()
+    for _ in range(_TRIES):
+        found = _look(path, mounts)
+        if not found.is_torn:
+            break
+    return found
+
+
+def _look(path: str, mounts: Mounts) -> Directory:
     found = Directory(path, problem=mounts.why_silent(path))
     if found.problem is not None:
         return found
@@ -62,7 +74,11 @@ def _fill(found: Directory, logdir: LogDir, silent: Collection[str]) -> None:
     found.resolved, found.id = logdir.path, logdir.id
     found.file_system = file_system(logdir.fd, logdir.id.device)
     found.closed = None if logdir.is_writable() else identity.why_closed(logdir.path)
-    for entry in logdir.scan(silent):
+
+    def vanished(name: str) -> None:
+        found.is_torn = True
+
+    for entry in logdir.scan(silent, vanished):
         if entry.name == naming.LOCK:
             found.locked = True
         else:

@@ -23,7 +23,7 @@ from logrotor.errors import LogrotorError, Stale, problem_of
 from logrotor.model import Archive, ArchiveRecord, Codec, FileId, Problem
 from logrotor.observe.deployment import Deployment, archives_of
 from logrotor.observe.reading import EMPTY, find
-from logrotor.observe.view import OWNER, PATIENCE, names_of, open_piece, piece_of
+from logrotor.observe.view import OWNER, PATIENCE, is_torn, names_of, open_piece, piece_of
 from logrotor.survey.named import NamedLogs
 from logrotor.text import count, ours, typed
 
@@ -161,6 +161,7 @@ class _Examination:
         archives = [a for a in newest_first(archives_of(facts), now) if a.entry.is_regular and not _is_reserved(a)]
         self._duplicates = facts.duplicates
         seen = names_of(facts), self.judge(archives, (facts.directory, *facts.elsewhere))
+        self._moved |= is_torn(facts)
         is_same, self._before = seen == self._before, None if self._moved else seen
         return not self._moved and (is_same or all(verdict.problem is None for verdict in self.verdicts))
 

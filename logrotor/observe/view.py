@@ -1,7 +1,8 @@
 """The files of one log as they are at one moment, open, while runs rename, compress and remove them.
 
 What is listed is opened before anything is read, and a second listing that is like the first one proves that there was
-no rename between. An open file keeps its inode, so nothing else can get that. Of more files than may be open the oldest
+no rename between; but none from which a name vanished before its file was looked at, for that file has another name by
+then. An open file keeps its inode, so nothing else can get that. Of more files than may be open the oldest
 are opened once, to be known again: by inode and birth after a rename, by the mark after a compression.
 """
 
@@ -105,7 +106,7 @@ class View:
             before = relisted(self._surveyed)
             found = pieces(before, self._look().now.timestamp())
             why_not = self._why_unsettled(found, before)
-            if why_not is None and names_of(before) == names_of(relisted(self._surveyed)):
+            if why_not is None and is_same_moment(before, relisted(self._surveyed)):
                 self.facts, self.pieces = before, found
                 return
             if why_not is not None and why_not.kind == "interrupted" and time.monotonic() - began > _BRIEF:
@@ -178,7 +179,7 @@ class View:
             known = {each.entry.id for each in self.pieces} - {trace.id}
             places = [place for place in self._places.values() if place.entry.id not in known]
             found = next(filter(None, (self._opened_as(trace, place) for place in places)), None)
-            if found is not None or names_of(before) == names_of(relisted(self._surveyed)):
+            if found is not None or is_same_moment(before, relisted(self._surveyed)):
                 break
             if time.monotonic() - began > PATIENCE:
                 again = "is rotated again and again while it is read"
@@ -284,10 +285,21 @@ def _is_log(directory: Directory, name: str) -> bool:
     return family is not None and family.live is not None and parse_archive(name) is not None
 
 
-def names_of(facts: LogFacts) -> frozenset[tuple[str, str, FileId]]:
-    found = {(archive.directory, archive.entry.name, archive.entry.id) for archive in archives_of(facts)}
+def is_same_moment(before: LogFacts, after: LogFacts) -> bool:
+    """Do two listings show the same, and did no file get another name between them?"""
+    return not is_torn(before) and not is_torn(after) and names_of(before) == names_of(after)
+
+
+def is_torn(facts: LogFacts) -> bool:
+    """Did a name vanish while the files of the log were looked at? Then one of them may not have been seen."""
+    return any(directory.is_torn for directory in (facts.directory, *facts.elsewhere))
+
+
+def names_of(facts: LogFacts) -> frozenset[tuple[str, str, FileId, int]]:
+    """Of archives with the time of the last change (ns), which a rename renews: an inode alone may be used again."""
+    found = {(a.directory, a.entry.name, a.entry.id, a.entry.stat.st_ctime_ns) for a in archives_of(facts)}
     others = [entry for entry in (facts.family.replacement, facts.family.live) if entry is not None]
-    return frozenset(found | {(facts.directory.resolved, entry.name, entry.id) for entry in others})
+    return frozenset(found | {(facts.directory.resolved, entry.name, entry.id, 0) for entry in others})
 
 
 def odd(facts: LogFacts) -> list[Problem]:

@@ -46,6 +46,7 @@ RULES = st.fixed_dictionaries(
         "create": st.just(False),
     },
 ).filter(lambda found: not ("create" in found and "method" in found))
+ACTIONS = ("restore from a backup", "delete", "rename", "touch", "compress by hand", "lose the state")
 LINE = Counter[bytes]
 
 
@@ -108,51 +109,51 @@ class Life(RuleBasedStateMachine):
 
     # ------------------------------------------------------------ the administrator
 
-    @rule(data=st.data())
-    def administer(self, data: st.DataObject) -> None:
-        """He does something to the archives; only what makes sense to a killed run's twins."""
-        actions = [self.restore_from_backup]
-        if self._archives():
-            actions.append(self.delete)
-        if self._archives() and self.is_calm:
-            actions += [self.rename, self.touch, self.compress_by_hand]
-        if self.finished:
-            actions.append(self.lose_the_state)
-        data.draw(st.sampled_from(actions))(data)
+    @rule(
+        action=st.sampled_from(ACTIONS), which=st.integers(0, 99), slot=st.integers(1, 12), count=st.integers(1, 3),
+        suffix=st.sampled_from(["", ".gz", ".zst"]), ago=st.sampled_from([-3600, 0, 3600, 86_400]),
+    )  # fmt: skip
+    def administer(self, action: str, which: int, slot: int, count: int, suffix: str, ago: int) -> None:
+        """He does something to the archives; only what makes sense to a killed run's twins.
 
-    def delete(self, data: st.DataObject) -> None:
-        self._pick(data).unlink()
-        self.model &= set(self._found())
+        All is drawn before it is known what there is: threads of a run end in any order, and what they leave must not
+        decide what is drawn.
+        """
+        archives = self._archives()
+        if action == "restore from a backup":
+            self.restore_from_backup(slot, suffix, count)
+        elif action == "lose the state":
+            if self.finished:
+                shutil.rmtree(self.root / "state", ignore_errors=True)
+        elif archives:
+            self._handle(action, archives[which % len(archives)], slot, ago)
 
-    def restore_from_backup(self, data: st.DataObject) -> None:
-        suffix = data.draw(st.sampled_from(["", ".gz", ".zst"]))
-        path = self.logs / f"app.log.{data.draw(st.integers(1, 9))}{suffix}"
+    def _handle(self, action: str, path: Path, slot: int, ago: int) -> None:
+        if action == "delete":
+            path.unlink()
+            self.model &= set(self._found())
+        elif not self.is_calm:
+            return
+        elif action == "rename":
+            suffix = path.suffix if path.suffix in (".gz", ".zst") else ""
+            target = path.with_name(f"app.log.{slot}{suffix}")
+            if not target.exists():
+                path.rename(target)
+        elif action == "touch":
+            then = path.stat().st_mtime - ago
+            os.utime(path, (then, then))
+        elif action == "compress by hand":
+            target = path.with_name(path.name + ".gz")
+            if path.suffix not in (".gz", ".zst") and not target.exists():
+                target.write_bytes(gzip.compress(path.read_bytes()))
+                shutil.copystat(path, target)
+                path.unlink()
+
+    def restore_from_backup(self, slot: int, suffix: str, count: int) -> None:
+        path = self.logs / f"app.log.{slot}{suffix}"
         if not path.exists():
             pack: Callable[[bytes], bytes] = {"": bytes, ".gz": gzip.compress, ".zst": zstandard.compress}[suffix]
-            path.write_bytes(pack(self._lines(data.draw(st.integers(1, 3)))))
-
-    def rename(self, data: st.DataObject) -> None:
-        path = self._pick(data)
-        suffix = path.suffix if path.suffix in (".gz", ".zst") else ""
-        target = path.with_name(f"app.log.{data.draw(st.integers(1, 12))}{suffix}")
-        if not target.exists():
-            path.rename(target)
-
-    def touch(self, data: st.DataObject) -> None:
-        path = self._pick(data)
-        then = path.stat().st_mtime - data.draw(st.sampled_from([-3600, 0, 3600, 86_400]))
-        os.utime(path, (then, then))
-
-    def compress_by_hand(self, data: st.DataObject) -> None:
-        path = self._pick(data)
-        target = path.with_name(path.name + ".gz")
-        if path.suffix not in (".gz", ".zst") and not target.exists():
-            target.write_bytes(gzip.compress(path.read_bytes()))
-            shutil.copystat(path, target)
-            path.unlink()
-
-    def lose_the_state(self, data: st.DataObject) -> None:
-        shutil.rmtree(self.root / "state", ignore_errors=True)
+            path.write_bytes(pack(self._lines(count)))
 
     @property
     def is_calm(self) -> bool:
@@ -211,9 +212,6 @@ class Life(RuleBasedStateMachine):
 
     def _archives(self) -> list[Path]:
         return [path for path in self._files() if path.name.startswith("app.log") and path.name != "app.log"]
-
-    def _pick(self, data: st.DataObject) -> Path:
-        return data.draw(st.sampled_from(self._archives()))
 
     def _strays(self) -> list[str]:
         return [str(path) for path in self._files() if path.name != "app.log" and path not in self._archives()]
