@@ -116,7 +116,7 @@ NAMES: Mapping[str, tuple[Level, str]] = {
         "a worker or schedule starts, or begins anew: its processes, queue and configuration",
     ),
     "worker.ended": (Level.ERROR, "the engine's worker has ended by itself: by which signal, or with which exit code"),
-    "worker.waiting": (Level.ERROR, "a worker cannot reach its queue, why, and what to do; it tries again"),
+    "worker.waiting": (Level.ERROR, "a worker or schedule cannot work yet, why, and what to do; it tries again"),
     "worker.idle": (
         Level.ERROR,
         "a worker began no job for some ticks although jobs wait: why it is ended, and what was stopped",
