@@ -26,9 +26,9 @@ else:
         "checks": "Check Finding",
         "convert": "as_json",
         "entries": "Archive ArchiveName Entry FileId FileSystem Nobody Unknown Writers Written",
-        "records": "ArchiveRecord CopyInFlight KeptOut LastReport LastRun LogHistories LogHistory PastOutcome PastRun "
-        "PastTake",
-        "plan": "Due LogPlan NotDue Outcome Plain Plan Report Status Note Vanished",
+        "records": "Action ArchiveRecord CopyInFlight KeptOut LastReport LastRun LogHistories LogHistory PastOutcome "
+        "PastRun PastTake",
+        "plan": "Details Due LogPlan NotDue Outcome Plain Plan Report Status Note Vanished",
         "problem": "Problem",
         "queue": "FAILURES Attempt Ending Fault JobSettings Monitor QueueSettings Total",
         "settings": "KEEP Codec Config ConfigProblem CreateMode FreeSpace LogSpec Manager Method Missing Naming "
