@@ -34,6 +34,7 @@ SAME = (
     (r"-> [\d.]+ \w+ \([\d.]+:1\)", "-> SIZE (RATIO)"),
     (r"(\d+), [\d.]+ \w+ \([\d.]+:1\)", r"\1, SIZE (RATIO)"),
     (r"^  /\S*  \w+  .* free .*$", "  MOUNT  TYPE  FREE of TOTAL free (N %), N inodes  full: FORECAST"),
+    (r"[\d.]+ \w+/h\b", "RATE"),
     (r"\* \* \* \* \* \S+( -m logrotor)? run", "* * * * * logrotor run"),
     (r"(?<=\S) {2,}", "  "),
     (r"(seconds|bytes_out)=[\d.]+", r"\1=N"),

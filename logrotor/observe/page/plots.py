@@ -8,35 +8,40 @@ from datetime import datetime, timedelta
 from msgspec import Struct
 
 from logrotor.model import PastTake
-from logrotor.observe.page.markup import Html, tag
+from logrotor.observe.page.markup import Html, filled, tag
 from logrotor.observe.rotations import Rotation
 from logrotor.text import count, size, span
 
-WIDTH, HEIGHT, EDGE = 240.0, 48.0, 4.0
+WIDTH, HEIGHT, EDGE = 150, 26, 3
 TEETH = 20  # rotations that a sparkline shows at most
+
+Point = tuple[float, float]  # seconds and bytes, or their place in the drawing
 
 
 class Scale(Struct, frozen=True):
-    """From seconds and bytes to the drawing."""
+    """From seconds and bytes to the drawing, in whole units: finer is not seen, and many plots must stay small."""
 
     begin: float
     end: float
     top: float
+    step: int = 1  # units that are drawn as one
 
-    def x(self, moment: float) -> float:
+    def x(self, moment: float) -> int:
         length = self.end - self.begin
         share = (moment - self.begin) / length if length > 0 else 1.0
-        return round(EDGE + share * (WIDTH - 2 * EDGE), 1)
+        return EDGE + round(share * (WIDTH - 2 * EDGE) / self.step) * self.step
 
-    def y(self, amount: float) -> float:
+    def y(self, amount: float) -> int:
         share = min(1.0, amount / self.top) if self.top > 0 else 0.0
-        return round(HEIGHT - EDGE - share * (HEIGHT - 2 * EDGE), 1)
+        return HEIGHT - EDGE - round(share * (HEIGHT - 2 * EDGE))
 
 
 # ---------------------------------------------------------------- one log over time
 
 
-def sparkline(name: str, done: Sequence[Rotation], live: int | None, limit: int | None, now: float) -> Html | None:
+def sparkline(
+    name: str, done: Sequence[Rotation], live: int | None, limit: int | None, now: float, *, step: int = 1
+) -> Html | None:
     """How a log grew from rotation to rotation, and since: known at both ends of each line, straight between.
 
     What the first rotation held was written at a pace nobody saw: it is a mark only. None: nothing is known.
@@ -46,16 +51,38 @@ def sparkline(name: str, done: Sequence[Rotation], live: int | None, limit: int 
         return None
     begin = taken[0][0]
     failed = [r.time for r in done if r.status == "failed" and begin <= r.time <= now]
-    scale = Scale(begin, now, 1.08 * max(limit or 0, live or 0, *(amount for _, amount in taken)))
-    return tag(
-        "svg",
-        tag("title", _told(name, taken, failed, live, limit, now)),
-        _limit(scale, limit),
-        _area(scale, _path(taken, live, now)),
-        [tag("circle", class_="mark", cx=scale.x(when), cy=scale.y(amount), r="2.4") for when, amount in taken],
-        [_cross(scale.x(when)) for when in failed],
-        class_="spark", role="img", viewBox=f"0 0 {WIDTH:g} {HEIGHT:g}",
-    )  # fmt: skip
+    scale = Scale(begin, now, 1.08 * max(limit or 0, live or 0, *(amount for _, amount in taken)), step)
+    return filled(
+        _SPARK,
+        title=_told(name, taken, failed, live, limit, now),
+        limit=f"M0 {scale.y(limit)}H{WIDTH}" if limit else "",
+        line=_drawn(scale, _path(taken, live, now)),
+        marks="".join(dict.fromkeys(f"M{scale.x(when)} {scale.y(amount)}h0" for when, amount in taken)),
+        crosses=tag("path", class_="cross", d="".join(map(_cross, dict.fromkeys(map(scale.x, failed)))))
+        if failed
+        else "",
+    )
+
+
+# Dots are lines of no length with round ends; what is drawn beyond the frame closes the area and is not seen.
+_SPARK = (
+    f'<svg class="spark" role="img" viewBox="0 0 {WIDTH} {HEIGHT}" preserveAspectRatio="none">'
+    '<title>{title}</title><path class="growth" d="{line}"/><path class="limit" d="{limit}"/>'
+    '<path class="mark" d="{marks}"/>{crosses}</svg>'
+)
+
+
+def _drawn(scale: Scale, corners: Sequence[Point]) -> str:
+    """Through the corners, and round below the frame."""
+    points = [(scale.x(when), scale.y(amount)) for when, amount in corners]
+    shown = [p for place, p in enumerate(points) if p not in points[max(0, place - 1) : place]]
+    line = " ".join(f"{x},{y}" for x, y in shown)
+    below = HEIGHT + 4
+    return f"M{shown[0][0]},{below}L{line} {shown[-1][0]},{below}z"
+
+
+def _cross(x: int) -> str:
+    return f"M{x - 3} {HEIGHT - 9}l6 6m0-6l-6 6"
 
 
 def caption(done: Sequence[Rotation], now: float) -> str:
@@ -87,29 +114,12 @@ def _told(
     return ", ".join(parts)
 
 
-def _path(taken: Sequence[tuple[float, int]], live: int | None, now: float) -> list[tuple[float, float]]:
+def _path(taken: Sequence[tuple[float, int]], live: int | None, now: float) -> list[Point]:
     """The corners of the teeth."""
-    corners: list[tuple[float, float]] = [(taken[0][0], 0.0)]
+    corners: list[Point] = [(taken[0][0], 0.0)]
     for when, amount in taken[1:]:
         corners += [(when, float(amount)), (when, 0.0)]
     return [*corners, (now, float(live))] if live is not None else corners
-
-
-def _area(scale: Scale, corners: Sequence[tuple[float, float]]) -> list[Html]:
-    line = " ".join(f"{scale.x(when):g},{scale.y(amount):g}" for when, amount in corners)
-    foot = f"{scale.x(corners[-1][0]):g},{scale.y(0):g} {scale.x(corners[0][0]):g},{scale.y(0):g}"
-    return [tag("polygon", class_="area", points=f"{line} {foot}"), tag("polyline", class_="growth", points=line)]
-
-
-def _limit(scale: Scale, limit: int | None) -> Html | None:
-    if not limit:
-        return None
-    return tag("line", class_="limit", x1="0", x2=WIDTH, y1=scale.y(limit), y2=scale.y(limit))
-
-
-def _cross(x: float) -> Html:
-    y = HEIGHT - 9
-    return tag("path", class_="cross", d=f"M{x - 3.5:g} {y - 3.5:g}l7 7m0 -7l-7 7")
 
 
 # ---------------------------------------------------------------- all logs, day by day
@@ -170,12 +180,13 @@ def _rectangles(place: int, day: Day, top: int) -> Iterator[Html]:
 # ---------------------------------------------------------------- a share
 
 
-def bar(share: float, kind: str = "") -> Html:
-    """A bar that is full at 1; what it shows stands beside it as text."""
+def bar(share: float, kind: str = "", thresholds: Sequence[float] = ()) -> Html:
+    """A bar that is full at 1, with a tick at each threshold; what it shows stands beside it as text."""
     width = round(100 * min(1.0, max(0.0, share)), 1)
     return tag(
         "svg",
         tag("rect", class_="ground", width="100", height="6"),
         tag("rect", class_=f"fill {kind}".strip(), width=width, height="6") if width else None,
+        [tag("rect", class_="tick", x=round(100 * each, 1), width="0.5", height="6") for each in thresholds],
         class_="bar", aria_hidden="true", viewBox="0 0 100 6", preserveAspectRatio="none",
     )  # fmt: skip
