@@ -109,7 +109,7 @@ def _log(log: LogStatus, now: datetime, limits: Thresholds) -> Iterator[Attentio
     begun = [(since, each) for each in log.pending if (since := each.since or log.last_rotation) is not None]
     since, oldest = min(begun, key=lambda pair: pair[0], default=(now, None))
     if oldest is not None and _longer(since, now, limits.pending):
-        yield _waiting(log, oldest, f"for {_between(since, now)}")
+        yield _waiting(log, oldest, f"waiting for {_between(since, now)}")
 
 
 def _because(why: Problem, log: LogStatus, code: str, detail: str = "") -> Attention:
@@ -141,26 +141,19 @@ def _grows(log: LogStatus, archive: Pending, now: datetime, limits: Thresholds) 
 
 def _growing(log: LogStatus, archive: Pending, now: datetime) -> Attention:
     since = f", {_between(archive.since, now)} after its rotation" if archive.since is not None else ""
-    return Attention(
-        code="growing",
-        subject=log.path,
-        problem="an archive grows instead of the log",
-        detail=f"{archive.name} to {text.size(archive.size)} by now{since}; {archive.reason}",
-        advice=_writers(),
-        about=os.path.join(os.path.dirname(log.path), archive.name),
-    )
+    grows = f"grows instead of its log, to {text.size(archive.size)} by now{since}"
+    return _unproved("growing", log, archive, grows)
 
 
 def _waiting(log: LogStatus, archive: Pending, since: str = "") -> Attention:
-    size = f" ({text.size(archive.size)})" if archive.held else ""
-    return Attention(
-        code="waiting",
-        subject=log.path,
-        problem="an archive waits until nobody writes it",
-        detail=f"{' '.join(filter(None, (archive.name + size, since)))}: {archive.reason}",
-        advice=_writers(),
-        about=os.path.join(os.path.dirname(log.path), archive.name),
-    )
+    size = text.size(archive.size) if archive.held else ""
+    return _unproved("waiting", log, archive, ", ".join(filter(None, (size, since))))
+
+
+def _unproved(code: str, log: LogStatus, archive: Pending, detail: str) -> Attention:
+    """An archive that can be neither compressed nor removed yet; whose process writes it is the cause."""
+    file = os.path.join(os.path.dirname(log.path), archive.name)
+    return Attention(code=code, subject=log.path, about=file, problem=archive.reason, detail=detail, advice=_writers())
 
 
 def _failing(log: LogStatus) -> Attention:

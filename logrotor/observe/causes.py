@@ -81,7 +81,11 @@ def by_cause(problems: Iterable[P], apart: Callable[[P], Hashable] = lambda _: N
     found: dict[Hashable, list[P]] = {}
     for problem in problems:
         found.setdefault((_said(problem), apart(problem)), []).append(problem)
-    return [sorted(group, key=lambda each: text.natural(each.subject)) for group in found.values()]
+    return [sorted(group, key=lambda each: text.natural(_name(each))) for group in found.values()]
+
+
+def _name(problem: Problem) -> str:
+    return (problem.about if isinstance(problem, Attention) else "") or problem.subject
 
 
 def _said(problem: Problem) -> tuple[str, str, str]:
@@ -165,6 +169,6 @@ def _subjects(group: Sequence[Attention], more: Sequence[Subject] = ()) -> tuple
     """Each once, in natural order, with all that is said of it."""
     details: dict[str, list[str]] = {each.name: [] for each in more}
     for each in group:
-        details.setdefault(each.about or each.subject, []).append(each.detail)
+        details.setdefault(_name(each), []).append(each.detail)
     found = {name: "; ".join(dict.fromkeys(filter(None, said))) for name, said in details.items() if name}
     return tuple(Subject(name, found[name]) for name in sorted(found, key=text.natural))

@@ -239,14 +239,14 @@ def removed_file(here: Deployment, stack: ExitStack) -> Path:
 def no_pidfile(here: Deployment, _: ExitStack) -> str:
     here.hold()
     here.configure(target("pidfile", pidfile="gone.pid", signal="USR1"))
-    return "[reopen.them]"
+    return "reopen target 'them' (pidfile)"
 
 
 def stale_pidfile(here: Deployment, _: ExitStack) -> str:
     here.hold()
     (here.folder / "it.pid").write_text("4194304\n")
     here.configure(target("pidfile", pidfile="it.pid", signal="USR1"))
-    return "[reopen.them]"
+    return "reopen target 'them' (pidfile)"
 
 
 def unhandled_signal(here: Deployment, stack: ExitStack) -> str:
@@ -254,7 +254,7 @@ def unhandled_signal(here: Deployment, stack: ExitStack) -> str:
     writer.write(1)
     (here.folder / "it.pid").write_text(f"{writer.pid}\n")
     here.configure(target("pidfile", pidfile="it.pid", signal="USR2"))
-    return "[reopen.them]"
+    return "reopen target 'them' (pidfile)"
 
 
 def from_the_future(*names: str) -> Plant:
