@@ -6,6 +6,7 @@ an archive that somebody could still write is decided by a fresh proof, right be
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing
 from typing import Any
@@ -13,13 +14,13 @@ from typing import Any
 from msgspec.structs import replace
 
 from logrotor import notify
-from logrotor.act import pool
+from logrotor.act import pool, sampling
 from logrotor.act.archive import HUNG, await_writers, is_let_go, keep_hooked
 from logrotor.act.context import Context, Job
 from logrotor.act.ledger import Ended, Ledger
 from logrotor.act.report import tell
 from logrotor.act.step import attempt, failed, leftovers, put_off
-from logrotor.disk import archived
+from logrotor.disk import archived, samples
 from logrotor.errors import LogrotorError, ReopenFailed
 from logrotor.model import Copytruncate, FileId, LogPlan, Outcome, Plan, Problem, Status, Take
 
@@ -41,6 +42,8 @@ def execute(plan: Plan, context: Context, *, last: bool = False) -> Ledger:
         whole = [path for path in ledger.rotated if path not in ledger.unfinished]
         # What is about to go has its final name by now.
         context.history.rotated(whole, plan.now.timestamp(), archived.leaving(work))
+        taken = sampling.taken(ledger.outcomes)
+        samples.keep(os.path.dirname(context.history.path), context.clock(), None, taken, whole=False)
         _record(ledger, context, _reopen(context, _sound(ledger, work)))
         if not context.stop():
             after = replace(context, known=context.history.recall(), unasked=frozenset(ledger.unasked))

@@ -65,9 +65,19 @@ def find_config(
     if found == places[0]:
         _refuse_strangers(found, os.geteuid() if euid is None else euid)
     if found is None:
-        looked = ", ".join(["-c", f"${VARIABLE}", *places])
+        looked = ", ".join(["-c", f"${VARIABLE}", *map(_looked_at, places)])
         raise ConfigError((ConfigProblem(NAME, "file", f"no configuration found; looked at {looked}", advice=_BEGIN),))
     return Found(found, Origin.USUAL_PLACE)
+
+
+def _looked_at(place: str) -> str:
+    try:
+        os.stat(place)
+    except PermissionError:
+        return f"{place} (closed to {user_name(os.geteuid())})"
+    except OSError:
+        pass
+    return place
 
 
 def _refuse_strangers(place: str, euid: int) -> None:

@@ -25,7 +25,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import closing, contextmanager, suppress
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from logrotor.disk import database, descent, rows, state
+from logrotor.disk import database, descent, files, rows, state
 from logrotor.disk.database import Work
 from logrotor.model import ArchiveRecord, Outcome, Status
 
@@ -187,7 +187,7 @@ class Records:
 
     def odd(self) -> list[int]:
         """The ids of those that cannot be read, of whatever log."""
-        if not os.path.exists(self.path):
+        if files.is_gone(self.path):
             return []
         with self._explained(), closing(database.to_look(self.path)) as connection:
             return rows.odd(connection, ["archives"] if database.has(connection, "archives") else []).get(
@@ -200,7 +200,7 @@ class Records:
         return self._read(ask, (os.fsencode(log),), rows.archive)
 
     def _read(self, ask: str, values: tuple[object, ...], make: rows.Make[T]) -> list[T]:
-        if not os.path.exists(self.path):
+        if files.is_gone(self.path):
             return []
         with self._explained(), closing(database.to_look(self.path)) as connection:
             return rows.read(connection, ask, values, make)[0] if database.has(connection, "archives") else []

@@ -14,7 +14,7 @@ from typing import TypeVar
 from msgspec import Struct
 from msgspec.structs import replace
 
-from logrotor.disk import database, mounts, rows, state
+from logrotor.disk import database, files, mounts, rows, state
 from logrotor.disk.calls import change
 from logrotor.errors import LogrotorError, StateError
 from logrotor.model import FAILURES, Attempt, Ending, Fault, Problem, Total
@@ -198,7 +198,7 @@ class Attempts:
         silent = self._why_silent()
         if silent is not None:
             raise HistoryUnusable(silent)
-        return os.path.exists(self.path)
+        return not files.is_gone(self.path)
 
     def _why_silent(self) -> Problem | None:
         silent = mounts.lately().why_silent(self.path)

@@ -180,6 +180,17 @@ def rewrite(path: str, data: bytes) -> None:
         os.close(fd)
 
 
+def is_gone(path: str | bytes) -> bool:
+    """Is surely nothing there? What cannot be looked at is not gone."""
+    try:
+        os.lstat(path)
+    except (FileNotFoundError, NotADirectoryError):
+        return True
+    except OSError:
+        return False
+    return False
+
+
 def birth(path: str) -> float | None:
     """When a file was born (epoch seconds), if it can be opened and its file system knows."""
     try:

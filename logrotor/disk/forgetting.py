@@ -9,7 +9,7 @@ from functools import cache
 from typing import Any
 
 from logrotor.decide.naming import parse_archive, parse_aside, parse_replacement, parse_temp
-from logrotor.disk import database
+from logrotor.disk import database, files
 from logrotor.disk.database import KEEP, Work
 
 _ROWS = 1000  # that a run looks at besides twice what it added: it must not wait for a year's worth
@@ -41,7 +41,7 @@ def gone(connection: sqlite3.Connection | None, run: int, now: float, added: int
         return []
     with suppress(sqlite3.Error):
         logs = _forgotten_logs(connection, run, now, _LOGS + 2 * added)
-        unclear = [path for path in _next(connection, "unclear", "1", run, _LOGS) if not os.path.lexists(path)]
+        unclear = [path for path in _next(connection, "unclear", "1", run, _LOGS) if files.is_gone(path)]
         tables = {"logs": "path", "archive_dirs": "path", "hooked": "path", "archives": "log"}
         work: list[Work] = [(f"DELETE FROM {table} WHERE {column} = ?", logs) for table, column in tables.items()]
         return [*work, ("DELETE FROM unclear WHERE path = ?", [(path,) for path in unclear])]
@@ -58,7 +58,7 @@ def _forgotten_logs(connection: sqlite3.Connection, run: int, now: float, most: 
         if path not in kept and not any(each is None or name in each for each in bases):
             found.append((path,))
     for path in _next(connection, "logs", f"{_LAST} < ?", run, most, now - KEEP):
-        if path not in kept and not os.path.lexists(os.path.dirname(path)):
+        if path not in kept and files.is_gone(os.path.dirname(path)):
             found.append((path,))
     return found
 

@@ -13,14 +13,27 @@ from msgspec.structs import replace
 from logrotor import text
 from logrotor.decide.facts import LogFacts
 from logrotor.decide.schedule import first_due, slot_after
-from logrotor.disk import signin, state, writers
+from logrotor.disk import sampled, signin, state, writers
 from logrotor.disk.history import History
 from logrotor.disk.mounts import Mounts
 from logrotor.disk.trust import stranger_to
 from logrotor.errors import StateError
-from logrotor.model import Archive, Config, KeptOut, LogHistories, LogPlan, PastOutcome, PastRun, PastTake, Problem
-from logrotor.rotator import plan_asking
+from logrotor.model import (
+    Archive,
+    Config,
+    KeptOut,
+    LogHistories,
+    LogPlan,
+    PastOutcome,
+    PastRun,
+    PastTake,
+    Problem,
+    Samples,
+)
 from logrotor.survey import Listings, NamedLogs, Survey, Surveyor
+from logrotor.survey.asking import plan_asking
+
+SAMPLED = 8 * 86400.0  # seconds that are looked back on: a week, and the hours before its first day
 
 
 class _Past(Struct):
@@ -102,6 +115,12 @@ class Deployment:
             return History(self.config.state_dir).takes(self.now.timestamp() - days * 86400.0)
         except StateError:
             return []
+
+    @cached_property
+    def samples(self) -> Samples:
+        """How large logs were, and what was free, in the last days."""
+        now = self.now.timestamp()
+        return sampled.read(self.config.state_dir, since=now - SAMPLED, until=now)
 
     @cached_property
     def mounts(self) -> Mounts:

@@ -10,7 +10,7 @@ from datetime import datetime
 from msgspec import Struct
 
 from logrotor.decide.facts import Directory, LogFacts
-from logrotor.disk import snapshot
+from logrotor.disk import mounts, snapshot
 from logrotor.model import FileSystem, LogSpec
 from logrotor.observe.deployment import Deployment
 
@@ -151,7 +151,7 @@ def _system(here: Deployment, path: str, system: FileSystem, growths: Sequence[G
     if (moment - now > reach) if moment is not None else (reach < _FAR and any(g.room is None for g in growths)):
         moment, whole = None, False
     return SystemStatus(
-        mount=mount_of(path),
+        mount=mounts.mount_of(path),
         type=system.type,
         total=system.total,
         free=system.free,
@@ -159,11 +159,3 @@ def _system(here: Deployment, path: str, system: FileSystem, growths: Sequence[G
         full_on=here.moment(moment),
         forecast="known" if moment is not None else "never" if growths and whole else "unknown",
     )
-
-
-def mount_of(path: str) -> str:
-    """The uppermost directory above ``path`` that is on the same file system."""
-    device = os.stat(path).st_dev
-    while path != "/" and os.stat(os.path.dirname(path)).st_dev == device:
-        path = os.path.dirname(path)
-    return path

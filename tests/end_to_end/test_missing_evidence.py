@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 from collections.abc import Iterator
+from contextlib import closing
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -13,9 +15,12 @@ import pytest
 from logrotor import Rotator, load_config
 from logrotor.act import copy
 from logrotor.cli.gather import ask_queue
+from logrotor.config.find import find_config
 from logrotor.disk import descent, files, proc
+from logrotor.disk.history import History, RunHistory
 from logrotor.disk.logdir import LogDir
 from logrotor.disk.writers import Processes
+from logrotor.errors import ConfigError
 from logrotor.model import FileId
 from tests.support import command, mounts, users
 from tests.support.command import logrotor
@@ -109,6 +114,9 @@ def _refuse(_: LogDir, name: str, *rest: object, **more: object) -> int:
 # ---------------------------------------------------------------- what another user may not see
 
 
+COUNTS = dict.fromkeys(("rotated", "failed", "deferred", "removed"), 0)
+
+
 @pytest.fixture
 def shut() -> Iterator[Path]:
     """A folder with one in it that is closed to www-data."""
@@ -142,6 +150,54 @@ def test_a_queue_that_may_not_be_looked_at_is_a_trouble(shut: Path) -> None:
     loaded = load_config(configured(shut, f'state_dir = "{shut}/state"', queue), environ={})
     assert users.as_user("www-data", ask_queue, loaded, datetime.now(UTC)).problem is not None
     assert ask_queue(loaded, datetime.now(UTC)).problem is None
+
+
+def test_what_is_closed_is_not_gone(shut: Path) -> None:
+    """A log in a folder that was closed for a season stays known: what it had, and what may hide there."""
+    log, state = shut / "closed/logs/app.log", shut / "state"
+    log.parent.mkdir()
+    log.touch()
+    shutil.chown(state_of(state, log), "www-data")
+    shutil.chown(state, "www-data")
+
+    def remembers() -> tuple[bool, bool]:
+        with closing(RunHistory(str(state))) as history:
+            history.run_started(400 * 86400.0, False)
+            history.run_completed(400 * 86400.0, [], COUNTS, 0)
+            assert history.problems == []
+        found = History(str(state)).recall().of(str(log))
+        return found.last_rotation is not None, found.unclear is not None
+
+    assert users.as_user("www-data", remembers) == (True, True)
+    shutil.rmtree(shut / "closed")
+    assert users.as_user("www-data", remembers) == (False, False)
+
+
+def state_of(state: Path, log: Path) -> Path:
+    """Made by a run of long ago."""
+    state.mkdir(mode=0o700)
+    with closing(RunHistory(str(state))) as history:
+        history.run_started(0.0, False)
+        history.rotated([str(log)], 0.0)
+        history.found_unclear([str(log)])
+        history.run_completed(0.0, [], COUNTS, 0)
+    return Path(history.path)
+
+
+def test_a_place_that_cannot_be_looked_at_does_not_count_as_missing(shut: Path) -> None:
+    """Neither that of the page, nor that of a configuration."""
+    (shut / "closed/page").mkdir()
+    (shut / "state").mkdir()
+    shutil.chown(shut / "state", "www-data")
+    tables = f'state_dir = "{shut}/state"\n[page]\nfile = "{shut}/closed/page/a.html"\n'
+    config = configured(shut, tables)
+    found = logrotor("doctor", "--json", "-c", config, user="www-data", check={0, 1}).json
+    findings = [each for check in found["checks"] for each in check["findings"]]
+    advices = [each["advice"] for each in findings if str(shut / "closed/page") in str(each)]
+    assert advices and not any("create it" in advice for advice in advices)
+    with pytest.raises(ConfigError) as error:
+        users.as_user("www-data", find_config, None, {"HOME": str(shut / "closed")})
+    assert "closed to www-data" in str(error.value)
 
 
 def test_an_include_folder_that_cannot_be_listed_is_a_mistake(shut: Path) -> None:

@@ -242,6 +242,11 @@ def no_pidfile(here: Deployment, _: ExitStack) -> str:
     return "reopen target 'them' (pidfile)"
 
 
+def no_program(here: Deployment, _: ExitStack) -> str:
+    here.configure(target("command", command='["/no/such/program"]'))
+    return "reopen target 'them' (command)"
+
+
 def stale_pidfile(here: Deployment, _: ExitStack) -> str:
     here.hold()
     (here.folder / "it.pid").write_text("4194304\n")
@@ -318,7 +323,7 @@ FUTURE = "app.log-20990101T000000Z"
         ("reopen.targets", no_pidfile, False),
         ("reopen.targets", stale_pidfile, False),
         ("reopen.targets", unhandled_signal, False),
-        ("reopen.targets", configured(target("command", command='["/no/such/program"]'), "[reopen.them]"), False),
+        ("reopen.targets", no_program, False),
         ("space.bytes", no_room, False),
         ("space.inodes", no_inodes, False),
         ("clock.time", from_the_future("app.log"), False),

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from logrotor import load_config, text
 from logrotor.disk.publish import PAGE, refuse_other
 from logrotor.errors import Refused
-from logrotor.model import PastTake
+from logrotor.model import LogPoint, PastTake
 from logrotor.observe.page import markup, plots
 from logrotor.observe.page.markup import Html, escaped, tag
 from logrotor.observe.rotations import Rotation
@@ -303,6 +303,16 @@ def past(*points: tuple[float, int | None], status: str = "done") -> list[Rotati
     return [Rotation(run=1, time=EPOCH - ago, log="/l", status=status, reason="", bytes=size) for ago, size in points]
 
 
+def sampled(*points: tuple[float, int | None]) -> list[LogPoint]:
+    return [LogPoint(time=EPOCH - ago, size=size, archives=0, grown=None) for ago, size in points]
+
+
+def drawn(done, live, limit, samples=(), step: int = 1) -> str:
+    course = plots.course(done, samples, live, EPOCH)
+    assert course is not None
+    return plots.sparkline("app.log", course, live, limit, step=step)
+
+
 def corners(plot: str) -> list[tuple[float, float]]:
     """Of the line of growth, without its foot, which is below the frame."""
     (line,) = Markup(plot).all("path", class_="growth")
@@ -315,8 +325,7 @@ def corners(plot: str) -> list[tuple[float, float]]:
 def test_a_plot_is_told_in_words():
     """For those who cannot see it: how many rotations, how large, since when, and what failed."""
     done = past((300, 1024), (200, 2048), (100, 2048)) + past((50, None), status="failed")
-    plot = plots.sparkline("app.log", done, 512, 4096, EPOCH)
-    assert plot is not None
+    plot = drawn(done, 512, 4096)
     (title,) = Markup(plot).all("title")
     assert title.text == (
         "app.log: 3 rotations of 1.0 KiB to 2.0 KiB, the first 5 min ago, 1 failed, 512 B since, limit 4.0 KiB"
@@ -328,25 +337,44 @@ def test_a_plot_is_told_in_words():
 
 def test_a_plot_goes_up_and_falls_at_each_rotation():
     """Nothing is claimed of the time before the first one."""
-    plot = plots.sparkline("a", past((200, 100), (100, 100)), 50, 100, EPOCH)
-    assert plot is not None
+    plot = drawn(past((200, 100), (100, 100)), 50, 100)
     (x0, y0), (x1, y1), (x2, y2), (x3, y3) = corners(plot)
     assert x0 < x1 == x2 < x3 and y0 == y2 > y3 > y1
     assert x1 - x0 == pytest.approx(x3 - x2, abs=1)
 
 
-def test_no_rotation_no_plot():
-    """Nor one for rotations that all failed, or that the clock has put into the future."""
+def test_samples_are_drawn_between_rotations():
+    """It grew in the last third only, then was rotated; and a log that was never rotated has its samples."""
+    samples = sampled((300, 0), (200, 0), (150, 100))
+    points = corners(drawn(past((120, 100)), 0, 200, samples))
+    assert points[0][1] == points[1][1] == max(y for _, y in points)  # flat
+    assert min(y for _, y in points) == points[2][1] < points[1][1]
+    assert points[-1][1] == points[0][1]
+    never = drawn([], 50, 200, sampled((300, 10), (200, 40)))
+    assert [title.text for title in Markup(never).all("title")] == ["app.log: watched for 5 min, 50 B now, limit 200 B"]
+    assert len(corners(never)) == 3
+
+
+def test_nothing_known_no_plot():
+    """Nor one for rotations that all failed, or that the clock has put into the future, or for one sample."""
     for done in ([], past((5, None), status="failed"), past((-100, 5))):
-        assert plots.sparkline("a", done, 5, 10, EPOCH) is None and plots.caption(done, EPOCH) == ""
+        assert plots.course(done, sampled((5, 1), (-5, 9)), 5, EPOCH) is None
+
+
+def test_a_coarse_plot_is_small():
+    """Two days of samples in a page of thousands: a few hundred bytes."""
+    samples = sampled(*((300 * n, n * 7919 % 1000) for n in range(576, 0, -1)))
+    done = past(*((8640 * n, 1000) for n in range(20, 0, -1)))
+    course = plots.course(done, samples, 5, EPOCH)
+    assert course is not None and len(plots.sparkline("", course, 5, 1000, step=plots.COARSE)) < 900
+    assert len(plots.sparkline("", course, 5, 1000)) < 5000
 
 
 @pytest.mark.parametrize("done", [past((0, 0)), past((1, 10**15), (1, 0)), past(*((n, n) for n in range(99, 0, -1)))])
 @pytest.mark.parametrize(("live", "limit"), [(None, None), (0, 0), (10**15, 1)])
 def test_a_plot_stays_within_its_frame(done, live, limit):
     """Whatever the numbers are."""
-    plot = plots.sparkline("a", done, live, limit, EPOCH)
-    assert plot is not None
+    plot = drawn(done, live, limit)
     assert all(0 <= x <= plots.WIDTH and 0 <= y <= plots.HEIGHT for x, y in corners(plot))
     (marks,) = Markup(plot).all("path", class_="mark")
     assert marks.attributes["d"].count("M") <= plots.TEETH

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from functools import partial
 
 from logrotor.disk import identity, mounts, state
+from logrotor.disk.files import is_gone
 from logrotor.disk.history import History
 from logrotor.disk.identity import why_closed
 from logrotor.disk.publish import METRICS, PAGE, Mark, refuse_other
@@ -211,7 +212,10 @@ def _no_place(path: str, key: str) -> tuple[str, str] | None:
     if silent is not None:
         return f"{silent.subject}: {silent.problem}", silent.advice
     if not os.path.isdir(directory):
-        return f"{directory} does not exist", f"create it, or correct {key}"
+        if is_gone(directory):
+            return f"{directory} does not exist", f"create it, or correct {key}"
+        us = user_name(os.geteuid())
+        return f"{directory} is no directory that {us} can look at", f"let {us} enter it, or correct {key}"
     if os.access(directory, os.W_OK | os.X_OK, effective_ids=True):
         return None
     closed = why_closed(directory)

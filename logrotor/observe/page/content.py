@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from msgspec import Struct
 
 from logrotor.decide.slots import time_of
-from logrotor.model import Finding, PastTake, Problem
+from logrotor.model import Finding, LogPoint, PastTake, Problem
 from logrotor.observe.attention import Thresholds, attention, notes
 from logrotor.observe.causes import Attention, Cause, causes
 from logrotor.observe.deployment import Deployment, archives_of
@@ -70,6 +70,7 @@ class Facts(Struct, frozen=True, kw_only=True):
     checks: int  # of the doctor, that were made
     rotations: tuple[Rotation, ...]  # the latest of each log, the oldest first
     by_log: Mapping[str, Sequence[Rotation]]  # the same of each log, by its path
+    samples: Mapping[str, Sequence[LogPoint]]  # how large each log was, by its path
     takes: tuple[PastTake, ...]  # all of the last days
     archives: tuple[Stored, ...]  # the largest first
     queues: Queues | None
@@ -102,6 +103,7 @@ def gather(
         checks=len(examined),
         rotations=done,
         by_log=by_log,
+        samples=here.samples.logs,
         takes=tuple(here.takes(DAYS + 1)),
         archives=tuple(sorted(_archives(here), key=lambda each: (-each.size, each.path))),
         queues=queues,

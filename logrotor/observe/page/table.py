@@ -60,16 +60,18 @@ def _table(found: Sequence[LogStatus], top: str, facts: Facts) -> Html:
 
 
 def _line(log: LogStatus, name: str, facts: Facts) -> Html:
-    now, done, sick = facts.status.now, facts.by_log.get(log.path, ()), is_sick(log, facts)
-    step = 1 if len(facts.status.logs) <= _FINE else 5
+    now, sick, many = facts.status.now, is_sick(log, facts), len(facts.status.logs) > _FINE
+    done, samples = facts.by_log.get(log.path, ()), facts.samples.get(log.path, ())
+    course = plots.course(done, samples, log.size, now.timestamp())
+    step = plots.COARSE if many else 1
     state = attention.state(log)
     return filled(
         _LINE,
         open=Html(" open" if sick else ""),
         name=name,
         state=tag("b", state or "see above", class_="bad") if sick else state and tag("i", state),
-        more=_more(log, facts),
-        plot=plots.sparkline(name, done, log.size, log.max_size, now.timestamp(), step=step),
+        more=_more(log, course.caption if course else ""),
+        plot=plots.sparkline("" if many else name, course, log.size, log.max_size, step=step) if course else None,
         size="missing" if log.size is None else text.size(log.size),
         rate=attention.rate(log),
         due=attention.due(log, now),
@@ -78,7 +80,7 @@ def _line(log: LogStatus, name: str, facts: Facts) -> Html:
     )
 
 
-def _more(log: LogStatus, facts: Facts) -> str:
+def _more(log: LogStatus, caption: str) -> str:
     """What the line has no room for."""
     used = f" ({100 * (log.size or 0) // log.max_size} % used)" if log.max_size else ""
     said = [f"rule {log.rule}", f"max_size {text.size(log.max_size)}{used}" if log.max_size else ""]
@@ -88,8 +90,8 @@ def _more(log: LogStatus, facts: Facts) -> str:
     elif log.next_due is not None and not log.refused:
         said.append(f"due {_moment(log.next_due)}")
     if log.last_rotation is not None:
-        caption = plots.caption(facts.by_log.get(log.path, ()), facts.status.now.timestamp())
-        said += [f"rotated {_moment(log.last_rotation)}", caption]
+        said.append(f"rotated {_moment(log.last_rotation)}")
+    said.append(caption)
     said.append("" if log.ratio is None else f"ratio {log.ratio:.1f}:1")
     return "; ".join(filter(None, (*said, *(f"{each.name}: {each.reason}" for each in log.pending[:3]))))
 
