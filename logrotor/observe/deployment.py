@@ -30,6 +30,7 @@ from logrotor.model import (
     Problem,
     Samples,
 )
+from logrotor.observe.rotations import Rotation, rotations
 from logrotor.survey import Listings, NamedLogs, Survey, Surveyor
 from logrotor.survey.asking import plan_asking
 
@@ -108,6 +109,14 @@ class Deployment:
         except StateError as error:
             return _Past(history.path, problem=error.problem)
         return _Past(history.path, runs, outcomes, left_out=history.left_out)
+
+    @cached_property
+    def rotations(self) -> dict[str, list[Rotation]]:
+        """Of each log, the oldest first, as far as ``outcomes`` go."""
+        found: dict[str, list[Rotation]] = {}
+        for rotation in rotations(self.outcomes):
+            found.setdefault(rotation.log, []).append(rotation)
+        return found
 
     def takes(self, days: int) -> list[PastTake]:
         """All of the last days; empty where the history cannot be read."""
