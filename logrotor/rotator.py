@@ -285,7 +285,7 @@ class Rotator:
     def _emit(self, name: str, /, *, subject: str = "", kind: str = "", **fields: Any) -> None:
         if self._on_event is not None:
             try:
-                self._on_event(events.Event(name, events.NAMES[name][0], fields, subject, kind))
+                self._on_event(events.made(name, fields, subject, kind))
             except Exception as error:  # whoever listens must not stop a rotation half-way
                 what, advice = f"raised {type(error).__name__}: {error}", "on_event must not raise; the run went on"
                 found = Problem(subject="on_event", problem=what, advice=advice)

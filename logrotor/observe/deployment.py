@@ -36,6 +36,8 @@ from logrotor.survey.asking import plan_asking
 
 SAMPLED = 8 * 86400.0  # seconds that are looked back on: a week, and the hours before its first day
 
+HOUR = 3600.0
+
 
 class _Past(Struct):
     path: str
@@ -197,7 +199,15 @@ class Deployment:
         if last is None:
             since = signin.serving_since(self.config.state_dir, self.config.files[0]) if self.config.files else None
             return None if since is None else first_due(queue.schedule, since, self.now.tzinfo)
-        return slot_after(queue.schedule, last, queue.monitor.ticks, self.now.tzinfo)
+        return self.overdue_after(last)
+
+    def overdue_after(self, moment: float) -> float | None:
+        """When what happened then must have happened again: after some ticks of the queue; else nobody knows the
+        schedule, and an hour is meant. None: never."""
+        queue = self.config.queue
+        if queue is None:
+            return moment + HOUR
+        return slot_after(queue.schedule, moment, queue.monitor.ticks, self.now.tzinfo)
 
     @cached_property
     def last_recorded(self) -> float:
