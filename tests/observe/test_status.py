@@ -336,7 +336,7 @@ def test_an_old_archive_that_waits_is_told_though_its_log_is_rotated_often(here,
         here.log()
         here.run(now - 3600)
         (waits,) = attention(status(here.seen()), Thresholds())
-    assert waits.code == "waiting" and "app.log.2" in waits.problem
+    assert waits.code == "waiting" and waits.about.endswith("/app.log.2")
 
 
 def test_check_is_one_line_for_a_monitoring_system(here, logrotor):
