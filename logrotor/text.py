@@ -63,6 +63,17 @@ def span(seconds: float) -> str:
     return "0 s"
 
 
+def spread(least: float, most: float) -> str:
+    """``7000``, ``16000`` -> ``1 to 5 h``: the largest unit that fits each, and not cut short."""
+    (begin, unit), (end, other) = _rough(least, 0), _rough(most, 1)
+    return f"{begin} to {end} {other}" if unit == other else f"{begin} {unit} to {end} {other}"
+
+
+def _rough(seconds: float, more: int) -> tuple[int, str]:
+    _, unit, length = next((each for each in UNITS if seconds >= each[2]), UNITS[-1])
+    return int(seconds / length) + more, unit
+
+
 def brief(seconds: float) -> str:
     """``0.25`` -> ``0.25 s``; from a minute on as :func:`span`."""
     return f"{seconds:.2f} s" if seconds < 60 else span(seconds)

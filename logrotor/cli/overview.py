@@ -17,7 +17,7 @@ from logrotor.cli.gather import ask_queue, render_metrics, render_page, write_me
 from logrotor.cli.options import F, Span, config_option, json_option, load
 from logrotor.cli.session import Session, exit_codes
 from logrotor.errors import Refused
-from logrotor.observe.attention import ago, archives, due, free, full, last_run, notes, rate, state
+from logrotor.observe.attention import ago, archives, due, fillers, free, full, last_run, notes, rate, state
 from logrotor.observe.causes import causes
 
 if TYPE_CHECKING:
@@ -63,6 +63,15 @@ def _threshold(name: str, default: str | None, what: str) -> Callable[[F], F]:
 @_threshold("--waiting", "1d", "an archive that its writer has held open for this long.")
 @_threshold("--full-within", "1d", "a file system that will be full within this time.")
 @click.option(
+    "--rate",
+    type=click.FloatRange(1, min_open=True),
+    default=10,
+    show_default=True,
+    metavar="TIMES",
+    help="With --check: a log that grew this many times as much as usual at this time of the day, in the last hour "
+    "(after a day of samples; below 16 MiB/h nothing is).",
+)
+@click.option(
     "--failures",
     type=click.IntRange(1),
     default=3,
@@ -75,9 +84,9 @@ def _threshold(name: str, default: str | None, what: str) -> Callable[[F], F]:
 def status(ctx: click.Context, /, config: str | None, check: bool, as_json: bool, verbose: int, **limits: Any) -> int:
     """Show how every log and file system stands, what needs attention first.
 
-    Each log with its size and limit, when it is due (a forecast from its past rotations and its growth since, or the
-    next slot of its schedule), its last rotation and how that ended, its archives, and the archives that wait for a
-    writer to let go, with its process. Nothing is changed.
+    Each log with its size and limit, how fast it grows, when it is due (a forecast from the samples that runs take
+    every five minutes, or the next slot of its schedule), its last rotation and how that ended, its archives, and
+    those that wait for a writer to let go, with its process. Nothing is changed.
     """
     from logrotor.clock import local_now
     from logrotor.observe.attention import Thresholds, attention
@@ -173,7 +182,8 @@ def _row(log: LogStatus, name: str, now: datetime) -> tuple[str, ...]:
 
 
 def _system(system: SystemStatus, now: datetime) -> tuple[str, str, str, str]:
-    return system.mount, system.type, free(system), full(system, now)
+    by = fillers(system) if system.full_on is not None else ""
+    return system.mount, system.type, free(system), ", ".join(filter(None, (full(system, now), by)))
 
 
 # ---------------------------------------------------------------- JSON

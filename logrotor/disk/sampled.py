@@ -24,11 +24,12 @@ def read(state_dir: str, *, since: float = 0.0, until: float = float("inf")) -> 
     try:
         if silent is not None:
             return Samples(problem=silent)
+        os.lstat(path)  # SQLite would say that it is unable to open it
         with closing(database.to_look(path)) as connection:
             found: int = connection.execute("PRAGMA user_version").fetchone()[0]
             if found > samples.FORMAT:
                 return Samples(problem=_unread(path, "a newer logrotor wrote them", "upgrade logrotor"))
-            return _Reading(connection, since, until).all() if found else Samples()
+            return Reading(connection, since, until).all() if found else Samples()
     except (FileNotFoundError, NotADirectoryError):
         return Samples()
     except samples.ODD as error:
@@ -41,7 +42,7 @@ def _unread(path: str, why: str, advice: str) -> Problem:
     return Problem(subject=path, problem=what, advice=advice)
 
 
-class _Reading:
+class Reading:
     """One look at the tables, with an order in which time goes on."""
 
     def __init__(self, connection: sqlite3.Connection, since: float, until: float) -> None:

@@ -73,9 +73,8 @@ def keep(
 
     def work(connection: sqlite3.Connection) -> None:
         if found is not None and _is_next(connection, now):
-            _add_sample(connection, now, *found, whole=whole)
-        more = [(number, LOG, os.fsencode(log)) for log, number in taken.items()]
-        connection.executemany("UPDATE subjects SET taken = taken + ? WHERE kind = ? AND path = ?", more)
+            add_sample(connection, now, *found, whole=whole)
+        add_taken(connection, taken)
 
     _write(path, now, work)
 
@@ -105,7 +104,7 @@ def _write(path: str, now: float, work: Callable[[sqlite3.Connection], None]) ->
         except sqlite3.Error as error:
             if not database.is_damage(error):
                 raise
-            aside, _ = salvage.renew(path, _made, MAKERS)
+            aside, _ = salvage.renew(path, make_tables, MAKERS)
             _commit(path, now, work)
             change("unlink", os.unlink, aside)
 
@@ -113,7 +112,7 @@ def _write(path: str, now: float, work: Callable[[sqlite3.Connection], None]) ->
 def _commit(path: str, now: float, work: Callable[[sqlite3.Connection], None]) -> None:
     with closing(database.to_write(path, _PATIENCE)) as connection:
         connection.execute("PRAGMA synchronous = OFF")
-        if _made(connection) != FORMAT:
+        if make_tables(connection) != FORMAT:
             return
         if _is_first_today(connection, now):
             database.refuse_damage(connection)
@@ -121,7 +120,7 @@ def _commit(path: str, now: float, work: Callable[[sqlite3.Connection], None]) -
             work(connection)
 
 
-def _made(connection: sqlite3.Connection) -> int:
+def make_tables(connection: sqlite3.Connection) -> int:
     """Make the tables where there are none; returns the format that the file has."""
     found: int = connection.execute("PRAGMA user_version").fetchone()[0]
     if found:
@@ -154,9 +153,10 @@ def _is_next(connection: sqlite3.Connection, now: float) -> bool:
     return not number or is_sample_due(time, now)
 
 
-def _add_sample(
+def add_sample(
     connection: sqlite3.Connection, now: float, logs: Collection[LogSize], spaces: Collection[Space], *, whole: bool
 ) -> None:
+    """The statements of one sample, in whatever transaction."""
     number, _, last = _newest(connection)
     number += 1
     known = _known(connection)
@@ -174,6 +174,11 @@ def _add_sample(
     last = connection.execute("SELECT max(?, ifnull(max(id), 0)) FROM points", (last,)).fetchone()[0]
     connection.execute("INSERT INTO samples VALUES (?,?,?)", (number, int(now), last))
     _make_room(connection, now)
+
+
+def add_taken(connection: sqlite3.Connection, taken: Mapping[str, int]) -> None:
+    more = [(number, LOG, os.fsencode(log)) for log, number in taken.items()]
+    connection.executemany("UPDATE subjects SET taken = taken + ? WHERE kind = ? AND path = ?", more)
 
 
 _SUBJECT = (

@@ -15,6 +15,8 @@ from logrotor.observe.deployment import HOUR
 from logrotor.observe.forecast import SystemStatus
 from logrotor.observe.status import LogStatus, Pending, Status
 
+_SURE = 0.5  # of the time until a forecast: a range that is no wider is not worth two numbers
+_FLOOD = 16 << 20  # bytes an hour; less is no alarm, however little is usual
 _AHEAD = 120.0  # seconds; the state directory may be on a network file system with a clock of its own
 _STARTER = "check the cron line, timer or worker that starts logrotor"
 
@@ -35,6 +37,7 @@ class Thresholds(Struct, frozen=True, kw_only=True):
     failures: int = 3  # in a row, of the runs or of one log
     pending: float = 24 * HOUR  # an archive whose writer does not let go, since its log's rotation
     full_within: float = 24 * HOUR
+    rate: float = 10.0  # times as much as usual at this time of the day, that a log grew in the last hour
 
 
 def attention(status: Status, limits: Thresholds) -> list[Attention]:
@@ -45,7 +48,16 @@ def attention(status: Status, limits: Thresholds) -> list[Attention]:
     for system in status.file_systems:
         if system.full_on is not None and system.full_on - status.now < timedelta(seconds=limits.full_within):
             advice = "make room there, or let fewer archives be kept (backup_count, max_age, max_total_size)"
-            found.append(Attention(code="full", subject=system.mount, problem=_full(system, status.now), advice=advice))
+            found.append(
+                Attention(
+                    code="full",
+                    subject=system.mount,
+                    problem=_full(system, status.now),
+                    detail=fillers(system),
+                    advice=advice,
+                    about=system.mount,
+                )
+            )
     return [*found, *(of_problem(problem) for problem in status.problems)]
 
 
@@ -102,6 +114,8 @@ def _log(log: LogStatus, now: datetime, limits: Thresholds) -> Iterator[Attentio
         yield _overdue(log, f"for {_between(log.due_since, now)}")
     elif log.due and log.due_since is None and log.max_size and (log.size or 0) > 2 * log.max_size:
         yield _overdue(log, "twice as large as max_size")
+    if _is_flood(log, limits):
+        yield _flood(log)
     growing = [each for each in log.pending if each.held and _grows(log, each, now, limits)]
     if growing:
         yield _growing(log, max(growing, key=lambda each: each.size), now)
@@ -127,6 +141,23 @@ def _overdue(log: LogStatus, since: str) -> Attention:
         problem="should have been rotated and was not",
         detail=f"{since}; {log.reason}",
         advice=f"{text.ours('run')} rotates it, or says why not",
+    )
+
+
+def _is_flood(log: LogStatus, limits: Thresholds) -> bool:
+    """Does it grow as it never does at this time of the day? Of one that is new nobody knows."""
+    recent, usual = log.recent_pace, log.usual_pace
+    return recent is not None and usual is not None and recent >= max(limits.rate * usual, _FLOOD / HOUR)
+
+
+def _flood(log: LogStatus) -> Attention:
+    recent, usual = (f"{text.size(round((pace or 0.0) * HOUR))}/h" for pace in (log.recent_pace, log.usual_pace))
+    return Attention(
+        code="rate",
+        subject=log.path,
+        problem="grows much faster than usual at this time of the day",
+        detail=f"{recent} in the last hour, {usual} usually",
+        advice="look at what its program writes; --rate sets how many times as much is too much",
     )
 
 
@@ -209,8 +240,17 @@ def due(log: LogStatus, now: datetime) -> str:
     if log.size is None:
         return "missing"
     if log.next_due is None:
-        return "unknown" if log.size else "when written"
-    return f"in {_between(now, log.next_due)} ({log.next_due_by})"
+        return "unknown" if log.size and log.pace != 0 else "when written"
+    return f"in {_range(log, log.next_due, now)} ({log.next_due_by})"
+
+
+def _range(log: LogStatus, likely: datetime, now: datetime) -> str:
+    """``3 h``, or ``2 to 5 h`` where the days before were that different."""
+    first, last = log.next_due_first, log.next_due_last
+    if first is None or (last is not None and last - first <= _SURE * (likely - now)):
+        return _between(now, likely)
+    begin = (first - now).total_seconds()
+    return f"{text.span(begin)} or later" if last is None else text.spread(begin, (last - now).total_seconds())
 
 
 def rate(log: LogStatus) -> str:
@@ -240,6 +280,12 @@ def free(system: SystemStatus) -> str:
     share = f"{100 * system.free // system.total} %" if system.total else "-"
     inodes = "" if system.free_inodes is None else f", {system.free_inodes} inodes"
     return f"{text.size(system.free)} of {text.size(system.total)} free ({share}){inodes}"
+
+
+def fillers(system: SystemStatus) -> str:
+    """``filled by a.log (12.0 MiB/h), b.log (1.0 MiB/h)``; "" where that is not known."""
+    found = [f"{each.path} ({text.size(round(each.pace * HOUR))}/h)" for each in system.growers[:3]]
+    return f"filled by {', '.join(found)}" if found else ""
 
 
 def full(system: SystemStatus, now: datetime) -> str:

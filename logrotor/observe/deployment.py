@@ -30,11 +30,13 @@ from logrotor.model import (
     Problem,
     Samples,
 )
+from logrotor.observe.pace import Pace, paces
 from logrotor.observe.rotations import Rotation, rotations
 from logrotor.survey import Listings, NamedLogs, Survey, Surveyor
 from logrotor.survey.asking import plan_asking
 
-SAMPLED = 8 * 86400.0  # seconds that are looked back on: a week, and the hours before its first day
+_SAMPLED = 8 * 86400.0  # seconds that are looked back on: a week, and the hours before its first day
+_FEW = 10  # samples: where a run takes place once a week, there are fewer
 
 HOUR = 3600.0
 
@@ -129,9 +131,17 @@ class Deployment:
 
     @cached_property
     def samples(self) -> Samples:
-        """How large logs were, and what was free, in the last days."""
+        """How large logs were, and what was free, in the last days; all that is known, where that are few samples."""
         now = self.now.timestamp()
-        return sampled.read(self.config.state_dir, since=now - SAMPLED, until=now)
+        found = sampled.read(self.config.state_dir, since=now - _SAMPLED, until=now)
+        if found.problem is None and len(found.times) < _FEW:
+            found = sampled.read(self.config.state_dir, until=now)
+        return found
+
+    @cached_property
+    def paces(self) -> dict[str, Pace]:
+        """How each log grows, by its path."""
+        return paces(self.samples.times, self.samples.logs)
 
     @cached_property
     def mounts(self) -> Mounts:

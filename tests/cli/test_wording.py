@@ -57,6 +57,7 @@ def rotated(here: Deployment) -> None:
         here.log("a.log"), here.log("b.log", size=40_000)
         here.run(time.time() - hours * 3600)
     here.log("a.log", size=3200)
+    here.run(time.time() - 3600)  # idle: the third sample
 
 
 def broken(here: Deployment) -> None:

@@ -219,9 +219,9 @@ td > div:has(> .bar) > .number { flex: 0 0 7.5em; }
 .ends { display: flex; justify-content: space-between; margin-top: 4px; }
 footer { padding-top: 16px; padding-bottom: 32px; color: var(--soft); font-size: 13px; }
 @media (min-width: 1000px) {
-  .logs th:nth-child(1) { width: 26%; } .logs th:nth-child(2) { width: 190px; }
-  .logs th:nth-child(3), .logs th:nth-child(4) { width: 8%; } .logs th:nth-child(5) { width: 17%; }
-  .logs th:nth-child(6) { width: 11%; } .logs td:nth-child(n+3) { white-space: nowrap; }
+  .logs th:nth-child(1) { width: 23%; } .logs th:nth-child(2) { width: 190px; }
+  .logs th:nth-child(3), .logs th:nth-child(4) { width: 8%; } .logs th:nth-child(5) { width: 21%; }
+  .logs th:nth-child(6) { width: 11%; } .logs td:nth-child(n+3):not(:nth-child(5)) { white-space: nowrap; }
   .logs p { width: max-content; max-width: min(90vw, 1230px); margin-top: 8px; }
   .logs th:nth-child(5), .logs td:nth-child(5) { padding-left: 12px; }
   .logs td:nth-child(3), .logs td:nth-child(4), .logs td:nth-child(7) { text-align: right; }

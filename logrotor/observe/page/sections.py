@@ -209,5 +209,8 @@ def _system(system: SystemStatus, facts: Facts) -> list[Child]:
         [tag("span", system.mount, class_="name"), soft(system.type)],
         [tag("span", said, class_="number"), plots.bar(1 - free, kind, (1 - _LOW, 1 - _TIGHT))],
         attention.free(system),
-        tag("span", attention.full(system, facts.status.now), class_="bad" if system.full_on else None),
+        [
+            tag("span", attention.full(system, facts.status.now), class_="bad" if system.full_on else None),
+            soft(attention.fillers(system)) if system.full_on is not None else None,
+        ],
     ]
