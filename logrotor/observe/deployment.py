@@ -31,6 +31,7 @@ from logrotor.model import (
     Samples,
 )
 from logrotor.observe.pace import Pace, paces
+from logrotor.observe.rotations import Rotation, rotations
 from logrotor.survey import Listings, NamedLogs, Survey, Surveyor
 from logrotor.survey.asking import plan_asking
 
@@ -112,6 +113,14 @@ class Deployment:
         except StateError as error:
             return _Past(history.path, problem=error.problem)
         return _Past(history.path, runs, outcomes, left_out=history.left_out)
+
+    @cached_property
+    def rotations(self) -> dict[str, list[Rotation]]:
+        """Of each log, the oldest first, as far as ``outcomes`` go."""
+        found: dict[str, list[Rotation]] = {}
+        for rotation in rotations(self.outcomes):
+            found.setdefault(rotation.log, []).append(rotation)
+        return found
 
     def takes(self, days: int) -> list[PastTake]:
         """All of the last days; empty where the history cannot be read."""
