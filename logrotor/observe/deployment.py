@@ -19,8 +19,8 @@ from logrotor.disk.mounts import Mounts
 from logrotor.disk.trust import stranger_to
 from logrotor.errors import StateError
 from logrotor.model import Archive, Config, KeptOut, LogHistories, LogPlan, PastOutcome, PastRun, PastTake, Problem
-from logrotor.rotator import plan_asking
 from logrotor.survey import Listings, NamedLogs, Survey, Surveyor
+from logrotor.survey.asking import plan_asking
 
 
 class _Past(Struct):

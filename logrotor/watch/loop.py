@@ -1,0 +1,329 @@
+"""The loop of a watch. At most two runs are at work: one that takes what is due, and one that does all the rest.
+
+A log that is due by its size is taken by a run of its own in the first thread, which leaves the archives alone and so
+ends in a moment. Retention, compression, hooks and schedules are the business of whole runs in the second thread. Both
+want the one lock of the state directory: while the first waits for it, the second puts off what would take long.
+"""
+
+from __future__ import annotations
+
+import enum
+import time
+from collections.abc import Callable, Collection, Iterable
+from concurrent.futures import Future, ThreadPoolExecutor
+from datetime import datetime
+from typing import Protocol
+
+from msgspec import Struct
+
+from logrotor.decide.looks import LONGEST, MOST, next_try
+from logrotor.decide.schedule import next_slot
+from logrotor.errors import Busy, Interrupted, Locked, UnknownSelection
+from logrotor.model import Config, Plan, Report, Status
+from logrotor.watch.table import Table
+from logrotor.watch.turn import Turn
+
+_SHARE = 500  # whole runs are made no sooner than after so many times their own processor time: 0.2 % of one CPU
+_SOON = 20  # the same for a survey where a directory is new: 5 %
+_PRESSES = 3  # times in a row that compression is put off for other logs; then they wait until it is done
+_LEAP = 2.0  # seconds by which the time of day may go astray from the time that passes
+
+
+class Wish(enum.Enum):
+    """What whoever started the watch wants of it now."""
+
+    GO_ON = enum.auto()
+    LOOK = enum.auto()  # at everything, at once
+    LEAVE = enum.auto()  # end between two runs
+
+
+class Stopper(Protocol):
+    """As :class:`threading.Event`."""
+
+    def is_set(self) -> bool: ...
+
+    def wait(self, timeout: float | None = None) -> bool: ...
+
+
+class Runner(Protocol):
+    """Plans and runs, as a rotator does."""
+
+    def plan(self, stop: Callable[[], bool]) -> Plan: ...
+
+    def run(self, turn: Turn) -> Report: ...
+
+
+class Standing(Struct, frozen=True):
+    """How a watch stands: the logs that it knows, those that it has taken, and what failed in the last whole run."""
+
+    logs: int = 0
+    taken: int = 0
+    failed: int = 0
+
+
+class Outside:
+    """What a watch tells whoever started it, and asks of it. All by the first thread."""
+
+    def beat(self, standing: Standing) -> Wish:
+        """Called at least each second as long as all is well; it must not wait."""
+        return Wish.GO_ON
+
+    def ended(self, report: Report, *, whole: bool) -> None:
+        """A run has ended."""
+
+    def failed(self, error: Exception) -> None:
+        """A run could not take place; it is tried again."""
+
+
+class Watch:
+    """``clock``: epoch seconds; ``now``: the same moment in the zone of the schedules, which takes longer to tell."""
+
+    def __init__(
+        self,
+        config: Config,
+        runner: Runner,
+        outside: Outside,
+        *,
+        clock: Callable[[], float],
+        now: Callable[[], datetime],
+    ) -> None:
+        self._runner, self._outside = runner, outside
+        self._table, self._slots = Table(config), _Slots(config, clock, now)
+        self._archives = _Retries()  # logs whose archives wait for more than the next whole run
+        self._taken, self._failed = 0, 0
+        self._wish = Wish.GO_ON
+        self._survey_at, self._survey_costs = 0.0, 0.0
+        self._whole_at, self._whole_costs = 0.0, 0.0
+        self._failures = 0  # of whole runs, in a row
+        self._work: Future[Report] | None = None
+        self._working_on: tuple[str, ...] = ()
+        self._hurry = False  # the first thread wants the lock
+        self._was_hurried = False
+        self._presses = 0
+
+    def serve(self, stop: Stopper) -> None:
+        """Until ``stop`` is set, or it is told to leave. What is at work then ends as any run that is stopped."""
+        self._stop = stop
+        with ThreadPoolExecutor(1, thread_name_prefix="logrotor-watch") as self._second:
+            while not stop.is_set():
+                self._turn()
+                if self._wish is Wish.LEAVE and self._work is None:
+                    return
+                stop.wait(max(0.0, min(self._until() - time.monotonic(), MOST)))
+
+    def _until(self) -> float:
+        wanted = [self._table.next(), self._survey_at]
+        if self._work is None:
+            wanted += [self._whole_at, self._archives.next()]
+        return min(wanted)
+
+    def _turn(self) -> None:
+        at_once, now = self._beat(), time.monotonic()
+        if at_once or self._slots.has_come():
+            self._whole_at = 0.0
+        self._end_work(now)
+        if self._table.has_new_places(now) or at_once:
+            self._survey_at = min(self._survey_at, now + (0.0 if at_once else _SOON * self._survey_costs))
+        if now >= self._survey_at:
+            self._survey(now)
+        due = self._table.due(now, all_of_them=at_once)
+        if due:
+            self._take(due)
+        if self._work is None and self._wish is not Wish.LEAVE:
+            self._begin_work(time.monotonic())
+
+    def _beat(self) -> bool:
+        """Whether everything is to be looked at, at once."""
+        standing = Standing(len(self._table.logs), self._taken, self._failed)
+        wish = self._outside.beat(standing)
+        if wish is Wish.LEAVE:
+            self._wish = wish
+        return wish is Wish.LOOK
+
+    def _is_stopped(self) -> bool:
+        """Asked in the midst of what takes long; whoever asks is alive. A wish to look at once is for later."""
+        if self._beat():
+            self._survey_at = self._whole_at = 0.0
+        return self._stop.is_set()
+
+    def _tell(self, error: Exception) -> None:
+        if not (isinstance(error, Interrupted) and self._stop.is_set()):
+            self._outside.failed(error)
+
+    # ------------------------------------------------------------ what there is
+
+    def _survey(self, now: float) -> None:
+        began = time.thread_time()
+        try:
+            plan = self._runner.plan(self._is_stopped)
+        except Exception as error:
+            self._failures += 1
+            self._survey_at = now + next_try(self._failures)
+            self._tell(error)
+            return
+        self._survey_costs, self._survey_at = time.thread_time() - began, float("inf")
+        self._table.renew(plan, now)
+
+    # ------------------------------------------------------------ takes
+
+    def _take(self, due: list[str]) -> None:
+        self._hurry = True
+        try:
+            report = self._runner.run(Turn(only=tuple(due), takes_only=True, stop=self._is_stopped))
+        except UnknownSelection:
+            self._forget(due)
+            return
+        except (Busy, Locked) as error:  # it is free again soon, and no log has failed
+            self._table.look_again(due, time.monotonic() + MOST)
+            self._tell(error)
+            return
+        except Exception as error:
+            self._table.put_off(due, time.monotonic())
+            self._tell(error)
+            return
+        finally:
+            self._hurry = False
+        now, taken = time.monotonic(), _taken(report)
+        self._note_taken(taken, now)
+        self._table.put_off([path for path in due if path not in taken], now)
+        self._outside.ended(report, whole=False)
+
+    def _note_taken(self, paths: Iterable[str], now: float) -> None:
+        for path in paths:
+            self._taken += 1
+            self._table.taken(path, now)
+            self._archives.begin(path, now)
+
+    def _forget(self, paths: Collection[str]) -> None:
+        """One of them has gone, or is no log; a survey tells which of them is there."""
+        self._table.forget(paths)
+        self._archives.forget(paths)
+        self._survey_at = min(self._survey_at, time.monotonic() + _SOON * self._survey_costs)
+
+    # ------------------------------------------------------------ all the rest
+
+    def _begin_work(self, now: float) -> None:
+        is_whole, ready = now >= self._whole_at, self._archives.ready(now)
+        if not (is_whole or ready):
+            return
+        self._working_on, self._was_hurried = () if is_whole else ready, False
+        if is_whole:
+            self._whole_at = float("inf")
+        turn = Turn(
+            only=self._working_on,
+            resting=self._table.resting(now),
+            stop=self._stop.is_set,
+            pressed=self._is_pressed,
+        )
+        self._work = self._second.submit(self._timed, turn)
+
+    def _timed(self, turn: Turn) -> Report:
+        began = time.thread_time()
+        try:
+            return self._runner.run(turn)
+        finally:
+            if not turn.only:
+                self._whole_costs = time.thread_time() - began
+
+    def _is_pressed(self) -> bool:
+        """Asked by the second thread: whether it is to let go of the lock as soon as it can."""
+        hurry = self._hurry or self._whole_at <= 0.0 or self._wish is Wish.LEAVE
+        self._was_hurried |= hurry and self._presses < _PRESSES
+        return self._was_hurried
+
+    def _end_work(self, now: float) -> None:
+        """See what has come of what the second thread was at, once it has ended."""
+        if self._work is None or not self._work.done():
+            return
+        work, only, self._work = self._work, self._working_on, None
+        try:
+            report = work.result()
+        except UnknownSelection:
+            self._forget(only)
+        except Exception as error:
+            self._failures += not isinstance(error, (Busy, Locked))
+            if only:
+                self._archives.again(only, now)
+            else:
+                self._whole_at = now + next_try(self._failures)
+            self._tell(error)
+        else:
+            self._failures = 0
+            self._judge(report, only, now)
+            self._outside.ended(report, whole=not only)
+
+    def _judge(self, report: Report, only: tuple[str, ...], now: float) -> None:
+        self._note_taken(_taken(report), now)
+        waiting = {o.log for o in report.outcomes if o.status is Status.DEFERRED}
+        self._presses = self._presses + 1 if self._was_hurried and waiting and not report.count("compress") else 0
+        if not only and not report.interrupted:
+            self._table.renew(report.plan, now)
+            self._failed = len(report.failed) + len(report.problems)
+            self._whole_at = now + max(LONGEST, _SHARE * self._whole_costs)
+        if self._was_hurried:  # what was put off for others is tried at once
+            self._archives.begin_all(waiting, now)
+        else:
+            self._archives.again([path for path in only if path in waiting], now)
+        self._archives.forget([path for path in only if path not in waiting])
+
+
+class _Retries:
+    """Logs that are tried again, each after pauses of its own, until whole runs come as soon."""
+
+    def __init__(self) -> None:
+        self._at: dict[str, tuple[float, int]] = {}  # when, and how often so far
+
+    def begin(self, path: str, now: float) -> None:
+        self._at[path] = now, 0
+
+    def begin_all(self, paths: Iterable[str], now: float) -> None:
+        for path in paths:
+            self._at[path] = now, self._at.get(path, (now, 0))[1]
+
+    def again(self, paths: Iterable[str], now: float) -> None:
+        for path in paths:
+            tries = self._at.get(path, (now, 0))[1] + 1
+            self._at[path] = now + next_try(tries), tries
+            if next_try(tries) >= LONGEST:
+                del self._at[path]
+
+    def forget(self, paths: Iterable[str]) -> None:
+        for path in paths:
+            self._at.pop(path, None)
+
+    def ready(self, now: float) -> tuple[str, ...]:
+        return tuple(path for path, (at, _) in self._at.items() if now >= at)
+
+    def next(self) -> float:
+        return min([at for at, _ in self._at.values()], default=float("inf"))
+
+
+class _Slots:
+    """When the next slot of any schedule comes, whatever is done to the clock meanwhile."""
+
+    def __init__(self, config: Config, clock: Callable[[], float], now: Callable[[], datetime]) -> None:
+        self._schedules = {spec.schedule for spec in config.logs if spec.schedule is not None}
+        self._clock, self._now = clock, now
+        self._find()
+
+    def has_come(self) -> bool:
+        """Whether a slot has come since it was asked last, or may have, as the clock was set or the zone changed."""
+        moment = self._clock()
+        if self._schedules and (moment >= self._next or self._is_astray(moment)):
+            self._find()
+            return True
+        return False
+
+    def _is_astray(self, moment: float) -> bool:
+        return abs(moment - time.monotonic() - self._offset) > _LEAP
+
+    def _find(self) -> None:
+        now = self._now()
+        slots = [next_slot(each, now) for each in self._schedules]
+        self._next = min([slot.timestamp() for slot in slots if slot is not None], default=float("inf"))
+        self._offset = self._clock() - time.monotonic()
+
+
+def _taken(report: Report) -> set[str]:
+    done = (o for o in report.outcomes if o.action in ("take", "copytruncate") and o.status is Status.DONE)
+    return {o.log for o in done}
