@@ -122,6 +122,12 @@ NAMES: Mapping[str, tuple[Level, str]] = {
         "a worker began no job for some ticks although jobs wait: why it is ended, and what was stopped",
     ),
     "job.undelivered": (Level.ERROR, "a job could not be queued; the next tick tries again"),
+    "watch.started": (Level.INFO, "a watch starts, or has read its configuration again: its process, and the rules"),
+    "watch.refused": (
+        Level.ERROR,
+        "a watch goes on as it was: a configuration that is wrong, or a program that would not start again",
+    ),
+    "watch.ended": (Level.INFO, "a watch ended: it was asked to stop, or begins anew with its program of now"),
     "run.interrupted": (Level.WARNING, "a run was asked to stop and stopped cleanly"),
     "run.failed": (Level.ERROR, "nothing could run, and why; printed by the commands, the library raises instead"),
 }

@@ -108,7 +108,7 @@ def status(here: Deployment) -> Status:
             *here.survey.problems,
             *_held(here),
             *_vanished(here),
-            *(found for found in (here.blind, here.left_out) if found is not None),
+            *(found for found in (here.blind, here.left_out, here.watch) if found is not None),
         ),
     )
 

@@ -62,17 +62,17 @@ class Standing(Struct, frozen=True):
 
 
 class Outside:
-    """What a watch tells whoever started it, and asks of it. All by the first thread."""
+    """What a watch tells whoever started it, and asks of it."""
 
     def beat(self, standing: Standing) -> Wish:
-        """Called at least each second as long as all is well; it must not wait."""
+        """Called at least each second as long as all is well, by the thread of the watch; it must not wait."""
         return Wish.GO_ON
 
     def ended(self, report: Report, *, whole: bool) -> None:
-        """A run has ended."""
+        """A run has ended. Called by the thread that had it, which may be a second one."""
 
     def failed(self, error: Exception) -> None:
-        """A run could not take place; it is tried again."""
+        """A run could not take place; it is tried again. Called as ``ended``."""
 
 
 class Watch:
@@ -169,24 +169,21 @@ class Watch:
     def _take(self, due: list[str]) -> None:
         self._hurry = True
         try:
-            report = self._runner.run(Turn(only=tuple(due), takes_only=True, stop=self._is_stopped))
+            report = self._told(Turn(only=tuple(due), takes_only=True, stop=self._is_stopped))
         except UnknownSelection:
             self._forget(due)
             return
-        except (Busy, Locked) as error:  # it is free again soon, and no log has failed
+        except (Busy, Locked):  # it is free again soon, and no log has failed
             self._table.look_again(due, time.monotonic() + MOST)
-            self._tell(error)
             return
-        except Exception as error:
+        except Exception:
             self._table.put_off(due, time.monotonic())
-            self._tell(error)
             return
         finally:
             self._hurry = False
         now, taken = time.monotonic(), _taken(report)
         self._note_taken(taken, now)
         self._table.put_off([path for path in due if path not in taken], now)
-        self._outside.ended(report, whole=False)
 
     def _note_taken(self, paths: Iterable[str], now: float) -> None:
         for path in paths:
@@ -220,10 +217,21 @@ class Watch:
     def _timed(self, turn: Turn) -> Report:
         began = time.thread_time()
         try:
-            return self._runner.run(turn)
+            return self._told(turn)
         finally:
             if not turn.only:
                 self._whole_costs = time.thread_time() - began
+
+    def _told(self, turn: Turn) -> Report:
+        try:
+            report = self._runner.run(turn)
+        except UnknownSelection:  # a log that has gone is nobody's mistake
+            raise
+        except Exception as error:
+            self._tell(error)
+            raise
+        self._outside.ended(report, whole=not turn.only)
+        return report
 
     def _is_pressed(self) -> bool:
         """Asked by the second thread: whether it is to let go of the lock as soon as it can."""
@@ -246,11 +254,9 @@ class Watch:
                 self._archives.again(only, now)
             else:
                 self._whole_at = now + next_try(self._failures)
-            self._tell(error)
         else:
             self._failures = 0
             self._judge(report, only, now)
-            self._outside.ended(report, whole=not only)
 
     def _judge(self, report: Report, only: tuple[str, ...], now: float) -> None:
         self._note_taken(_taken(report), now)
