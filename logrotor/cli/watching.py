@@ -145,7 +145,7 @@ class _Process(Outside):
         if self._bell.wants_reload:
             self._bell.wants_reload = False
             self._read_again()
-        if now >= self._program_at:
+        if now >= self._program_at or self._bell.wants_look:
             self._program_at = now + _CODE
             self._look_for_new_program()
         if self._next is not None or self._begins_anew:

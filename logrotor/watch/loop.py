@@ -94,6 +94,7 @@ class Watch:
         self._wish = Wish.GO_ON
         self._survey_at, self._survey_costs = 0.0, 0.0
         self._whole_at, self._whole_costs = 0.0, 0.0
+        self._whole_wanted = False  # at once: a slot has come, or somebody has asked for it
         self._failures = 0  # of whole runs, in a row
         self._work: Future[Report] | None = None
         self._working_on: tuple[str, ...] = ()
@@ -120,7 +121,7 @@ class Watch:
     def _turn(self) -> None:
         at_once, now = self._beat(), time.monotonic()
         if at_once or self._slots.has_come():
-            self._whole_at = 0.0
+            self._whole_wanted = True
         self._end_work(now)
         if self._table.has_new_places(now) or at_once:
             self._survey_at = min(self._survey_at, now + (0.0 if at_once else _SOON * self._survey_costs))
@@ -143,7 +144,7 @@ class Watch:
     def _is_stopped(self) -> bool:
         """Asked in the midst of what takes long; whoever asks is alive. A wish to look at once is for later."""
         if self._beat():
-            self._survey_at = self._whole_at = 0.0
+            self._survey_at, self._whole_wanted = 0.0, True
         return self._stop.is_set()
 
     def _tell(self, error: Exception) -> None:
@@ -183,7 +184,9 @@ class Watch:
             self._hurry = False
         now, taken = time.monotonic(), _taken(report)
         self._note_taken(taken, now)
-        self._table.put_off([path for path in due if path not in taken], now)
+        waiting = {o.log for o in report.outcomes if o.status is Status.DEFERRED}  # a hook, say, has the log's turn
+        self._table.look_again(waiting - taken, now + MOST)
+        self._table.put_off([path for path in due if path not in taken | waiting], now)
 
     def _note_taken(self, paths: Iterable[str], now: float) -> None:
         for path in paths:
@@ -200,12 +203,11 @@ class Watch:
     # ------------------------------------------------------------ all the rest
 
     def _begin_work(self, now: float) -> None:
-        is_whole, ready = now >= self._whole_at, self._archives.ready(now)
+        is_whole, ready = self._whole_wanted or now >= self._whole_at, self._archives.ready(now)
         if not (is_whole or ready):
             return
         self._working_on, self._was_hurried = () if is_whole else ready, False
-        if is_whole:
-            self._whole_at = float("inf")
+        self._whole_wanted = self._whole_wanted and not is_whole
         turn = Turn(
             only=self._working_on,
             resting=self._table.resting(now),
@@ -235,7 +237,7 @@ class Watch:
 
     def _is_pressed(self) -> bool:
         """Asked by the second thread: whether it is to let go of the lock as soon as it can."""
-        hurry = self._hurry or self._whole_at <= 0.0 or self._wish is Wish.LEAVE
+        hurry = self._hurry or self._whole_wanted or self._wish is Wish.LEAVE
         self._was_hurried |= hurry and self._presses < _PRESSES
         return self._was_hurried
 
