@@ -119,7 +119,7 @@ class Rotator:
         known, this = _recall(self._config.state_dir), self._next(state.known_run(self._config.state_dir), run.now)
         try:
             takes = self._turn.takes_only  # by somebody who has seen that they are due
-            plan = None if takes else self._idle_plan(known, run.now, force, only, this.since)
+            plan = None if takes else self._idle_plan(known, run, only, this.since)
             # A commit that was killed half-way leaves a history that only its next writer can read: without it, an
             # idle plan is a guess, and would stay one until something is due.
             if plan is None or (known is not None and known.note is not None):
@@ -142,9 +142,15 @@ class Rotator:
         another one beside it does no harm. ``on_event`` is called by a second thread, too. Of what fails ``outside``
         is told, and it is tried again.
         """
-        from logrotor.watch.loop import Outside, Watch
+        from logrotor.watch.loop import Outside, Turns, Watch
 
-        Watch(self._config, _Turns(self), outside or Outside(), clock=self._clock, now=local_now).serve(stop)
+        Watch(self._config, Turns(self._for), outside or Outside(), clock=self._clock, now=local_now).serve(stop)
+
+    def _for(self, turn: Turn) -> Rotator:
+        """A rotator of its own for each turn, as two may be at work at once."""
+        made = copy.copy(self)
+        made._turn, made._stop = turn, turn.stop or self._stop
+        return made
 
     # ------------------------------------------------------------ planning
 
@@ -157,21 +163,33 @@ class Rotator:
         resting, late = self._turn.resting, self._deadline.passed
         return Surveyor(self._config, known, only, since=since, stop=self._stop, late=late, resting=resting)
 
-    def _plan(self, known: LogHistories | None, now: datetime, force: bool, only: Sequence[str], since: float) -> Plan:
+    def _plan(
+        self,
+        known: LogHistories | None,
+        now: datetime,
+        force: bool,
+        only: Sequence[str],
+        since: float,
+        run: Run | None = None,
+    ) -> Plan:
         with self._surveyor(known, only, since) as surveyor:
             survey = surveyor.survey()
+            if run is not None and not self._turn.only:
+                run.sample(survey.logs, self._config.state_dir)
             return self._plan_of(survey, plan_logs(survey.logs, now, force=force), known, now, force)
 
-    def _idle_plan(
-        self, known: LogHistories | None, now: datetime, force: bool, only: Sequence[str], since: float
-    ) -> Plan | None:
+    def _idle_plan(self, known: LogHistories | None, run: Run, only: Sequence[str], since: float) -> Plan | None:
         """The plan, if there is nothing to do; None as soon as there is: it has to be planned under the lock anyway."""
         with self._surveyor(known, only, since) as surveyor:
-            logs = plan_idle_logs(surveyor.walk(), now, force=force, unsure=self._may_be_supervisords)
+            logs = plan_idle_logs(surveyor.walk(), run.now, force=run.force, unsure=self._may_be_supervisords)
             if logs is None:
                 return None
-            plan = self._plan_of(surveyor.found, logs, known, now, force)
-            return plan if plan.is_idle else None
+            plan = self._plan_of(surveyor.found, logs, known, run.now, run.force)
+            if not plan.is_idle:
+                return None
+            if not self._turn.only:  # else whole runs beside it do so
+                run.sample(surveyor.found.logs, self._config.state_dir)
+            return plan
 
     def _plan_of(
         self, survey: Survey, logs: tuple[LogPlan, ...], known: LogHistories | None, now: datetime, force: bool
@@ -209,7 +227,7 @@ class Rotator:
             history = RunHistory(config.state_dir, tell=lambda event, detail: self._emit(event, detail=detail))
             opened.callback(history.close)
             known = history.recall()
-            plan = self._plan(known, run.now, run.force, only, this.since)
+            plan = self._plan(known, run.now, run.force, only, this.since, run)
             run.tell_start(plan)
             if plan.is_idle:
                 run.record_idle(history, plan, self._interrupted())
@@ -290,29 +308,11 @@ class Rotator:
     def _emit(self, name: str, /, *, subject: str = "", kind: str = "", **fields: Any) -> None:
         if self._on_event is not None:
             try:
-                self._on_event(events.Event(name, events.NAMES[name][0], fields, subject, kind))
+                self._on_event(events.made(name, fields, subject, kind))
             except Exception as error:  # whoever listens must not stop a rotation half-way
                 what, advice = f"raised {type(error).__name__}: {error}", "on_event must not raise; the run went on"
                 found = Problem(subject="on_event", problem=what, advice=advice)
                 self._unheard += [found] if found not in self._unheard else []
-
-
-class _Turns:
-    """What a watch has run: each turn by a rotator of its own, as there may be two at once."""
-
-    def __init__(self, rotator: Rotator) -> None:
-        self._rotator = rotator
-
-    def plan(self, stop: Callable[[], bool]) -> Plan:
-        return self._with(Turn(stop=stop)).plan()
-
-    def run(self, turn: Turn) -> Report:
-        return self._with(turn).run(only=turn.only)
-
-    def _with(self, turn: Turn) -> Rotator:
-        made = copy.copy(self._rotator)
-        made._turn, made._stop = turn, turn.stop or made._stop
-        return made
 
 
 def _refuse_misuse(now: datetime | None, only: Sequence[str]) -> None:

@@ -68,27 +68,27 @@ class Manager:
         self._alive_at = self._status_at = float("-inf")
         self._status = ""
 
-    def tell(self, *lines: str) -> None:
+    def send(self, *lines: str) -> None:
         if self._address:
             with suppress(OSError), socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as sender:
                 sender.setblocking(False)
                 sender.sendto("\n".join(lines).encode(errors="replace"), self._address)
 
     def ready(self, status: str) -> None:
-        self.tell("READY=1", f"STATUS={status}")
+        self.send("READY=1", f"STATUS={status}")
 
     def reloading(self) -> None:
-        self.tell("RELOADING=1", f"MONOTONIC_USEC={time.monotonic_ns() // 1000}")
+        self.send("RELOADING=1", f"MONOTONIC_USEC={time.monotonic_ns() // 1000}")
 
     def beat(self, status: str) -> None:
         """Called often; it tells no more than is wanted."""
         now = time.monotonic()
         if self._every is not None and now - self._alive_at >= self._every:
             self._alive_at = now
-            self.tell("WATCHDOG=1")
+            self.send("WATCHDOG=1")
         if status != self._status and now - self._status_at >= _AGAIN:
             self._status, self._status_at = status, now
-            self.tell(f"STATUS={status}")
+            self.send(f"STATUS={status}")
 
 
 def _watchdog(environ: Mapping[str, str]) -> float | None:

@@ -10,7 +10,7 @@ from msgspec import Struct
 from logrotor.cli.damping import Damper
 from logrotor.cli.output import EventPrinter
 from logrotor.errors import ConfigError
-from logrotor.events import NAMES, Event
+from logrotor.events import Event, made
 from logrotor.model import Config, Problem
 
 _COUNTS = ("rotated", "compressed", "removed", "failed")
@@ -76,12 +76,12 @@ class Voice:
     def say(self, name: str, **fields: object) -> None:
         """Something of the watch itself."""
         with self._lock:
-            self._printer(Event(name, NAMES[name][0], fields))
+            self._printer(made(name, fields))
 
     def complain(self, error: Exception) -> None:
         """A run could not take place."""
         for problem in problems_of(error):
-            self(Event("run.failed", NAMES["run.failed"][0], {"error": str(problem)}, problem.subject, problem.problem))
+            self(made("run.failed", {"error": str(problem)}, problem.subject, problem.problem))
         self.settle(whole=False)
 
 

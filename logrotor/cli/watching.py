@@ -120,7 +120,7 @@ class _Process(Outside):
                 self._config, self._next = self._next, None
                 self._voice.config, self._since = self._config, time.time()
                 self._say_started()
-        self._manager.tell("STOPPING=1")
+        self._manager.send("STOPPING=1")
         self._voice.say("watch.ended", reason="was asked to stop")
         return 0
 

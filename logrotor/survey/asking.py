@@ -1,9 +1,8 @@
-"""The plans of a survey, once those were asked who would be asked to reopen the logs that are due."""
+"""The plans of a survey, once the managers of the writers have been asked what they rotate themselves."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
 from datetime import datetime
 
 from msgspec.structs import replace
@@ -49,7 +48,7 @@ def _is_taken(log: LogPlan) -> bool:
     return any(isinstance(step, Take) for step in log.take)
 
 
-def _refused(facts: LogFacts, refusals: Mapping[str, Problem]) -> LogFacts:
+def _refused(facts: LogFacts, refusals: dict[str, Problem]) -> LogFacts:
     why = None if facts.directory.problem is not None else refusals.get(os.path.realpath(facts.path))
     if why is None:
         return facts

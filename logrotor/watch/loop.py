@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import enum
 import time
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from datetime import datetime
 from typing import Protocol
@@ -17,16 +17,15 @@ from typing import Protocol
 from msgspec import Struct
 
 from logrotor.decide.looks import LONGEST, MOST, next_try
-from logrotor.decide.schedule import next_slot
 from logrotor.errors import Busy, Interrupted, Locked, UnknownSelection
 from logrotor.model import Config, Plan, Report, Status
+from logrotor.watch.pauses import Retries, Slots
 from logrotor.watch.table import Table
 from logrotor.watch.turn import Turn
 
 _SHARE = 500  # whole runs are made no sooner than after so many times their own processor time: 0.2 % of one CPU
 _SOON = 20  # the same for a survey where a directory is new: 5 %
 _PRESSES = 3  # times in a row that compression is put off for other logs; then they wait until it is done
-_LEAP = 2.0  # seconds by which the time of day may go astray from the time that passes
 
 
 class Wish(enum.Enum):
@@ -51,6 +50,27 @@ class Runner(Protocol):
     def plan(self, stop: Callable[[], bool]) -> Plan: ...
 
     def run(self, turn: Turn) -> Report: ...
+
+
+class Rotates(Protocol):
+    """As a rotator."""
+
+    def plan(self) -> Plan: ...
+
+    def run(self, *, only: Sequence[str]) -> Report: ...
+
+
+class Turns:
+    """Each turn by a rotator that is made for it."""
+
+    def __init__(self, make: Callable[[Turn], Rotates]) -> None:
+        self._make = make
+
+    def plan(self, stop: Callable[[], bool]) -> Plan:
+        return self._make(Turn(stop=stop)).plan()
+
+    def run(self, turn: Turn) -> Report:
+        return self._make(turn).run(only=turn.only)
 
 
 class Standing(Struct, frozen=True):
@@ -88,8 +108,8 @@ class Watch:
         now: Callable[[], datetime],
     ) -> None:
         self._runner, self._outside = runner, outside
-        self._table, self._slots = Table(config), _Slots(config, clock, now)
-        self._archives = _Retries()  # logs whose archives wait for more than the next whole run
+        self._table, self._slots = Table(config), Slots(config, clock, now)
+        self._archives = Retries()  # logs whose archives wait for more than the next whole run
         self._taken, self._failed = 0, 0
         self._wish = Wish.GO_ON
         self._survey_at, self._survey_costs = 0.0, 0.0
@@ -273,63 +293,6 @@ class Watch:
         else:
             self._archives.again([path for path in only if path in waiting], now)
         self._archives.forget([path for path in only if path not in waiting])
-
-
-class _Retries:
-    """Logs that are tried again, each after pauses of its own, until whole runs come as soon."""
-
-    def __init__(self) -> None:
-        self._at: dict[str, tuple[float, int]] = {}  # when, and how often so far
-
-    def begin(self, path: str, now: float) -> None:
-        self._at[path] = now, 0
-
-    def begin_all(self, paths: Iterable[str], now: float) -> None:
-        for path in paths:
-            self._at[path] = now, self._at.get(path, (now, 0))[1]
-
-    def again(self, paths: Iterable[str], now: float) -> None:
-        for path in paths:
-            tries = self._at.get(path, (now, 0))[1] + 1
-            self._at[path] = now + next_try(tries), tries
-            if next_try(tries) >= LONGEST:
-                del self._at[path]
-
-    def forget(self, paths: Iterable[str]) -> None:
-        for path in paths:
-            self._at.pop(path, None)
-
-    def ready(self, now: float) -> tuple[str, ...]:
-        return tuple(path for path, (at, _) in self._at.items() if now >= at)
-
-    def next(self) -> float:
-        return min([at for at, _ in self._at.values()], default=float("inf"))
-
-
-class _Slots:
-    """When the next slot of any schedule comes, whatever is done to the clock meanwhile."""
-
-    def __init__(self, config: Config, clock: Callable[[], float], now: Callable[[], datetime]) -> None:
-        self._schedules = {spec.schedule for spec in config.logs if spec.schedule is not None}
-        self._clock, self._now = clock, now
-        self._find()
-
-    def has_come(self) -> bool:
-        """Whether a slot has come since it was asked last, or may have, as the clock was set or the zone changed."""
-        moment = self._clock()
-        if self._schedules and (moment >= self._next or self._is_astray(moment)):
-            self._find()
-            return True
-        return False
-
-    def _is_astray(self, moment: float) -> bool:
-        return abs(moment - time.monotonic() - self._offset) > _LEAP
-
-    def _find(self) -> None:
-        now = self._now()
-        slots = [next_slot(each, now) for each in self._schedules]
-        self._next = min([slot.timestamp() for slot in slots if slot is not None], default=float("inf"))
-        self._offset = self._clock() - time.monotonic()
 
 
 def _taken(report: Report) -> set[str]:

@@ -163,7 +163,7 @@ def test_every_room_has_its_place() -> None:
 
 
 def test_imports_go_down() -> None:
-    """cli, then jobs and observe, rotator, watch and survey, act, notify, config, disk, decide, model: never upwards."""
+    """cli, jobs and observe, rotator, watch, survey, act, notify, config, disk, decide, model: never upwards."""
 
     def upwards(module: Module) -> Iterator[tuple[int, str]]:
         for line, name in imported(module):
