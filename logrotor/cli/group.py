@@ -13,6 +13,7 @@ from logrotor.cli.session import EXIT_CODES, Session
 # name -> (module, its line in the list of commands); the module holds the command under that name
 COMMANDS = {
     "run": ("logrotor.cli.planning", "Rotate what is due, retire and compress archives."),
+    "watch": ("logrotor.cli.watching", "Stay, and rotate each log as soon as it is due."),
     "plan": ("logrotor.cli.planning", "Show what a run would do and why; changes nothing."),
     "queue": ("logrotor.cli.queue", "Rotate as a job on a queue: worker, status, failed jobs, units."),
     "check": ("logrotor.cli.check", "Check the configuration and show which one is used."),
