@@ -23,6 +23,7 @@ COMMANDS = {
     "grep": ("logrotor.cli.contents", "Search a log across its archives."),
     "metrics": ("logrotor.cli.overview", "Write the metrics for Prometheus, whether a run takes place or not."),
     "page": ("logrotor.cli.overview", "Write a page that shows how everything stands."),
+    "import": ("logrotor.cli.moving", "Make a configuration out of logrotate's."),
     "doctor": ("logrotor.cli.findings", "Find what is wrong, say what to do, and fix what is safe to fix."),
 }
 

@@ -27,14 +27,15 @@ RANKS = {
     "model": 0, "errors": 0, "events": 0, "text": 0,
     "decide": 1,
     "disk": 2,
-    "config": 3, "clock": 3,
-    "notify": 4,
-    "act": 5,
-    "survey": 6,
-    "rotator": 7,
-    "jobs": 8, "observe": 8,
-    "cli": 9,
-    "__init__": 10, "__main__": 10,
+    "logrotate": 3,
+    "config": 4, "clock": 4,
+    "notify": 5,
+    "act": 6,
+    "survey": 7,
+    "rotator": 8,
+    "jobs": 9, "observe": 9,
+    "cli": 10,
+    "__init__": 11, "__main__": 11,
 }  # fmt: skip
 
 
