@@ -176,6 +176,8 @@ class _Parser:
         if negated:
             self._take()
         found, inverted = self._command()
+        if self._next == "|" and [token.text.rpartition("/")[2] for token in self._left[1:2]] == ["logger"]:
+            self._take(), [*self._simple()]  # what it says is kept for us, too
         if self._next in ("|", "&") or (negated and found is not None):
             raise NeedsShell
         return found, negated != inverted

@@ -72,6 +72,8 @@ def test_a_signal_by_pidfile(script: str) -> None:
          command("/usr/sbin/invoke-rc.d", "v", "reload")),
         ("exec /usr/bin/x 'two words' \"it's\" a\\ b", command("/usr/bin/x", "two words", "it's", "a b")),
         ("/usr/bin/chronyc cyclelogs > /dev/null 2>&1 || true", command("/usr/bin/chronyc", "cyclelogs")),
+        ("if pgrep -f ^/usr/sbin/apache2 > /dev/null; then\n invoke-rc.d apache2 reload 2>&1 | logger -t apache2\nfi",
+         command("invoke-rc.d", "apache2", "reload")),
         ("killall -q -HUP rsyslogd", command("killall", "-q", "-HUP", "rsyslogd")),
     ],
 )  # fmt: skip
