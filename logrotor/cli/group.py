@@ -24,6 +24,7 @@ COMMANDS = {
     "grep": ("logrotor.cli.contents", "Search a log across its archives."),
     "metrics": ("logrotor.cli.overview", "Write the metrics for Prometheus, whether a run takes place or not."),
     "page": ("logrotor.cli.overview", "Write a page that shows how everything stands."),
+    "import": ("logrotor.cli.moving", "Make a configuration out of logrotate's."),
     "doctor": ("logrotor.cli.findings", "Find what is wrong, say what to do, and fix what is safe to fix."),
     "version": ("logrotor.cli.about", "Show the versions and the configuration that would be used."),
     "completion": ("logrotor.cli.about", "Print the completion script for bash, zsh or fish."),

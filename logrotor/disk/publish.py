@@ -12,6 +12,7 @@ import fcntl
 import os
 import re
 import stat
+from collections.abc import Sequence
 
 from logrotor.disk import files, mounts, walk
 from logrotor.disk.calls import change
@@ -25,6 +26,7 @@ GENERATOR = "logrotor"
 METRICS = re.compile(rb"\A# HELP logrotor_")
 PAGE = re.compile(rb'\A.{0,4096}?<meta name="generator" content="' + GENERATOR.encode() + rb' [^"]*">', re.DOTALL)
 LOGROTATE_STATE = re.compile(rb"\Alogrotate state -- version [12]\r?\n")
+NOTHING = re.compile(rb"(?!)")  # no file that has anything in it
 Mark = re.Pattern[bytes]
 
 _HEAD = 1 << 16  # bytes that are looked at
@@ -96,7 +98,7 @@ class Output:
         finally:
             os.close(fd)
         if head and not mark.match(head):
-            what = f"is not {_KINDS[mark]}, so it is not replaced"
+            what = f"is not {_KINDS[mark]}, so it is not replaced" if mark in _KINDS else "is there already"
             raise Refused(self._problem(what, "remove it, or give another name"))
         return head
 
@@ -153,3 +155,14 @@ def _opened(path: str) -> int:
     except FileNotFoundError:
         what, advice = f"cannot be written: {directory} does not exist", "create it, or name another"
         raise Refused(Problem(subject=path, problem=what, advice=advice)) from None
+
+
+def create(files: Sequence[tuple[str, bytes, int]], *, replace: bool) -> None:
+    """Write new files, each with its mode, in this order; none of them unless all may be written.
+
+    What is at a name is not replaced without ``replace``, unless it is empty. Raises as :func:`publish` does.
+    """
+    with contextlib.ExitStack() as stack:
+        outputs = [stack.enter_context(Output(path, None if replace else NOTHING)) for path, _, _ in files]
+        for output, (_, data, mode) in zip(outputs, files, strict=True):
+            output.write(data, mode)

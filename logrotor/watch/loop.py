@@ -20,8 +20,8 @@ from logrotor.decide.looks import LONGEST, MOST, next_try
 from logrotor.errors import Busy, Interrupted, Locked, UnknownSelection
 from logrotor.model import Config, Plan, Report, Status
 from logrotor.watch.pauses import Retries, Slots
-from logrotor.watch.table import Table
 from logrotor.watch.turn import Turn
+from logrotor.watch.watched import Table
 
 _SHARE = 500  # whole runs are made no sooner than after so many times their own processor time: 0.2 % of one CPU
 _SOON = 20  # the same for a survey where a directory is new: 5 %
