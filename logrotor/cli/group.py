@@ -24,6 +24,8 @@ COMMANDS = {
     "metrics": ("logrotor.cli.overview", "Write the metrics for Prometheus, whether a run takes place or not."),
     "page": ("logrotor.cli.overview", "Write a page that shows how everything stands."),
     "doctor": ("logrotor.cli.findings", "Find what is wrong, say what to do, and fix what is safe to fix."),
+    "reference": ("logrotor.cli.manual", "Print what a key, an event or a metric means."),
+    "man": ("logrotor.cli.manual", "Print the manual pages, logrotor(1) and logrotor.toml(5)."),
     "version": ("logrotor.cli.about", "Show the versions and the configuration that would be used."),
     "completion": ("logrotor.cli.about", "Print the completion script for bash, zsh or fish."),
     "help": ("logrotor.cli.about", "Show the help of a command."),

@@ -26,38 +26,59 @@ _COUNTS = {
 Labels = Mapping[str, str]
 
 
+_OWN = {
+    "queue_up": "Whether the server of the queue answers.",
+    "queue_last_done_timestamp_seconds": "When the last job that was done ended.",
+    "queue_deadline_timestamp_seconds": "When the next job must have been done, by [queue.monitor] ticks.",
+    "worker_up": "Workers of this queue that run here.",
+    "worker_age_seconds": "For how long the oldest of them has run.",
+    "worker_memory_bytes": "What they have in memory.",
+}
+_AGE = "How long the oldest pending job has waited."
+_ATTEMPTS = "Attempts by how they ended."
+_DURATION = "How long attempts took that were done, failed or were ended by their timeout."
+
+
 class Measure(Struct, frozen=True):
     """One metric, as ``observe.metrics.Metric`` has it."""
 
     name: str
     help: str
-    samples: tuple[tuple[Labels, float | None], ...]
+    samples: tuple[tuple[Labels, float | None], ...] = ()
     kind: str = "gauge"
+    labels: tuple[str, ...] = ("queue",)
+
+
+def known() -> Iterator[Measure]:
+    """All of them, without a value."""
+    yield from (Measure(f"logrotor_queue_{key}_jobs", help) for key, help in _COUNTS.items())
+    yield Measure("logrotor_queue_oldest_age_seconds", _AGE)
+    yield from (Measure(f"logrotor_{name}", help) for name, help in _OWN.items())
+    yield from _of_attempts((), {})
 
 
 def of(site: Site, now: datetime, status: Status | None, reached: bool) -> Iterator[Measure]:
     """``status``: None where the engine could not be asked, or has nothing yet. Raises OSError."""
     queues, ours = status.queues if status is not None else (), {"queue": site.queue}
 
-    def own(name: str, help: str, value: float | None) -> Measure:
-        return Measure(f"logrotor_{name}", help, ((ours, value),))
+    def own(name: str, value: float | None) -> Measure:
+        return Measure(f"logrotor_{name}", _OWN[name], ((ours, value),))
 
     for key, help in _COUNTS.items():
         samples = tuple(({"queue": each.queue}, getattr(each, key)) for each in queues)
         yield Measure(f"logrotor_queue_{key}_jobs", help, samples)
     ages = tuple(({"queue": each.queue}, each.oldest_age or 0.0) for each in queues)
-    yield Measure("logrotor_queue_oldest_age_seconds", "How long the oldest pending job has waited.", ages)
-    yield own("queue_up", "Whether the server of the queue answers.", reached)
+    yield Measure("logrotor_queue_oldest_age_seconds", _AGE, ages)
+    yield own("queue_up", reached)
     found = progress(site, now)
-    yield own("queue_last_done_timestamp_seconds", "When the last job that was done ended.", found.last_done)
-    by = "When the next job must have been done, by [queue.monitor] ticks."
-    yield own("queue_deadline_timestamp_seconds", by, found.deadline or 0.0)
+    yield own("queue_last_done_timestamp_seconds", found.last_done)
+    yield own("queue_deadline_timestamp_seconds", found.deadline or 0.0)
     workers_here = [each for each in workers(site) if each.role == "worker"]
-    yield own("worker_up", "Workers of this queue that run here.", len(workers_here))
+    yield own("worker_up", len(workers_here))
     age = max((now.timestamp() - each.since for each in workers_here), default=None)
-    yield own("worker_age_seconds", "For how long the oldest of them has run.", age)
+    yield own("worker_age_seconds", age)
     memory = sum(each.memory for each in workers_here) if workers_here else None
-    yield own("worker_memory_bytes", "What they have in memory.", memory)
+    yield own("worker_memory_bytes", memory)
     yield from _of_attempts(History(site.config.state_dir).totals(site.queue), ours)
 
 
@@ -66,15 +87,15 @@ def _of_attempts(totals: Sequence[Total], ours: Labels) -> Iterator[Measure]:
     counted = tuple(
         ({**ours, "ending": ending.value}, sum(t.attempts for t in totals if t.ending is ending)) for ending in endings
     )
-    yield Measure("logrotor_queue_attempts_total", "Attempts by how they ended.", counted, "counter")
+    yield Measure("logrotor_queue_attempts_total", _ATTEMPTS, counted, "counter", ("queue", "ending"))
     timed = [each for each in totals if each.ending in _TIMED]
     samples: list[tuple[Labels, float]] = [
         ({"": "_bucket", **ours, "le": _bound(bound)}, sum(t.attempts for t in timed if t.within <= bound))
         for bound in (*BOUNDS, math.inf)
     ]
     samples += [({"": "_sum", **ours}, sum(t.seconds for t in timed)), ({"": "_count", **ours}, samples[-1][1])]
-    help = "How long attempts took that were done, failed or were ended by their timeout."
-    yield Measure("logrotor_queue_attempt_duration_seconds", help, tuple(samples) if timed else (), "histogram")
+    shown = tuple(samples) if timed else ()
+    yield Measure("logrotor_queue_attempt_duration_seconds", _DURATION, shown, "histogram", ("queue", "le"))
 
 
 def _bound(bound: float) -> str:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Mapping
-from datetime import datetime
+from datetime import UTC, datetime
 
 from msgspec import Struct
 
@@ -31,6 +31,7 @@ class Metric(Struct, frozen=True):
     help: str
     samples: tuple[Sample, ...]
     kind: str = "gauge"  # "counter", "histogram"
+    labels: tuple[str, ...] = ()
 
 
 def write(path: str, config: Config, now: datetime, *, more: Iterable[Metric] = ()) -> None:
@@ -50,6 +51,15 @@ def text(config: Config, now: datetime, *, more: Iterable[Metric] = ()) -> str:
 
 def _written(now: datetime) -> Metric:
     return _one("logrotor_metrics_timestamp_seconds", "When these metrics were written.", now.timestamp())
+
+
+def known() -> tuple[Metric, ...]:
+    """All of them, without a value."""
+    nothing = Status(
+        now=datetime.fromtimestamp(0, UTC), last_run=None, failed_runs=0, logs=(), file_systems=(), missing=(),
+        unclaimed=(), problems=(),
+    )  # fmt: skip
+    return (*of_run(None, nothing), *of_status(nothing), _written(nothing.now))
 
 
 # ---------------------------------------------------------------- what is told
@@ -87,11 +97,13 @@ def of_status(found: Status) -> Iterator[Metric]:
 
     def logs(name: str, help: str, *values: float | None) -> Metric:
         labels = ({"log": log.path, "rule": log.rule} for log in found.logs)
-        return Metric(f"logrotor_log_{name}", help, tuple(zip(labels, values, strict=True)))
+        samples = tuple(zip(labels, values, strict=True))
+        return Metric(f"logrotor_log_{name}", help, samples, labels=("log", "rule"))
 
     def systems(name: str, help: str, *values: float | None) -> Metric:
         labels = ({"mountpoint": system.mount} for system in found.file_systems)
-        return Metric(f"logrotor_filesystem_{name}", help, tuple(zip(labels, values, strict=True)))
+        samples = tuple(zip(labels, values, strict=True))
+        return Metric(f"logrotor_filesystem_{name}", help, samples, labels=("mountpoint",))
 
     yield logs("size_bytes", "Size of the live log.", *(log.size for log in found.logs))
     yield logs("limit_bytes", "Its max_size.", *(log.max_size for log in found.logs))
