@@ -261,7 +261,7 @@ NAMES: Mapping[str, Kind] = {
     ),
     "worker.waiting": Kind(
         Level.ERROR,
-        "a worker cannot reach its queue, why, and what to do; it tries again",
+        "a worker or schedule cannot work yet, why, and what to do; it tries again",
         "queue error",
     ),
     "worker.idle": Kind(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator
+from itertools import groupby
 
 
 def page(name: str, lines: Iterable[str]) -> str:
@@ -56,11 +57,11 @@ def item(term: str, text: str, *more: str) -> Iterator[str]:
 
 def prose(text: str) -> Iterator[str]:
     """Paragraphs; one that begins with a backspace keeps its lines."""
-    for paragraph in re.split(r"\n[ \t]*\n", text.strip("\n")):
-        lines = [line.rstrip() for line in paragraph.splitlines() if line.strip()]
-        if lines and lines[0].strip() == "\b":
+    for is_text, found in groupby(text.splitlines(), key=lambda line: bool(line.strip())):
+        lines = [line.rstrip() for line in found]
+        if is_text and lines[0].strip() == "\b":
             yield from (".PP", ".nf", *map(_line, lines[1:]), ".fi")
-        elif lines:
+        elif is_text:
             yield from (".PP", *_folded(" ".join(lines)))
 
 
@@ -68,7 +69,7 @@ def _folded(text: str) -> Iterator[str]:
     """A sentence a line or less, as mandoc wants them."""
     from textwrap import wrap
 
-    for sentence in re.split(r"(?<=[.?!]) +(?=[A-Z])", " ".join(text.split())):
+    for sentence in re.sub(r"(?<=[.?!]) (?=[A-Z])", "\n", " ".join(text.split())).splitlines():
         yield from map(_line, wrap(sentence, 60, break_on_hyphens=False, break_long_words=False))
 
 

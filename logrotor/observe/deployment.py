@@ -22,6 +22,8 @@ from logrotor.model import Archive, Config, KeptOut, LogHistories, LogPlan, Past
 from logrotor.rotator import plan_asking
 from logrotor.survey import Listings, NamedLogs, Survey, Surveyor
 
+HOUR = 3600.0
+
 
 class _Past(Struct):
     path: str
@@ -169,7 +171,15 @@ class Deployment:
         if last is None:
             since = signin.serving_since(self.config.state_dir, self.config.files[0]) if self.config.files else None
             return None if since is None else first_due(queue.schedule, since, self.now.tzinfo)
-        return slot_after(queue.schedule, last, queue.monitor.ticks, self.now.tzinfo)
+        return self.overdue_after(last)
+
+    def overdue_after(self, moment: float) -> float | None:
+        """When what happened then must have happened again: after some ticks of the queue; else nobody knows the
+        schedule, and an hour is meant. None: never."""
+        queue = self.config.queue
+        if queue is None:
+            return moment + HOUR
+        return slot_after(queue.schedule, moment, queue.monitor.ticks, self.now.tzinfo)
 
     @cached_property
     def last_recorded(self) -> float:
