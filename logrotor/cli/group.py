@@ -26,6 +26,8 @@ COMMANDS = {
     "page": ("logrotor.cli.overview", "Write a page that shows how everything stands."),
     "import": ("logrotor.cli.moving", "Make a configuration out of logrotate's."),
     "doctor": ("logrotor.cli.findings", "Find what is wrong, say what to do, and fix what is safe to fix."),
+    "reference": ("logrotor.cli.manual", "Print what a key, an event or a metric means."),
+    "man": ("logrotor.cli.manual", "Print the manual pages, logrotor(1) and logrotor.toml(5)."),
     "version": ("logrotor.cli.about", "Show the versions and the configuration that would be used."),
     "completion": ("logrotor.cli.about", "Print the completion script for bash, zsh or fish."),
     "help": ("logrotor.cli.about", "Show the help of a command."),
