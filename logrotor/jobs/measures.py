@@ -78,10 +78,16 @@ def _of_history(site: Site, now: datetime) -> Iterator[Measure]:
 
 def _of_workers(site: Site, now: datetime) -> Iterator[Measure]:
     workers_here = [each for each in workers(site) if each.role == "worker"]
-    yield _own(site, "worker_up", "Workers of this queue that run here.", len(workers_here))
+    yield _own(
+        site,
+        "worker_up",
+        "Workers of this queue that run here, those in other pid namespaces included.",
+        len(workers_here),
+    )
     age = max((now.timestamp() - each.since for each in workers_here), default=None)
     yield _own(site, "worker_age_seconds", "For how long the oldest of them has run.", age)
-    memory = sum(each.memory for each in workers_here) if workers_here else None
+    seen = [each.memory for each in workers_here if each.memory is not None]
+    memory = sum(seen) if workers_here and len(seen) == len(workers_here) else None
     yield _own(site, "worker_memory_bytes", "What they have in memory.", memory)
 
 
