@@ -15,7 +15,7 @@ from msgspec import Struct
 from logrotor.disk.calls import identify
 from logrotor.model import FileId
 
-_INITIAL_PIDS = "pid:[4026531836]"  # PROC_PID_INIT_INO
+INITIAL_PIDS = "pid:[4026531836]"  # PROC_PID_INIT_INO
 _INITIAL_USERS = "user:[4026531837]"  # PROC_USER_INIT_INO
 _SYS_PTRACE = 1 << 19  # the capability to see every process whatever hidepid says
 _PARTIAL = re.compile(r"(subset=|hidepid=(?!0$|off$)).*")
@@ -237,14 +237,15 @@ def _mapped(place: str) -> Iterator[FileId]:
 # ---------------------------------------------------------------- is it whole?
 
 
-def pid_namespace() -> str:
-    return os.readlink("/proc/self/ns/pid")
+def pid_namespace(pid: int | None = None) -> str:
+    """Ours, or that of a process: raises OSError."""
+    return os.readlink(f"/proc/{pid or 'self'}/ns/pid")
 
 
 def why_not_whole() -> str | None:
     """Why a process of this machine may be missing from /proc; None: each of them is in it."""
     hidden = why_hiding()
-    if hidden is None and pid_namespace() != _INITIAL_PIDS:
+    if hidden is None and pid_namespace() != INITIAL_PIDS:
         return "it shows this pid namespace only"
     return hidden
 
