@@ -579,7 +579,7 @@ UNGATED = {
     # SQLite opens and writes its own file; each commit passes through the gate, and the sweeps kill in between.
     ("sqlite3.connect", "logrotor.disk.database.to_write"),
     ("sqlite3.connect", "logrotor.disk.database.to_look"),
-    ("sqlite3.connect", "logrotor.disk.database._refuse_other_tables"),  # in memory
+    ("sqlite3.connect", "logrotor.disk.database._columns"),  # in memory
 }
 
 
