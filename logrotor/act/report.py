@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing, suppress
 from datetime import datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from msgspec import Struct, field
 from msgspec.structs import replace
@@ -194,8 +194,8 @@ def _last(report: Report, ended: float, before: LastReport | None) -> LastReport
     )
 
 
-def _total(outcomes: Iterable[Outcome], key: str) -> int:
-    return sum(int(outcome.details.get(key) or 0) for outcome in outcomes)
+def _total(outcomes: Iterable[Outcome], key: Literal["bytes", "bytes_out"]) -> int:
+    return sum(outcome.details.get(key, 0) for outcome in outcomes)
 
 
 def _waiting(report: Report) -> Counter[str]:
@@ -206,9 +206,9 @@ def _waiting(report: Report) -> Counter[str]:
 def _counts(report: Report) -> dict[str, int]:
     return {
         "rotated": report.rotated,
-        "compressed": report.count("compress"),
-        "removed": report.count("remove"),
-        "deferred": sum(1 for o in report.outcomes if o.status is Status.DEFERRED),
+        "compressed": report.compressed,
+        "removed": report.removed,
+        "deferred": len(report.deferred),
         "failed": len(report.failed),
     }
 

@@ -168,8 +168,8 @@ def fitting(
         aligned = frozenset(kept.index(column) for column in right if column in kept)
         lines = _lined(shown, aligned)
         if all(len(part) <= width() for line in lines for part in line.split("\n")):
-            told = f"  (not in {width()} columns: {', '.join(gone)})"
-            return [*lines, told] if gone and head else lines
+            told = wrapped(f"  (not in {width()} columns: {', '.join(gone)})", "  ")
+            return [*lines, *told] if gone and head else lines
         gone += [rows[0][column] for column in kept if column == place]
         kept = [column for column in kept if column != place]
     return ["\n".join(wrapped("  " + "  ".join(filter(None, row)), "    ")) for row in shown]

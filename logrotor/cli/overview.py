@@ -136,9 +136,14 @@ def _lines(found: Status, told: list[Attention], *, verbose: bool) -> list[str]:
     systems = output.fitting([_system(system, found.now) for system in found.file_systems], least=(1,))
     lines += ["", output.paint("File systems", "head"), *systems] if systems else []
     if found.missing and verbose:
-        lines += ["", "Missing, which is fine", *(f"  {text.printable(path)}" for path in found.missing)]
+        lines += [
+            "",
+            "Missing, which is fine",
+            *(part for p in found.missing for part in output.wrapped(f"  {p}", "  ")),
+        ]
     elif found.missing:
-        lines += ["", f"{text.count(len(found.missing), 'configured log')} missing, which is fine (-v lists them)"]
+        missing = f"{text.count(len(found.missing), 'configured log')} missing, which is fine (-v lists them)"
+        lines += ["", *output.wrapped(missing)]
     return lines
 
 
@@ -169,7 +174,7 @@ def _logs(found: Status) -> Iterator[str]:
     head = ("log", "size", "limit", "rate", "due", "last rotation", "archives", "state")
     rows = [_row(log, os.path.relpath(log.path, top), found.now) for log in found.logs]
     lines = output.fitting([head, *rows], right=frozenset({1, 2, 3}), least=(6, 5, 3, 2, 7), head=True)
-    yield from ("", output.paint(f"Logs in {text.printable(top)}", "head"), lines[0])
+    yield from ("", *(output.paint(part, "head") for part in output.wrapped(f"Logs in {top}", "  ")), lines[0])
     for log, line in zip_longest(found.logs, lines[1:]):
         yield output.paint(line, "bad") if log is not None and state(log) else line
 

@@ -28,9 +28,9 @@ else:
         "convert": "as_json",
         "entries": "Archive ArchiveName Entry FileId FileSystem Nobody Unknown Writers Written",
         "growth": "SAMPLE_EVERY LogPoint LogSize QueuePoint Samples Space SpacePoint is_sample_due",
-        "records": "ArchiveRecord CopyInFlight KeptOut LastReport LastRun LogHistories LogHistory PastOutcome PastRun "
-        "PastTake",
-        "plan": "Due LogPlan NotDue Outcome Plain Plan Report Status Note Vanished",
+        "records": "Action ArchiveRecord CopyInFlight KeptOut LastReport LastRun LogHistories LogHistory PastOutcome "
+        "PastRun PastTake",
+        "plan": "Details Due LogPlan NotDue Outcome Plain Plan Report Status Note Vanished",
         "problem": "Problem",
         "queue": "FAILURES Attempt Ending Fault JobSettings Monitor QueueSettings Total",
         "settings": "KEEP Codec Config ConfigProblem CreateMode FreeSpace LogSpec Manager Method Missing Naming "

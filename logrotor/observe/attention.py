@@ -11,10 +11,10 @@ from msgspec import Struct
 from logrotor import text
 from logrotor.model import Problem
 from logrotor.observe.causes import Attention
+from logrotor.observe.deployment import HOUR
 from logrotor.observe.forecast import SystemStatus
 from logrotor.observe.status import LogStatus, Pending, Status
 
-HOUR = 3600.0
 _SURE = 0.5  # of the time until a forecast: a range that is no wider is not worth two numbers
 _FLOOD = 16 << 20  # bytes an hour; less is no alarm, however little is usual
 _AHEAD = 120.0  # seconds; the state directory may be on a network file system with a clock of its own
@@ -55,6 +55,7 @@ def attention(status: Status, limits: Thresholds) -> list[Attention]:
                     problem=_full(system, status.now),
                     detail=fillers(system),
                     advice=advice,
+                    about=system.mount,
                 )
             )
     return [*found, *(of_problem(problem) for problem in status.problems)]

@@ -13,7 +13,7 @@ from msgspec.structs import replace
 from logrotor import text
 from logrotor.decide.facts import LogFacts
 from logrotor.decide.schedule import first_due, slot_after
-from logrotor.disk import sampled, signin, state, writers
+from logrotor.disk import heartbeat, sampled, signin, state, writers
 from logrotor.disk.history import History
 from logrotor.disk.mounts import Mounts
 from logrotor.disk.trust import stranger_to
@@ -31,11 +31,14 @@ from logrotor.model import (
     Samples,
 )
 from logrotor.observe.pace import Pace, paces
+from logrotor.observe.rotations import Rotation, rotations
 from logrotor.survey import Listings, NamedLogs, Survey, Surveyor
 from logrotor.survey.asking import plan_asking
 
 _SAMPLED = 8 * 86400.0  # seconds that are looked back on: a week, and the hours before its first day
 _FEW = 10  # samples: where a run takes place once a week, there are fewer
+
+HOUR = 3600.0
 
 
 class _Past(Struct):
@@ -72,6 +75,11 @@ class Deployment:
         what = f"{text.count(odd, 'record')} of past runs cannot be read: damaged, and left out"
         advice = "nothing: no rotation depends on them, and the others are shown"
         return Problem(subject=self._past.path, problem=what, advice=advice) if odd else None
+
+    @property
+    def watch(self) -> Problem | None:
+        """What is wrong with the watch that signed in here; None: nothing, or there is none."""
+        return heartbeat.trouble(self.config.state_dir, self.now.timestamp())
 
     @cached_property
     def _recalled(self) -> tuple[LogHistories, Problem | None]:
@@ -110,6 +118,14 @@ class Deployment:
         except StateError as error:
             return _Past(history.path, problem=error.problem)
         return _Past(history.path, runs, outcomes, left_out=history.left_out)
+
+    @cached_property
+    def rotations(self) -> dict[str, list[Rotation]]:
+        """Of each log, the oldest first, as far as ``outcomes`` go."""
+        found: dict[str, list[Rotation]] = {}
+        for rotation in rotations(self.outcomes):
+            found.setdefault(rotation.log, []).append(rotation)
+        return found
 
     def takes(self, days: int) -> list[PastTake]:
         """All of the last days; empty where the history cannot be read."""
@@ -198,7 +214,15 @@ class Deployment:
         if last is None:
             since = signin.serving_since(self.config.state_dir, self.config.files[0]) if self.config.files else None
             return None if since is None else first_due(queue.schedule, since, self.now.tzinfo)
-        return slot_after(queue.schedule, last, queue.monitor.ticks, self.now.tzinfo)
+        return self.overdue_after(last)
+
+    def overdue_after(self, moment: float) -> float | None:
+        """When what happened then must have happened again: after some ticks of the queue; else nobody knows the
+        schedule, and an hour is meant. None: never."""
+        queue = self.config.queue
+        if queue is None:
+            return moment + HOUR
+        return slot_after(queue.schedule, moment, queue.monitor.ticks, self.now.tzinfo)
 
     @cached_property
     def last_recorded(self) -> float:

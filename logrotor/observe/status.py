@@ -19,7 +19,7 @@ from logrotor.model import Archive, Codec, Due, Entry, PastOutcome, Problem, Wri
 from logrotor.observe import blocked, forecast, unclaimed
 from logrotor.observe.deployment import Deployment, archives_of
 from logrotor.observe.forecast import SystemStatus
-from logrotor.observe.rotations import Rotation, rotations
+from logrotor.observe.rotations import Rotation
 from logrotor.observe.unclaimed import Large
 
 _LATER = 30.0  # seconds; a run marks its end in the history first, on a slow disk some time before the file last-run
@@ -102,7 +102,7 @@ def _status(here: Deployment) -> Status:
     for outcome in here.outcomes:
         for log in outcome.logs:
             outcomes[log].append(outcome)
-    done = {log: rotations(found) for log, found in outcomes.items()}
+    done = here.rotations
     logs = [_log(here, facts, done.get(facts.path, []), outcomes.get(facts.path, [])) for facts in here.survey.logs]
     return Status(
         now=here.now,
@@ -120,7 +120,7 @@ def _status(here: Deployment) -> Status:
             *here.survey.problems,
             *blocked.problems(here),
             *_vanished(here),
-            *(found for found in (here.blind or here.samples.problem, here.left_out) if found is not None),
+            *(each for each in (here.blind or here.samples.problem, here.left_out, here.watch) if each is not None),
         ),
     )
 

@@ -31,10 +31,11 @@ RANKS = {
     "notify": 4,
     "act": 5,
     "survey": 6,
-    "rotator": 7,
-    "jobs": 8, "observe": 8,
-    "cli": 9,
-    "__init__": 10, "__main__": 10,
+    "watch": 7,
+    "rotator": 8,
+    "jobs": 9, "observe": 9,
+    "cli": 10,
+    "__init__": 11, "__main__": 11,
 }  # fmt: skip
 
 
@@ -162,7 +163,7 @@ def test_every_room_has_its_place() -> None:
 
 
 def test_imports_go_down() -> None:
-    """cli, then jobs and observe, rotator and survey, act, notify, config, disk, decide, model: never upwards."""
+    """cli, jobs and observe, rotator, watch, survey, act, notify, config, disk, decide, model: never upwards."""
 
     def upwards(module: Module) -> Iterator[tuple[int, str]]:
         for line, name in imported(module):

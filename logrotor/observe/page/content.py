@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Mapping, Sequence
 
 from msgspec import Struct
@@ -13,7 +12,7 @@ from logrotor.observe.attention import Thresholds, attention, notes
 from logrotor.observe.causes import Attention, Cause, causes
 from logrotor.observe.deployment import Deployment, archives_of
 from logrotor.observe.doctor import Examined
-from logrotor.observe.rotations import Rotation, rotations
+from logrotor.observe.rotations import Rotation
 from logrotor.observe.status import Status, status
 
 DAYS = 30  # of which it shows the totals
@@ -89,20 +88,18 @@ def gather(
     examined: Sequence[Examined],
 ) -> Facts:
     """Look at everything; ``troubles`` are those of other rooms. Raises LogrotorError or OSError."""
-    found, done = status(here), tuple(rotations(here.outcomes))
+    found = status(here)
     told = [*attention(found, Thresholds()), *troubles]
     findings = [(each.check.id, finding) for each in examined for finding in each.findings]
-    by_log: dict[str, list[Rotation]] = defaultdict(list)
-    for rotation in done:
-        by_log[rotation.log].append(rotation)
+    done = sorted((each for of_log in here.rotations.values() for each in of_log), key=lambda each: each.time)
     return Facts(
         origin=origin,
         status=found,
         causes=tuple(causes(told, findings, notes(found, told))),
         concerned=frozenset({each.subject for each in told}.union(*(_subjects(finding) for _, finding in findings))),
         checks=len(examined),
-        rotations=done,
-        by_log=by_log,
+        rotations=tuple(done),
+        by_log=here.rotations,
         samples=here.samples.logs,
         takes=tuple(here.takes(DAYS + 1)),
         archives=tuple(sorted(_archives(here), key=lambda each: (-each.size, each.path))),

@@ -166,7 +166,7 @@ h3 { font-size: 14px; font-weight: 600; margin: 0; }
 p { margin: 0; }
 code { font: .93em/1.45 ui-monospace, SFMono-Regular, Menlo, Consolas, "DejaVu Sans Mono", monospace; }
 .soft { color: var(--soft); } .small { font-size: 13px; }
-.line { display: block; }
+.line { display: block; } .begins::first-letter { text-transform: uppercase; }
 .number { white-space: nowrap; }
 .good { color: var(--good); } .warn { color: var(--warn); } .bad { color: var(--bad); }
 .sign { display: inline-grid; place-items: center; width: 1.35em; height: 1.35em; border-radius: 50%; font-weight: 700;
@@ -219,9 +219,10 @@ td > div:has(> .bar) > .number { flex: 0 0 7.5em; }
 .ends { display: flex; justify-content: space-between; margin-top: 4px; }
 footer { padding-top: 16px; padding-bottom: 32px; color: var(--soft); font-size: 13px; }
 @media (min-width: 1000px) {
-  .logs th:nth-child(1) { width: 28%; } .logs th:nth-child(2) { width: 190px; }
-  .logs th:nth-child(3), .logs th:nth-child(4) { width: 8%; } .logs th:nth-child(5) { width: 15%; }
-  .logs th:nth-child(6) { width: 11%; } .logs td:nth-child(n+3) { white-space: nowrap; }
+  .logs th:nth-child(1) { width: 23%; } .logs th:nth-child(2) { width: 190px; }
+  .logs th:nth-child(3), .logs th:nth-child(4) { width: 8%; } .logs th:nth-child(5) { width: 21%; }
+  .logs th:nth-child(6) { width: 11%; } .logs td:nth-child(n+3):not(:nth-child(5)) { white-space: nowrap; }
+  .logs p { width: max-content; max-width: min(90vw, 1230px); margin-top: 8px; }
   .logs th:nth-child(5), .logs td:nth-child(5) { padding-left: 12px; }
   .logs td:nth-child(3), .logs td:nth-child(4), .logs td:nth-child(7) { text-align: right; }
   .cards .lead { width: 22%; } td:has(> div > .bar) { min-width: 14em; }

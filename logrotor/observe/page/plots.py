@@ -12,7 +12,7 @@ from logrotor.observe.page.markup import Html, filled, tag
 from logrotor.observe.rotations import Rotation
 from logrotor.text import count, size, span
 
-WIDTH, HEIGHT, EDGE = 150, 26, 3
+WIDTH, HEIGHT, EDGE = 150, 26, 2
 TEETH = 20  # rotations that a sparkline shows at most
 COARSE = 10  # units that are drawn as one where there are thousands of plots
 
@@ -55,7 +55,8 @@ class Course(Struct, frozen=True):
     @property
     def caption(self) -> str:
         """What is seen: ``3 rotations in 4 d``."""
-        return f"{count(len(self.taken), 'rotation')} in {span(self.now - self.begin)}"
+        number = count(len(self.taken), "rotation") if self.taken else "no rotation"
+        return f"{number} in {span(self.now - self.begin)}"
 
 
 def course(done: Sequence[Rotation], samples: Sequence[LogPoint], live: int | None, now: float) -> Course | None:
@@ -112,8 +113,8 @@ def _drawn(scale: Scale, corners: Sequence[Point]) -> str:
     between = zip(points, points[1:], points[2:], strict=False)
     flat = {n for n, (a, b, c) in enumerate(between, 1) if a[1] == b[1] == c[1]}
     line = " ".join(f"{x},{y}" for n, (x, y) in enumerate(points) if n not in flat)
-    below = HEIGHT + 4
-    return f"M{points[0][0]},{below}L{line} {points[-1][0]},{below}z"
+    far = HEIGHT + 4  # the sides too are drawn where they are not seen
+    return f"M-9,{far}V{points[0][1]}L{line}H{WIDTH + 9}V{far}z"
 
 
 def _of_one_place(heights: Sequence[int], step: int) -> list[int]:

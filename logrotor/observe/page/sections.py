@@ -28,7 +28,7 @@ from logrotor.observe.rotations import Rotation
 
 _TIGHT, _LOW = 0.05, 0.15  # shares of a file system that are free
 _ARCHIVES = 15
-_ROTATIONS = 15
+_ROTATIONS = 10
 _NAMED = 6  # subjects of a cause that are named outright; the others unfold
 
 _KINDS = {"bad": "Problem", "warn": "Finding", "note": "Note"}
@@ -51,10 +51,11 @@ def _cause(cause: Cause) -> Html:
     one = cause.subjects[0] if len(cause.subjects) == 1 and not cause.at else None
     where = cause.at or (one.name if one else "")
     what = [tag("code", where), ": ", paragraphs(cause.problem)] if where else paragraphs(cause.problem)
+    title = tag("h3", what, class_=None if where else "begins")
     kind = tag("span", mark(cause.level), f" {_KINDS[cause.level]}", class_=f"kind {cause.level}")
-    said = tag("div", tag("h3", what), soft(one.detail) if one and one.detail else None, _subjects(cause))
+    said = tag("div", title, soft(one.detail) if one and one.detail else None, _subjects(cause))
     do = tag("p", tag("b", "Do "), paragraphs(cause.what_to_do)) if cause.advice else None
-    why = tag("p", paragraphs(cause.why), class_="soft") if cause.why else None
+    why = tag("p", paragraphs(cause.why), class_="soft begins") if cause.why else None
     codes = tag("p", tag("code", ", ".join(cause.codes)), class_="soft") if cause.level != "bad" else None
     return tag("li", kind, said, tag("div", do, why, codes))
 
@@ -74,7 +75,11 @@ def _subjects(cause: Cause) -> Child:
 
 
 def _named(subjects: list[Subject], top: str) -> Child:
-    """Each with what is so of it only."""
+    """Each with what is so of it only; what is so of all is said once."""
+    details = {each.detail for each in subjects}
+    if len(details) == 1 and subjects[1:]:
+        shared = f" ({''.join(details)})" * bool(*details)
+        return ", ".join(os.path.relpath(each.name, top) if top else each.name for each in subjects) + shared
     names = (os.path.relpath(each.name, top) if top else each.name for each in subjects)
     said = (name + f" ({each.detail})" * bool(each.detail) for name, each in zip(names, subjects, strict=True))
     return ", ".join(said)
@@ -204,5 +209,8 @@ def _system(system: SystemStatus, facts: Facts) -> list[Child]:
         [tag("span", system.mount, class_="name"), soft(system.type)],
         [tag("span", said, class_="number"), plots.bar(1 - free, kind, (1 - _LOW, 1 - _TIGHT))],
         attention.free(system),
-        tag("span", attention.full(system, facts.status.now), class_="bad" if system.full_on else None),
+        [
+            tag("span", attention.full(system, facts.status.now), class_="bad" if system.full_on else None),
+            soft(attention.fillers(system)) if system.full_on is not None else None,
+        ],
     ]
