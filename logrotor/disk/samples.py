@@ -19,6 +19,7 @@ import os
 import sqlite3
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import closing, suppress
+from statistics import median
 from typing import Any
 
 from logrotor.disk import database, salvage, state
@@ -28,12 +29,13 @@ from logrotor.model import LogSize, Space, is_sample_due
 
 FINE = 2 * 86400.0  # seconds for which all samples are kept
 KEEP = 90 * 86400.0
-MOST = 48 << 20  # bytes of the file
 
 _AHEAD = 86400.0  # seconds in the future: what lies beyond was taken by a wrong clock
 _TIGHT, _SHORT = 40 << 20, 3 * 3600.0  # with so many bytes only the samples of the last hours are all kept
+_FULL = 44 << 20  # with so many the oldest go
 _PATIENCE = 0.2  # seconds to wait for another run that takes one: then it has been taken
-_AT_ONCE, _STEPS, _OLDEST = 5000, 24, 4  # points and samples that one sample makes way for
+_AT_ONCE, _STEPS, _OLDEST = 5000, 6, 2  # points, hours and samples that make way for one sample, at most
+_LATELY, _LEAP = 49, 6 * 3600.0  # for two hours the clock may be wrong by more, and nothing makes way for that
 LOG, SYSTEM = "log", "system"  # value and more: size and archives; free bytes and inodes
 GONE: tuple[int | None, int | None] = (None, 0)
 COUNTS = ("pending", "reserved", "scheduled", "failed", "stuck")
@@ -238,8 +240,12 @@ def _make_room(connection: sqlite3.Connection, now: float) -> None:
     names = ("page_count", "freelist_count", "page_size")
     pages, free, size = (connection.execute(f"PRAGMA {name}").fetchone()[0] for name in names)
     used = (pages - free) * size
+    lately = connection.execute("SELECT time FROM samples ORDER BY id DESC LIMIT ?", (_LATELY,)).fetchall()
+    middle = median(whole(*each)[0] for each in lately)
+    if abs(now - middle) > _LEAP:  # then the clock of most of them counts
+        now = middle
     _thin(connection, now, FINE if used < _TIGHT else _SHORT)
-    _forget(connection, now, used > MOST - (4 << 20))
+    _forget(connection, now, used > _FULL)
 
 
 def _is_older(time: int, now: float, age: float) -> bool:
@@ -289,7 +295,7 @@ def _join(connection: sqlite3.Connection, samples: Sequence[tuple[int, int, int]
 
 
 def _forget(connection: sqlite3.Connection, now: float, tight: bool) -> None:
-    """The oldest samples, a few at a time: a clock that is wrong for a moment costs a few."""
+    """The oldest samples, a few at a time."""
     ask = "SELECT id, time, last FROM samples ORDER BY id LIMIT ?"
     oldest = [whole(*each) for each in connection.execute(ask, (2 * _OLDEST,))]
     for number, time, last in oldest[:_OLDEST] if len(oldest) == 2 * _OLDEST else ():
