@@ -13,7 +13,7 @@ from msgspec.structs import replace
 from logrotor import text
 from logrotor.decide.facts import LogFacts
 from logrotor.decide.schedule import first_due, slot_after
-from logrotor.disk import sampled, signin, state, writers
+from logrotor.disk import heartbeat, sampled, signin, state, writers
 from logrotor.disk.history import History
 from logrotor.disk.mounts import Mounts
 from logrotor.disk.trust import stranger_to
@@ -75,6 +75,11 @@ class Deployment:
         what = f"{text.count(odd, 'record')} of past runs cannot be read: damaged, and left out"
         advice = "nothing: no rotation depends on them, and the others are shown"
         return Problem(subject=self._past.path, problem=what, advice=advice) if odd else None
+
+    @property
+    def watch(self) -> Problem | None:
+        """What is wrong with the watch that signed in here; None: nothing, or there is none."""
+        return heartbeat.trouble(self.config.state_dir, self.now.timestamp())
 
     @cached_property
     def _recalled(self) -> tuple[LogHistories, Problem | None]:

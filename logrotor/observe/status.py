@@ -120,7 +120,7 @@ def _status(here: Deployment) -> Status:
             *here.survey.problems,
             *blocked.problems(here),
             *_vanished(here),
-            *(found for found in (here.blind or here.samples.problem, here.left_out) if found is not None),
+            *(each for each in (here.blind or here.samples.problem, here.left_out, here.watch) if each is not None),
         ),
     )
 
