@@ -180,7 +180,7 @@ def test_imports_go_down() -> None:
 # Where each package from elsewhere is used, and from the standard library what costs as much.
 USERS = {
     "click": {"cli"},
-    "structlog": {"cli", "events"},
+    "structlog": {"cli"},
     "filelock": {"disk"},
     "zstandard": {"disk"},
     "isal": {"disk"},
