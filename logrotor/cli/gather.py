@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from msgspec import Struct
 
-from logrotor.errors import LogrotorError
+from logrotor.errors import ConfigError, LogrotorError
 from logrotor.model import Problem
 
 if TYPE_CHECKING:
@@ -36,6 +36,7 @@ class Asked(Struct, frozen=True):
     status: Status | None = None
     problem: Problem | None = None
     troubles: Sequence[Attention] = ()  # what a monitoring system should be told
+    reached: bool | None = True  # None: something else was wrong first
 
 
 def ask_queue(config: Config, now: datetime, *, asking: int | None = None) -> Asked:
@@ -43,13 +44,15 @@ def ask_queue(config: Config, now: datetime, *, asking: int | None = None) -> As
     if config.queue is None or not config.files:
         return Asked()
     from logrotor.errors import problem_of
+    from logrotor.jobs.engine import QueueUnreachable
     from logrotor.observe.attention import of_problem
 
     try:
         status, troubles = _asked(config, now, asking)
     except (LogrotorError, OSError) as error:
         problem = problem_of(error, "queue")
-        return Asked(problem=problem, troubles=[of_problem(problem.under("queue"), "queue")])
+        reached = False if isinstance(error, QueueUnreachable | ConfigError) else None
+        return Asked(problem=problem, troubles=[of_problem(problem.under("queue"), "queue")], reached=reached)
     return Asked(status=status, troubles=[of_problem(each, "queue") for each in troubles])
 
 
@@ -91,7 +94,7 @@ def render_metrics(config: Config) -> bytes:
 
 
 def queue_metrics(config: Config, now: datetime, asking: int | None = None) -> list[Metric]:
-    """The queue of this host, its attempts and its worker; what the engine cannot be asked is left out."""
+    """The queue of this host, its attempts and its worker; what is not known is left out, and one metric says so."""
     if config.queue is None or not config.files:
         return []
     from logrotor.jobs import measures
@@ -99,10 +102,7 @@ def queue_metrics(config: Config, now: datetime, asking: int | None = None) -> l
     from logrotor.observe.metrics import Metric
 
     asked = ask_queue(config, now, asking=asking)
-    try:
-        found = list(measures.of(site_of(config, os.environ), now, asked.status, asked.problem is None))
-    except (LogrotorError, OSError):  # a history that cannot be read: status says so
-        return []
+    found = measures.of(site_of(config, os.environ), now, asked.status, asked.reached)
     return [Metric(each.name, each.help, each.samples, each.kind) for each in found]
 
 

@@ -25,6 +25,9 @@ COMMANDS = {
     "page": ("logrotor.cli.overview", "Write a page that shows how everything stands."),
     "import": ("logrotor.cli.moving", "Make a configuration out of logrotate's."),
     "doctor": ("logrotor.cli.findings", "Find what is wrong, say what to do, and fix what is safe to fix."),
+    "version": ("logrotor.cli.about", "Show the versions and the configuration that would be used."),
+    "completion": ("logrotor.cli.about", "Print the completion script for bash, zsh or fish."),
+    "help": ("logrotor.cli.about", "Show the help of a command."),
 }
 
 GROUP_EPILOG = f"""\
@@ -35,17 +38,15 @@ Examples:
   logrotor run                        do it (from cron, a timer or a queue)
   logrotor plan /var/log/app/app.log  why is this log (not) rotated?
 
-\b
-Shell completion (bash; zsh_source and fish_source exist too):
-  eval "$(_LOGROTOR_COMPLETE=bash_source logrotor)"
-
 {EXIT_CODES}
 """
 
 
-@click.group(cls=LazyGroup, commands=COMMANDS, epilog=GROUP_EPILOG, context_settings={"help_option_names": ["--help"]})
+@click.group(
+    cls=LazyGroup, commands=COMMANDS, epilog=GROUP_EPILOG, context_settings={"help_option_names": ["-h", "--help"]}
+)
 @config_option
-@click.version_option(logrotor.__version__, prog_name="logrotor")
+@click.version_option(logrotor.__version__, "-V", "--version", prog_name="logrotor")
 def cli(config: str | None) -> None:
     """Rotate log files without root, and lose no line whatever fails.
 

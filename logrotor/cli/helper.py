@@ -6,6 +6,7 @@ import contextlib
 import os
 import select
 import signal
+import time
 from collections.abc import Callable
 from typing import BinaryIO, NoReturn
 
@@ -60,6 +61,16 @@ class Helper:
                 asked = True
         how = self._collect()
         return _heard(self._read(most + _LAST_WORDS), f"ended early{how}")
+
+    def answer(self, stop: Stop, patience: float, most: int) -> tuple[list[bytes], str | None] | None:
+        """As :meth:`finish`, of one that has nothing to tidy up; None: it was killed, by ``stop`` or for its time."""
+        poll, until = select.poll(), time.monotonic() + patience
+        poll.register(self._life, select.POLLIN)
+        while not poll.poll(_PATIENCE * 1000):
+            if stop() or time.monotonic() > until:
+                self.kill()
+                return None
+        return self.finish(stop, most)
 
     def _read(self, most: int) -> bytes:
         """What was told; no more than ``most`` bytes of it, whatever the helper did."""

@@ -65,7 +65,7 @@ class LazyGroup(click.Group):
 def config_option(command: F) -> F:
     """``-c FILE``, before the command's name or after it; after it wins."""
     text = "Configuration file. Without it $LOGROTOR_CONFIG, then the usual places."
-    return click.option("-c", "--config", metavar="FILE", type=click.Path(), help=text)(command)
+    return click.option("-c", "--config", metavar="FILE", type=click.Path(readable=False), help=text)(command)
 
 
 def json_option(text: str) -> Callable[[F], F]:

@@ -17,7 +17,7 @@ from logrotor.cli.damping import Damper
 from logrotor.cli.output import EventPrinter, Progress
 from logrotor.cli.session import Session, Stop, enter, exit_code, fail, fail_with, notice_of, selection
 from logrotor.errors import ConfigError, Interrupted, Locked, LogrotorError, StateError, UnknownSelection
-from logrotor.events import NAMES, Event, Level
+from logrotor.events import Event, Level, made
 
 if TYPE_CHECKING:
     from logrotor.cli.helper import Helper, Work
@@ -154,7 +154,7 @@ def _show_failure(event: Event, session: Session) -> None:
 
 
 def _failure(problem: Problem) -> Event:
-    return Event("run.failed", NAMES["run.failed"][0], {"error": str(problem)}, problem.subject, problem.problem)
+    return made("run.failed", {"error": str(problem)}, problem.subject, problem.problem)
 
 
 def _is_told(error: Locked, state_dir: str, printer: EventPrinter, damper: Damper | None) -> bool:
@@ -168,8 +168,7 @@ def _is_told(error: Locked, state_dir: str, printer: EventPrinter, damper: Dampe
 
 
 def _tell_held(found: Problem, printer: EventPrinter) -> None:
-    fields = {"error": str(found), "waiting": 1}
-    printer(Event("lock.held", NAMES["lock.held"][0], fields, subject=found.subject, kind=found.kind))
+    printer(made("lock.held", {"error": str(found), "waiting": 1}, found.subject, found.kind))
 
 
 def _is_well(state_dir: str, now: float) -> bool:
@@ -246,7 +245,7 @@ def _attempt(
     else:
         return report
     problem = Problem(subject=path, problem=f"the {what} cannot be written: {why}", advice=advice, kind=what)
-    printer(Event("problem.found", NAMES["problem.found"][0], {"error": str(problem)}, subject=path, kind=what))
+    printer(made("problem.found", {"error": str(problem)}, path, what))
     from logrotor.act.report import remember
 
     report = replace(report, problems=(*report.problems, problem))

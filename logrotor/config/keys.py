@@ -210,7 +210,8 @@ REOPEN = _table(
 )  # fmt: skip
 
 FUNCTION = Key("function", Kind(values.function, "a function that takes a tuple of paths"),
-    "Called with the logs that were taken.", of="ReopenTarget", required=_CALLABLE, allowed=_CALLABLE,
+    "Called with the logs that were taken. It reopens what its own process has open, and nothing in a child process.",
+    of="ReopenTarget", required=_CALLABLE, allowed=_CALLABLE,
 )  # fmt: skip
 
 QUEUE = _table(

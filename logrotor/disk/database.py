@@ -139,13 +139,13 @@ def to_look(path: str) -> sqlite3.Connection:
     return connection
 
 
-def to_write(path: str) -> sqlite3.Connection:
-    """Create the file if need be (0600). Raises OSError, sqlite3.Error."""
+def to_write(path: str, patience: float = PATIENCE) -> sqlite3.Connection:
+    """Create the file if need be (0600); wait ``patience`` seconds for others. Raises OSError, sqlite3.Error."""
     refuse_odd(path)
     with suppress(FileExistsError):
         flags = os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_NOFOLLOW | os.O_CLOEXEC
         os.close(change("create", os.open, path, flags, 0o600))
-    connection = sqlite3.connect(path, timeout=PATIENCE, isolation_level=None)
+    connection = sqlite3.connect(path, timeout=patience, isolation_level=None)
     try:
         _settle(connection)
         mode = connection.execute("PRAGMA journal_mode = DELETE").fetchone()[0]

@@ -84,9 +84,9 @@ def running(word: bytes) -> Iterator[Process]:
                 yield found
 
 
-def last_child(pid: int) -> float:
-    """When the youngest child that can be seen was started; 0: there is none."""
-    return max((each.started for each in running(b"") if each.parent == pid), default=0.0)
+def children(pid: int) -> list[Process]:
+    """Its child processes, as far as they can be seen."""
+    return [each for each in running(b"") if each.parent == pid]
 
 
 def state(pid: int) -> str:

@@ -51,6 +51,11 @@ def sign_in(state_dir: str, entry: Signed) -> None:
     publish(_entry(state_dir, entry.pid), msgspec.json.encode(entry), 0o600)
 
 
+def is_signed_in(state_dir: str, pid: int) -> bool:
+    """Whether there is an entry of this number."""
+    return os.path.lexists(_entry(state_dir, pid))
+
+
 def sign_out(state_dir: str, pid: int) -> None:
     """Take away what this process has left. What cannot be removed is seen to be of nobody."""
     for path in (_request(state_dir, pid), _entry(state_dir, pid)):

@@ -9,8 +9,9 @@ from datetime import datetime, timedelta
 import logrotor
 from logrotor.decide.schedule import latest_slot, next_slot
 from logrotor.disk.history import History
+from logrotor.errors import LogrotorError
 from logrotor.jobs import payload
-from logrotor.jobs.engine import Engine, QueueUnreachable, Site
+from logrotor.jobs.engine import Engine, Site
 from logrotor.jobs.payload import Payload
 from logrotor.jobs.task import tell
 from logrotor.model import Attempt
@@ -82,14 +83,14 @@ def dispatch_by(
     site: Site, connect: Callable[[], Engine], *, ticks: NextTick, now: Callable[[], datetime], wait: Wait
 ) -> None:
     """Dispatch at each tick until ``wait`` says that it is to end. A late or a double tick does no harm; a queue out of
-    reach is logged, and tried again at the next one.
+    reach, or whose URL is gone, is logged, and tried again at the next one.
 
     ``connect`` is called at each tick: a connection kept for an hour between two may be dead.
     """
     while _awaited(ticks, now, wait):
         try:
             dispatch(site, connect(), now())
-        except QueueUnreachable as error:
+        except (LogrotorError, OSError) as error:
             tell("job.undelivered", error=str(error), queue=site.queue)
 
 

@@ -14,8 +14,10 @@ import sys
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from queue import Empty, SimpleQueue
 from shlex import quote
-from typing import TYPE_CHECKING, Protocol
+from threading import Thread
+from typing import TYPE_CHECKING, Any, Protocol
 
 from msgspec import Struct, field
 
@@ -30,6 +32,7 @@ if TYPE_CHECKING:
 
 CONFIG_VARIABLE = "LOGROTOR_CONFIG"  # how a worker's process knows its configuration
 PATIENCE = 2.0  # seconds for a server to accept, and again to answer: every command is over within five
+UNRESOLVED = "does the DNS answer (getent hosts)? else correct the host, or name its address, in [queue] url in {file}"
 _SILENCE = 3.0  # seconds for which a server that did not answer is not asked again
 
 
@@ -112,16 +115,50 @@ class QueueUnreachable(LogrotorError):
 @contextmanager
 def asking(site: Site) -> Iterator[None]:
     """Ask a server that kept us waiting once, not once for each question of a command. Raises QueueUnreachable."""
-    began = time.monotonic()
+    began, lookup = time.monotonic(), socket.getaddrinfo
     since, known = site.__dict__.get("silent", (0.0, None))
     if known is not None and began - since < _SILENCE:
         raise QueueUnreachable(known.problem)
+    bound_lookups()
     try:
         yield
     except QueueUnreachable as error:
         if time.monotonic() - began > PATIENCE / 2:
             site.__dict__["silent"] = time.monotonic(), error
         raise
+    finally:
+        socket.getaddrinfo = lookup
+
+
+_lookup = socket.getaddrinfo
+
+
+def bound_lookups() -> None:
+    """From here on no lookup of a name takes longer than a server may: a DNS that is silent holds up whoever asks for
+    half a minute, and TERM with them. The engines' libraries all ask by this function, and can limit none of it.
+    """
+    socket.getaddrinfo = _look_up
+
+
+def _look_up(host: Any, *args: Any, **options: Any) -> Any:
+    """``socket.getaddrinfo``. Raises socket.gaierror."""
+    answer: SimpleQueue[Any] = SimpleQueue()
+
+    def ask() -> None:
+        try:
+            answer.put((_lookup(host, *args, **options), None))
+        except Exception as error:
+            answer.put((None, error))
+
+    Thread(target=ask, daemon=True).start()
+    try:
+        found, error = answer.get(timeout=PATIENCE)
+    except Empty:
+        what = f"nobody has told the address of {host} within {PATIENCE:g} s"
+        raise socket.gaierror(socket.EAI_AGAIN, what) from None
+    if error is not None:
+        raise error
+    return found
 
 
 class QueueCount(Struct, frozen=True, kw_only=True):

@@ -12,7 +12,7 @@ from logrotor.disk.attempts import BOUNDS
 from logrotor.disk.history import History
 from logrotor.jobs.backlog import Status
 from logrotor.jobs.engine import Site
-from logrotor.jobs.progress import progress, workers
+from logrotor.jobs.progress import most_age, progress, workers
 from logrotor.model import Ending, Total
 
 _TIMED = frozenset({Ending.DONE, Ending.FAILED, Ending.TIMEOUT})  # the others did nothing, or nobody knows how long
@@ -35,30 +35,54 @@ class Measure(Struct, frozen=True):
     kind: str = "gauge"
 
 
-def of(site: Site, now: datetime, status: Status | None, reached: bool) -> Iterator[Measure]:
-    """``status``: None where the engine could not be asked, or has nothing yet. Raises OSError."""
-    queues, ours = status.queues if status is not None else (), {"queue": site.queue}
+def of(site: Site, now: datetime, status: Status | None, reached: bool | None) -> Iterator[Measure]:
+    """``status``: None where the engine could not be asked, or has nothing yet; ``reached``: None if that is not known.
 
-    def own(name: str, help: str, value: float | None) -> Measure:
-        return Measure(f"logrotor_{name}", help, ((ours, value),))
+    What cannot be read in the history is left out, and one metric says so: a rule on what is not there never fires.
+    """
+    try:
+        remembered, known = list(_of_history(site, now)), True
+    except OSError:
+        remembered, known = [], False
+    yield from _of_engine(site, now, status)
+    yield _own(site, "queue_up", "Whether the server of the queue answers.", reached)
+    what = "Whether the history of its jobs can be read; if not, what it tells is left out."
+    yield _own(site, "queue_history_known", what, known)
+    yield from remembered
+    yield from _of_workers(site, now)
 
+
+def _own(site: Site, name: str, help: str, value: float | None) -> Measure:
+    return Measure(f"logrotor_{name}", help, (({"queue": site.queue}, value),))
+
+
+def _of_engine(site: Site, now: datetime, status: Status | None) -> Iterator[Measure]:
+    queues = status.queues if status is not None else ()
     for key, help in _COUNTS.items():
         samples = tuple(({"queue": each.queue}, getattr(each, key)) for each in queues)
         yield Measure(f"logrotor_queue_{key}_jobs", help, samples)
     ages = tuple(({"queue": each.queue}, each.oldest_age or 0.0) for each in queues)
     yield Measure("logrotor_queue_oldest_age_seconds", "How long the oldest pending job has waited.", ages)
-    yield own("queue_up", "Whether the server of the queue answers.", reached)
+    most = tuple(({"queue": each.queue}, most_age(site, now)) for each in queues)
+    yield Measure("logrotor_queue_most_age_seconds", "How long it may wait, by [queue.monitor] and the schedule.", most)
+
+
+def _of_history(site: Site, now: datetime) -> Iterator[Measure]:
+    """Raises OSError."""
     found = progress(site, now)
-    yield own("queue_last_done_timestamp_seconds", "When the last job that was done ended.", found.last_done)
+    yield _own(site, "queue_last_done_timestamp_seconds", "When the last job that was done ended.", found.last_done)
     by = "When the next job must have been done, by [queue.monitor] ticks."
-    yield own("queue_deadline_timestamp_seconds", by, found.deadline or 0.0)
+    yield _own(site, "queue_deadline_timestamp_seconds", by, found.deadline or 0.0)
+    yield from _of_attempts(History(site.config.state_dir).totals(site.queue), {"queue": site.queue})
+
+
+def _of_workers(site: Site, now: datetime) -> Iterator[Measure]:
     workers_here = [each for each in workers(site) if each.role == "worker"]
-    yield own("worker_up", "Workers of this queue that run here.", len(workers_here))
+    yield _own(site, "worker_up", "Workers of this queue that run here.", len(workers_here))
     age = max((now.timestamp() - each.since for each in workers_here), default=None)
-    yield own("worker_age_seconds", "For how long the oldest of them has run.", age)
+    yield _own(site, "worker_age_seconds", "For how long the oldest of them has run.", age)
     memory = sum(each.memory for each in workers_here) if workers_here else None
-    yield own("worker_memory_bytes", "What they have in memory.", memory)
-    yield from _of_attempts(History(site.config.state_dir).totals(site.queue), ours)
+    yield _own(site, "worker_memory_bytes", "What they have in memory.", memory)
 
 
 def _of_attempts(totals: Sequence[Total], ours: Labels) -> Iterator[Measure]:

@@ -124,6 +124,7 @@ class _Service:
         self._began, self._asked, self._counted = time.time(), 0.0, 0.0
         self._child: subprocess.Popen[bytes] | None = None
         self._anew = False  # the same process has served before
+        self._unsigned = ""  # why it could not sign in, once that was logged
         self.end: End | None = None
         pid, born, space = signin.itself()
         self._entry = Signed(
@@ -150,8 +151,11 @@ class _Service:
     def _sign_in(self) -> None:
         try:
             signin.sign_in(self._state, self._entry)
+            self._unsigned = ""
         except (LogrotorError, OSError) as error:  # a full disk must not stop the rotation that would empty it
-            tell("problem.found", error=str(error))
+            if str(error) != self._unsigned:
+                self._unsigned = str(error)
+                tell("problem.found", error=self._unsigned)
 
     @contextmanager
     def worker_beside(self) -> Iterator[None]:
@@ -231,6 +235,8 @@ class _Service:
         if time.monotonic() - self._asked < _ASK:
             return False
         self._asked = time.monotonic()
+        if not signin.is_signed_in(self._state, self._entry.pid):  # the directory was away, or full
+            self._sign_in()
         word = signin.requested(self._state, self._entry.pid)
         if not word:
             return False

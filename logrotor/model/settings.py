@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Final, Literal, Self
+from typing import Final, Literal, Self
 
 from msgspec import Struct
 
 from logrotor.model.problem import Problem
-
-if TYPE_CHECKING:
-    from logrotor.model.queue import QueueSettings
+from logrotor.model.queue import QueueSettings  # help(Config) looks for it
 
 
 class Codec(enum.StrEnum):

@@ -9,10 +9,10 @@ from msgspec import Struct
 
 from logrotor import text
 from logrotor.model import Problem
+from logrotor.observe.deployment import HOUR
 from logrotor.observe.forecast import SystemStatus
 from logrotor.observe.status import LogStatus, Pending, Status
 
-HOUR = 3600.0
 _AHEAD = 120.0  # seconds; the state directory may be on a network file system with a clock of its own
 _STARTER = "does a cron line, timer or worker start logrotor?"
 

@@ -13,14 +13,31 @@ from msgspec.structs import replace
 from logrotor import text
 from logrotor.decide.facts import LogFacts
 from logrotor.decide.schedule import first_due, slot_after
-from logrotor.disk import signin, state, writers
+from logrotor.disk import sampled, signin, state, writers
 from logrotor.disk.history import History
 from logrotor.disk.mounts import Mounts
 from logrotor.disk.trust import stranger_to
 from logrotor.errors import StateError
-from logrotor.model import Archive, Config, KeptOut, LogHistories, LogPlan, PastOutcome, PastRun, PastTake, Problem
-from logrotor.rotator import plan_asking
+from logrotor.model import (
+    Archive,
+    Config,
+    KeptOut,
+    LogHistories,
+    LogPlan,
+    PastOutcome,
+    PastRun,
+    PastTake,
+    Problem,
+    Samples,
+)
+from logrotor.observe.pace import Pace, paces
 from logrotor.survey import Listings, NamedLogs, Survey, Surveyor
+from logrotor.survey.asking import plan_asking
+
+_SAMPLED = 8 * 86400.0  # seconds that are looked back on: a week, and the hours before its first day
+_FEW = 10  # samples: where a run takes place once a week, there are fewer
+
+HOUR = 3600.0
 
 
 class _Past(Struct):
@@ -104,6 +121,20 @@ class Deployment:
             return []
 
     @cached_property
+    def samples(self) -> Samples:
+        """How large logs were, and what was free, in the last days; all that is known, where that are few samples."""
+        now = self.now.timestamp()
+        found = sampled.read(self.config.state_dir, since=now - _SAMPLED, until=now)
+        if found.problem is None and len(found.times) < _FEW:
+            found = sampled.read(self.config.state_dir, until=now)
+        return found
+
+    @cached_property
+    def paces(self) -> dict[str, Pace]:
+        """How each log grows, by its path."""
+        return paces(self.samples.times, self.samples.logs)
+
+    @cached_property
     def mounts(self) -> Mounts:
         return Mounts()
 
@@ -169,7 +200,15 @@ class Deployment:
         if last is None:
             since = signin.serving_since(self.config.state_dir, self.config.files[0]) if self.config.files else None
             return None if since is None else first_due(queue.schedule, since, self.now.tzinfo)
-        return slot_after(queue.schedule, last, queue.monitor.ticks, self.now.tzinfo)
+        return self.overdue_after(last)
+
+    def overdue_after(self, moment: float) -> float | None:
+        """When what happened then must have happened again: after some ticks of the queue; else nobody knows the
+        schedule, and an hour is meant. None: never."""
+        queue = self.config.queue
+        if queue is None:
+            return moment + HOUR
+        return slot_after(queue.schedule, moment, queue.monitor.ticks, self.now.tzinfo)
 
     @cached_property
     def last_recorded(self) -> float:

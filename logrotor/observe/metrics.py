@@ -15,8 +15,7 @@ from msgspec import Struct
 from logrotor.disk import state
 from logrotor.disk.publish import METRICS, Output
 from logrotor.model import Config, LastReport
-from logrotor.observe.attention import HOUR
-from logrotor.observe.deployment import Deployment
+from logrotor.observe.deployment import HOUR, Deployment
 from logrotor.observe.status import Status, status
 
 MODE = 0o644  # the node exporter runs as a user of its own
@@ -44,12 +43,9 @@ def text(config: Config, now: datetime, *, more: Iterable[Metric] = ()) -> str:
 
     ``more`` are the metrics of other rooms. Raises LogrotorError or OSError.
     """
-    found = status(Deployment(config, now))
-    return render((*of_run(state.last_report(config.state_dir), found), *of_status(found), *more, _written(now)))
-
-
-def _written(now: datetime) -> Metric:
-    return _one("logrotor_metrics_timestamp_seconds", "When these metrics were written.", now.timestamp())
+    deployment = Deployment(config, now)
+    found, last = status(deployment), state.last_report(config.state_dir)
+    return render((*of_run(last, found), *of_status(found), *more, *of_deadlines(deployment, last)))
 
 
 # ---------------------------------------------------------------- what is told
@@ -80,6 +76,16 @@ def of_run(last: LastReport | None, found: Status) -> Iterator[Metric]:
     yield told("compressed_input_bytes", "Bytes before compression.")
     yield told("compressed_output_bytes", "Bytes after it.")
     yield told("compression_seconds", "Time that compression took.")
+
+
+def of_deadlines(deployment: Deployment, last: LastReport | None) -> Iterator[Metric]:
+    """By when something must have happened, for rules: they know neither the schedule nor its thresholds."""
+    now = deployment.now.timestamp()
+    succeeded = None if last is None or last.succeeded is None else deployment.overdue_after(last.succeeded)
+    yield _one("logrotor_success_deadline_timestamp_seconds", "When a run must have succeeded again.", succeeded)
+    yield _one("logrotor_metrics_timestamp_seconds", "When these metrics were written.", now)
+    by = "When they must have been written again."
+    yield _one("logrotor_metrics_deadline_timestamp_seconds", by, deployment.overdue_after(now))
 
 
 def of_status(found: Status) -> Iterator[Metric]:

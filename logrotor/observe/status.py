@@ -17,7 +17,7 @@ from logrotor.decide.slots import newest_first
 from logrotor.disk import holders, state
 from logrotor.disk.logdir import LogDir
 from logrotor.errors import Busy, LogrotorError, Refused
-from logrotor.model import Archive, Codec, Due, Entry, LogPlan, LogSpec, PastOutcome, Problem, Written
+from logrotor.model import Archive, Codec, Due, Entry, PastOutcome, Problem, Written
 from logrotor.observe import forecast, unclaimed
 from logrotor.observe.deployment import Deployment, archives_of
 from logrotor.observe.forecast import SystemStatus
@@ -51,8 +51,12 @@ class LogStatus(Struct, frozen=True, kw_only=True):
     reason: str  # why it is due or not
     next_due: datetime | None  # forecast, or the next slot of the schedule, whichever comes first
     next_due_by: str | None  # "size" or "schedule"
-    pace: float | None  # bytes a second
+    next_due_first: datetime | None = None  # of a forecast, from when on it may be due
+    next_due_last: datetime | None = None  # and by when it will be; None: maybe never
+    pace: float | None  # bytes a second that are written, in the last days
     paced: float | None = None  # seconds over which that was measured
+    recent_pace: float | None = None  # bytes a second in the last hour that was watched
+    usual_pace: float | None = None  # at this time of the day in the last week; None with less than a day of samples
     due_since: datetime | None  # for a log that is due
     last_rotation: datetime | None
     known: bool = True  # what is None of its past is never, and not unknown
@@ -108,7 +112,7 @@ def status(here: Deployment) -> Status:
             *here.survey.problems,
             *_held(here),
             *_vanished(here),
-            *(found for found in (here.blind, here.left_out) if found is not None),
+            *(found for found in (here.blind or here.samples.problem, here.left_out) if found is not None),
         ),
     )
 
@@ -129,17 +133,16 @@ def _vanished(here: Deployment) -> Iterable[Problem]:
 def _log(here: Deployment, facts: LogFacts, done: Sequence[Rotation], outcomes: Sequence[PastOutcome]) -> LogStatus:
     plan, spec, now = here.plans[facts.path], facts.spec, here.now.timestamp()
     taken = [r for r in done if r.status == "done"]
-    points = [forecast.Point(r.time, r.bytes) for r in taken if r.bytes is not None]
-    pace = forecast.rate(points, plan.size, now)
-    by_size = None
+    known = here.paces.get(facts.path)
+    pace, by_size = known.rate if known is not None else None, None
     if spec.max_size is not None and plan.size is not None:
         by_size = forecast.due_by_size(plan.size, spec.max_size, pace, now)
-    next_due, by = _next_due(here, plan, spec, by_size)
+    next_due = forecast.next_due(here, plan, spec, known)
     last = max((m for m in (facts.history.last_rotation, *(r.time for r in taken)) if m), default=None)
     archives = archives_of(facts)
     pending = tuple(_pending(here, facts, archives, taken))
     # What its writer adds to an archive, instead of the log, fills the disk like a log.
-    elsewhere = sum(each.grown or 0 for each in pending if each.held)
+    elsewhere = sum(_pace_of(each, here.now) for each in pending if each.held)
     return LogStatus(
         path=facts.path,
         rule=spec.name,
@@ -148,10 +151,11 @@ def _log(here: Deployment, facts: LogFacts, done: Sequence[Rotation], outcomes: 
         schedule=spec.schedule_name or spec.schedule,
         due=isinstance(plan.due, Due),
         reason=plan.due.reason,
-        next_due=next_due,
-        next_due_by=by,
-        pace=forecast.rate(points, plan.size + elsewhere, now) if plan.size is not None and elsewhere else pace,
-        paced=None if pace is None else forecast.seen(points, now),
+        **next_due,
+        pace=None if pace is None else pace + elsewhere,
+        paced=known.seen if known is not None and pace is not None else None,
+        recent_pace=known.recent if known is not None else None,
+        usual_pace=known.usual if known is not None else None,
         due_since=_due_since(here, facts, pace, by_size, last),
         last_rotation=here.moment(last),
         known=here.blind is None and (last is not None or not archives),
@@ -168,16 +172,10 @@ def _log(here: Deployment, facts: LogFacts, done: Sequence[Rotation], outcomes: 
     )
 
 
-def _next_due(
-    here: Deployment, plan: LogPlan, spec: LogSpec, by_size: float | None
-) -> tuple[datetime | None, str | None]:
-    if isinstance(plan.due, Due) or plan.size is None:
-        return None, None
-    slot = schedule.next_slot(spec.schedule, here.now) if spec.schedule is not None else None
-    size = here.moment(None if by_size is None else max(by_size, here.now.timestamp()))
-    if size is not None and (slot is None or size < slot):
-        return size, "size"
-    return slot, "schedule" if slot is not None else None
+def _pace_of(archive: Pending, now: datetime) -> float:
+    """Bytes a second that its writer has added to it since its rotation."""
+    seconds = (now - archive.since).total_seconds() if archive.since is not None else 0.0
+    return (archive.grown or 0) / seconds if seconds > 0 else 0.0
 
 
 def _due_since(

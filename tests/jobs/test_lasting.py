@@ -198,6 +198,21 @@ def test_workers_are_listed(host: Host) -> None:
     assert f'_bucket{{queue="{host.site.queue}",le="+Inf"}} ' in stdout
 
 
+@pytest.mark.parametrize("engine", ["huey"])
+def test_metrics_say_that_the_history_is_unknown(host: Host) -> None:
+    """A rule on a metric that is not there never fires: one says so, and the server of the queue is not blamed."""
+    host.dispatch()
+    attempted(host, Ending.DONE)
+
+    def told() -> str:
+        return command.logrotor("metrics", "-c", host.config, "-o", "-", env=host.variables, check=0).stdout
+
+    name = f'_history_known{{queue="{host.site.queue}"}}'
+    assert f"{name} 1\n" in told() and "logrotor_queue_deadline_timestamp_seconds" in told()
+    (host.folder / "state" / "history.sqlite").write_bytes(b"x" * 8192)
+    assert f"{name} 0\n" in told() and "logrotor_queue_up{" not in told() and "logrotor_worker_up{" in told()
+
+
 @pytest.mark.servers
 @pytest.mark.parametrize("engine", ["huey"])
 def test_a_job_is_followed_through_the_log_and_the_history(host: Host) -> None:

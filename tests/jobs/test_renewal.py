@@ -389,14 +389,17 @@ def test_a_host_name_that_is_set_after_the_start(host: Host) -> None:
 
 @on_each
 def test_a_worker_of_another_user_does_not_start(host: Host) -> None:
-    """On a server nobody would see it until each of its jobs was refused: it refuses at the start, as huey's does."""
+    """On a server nobody would see it until each of its jobs was refused: it says so at the start, and does none."""
     with world_tree() as folder:
         here = Host(folder / "app", host.engine_name, host.url)
         attempted(here, Ending.DONE)  # the state directory is ours
         for command_ in ("worker", "schedule"):
-            args = ("queue", command_, "-c", here.config)
-            said = command.logrotor(*args, user="nobody", env=here.variables, check=2)
-            assert "state" in said.stderr and here.endings() == ["done"]
+            argv = command.arguments("queue", command_, "-c", here.config)
+            process = command.start(argv, user="nobody", env=here.variables)
+            assert process.stderr is not None and process.poll() is None
+            told = json.loads(process.stderr.readline())
+            command.end(process)
+            assert told["event"] == "worker.waiting" and "state" in told["error"] and here.endings() == ["done"]
 
 
 def test_an_entry_of_nobody(tmp_path: Path) -> None:

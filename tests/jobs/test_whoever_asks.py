@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import subprocess
@@ -81,8 +82,11 @@ def test_a_monitoring_user_is_told_whom_to_be(here: Host, words: str) -> None:
 def test_a_worker_is_no_question(here: Host) -> None:
     """Root's environment would be www-data's to read: root does not become that user without run_as."""
     for words in ("worker", "schedule"):
-        said = command.logrotor("queue", words, "-c", here.config, env=here.variables, check=2)
-        assert f"sudo -u {USER} logrotor queue {words}" in said.stderr
+        process = command.start(command.arguments("queue", words, "-c", here.config), env=here.variables)
+        assert process.stderr is not None
+        told = json.loads(process.stderr.readline())
+        command.end(process)
+        assert told["event"] == "worker.waiting" and f"sudo -u {USER} logrotor queue {words}" in told["error"]
 
 
 def test_the_unit_is_for_the_user(here: Host) -> None:

@@ -67,8 +67,8 @@ TRANSCRIPTS: list[tuple[Callable[[Host], None], list[str]]] = [
     (empty, ["unit"]), (empty, ["unit", "--systemd", "--log", "x"]),
     (empty, ["unit", "--systemd", "--user", "www-data"]), (empty, ["unit", "--supervisor", "--user", "www-data"]),
     (empty, ["unit", "--supervisor", "--log", "a ;b"]),
-    (no_queue, ["status"]), (no_queue, ["worker"]), (replaced('"huey"', '"hueey"'), ["dispatch"]),
-    (replaced("LOGROTOR_TEST_URL", "UNSET"), ["worker"]),
+    (no_queue, ["status"]), (no_queue, ["worker", "--once"]), (replaced('"huey"', '"hueey"'), ["dispatch"]),
+    (replaced("LOGROTOR_TEST_URL", "UNSET"), ["worker", "--once"]),
 ]  # fmt: skip
 
 

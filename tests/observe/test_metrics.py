@@ -19,7 +19,8 @@ from logrotor.cli.group import COMMANDS
 from logrotor.disk import state
 from logrotor.disk.publish import publish
 from logrotor.errors import Busy, Refused
-from logrotor.observe.metrics import Metric, of_run, of_status, render
+from logrotor.observe.deployment import Deployment
+from logrotor.observe.metrics import Metric, of_deadlines, of_run, of_status, render
 from logrotor.observe.status import status
 from tests.support import command
 
@@ -192,6 +193,21 @@ def test_the_queue_is_measured(here, logrotor):
     assert 'logrotor_queue_pending_jobs{queue="log-rotation-h1"} 1\n' in (here.folder / "logrotor.prom").read_text()
 
 
+@pytest.mark.parametrize(
+    ("queue", "seconds"),
+    [("", 3600), ('[queue]\nschedule = "* * * * *"', 180), ('[queue]\nschedule = "0 3 * * *"', 3 * 86400),
+     ('[queue]\nschedule = "* * * * *"\n[queue.monitor]\nticks = 10', 600)],
+)  # fmt: skip
+def test_deadlines_follow_the_schedule(here, metrics, logrotor, queue: str, seconds: float):
+    """Three ticks of it, or as many as are configured; a rule knows neither."""
+    here.configure(f'[metrics]\ntextfile = "logrotor.prom"\n{queue}')
+    logrotor("run", code=0)
+    found = metrics()
+    for deadline, since in (("metrics_deadline", "metrics"), ("success_deadline", "last_success")):
+        by, at = (value(found, f"logrotor_{name}_timestamp_seconds") for name in (deadline, since))
+        assert seconds * 2 / 3 - 1 < by - at <= seconds
+
+
 # ---------------------------------------------------------------- examples
 
 
@@ -201,9 +217,11 @@ def known_names(here) -> set[str]:
     (here.folder / "queued.toml").write_text(here.file.read_text() + '[queue]\nhost = "h1"\n')
     config = load_config(here.folder / "queued.toml", environ={})
     found = status(here.seen(datetime.now(UTC)))
-    told = (*of_run(state.last_report(str(here.state)), found), *of_status(found), *queue_metrics(config, found.now))
+    last = state.last_report(str(here.state))
+    told = (*of_run(last, found), *of_status(found), *queue_metrics(config, found.now),
+            *of_deadlines(Deployment(config, found.now), last))  # fmt: skip
     suffixes = ("", "_bucket", "_sum", "_count")
-    return {f"{each.name}{suffix}" for each in told for suffix in suffixes} | {"logrotor_metrics_timestamp_seconds"}
+    return {f"{each.name}{suffix}" for each in told for suffix in suffixes}
 
 
 def expressions(folder: Path) -> list[str]:

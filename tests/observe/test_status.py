@@ -35,7 +35,7 @@ def grown(here, hours: int, *, size: int = 12_800) -> float:
 
 
 def test_a_steady_log_is_forecast(here, logrotor):
-    """From its rotations and its growth since: when it will be larger than max_size, within 10 %."""
+    """From its samples, across its rotations: when it will be larger than max_size, within 10 %."""
     here.configure(size="12.5KB")
     last = grown(here, 0, size=12_832)
     (here.logs / "app.log").write_bytes(b"x" * 6416)

@@ -14,7 +14,7 @@ _SECTION = re.compile(r"(<!-- generated: (\w+) -->\n).*?(<!-- end -->)", re.DOTA
 
 def event_table() -> str:
     """Every event with its level and meaning, as Markdown."""
-    rows = [f"| `{name}` | {level.name.lower()} | {meaning} |" for name, (level, meaning) in events.NAMES.items()]
+    rows = [f"| `{name}` | {kind.level.name.lower()} | {kind.meaning} |" for name, kind in events.NAMES.items()]
     return "\n".join(["| Event | Level | Meaning |", "| --- | --- | --- |", *rows])
 
 

@@ -13,6 +13,7 @@ from logrotor import text
 from logrotor.cli import output
 from logrotor.cli.options import Duration, config_option, json_option, load
 from logrotor.cli.queue.control import engine_of, enter, say
+from logrotor.cli.queue.entering import enter_to_serve, enter_when_usable, try_to_serve
 from logrotor.cli.session import Stop, exit_codes
 
 if TYPE_CHECKING:
@@ -39,7 +40,8 @@ def set_verbosity(verbose: int, quiet: int) -> None:
 
 _WORKER_CODES = {
     "0": "was asked to stop, by SIGTERM or Ctrl-C; with --once: the job was done, or none waited",
-    "1": "the worker has ended by itself, or the queue is out of reach; with --once: the attempt failed",
+    "1": "the worker has ended by itself; with --once: the attempt failed, or the queue is out of reach",
+    "2": "usage; with --once also a configuration with which nothing can run",
     "130/143": "",
 }
 _WORKER_EPILOG = f"""\
@@ -83,6 +85,9 @@ def worker(
     SIGTERM lets the job at work end, at most for [queue.job] timeout and a grace. The engine's worker is a child whose
     command line shows what is really used; "logrotor doctor --only queue" compares it with the configuration. "logrotor
     queue restart" has it begin anew, with the code and the configuration of now, under the same process id.
+
+    A worker that cannot work yet, since its configuration, state directory or queue cannot be used, logs why, waits and
+    tries again.
     """
     if once and (with_schedule or max_time is not None or max_jobs is not None):
         raise click.UsageError(
@@ -91,27 +96,14 @@ def worker(
     if tied_to is not None:  # its messages are those of who started it
         _become_engine(enter_to_serve(ctx), tied_to, once)
     set_verbosity(verbose, quiet)
-    site = enter_to_serve(ctx)
     if trial:
-        engine_of(site).worker()
+        try_to_serve(ctx)
         return 0
     if once:
-        return _work_once(site)
+        return _work_once(enter_to_serve(ctx))
     from logrotor.jobs.serving import Duties
 
-    return _serve(site, Duties(works=True, ticks=with_schedule, max_time=max_time, max_jobs=max_jobs))
-
-
-def enter_to_serve(ctx: click.Context) -> Site:
-    """The site, if its jobs could be done here: refused now, not at each job. Raises ConfigError, StateError."""
-    from logrotor.disk import state
-    from logrotor.jobs.engine import site_of
-
-    # Root does not become the owner of the state directory: its environment, and a password in it, would be theirs.
-    site = site_of(load(ctx, ours_alone=True, asks=False), os.environ)
-    state.prepare(site.config.state_dir, site.config.state_dir_origin)
-    site.url  # noqa: B018  # raises
-    return site
+    return _serve(ctx, Duties(works=True, ticks=with_schedule, max_time=max_time, max_jobs=max_jobs))
 
 
 def _become_engine(site: Site, parent: int, once: bool) -> NoReturn:
@@ -129,13 +121,16 @@ def _become_engine(site: Site, parent: int, once: bool) -> NoReturn:
     os.execvp(command.argv[0], list(command.argv))
 
 
-def _serve(site: Site, duties: Duties) -> int:
+def _serve(ctx: click.Context, duties: Duties) -> int:
     """Until it is asked to stop. If the worker ends, so do we: who started us starts both again."""
     from logrotor.clock import local_now
     from logrotor.jobs.serving import End, begin_anew, serve
     from logrotor.jobs.task import tell
 
     with Stop() as stop:
+        site = enter_when_usable(ctx, stop)
+        if site is None:
+            return 0
         end = serve(site, duties, stop, lambda: engine_of(site), local_now)
         if end is End.RENEWED and not stop():
             begin_anew()
@@ -168,7 +163,7 @@ Examples:
   logrotor queue schedule --list       when does it tick?
   logrotor queue worker --schedule     both in one
 
-{exit_codes({"0": "was asked to stop, by SIGTERM or Ctrl-C", "130/143": ""})}
+{exit_codes({"0": "was asked to stop, by SIGTERM or Ctrl-C", "2": "usage", "130/143": ""})}
 """
 
 
@@ -184,14 +179,14 @@ def schedule(ctx: click.Context, config: str | None, verbose: int, quiet: int, a
     """Queue a job at each tick of [queue] schedule, until it is asked to stop.
 
     One per host; a second one does no harm, its jobs find nothing to do. A queue out of reach is logged and tried again
-    at the next tick.
+    at the next tick; a configuration or state directory that cannot be used is waited for.
     """
     if as_list:
         return _list(enter(ctx), last)
     from logrotor.jobs.serving import Duties
 
     set_verbosity(verbose, quiet)
-    return _serve(enter_to_serve(ctx), Duties(works=False, ticks=True))
+    return _serve(ctx, Duties(works=False, ticks=True))
 
 
 def _list(site: Site, number: int) -> int:

@@ -9,7 +9,9 @@ from __future__ import annotations
 import asyncio
 import os
 import re
+import select
 import socket
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
@@ -19,10 +21,10 @@ from typing import Any
 import psycopg
 from procrastinate.exceptions import ConnectorException
 from procrastinate.schema import SchemaManager
-from psycopg import conninfo, errors
+from psycopg import conninfo, errors, pq
 from psycopg.types.datetime import TimestamptzLoader
 
-from logrotor.jobs.engine import PATIENCE, QueueUnreachable, Site, asking, one_line
+from logrotor.jobs.engine import PATIENCE, UNRESOLVED, QueueUnreachable, Site, asking, one_line
 from logrotor.model import Problem
 
 ANSWER = 10.0  # seconds that the server may take to answer a worker
@@ -93,7 +95,7 @@ def reaching(site: Site) -> Iterator[Connection]:
                 with _transaction(connection):
                     yield connection
         except (psycopg.Error, ConnectorException) as error:
-            reason = error.__cause__ if isinstance(error, ConnectorException) else error
+            reason = _known(target, error.__cause__ if isinstance(error, ConnectorException) else error)
             kind, advice = next((hint for cause, *hint in _HINTS if isinstance(reason, cause)), _MIGRATE)
             advice = advice.format(file=site.file)
             raise QueueUnreachable(
@@ -118,6 +120,46 @@ def _transaction(connection: Connection, patience: float = PATIENCE) -> Iterator
     finally:
         limit.cancel()
         limit.join()
+
+
+class _Unresolved(psycopg.OperationalError):
+    """No address of the host is known."""
+
+
+def _known(target: str, error: BaseException | None) -> BaseException | None:
+    """An error by its kind. Of a connection that was refused libpq tells words, in the server's language, and no code:
+    so it is tried once more, and the answer read as it came.
+    """
+    if type(error) is not psycopg.OperationalError or error.sqlstate is not None:
+        return error
+    if error.pgconn is None:
+        return _Unresolved(str(error))
+    place = {"host": error.pgconn.host, "hostaddr": error.pgconn.hostaddr, "port": error.pgconn.port}
+    with suppress(psycopg.Error, OSError, KeyError):
+        again = conninfo.make_conninfo(target, **{name: value.decode() for name, value in place.items() if value})
+        return errors.lookup(_refusal(again))(str(error))
+    return error
+
+
+def _refusal(target: str) -> str:
+    """The code (SQLSTATE) by which a server refuses a connection; "": it does not. Raises psycopg.Error, OSError."""
+    until, steps = time.monotonic() + PATIENCE / 2, pq.PollingStatus
+    with os.fdopen(os.memfd_create("logrotor-refusal", os.MFD_CLOEXEC), "rb") as said:
+        server = pq.PGconn.connect_start(target.encode())
+        try:
+            server.trace(said.fileno())
+            while (step := server.connect_poll()) in (steps.READING, steps.WRITING) and time.monotonic() < until:
+                ready = [server.socket], [server.socket] if step == steps.WRITING else [], ()
+                select.select(*ready, max(0.0, until - time.monotonic()))
+            server.untrace()
+        finally:
+            server.finish()
+        said.seek(0)
+        found = _REFUSED.search(said.read())
+    return found[1].decode() if found else ""
+
+
+_REFUSED = re.compile(rb'\tErrorResponse\t.*? C "(\w{5})"')  # as PQtrace writes it
 
 
 def _conninfo(site: Site) -> str:
@@ -177,9 +219,15 @@ _HINTS: tuple[tuple[type[BaseException], str, str], ...] = (
     (errors.LockNotAvailable, "locked", "somebody holds the tables locked: pg_blocking_pids() shows who"),
     (errors.QueryCanceled, "locked", "the server is overloaded, or the tables are locked: see pg_stat_activity"),
     (errors.DiskFull, "full", "make room on the disk of the server"),
-    (errors.TooManyConnections, "full", "raise max_connections of the server, or put a pgbouncer before it"),
+    (errors.TooManyConnections, "full", "see in pg_stat_activity who holds the connections; raise max_connections, "
+     "or the limit of the role or the database, or put a pgbouncer before the server"),
+    (errors.InvalidPassword, "denied", "correct the user and the password in [queue] url in {file}"),
+    (errors.InvalidAuthorizationSpecification, "denied", "correct the user in [queue] url in {file}, or let the "
+     "server's pg_hba.conf admit it"),
+    (errors.InvalidCatalogName, "missing", "create the database, or correct its name in [queue] url in {file}"),
+    (errors.CannotConnectNow, "starting", "wait until the server has started"),
+    (_Unresolved, "unresolved", UNRESOLVED),
     (errors.ConnectionTimeout, "silent", "the server does not answer: does it hang, or a firewall drop the packets?"),
-    # Of a connection that was refused libpq tells no code, only words.
     (psycopg.OperationalError, "away", "unless its words say otherwise, start the server or correct [queue] url in "
      "{file}"),
 )  # fmt: skip

@@ -28,7 +28,7 @@ from redis.connection import parse_url
 from redis.exceptions import ConnectionError as NoConnection
 from redis.retry import Retry
 
-from logrotor.jobs.engine import PATIENCE, Health, QueueUnreachable, Site, asking, one_line
+from logrotor.jobs.engine import PATIENCE, UNRESOLVED, Health, QueueUnreachable, Site, asking, one_line
 from logrotor.jobs.task import tell
 from logrotor.model import Problem
 
@@ -129,6 +129,7 @@ _HINTS: tuple[tuple[type[BaseException], str, str], ...] = (
     (exceptions.AuthenticationError, "denied", "correct the user and the password in [queue] url in {file}"),
     (exceptions.BusyLoadingError, "starting", "wait until the server has loaded its data"),
     (exceptions.TimeoutError, "silent", "the server does not answer: does it hang, or a firewall drop the packets?"),
+    (socket.gaierror, "unresolved", UNRESOLVED),
     (NoConnection, "away", _URL),
     (OSError, "away", _URL),
 )

@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from logrotor.jobs.engine import QueueUnreachable, Site, one_line
+from logrotor.jobs.engine import QueueUnreachable, Site, bound_lookups, one_line
 from logrotor.jobs.task import tell
 
 _PAUSE = 5.0  # seconds between two looks for a server that cannot be used
@@ -19,6 +19,7 @@ def begin(site: Site, look: Callable[[], object], quiet: tuple[type[BaseExceptio
 
     ``quiet``: exceptions of the server's, which the engine would log with a traceback of a page.
     """
+    bound_lookups()
     logging.setLogRecordFactory(_in_one_line(logging.getLogRecordFactory(), quiet))
     told = ""
     while True:
