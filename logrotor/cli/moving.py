@@ -98,7 +98,7 @@ def import_(ctx: click.Context, /, files: tuple[str, ...], given: str | None, ov
 
 
 def _code(imported: Imported) -> int:
-    from logrotor.logrotate.directives import Consequence
+    from logrotor.logrotate.losses import Consequence
 
     less = any(loss.consequence is Consequence.KEEPS_LESS for loss in imported.all_losses)
     return int(less or bool(imported.unread))
@@ -115,7 +115,7 @@ def _unread(imported: Imported) -> Iterator[str]:
 
 def _lost(imported: Imported) -> Iterator[str]:
     """One line for each kind of loss, the worst first: the first three places, and how many more."""
-    from logrotor.logrotate.directives import Consequence
+    from logrotor.logrotate.losses import Consequence
 
     places: dict[tuple[Consequence, str, str, str], list[str]] = {}
     for loss in imported.all_losses:

@@ -236,6 +236,8 @@ class _Reader:
                 faults.append(Fault(cursor.file, line, word, Mistake.DROPPED, what, "put it on a line of its own"))
             elif missing:
                 faults.append(Fault(cursor.file, line, word, Mistake.DROPPED, "has no value"))
+            if missing and word not in _REMOVING:
+                return None
             whole = f"{value}  # {comment}" if comment and word in _REMOVING else value
             return Statement(word, whole, cursor.file, line)
         rest = cursor.rest()

@@ -13,8 +13,9 @@ import textwrap
 from msgspec import Struct
 
 from logrotor.logrotate.blocks import SCRIPTS, Block, Fault, Mistake, Reading, Statement
-from logrotor.logrotate.directives import COSMETIC, DIFFERENTLY, Consequence, Draft, Loss, carry
+from logrotor.logrotate.directives import carry
 from logrotor.logrotate.globs import bare_name
+from logrotor.logrotate.losses import COSMETIC, DIFFERENTLY, Consequence, Draft, Loss
 from logrotor.logrotate.scripts import Asked, Kind, asked
 
 

@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 
 from logrotor.config import values
 from logrotor.logrotate.blocks import parse
-from logrotor.logrotate.directives import Consequence
+from logrotor.logrotate.losses import Consequence
 from logrotor.logrotate.mapping import Rule, carry_over
 from tests.support import command, mounts
 from tests.support.need import need

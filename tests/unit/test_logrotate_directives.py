@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from logrotor.logrotate.blocks import WORDS, Mistake, parse, read
-from logrotor.logrotate.directives import COSMETIC, DIFFERENTLY, LESS, MORE, Consequence, number_of, size_of
+from logrotor.logrotate.losses import COSMETIC, DIFFERENTLY, LESS, MORE, Consequence, number_of, size_of
 from logrotor.logrotate.mapping import Imported, Rule, carry_over
 
 HELD = "rotate 4\nmissingok\nnotifempty\ndaily\n"  # no loss, few keys
