@@ -80,8 +80,8 @@ def import_(ctx: click.Context, /, files: tuple[str, ...], given: str | None, ov
 
     reading = read(map(os.path.abspath, files), as_root=os.geteuid() == 0)
     imported = carry_over(reading)
-    for line in _unread(imported):
-        click.echo(f"logrotor: {text.lines(line)}", err=True)
+    for problem in imported.unread:
+        click.echo(f"logrotor: {text.lines(str(problem))}", err=True)
     if not imported.rules:
         click.echo("logrotor: nothing to import: there is no block with logs", err=True)
         return 2
@@ -105,12 +105,6 @@ def _code(imported: Imported) -> int:
 
 
 # ---------------------------------------------------------------- what is said
-
-
-def _unread(imported: Imported) -> Iterator[str]:
-    for fault in imported.unread:
-        word = f"{fault.word} " if fault.word else ""
-        yield f"{fault.file}:{fault.line}: {word}{fault.what}" + (f"; {fault.advice}" if fault.advice else "")
 
 
 def _lost(imported: Imported) -> Iterator[str]:

@@ -32,6 +32,9 @@ def _shown(size: int) -> object:
 # ---------------------------------------------------------------- which logs, and when
 
 
+_ARCHIVES = ["*.[1-9]", "*.[1-9][0-9]", "*.[1-9][0-9][0-9]", "*.gz", "*.bz2", "*.xz", "*.zst"]
+
+
 def _paths(draft: Draft) -> None:
     files = [path for path in draft.block.patterns if path.strip() and not path.endswith("/") and "\0" not in path]
     draft.keys["paths"] = [*map(rewritten, files)]
@@ -43,8 +46,9 @@ def _paths(draft: Draft) -> None:
         draft.keys["missing"] = "error"
     if "ifempty" not in draft.settings or draft.get("ifempty"):
         draft.keys["rotate_empty"] = True
-    for pattern in filter(is_greedy, draft.block.patterns):
-        what = f"{pattern} also matches archives, which logrotate rotates again and again; logrotor leaves them alone"
+    for pattern in filter(is_greedy, files):
+        draft.keys["exclude"] = _ARCHIVES
+        what = f"{pattern} also matches archives, which logrotate rotates again and again; exclude leaves them out"
         draft.lose(DIFFERENTLY, None, what)
 
 
