@@ -146,6 +146,28 @@ def publish(path: str, data: bytes, mode: int, mark: Mark | None = None) -> None
         output.write(data, mode)
 
 
+def create(path: str, data: bytes, mode: int) -> None:
+    """Make a new file; whatever has its name already stays. Raises Refused, InsecureDirectory or OSError."""
+    directory = _opened(path)
+    try:
+        name, flags = os.path.basename(path), os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_NOFOLLOW | os.O_CLOEXEC
+        try:
+            fd = int(change("create", os.open, name, flags, mode, dir_fd=directory))
+        except FileExistsError:
+            advice = "name another file, or remove it"
+            raise Refused(Problem(subject=path, problem="exists, and is not overwritten", advice=advice)) from None
+        try:
+            files.write_all(fd, data)
+        except BaseException:  # a full disk
+            with contextlib.suppress(OSError):
+                change("unlink", os.unlink, name, dir_fd=directory)
+            raise
+        finally:
+            os.close(fd)
+    finally:
+        os.close(directory)
+
+
 def refuse_other(path: str, mark: Mark) -> None:
     """Raise Refused or InsecureDirectory where a file of this kind must not be written at ``path``, or OSError."""
     Output(path, mark).close()
