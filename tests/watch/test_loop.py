@@ -340,3 +340,18 @@ def test_an_archive_is_not_put_off_for_ever(bench: Bench) -> None:
         bench.fill("big.log")
         bench.until(lambda: "big.log.1.zst" in bench.archives())
     assert asked == [True, True, True, False]
+
+
+def test_the_library_watches_until_its_event_is_set(tmp_path: Path) -> None:
+    """With nothing but an Event, in a thread of the host; no signal handler is touched, and what is done is told."""
+    bench, stop, told = Bench(tmp_path), threading.Event(), list[str]()
+    rotator = Rotator(bench.config, on_event=lambda event: told.append(event.name))
+    thread = threading.Thread(target=rotator.watch, args=(stop,))
+    thread.start()
+    try:
+        bench.fill("a.log")
+        bench.until(lambda: bench.archives() == ["a.log.1.zst"])
+    finally:
+        stop.set()
+        thread.join(PATIENCE)
+    assert not thread.is_alive() and {"rotation.completed", "archive.compressed"} <= {*told}
