@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import sys
 import time
@@ -110,6 +111,7 @@ class _Process(Outside):
         self._program, self._program_at = _program(), time.monotonic() + _CODE
         self._seen = self._program
         self._begins_anew = False
+        self._untidy = 0  # beats until the memory of the last run is given back
 
     def serve(self) -> int:
         """Until it is asked to stop."""
@@ -146,6 +148,7 @@ class _Process(Outside):
             self._sign(standing)
         failed = f", {standing.failed} problems" if standing.failed else ""
         self._manager.beat(f"{standing.logs} logs, {standing.taken} rotations since the start{failed}")
+        self._tidy()
         if self._bell.wants_reload:
             self._bell.wants_reload = False
             self._read_again()
@@ -164,6 +167,17 @@ class _Process(Outside):
 
             tell_others(self._config, report, self._voice, None)
             self._voice.settle(whole=False)
+
+        self._untidy = 2  # by then nobody has its report any more
+
+    def _tidy(self) -> None:
+        """A survey of many logs is large, and the next one mostly a minute away."""
+        if self._untidy == 1:
+            from logrotor.disk import calls
+
+            gc.collect()
+            calls.trim_memory()
+        self._untidy = max(0, self._untidy - 1)
 
     def failed(self, error: Exception) -> None:
         if not isinstance(error, Locked):

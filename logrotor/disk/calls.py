@@ -93,6 +93,13 @@ def sync_file_range(fd: int, start: int = 0, end: int = 0, *, wait: bool = False
         begin(ctypes.c_int(fd), ctypes.c_int64(start), ctypes.c_int64(max(end - start, 0)), ctypes.c_uint(flags))
 
 
+def trim_memory() -> None:
+    """Give back what was freed (malloc_trim(3)); musl has no such call."""
+    trim = getattr(_libc(), "malloc_trim", None)
+    if trim is not None:
+        trim(ctypes.c_size_t(0))
+
+
 def file_system_magic(fd: int) -> int:
     """The ``f_type`` of fstatfs(2)."""
     buffer = ctypes.create_string_buffer(256)
