@@ -420,7 +420,7 @@ def test_an_entry_of_nobody(tmp_path: Path) -> None:
         signin.sign_out(state, pid)
         signin.sign_in(state, replace(entry, **odd))
         assert signin.signed(state) == []
-        signin.clear_away(state)
+        signin.clear_away(state, time.time())
         assert list(tmp_path.iterdir()) == []
     (tmp_path / "worker-7.json").write_text("{")
     assert signin.signed(state) == []
