@@ -47,7 +47,9 @@ def file() -> Iterator[Path]:
     """The page of a deployment with a past, with failures, and with names that are not meant well."""
     with world_tree() as folder:
         here = Deployment(folder)
-        here.configure('create_mode = "0664"\n[queue]\nhost = "h1"', paths='["logs/*.log", "logs/*/*.log", "logs/*/*/*.log"]')
+        here.configure(
+            'create_mode = "0664"\n[queue]\nhost = "h1"', paths='["logs/*.log", "logs/*/*.log", "logs/*/*/*.log"]'
+        )
         for hours in (3, 2, 1):
             here.log("app.log", size=20_000 * hours)
             here.log("other.log", size=15_000)

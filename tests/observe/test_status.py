@@ -490,6 +490,9 @@ def test_the_advice_of_several_names_one(here):
     assert cause.what_to_do == "chmod 0664 /l/a9 (and so for the other 1)"
     assert str(cause) == "a9, a10 in /l: odd; chmod 0664 /l/a9"
     assert len(causes([*told, replace(told[0], problem="even")])) == 2
+    names = ("/l/a b", "/l/it's", "/l/c")
+    quoted = [Attention(code="x", subject=each, problem="odd", advice=f"rm {text.typed(each)}") for each in names]
+    assert [each.what_to_do for each in causes(quoted)] == ["rm '/l/a b' (and so for the other 2)"]
 
 
 @pytest.mark.parametrize("columns", [40, 80, 100, 200])
