@@ -227,13 +227,8 @@ def _method(draft: Draft) -> None:
         draft.left_out = True
         what = "logrotate copies the log and leaves it as it is; logrotor cannot, so the rule is only a comment"
         draft.lose(DIFFERENTLY, copied, what, "use copytruncate, or let the program rotate its log")
-    user = draft.settings.get("su")
-    name = next(iter(user.value.split()), "") if user is not None else ""
-    if user is not None and name == "root":
-        draft.lose(COSMETIC, user, "logrotor changes no group; started by root, it works as root")
-    elif user is not None:
-        what = "logrotate becomes this user for these logs; logrotor works as the user that starts it"
-        draft.lose(DIFFERENTLY, user, what, f'move the rule to a configuration of its own with run_as = "{name}"')
+    if draft.block.user == "root":
+        draft.lose(COSMETIC, draft.settings["su"], "logrotor changes no group; started by root, it works as root")
     if linked := draft.get("allowhardlink"):
         draft.lose(DIFFERENTLY, linked, "logrotor refuses a log that has several names")
 

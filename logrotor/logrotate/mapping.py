@@ -41,12 +41,16 @@ class Rule(Struct, frozen=True):
 
 
 class Imported(Struct, frozen=True):
-    """All rules; ``losses`` are those of no rule, ``unread`` the files that could not be read or believed."""
+    """All rules, and the user of all of them.
+
+    ``losses`` are those of no rule, ``unread`` the files that could not be read or believed.
+    """
 
     rules: tuple[Rule, ...]
     losses: tuple[Loss, ...]
     files: tuple[str, ...]
     unread: tuple[Problem, ...]
+    run_as: str = ""
 
     @property
     def all_losses(self) -> tuple[Loss, ...]:
@@ -57,13 +61,21 @@ def carry_over(reading: Reading) -> Imported:
     """Rules for the blocks of a reading, with names that are each there only once."""
     names = _Names()
     targets: dict[str, Target] = {}
-    rules = tuple(_rule(block, names, targets) for block in reading.blocks)
-    return Imported(rules, tuple(map(_of_fault, reading.faults)), tuple(reading.files), tuple(reading.unread))
+    users = {block.user for block in reading.blocks}
+    run_as = next(iter(users - {"root", "off"}), "") if len(users) == 1 else ""
+    run_as = run_as if re.fullmatch(r"\w[\w.-]*", run_as, re.ASCII) else ""
+    rules = tuple(_rule(block, names, targets, run_as) for block in reading.blocks)
+    losses = tuple(map(_of_fault, reading.faults))
+    return Imported(rules, losses, tuple(reading.files), tuple(reading.unread), run_as)
 
 
-def _rule(block: Block, names: _Names, targets: dict[str, Target]) -> Rule:
+def _rule(block: Block, names: _Names, targets: dict[str, Target], run_as: str) -> Rule:
     draft, known = Draft(block), len(targets)
     carry(draft)
+    if block.user not in ("", "root", run_as):
+        what = "logrotate becomes this user for these logs; logrotor works as the user that starts it"
+        advice = f'move the rule to a configuration of its own with run_as = "{block.user}"'
+        draft.lose(DIFFERENTLY, draft.settings["su"], what, advice)
     name = names.free("log", _rule_name(block))
     target = _reopen(draft, name, names, targets)
     if target is not None:

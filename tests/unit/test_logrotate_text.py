@@ -46,6 +46,8 @@ text = st.lists(st.one_of(line, block, block), max_size=6).map("\n".join)
 @settings(max_examples=150)
 @given(text)
 @example('/l/a {\nolddir "x\ndaily\n}')
+@example("/l/a {\nsu off\n}")
+@example("/l/a {\nsu '\n}")
 def test_it_becomes_a_configuration(given: str) -> None:
     """TOML, without a problem, with a rule for each block."""
     imported = carry_over(parse(given, "/etc/logrotate.d/é\udcff\n"))
