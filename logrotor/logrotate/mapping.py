@@ -9,6 +9,7 @@ import os
 import re
 import shlex
 import textwrap
+from collections import Counter
 
 from msgspec import Struct
 
@@ -64,19 +65,22 @@ def carry_over(reading: Reading) -> Imported:
     users = {block.user for block in reading.blocks}
     run_as = next(iter(users - {"root", "off"}), "") if len(users) == 1 else ""
     run_as = run_as if re.fullmatch(r"\w[\w.-]*", run_as, re.ASCII) else ""
-    rules = tuple(_rule(block, names, targets, run_as) for block in reading.blocks)
+    blocks = Counter(block.file for block in reading.blocks)
+    rules = tuple(
+        _rule(block, names.free("log", _rule_name(block, alone=blocks[block.file] == 1)), names, targets, run_as)
+        for block in reading.blocks
+    )
     losses = tuple(map(_of_fault, reading.faults))
     return Imported(rules, losses, tuple(reading.files), tuple(reading.unread), run_as)
 
 
-def _rule(block: Block, names: _Names, targets: dict[str, Target], run_as: str) -> Rule:
+def _rule(block: Block, name: str, names: _Names, targets: dict[str, Target], run_as: str) -> Rule:
     draft, known = Draft(block), len(targets)
     carry(draft)
     if block.user not in ("", "root", run_as):
         what = "logrotate becomes this user for these logs; logrotor works as the user that starts it"
         advice = f'move the rule to a configuration of its own with run_as = "{block.user}"'
         draft.lose(DIFFERENTLY, draft.settings["su"], what, advice)
-    name = names.free("log", _rule_name(block))
     target = _reopen(draft, name, names, targets)
     if target is not None:
         draft.keys["reopen"] = target.name
@@ -121,10 +125,13 @@ class _Names:
         return name
 
 
-def _rule_name(block: Block) -> str:
-    """That of the package's file, else that of the log."""
+def _rule_name(block: Block, *, alone: bool) -> str:
+    """That of the package's file, with that of the log if there are several; else that of the log."""
     folder, file = os.path.split(block.file)
-    return file if os.path.basename(folder).endswith(".d") else bare_name(block.patterns[0])
+    log = bare_name(block.patterns[0])
+    if not os.path.basename(folder).endswith(".d"):
+        return log
+    return file if alone else log if log.startswith(file) else f"{file}-{log}"
 
 
 def _target_name(found: Asked, rule: str) -> str:

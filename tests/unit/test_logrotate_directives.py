@@ -215,7 +215,9 @@ def test_paths(pattern: str, path: str) -> None:
 def test_names() -> None:
     """Of a package's file, else of the log; each only once."""
     found = imported("/l/a { daily\n}\n/l/b { daily\n}")
-    assert [rule.keys["name"] for rule in found.rules] == ["x", "x-2"]
+    assert [rule.keys["name"] for rule in found.rules] == ["x-a", "x-b"]
+    assert [rule.keys["name"] for rule in imported("/l/xa { daily\n}\n/m/xa { daily\n}").rules] == ["xa", "xa-2"]
+    assert rule("").keys["name"] == "x"
     found = carry_over(
         parse("/var/log/nginx/*.log { daily\n}\n/l/wtmp { daily\n}\n/l/off { daily\n}", "/etc/logrotate.conf")
     )
