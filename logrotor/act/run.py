@@ -15,7 +15,7 @@ from msgspec.structs import replace
 from logrotor import notify
 from logrotor.act import pool, sampling
 from logrotor.act.archive import HUNG, await_writers, is_let_go, keep_hooked
-from logrotor.act.context import Context, Job
+from logrotor.act.context import Context, Deadline, Job
 from logrotor.act.ledger import Ended, Ledger
 from logrotor.act.report import tell
 from logrotor.act.step import attempt, failed, leftovers, put_off
@@ -59,10 +59,11 @@ def run_hooks(context: Context, ledger: Ledger) -> None:
     it is recorded    | the archive is not in | runs it again
     """
     after = replace(context, known=context.history.recall(), unasked=frozenset(ledger.unasked))
+    after = replace(after, deadline=Deadline(context.deadline.at))  # nobody waits for a lock that is not held
     hung: set[tuple[str, ...]] = set()  # commands; one that hangs would cost its timeout for each archive
     with context.dirs:
         for log, step in ledger.hooks:
-            if context.no_time():
+            if after.no_time():
                 break
             if step.argv in hung:
                 ended = put_off(log, step, f"{step.argv[0]} did not end for another archive in this run")

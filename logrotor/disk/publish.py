@@ -25,13 +25,19 @@ GENERATOR = "logrotor"
 # How the files begin that may be replaced, each by one of its kind.
 METRICS = re.compile(rb"\A# HELP logrotor_")
 PAGE = re.compile(rb'\A.{0,4096}?<meta name="generator" content="' + GENERATOR.encode() + rb' [^"]*">', re.DOTALL)
+MANUAL = re.compile(rb'\A\.\\" Made by logrotor man')
 LOGROTATE_STATE = re.compile(rb"\Alogrotate state -- version [12]\r?\n")
 NOTHING = re.compile(rb"(?!)")  # no file that has anything in it
 Mark = re.Pattern[bytes]
 
 _HEAD = 1 << 16  # bytes that are looked at
 _FLAGS = os.O_CREAT | os.O_WRONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
-_KINDS = {METRICS: "metrics of logrotor", PAGE: "a page of logrotor", LOGROTATE_STATE: "a state file of logrotate"}
+_KINDS = {
+    METRICS: "metrics of logrotor",
+    PAGE: "a page of logrotor",
+    MANUAL: "a manual page of logrotor",
+    LOGROTATE_STATE: "a state file of logrotate",
+}
 
 
 class Output:

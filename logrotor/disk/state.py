@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 import msgspec
 from msgspec.structs import replace
 
-from logrotor.disk import files, mounts, proc, signin, walk
+from logrotor.disk import files, heartbeat, mounts, proc, signin, walk
 from logrotor.disk.calls import birth_time, change
 from logrotor.disk.publish import publish
 from logrotor.errors import Interrupted, Locked, LogrotorError, StateError
@@ -31,7 +31,7 @@ QUEUE = "queue.sqlite"  # of the engine huey, where its url does not say otherwi
 
 def is_own(name: str) -> bool:
     """Is it a file that logrotor itself keeps in the state directory? SQLite has files beside each of its own."""
-    if name in (LOCK, LAST_RUN, PROBLEMS, f".{PROBLEMS}.tmp") or signin.NAME.fullmatch(name):
+    if name in (LOCK, LAST_RUN, PROBLEMS, f".{PROBLEMS}.tmp", heartbeat.NAME) or signin.NAME.fullmatch(name):
         return True
     return name.startswith((HISTORY, SAMPLES, QUEUE))
 

@@ -13,7 +13,7 @@ from msgspec.structs import replace
 from logrotor import text
 from logrotor.decide.facts import LogFacts
 from logrotor.decide.schedule import first_due, slot_after
-from logrotor.disk import sampled, signin, state, writers
+from logrotor.disk import heartbeat, sampled, signin, state, writers
 from logrotor.disk.history import History
 from logrotor.disk.mounts import Mounts
 from logrotor.disk.trust import stranger_to
@@ -31,6 +31,7 @@ from logrotor.model import (
     Samples,
 )
 from logrotor.observe.pace import Pace, paces
+from logrotor.observe.rotations import Rotation, rotations
 from logrotor.survey import Listings, NamedLogs, Survey, Surveyor
 from logrotor.survey.asking import plan_asking
 
@@ -75,6 +76,11 @@ class Deployment:
         advice = "nothing: no rotation depends on them, and the others are shown"
         return Problem(subject=self._past.path, problem=what, advice=advice) if odd else None
 
+    @property
+    def watch(self) -> Problem | None:
+        """What is wrong with the watch that signed in here; None: nothing, or there is none."""
+        return heartbeat.trouble(self.config.state_dir, self.now.timestamp())
+
     @cached_property
     def _recalled(self) -> tuple[LogHistories, Problem | None]:
         try:
@@ -112,6 +118,14 @@ class Deployment:
         except StateError as error:
             return _Past(history.path, problem=error.problem)
         return _Past(history.path, runs, outcomes, left_out=history.left_out)
+
+    @cached_property
+    def rotations(self) -> dict[str, list[Rotation]]:
+        """Of each log, the oldest first, as far as ``outcomes`` go."""
+        found: dict[str, list[Rotation]] = {}
+        for rotation in rotations(self.outcomes):
+            found.setdefault(rotation.log, []).append(rotation)
+        return found
 
     def takes(self, days: int) -> list[PastTake]:
         """All of the last days; empty where the history cannot be read."""

@@ -2,26 +2,24 @@
 
 from __future__ import annotations
 
-import os
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
+from weakref import WeakKeyDictionary
 
 from msgspec import Struct
 
+from logrotor import text
 from logrotor.decide import proof, schedule
-from logrotor.decide.facts import Directory, Family, LogFacts
-from logrotor.decide.naming import LOCK
+from logrotor.decide.facts import LogFacts
 from logrotor.decide.schedule import last_rotation
 from logrotor.decide.slots import newest_first
-from logrotor.disk import holders, state
-from logrotor.disk.logdir import LogDir
-from logrotor.errors import Busy, LogrotorError, Refused
+from logrotor.disk import state
 from logrotor.model import Archive, Codec, Due, Entry, PastOutcome, Problem, Written
-from logrotor.observe import forecast, unclaimed
+from logrotor.observe import blocked, forecast, unclaimed
 from logrotor.observe.deployment import Deployment, archives_of
 from logrotor.observe.forecast import SystemStatus
-from logrotor.observe.rotations import Rotation, rotations
+from logrotor.observe.rotations import Rotation
 from logrotor.observe.unclaimed import Large
 
 _LATER = 30.0  # seconds; a run marks its end in the history first, on a slow disk some time before the file last-run
@@ -62,6 +60,7 @@ class LogStatus(Struct, frozen=True, kw_only=True):
     known: bool = True  # what is None of its past is never, and not unknown
     last_outcome: str | None  # "done", "failed", "deferred"
     last_problem: Problem | None  # why it was not done
+    last_failure: Problem | None = None  # of the last run that failed, of whatever step
     failures: int  # runs in a row in which something of this log failed
     archives: int
     archive_bytes: int
@@ -73,7 +72,7 @@ class LogStatus(Struct, frozen=True, kw_only=True):
 
 
 class Status(Struct, frozen=True, kw_only=True):
-    """Everything at one moment; logs in the order in which they need attention."""
+    """Everything at one moment; logs that need attention first, in natural order."""
 
     now: datetime
     last_run: datetime | None
@@ -88,13 +87,22 @@ class Status(Struct, frozen=True, kw_only=True):
     problems: tuple[Problem, ...]
 
 
+_SEEN: WeakKeyDictionary[Deployment, Status] = WeakKeyDictionary()  # the page and a check of the doctor's ask
+
+
 def status(here: Deployment) -> Status:
     """Look at everything once. What the history does not tell is unknown, and ``problems`` says why."""
+    if here not in _SEEN:
+        _SEEN[here] = _status(here)
+    return _SEEN[here]
+
+
+def _status(here: Deployment) -> Status:
     outcomes: dict[str, list[PastOutcome]] = defaultdict(list)
     for outcome in here.outcomes:
         for log in outcome.logs:
             outcomes[log].append(outcome)
-    done = {log: rotations(found) for log, found in outcomes.items()}
+    done = here.rotations
     logs = [_log(here, facts, done.get(facts.path, []), outcomes.get(facts.path, [])) for facts in here.survey.logs]
     return Status(
         now=here.now,
@@ -110,9 +118,9 @@ def status(here: Deployment) -> Status:
         problems=(
             *(found.as_problem for found in here.config.problems),
             *here.survey.problems,
-            *_held(here),
+            *blocked.problems(here),
             *_vanished(here),
-            *(found for found in (here.blind or here.samples.problem, here.left_out) if found is not None),
+            *(each for each in (here.blind or here.samples.problem, here.left_out, here.watch) if each is not None),
         ),
     )
 
@@ -161,6 +169,7 @@ def _log(here: Deployment, facts: LogFacts, done: Sequence[Rotation], outcomes: 
         known=here.blind is None and (last is not None or not archives),
         last_outcome=done[-1].status if done else None,
         last_problem=done[-1].problem if done else None,
+        last_failure=next((o.problem for o in reversed(outcomes) if o.status == "failed"), None),
         failures=_failures_of_log(here, outcomes),
         archives=len(archives),
         archive_bytes=sum(archive.entry.size for archive in archives),
@@ -253,10 +262,9 @@ def _pending(
 
 
 def _urgency(log: LogStatus) -> tuple[object, ...]:
-    """What needs attention first, then by when it is due, what is unknown or missing last."""
-    trouble = (log.refused is not None, log.failures, log.request_failed, bool(log.pending), log.due)
-    soon = log.next_due.timestamp() if log.next_due is not None else float("inf")
-    return (*(-int(each) for each in trouble), log.size is None, soon, log.path)
+    """What needs attention first, then what is due, each in natural order."""
+    trouble = (log.refused is not None, log.failures > 0, log.request_failed, bool(log.pending), log.due)
+    return (*(not each for each in trouble), text.natural(log.path))
 
 
 # ---------------------------------------------------------------- how often in a row something failed
@@ -298,49 +306,3 @@ def _in_a_row(failed: Mapping[int, bool], outcomes: Iterable[PastOutcome]) -> in
         if run in known and known[run].anew:
             break
     return count
-
-
-# ---------------------------------------------------------------- what keeps every run away
-
-
-def held(here: Deployment) -> Iterator[tuple[str, Problem]]:
-    """Locks that no run can use, and locks and temps that somebody holds for over a minute; each with what is wrong."""
-    for directory in here.survey.locked:
-        path = os.path.join(directory, LOCK)
-        try:
-            with LogDir(directory) as logdir:
-                if not logdir.is_writable():  # it keeps nobody away: we do not rotate there
-                    continue
-                logdir.turns.look()
-        except (Busy, Refused) as error:
-            yield path, error.problem
-        except (LogrotorError, OSError):  # it has gone, or the directory itself is a finding
-            continue
-        else:
-            yield from _stuck(here, path)
-    families = ((d.resolved, f) for facts in here.survey.logs for d, f in _families(facts))
-    for path in dict.fromkeys(os.path.join(place, temp.name) for place, family in families for temp in family.temps):
-        yield from _stuck(here, path)
-    run = state.stopped_run(here.config.state_dir)
-    if run is not None:
-        yield run.subject, run
-
-
-def _families(facts: LogFacts) -> Iterator[tuple[Directory, Family]]:
-    yield facts.directory, facts.family
-    yield from ((each, each.families[facts.base]) for each in facts.elsewhere if facts.base in each.families)
-
-
-def _stuck(here: Deployment, path: str) -> Iterator[tuple[str, Problem]]:
-    found = holders.stuck(path, here.now.timestamp(), here.processes, here.kept_out.get(path))
-    if found is not None:
-        yield path, found
-
-
-def _held(here: Deployment) -> Iterator[Problem]:
-    """A younger one is of a run, more likely, but for one that is stopped."""
-    for path, why in held(here):
-        if path == os.path.join(here.config.state_dir, state.LOCK) or holders.is_old(
-            path, here.now.timestamp(), here.kept_out.get(path)
-        ):
-            yield why.under(path)

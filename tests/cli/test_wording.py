@@ -34,6 +34,7 @@ SAME = (
     (r"-> [\d.]+ \w+ \([\d.]+:1\)", "-> SIZE (RATIO)"),
     (r"(\d+), [\d.]+ \w+ \([\d.]+:1\)", r"\1, SIZE (RATIO)"),
     (r"^  /\S*  \w+  .* free .*$", "  MOUNT  TYPE  FREE of TOTAL free (N %), N inodes  full: FORECAST"),
+    (r"[\d.]+ \w+/h\b", "RATE"),
     (r"\* \* \* \* \* \S+( -m logrotor)? run", "* * * * * logrotor run"),
     (r"(?<=\S) {2,}", "  "),
     (r"(seconds|bytes_out)=[\d.]+", r"\1=N"),
@@ -56,6 +57,7 @@ def rotated(here: Deployment) -> None:
         here.log("a.log"), here.log("b.log", size=40_000)
         here.run(time.time() - hours * 3600)
     here.log("a.log", size=3200)
+    here.run(time.time() - 3600)  # idle: the third sample
 
 
 def broken(here: Deployment) -> None:
@@ -239,7 +241,7 @@ def test_help(logrotor: Callable[..., Said], command: str) -> None:
 
 
 def test_every_command_has_a_transcript() -> None:
-    """The commands of the queue have theirs where their engines are; what explains logrotor itself needs none."""
-    about = {name for name, (module, _) in COMMANDS.items() if module == "logrotor.cli.about"}
-    assert TRANSCRIPTS.keys() == COMMANDS.keys() - {"queue"} - about
+    """Those of the queue have theirs where their engines are; init tells of this machine; what explains needs none."""
+    about = {name for name, (module, _) in COMMANDS.items() if module in ("logrotor.cli.about", "logrotor.cli.manual")}
+    assert TRANSCRIPTS.keys() == COMMANDS.keys() - {"queue", "init"} - about
     assert sorted(file.stem for file in GOLDEN.iterdir()) == sorted(TRANSCRIPTS)
