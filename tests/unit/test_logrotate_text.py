@@ -16,7 +16,7 @@ from logrotor.logrotate.toml_text import written
 from logrotor.model import Config
 
 VALUES = (
-    "1", "0", "-1", "7", "100k", "99999999999G", "/l/old", "/l/$HOME/{a,b}", "~/old", "-%Y%m%d",
+    "1", "0", "-1", "7", "100k", "99999999999G", "99999999999", "/l/old", "/l/$HOME/{a,b}", "~/old", "-%Y%m%d",
     ".xz",    "/usr/bin/xz", "-9", "0640 root adm", "7777", "0", "root", "off", "", "'", '"x', "'''", "\x07", "\x7f",
     "\udcff", "é",
 )  # fmt: skip
@@ -48,6 +48,8 @@ text = st.lists(st.one_of(line, block, block), max_size=6).map("\n".join)
 @given(text)
 @example('/l/a {\nolddir "x\ndaily\n}')
 @example("/l/a {\nsu off\n}")
+@example("/l/a {\nmaxage 99999999999\nrotate 99999999999\nmonthly 99999999999\n}")
+@example("/l/a {\nminsize 99999999999G\nmaxsize 99999999999G\nminutes 99999999999\n}")
 @example("/l/a {\nsu '\n}")
 def test_it_becomes_a_configuration(given: str) -> None:
     """TOML, without a problem, with a rule for each block."""
