@@ -66,6 +66,7 @@ class Fields(TypedDict, total=False):
     queue: Annotated[str, Meta(description="name of the queue of this host")]
     engine: Annotated[str, Meta(description="queue engine")]
     config: Annotated[str, Meta(description="configuration file")]
+    rules: Annotated[int, Meta(description="how many rules the configuration has")]
     process: Annotated[int, Meta(description="process id of logrotor")]
     worker: Annotated[int, Meta(description="process id of the engine's worker")]
     schedule: Annotated[bool, Meta(description="whether it dispatches jobs, too")]
@@ -262,7 +263,7 @@ NAMES: Mapping[str, Kind] = {
     "worker.waiting": Kind(
         Level.ERROR,
         "a worker or schedule cannot work yet, why, and what to do; it tries again",
-        "queue error",
+        "queue error config",
     ),
     "worker.idle": Kind(
         Level.ERROR,
@@ -279,6 +280,21 @@ NAMES: Mapping[str, Kind] = {
         Level.ERROR,
         "nothing could run, and why; printed by the commands, the library raises instead",
         "error since runs",
+    ),
+    "watch.started": Kind(
+        Level.INFO,
+        "a watch starts, or has read its configuration again: its process, and how many rules it has",
+        "config process rules",
+    ),
+    "watch.refused": Kind(
+        Level.ERROR,
+        "a watch goes on as it was: a configuration that is wrong, or a program that would not start again",
+        "error",
+    ),
+    "watch.ended": Kind(
+        Level.INFO,
+        "a watch ended: it was asked to stop, or begins anew with its program of now",
+        "reason",
     ),
 }
 

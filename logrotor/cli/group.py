@@ -13,6 +13,7 @@ from logrotor.cli.session import EXIT_CODES, Session
 # name -> (module, its line in the list of commands); the module holds the command under that name
 COMMANDS = {
     "run": ("logrotor.cli.planning", "Rotate what is due, retire and compress archives."),
+    "watch": ("logrotor.cli.watching", "Stay, and rotate each log as soon as it is due."),
     "plan": ("logrotor.cli.planning", "Show what a run would do and why; changes nothing."),
     "queue": ("logrotor.cli.queue", "Rotate as a job on a queue: worker, status, failed jobs, units."),
     "init": ("logrotor.cli.init", "Write a configuration for the logs that are found."),
@@ -24,6 +25,7 @@ COMMANDS = {
     "grep": ("logrotor.cli.contents", "Search a log across its archives."),
     "metrics": ("logrotor.cli.overview", "Write the metrics for Prometheus, whether a run takes place or not."),
     "page": ("logrotor.cli.overview", "Write a page that shows how everything stands."),
+    "import": ("logrotor.cli.moving", "Make a configuration out of logrotate's."),
     "doctor": ("logrotor.cli.findings", "Find what is wrong, say what to do, and fix what is safe to fix."),
     "reference": ("logrotor.cli.manual", "Print what a key, an event or a metric means."),
     "man": ("logrotor.cli.manual", "Print the manual pages, logrotor(1) and logrotor.toml(5)."),

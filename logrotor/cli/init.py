@@ -105,7 +105,7 @@ def _write(file: str, document: str, logs: Sequence[Log]) -> None:
         output.write(document.rstrip("\n"))
         return
     try:
-        create(os.path.abspath(file), document.encode(), 0o644)
+        create([(os.path.abspath(file), document.encode(), 0o644)], replace=False)
     except LogrotorError as error:
         raise click.ClickException(str(error)) from error
     except OSError as error:

@@ -82,7 +82,10 @@ def history(
         _refuse_unknown(here, log)
     shown = runs[-last:] if last else runs
     if as_json:
-        output.write_json(_in_json(shown, now.tzinfo))
+        from logrotor.disk import state
+
+        # A damaged history that lies there: what it had is in none of these runs, or in few.
+        output.write_json({**_in_json(shown, now.tzinfo), "set_aside": state.last_aside(loaded.state_dir)})
     else:
         lines = _lines(loaded, shown, len(runs), now.tzinfo, verbose=verbose > 0)
         output.write("\n".join(lines or [_nothing(here)]))

@@ -60,7 +60,7 @@ def prose(text: str) -> Iterator[str]:
     for is_text, found in groupby(text.splitlines(), key=lambda line: bool(line.strip())):
         lines = [line.rstrip() for line in found]
         if is_text and lines[0].strip() == "\b":
-            yield from (".PP", ".nf", *map(_line, lines[1:]), ".fi")
+            yield from (".PP", ".nf", *(_line(line.replace("\b", "")) for line in lines[1:]), ".fi")
         elif is_text:
             yield from (".PP", *_folded(" ".join(lines)))
 

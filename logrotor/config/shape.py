@@ -45,6 +45,7 @@ class Defaults(TypedDict, total=False):
     on_archive: Sequence[FilePath] | Off
     on_archive_timeout: Duration
     missing: Literal["skip", "error"]
+    min_interval: Duration
 
 
 class LogRule(Defaults, total=False):

@@ -12,6 +12,7 @@ import fcntl
 import os
 import re
 import stat
+from collections.abc import Sequence
 
 from logrotor.disk import files, mounts, walk
 from logrotor.disk.calls import change
@@ -26,6 +27,7 @@ METRICS = re.compile(rb"\A# HELP logrotor_")
 PAGE = re.compile(rb'\A.{0,4096}?<meta name="generator" content="' + GENERATOR.encode() + rb' [^"]*">', re.DOTALL)
 MANUAL = re.compile(rb'\A\.\\" Made by logrotor man')
 LOGROTATE_STATE = re.compile(rb"\Alogrotate state -- version [12]\r?\n")
+NOTHING = re.compile(rb"(?!)")  # no file that has anything in it
 Mark = re.Pattern[bytes]
 
 _HEAD = 1 << 16  # bytes that are looked at
@@ -102,7 +104,7 @@ class Output:
         finally:
             os.close(fd)
         if head and not mark.match(head):
-            what = f"is not {_KINDS[mark]}, so it is not replaced"
+            what = f"is not {_KINDS[mark]}, so it is not replaced" if mark in _KINDS else "is there already"
             raise Refused(self._problem(what, "remove it, or give another name"))
         return head
 
@@ -146,28 +148,6 @@ def publish(path: str, data: bytes, mode: int, mark: Mark | None = None) -> None
         output.write(data, mode)
 
 
-def create(path: str, data: bytes, mode: int) -> None:
-    """Make a new file; whatever has its name already stays. Raises Refused, InsecureDirectory or OSError."""
-    directory = _opened(path)
-    try:
-        name, flags = os.path.basename(path), os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_NOFOLLOW | os.O_CLOEXEC
-        try:
-            fd = int(change("create", os.open, name, flags, mode, dir_fd=directory))
-        except FileExistsError:
-            advice = "name another file, or remove it"
-            raise Refused(Problem(subject=path, problem="exists, and is not overwritten", advice=advice)) from None
-        try:
-            files.write_all(fd, data)
-        except BaseException:  # a full disk
-            with contextlib.suppress(OSError):
-                change("unlink", os.unlink, name, dir_fd=directory)
-            raise
-        finally:
-            os.close(fd)
-    finally:
-        os.close(directory)
-
-
 def refuse_other(path: str, mark: Mark) -> None:
     """Raise Refused or InsecureDirectory where a file of this kind must not be written at ``path``, or OSError."""
     Output(path, mark).close()
@@ -181,3 +161,14 @@ def _opened(path: str) -> int:
     except FileNotFoundError:
         what, advice = f"cannot be written: {directory} does not exist", "create it, or name another"
         raise Refused(Problem(subject=path, problem=what, advice=advice)) from None
+
+
+def create(files: Sequence[tuple[str, bytes, int]], *, replace: bool) -> None:
+    """Write new files, each with its mode, in this order; none of them unless all may be written.
+
+    What is at a name is not replaced without ``replace``, unless it is empty. Raises as :func:`publish` does.
+    """
+    with contextlib.ExitStack() as stack:
+        outputs = [stack.enter_context(Output(path, None if replace else NOTHING)) for path, _, _ in files]
+        for output, (_, data, mode) in zip(outputs, files, strict=True):
+            output.write(data, mode)

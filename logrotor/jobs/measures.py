@@ -31,7 +31,7 @@ _OWN = {
     "queue_history_known": "Whether the history of its jobs can be read; if not, what it tells is left out.",
     "queue_last_done_timestamp_seconds": "When the last job that was done ended.",
     "queue_deadline_timestamp_seconds": "When the next job must have been done, by [queue.monitor] ticks.",
-    "worker_up": "Workers of this queue that run here.",
+    "worker_up": "Workers of this queue that run here, those in other pid namespaces included.",
     "worker_age_seconds": "For how long the oldest of them has run.",
     "worker_memory_bytes": "What they have in memory.",
 }
@@ -104,7 +104,8 @@ def _of_workers(site: Site, now: datetime) -> Iterator[Measure]:
     yield _own(site, "worker_up", len(workers_here))
     age = max((now.timestamp() - each.since for each in workers_here), default=None)
     yield _own(site, "worker_age_seconds", age)
-    memory = sum(each.memory for each in workers_here) if workers_here else None
+    seen = [each.memory for each in workers_here if each.memory is not None]
+    memory = sum(seen) if workers_here and len(seen) == len(workers_here) else None
     yield _own(site, "worker_memory_bytes", memory)
 
 

@@ -235,8 +235,11 @@ class _Service:
         if time.monotonic() - self._asked < _ASK:
             return False
         self._asked = time.monotonic()
-        if not signin.is_signed_in(self._state, self._entry.pid):  # the directory was away, or full
+        age = signin.age(self._state, self._entry.pid)
+        if age is None:  # the directory was away, or full
             self._sign_in()
+        elif not 0 <= age < signin.KEPT:
+            signin.renew(self._state, self._entry.pid)
         word = signin.requested(self._state, self._entry.pid)
         if not word:
             return False

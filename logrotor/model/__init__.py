@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from logrotor.model.checks import *
     from logrotor.model.convert import *
     from logrotor.model.entries import *
+    from logrotor.model.growth import *
     from logrotor.model.plan import *
     from logrotor.model.problem import *
     from logrotor.model.queue import *
@@ -26,6 +27,7 @@ else:
         "checks": "Check Finding",
         "convert": "as_json",
         "entries": "Archive ArchiveName Entry FileId FileSystem Nobody Unknown Writers Written",
+        "growth": "SAMPLE_EVERY LogPoint LogSize QueuePoint Samples Space SpacePoint is_sample_due",
         "records": "Action ArchiveRecord CopyInFlight KeptOut LastReport LastRun LogHistories LogHistory PastOutcome "
         "PastRun PastTake",
         "plan": "Details Due LogPlan NotDue Outcome Plain Plan Report Status Note Vanished",

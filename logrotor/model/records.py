@@ -79,6 +79,7 @@ class LastReport(Struct, frozen=True, kw_only=True):
     compressed_input_bytes: Count
     compressed_output_bytes: Count
     compression_seconds: float
+    sampled: Moment | None = None  # when a run last took a sample, or tried to
 
 
 _NOTHING = LogHistory()

@@ -89,6 +89,7 @@ class LogSpec(Struct, frozen=True, kw_only=True):
     min_size: int | None = None
     schedule: str | None = None  # a 5-field cron expression ("daily" is already translated)
     schedule_name: str | None = None  # what the user wrote
+    min_interval: float = 5.0  # seconds between two takes, where a watch decides when
     rotate_empty: bool = False
     backup_count: int | None = None
     max_age: float | None = None
