@@ -71,6 +71,18 @@ def _asked(config: Config, now: datetime, asking: int | None) -> tuple[Status | 
     return status, backlog.troubles(site, status, now)
 
 
+def sample_queue(config: Config, *, asking: int | None = None) -> None:
+    """Add the counts of this host's queue to the samples; nothing where the engine does not answer."""
+    from logrotor.clock import local_now
+    from logrotor.disk import samples
+
+    now = local_now()
+    found = ask_queue(config, now, asking=asking).status
+    if found is not None:
+        counts = {q.queue: (q.pending, q.reserved, q.scheduled, q.failed, q.stuck) for q in found.queues if q.is_ours}
+        samples.keep_queues(config.state_dir, now.timestamp(), counts)
+
+
 # ---------------------------------------------------------------- metrics
 
 

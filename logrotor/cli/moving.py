@@ -80,8 +80,8 @@ def import_(ctx: click.Context, /, files: tuple[str, ...], given: str | None, ov
 
     reading = read(map(os.path.abspath, files), as_root=os.geteuid() == 0)
     imported = carry_over(reading)
-    for line in _unread(imported):
-        click.echo(f"logrotor: {text.lines(line)}", err=True)
+    for problem in imported.unread:
+        click.echo(f"logrotor: {text.lines(str(problem))}", err=True)
     if not imported.rules:
         click.echo("logrotor: nothing to import: there is no block with logs", err=True)
         return 2
@@ -98,7 +98,7 @@ def import_(ctx: click.Context, /, files: tuple[str, ...], given: str | None, ov
 
 
 def _code(imported: Imported) -> int:
-    from logrotor.logrotate.directives import Consequence
+    from logrotor.logrotate.losses import Consequence
 
     less = any(loss.consequence is Consequence.KEEPS_LESS for loss in imported.all_losses)
     return int(less or bool(imported.unread))
@@ -107,15 +107,9 @@ def _code(imported: Imported) -> int:
 # ---------------------------------------------------------------- what is said
 
 
-def _unread(imported: Imported) -> Iterator[str]:
-    for fault in imported.unread:
-        word = f"{fault.word} " if fault.word else ""
-        yield f"{fault.file}:{fault.line}: {word}{fault.what}" + (f"; {fault.advice}" if fault.advice else "")
-
-
 def _lost(imported: Imported) -> Iterator[str]:
     """One line for each kind of loss, the worst first: the first three places, and how many more."""
-    from logrotor.logrotate.directives import Consequence
+    from logrotor.logrotate.losses import Consequence
 
     places: dict[tuple[Consequence, str, str, str], list[str]] = {}
     for loss in imported.all_losses:

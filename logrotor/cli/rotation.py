@@ -209,6 +209,10 @@ def tell_others(config: Config, report: Report, printer: OnEvent, attempt: int |
     The report is that of the run with what could not be written: the metrics, which come last, have its exit code.
     ``attempt``: the process whose attempt this run is.
     """
+    if config.queue is not None and not report.interrupted and _has_sampled(config, report):
+        from logrotor.cli.gather import sample_queue
+
+        sample_queue(config, asking=attempt)
     if config.page_file is not None and not report.interrupted:
         place = config.page_file
         report = _attempt("page", place, lambda: _write_page(place, config), report, printer, config)
@@ -218,6 +222,14 @@ def tell_others(config: Config, report: Report, printer: OnEvent, attempt: int |
         path = config.metrics_textfile
         report = _attempt("metrics", path, lambda: write_metrics(path, config, asking=attempt), report, printer, config)
     return report
+
+
+def _has_sampled(config: Config, report: Report) -> bool:
+    """Did this run take a sample? The engine is asked as seldom."""
+    from logrotor.disk import state
+
+    last = state.last_report(config.state_dir)
+    return last is not None and last.sampled is not None and last.sampled >= report.started.timestamp()
 
 
 def _attempt(

@@ -26,6 +26,7 @@ class Defaults(TypedDict, total=False):
     max_size: Size
     min_size: Size
     schedule: str
+    min_interval: Duration
     rotate_empty: bool
     backup_count: int | Off
     max_age: str | timedelta
@@ -45,7 +46,6 @@ class Defaults(TypedDict, total=False):
     on_archive: Sequence[FilePath] | Off
     on_archive_timeout: Duration
     missing: Literal["skip", "error"]
-    min_interval: Duration
 
 
 class LogRule(Defaults, total=False):

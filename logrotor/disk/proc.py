@@ -143,9 +143,7 @@ def cwd(pid: int) -> str | None:
 def cgroup(pid: int) -> str:
     """Its control group, as "/system.slice/nginx.service" (cgroups(7)); empty if that cannot be seen."""
     with contextlib.suppress(OSError):
-        return os.fsdecode(content(f"/proc/{pid}/cgroup").rpartition(b"0::")[2]).rstrip(
-            "\n"
-        )  # its line is the last one
+        return os.fsdecode(content(f"/proc/{pid}/cgroup").rpartition(b"0::")[2]).rstrip("\n")  # the last line
     return ""
 
 

@@ -26,7 +26,8 @@ def read(state_dir: str, *, since: float = 0.0, until: float = float("inf")) -> 
             return Samples(problem=silent)
         os.lstat(path)  # SQLite would say that it is unable to open it
         with closing(database.to_look(path)) as connection:
-            found: int = connection.execute("PRAGMA user_version").fetchone()[0]
+            connection.text_factory = samples.shown
+            found = samples.version(connection)
             if found > samples.FORMAT:
                 return Samples(problem=_unread(path, "a newer logrotor wrote them", "upgrade logrotor"))
             return Reading(connection, since, until).all() if found else Samples()
@@ -48,7 +49,7 @@ class Reading:
     def __init__(self, connection: sqlite3.Connection, since: float, until: float) -> None:
         self._connection, self._since, self._until = connection, since, until
         rows = connection.execute("SELECT id, time, last FROM samples ORDER BY id").fetchall()
-        found = [samples.whole(*each) for each in rows]
+        found = [tuple(row) for row in rows if samples.are_whole(*row)]
         inside = [n for n, (_, time, _) in enumerate(found) if since <= time <= until]
         order = [inside[n] for n in _rising([found[n][1] for n in inside])]
         self._times = [float(found[n][1]) for n in order]
@@ -104,7 +105,7 @@ class Reading:
         found: dict[str, list[QueuePoint]] = {}
         ask = f"SELECT queue, time, {', '.join(samples.COUNTS)} FROM queues WHERE time >= ? AND time <= ? ORDER BY id"
         for queue, *numbers in self._connection.execute(ask, (self._since, min(self._until, 2.0**62))):
-            if type(queue) is str and all(type(each) is int for each in numbers):
+            if type(queue) is str and _are_sizes(*numbers) and None not in (numbers[0], numbers[1], numbers[3]):
                 points = found.setdefault(queue, [])
                 if not points or numbers[0] > points[-1].time:
                     points.append(QueuePoint(float(numbers[0]), *numbers[1:]))

@@ -19,6 +19,7 @@ import os
 import sqlite3
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import closing, suppress
+from statistics import median
 from typing import Any
 
 from logrotor.disk import database, salvage, state
@@ -28,17 +29,20 @@ from logrotor.model import LogSize, Space, is_sample_due
 
 FINE = 2 * 86400.0  # seconds for which all samples are kept
 KEEP = 90 * 86400.0
-MOST = 48 << 20  # bytes of the file
 
 _AHEAD = 86400.0  # seconds in the future: what lies beyond was taken by a wrong clock
 _TIGHT, _SHORT = 40 << 20, 3 * 3600.0  # with so many bytes only the samples of the last hours are all kept
+_FULL = 44 << 20  # with so many the oldest go
 _PATIENCE = 0.2  # seconds to wait for another run that takes one: then it has been taken
-_AT_ONCE, _STEPS, _OLDEST = 5000, 24, 4  # points and samples that one sample makes way for
+_AT_ONCE, _STEPS, _OLDEST = 5000, 6, 2  # points, hours and samples that make way for one sample, at most
+_LATELY, _LEAP = 49, 6 * 3600.0  # for two hours the clock may be wrong by more, and nothing makes way for that
 LOG, SYSTEM = "log", "system"  # value and more: size and archives; free bytes and inodes
 GONE: tuple[int | None, int | None] = (None, 0)
 COUNTS = ("pending", "reserved", "scheduled", "failed", "stuck")
 ODD = (sqlite3.Error, OSError, LogrotorError, MemoryError, UnicodeError, OverflowError)
 FORMAT = 1
+_OURS = 0x6C730000  # application_id less the format, so that one changed byte does not make a newer logrotor's file
+_END = 1 << 62  # no number of ours comes near it
 _TABLES = """
 CREATE TABLE subjects (id INTEGER PRIMARY KEY, kind TEXT NOT NULL, path BLOB NOT NULL, value INTEGER, more INTEGER,
                        taken INTEGER NOT NULL DEFAULT 0, sample INTEGER NOT NULL, UNIQUE (kind, path));
@@ -46,8 +50,7 @@ CREATE TABLE samples (id INTEGER PRIMARY KEY, time INTEGER NOT NULL, last INTEGE
 CREATE TABLE points (id INTEGER PRIMARY KEY, sample INTEGER NOT NULL, subject INTEGER NOT NULL, value INTEGER,
                      more INTEGER, grown INTEGER);
 CREATE TABLE queues (id INTEGER PRIMARY KEY, time INTEGER NOT NULL, queue TEXT NOT NULL, pending INTEGER NOT NULL,
-                     reserved INTEGER NOT NULL, scheduled INTEGER NOT NULL, failed INTEGER NOT NULL,
-                     stuck INTEGER NOT NULL);
+                     reserved INTEGER, scheduled INTEGER NOT NULL, failed INTEGER, stuck INTEGER);
 CREATE TABLE thinned (id INTEGER PRIMARY KEY, sample INTEGER NOT NULL);
 """
 
@@ -79,12 +82,12 @@ def keep(
     _write(path, now, work)
 
 
-def keep_queues(state_dir: str, now: float, counts: Mapping[str, Sequence[int]]) -> None:
+def keep_queues(state_dir: str, now: float, counts: Mapping[str, Sequence[int | None]]) -> None:
     """Add the counts of queues, by name, as :class:`QueuePoint` has them; at most every five minutes. Never raises."""
 
     def work(connection: sqlite3.Connection) -> None:
         last = connection.execute("SELECT time FROM queues ORDER BY id DESC LIMIT 1").fetchone()
-        if is_sample_due(last and last[0], now):
+        if is_sample_due(whole(*last)[0] if last is not None else None, now):
             rows = [(int(now), queue.encode("utf-8", "replace").decode(), *found) for queue, found in counts.items()]
             connection.executemany(
                 f"INSERT INTO queues (time, queue, {', '.join(COUNTS)}) VALUES (?,?,?,?,?,?,?)", rows
@@ -112,21 +115,33 @@ def _write(path: str, now: float, work: Callable[[sqlite3.Connection], None]) ->
 def _commit(path: str, now: float, work: Callable[[sqlite3.Connection], None]) -> None:
     with closing(database.to_write(path, _PATIENCE)) as connection:
         connection.execute("PRAGMA synchronous = OFF")
-        if make_tables(connection) != FORMAT:
+        connection.text_factory = shown
+        if make_tables(connection) != FORMAT:  # a newer logrotor's
             return
         if _is_first_today(connection, now):
             database.refuse_damage(connection)
+            for row in connection.execute("SELECT * FROM samples"):
+                whole(*row)
         with database.transaction(connection, _PATIENCE):
             work(connection)
 
 
 def make_tables(connection: sqlite3.Connection) -> int:
-    """Make the tables where there are none; returns the format that the file has."""
-    found: int = connection.execute("PRAGMA user_version").fetchone()[0]
+    """Make the tables where there are none; returns the format that the file has. Raises sqlite3.Error."""
+    found = version(connection)
     if found:
         return found
-    change("commit", connection.executescript, f"BEGIN; {_TABLES} PRAGMA user_version = {FORMAT}; COMMIT;")
+    numbers = f"PRAGMA user_version = {FORMAT}; PRAGMA application_id = {_OURS + FORMAT};"
+    change("commit", connection.executescript, f"BEGIN; {_TABLES} {numbers} COMMIT;")
     return FORMAT
+
+
+def version(connection: sqlite3.Connection) -> int:
+    """0: the tables have not been made. Raises DatabaseError where the number was changed by itself."""
+    found, mark = (connection.execute(f"PRAGMA {name}").fetchone()[0] for name in ("user_version", "application_id"))
+    if found and mark != _OURS + found:
+        raise sqlite3.DatabaseError(f"format {found}, which it cannot have")
+    return int(found)
 
 
 def _newest(connection: sqlite3.Connection) -> tuple[int, int, int]:
@@ -137,9 +152,13 @@ def _newest(connection: sqlite3.Connection) -> tuple[int, int, int]:
 
 def whole(*found: Any) -> Any:
     """The numbers as they are. Raises DatabaseError for what no run has written."""
-    if not all(type(each) is int for each in found):
+    if not are_whole(*found):
         raise sqlite3.DatabaseError(f"{found!r:.80} are not numbers")
     return found
+
+
+def are_whole(*found: object) -> bool:
+    return all(isinstance(each, int) and 0 <= each < _END for each in found)
 
 
 def _is_first_today(connection: sqlite3.Connection, now: float) -> bool:
@@ -172,7 +191,7 @@ def add_sample(
     points = [(number, ids[key], *values, grown) for key, values, grown in changed]
     connection.executemany("INSERT INTO points (sample, subject, value, more, grown) VALUES (?,?,?,?,?)", points)
     last = connection.execute("SELECT max(?, ifnull(max(id), 0)) FROM points", (last,)).fetchone()[0]
-    connection.execute("INSERT INTO samples VALUES (?,?,?)", (number, int(now), last))
+    connection.execute("INSERT INTO samples VALUES (?,?,?)", (number, max(0, int(now)), last))
     _make_room(connection, now)
 
 
@@ -221,8 +240,12 @@ def _make_room(connection: sqlite3.Connection, now: float) -> None:
     names = ("page_count", "freelist_count", "page_size")
     pages, free, size = (connection.execute(f"PRAGMA {name}").fetchone()[0] for name in names)
     used = (pages - free) * size
+    lately = connection.execute("SELECT time FROM samples ORDER BY id DESC LIMIT ?", (_LATELY,)).fetchall()
+    middle = median(whole(*each)[0] for each in lately)
+    if abs(now - middle) > _LEAP:  # then the clock of most of them counts
+        now = middle
     _thin(connection, now, FINE if used < _TIGHT else _SHORT)
-    _forget(connection, now, used > MOST - (4 << 20))
+    _forget(connection, now, used > _FULL)
 
 
 def _is_older(time: int, now: float, age: float) -> bool:
@@ -257,6 +280,7 @@ def _join(connection: sqlite3.Connection, samples: Sequence[tuple[int, int, int]
     gone = []
     rows = connection.execute(ask, (before, last)).fetchall()
     for number, subject, grown in rows:
+        whole(subject, grown or 0)
         earlier = kept.get(subject)
         if earlier is not None:
             gone.append((earlier[0],))
@@ -271,7 +295,7 @@ def _join(connection: sqlite3.Connection, samples: Sequence[tuple[int, int, int]
 
 
 def _forget(connection: sqlite3.Connection, now: float, tight: bool) -> None:
-    """The oldest samples, a few at a time: a clock that is wrong for a moment costs a few."""
+    """The oldest samples, a few at a time."""
     ask = "SELECT id, time, last FROM samples ORDER BY id LIMIT ?"
     oldest = [whole(*each) for each in connection.execute(ask, (2 * _OLDEST,))]
     for number, time, last in oldest[:_OLDEST] if len(oldest) == 2 * _OLDEST else ():
@@ -285,12 +309,17 @@ def _forget(connection: sqlite3.Connection, now: float, tight: bool) -> None:
 # ---------------------------------------------------------------- rows, for whoever saves them
 
 
+def shown(data: bytes) -> str:
+    """Text where no run has written any: an error of Python's, in the midst of rows, would be none of SQLite's."""
+    return data.decode("utf-8", "replace")
+
+
 def _row(*kinds: type, may_lack: Collection[int] = ()) -> Callable[[sqlite3.Row], object]:
     def make(row: sqlite3.Row) -> object:
         for place, (kind, value) in enumerate(zip(kinds, tuple(row), strict=False)):
             if value is None and place in may_lack:
                 continue
-            if type(value) is not kind or (isinstance(value, int) and value < 0):
+            if type(value) is not kind or (isinstance(value, int) and not 0 <= value < _END):
                 raise ValueError(f"{value!r:.80} is not {kind.__name__}")
         return row
 
@@ -301,6 +330,6 @@ MAKERS: Mapping[str, Callable[[sqlite3.Row], object]] = {
     "subjects": _row(int, str, bytes, int, int, int, int, may_lack=(3, 4)),
     "samples": _row(int, int, int),
     "points": _row(int, int, int, int, int, int, may_lack=(3, 4, 5)),
-    "queues": _row(int, int, str, int, int, int, int, int),
+    "queues": _row(int, int, str, int, int, int, int, int, may_lack=(4, 6, 7)),
     "thinned": _row(int, int),
 }

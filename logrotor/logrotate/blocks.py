@@ -7,6 +7,7 @@ read all the same, and the mistake is reported as a :class:`Fault`.
 from __future__ import annotations
 
 import enum
+import errno
 import fnmatch
 import os
 import re
@@ -15,9 +16,10 @@ from collections.abc import Iterable, Iterator
 
 from msgspec import Struct
 
-from logrotor.disk.files import read_text
+from logrotor.disk import files
 from logrotor.errors import problem_of
-from logrotor.text import closest
+from logrotor.model import Problem
+from logrotor.text import closest, typed
 
 SCRIPTS = ("prerotate", "postrotate", "firstaction", "lastaction", "preremove")
 _FLAGS = (
@@ -50,13 +52,14 @@ _DEEPEST = 16  # files that include each other
 _END = re.compile(r"^[ \t]*endscript\b[^\n]*", re.MULTILINE)
 
 
+IGNORED = "ignored"
+
+
 class Mistake(enum.StrEnum):
     """What is wrong at a place of a file."""
 
     UNKNOWN = "unknown word"  # logrotate ignores the line
     DROPPED = "drops the block"  # logrotate leaves out the block that it stands in
-    UNREAD = "not read"  # a file that is to be read, and cannot be
-    IGNORED = "ignored"  # a file that logrotate does not believe
 
 
 class Fault(Struct, frozen=True):
@@ -109,13 +112,14 @@ class Reading(Struct):
     blocks: list[Block] = []
     files: list[str] = []
     faults: list[Fault] = []
+    unread: list[Problem] = []  # files that cannot be read, or that logrotate does not believe: kind ``IGNORED``
 
 
 def read(paths: Iterable[str], *, as_root: bool = False) -> Reading:
     """Read files, one after the other, as ``logrotate FILE...`` does. ``as_root``: no file that others could write."""
     reader = _Reader(as_root)
     for path in paths:
-        reader.read_path(path, reader.globals, os.path.abspath(path), 0)
+        reader.read_path(path, reader.globals)
     return reader.reading
 
 
@@ -136,50 +140,38 @@ class _Reader:
 
     # ---------------------------------------------------------------- files
 
-    def read_path(self, path: str, scope: list[Statement], by: str, line: int) -> None:
-        """A file, or the files of a directory by name, but for those with a taboo name."""
-        if self._depth >= _DEEPEST:
-            self._fault(by, line, "include", Mistake.UNREAD, f"{path}: files include each other, {_DEEPEST} deep")
-            return
+    def read_path(self, path: str, scope: list[Statement], by: str = "") -> None:
+        """A file, or the files of a directory by name, but for those with a taboo name. ``by``: what includes it."""
         try:
-            names = sorted(os.listdir(path)) if os.path.isdir(path) else None
+            if self._depth >= _DEEPEST:
+                raise OSError(errno.ELOOP, f"files include each other, {_DEEPEST} deep", path)
+            if not os.path.isdir(path):
+                self._read_file(path, scope)
+                return
+            names = sorted(os.listdir(path))
         except OSError as error:
-            self._unread(path, error, by, line)
-            return
-        if names is None:
-            self._read_file(path, scope, by, line)
+            found = problem_of(error, path)
+            what = f"cannot be read: {found.problem}" + (f", and {by} includes it" if by else "")
+            self.reading.unread.append(Problem(subject=path, problem=what, kind=found.kind))
             return
         for name in names:
             full = os.path.join(path, name)
             if os.path.isfile(full) and not any(fnmatch.fnmatchcase(name, taboo) for taboo in self._taboo):
-                self._read_file(full, scope, by, line)
+                self.read_path(full, scope, by)
 
-    def _read_file(self, path: str, scope: list[Statement], by: str, line: int) -> None:
-        try:
-            status = os.stat(path)
-            text = read_text(path)
-        except OSError as error:
-            self._unread(path, error, by, line)
-            return
-        open_to = "others may write it" if status.st_mode & (stat.S_IWGRP | stat.S_IWOTH) else ""
-        if self._as_root and (open_to or status.st_uid != 0):
-            what = open_to or "it does not belong to root"
-            advice = "chmod go-w it" if open_to else "import it as the user that owns it"
-            self._fault(path, 1, "", Mistake.IGNORED, f"{what}, so logrotate ignores this file, and so do we", advice)
+    def _read_file(self, path: str, scope: list[Statement]) -> None:
+        data, status = files.read(path)
+        open_to_others = status.st_mode & (stat.S_IWGRP | stat.S_IWOTH)
+        if self._as_root and (open_to_others or status.st_uid != 0):
+            what = "others may write it" if open_to_others else "does not belong to root"
+            advice = f"chmod go-w {typed(path)}" if open_to_others else "import it as its owner"
+            what = f"{what}, so logrotate ignores it"
+            self.reading.unread.append(Problem(subject=path, problem=what, advice=advice, kind=IGNORED))
             return
         self.reading.files.append(path)
         self._depth += 1
-        self.parse(text, path, scope)
+        self.parse(data.decode(errors="surrogateescape").replace("\r\n", "\n"), path, scope)
         self._depth -= 1
-
-    def _unread(self, path: str, error: OSError, by: str, line: int) -> None:
-        problem = problem_of(error, path)
-        what = f"cannot be read: {problem.problem}"
-        word = "include" if line else ""
-        self._fault(by if line else path, line or 1, word, Mistake.UNREAD, f"{path} {what}" if line else what)
-
-    def _fault(self, file: str, line: int, word: str, mistake: Mistake, what: str, advice: str = "") -> None:
-        self.reading.faults.append(Fault(file, line, word, mistake, what, advice))
 
     # ---------------------------------------------------------------- text
 
@@ -214,7 +206,7 @@ class _Reader:
 
     def _obey(self, statement: Statement, scope: list[Statement]) -> None:
         if statement.word == "include":
-            self.read_path(statement.value, scope, statement.file, statement.line)
+            self.read_path(statement.value, scope, f"{statement.file}:{statement.line}")
         elif statement.word in ("tabooext", "taboopat"):
             given = re.split(r"[\s,]+", statement.value.removeprefix("+").strip())
             more = [name if statement.word == "taboopat" else f"*{name}" for name in given if name]
@@ -236,6 +228,8 @@ class _Reader:
                 faults.append(Fault(cursor.file, line, word, Mistake.DROPPED, what, "put it on a line of its own"))
             elif missing:
                 faults.append(Fault(cursor.file, line, word, Mistake.DROPPED, "has no value"))
+            if missing and word not in _REMOVING:
+                return None
             whole = f"{value}  # {comment}" if comment and word in _REMOVING else value
             return Statement(word, whole, cursor.file, line)
         rest = cursor.rest()

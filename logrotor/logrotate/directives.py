@@ -5,92 +5,20 @@ None of logrotate's defaults that remove something is taken over: what nobody wr
 
 from __future__ import annotations
 
-import enum
 import os
 import re
 
-from msgspec import Struct
-
-from logrotor.logrotate.blocks import SCRIPTS, Block, Statement
+from logrotor.logrotate.blocks import Statement
 from logrotor.logrotate.globs import is_greedy, rewritten
+from logrotor.logrotate.losses import COSMETIC, DIFFERENTLY, LESS, MORE, Draft, number_of, size_of
 
-
-class Consequence(enum.StrEnum):
-    """What comes of it that a directive is not carried over, the worst first."""
-
-    KEEPS_LESS = "keeps less"
-    KEEPS_MORE = "keeps more"
-    RUNS_DIFFERENTLY = "runs differently"
-    COSMETIC = "cosmetic"
-
-
-LESS, MORE, DIFFERENTLY, COSMETIC = Consequence
-
-
-class Loss(Struct, frozen=True):
-    """What logrotate does and the rule does not."""
-
-    consequence: Consequence
-    word: str  # the directive; "": it is not there, and that means something
-    value: str
-    what: str
-    file: str
-    line: int
-    advice: str = ""
-
-
-class Draft:
-    """A rule that is being made of a block."""
-
-    def __init__(self, block: Block) -> None:
-        self.block, self.settings = block, block.settings
-        self.keys: dict[str, object] = {}
-        self.losses: list[Loss] = []
-        self.left_out = False
-
-    def get(self, word: str) -> Statement | None:
-        """The directive, if it holds, and not its opposite."""
-        found = self.settings.get(word)
-        return found if found is not None and found.word == word else None
-
-    def lose(self, consequence: Consequence, statement: Statement | None, what: str, advice: str = "") -> None:
-        at = statement or Statement("", "", self.block.file, self.block.line)
-        value = "" if at.word in SCRIPTS else at.value
-        self.losses.append(Loss(consequence, at.word, value, what, at.file, at.line, advice))
-
-    @property
-    def counts(self) -> bool:
-        """Are archives removed by their number?"""
-        found = self.settings.get("rotate")
-        return found is not None and (number_of(found.value) or -1) > 0
+_DROPS = "logrotate leaves out the block"
 
 
 def carry(draft: Draft) -> None:
     """All directives but the scripts."""
     for part in (_paths, _trigger, _retention, _age, _removal, _compression, _method, _creation, _names, _folder):
         part(draft)
-
-
-# ---------------------------------------------------------------- numbers
-
-
-_UNITS = {"": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30}
-_DROPS = "logrotate leaves out the block"
-
-
-def size_of(written: str) -> int | None:
-    """``100k`` in bytes; None where it is not a size."""
-    match = re.fullmatch(r"(\w*?)([kKMG]?)", written)
-    number = number_of(match[1]) if match else None
-    return None if match is None or number is None or number < 0 else number * _UNITS[match[2].lower()]
-
-
-def number_of(written: str) -> int | None:
-    """A number as strtoul(3) reads it with base 0: ``010`` is eight."""
-    try:
-        return int(re.sub(r"^(-?)0(?=[0-7]+$)", r"\g<1>0o", written), 0) if re.fullmatch(r"-?\w+", written) else None
-    except ValueError:
-        return None
 
 
 def _shown(size: int) -> object:
@@ -104,14 +32,23 @@ def _shown(size: int) -> object:
 # ---------------------------------------------------------------- which logs, and when
 
 
+_ARCHIVES = ["*.[1-9]", "*.[1-9][0-9]", "*.[1-9][0-9][0-9]", "*.gz", "*.bz2", "*.xz", "*.zst"]
+
+
 def _paths(draft: Draft) -> None:
-    draft.keys["paths"] = [rewritten(pattern) for pattern in draft.block.patterns]
+    files = [path for path in draft.block.patterns if path.strip() and not path.endswith("/") and "\0" not in path]
+    draft.keys["paths"] = [*map(rewritten, files)]
+    draft.left_out = not files
+    for path in draft.block.patterns:
+        if path not in files:
+            draft.lose(DIFFERENTLY, None, f"{path!r} is not the path of a file; it is left out")
     if draft.get("missingok") is None:
         draft.keys["missing"] = "error"
     if "ifempty" not in draft.settings or draft.get("ifempty"):
         draft.keys["rotate_empty"] = True
-    for pattern in filter(is_greedy, draft.block.patterns):
-        what = f"{pattern} also matches archives, which logrotate rotates again and again; logrotor leaves them alone"
+    for pattern in filter(is_greedy, files):
+        draft.keys["exclude"] = _ARCHIVES
+        what = f"{pattern} also matches archives, which logrotate rotates again and again; exclude leaves them out"
         draft.lose(DIFFERENTLY, None, what)
 
 
@@ -339,7 +276,7 @@ def _names(draft: Draft) -> None:
 def _folder(draft: Draft) -> None:
     folder, made = draft.get("olddir"), draft.get("createolddir")
     if folder is not None and not re.search(r"\$[A-Za-z_{]", folder.value):
-        draft.keys["archive_dir"] = folder.value
+        draft.keys["archive_dir"] = f"./{folder.value}" if folder.value == "off" else folder.value
     elif folder is not None:
         draft.lose(DIFFERENTLY, folder, "logrotor takes no path with a $; archives stay beside the log", "rename it")
     if made is not None and made.value:

@@ -23,6 +23,8 @@ def _piece(match: re.Match[str]) -> str:
         return f"[{match['escaped']}]" if match["escaped"] in "*?[{$" else match["escaped"]
     if match["set"]:
         inner = re.sub(r"\[:(\w+):\]", lambda name: _CLASSES.get(name[1], ""), match["set"][1:-1])
+        if not inner.strip("!^"):  # a class that nobody knows, or a set of nothing but its opposite
+            return re.sub(r"[\[{$*?]", r"[\g<0>]", match["set"])
         return f"[{'!' + inner[1:] if inner[0] in '!^' else inner}]"
     if match["stars"]:
         return "*"

@@ -13,9 +13,11 @@ import textwrap
 from msgspec import Struct
 
 from logrotor.logrotate.blocks import SCRIPTS, Block, Fault, Mistake, Reading, Statement
-from logrotor.logrotate.directives import COSMETIC, DIFFERENTLY, Consequence, Draft, Loss, carry
+from logrotor.logrotate.directives import carry
 from logrotor.logrotate.globs import bare_name
+from logrotor.logrotate.losses import COSMETIC, DIFFERENTLY, Consequence, Draft, Loss
 from logrotor.logrotate.scripts import Asked, Kind, asked
+from logrotor.model import Problem
 
 
 class Target(Struct, frozen=True):
@@ -44,7 +46,7 @@ class Imported(Struct, frozen=True):
     rules: tuple[Rule, ...]
     losses: tuple[Loss, ...]
     files: tuple[str, ...]
-    unread: tuple[Fault, ...]
+    unread: tuple[Problem, ...]
 
     @property
     def all_losses(self) -> tuple[Loss, ...]:
@@ -56,9 +58,7 @@ def carry_over(reading: Reading) -> Imported:
     names = _Names()
     targets: dict[str, Target] = {}
     rules = tuple(_rule(block, names, targets) for block in reading.blocks)
-    unread = tuple(fault for fault in reading.faults if fault.mistake in (Mistake.UNREAD, Mistake.IGNORED))
-    losses = tuple(_of_fault(fault) for fault in reading.faults if fault not in unread)
-    return Imported(rules, losses, tuple(reading.files), unread)
+    return Imported(rules, tuple(map(_of_fault, reading.faults)), tuple(reading.files), tuple(reading.unread))
 
 
 def _rule(block: Block, names: _Names, targets: dict[str, Target]) -> Rule:

@@ -6,7 +6,7 @@ import json
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
-from logrotor.logrotate.directives import Loss
+from logrotor.logrotate.losses import Loss
 from logrotor.logrotate.mapping import Imported, Rule, Target
 from logrotor.text import printable
 
@@ -38,7 +38,9 @@ def _rule(rule: Rule, named: Named) -> Iterator[str]:
     for loss in rule.losses:
         yield from _comment(sentence(loss))
     tables = [*(_target(rule, named) if rule.target else ()), "[[log]]", *_table(rule.keys)]
-    yield from (f"# {line}" if line else "#" for line in tables) if rule.left_out else tables
+    if rule.left_out:
+        tables = [f"# {printable(line)}".rstrip() for table in tables for line in table.split("\n")]
+    yield from tables
 
 
 def _target(rule: Rule, named: Named) -> Iterator[str]:

@@ -52,14 +52,14 @@ class SpacePoint(Struct, frozen=True, gc=False):
 
 
 class QueuePoint(Struct, frozen=True, gc=False):
-    """A queue, when it was last asked, at most every five minutes: numbers of jobs."""
+    """A queue, when it was asked after a sample: numbers of jobs; None: its engine does not know."""
 
     time: float
     pending: int
-    reserved: int
+    reserved: int | None
     scheduled: int
-    failed: int
-    stuck: int
+    failed: int | None
+    stuck: int | None
 
 
 class Samples(Struct, frozen=True, kw_only=True):

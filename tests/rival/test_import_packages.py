@@ -64,7 +64,11 @@ def test_each_is_carried_over(shipped: list[Path], tmp_path: Path) -> None:
     for path in shipped:
         reading = read([str(path)])
         imported = carry_over(reading)
-        assert imported.rules and not reading.faults and not any(block.faults for block in reading.blocks), path
+        assert (
+            imported.rules
+            and not (reading.faults or reading.unread)
+            and not any(block.faults for block in reading.blocks)
+        ), path
         for block in reading.blocks:
             for word in scripts:
                 if word in block.settings:

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from logrotor.logrotate.blocks import WORDS, Mistake, parse, read
-from logrotor.logrotate.directives import COSMETIC, DIFFERENTLY, LESS, MORE, Consequence, number_of, size_of
+from logrotor.logrotate.blocks import IGNORED, WORDS, parse, read
+from logrotor.logrotate.losses import COSMETIC, DIFFERENTLY, LESS, MORE, Consequence, number_of, size_of
 from logrotor.logrotate.mapping import Imported, Rule, carry_over
 
 HELD = "rotate 4\nmissingok\nnotifempty\ndaily\n"  # no loss, few keys
@@ -292,14 +292,17 @@ def test_what_cannot_be_read(tmp_path: Path) -> None:
     (tmp_path / "self").write_text(f"include {tmp_path}/self\n")
     found = carry_over(read([str(main)]))
     assert [rule.keys["paths"] for rule in found.rules] == [["/l/a"]]
-    assert [(fault.mistake, fault.line) for fault in found.unread] == [(Mistake.UNREAD, 1), (Mistake.UNREAD, 1)]
+    assert [(each.subject, each.kind) for each in found.unread] == [
+        (f"{tmp_path}/no", "ENOENT"), (f"{tmp_path}/self", "ELOOP"),
+    ]  # fmt: skip
+    assert f"{main}:1 includes it" in found.unread[0].problem
 
 
 def test_root_believes_what_logrotate_believes(tmp_path: Path) -> None:
     """A file that others may write could name commands for root."""
     main = tree(tmp_path, {"logrotate.conf": f"include {tmp_path}/d\n", "d/a": "/l/a {\n}", "d/b": "/l/b {\n}"})
     (tmp_path / "d/a").chmod(0o664)
-    assert [fault.mistake for fault in read([str(main)], as_root=True).faults] == [Mistake.IGNORED]
+    assert [each.kind for each in read([str(main)], as_root=True).unread] == [IGNORED]
     assert len(read([str(main)], as_root=False).blocks) == 2
 
 
