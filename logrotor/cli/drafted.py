@@ -12,7 +12,7 @@ from msgspec.structs import replace
 
 from logrotor import text
 from logrotor.model import ReopenTarget
-from logrotor.observe.behaviour import Kind, Log
+from logrotor.observe.behaviour import DAEMONS, Kind, Log
 
 
 class Answers(Struct, frozen=True):
@@ -152,6 +152,9 @@ def told(log: Log) -> Iterator[str]:
         yield f"Written by {who} without append mode: neither a copy nor another name would end that. Have it append."
     elif who:
         yield f"Written by {who}."
+    daemon = os.path.basename(os.path.dirname(log.path))
+    if log.kind in (Kind.APPENDS, Kind.UNSEEN) and daemon in DAEMONS:
+        yield f"If {daemon} writes it: it reopens its logs on {DAEMONS[daemon]}, so add a table [reopen.{daemon}]."
 
 
 def _comment(line: str) -> list[str]:

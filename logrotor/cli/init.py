@@ -207,5 +207,8 @@ def _surroundings(logs: Sequence[Log], answers: Answers) -> tuple[Answers, list[
         closed = why_no_run(config)
     except (LogrotorError, OSError):
         answers, rivals, closed = replace(answers, state="state"), [], None  # there is no default one
-    notes = dict.fromkeys(f"{finding.subject}: {finding.problem}. {finding.advice}." for finding in rivals)
-    return (replace(answers, state="state") if closed is not None else answers), list(notes)
+    alike: dict[tuple[str, str], list[str]] = {}
+    for finding in rivals:
+        alike.setdefault((finding.problem, finding.advice), []).append(finding.subject)
+    notes = [f"{text.names(logs)}: {problem}: {advice}." for (problem, advice), logs in alike.items()]
+    return (replace(answers, state="state") if closed is not None else answers), notes
