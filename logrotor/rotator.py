@@ -6,6 +6,7 @@ happens is told through the returned values and ``on_event``.
 
 from __future__ import annotations
 
+import copy
 import functools
 import os
 import time
@@ -20,7 +21,6 @@ from logrotor import events
 from logrotor.act.context import Deadline
 from logrotor.act.report import Run
 from logrotor.clock import local_now
-from logrotor.decide.facts import LogFacts
 from logrotor.decide.planner import plan_idle_logs, plan_logs
 from logrotor.decide.retention import IF_IT_RUNS, next_run
 from logrotor.decide.schedule import longest_period
@@ -28,12 +28,15 @@ from logrotor.disk import state
 from logrotor.errors import Interrupted, StoppedLooking
 from logrotor.model import Config, LastRun, LogPlan, Manager, Plan, Problem, Report
 from logrotor.survey import Survey, Surveyor
+from logrotor.survey.asking import plan_asking
+from logrotor.watch.turn import Turn
 
 if TYPE_CHECKING:
     from logrotor.act.context import Context, Fork
     from logrotor.act.ledger import Ledger
     from logrotor.disk.history import RunHistory
     from logrotor.model import LogHistories
+    from logrotor.watch.loop import Outside, Stopper
 
 _TRIES = 3  # a stale plan is made again so often: another configuration may be at work on the same logs
 _INTERRUPTED = 130  # as a shell reports Ctrl-C
@@ -71,7 +74,7 @@ class Rotator:
         self._stop = stop or (lambda: False)
         self._clock = clock
         self._unheard: list[Problem] = []  # what on_event raised in this run
-        self._deadline = Deadline()
+        self._deadline, self._turn = Deadline(), Turn()
 
     def plan(self, now: datetime | None = None, *, force: bool = False, only: Sequence[str] = ()) -> Plan:
         """What a run at ``now`` would do, and why. Changes nothing.
@@ -110,12 +113,13 @@ class Rotator:
         UnknownSelection.
         """
         _refuse_misuse(now, only)
-        self._unheard, self._deadline = [], Deadline.after(time_limit)
+        self._unheard, self._deadline = [], self._turn.deadline(time_limit)
         run = Run(now or local_now(), force, self._emit, self._clock, self._deadline, partial=bool(only))
         state.prepare(self._config.state_dir, self._config.state_dir_origin)
         known, this = _recall(self._config.state_dir), self._next(state.known_run(self._config.state_dir), run.now)
         try:
-            plan = self._idle_plan(known, run.now, force, only, this.since)
+            takes = self._turn.takes_only  # by somebody who has seen that they are due
+            plan = None if takes else self._idle_plan(known, run, only, this.since)
             # A commit that was killed half-way leaves a history that only its next writer can read: without it, an
             # idle plan is a guess, and would stay one until something is due.
             if plan is None or (known is not None and known.note is not None):
@@ -131,6 +135,23 @@ class Rotator:
         report = run.report(plan, interrupted=self._stop())
         return replace(report, problems=(*report.problems, *self._unheard)) if self._unheard else report
 
+    def watch(self, stop: Stopper, outside: Outside | None = None) -> None:
+        """Run whenever something is due, until ``stop`` (a :class:`threading.Event`, say) is set.
+
+        By size a log is taken within half a second, by schedule at its slot; each rotation is a run as any other, and
+        another one beside it does no harm. ``on_event`` is called by a second thread, too. Of what fails ``outside``
+        is told, and it is tried again.
+        """
+        from logrotor.watch.loop import Outside, Turns, Watch
+
+        Watch(self._config, Turns(self._for), outside or Outside(), clock=self._clock, now=local_now).serve(stop)
+
+    def _for(self, turn: Turn) -> Rotator:
+        """A rotator of its own for each turn, as two may be at work at once."""
+        made = copy.copy(self)
+        made._turn, made._stop = turn, turn.stop or self._stop
+        return made
+
     # ------------------------------------------------------------ planning
 
     def _next(self, last: LastRun | None, now: datetime) -> LastRun:
@@ -139,23 +160,36 @@ class Rotator:
         return next_run(last, now.timestamp(), period)
 
     def _surveyor(self, known: LogHistories | None, only: Sequence[str], since: float) -> Surveyor:
-        return Surveyor(self._config, known, only, since=since, stop=self._stop, late=self._deadline.passed)
+        resting, late = self._turn.resting, self._deadline.passed
+        return Surveyor(self._config, known, only, since=since, stop=self._stop, late=late, resting=resting)
 
-    def _plan(self, known: LogHistories | None, now: datetime, force: bool, only: Sequence[str], since: float) -> Plan:
+    def _plan(
+        self,
+        known: LogHistories | None,
+        now: datetime,
+        force: bool,
+        only: Sequence[str],
+        since: float,
+        run: Run | None = None,
+    ) -> Plan:
         with self._surveyor(known, only, since) as surveyor:
             survey = surveyor.survey()
+            if run is not None and not self._turn.only:
+                run.sample(survey.logs, self._config.state_dir)
             return self._plan_of(survey, plan_logs(survey.logs, now, force=force), known, now, force)
 
-    def _idle_plan(
-        self, known: LogHistories | None, now: datetime, force: bool, only: Sequence[str], since: float
-    ) -> Plan | None:
+    def _idle_plan(self, known: LogHistories | None, run: Run, only: Sequence[str], since: float) -> Plan | None:
         """The plan, if there is nothing to do; None as soon as there is: it has to be planned under the lock anyway."""
         with self._surveyor(known, only, since) as surveyor:
-            logs = plan_idle_logs(surveyor.walk(), now, force=force, unsure=self._may_be_supervisords)
+            logs = plan_idle_logs(surveyor.walk(), run.now, force=run.force, unsure=self._may_be_supervisords)
             if logs is None:
                 return None
-            plan = self._plan_of(surveyor.found, logs, known, now, force)
-            return plan if plan.is_idle else None
+            plan = self._plan_of(surveyor.found, logs, known, run.now, run.force)
+            if not plan.is_idle:
+                return None
+            if not self._turn.only:  # else whole runs beside it do so
+                run.sample(surveyor.found.logs, self._config.state_dir)
+            return plan
 
     def _plan_of(
         self, survey: Survey, logs: tuple[LogPlan, ...], known: LogHistories | None, now: datetime, force: bool
@@ -163,7 +197,7 @@ class Rotator:
         logs, notes = plan_asking(self._config, survey, now, force=force, logs=logs)
         return Plan(
             now=now,
-            logs=logs,
+            logs=self._turn.of(logs),
             missing=tuple(survey.missing),
             unmatched=tuple(survey.unmatched),
             skipped=tuple(survey.skipped),
@@ -193,7 +227,7 @@ class Rotator:
             history = RunHistory(config.state_dir, tell=lambda event, detail: self._emit(event, detail=detail))
             opened.callback(history.close)
             known = history.recall()
-            plan = self._plan(known, run.now, run.force, only, this.since)
+            plan = self._plan(known, run.now, run.force, only, this.since, run)
             run.tell_start(plan)
             if plan.is_idle:
                 run.record_idle(history, plan, self._interrupted())
@@ -274,7 +308,7 @@ class Rotator:
     def _emit(self, name: str, /, *, subject: str = "", kind: str = "", **fields: Any) -> None:
         if self._on_event is not None:
             try:
-                self._on_event(events.Event(name, events.NAMES[name][0], fields, subject, kind))
+                self._on_event(events.made(name, fields, subject, kind))
             except Exception as error:  # whoever listens must not stop a rotation half-way
                 what, advice = f"raised {type(error).__name__}: {error}", "on_event must not raise; the run went on"
                 found = Problem(subject="on_event", problem=what, advice=advice)
@@ -297,41 +331,6 @@ def _unlock(plan: Plan) -> None:
         dirs.remove_locks(plan.locked)
 
 
-def plan_asking(
-    config: Config, survey: Survey, now: datetime, *, force: bool = False, logs: tuple[LogPlan, ...] | None = None
-) -> tuple[tuple[LogPlan, ...], tuple[str, ...]]:
-    """The plans of a survey that is still open (``logs``: as they are without that), and notes.
-
-    The reopen targets of logs that are about to be taken are asked: what supervisord rotates itself, and what would be
-    taken from a writer who can never be asked to reopen it, is refused.
-    """
-    logs = plan_logs(survey.logs, now, force=force) if logs is None else logs
-    refusals: dict[str, Problem] = {}
-    notes: list[str] = []
-    taken = [log for log in logs if log.reopen is not None and _is_taken(log)]
-    for name in sorted({log.reopen for log in taken if log.reopen}):
-        from logrotor import notify
-
-        target = config.targets[name]
-        paths = tuple(log.path for log in taken if log.reopen == name)
-        forbidden = notify.why_forbidden(target, paths)
-        if forbidden is not None:
-            refusals.update(notify.held_back(forbidden, target, (each for each in survey.logs if each.path in paths)))
-        found = notify.self_rotation(target, paths)
-        refusals.update(found.files)
-        notes += map(str, found.unknown)
-    if refusals:
-        survey.logs = [_refused(facts, refusals) for facts in survey.logs]
-        logs = plan_logs(survey.logs, now, force=force)
-    return logs, tuple(notes)
-
-
-def _is_taken(log: LogPlan) -> bool:
-    from logrotor.model import Take
-
-    return any(isinstance(step, Take) for step in log.take)
-
-
 def _recall(state_dir: str) -> LogHistories | None:
     """What is remembered; sqlite3 is imported only if there is a history, as far as one can see."""
     history = os.path.join(state_dir, state.HISTORY)
@@ -341,10 +340,3 @@ def _recall(state_dir: str) -> LogHistories | None:
     from logrotor.disk.history import History
 
     return History(state_dir).recall()
-
-
-def _refused(facts: LogFacts, refusals: dict[str, Problem]) -> LogFacts:
-    why = None if facts.directory.problem is not None else refusals.get(os.path.realpath(facts.path))
-    if why is None:
-        return facts
-    return replace(facts, refusal=facts.refusal or replace(why, subject=facts.path))

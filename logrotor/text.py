@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import re
 from collections.abc import Iterable, Sequence
 from datetime import datetime
 
@@ -61,6 +63,17 @@ def span(seconds: float) -> str:
     return "0 s"
 
 
+def spread(least: float, most: float) -> str:
+    """``7000``, ``16000`` -> ``1 to 5 h``: the largest unit that fits each, and not cut short."""
+    (begin, unit), (end, other) = _rough(least, 0), _rough(most, 1)
+    return f"{begin} to {end} {other}" if unit == other else f"{begin} {unit} to {end} {other}"
+
+
+def _rough(seconds: float, more: int) -> tuple[int, str]:
+    _, unit, length = next((each for each in UNITS if seconds >= each[2]), UNITS[-1])
+    return int(seconds / length) + more, unit
+
+
 def brief(seconds: float) -> str:
     """``0.25`` -> ``0.25 s``; from a minute on as :func:`span`."""
     return f"{seconds:.2f} s" if seconds < 60 else span(seconds)
@@ -91,6 +104,19 @@ def count(number: int, noun: str) -> str:
 def names(found: Sequence[str]) -> str:
     """The first three of what has one cause, and how many more."""
     return ", ".join(found[:3]) + (f" and {len(found) - 3} more" if len(found) > 3 else "")
+
+
+def paths(found: Sequence[str]) -> str:
+    """The same of paths: several of one directory are named by what differs, ``a.log, b.log in /srv/app/logs``."""
+    top = os.path.commonpath(list(found)) if found[1:] and all(map(os.path.isabs, found)) else ""
+    if top in ("", "/") or top in found:
+        return names(found)
+    return f"{names([os.path.relpath(each, top) for each in found])} in {top}"
+
+
+def natural(name: str) -> list[str | int]:
+    """By which names are sorted as people do it: a2 before a10."""
+    return [int(part) if place % 2 else part for place, part in enumerate(re.split("([0-9]+)", name))]
 
 
 def closest(word: str, known: Iterable[str]) -> str | None:

@@ -13,9 +13,8 @@ import logging.handlers
 import sys
 import threading
 from collections.abc import Callable
-from typing import Any
 
-from logrotor import Rotator, load_config
+from logrotor import Configuration, LogRule, Rotator, load_config
 from logrotor.errors import LogrotorError
 
 log = logging.getLogger("daemon")
@@ -45,8 +44,8 @@ VARIANTS: dict[str, Callable[[str], tuple[logging.Handler, Reopen | None]]] = {"
 
 def rotator_of(path: str, state_dir: str, max_size: str, reopen: Reopen | None) -> Rotator:
     """The configuration as a dict, with the keys of a logrotor.toml."""
-    rule: dict[str, Any] = {"name": "daemon", "paths": [path], "max_size": max_size, "backup_count": 100}
-    config: dict[str, Any] = {"state_dir": state_dir, "log": [rule]}
+    rule: LogRule = {"name": "daemon", "paths": [path], "max_size": max_size, "backup_count": 100}
+    config: Configuration = {"state_dir": state_dir, "log": [rule]}
     if reopen is not None:
         rule["reopen"] = "myself"
         config["reopen"] = {"myself": {"manager": "callable", "function": reopen}}

@@ -52,7 +52,7 @@ def await_writers(context: Context, logs: Iterable[LogPlan], patience: float) ->
         waiting += [step for step in log.compress if step.plain]
         waiting += [step for step in log.retire if step.plain]
     deadline, pause = time.monotonic() + patience, 0.002
-    while waiting and not context.stop():
+    while waiting and not context.no_time():
         waiting = [step for step in waiting if not context.stop() and isinstance(_writers(context, step), Written)]
         if not waiting or time.monotonic() > deadline:
             return

@@ -45,20 +45,26 @@ Fork = Callable[[Callable[[Stop, Tell], object]], Helper | None]
 """Start a helper: it gets a ``stop`` of its own, and tells lines of ASCII. None where that is not possible."""
 
 
+def _never() -> bool:
+    return False
+
+
 class Deadline(Struct, frozen=True):
     """When a run should have ended: nothing long is begun that would not fit, and what is too slow is put off.
 
-    ``at``: a moment of :func:`time.monotonic`; None: there is no hurry.
+    ``at``: a moment of :func:`time.monotonic`; None: there is no hurry. ``pressed``: whether something else waits for
+    the lock of this run, so that what would keep it for long is put off at once.
     """
 
     at: float | None = None
+    pressed: Callable[[], bool] = _never
 
     @classmethod
     def after(cls, seconds: float | None) -> Deadline:
         return cls(None if seconds is None else time.monotonic() + seconds)
 
     def passed(self) -> bool:
-        return self.at is not None and time.monotonic() >= self.at
+        return self.pressed() or (self.at is not None and time.monotonic() >= self.at)
 
     def overdue(self) -> bool:
         """Has the time that a run may take longer to reach a good end passed as well, for all logs together?"""
@@ -66,6 +72,8 @@ class Deadline(Struct, frozen=True):
 
     def why_not(self, size: int) -> str | None:
         """Why ``size`` bytes are not compressed any more."""
+        if self.pressed():
+            return "another log is due, and is taken first"
         if self.at is None or time.monotonic() + size / _BYTES_PER_SECOND <= self.at:
             return None
         return f"{size} bytes would not be compressed within the run's time limit; give it more time"

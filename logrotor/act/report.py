@@ -7,16 +7,18 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing, suppress
 from datetime import datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from msgspec import Struct, field
+from msgspec.structs import replace
 
 from logrotor.act.context import Deadline
 from logrotor.disk import state
 from logrotor.errors import HELD, LogrotorError
-from logrotor.model import KeptOut, LastReport, LastRun, Outcome, Plan, Problem, Report, Status
+from logrotor.model import KeptOut, LastReport, LastRun, Outcome, Plan, Problem, Report, Status, is_sample_due
 
 if TYPE_CHECKING:
+    from logrotor.decide.facts import LogFacts
     from logrotor.disk.history import RunHistory
 
 
@@ -33,6 +35,7 @@ class Run(Struct):
     problems: list[Problem] = field(default_factory=list)
     partial: bool = False  # of some logs only
     kept_out: dict[str, KeptOut] = field(default_factory=dict)
+    sampled: float | None = None  # when a run last took a sample
 
     def __post_init__(self) -> None:
         self.started = self.clock()
@@ -50,6 +53,18 @@ class Run(Struct):
             self.emit("logs.vanished", subject=gone.directory, kind=gone.problem.kind, **told)
         for problem in plan.unclear:
             self.emit("log.unclear", log=problem.subject, reason=problem.problem)
+
+    def sample(self, logs: Sequence[LogFacts], state_dir: str) -> None:
+        """Add what was found to the samples, if one is due. What cannot be written hurts nothing."""
+        now, before = self.clock(), state.last_report(state_dir)
+        self.sampled = self.sampled or (before.sampled if before is not None else None)
+        if is_sample_due(self.sampled, now):
+            from logrotor.act import sampling
+            from logrotor.disk import samples
+
+            self.sampled = now
+            found = sampling.sizes(logs), sampling.spaces(logs, state_dir)
+            samples.keep(state_dir, now, found, {}, whole=not self.partial)
 
     def add_found(self, again: Plan, first: Plan) -> None:
         """What a second plan refuses or finds wrong counts like what the first one does."""
@@ -91,7 +106,8 @@ class Run(Struct):
     def mark(self, plan: Plan, this: LastRun, state_dir: str, *, interrupted: bool) -> None:
         """Remember that the run took place, and what it did."""
         report = self._report(plan, interrupted=interrupted)
-        state.remember_last_run(state_dir, this, _last(report, self.clock(), state.last_report(state_dir)))
+        last = _last(report, self.clock(), state.last_report(state_dir))
+        state.remember_last_run(state_dir, this, replace(last, sampled=self.sampled or last.sampled))
 
     def report(self, plan: Plan, *, interrupted: bool) -> Report:
         """The report, told as events where it was not told before."""
@@ -161,7 +177,7 @@ def _last(report: Report, ended: float, before: LastReport | None) -> LastReport
     """``before``: the report of the run before."""
     taken = [o for o in report.outcomes if o.action in ("take", "copytruncate") and o.status is Status.DONE]
     packed = [o for o in report.outcomes if o.action == "compress" and o.status is Status.DONE]
-    succeeded = before.succeeded if before is not None else None
+    succeeded, sampled = (before.succeeded, before.sampled) if before is not None else (None, None)
     counts = _counts(report)
     return LastReport(
         ended=ended,
@@ -174,11 +190,12 @@ def _last(report: Report, ended: float, before: LastReport | None) -> LastReport
         compressed_input_bytes=_total(packed, "bytes"),
         compressed_output_bytes=_total(packed, "bytes_out"),
         compression_seconds=float(sum(o.details.get("seconds") or 0 for o in packed)),
+        sampled=sampled,
     )
 
 
-def _total(outcomes: Iterable[Outcome], key: str) -> int:
-    return sum(int(outcome.details.get(key) or 0) for outcome in outcomes)
+def _total(outcomes: Iterable[Outcome], key: Literal["bytes", "bytes_out"]) -> int:
+    return sum(outcome.details.get(key, 0) for outcome in outcomes)
 
 
 def _waiting(report: Report) -> Counter[str]:
@@ -189,9 +206,9 @@ def _waiting(report: Report) -> Counter[str]:
 def _counts(report: Report) -> dict[str, int]:
     return {
         "rotated": report.rotated,
-        "compressed": report.count("compress"),
-        "removed": report.count("remove"),
-        "deferred": sum(1 for o in report.outcomes if o.status is Status.DEFERRED),
+        "compressed": report.compressed,
+        "removed": report.removed,
+        "deferred": len(report.deferred),
         "failed": len(report.failed),
     }
 

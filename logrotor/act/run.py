@@ -6,22 +6,22 @@ an archive that somebody could still write is decided by a fresh proof, right be
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing
-from typing import Any
 
 from msgspec.structs import replace
 
 from logrotor import notify
-from logrotor.act import pool
+from logrotor.act import pool, sampling
 from logrotor.act.archive import HUNG, await_writers, is_let_go, keep_hooked
-from logrotor.act.context import Context, Job
+from logrotor.act.context import Context, Deadline, Job
 from logrotor.act.ledger import Ended, Ledger
 from logrotor.act.report import tell
 from logrotor.act.step import attempt, failed, leftovers, put_off
-from logrotor.disk import archived
+from logrotor.disk import archived, samples
 from logrotor.errors import LogrotorError, ReopenFailed
-from logrotor.model import Copytruncate, FileId, LogPlan, Outcome, Plan, Problem, Status, Take
+from logrotor.model import Copytruncate, Details, FileId, LogPlan, Outcome, Plan, Problem, Status, Take
 
 _PATIENCE = 2.0  # seconds that a process gets to reopen the logs that it was asked for
 _BRIEF = 0.2  # and one that was not asked, or that did not react to earlier requests
@@ -41,6 +41,8 @@ def execute(plan: Plan, context: Context, *, last: bool = False) -> Ledger:
         whole = [path for path in ledger.rotated if path not in ledger.unfinished]
         # What is about to go has its final name by now.
         context.history.rotated(whole, plan.now.timestamp(), archived.leaving(work))
+        taken = sampling.taken(ledger.outcomes)
+        samples.keep(os.path.dirname(context.history.path), context.clock(), None, taken, whole=False)
         _record(ledger, context, _reopen(context, _sound(ledger, work)))
         if not context.stop():
             after = replace(context, known=context.history.recall(), unasked=frozenset(ledger.unasked))
@@ -57,10 +59,11 @@ def run_hooks(context: Context, ledger: Ledger) -> None:
     it is recorded    | the archive is not in | runs it again
     """
     after = replace(context, known=context.history.recall(), unasked=frozenset(ledger.unasked))
+    after = replace(after, deadline=Deadline(context.deadline.at))  # nobody waits for a lock that is not held
     hung: set[tuple[str, ...]] = set()  # commands; one that hangs would cost its timeout for each archive
     with context.dirs:
         for log, step in ledger.hooks:
-            if context.no_time():
+            if after.no_time():
                 break
             if step.argv in hung:
                 ended = put_off(log, step, f"{step.argv[0]} did not end for another archive in this run")
@@ -139,7 +142,7 @@ def _reopen(context: Context, logs: Iterable[LogPlan]) -> Iterator[Ended]:
             yield from _not_delivered(context, name, members, error.problem)
         else:
             context.history.requested(paths, context.clock(), delivered=True)
-            yield _requested(name, paths, Status.DONE, delivered.detail, pids=list(delivered.pids))
+            yield _requested(name, paths, Status.DONE, delivered.detail, pids=delivered.pids)
 
 
 def _not_delivered(context: Context, target: str, logs: Iterable[LogPlan], why: Problem) -> Iterator[Ended]:
@@ -156,12 +159,17 @@ def _not_delivered(context: Context, target: str, logs: Iterable[LogPlan], why: 
 
 
 def _requested(
-    target: str, paths: Sequence[str], status: Status, reason: str, problem: Problem | None = None, **details: Any
+    target: str,
+    paths: Sequence[str],
+    status: Status,
+    reason: str,
+    problem: Problem | None = None,
+    pids: Sequence[int] | None = None,
 ) -> Ended:
+    details: Details = {"logs": list(paths)} if pids is None else {"logs": list(paths), "pids": list(pids)}
     return Ended(
         Outcome(
-            log=paths[0], action="reopen", status=status, name=target, reason=reason,
-            details={"logs": list(paths), **details}, problem=problem,
+            log=paths[0], action="reopen", status=status, name=target, reason=reason, details=details, problem=problem,
         )
     )  # fmt: skip
 

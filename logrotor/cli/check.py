@@ -80,7 +80,7 @@ def _look(config: Config) -> Looked:
     from logrotor.disk.trust import stranger_to
     from logrotor.observe.checks.own_files import closed_outputs
     from logrotor.observe.deployment import Deployment
-    from logrotor.rotator import plan_asking
+    from logrotor.survey.asking import plan_asking
     from logrotor.survey.surveyor import Surveyor
 
     another = config.run_as if config.run_as and not is_us(config.run_as) else None

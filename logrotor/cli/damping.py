@@ -15,7 +15,7 @@ from msgspec import Struct
 
 from logrotor.disk import state
 from logrotor.errors import LogrotorError
-from logrotor.events import NAMES, Event
+from logrotor.events import Event, Fields, made
 from logrotor.text import printable
 
 # What each run finds again as long as it lasts; anything else is printed in any case.
@@ -123,8 +123,13 @@ def _with_past(event: Event, known: _Known) -> Event:
 
 
 def _ending(known: _Known) -> Event:
-    fields = {"problem": known.event, "subject": known.subject, "since": _shown(known.since), "runs": known.runs}
-    return Event("problem.ended", NAMES["problem.ended"][0], fields)
+    fields: Fields = {
+        "problem": known.event,
+        "subject": known.subject,
+        "since": _shown(known.since),
+        "runs": known.runs,
+    }
+    return made("problem.ended", fields)
 
 
 def _shown(moment: float) -> str:

@@ -55,11 +55,13 @@ def doctor(
         raise click.UsageError("--fix asks before each fix, which needs a terminal; without one give --yes too")
     loaded = load(ctx, ours_alone=True)
     from logrotor.clock import local_now
+    from logrotor.observe.deployment import Deployment
     from logrotor.observe.doctor import choose, examine
 
     ask = None if not fix else (lambda _: True) if yes else _ask
     shown = _Shown(as_json=as_json, verbose=verbose > 0)
-    for examined in examine(choose(all_checks(loaded, local_now()), only), facts=as_json or verbose > 0):
+    known = all_checks(Deployment(loaded, local_now()))
+    for examined in examine(choose(known, only), facts=as_json or verbose > 0):
         shown.add(examined, [_mend(finding, ask) for finding in examined.findings])
     return shown.end()
 
@@ -120,7 +122,7 @@ class _Shown:
 
 def _lines(check: str, finding: Finding, mended: Mended | None) -> Iterator[str]:
     head = f"{check if finding.note else output.paint(check, 'bad')}: {'note: ' * finding.note}" if check else ""
-    subjects = text.printable(text.names(finding.subjects or (finding.subject,)))
+    subjects = text.printable(text.paths(finding.subjects or (finding.subject,)))
     yield f"{head}{output.paint(subjects, 'head')}: {text.lines(finding.problem)}"
     yield f"    why   {text.lines(finding.why)}"
     same = f" (and so for the other {len(finding.subjects) - 1})" if _is_named(finding) else ""

@@ -16,15 +16,17 @@ from logrotor.model import Problem
 if TYPE_CHECKING:
     from logrotor.jobs.backlog import Status
     from logrotor.model import Check, Config
-    from logrotor.observe.attention import Attention
+    from logrotor.observe.causes import Attention
+    from logrotor.observe.deployment import Deployment
     from logrotor.observe.metrics import Metric
     from logrotor.observe.page.content import Facts, Queues
 
 
 # THE LIST OF ROOMS THAT HAVE CHECKS: each gives a list, and the report has them in this order.
-def all_checks(config: Config, now: datetime) -> list[Check]:
+def all_checks(here: Deployment) -> list[Check]:
     """The doctor's, of all rooms."""
-    found: list[Check] = import_module("logrotor.observe.checks").checks(config, now)
+    config = here.config
+    found: list[Check] = import_module("logrotor.observe.checks").checks(here)
     if config.queue is not None or any(problem.is_of_queue for problem in config.problems):
         found += import_module("logrotor.jobs.checks").checks(config, os.environ)
     return found
@@ -67,6 +69,18 @@ def _asked(config: Config, now: datetime, asking: int | None) -> tuple[Status | 
         return None, [found] if found is not None else []
     status = backlog.status(site, open_engine(site), now, asking=asking)
     return status, backlog.troubles(site, status, now)
+
+
+def sample_queue(config: Config, *, asking: int | None = None) -> None:
+    """Add the counts of this host's queue to the samples; nothing where the engine does not answer."""
+    from logrotor.clock import local_now
+    from logrotor.disk import samples
+
+    now = local_now()
+    found = ask_queue(config, now, asking=asking).status
+    if found is not None:
+        counts = {q.queue: (q.pending, q.reserved, q.scheduled, q.failed, q.stuck) for q in found.queues if q.is_ours}
+        samples.keep_queues(config.state_dir, now.timestamp(), counts)
 
 
 # ---------------------------------------------------------------- metrics
@@ -131,14 +145,14 @@ def _facts(config: Config, now: datetime) -> Facts:
     from logrotor.observe.doctor import examine
     from logrotor.observe.page.content import Origin, gather
 
-    asked = ask_queue(config, now)
+    asked, here = ask_queue(config, now), Deployment(config, now)  # one look, for status and doctor
     configuration = config.files[0] if config.files else "given as a dict"
     return gather(
-        Deployment(config, now),
+        here,
         Origin(os.uname().nodename, configuration, config.state_dir, logrotor.__version__),
         queues=_queues(config.queue.engine, asked) if config.queue is not None else None,
         troubles=list(asked.troubles),
-        examined=list(examine(all_checks(config, now))),
+        examined=list(examine(all_checks(here))),
     )
 
 

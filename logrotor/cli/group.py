@@ -13,6 +13,7 @@ from logrotor.cli.session import EXIT_CODES, Session
 # name -> (module, its line in the list of commands); the module holds the command under that name
 COMMANDS = {
     "run": ("logrotor.cli.planning", "Rotate what is due, retire and compress archives."),
+    "watch": ("logrotor.cli.watching", "Stay, and rotate each log as soon as it is due."),
     "plan": ("logrotor.cli.planning", "Show what a run would do and why; changes nothing."),
     "queue": ("logrotor.cli.queue", "Rotate as a job on a queue: worker, status, failed jobs, units."),
     "check": ("logrotor.cli.check", "Check the configuration and show which one is used."),
@@ -23,7 +24,13 @@ COMMANDS = {
     "grep": ("logrotor.cli.contents", "Search a log across its archives."),
     "metrics": ("logrotor.cli.overview", "Write the metrics for Prometheus, whether a run takes place or not."),
     "page": ("logrotor.cli.overview", "Write a page that shows how everything stands."),
+    "import": ("logrotor.cli.moving", "Make a configuration out of logrotate's."),
     "doctor": ("logrotor.cli.findings", "Find what is wrong, say what to do, and fix what is safe to fix."),
+    "reference": ("logrotor.cli.manual", "Print what a key, an event or a metric means."),
+    "man": ("logrotor.cli.manual", "Print the manual pages, logrotor(1) and logrotor.toml(5)."),
+    "version": ("logrotor.cli.about", "Show the versions and the configuration that would be used."),
+    "completion": ("logrotor.cli.about", "Print the completion script for bash, zsh or fish."),
+    "help": ("logrotor.cli.about", "Show the help of a command."),
 }
 
 GROUP_EPILOG = f"""\
@@ -34,17 +41,15 @@ Examples:
   logrotor run                        do it (from cron, a timer or a queue)
   logrotor plan /var/log/app/app.log  why is this log (not) rotated?
 
-\b
-Shell completion (bash; zsh_source and fish_source exist too):
-  eval "$(_LOGROTOR_COMPLETE=bash_source logrotor)"
-
 {EXIT_CODES}
 """
 
 
-@click.group(cls=LazyGroup, commands=COMMANDS, epilog=GROUP_EPILOG, context_settings={"help_option_names": ["--help"]})
+@click.group(
+    cls=LazyGroup, commands=COMMANDS, epilog=GROUP_EPILOG, context_settings={"help_option_names": ["-h", "--help"]}
+)
 @config_option
-@click.version_option(logrotor.__version__, prog_name="logrotor")
+@click.version_option(logrotor.__version__, "-V", "--version", prog_name="logrotor")
 def cli(config: str | None) -> None:
     """Rotate log files without root, and lose no line whatever fails.
 

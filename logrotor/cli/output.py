@@ -9,9 +9,10 @@ import os
 import sys
 import time
 from collections.abc import Callable, Iterable, Mapping, MutableMapping, Sequence
+from datetime import UTC, datetime
 from typing import Any
 
-from logrotor.events import Event, logger, shown_from
+from logrotor.events import Event, json_line, shown_from
 from logrotor.text import printable
 
 PATIENCE = 1.0  # seconds of compression before a bar is worth a line
@@ -126,6 +127,66 @@ def paint(words: str, style: str) -> str:
     return f"\x1b[{_STYLES[style]}m{words}\x1b[0m" if has_colours(sys.stdout) else words
 
 
+# ---------------------------------------------------------------- what fits the terminal
+
+
+def width() -> int:
+    """Columns of the terminal, or $COLUMNS; 80 where neither says."""
+    given = os.environ.get("COLUMNS", "")
+    found = int(given) if given.isdecimal() else 0
+    with contextlib.suppress(OSError, ValueError, AttributeError):
+        found = found or os.get_terminal_size(sys.stdout.fileno()).columns
+    return max(20, found or 80)
+
+
+def wrapped(message: str, indent: str = "") -> list[str]:
+    """A message, printable, in lines that fit; ``indent``: of all but the first, so none poses as a message of its own.
+
+    Its own indent stays, also before what is too long for a line and has to be broken.
+    """
+    from textwrap import TextWrapper
+
+    wrapper = TextWrapper(width(), subsequent_indent=indent, break_on_hyphens=False, replace_whitespace=False)
+    found: list[str] = []
+    for part in message.split("\n"):
+        wrapper.initial_indent = indent if found else ""
+        found += wrapper.wrap(printable(part)) or [""]
+    return found
+
+
+def fitting(
+    rows: Sequence[Sequence[str]], *, right: frozenset[int] = frozenset(), least: Sequence[int] = (), head: bool = False
+) -> list[str]:
+    """A table, each row one string of one line or more. ``head``: the first row has the names of the columns.
+
+    A column without a cell is left out. What is too wide loses its long names first, which get a line of their own,
+    then the columns ``least``, the least needed one first; what is too wide still is wrapped.
+    """
+    kept = [place for place in range(len(rows[0])) if any(row[place] for row in rows[head:])] if rows else []
+    gone: list[str] = []
+    for place in (*least, None):
+        shown = [[row[column] for column in kept] for row in rows]
+        aligned = frozenset(kept.index(column) for column in right if column in kept)
+        lines = _lined(shown, aligned)
+        if all(len(part) <= width() for line in lines for part in line.split("\n")):
+            told = wrapped(f"  (not in {width()} columns: {', '.join(gone)})", "  ")
+            return [*lines, *told] if gone and head else lines
+        gone += [rows[0][column] for column in kept if column == place]
+        kept = [column for column in kept if column != place]
+    return ["\n".join(wrapped("  " + "  ".join(filter(None, row)), "    ")) for row in shown]
+
+
+def _lined(rows: Sequence[Sequence[str]], right: frozenset[int]) -> list[str]:
+    """Long names above their rows, if it does not fit otherwise."""
+    lines = table(rows, indent="  ", right=right)
+    if max(map(len, lines), default=0) <= width():
+        return lines
+    most = width() * 2 // 5
+    above = ["\n".join(wrapped(f"  {row[0]}", "  ")) + "\n" if len(printable(row[0])) > most else "" for row in rows]
+    short = [["", *row[1:]] if name else row for name, row in zip(above, rows, strict=True)]
+    return [name + line for name, line in zip(above, table(short, indent="  ", right=right), strict=True)]
+
+
 # ---------------------------------------------------------------- tables
 
 
@@ -180,8 +241,24 @@ class EventPrinter:
         # A closed pipe or a full disk behind stderr; the report and the exit code still tell.
         with contextlib.suppress(OSError, ValueError):
             self._before()
-            self._logger = self._logger or logger(sys.stderr, None if self._json else _console_processors())
-            getattr(self._logger, event.level.name.lower())(event.name, **_safe({**self._bound, **event.fields}))
+            told = _safe({**self._bound, **event.fields})
+            if self._json:
+                sys.stderr.write(json_line(event.name, told, datetime.now(UTC)))
+                sys.stderr.flush()
+            else:
+                self._logger = self._logger or _console()
+                getattr(self._logger, event.level.name.lower())(event.name, **told)
+
+
+def _console() -> Any:
+    import structlog  # 30 ms, which a quiet run does not pay
+
+    return structlog.wrap_logger(
+        structlog.WriteLogger(sys.stderr),
+        wrapper_class=structlog.make_filtering_bound_logger(0),
+        processors=_console_processors(),
+        context_class=dict,
+    )
 
 
 def _safe(fields: Mapping[str, Any]) -> dict[str, Any]:

@@ -6,6 +6,7 @@ import os
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from datetime import datetime
+from itertools import zip_longest
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -16,12 +17,16 @@ from logrotor.cli.gather import ask_queue, render_metrics, render_page, write_me
 from logrotor.cli.options import F, Span, config_option, json_option, load
 from logrotor.cli.session import Session, exit_codes
 from logrotor.errors import Refused
-from logrotor.observe.attention import ago, archives, due, free, full, last_run, notes
+from logrotor.observe.attention import ago, archives, due, fillers, free, full, last_run, notes, rate, state
+from logrotor.observe.causes import causes
 
 if TYPE_CHECKING:
-    from logrotor.observe.attention import Attention, Thresholds
+    from logrotor.observe.attention import Thresholds
+    from logrotor.observe.causes import Attention, Cause
     from logrotor.observe.forecast import SystemStatus
     from logrotor.observe.status import LogStatus, Status
+
+_DETAILS = 3  # of what is so of single subjects of a cause
 
 STATUS_CODES = {
     "1": "with --check only: something needs attention",
@@ -58,6 +63,15 @@ def _threshold(name: str, default: str | None, what: str) -> Callable[[F], F]:
 @_threshold("--waiting", "1d", "an archive that its writer has held open for this long.")
 @_threshold("--full-within", "1d", "a file system that will be full within this time.")
 @click.option(
+    "--rate",
+    type=click.FloatRange(1, min_open=True),
+    default=10,
+    show_default=True,
+    metavar="TIMES",
+    help="With --check: a log that grew this many times as much as usual at this time of the day, in the last hour "
+    "(after a day of samples; below 16 MiB/h nothing is).",
+)
+@click.option(
     "--failures",
     type=click.IntRange(1),
     default=3,
@@ -70,9 +84,9 @@ def _threshold(name: str, default: str | None, what: str) -> Callable[[F], F]:
 def status(ctx: click.Context, /, config: str | None, check: bool, as_json: bool, verbose: int, **limits: Any) -> int:
     """Show how every log and file system stands, what needs attention first.
 
-    Each log with its size and limit, when it is due (a forecast from its past rotations and its growth since, or the
-    next slot of its schedule), its last rotation and how that ended, its archives, and the archives that wait for a
-    writer to let go, with its process. Nothing is changed.
+    Each log with its size and limit, how fast it grows, when it is due (a forecast from the samples that runs take
+    every five minutes, or the next slot of its schedule), its last rotation and how that ended, its archives, and
+    those that wait for a writer to let go, with its process. Nothing is changed.
     """
     from logrotor.clock import local_now
     from logrotor.observe.attention import Thresholds, attention
@@ -101,12 +115,13 @@ def _thresholds(kind: type[Thresholds], limits: dict[str, Any]) -> Thresholds:
 
 def _checked(found: Status, told: list[Attention]) -> list[str]:
     """First line: the verdict, as monitoring systems show it."""
-    if not told:
+    wrong = [str(cause) for cause in causes(told)]
+    if not wrong:
         return [f"{output.paint('OK', 'good')}: {text.count(len(found.logs), 'log')}, last run {last_run(found)}"]
-    more = f" (and {len(told) - 1} more)" if told[1:] else ""
+    more = f" (and {len(wrong) - 1} more)" if wrong[1:] else ""
     return [
-        f"{output.paint('ATTENTION', 'bad')}: {text.printable(str(told[0]))}{more}",
-        *(text.lines(str(each)) for each in told[1:]),
+        f"{output.paint('ATTENTION', 'bad')}: {text.printable(wrong[0])}{more}",
+        *(text.lines(each) for each in wrong[1:]),
     ]
 
 
@@ -114,55 +129,86 @@ def _lines(found: Status, told: list[Attention], *, verbose: bool) -> list[str]:
     number = sum(log.due for log in found.logs)
     now = f"; a run is under way (process {found.under_way})" if found.under_way is not None else ""
     head = f"{text.count(len(found.logs), 'log')}, {number} due; last run {last_run(found)}{now}."
-    lines = [f"Status at {text.stamp(found.now.replace(microsecond=0))}: {head}"]
-    lines += [f"{output.paint('attention', 'bad')}: {text.lines(str(each))}" for each in told]
-    lines += [f"note: {text.printable(each.path)}: {each.words}" for each in found.unclaimed]
+    lines = output.wrapped(f"Status at {text.stamp(found.now.replace(microsecond=0))}: {head}")
+    for cause in causes(told, notes=notes(found, told)):
+        lines += ["", *_cause(cause)]
     lines += _logs(found)
-    systems = output.table([_system(system, found.now) for system in found.file_systems], indent="  ")
+    systems = output.fitting([_system(system, found.now) for system in found.file_systems], least=(1,))
     lines += ["", output.paint("File systems", "head"), *systems] if systems else []
     if found.missing and verbose:
-        lines += ["", "Missing, which is fine", *(f"  {text.printable(path)}" for path in found.missing)]
+        lines += [
+            "",
+            "Missing, which is fine",
+            *(part for p in found.missing for part in output.wrapped(f"  {p}", "  ")),
+        ]
     elif found.missing:
-        lines += ["", f"{text.count(len(found.missing), 'configured log')} missing, which is fine (-v lists them)"]
+        missing = f"{text.count(len(found.missing), 'configured log')} missing, which is fine (-v lists them)"
+        lines += ["", *output.wrapped(missing)]
     return lines
+
+
+def _cause(cause: Cause) -> Iterator[str]:
+    """What is wrong, whom it concerns, what to do."""
+    kind, several = {"bad": "attention", "warn": "finding", "note": "note"}[cause.level], cause.subjects[1:] or cause.at
+    said = ": ".join(filter(None, (kind, cause.at if several else cause.names, cause.problem)))
+    first, *more = output.wrapped(said, "    ")
+    yield first if cause.level == "note" else output.paint(kind, cause.level) + first[len(kind) :]
+    yield from more
+    if several:
+        yield from output.wrapped(
+            f"    {text.paths([each.name for each in cause.subjects if each.name != cause.at])}", "    "
+        )
+    details = dict.fromkeys(each.detail for each in cause.subjects if each.detail)
+    for detail in list(details)[:_DETAILS]:
+        yield from output.wrapped(f"    {detail}", "    ")
+    if len(details) > _DETAILS:
+        yield f"    and {len(details) - _DETAILS} more like that"
+    if cause.what_to_do:
+        yield from output.wrapped(f"    do    {cause.what_to_do}", "          ")
 
 
 def _logs(found: Status) -> Iterator[str]:
     if not found.logs:
         return
     top = os.path.commonpath([os.path.dirname(log.path) for log in found.logs])
-    head = ("log", "size", "limit", "due", "last rotation", "archives")
+    head = ("log", "size", "limit", "rate", "due", "last rotation", "archives", "state")
     rows = [_row(log, os.path.relpath(log.path, top), found.now) for log in found.logs]
-    lines = iter(output.table([head, *rows], indent="  ", right=frozenset({1, 2})))
-    yield from ("", output.paint(f"Logs in {text.printable(top)}", "head"), next(lines))
-    for log, line in zip(found.logs, lines, strict=True):
-        yield output.paint(line, "bad") if log.last_outcome == "failed" else line
-        yield from (f"      {text.printable(each)}" for each in notes(log))
+    lines = output.fitting([head, *rows], right=frozenset({1, 2, 3}), least=(6, 5, 3, 2, 7), head=True)
+    yield from ("", *(output.paint(part, "head") for part in output.wrapped(f"Logs in {top}", "  ")), lines[0])
+    for log, line in zip_longest(found.logs, lines[1:]):
+        yield output.paint(line, "bad") if log is not None and state(log) else line
 
 
-def _row(log: LogStatus, name: str, now: datetime) -> tuple[str, str, str, str, str, str]:
+def _row(log: LogStatus, name: str, now: datetime) -> tuple[str, ...]:
     limit = text.size(log.max_size) if log.max_size else log.schedule or "-"
     last = ago(log.last_rotation, now, known=log.known)
-    if log.last_outcome and log.last_outcome != "done":
-        last += f", then {log.last_outcome}"
-    return name, text.size(log.size), limit, due(log, now), last, archives(log)
+    wrong = "" if log.refused else state(log)
+    return name, text.size(log.size), limit, rate(log), due(log, now), last, archives(log), wrong
 
 
 def _system(system: SystemStatus, now: datetime) -> tuple[str, str, str, str]:
-    return system.mount, system.type, free(system), full(system, now)
+    by = fillers(system) if system.full_on is not None else ""
+    return system.mount, system.type, free(system), ", ".join(filter(None, (full(system, now), by)))
 
 
 # ---------------------------------------------------------------- JSON
 
 
 def _in_json(found: Status, told: list[Attention], code: int) -> dict[str, Any]:
+    """``attention``: each cause in one line; ``causes``: the same as fields, with all subjects, and the notes."""
     from logrotor.model import as_json
 
     shown = as_json(found)
     for log, each in zip(found.logs, shown["logs"], strict=True):
         if log.last_problem is not None:
             each["last_outcome"] = f"{log.last_outcome}: {log.last_problem}"
-    return {"exit_code": code, "attention": [str(each) for each in told], **shown}
+    attention = [str(cause) for cause in causes(told)]
+    return {
+        "exit_code": code,
+        "attention": attention,
+        "causes": as_json(causes(told, notes=notes(found, told))),
+        **shown,
+    }
 
 
 # ---------------------------------------------------------------- metrics
@@ -231,8 +277,8 @@ asks for nothing else. A file that is no such page is not replaced.
 @click.option("-v", "--verbose", count=True, help="-vv: a traceback if logrotor fails.")
 @click.pass_context
 def page(ctx: click.Context, /, config: str | None, given: str | None, verbose: int) -> int:
-    """Write one HTML file that shows how everything stands: what needs attention first, each log's growth and rotations
-    as small plots, archives by size, queues, file systems, and what the doctor finds.
+    """Write one HTML file that shows how everything stands: each problem once with what to do, the doctor's findings
+    among them, a line with a small plot for each log, file systems, queues, the largest archives, the last 30 days.
 
     It says when it was written: one that is old tells that logrotor has stopped. It is replaced at once, and all may
     read it.

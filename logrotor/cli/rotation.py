@@ -17,7 +17,7 @@ from logrotor.cli.damping import Damper
 from logrotor.cli.output import EventPrinter, Progress
 from logrotor.cli.session import Session, Stop, enter, exit_code, fail, fail_with, notice_of, selection
 from logrotor.errors import ConfigError, Interrupted, Locked, LogrotorError, StateError, UnknownSelection
-from logrotor.events import NAMES, Event, Level
+from logrotor.events import Event, Level, OnEvent, made
 
 if TYPE_CHECKING:
     from logrotor.cli.helper import Helper, Work
@@ -91,7 +91,7 @@ def rotate(
             return ended
         finally:
             progress.clear()
-    report = _tell_others(config, report, printer, attempt)
+    report = tell_others(config, report, printer, attempt)
     code = stop.exit_code if report.interrupted else report.exit_code
     for event in ends:
         printer(replace(event, fields={**event.fields, "exit_code": code}))
@@ -154,22 +154,21 @@ def _show_failure(event: Event, session: Session) -> None:
 
 
 def _failure(problem: Problem) -> Event:
-    return Event("run.failed", NAMES["run.failed"][0], {"error": str(problem)}, problem.subject, problem.problem)
+    return made("run.failed", {"error": str(problem)}, problem.subject, problem.problem)
 
 
 def _is_told(error: Locked, state_dir: str, printer: EventPrinter, damper: Damper | None) -> bool:
     """Is there no more to say of a lock that another run holds? A stopped one is named."""
     if error.problem.kind == "stopped":
-        _tell_held(error.problem, printer)
+        tell_held(error.problem, printer)
         if damper is not None:
             damper.settle(printer.show, whole=False)
         return damper is not None or printer.level <= Level.WARNING
     return damper is not None and _is_well(state_dir, time.time())
 
 
-def _tell_held(found: Problem, printer: EventPrinter) -> None:
-    fields = {"error": str(found), "waiting": 1}
-    printer(Event("lock.held", NAMES["lock.held"][0], fields, subject=found.subject, kind=found.kind))
+def tell_held(found: Problem, printer: OnEvent) -> None:
+    printer(made("lock.held", {"error": str(found), "waiting": 1}, found.subject, found.kind))
 
 
 def _is_well(state_dir: str, now: float) -> bool:
@@ -204,12 +203,16 @@ def _fork(work: Work) -> Helper | None:
     return helper.fork(work)
 
 
-def _tell_others(config: Config, report: Report, printer: EventPrinter, attempt: int | None) -> Report:
+def tell_others(config: Config, report: Report, printer: OnEvent, attempt: int | None) -> Report:
     """Page and metrics, where the configuration has them; the page not where we were asked to stop.
 
     The report is that of the run with what could not be written: the metrics, which come last, have its exit code.
     ``attempt``: the process whose attempt this run is.
     """
+    if config.queue is not None and not report.interrupted and _has_sampled(config, report):
+        from logrotor.cli.gather import sample_queue
+
+        sample_queue(config, asking=attempt)
     if config.page_file is not None and not report.interrupted:
         place = config.page_file
         report = _attempt("page", place, lambda: _write_page(place, config), report, printer, config)
@@ -221,8 +224,16 @@ def _tell_others(config: Config, report: Report, printer: EventPrinter, attempt:
     return report
 
 
+def _has_sampled(config: Config, report: Report) -> bool:
+    """Did this run take a sample? The engine is asked as seldom."""
+    from logrotor.disk import state
+
+    last = state.last_report(config.state_dir)
+    return last is not None and last.sampled is not None and last.sampled >= report.started.timestamp()
+
+
 def _attempt(
-    what: str, path: str, write: Callable[[], None], report: Report, printer: EventPrinter, config: Config
+    what: str, path: str, write: Callable[[], None], report: Report, printer: OnEvent, config: Config
 ) -> Report:
     """Rotation comes first: what cannot be written stops nothing, and fails the run."""
     from logrotor.errors import Busy, problem_of
@@ -236,7 +247,7 @@ def _attempt(
 
         holder = stuck(error.problem.subject, time.time(), Processes.look())
         if holder is not None:
-            _tell_held(holder, printer)
+            tell_held(holder, printer)
         return report
     except (LogrotorError, OSError) as error:
         found = problem_of(error, path).under(path)
@@ -246,7 +257,7 @@ def _attempt(
     else:
         return report
     problem = Problem(subject=path, problem=f"the {what} cannot be written: {why}", advice=advice, kind=what)
-    printer(Event("problem.found", NAMES["problem.found"][0], {"error": str(problem)}, subject=path, kind=what))
+    printer(made("problem.found", {"error": str(problem)}, path, what))
     from logrotor.act.report import remember
 
     report = replace(report, problems=(*report.problems, problem))

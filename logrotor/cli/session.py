@@ -17,7 +17,7 @@ from logrotor.text import name_configuration, typed
 
 if TYPE_CHECKING:
     from logrotor.config.find import Found
-    from logrotor.events import Event
+    from logrotor.events import Event, Fields
     from logrotor.model import Config, Problem
 
 _CODES = {
@@ -142,14 +142,14 @@ def _refuse_other_user(file: str, run_as: str, owner: str) -> None:
 
 def notice_of(entered: Entered) -> Event | None:
     """The line that says whom root has become, where the configuration itself does not say so."""
-    from logrotor.events import NAMES, Event
+    from logrotor.events import made
 
     if entered.owner is None:
         return None
     file = entered.config.files[0]
     advice = f'run_as = "{entered.owner}" in the configuration says so without this line'
     fields = {"user": entered.owner, "reason": f"{entered.owner} owns {file}", "advice": advice}
-    return Event("user.changed", NAMES["user.changed"][0], fields, subject=file, kind=entered.owner)
+    return made("user.changed", fields, file, entered.owner)
 
 
 def why_no_run(config: Config) -> Problem | None:
@@ -233,7 +233,7 @@ def fail(error: Exception, session: Session) -> int:
     return exit_code(error)
 
 
-def fail_with(found: Iterable[tuple[str, Mapping[str, Any]]], session: Session) -> None:
+def fail_with(found: Iterable[tuple[str, Fields]], session: Session) -> None:
     """Messages, each with more fields of its event."""
     for message, fields in found:
         _print(message, fields, session)
@@ -255,13 +255,13 @@ def messages(error: Exception) -> list[str]:
     return [f"unexpected {type(error).__name__}: {error}; this is a bug, please report it with the output of -vv"]
 
 
-def _print(message: str, fields: Mapping[str, Any], session: Session) -> None:
+def _print(message: str, fields: Fields, session: Session) -> None:
     if session.json_messages:
         from logrotor.cli.output import EventPrinter
-        from logrotor.events import NAMES, Event
+        from logrotor.events import made
 
         printer = EventPrinter(session.verbosity, as_json=True, bound=session.bound)
-        printer(Event("run.failed", NAMES["run.failed"][0], {**fields, "error": message}))
+        printer(made("run.failed", {**fields, "error": message}))
     else:
         import click
 

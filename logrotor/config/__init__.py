@@ -4,6 +4,5 @@ from __future__ import annotations
 
 from logrotor.config.find import find_config
 from logrotor.config.load import load_config
-from logrotor.config.reference import reference
 
-__all__ = ["find_config", "load_config", "reference"]
+__all__ = ["find_config", "load_config"]

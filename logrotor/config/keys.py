@@ -130,6 +130,9 @@ LOG = _table(
         "The log is due when a slot has passed since the last rotation; missed slots are caught up once. All but "
         "hourly begin at midnight, weekly that of Sunday, in the machine's time zone (or `$TZ`).",
         off=None, aliases=("when", "interval", "cron")),
+    Key("min_interval", _DURATION,
+        "`logrotor watch` takes a log no sooner than this after its last take, so that a burst does not replace all "
+        "archives in seconds; it may grow beyond `max_size` meanwhile. A `run` takes it at once."),
     Key("rotate_empty", _BOOLEAN, "Rotate by `schedule` or `--force` also when the log is empty.",
         aliases=("ifempty", "notifempty")),
     Key("backup_count", Kind(values.backup_count, "a whole number, 1 or more"),
@@ -210,7 +213,8 @@ REOPEN = _table(
 )  # fmt: skip
 
 FUNCTION = Key("function", Kind(values.function, "a function that takes a tuple of paths"),
-    "Called with the logs that were taken.", of="ReopenTarget", required=_CALLABLE, allowed=_CALLABLE,
+    "Called with the logs that were taken. It reopens what its own process has open, and nothing in a child process.",
+    of="ReopenTarget", required=_CALLABLE, allowed=_CALLABLE,
 )  # fmt: skip
 
 QUEUE = _table(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import stat
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from msgspec.structs import replace
 
@@ -31,11 +31,17 @@ from logrotor.disk.walk import user_name
 from logrotor.errors import ConfigError
 from logrotor.model import Config
 
-Source = str | os.PathLike[str] | Mapping[str, Any] | Found | None
+if TYPE_CHECKING:
+    from logrotor.config.shape import Configuration
+
+    Source = str | os.PathLike[str] | Configuration | Found | None
 
 
 def load_config(source: Source = None, *, environ: Mapping[str, str] | None = None, euid: int | None = None) -> Config:
     """The configuration in a file, in a dict (relative paths start at the working directory), or where it is found.
+
+    A dict has the keys of a logrotor.toml, as :class:`~logrotor.config.shape.Configuration` types them; paths may be
+    Path objects, durations timedeltas. A type checker wants one that was made at run time as ``Any``.
 
     Rules that are wrong are left out and named in ``Config.problems``. Raises :class:`ConfigError`, with all
     problems, if nothing can run. ``environ`` and ``euid`` are those of the process unless given.

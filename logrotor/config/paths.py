@@ -18,8 +18,8 @@ _BRACES = r"(?<!\[)\{[^{}]*,[^{}]*\}"
 
 
 def path(value: object) -> str:
-    """A path as written; a path object is fine too."""
-    written = text(os.fsdecode(value) if isinstance(value, os.PathLike) else value)
+    """A path as written."""
+    written = text(value)
     if re.search(_VARIABLE, written):
         raise Invalid("contains a variable, and variables are not expanded", "write ~ or the path")
     return written

@@ -11,7 +11,7 @@ import os
 import re
 import signal as signal_module
 from collections.abc import Callable, Iterable, Iterator
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import TypeVar
 
 from msgspec import Struct
@@ -63,7 +63,8 @@ def one_of(kind: Iterable[_E]) -> Callable[[object], _E]:
 
 
 def text(value: object) -> str:
-    """A string that is not empty and can be handed to the system."""
+    """A string that is not empty and can be handed to the system; from Python also a path."""
+    value = os.fsdecode(value) if isinstance(value, os.PathLike) else value
     if not isinstance(value, str) or not value.strip():
         raise Invalid("is empty" if isinstance(value, str) else "is not text")
     if "\0" in value:
@@ -237,7 +238,8 @@ def free_space(value: object) -> FreeSpace:
 
 
 def duration(value: object) -> float:
-    """Seconds: ``"90s"``, ``"1h30m"``, ``"7d"``, ``"2w"``, or a plain number. Zero is fine."""
+    """Seconds: ``"90s"``, ``"1h30m"``, ``"7d"``, ``"2w"``, a plain number, or from Python a timedelta. Zero is fine."""
+    value = value.total_seconds() if isinstance(value, timedelta) else value
     if isinstance(value, str):
         seconds = _spelt_duration(value.strip())
     elif isinstance(value, bool) or not isinstance(value, (int, float)) or not value < math.inf:
@@ -273,7 +275,7 @@ def positive_duration(value: object) -> float:
 def age(value: object) -> float:
     """A duration that removes archives, so it must say its unit: ``30`` is 30 days in logrotate, seconds elsewhere."""
     seconds = positive_duration(value)
-    if not isinstance(value, str) or not value.strip()[-1:].isalpha():
+    if not isinstance(value, timedelta) and (not isinstance(value, str) or not value.strip()[-1:].isalpha()):
         raise Invalid("has no unit", f'for days write "{value}d"')
     return seconds
 

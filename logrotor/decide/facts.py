@@ -83,6 +83,7 @@ class LogFacts(Struct, frozen=True, kw_only=True):
     noted: Callable[[], CopyInFlight | Problem | None] = lambda: None  # what its newest archive says is to be cut off
     # the live log; or why nobody can tell
     literal: bool = True  # named by a path, not by a glob
+    resting: str = ""  # why it is not taken again so soon
     refusal: Problem | None = None  # bind mount, owner who could not write, supervisord rotates it ...
     proof: str = ""
     loses: Problem | None = None  # who loses access, where create_mode was given all the same

@@ -31,7 +31,7 @@ def due_or_not(facts: LogFacts, archives: Sequence[Archive], now: datetime, forc
     found = is_due(facts.spec, live, now, last=last, force=force)
     if isinstance(found, Due) and facts.spec.method is Method.COPYTRUNCATE and not _can_cut(facts):
         return NotDue("within one block of the file system, and somebody has it open or may: nothing to cut off")
-    return found
+    return NotDue(facts.resting) if isinstance(found, Due) and facts.resting and not force else found
 
 
 def _can_cut(facts: LogFacts) -> bool:

@@ -174,7 +174,7 @@ class Records:
     def check(self) -> None:
         """Raises OSError or StateError if it is there and cannot be read."""
         with suppress(FileNotFoundError):
-            os.stat(self.path)
+            os.lstat(self.path)
             state.refuse_odd(self.path)
             with self._explained(), closing(database.to_look(self.path)) as connection:
                 if database.has(connection, "archives"):

@@ -282,7 +282,7 @@ class RunHistory(History):
             if checked:
                 database.refuse_damage(connection)
             looked = checked or not recalled.is_large(connection)
-            self._odd = rows.odd(connection, self._tables(connection)) if looked else {}
+            self._odd = rows.astray(connection) | (rows.odd(connection, self._tables(connection)) if looked else {})
         except BaseException:
             connection.close()
             raise

@@ -121,6 +121,14 @@ def exists(path: str) -> bool:
     return lately().why_silent(path) is None and os.path.lexists(path)
 
 
+def mount_of(path: str) -> str:
+    """The uppermost directory above ``path`` that is on the same file system."""
+    device = os.stat(path).st_dev
+    while path != "/" and os.stat(os.path.dirname(path)).st_dev == device:
+        path = os.path.dirname(path)
+    return path
+
+
 @cache
 def _silent(mount: proc.Mount) -> Problem:
     what = f"a {mount.kind} file system that does not answer, so nothing on it is looked at"

@@ -15,6 +15,7 @@ from typing import Any, TypeVar
 import msgspec
 from msgspec.structs import replace
 
+from logrotor.disk import database
 from logrotor.model import (
     ArchiveRecord,
     Attempt,
@@ -36,6 +37,8 @@ Make = Callable[[sqlite3.Row], T]  # raises ValueError, TypeError, RecursionErro
 
 _ODD = (ValueError, TypeError, OverflowError, RecursionError, LookupError)  # msgspec's errors are ValueErrors
 TABLES = ("logs", "archive_dirs", "hooked", "unclear", "in_flight")  # of what is known of each log
+_NUMBERED = ("runs", "outcomes", "archives", "attempts", "faults")  # in the order in which their rows came
+_MOST = 10**12  # the highest number of such a row: a million a day for two thousand years
 _FLAGS = frozenset({"forced", "final", "ordered", "leaving"})  # 0 or 1: SQLite has no other truth
 _NAMES = frozenset({"log", "directory", "name"})  # of an archive, in bytes
 _NOTHING = LogHistory()
@@ -216,6 +219,17 @@ def odd(connection: sqlite3.Connection, tables: Collection[str]) -> dict[str, li
             found[table] = [row["at"] for row in rows if is_odd(row, make)]
     finally:
         connection.text_factory = usual
+    return {table: numbers for table, numbers in found.items() if numbers}
+
+
+def astray(connection: sqlite3.Connection) -> dict[str, list[int]]:
+    """Rows with numbers that no row of ours has: the next one would come before them, and count as the oldest.
+
+    By their table. Raises sqlite3.Error.
+    """
+    ask = "SELECT id FROM {} WHERE id > ? OR id < 1"
+    tables = [table for table in _NUMBERED if database.has(connection, table)]
+    found = {table: [row[0] for row in connection.execute(ask.format(table), (_MOST,))] for table in tables}
     return {table: numbers for table, numbers in found.items() if numbers}
 
 

@@ -11,7 +11,7 @@ import errno
 import itertools
 import os
 import sqlite3
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, suppress
 from typing import Any
 
@@ -28,15 +28,21 @@ _COLUMNS = (
 )
 
 
-def renew(path: str) -> tuple[str, int]:
+def renew(
+    path: str,
+    upgrade: Callable[[sqlite3.Connection], object] = database.upgrade,
+    makers: Mapping[str, rows.Make[Any]] = rows.MAKERS,
+) -> tuple[str, int]:
     """Put a new history in the place of the damaged one; returns where that lies now, and how many rows were saved.
+
+    ``upgrade`` makes its tables, and ``makers`` judges their rows: the samples have others.
 
     Raises OSError or sqlite3.Error, mostly of a full disk: the damaged one is in its place then, with all that it has.
     """
     names = (f"{path}.damaged-{number}" for number in itertools.count(1))
     aside = next(name for name in names if not any(os.path.lexists(name + each) for each in database.BESIDE))
     try:
-        saved = _filled(aside, path)
+        saved = _filled(aside, path, upgrade, makers)
     except BaseException:
         for each in database.BESIDE:
             with suppress(OSError):
@@ -60,21 +66,23 @@ def _swap(aside: str, path: str) -> None:
             change("rename", os.rename, one, other)
 
 
-def _filled(new: str, path: str) -> int:
+def _filled(
+    new: str, path: str, upgrade: Callable[[sqlite3.Connection], object], makers: Mapping[str, rows.Make[Any]]
+) -> int:
     with closing(database.to_write(new)) as kept:
-        database.upgrade(kept)
+        upgrade(kept)
         try:
             old = _opened(path)
         except (OSError, StateError, *_UNREAD):
             return 0
         before = kept.total_changes
         with closing(old), database.transaction(kept, database.PATIENCE):
-            for table in rows.MAKERS:
+            for table, make in makers.items():
                 columns = _common_columns(old, kept, table)
                 if columns:
                     marks = ", ".join("?" * len(columns))
                     insert = f"INSERT OR IGNORE INTO {table} ({', '.join(columns)}) VALUES ({marks})"
-                    kept.executemany(insert, _spared(old, table, columns))
+                    kept.executemany(insert, _spared(old, table, columns, make))
         return kept.total_changes - before
 
 
@@ -96,7 +104,9 @@ def _common_columns(old: sqlite3.Connection, new: sqlite3.Connection, table: str
     return [row[0] for row in new.execute(_COLUMNS, (table,)) if row[0] in found]
 
 
-def _spared(connection: sqlite3.Connection, table: str, columns: Sequence[str]) -> Iterator[tuple[Any, ...]]:
+def _spared(
+    connection: sqlite3.Connection, table: str, columns: Sequence[str], make: rows.Make[Any]
+) -> Iterator[tuple[Any, ...]]:
     """The rows that can still be read and are ours, some of them twice.
 
     Behind a page that cannot be read SQLite goes no further: what lies there is read from the other end.
@@ -109,7 +119,7 @@ def _spared(connection: sqlite3.Connection, table: str, columns: Sequence[str]) 
                 if before is not None and (row["at"] <= before if not order else row["at"] >= before):
                     break  # pages that lead to each other: it might go on for ever
                 before = row["at"]
-                if not rows.is_odd(row, rows.MAKERS[table]) and ("id" not in columns or row["id"] == before):
+                if not rows.is_odd(row, make) and ("id" not in columns or row["id"] == before):
                     yield tuple(row)[:-1]
             else:
                 return

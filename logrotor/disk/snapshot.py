@@ -139,4 +139,5 @@ def file_system(fd: int, device: int) -> FileSystem:
         block=space.f_bsize,
         protocol="link" if kind in _NO_RENAMEAT2 else "exchange",
         collapse=kind in _COLLAPSE,
+        free_inodes=space.f_favail if space.f_files else None,
     )

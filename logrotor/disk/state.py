@@ -1,4 +1,4 @@
-"""The state directory: ours alone (0700), with the lock, the history and the mark of the last run."""
+"""The state directory: ours alone (0700), with the lock, the history, the samples and the mark of the last run."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 import msgspec
 from msgspec.structs import replace
 
-from logrotor.disk import files, mounts, proc, signin, walk
+from logrotor.disk import files, heartbeat, mounts, proc, signin, walk
 from logrotor.disk.calls import birth_time, change
 from logrotor.disk.publish import publish
 from logrotor.errors import Interrupted, Locked, LogrotorError, StateError
@@ -19,6 +19,7 @@ from logrotor.text import typed
 
 LOCK = "lock"
 HISTORY = "history.sqlite"
+SAMPLES = "samples.sqlite"
 LAST_RUN = "last-run"
 _RECORD = 64  # bytes of the mark of the last run
 _REPORT = 576  # bytes behind it: its report, padded
@@ -30,9 +31,9 @@ QUEUE = "queue.sqlite"  # of the engine huey, where its url does not say otherwi
 
 def is_own(name: str) -> bool:
     """Is it a file that logrotor itself keeps in the state directory? SQLite has files beside each of its own."""
-    if name in (LOCK, LAST_RUN, PROBLEMS, f".{PROBLEMS}.tmp") or signin.NAME.fullmatch(name):
+    if name in (LOCK, LAST_RUN, PROBLEMS, f".{PROBLEMS}.tmp", heartbeat.NAME) or signin.NAME.fullmatch(name):
         return True
-    return name.startswith((HISTORY, QUEUE))
+    return name.startswith((HISTORY, SAMPLES, QUEUE))
 
 
 def refuse_silent(path: str, origin: str) -> None:

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from logrotor.model.checks import *
     from logrotor.model.convert import *
     from logrotor.model.entries import *
+    from logrotor.model.growth import *
     from logrotor.model.plan import *
     from logrotor.model.problem import *
     from logrotor.model.queue import *
@@ -26,9 +27,10 @@ else:
         "checks": "Check Finding",
         "convert": "as_json",
         "entries": "Archive ArchiveName Entry FileId FileSystem Nobody Unknown Writers Written",
-        "records": "ArchiveRecord CopyInFlight KeptOut LastReport LastRun LogHistories LogHistory PastOutcome PastRun "
-        "PastTake",
-        "plan": "Due LogPlan NotDue Outcome Plain Plan Report Status Note Vanished",
+        "growth": "SAMPLE_EVERY LogPoint LogSize QueuePoint Samples Space SpacePoint is_sample_due",
+        "records": "Action ArchiveRecord CopyInFlight KeptOut LastReport LastRun LogHistories LogHistory PastOutcome "
+        "PastRun PastTake",
+        "plan": "Details Due LogPlan NotDue Outcome Plain Plan Report Status Note Vanished",
         "problem": "Problem",
         "queue": "FAILURES Attempt Ending Fault JobSettings Monitor QueueSettings Total",
         "settings": "KEEP Codec Config ConfigProblem CreateMode FreeSpace LogSpec Manager Method Missing Naming "

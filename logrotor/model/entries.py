@@ -121,3 +121,4 @@ class FileSystem(Struct, frozen=True):
     block: int
     protocol: str  # the take protocol to be expected: "exchange", "link", "rename"
     collapse: bool  # a range can be collapsed: lossless copytruncate
+    free_inodes: int | None = None  # None: it has no fixed number

@@ -6,15 +6,14 @@ import enum
 import os
 from collections.abc import Mapping
 from datetime import datetime
-from typing import TYPE_CHECKING, Any
+from typing import Any, TypedDict
 
 from msgspec import Struct, field
 
+from logrotor.model.entries import FileId
 from logrotor.model.problem import Problem
-
-if TYPE_CHECKING:
-    from logrotor.model.entries import FileId
-    from logrotor.model.steps import Compress, Remove, RunHook, Step
+from logrotor.model.records import Action
+from logrotor.model.steps import Compress, Remove, RunHook, Step
 
 
 class Due(Struct, frozen=True):
@@ -131,16 +130,42 @@ class Status(enum.StrEnum):
     FAILED = "failed"
 
 
+_From = TypedDict("_From", {"from": str}, total=False)  # the directory in which an archive lay before
+
+
+class Details(_From, total=False):
+    """What is known of an outcome beside its reason: whichever of these apply. Sizes are bytes, durations seconds."""
+
+    seconds: float  # how long the step took
+    protocol: str  # of a take: "exchange", "link", "rename"; of copytruncate: "whole", "collapse", "truncate"
+    guarantee: str  # "lossless", or what may be lost
+    bytes: int  # size of the log or archive before
+    bytes_out: int  # size of the finished archive
+    bytes_left: int  # of a copy that the next run continues
+    to: str  # path of the finished archive
+    directory: str  # where an archive lay that was removed
+    inode: int  # of the archive; ``source``: of what it was made from
+    source: int
+    born: float | None  # birth times by the file system, epoch seconds
+    source_born: float | None
+    taken: float | None  # when the log was taken, epoch seconds
+    mtime_ns: int
+    lines: int | None  # of the content that was compressed
+    xxh128: str | None
+    logs: list[str]  # of a reopen request: the logs that it was for
+    pids: list[int]  # and the processes that were signalled
+
+
 class Outcome(Struct, frozen=True, kw_only=True):
     """How one step of one log ended."""
 
     log: str  # path of the live log
-    action: str  # "take", "copytruncate", "compress", "remove", "reopen", "recover", "create", "hook"
+    action: Action
     status: Status
     name: str = ""  # the file (or target) that it was about
     reason: str = ""  # why it was done, or was not
     errno: int | None = None
-    details: Mapping[str, Any] = field(default_factory=dict)
+    details: Details = field(default_factory=Details)
     problem: Problem | None = None  # why it failed, as fields; ``reason`` says the same in one line
 
     @property
@@ -153,7 +178,12 @@ class Outcome(Struct, frozen=True, kw_only=True):
 
 
 class Report(Struct, frozen=True, kw_only=True):
-    """What a run did. ``exit_code`` as documented: 0 all well, 1 some log, rule or request failed."""
+    """What a run did.
+
+    A log that was due and rotated has an outcome "take" or "copytruncate"; each archive that was compressed, moved or
+    removed, each reopen request and each hook has one of its own; a log with nothing to do has none. The counts are of
+    outcomes, and those of the event run.completed are the same.
+    """
 
     started: datetime
     duration: float
@@ -162,17 +192,37 @@ class Report(Struct, frozen=True, kw_only=True):
     problems: tuple[Problem, ...] = ()
     interrupted: bool = False
 
-    def count(self, action: str, status: Status = Status.DONE) -> int:
+    def count(self, action: Action, status: Status = Status.DONE) -> int:
+        """How many steps of this kind ended so."""
         return sum(1 for o in self.outcomes if o.action == action and o.status is status)
 
     @property
     def rotated(self) -> int:
+        """How many logs were taken or copied and cut."""
         return self.count("take") + self.count("copytruncate")
 
     @property
+    def compressed(self) -> int:
+        """How many archives reached their final form and place, those with ``compress = "none"`` included."""
+        return self.count("compress")
+
+    @property
+    def removed(self) -> int:
+        """How many archives retention removed."""
+        return self.count("remove")
+
+    @property
+    def deferred(self) -> tuple[Outcome, ...]:
+        """What was put off, each with its ``reason``: a later run does it. A log that another run has, an archive that
+        its writer still writes, a compression that would not fit into ``time_limit``."""
+        return tuple(o for o in self.outcomes if o.status is Status.DEFERRED)
+
+    @property
     def failed(self) -> tuple[Outcome, ...]:
+        """What failed, each with its ``problem`` or ``reason``; refused logs included."""
         return tuple(o for o in self.outcomes if o.status is Status.FAILED)
 
     @property
     def exit_code(self) -> int:
+        """0: all well, nothing due and deferred included; 1: some log, rule or reopen request failed."""
         return 1 if self.failed or self.problems else 0

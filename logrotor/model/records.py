@@ -15,6 +15,10 @@ Count = Annotated[int, Meta(ge=0)]
 Moment = Annotated[float, Meta(ge=0, lt=250_000_000_000)]  # epoch seconds, which a calendar has: before the year 9892
 
 
+# "take" and "copytruncate" rotate a log; "plan" is a refusal, or what is wrong with a rule or a directory.
+Action = Literal["take", "copytruncate", "create", "recover", "reopen", "remove", "compress", "hook", "plan"]
+
+
 class CopyInFlight(Struct, frozen=True):
     """The one record that recovery needs: a copytruncate between publishing its archive and cutting the log."""
 
@@ -75,6 +79,7 @@ class LastReport(Struct, frozen=True, kw_only=True):
     compressed_input_bytes: Count
     compressed_output_bytes: Count
     compression_seconds: float
+    sampled: Moment | None = None  # when a run last took a sample, or tried to
 
 
 _NOTHING = LogHistory()

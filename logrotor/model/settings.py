@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Final, Literal, Self
+from typing import Final, Literal, Self
 
 from msgspec import Struct
 
 from logrotor.model.problem import Problem
-
-if TYPE_CHECKING:
-    from logrotor.model.queue import QueueSettings
+from logrotor.model.queue import QueueSettings  # help(Config) looks for it
 
 
 class Codec(enum.StrEnum):
@@ -91,6 +89,7 @@ class LogSpec(Struct, frozen=True, kw_only=True):
     min_size: int | None = None
     schedule: str | None = None  # a 5-field cron expression ("daily" is already translated)
     schedule_name: str | None = None  # what the user wrote
+    min_interval: float = 5.0  # seconds between two takes, where a watch decides when
     rotate_empty: bool = False
     backup_count: int | None = None
     max_age: float | None = None

@@ -5,7 +5,7 @@ from __future__ import annotations
 from msgspec import Struct
 
 from logrotor.model.entries import FileId
-from logrotor.model.records import CopyInFlight
+from logrotor.model.records import Action, CopyInFlight
 from logrotor.model.settings import Codec, CreateMode
 
 
@@ -186,12 +186,12 @@ Step = (
 )  # fmt: skip
 
 
-def action_of(step: Step) -> str:
+def action_of(step: Step) -> Action:
     """The name of a step in reports, events and the history."""
     return _ACTIONS.get(type(step), "recover")
 
 
-_ACTIONS: dict[type, str] = {
+_ACTIONS: dict[type, Action] = {
     Take: "take", Copytruncate: "copytruncate", CreateLive: "create",
     Remove: "remove", Compress: "compress", RunHook: "hook",
 }  # fmt: skip

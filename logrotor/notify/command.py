@@ -8,10 +8,11 @@ takes no longer variable (MAX_ARG_STRLEN, execve(2)).
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 from collections.abc import Mapping, Sequence
 
-from logrotor.disk import calls, programs
+from logrotor.disk import calls, proc, programs
 from logrotor.disk.trust import refuse_command
 from logrotor.errors import InsecureDirectory
 from logrotor.model import Manager, ReopenTarget
@@ -85,4 +86,10 @@ def _call(target: ReopenTarget, paths: tuple[str, ...]) -> Delivered:
     if hasattr(result, "__await__"):
         getattr(result, "close", lambda: None)()
         raise failure(target, f"{name}() is asynchronous and was not run", do="pass a function that is not async")
-    return Delivered(target, (), f"called {name}()")
+    return Delivered(target, (), f"called {name}(){_where()}")
+
+
+def _where() -> str:
+    """A function reopens what this process has open, and no other one."""
+    pids = ", ".join(str(child.pid) for child in proc.children(os.getpid()))
+    return f", which reopens for this process only and not for its child processes {pids}" if pids else ""

@@ -208,7 +208,8 @@ def _search_path(script: str | None) -> list[str]:
 def _not_read_again(found: Located, ini: Ini) -> Iterator[str]:
     """What stands in its files may be what it does after an update, which would have started some program anew."""
     file = ini.changed_since(found.started + _SLACK) if found.started else None
-    if file is not None and ini.changed_since(proc.last_child(found.pid) + _SLACK) is not None:
+    last_child = max((each.started for each in proc.children(found.pid)), default=0.0) if file is not None else 0.0
+    if file is not None and ini.changed_since(last_child + _SLACK) is not None:
         update = ini.control("update")
         do = f": `{update}` has it read them" if update else ""
         yield f"{file} was changed after it was read, and supervisord may not be asked what it does{do}"

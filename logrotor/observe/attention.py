@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Iterator
 from datetime import datetime, timedelta
 
@@ -9,16 +10,23 @@ from msgspec import Struct
 
 from logrotor import text
 from logrotor.model import Problem
+from logrotor.observe.causes import Attention
 from logrotor.observe.deployment import HOUR
 from logrotor.observe.forecast import SystemStatus
 from logrotor.observe.status import LogStatus, Pending, Status
 
+_SURE = 0.5  # of the time until a forecast: a range that is no wider is not worth two numbers
+_FLOOD = 16 << 20  # bytes an hour; less is no alarm, however little is usual
 _AHEAD = 120.0  # seconds; the state directory may be on a network file system with a clock of its own
-_STARTER = "does a cron line, timer or worker start logrotor?"
+_STARTER = "check the cron line, timer or worker that starts logrotor"
 
 
 def _failed() -> str:
     return f"see {text.ours('history --failed')}"
+
+
+def _writers() -> str:
+    return f"see {text.ours('doctor --only writers')}"
 
 
 class Thresholds(Struct, frozen=True, kw_only=True):
@@ -29,23 +37,27 @@ class Thresholds(Struct, frozen=True, kw_only=True):
     failures: int = 3  # in a row, of the runs or of one log
     pending: float = 24 * HOUR  # an archive whose writer does not let go, since its log's rotation
     full_within: float = 24 * HOUR
-
-
-class Attention(Problem, frozen=True, kw_only=True):
-    """Something that passes a threshold."""
-
-    # "no_run", "clock", "failed_runs", "refused", "failures", "overdue", "growing", "waiting", "full", "problem"
-    code: str
+    rate: float = 10.0  # times as much as usual at this time of the day, that a log grew in the last hour
 
 
 def attention(status: Status, limits: Thresholds) -> list[Attention]:
     """Everything that passes a threshold; empty: all is well."""
-    found = [*_runs(status, limits), *_shared(status.logs)]
+    found = [*_runs(status, limits)]
     for log in status.logs:
         found += _log(log, status.now, limits)
     for system in status.file_systems:
         if system.full_on is not None and system.full_on - status.now < timedelta(seconds=limits.full_within):
-            found.append(Attention(code="full", subject=system.mount, problem=_full(system, status.now)))
+            advice = "make room there, or let fewer archives be kept (backup_count, max_age, max_total_size)"
+            found.append(
+                Attention(
+                    code="full",
+                    subject=system.mount,
+                    problem=_full(system, status.now),
+                    detail=fillers(system),
+                    advice=advice,
+                    about=system.mount,
+                )
+            )
     return [*found, *(of_problem(problem) for problem in status.problems)]
 
 
@@ -67,13 +79,14 @@ def _runs(status: Status, limits: Thresholds) -> Iterator[Attention]:
         first = f"no run has ended yet; the first one is under way (process {status.under_way})"
         yield Attention(code="no_run", subject="", problem=first)
     elif status.last_run is None and status.known and not _is_to_come(status):  # else a problem says why nobody knows
-        yield Attention(code="no_run", subject="", problem=f"no run is known: {_STARTER}")
+        yield Attention(code="no_run", subject="", problem="no run is known", advice=_STARTER)
     elif status.last_run is not None and _is_late(status, limits):
         since = _between(status.last_run, status.now)
-        yield Attention(code="no_run", subject="", problem=f"no run for {since}: {_STARTER}")
+        yield Attention(code="no_run", subject="", problem=f"no run for {since}", advice=_STARTER)
     elif status.last_run is not None and _longer(status.now, status.last_run, _AHEAD):
-        ahead = f"the last run is {_between(status.now, status.last_run)} in the future: was the clock set back?"
-        yield Attention(code="clock", subject="", problem=f"{ahead} Until then a missing run goes unnoticed")
+        ahead = f"the last run is {_between(status.now, status.last_run)} in the future"
+        why = "until then a missing run goes unnoticed"
+        yield Attention(code="clock", subject="", problem=ahead, why=why, advice="check the clock: was it set back?")
     if status.failed_runs >= limits.failures:
         failed = f"the last {status.failed_runs} runs with something to do failed"
         yield Attention(code="failed_runs", subject="", problem=failed, advice=_failed())
@@ -90,31 +103,19 @@ def _is_late(status: Status, limits: Thresholds) -> bool:
     return status.last_run is not None and _longer(status.last_run, status.now, limits.no_run or HOUR)
 
 
-def _shared(logs: Iterable[LogStatus]) -> Iterator[Attention]:
-    """What several logs are refused for, such as their directory, once."""
-    refused: dict[Problem, list[str]] = {}
-    for log in logs:
-        if log.refused is not None and log.refused.subject != log.path:
-            refused.setdefault(log.refused, []).append(log.path)
-    for why, paths in refused.items():
-        problem = f"{why.problem}; so {text.names(paths)} {'is' if len(paths) == 1 else 'are'} refused"
-        yield Attention(code="refused", subject=why.subject, problem=problem, advice=why.advice)
-
-
 def _log(log: LogStatus, now: datetime, limits: Thresholds) -> Iterator[Attention]:
-    def found(code: str, problem: str, advice: str = "") -> Attention:
-        return Attention(code=code, subject=log.path, problem=problem, advice=advice)
-
-    if log.refused is not None and log.refused.subject == log.path:
-        yield found("refused", f"refused: {log.refused.problem}", log.refused.advice)
+    if log.refused is not None:
+        yield _because(log.refused, log, "refused")
     if log.failures >= limits.failures:
         yield _failing(log)
     if log.refused is not None:  # that is why
         pass
     elif log.due and log.due_since is not None and _longer(log.due_since, now, limits.overdue):
-        yield found("overdue", f"should have been rotated {_between(log.due_since, now)} ago: {log.reason}")
+        yield _overdue(log, f"for {_between(log.due_since, now)}")
     elif log.due and log.due_since is None and log.max_size and (log.size or 0) > 2 * log.max_size:
-        yield found("overdue", f"twice as large as max_size and not rotated: {log.reason}")
+        yield _overdue(log, "twice as large as max_size")
+    if _is_flood(log, limits):
+        yield _flood(log)
     growing = [each for each in log.pending if each.held and _grows(log, each, now, limits)]
     if growing:
         yield _growing(log, max(growing, key=lambda each: each.size), now)
@@ -122,7 +123,42 @@ def _log(log: LogStatus, now: datetime, limits: Thresholds) -> Iterator[Attentio
     begun = [(since, each) for each in log.pending if (since := each.since or log.last_rotation) is not None]
     since, oldest = min(begun, key=lambda pair: pair[0], default=(now, None))
     if oldest is not None and _longer(since, now, limits.pending):
-        yield found("waiting", f"{oldest.name} has waited for {_between(since, now)}: {oldest.reason}")
+        yield _waiting(log, oldest, f"waiting for {_between(since, now)}")
+
+
+def _because(why: Problem, log: LogStatus, code: str, detail: str = "") -> Attention:
+    """A problem of a log, which may have been found at something else, such as its directory."""
+    at = why.subject if why.subject not in ("", log.path) else ""
+    return Attention(
+        code=code, subject=log.path, at=at, problem=why.problem, why=why.why, advice=why.advice, detail=detail
+    )
+
+
+def _overdue(log: LogStatus, since: str) -> Attention:
+    return Attention(
+        code="overdue",
+        subject=log.path,
+        problem="should have been rotated and was not",
+        detail=f"{since}; {log.reason}",
+        advice=f"{text.ours('run')} rotates it, or says why not",
+    )
+
+
+def _is_flood(log: LogStatus, limits: Thresholds) -> bool:
+    """Does it grow as it never does at this time of the day? Of one that is new nobody knows."""
+    recent, usual = log.recent_pace, log.usual_pace
+    return recent is not None and usual is not None and recent >= max(limits.rate * usual, _FLOOD / HOUR)
+
+
+def _flood(log: LogStatus) -> Attention:
+    recent, usual = (f"{text.size(round((pace or 0.0) * HOUR))}/h" for pace in (log.recent_pace, log.usual_pace))
+    return Attention(
+        code="rate",
+        subject=log.path,
+        problem="grows much faster than usual at this time of the day",
+        detail=f"{recent} in the last hour, {usual} usually",
+        advice="look at what its program writes; --rate sets how many times as much is too much",
+    )
 
 
 def _grows(log: LogStatus, archive: Pending, now: datetime, limits: Thresholds) -> bool:
@@ -135,26 +171,42 @@ def _grows(log: LogStatus, archive: Pending, now: datetime, limits: Thresholds) 
 
 
 def _growing(log: LogStatus, archive: Pending, now: datetime) -> Attention:
-    size = text.size(archive.size)
     since = f", {_between(archive.since, now)} after its rotation" if archive.since is not None else ""
-    return Attention(
-        code="growing",
-        subject=log.path,
-        problem=f"{archive.name} grows instead of the log, to {size} by now{since}: {archive.reason}",
-        advice=f"see {text.ours('doctor --only writers')}",
-    )
+    grows = f"grows instead of its log, to {text.size(archive.size)} by now{since}"
+    return _unproved("growing", log, archive, grows)
+
+
+def _waiting(log: LogStatus, archive: Pending, since: str = "") -> Attention:
+    size = text.size(archive.size) if archive.held else ""
+    return _unproved("waiting", log, archive, ", ".join(filter(None, (size, since))))
+
+
+def _unproved(code: str, log: LogStatus, archive: Pending, detail: str) -> Attention:
+    """An archive that can be neither compressed nor removed yet; whose process writes it is the cause."""
+    file = os.path.join(os.path.dirname(log.path), archive.name)
+    return Attention(code=code, subject=log.path, about=file, problem=archive.reason, detail=detail, advice=_writers())
 
 
 def _failing(log: LogStatus) -> Attention:
-    """Fails again and again, for the reason of the last time."""
-    failed, last = f"failed in {text.count(log.failures, 'run')} in a row", log.last_problem
-    why = last.under(log.path) if last is not None else None
-    return Attention(
-        code="failures",
-        subject=log.path,
-        problem=failed if why is None else f"{failed}: {log.last_outcome}: {why.problem}",
-        advice=_failed() if why is None else why.advice,
-    )
+    """Fails, again and again perhaps, for the reason of the last time."""
+    why = log.last_problem or log.last_failure or Problem(subject="", problem="fails", advice=_failed())
+    return _because(why, log, "failures", f"failed in {text.count(log.failures, 'run')} in a row")
+
+
+def notes(status: Status, told: Iterable[Attention]) -> Iterator[Attention]:
+    """What is not as it should be, below the thresholds too, but for what is ``told``."""
+    known = {(each.code, each.subject) for each in told}
+    for log in status.logs:
+        found = [_waiting(log, each) for each in log.pending]
+        if log.failures:
+            found.append(_failing(log))
+        elif log.request_failed:
+            asked = "its writers were asked to reopen it, and the request failed"
+            found.append(Attention(code="request", subject=log.path, problem=asked, advice=_failed()))
+        yield from (each for each in found if (each.code, each.subject) not in known)
+    for each in status.unclaimed:
+        advice = "add its path to paths of a rule, or its name to exclude if it is no log"
+        yield Attention(code="unclaimed", subject=each.path, problem=each.words, advice=advice)
 
 
 def _longer(begin: datetime, end: datetime, limit: float) -> bool:
@@ -168,17 +220,15 @@ def _between(begin: datetime, end: datetime) -> str:
 # ---------------------------------------------------------------- the facts in words
 
 
-def notes(log: LogStatus) -> Iterator[str]:
-    """What is not as it should be with a log, whatever the thresholds."""
+def state(log: LogStatus) -> str:
+    """What is wrong with a log, in a word or two; "" if nothing is."""
     if log.refused:
-        alone = log.refused.subject == log.path
-        yield log.refused.words if alone else f"refused because of {log.refused.subject}"
+        return "refused"
     if log.failures:
-        yield _failing(log).words
+        return f"failed in {text.count(log.failures, 'run')}"
     if log.request_failed:
-        yield f"its writers were asked to reopen it, and the request failed; {_failed()}"
-    for each in log.pending:
-        yield f"{each.name} ({text.size(each.size)}): {each.reason}" if each.held else f"{each.name}: {each.reason}"
+        return "not reopened"
+    return f"{text.count(len(log.pending), 'archive')} waiting" if log.pending else ""
 
 
 def due(log: LogStatus, now: datetime) -> str:
@@ -190,8 +240,22 @@ def due(log: LogStatus, now: datetime) -> str:
     if log.size is None:
         return "missing"
     if log.next_due is None:
-        return "unknown" if log.size else "when written"
-    return f"in {_between(now, log.next_due)} ({log.next_due_by})"
+        return "unknown" if log.size and log.pace != 0 else "when written"
+    return f"in {_range(log, log.next_due, now)} ({log.next_due_by})"
+
+
+def _range(log: LogStatus, likely: datetime, now: datetime) -> str:
+    """``3 h``, or ``2 to 5 h`` where the days before were that different."""
+    first, last = log.next_due_first, log.next_due_last
+    if first is None or (last is not None and last - first <= _SURE * (likely - now)):
+        return _between(now, likely)
+    begin = (first - now).total_seconds()
+    return f"{text.span(begin)} or later" if last is None else text.spread(begin, (last - now).total_seconds())
+
+
+def rate(log: LogStatus) -> str:
+    """How fast it grows, as far as that is known."""
+    return "-" if log.pace is None else f"{text.size(round(log.pace * HOUR))}/h"
 
 
 def archives(log: LogStatus) -> str:
@@ -216,6 +280,12 @@ def free(system: SystemStatus) -> str:
     share = f"{100 * system.free // system.total} %" if system.total else "-"
     inodes = "" if system.free_inodes is None else f", {system.free_inodes} inodes"
     return f"{text.size(system.free)} of {text.size(system.total)} free ({share}){inodes}"
+
+
+def fillers(system: SystemStatus) -> str:
+    """``filled by a.log (12.0 MiB/h), b.log (1.0 MiB/h)``; "" where that is not known."""
+    found = [f"{each.path} ({text.size(round(each.pace * HOUR))}/h)" for each in system.growers[:3]]
+    return f"filled by {', '.join(found)}" if found else ""
 
 
 def full(system: SystemStatus, now: datetime) -> str:

@@ -13,14 +13,30 @@ from msgspec.structs import replace
 from logrotor import text
 from logrotor.decide.facts import LogFacts
 from logrotor.decide.schedule import first_due, slot_after
-from logrotor.disk import signin, state, writers
+from logrotor.disk import heartbeat, sampled, signin, state, writers
 from logrotor.disk.history import History
 from logrotor.disk.mounts import Mounts
 from logrotor.disk.trust import stranger_to
 from logrotor.errors import StateError
-from logrotor.model import Archive, Config, KeptOut, LogHistories, LogPlan, PastOutcome, PastRun, PastTake, Problem
-from logrotor.rotator import plan_asking
+from logrotor.model import (
+    Archive,
+    Config,
+    KeptOut,
+    LogHistories,
+    LogPlan,
+    PastOutcome,
+    PastRun,
+    PastTake,
+    Problem,
+    Samples,
+)
+from logrotor.observe.pace import Pace, paces
+from logrotor.observe.rotations import Rotation, rotations
 from logrotor.survey import Listings, NamedLogs, Survey, Surveyor
+from logrotor.survey.asking import plan_asking
+
+_SAMPLED = 8 * 86400.0  # seconds that are looked back on: a week, and the hours before its first day
+_FEW = 10  # samples: where a run takes place once a week, there are fewer
 
 HOUR = 3600.0
 
@@ -60,6 +76,11 @@ class Deployment:
         advice = "nothing: no rotation depends on them, and the others are shown"
         return Problem(subject=self._past.path, problem=what, advice=advice) if odd else None
 
+    @property
+    def watch(self) -> Problem | None:
+        """What is wrong with the watch that signed in here; None: nothing, or there is none."""
+        return heartbeat.trouble(self.config.state_dir, self.now.timestamp())
+
     @cached_property
     def _recalled(self) -> tuple[LogHistories, Problem | None]:
         try:
@@ -98,12 +119,34 @@ class Deployment:
             return _Past(history.path, problem=error.problem)
         return _Past(history.path, runs, outcomes, left_out=history.left_out)
 
+    @cached_property
+    def rotations(self) -> dict[str, list[Rotation]]:
+        """Of each log, the oldest first, as far as ``outcomes`` go."""
+        found: dict[str, list[Rotation]] = {}
+        for rotation in rotations(self.outcomes):
+            found.setdefault(rotation.log, []).append(rotation)
+        return found
+
     def takes(self, days: int) -> list[PastTake]:
         """All of the last days; empty where the history cannot be read."""
         try:
             return History(self.config.state_dir).takes(self.now.timestamp() - days * 86400.0)
         except StateError:
             return []
+
+    @cached_property
+    def samples(self) -> Samples:
+        """How large logs were, and what was free, in the last days; all that is known, where that are few samples."""
+        now = self.now.timestamp()
+        found = sampled.read(self.config.state_dir, since=now - _SAMPLED, until=now)
+        if found.problem is None and len(found.times) < _FEW:
+            found = sampled.read(self.config.state_dir, until=now)
+        return found
+
+    @cached_property
+    def paces(self) -> dict[str, Pace]:
+        """How each log grows, by its path."""
+        return paces(self.samples.times, self.samples.logs)
 
     @cached_property
     def mounts(self) -> Mounts:

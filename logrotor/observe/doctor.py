@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from msgspec import Struct
@@ -10,6 +10,7 @@ from msgspec.structs import replace
 
 from logrotor.errors import LogrotorError, UnknownSelection, problem_of
 from logrotor.model import Check, Finding, Problem
+from logrotor.observe.causes import by_cause
 
 
 class Examined(Struct, frozen=True):
@@ -66,12 +67,12 @@ def _look(check: Check) -> tuple[Finding, ...]:
 
 def _together(found: Iterable[Finding]) -> tuple[Finding, ...]:
     """Eleven logs with one mode are one finding with eleven subjects; each is still fixed on its own."""
-    alike: dict[tuple[object, ...], list[Finding]] = {}
-    for finding in found:
-        words = (finding.problem, finding.why, finding.advice)
-        alone = (*(each.replace(finding.subject, "\0") for each in words), finding.mend is None, finding.note)
-        alike.setdefault(alone if finding.subject else (id(finding),), []).append(finding)
-    return tuple(_one(group) for group in alike.values())
+
+    def apart(finding: Finding) -> Hashable:
+        why = finding.why.replace(finding.subject, "") if finding.subject else id(finding)
+        return why, finding.mend is None, finding.note
+
+    return tuple(map(_one, by_cause(found, apart)))
 
 
 def _one(group: Sequence[Finding]) -> Finding:

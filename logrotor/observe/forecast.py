@@ -1,4 +1,4 @@
-"""When will a log be due, and a file system full? From past rotations, what is there now, and the time."""
+"""When will a log be due, and a file system full? From how fast logs grow, what is there now, and the time."""
 
 from __future__ import annotations
 
@@ -6,56 +6,43 @@ import os
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
+from typing import Any
 
 from msgspec import Struct
 
+from logrotor.decide import schedule
 from logrotor.decide.facts import Directory, LogFacts
-from logrotor.disk import snapshot
-from logrotor.model import FileSystem, LogSpec
+from logrotor.disk import mounts, snapshot
+from logrotor.model import Due, FileSystem, LogPlan, LogSpec
 from logrotor.observe.deployment import Deployment
+from logrotor.observe.pace import Pace
 
-_RECENT = 8  # rotations that are looked back on: a rate of last year says little
-_POINTS = 3  # fewer tell nothing
-_REACH = 1000  # times as long as it was looked at: two rotations within a second say nothing of next year
+_REACH = 1000  # times as long as it was looked at: a quarter of an hour says nothing of next year
 _FAR = 10 * 365 * 86400.0  # a date beyond is no forecast
-
-
-class Point(Struct, frozen=True):
-    """One past rotation: when, and how many bytes the log had."""
-
-    time: float
-    bytes: int
-
-
-def rate(rotations: Sequence[Point], size: int | None, now: float) -> float | None:
-    """Bytes a second that a log is written, from its rotations (oldest first) and its size now; None: unknown.
-
-    The first rotation only says when counting begins: what it holds was written at a pace nobody saw.
-    """
-    known = _recent(rotations, now)
-    points = len(known) + (size is not None)
-    if points < _POINTS or not known or now <= known[0].time:
-        return None
-    end = now if size is not None else known[-1].time
-    written = sum(point.bytes for point in known[1:]) + (size or 0)
-    return written / (end - known[0].time) if end > known[0].time else None
-
-
-def seen(rotations: Sequence[Point], now: float) -> float:
-    """Seconds over which :func:`rate` has looked."""
-    return now - _recent(rotations, now)[0].time
-
-
-def _recent(rotations: Sequence[Point], now: float) -> list[Point]:
-    return [point for point in rotations if point.time <= now][-_RECENT:]
+_GROWERS = 5  # that are named
 
 
 def due_by_size(size: int, limit: int, pace: float | None, now: float) -> float | None:
-    """When the log will be larger than ``limit``; None: unknown, or never at this pace."""
+    """When a log that grows evenly becomes larger than ``limit``, or became; None: unknown, or never at this pace."""
     if pace is None or pace <= 0:
         return None
     moment = now + (limit - size) / pace
     return moment if moment - now < _FAR else None
+
+
+def next_due(here: Deployment, plan: LogPlan, spec: LogSpec, pace: Pace | None) -> dict[str, Any]:
+    """By size or by schedule, whichever comes first."""
+    if isinstance(plan.due, Due) or plan.size is None:
+        return {"next_due": None, "next_due_by": None}
+    now = here.now.timestamp()
+    slot = schedule.next_slot(spec.schedule, here.now) if spec.schedule is not None else None
+    left = spec.max_size + 1 - plan.size if spec.max_size is not None else None
+    span = pace.until(left, now) if pace is not None and left is not None else None
+    moments = [here.moment(now + each) for each in (span.likely, span.first, span.last)] if span is not None else [None]
+    if moments[0] is None or (slot is not None and slot <= moments[0]):
+        return {"next_due": slot, "next_due_by": "schedule" if slot is not None else None}
+    last = min((each for each in (moments[2], slot) if each is not None), default=None)
+    return {"next_due": moments[0], "next_due_by": "size", "next_due_first": moments[1], "next_due_last": last}
 
 
 class Growth(Struct, frozen=True):
@@ -101,6 +88,13 @@ def full_on(free: int, growths: Iterable[Growth], now: float) -> float | None:
 # ---------------------------------------------------------------- file systems
 
 
+class Grower(Struct, frozen=True):
+    """A log that fills a file system, with its archives."""
+
+    path: str
+    pace: float  # bytes a second on the disk
+
+
 class SystemStatus(Struct, frozen=True, kw_only=True):
     """One file system that holds logs, archives or the state."""
 
@@ -111,12 +105,13 @@ class SystemStatus(Struct, frozen=True, kw_only=True):
     free_inodes: int | None  # None: it has no fixed number
     full_on: datetime | None
     forecast: str  # "known", "unknown" (of some log, or too far away), "never" (retention stops it before)
+    growers: tuple[Grower, ...] = ()  # what fills it, the largest first, a few
 
 
 def file_systems(here: Deployment, growing: Mapping[str, Growth]) -> Iterator[SystemStatus]:
     """Each file system of the deployment; ``growing``: how its logs grow, by their paths, as far as known."""
     systems: dict[int, tuple[str, FileSystem]] = {}
-    growths: dict[int, list[Growth]] = defaultdict(list)
+    growths: dict[int, dict[str, Growth]] = defaultdict(dict)
     unknown: set[int] = set()
     for facts in here.survey.logs:
         places = (facts.directory, *facts.elsewhere)
@@ -125,7 +120,7 @@ def file_systems(here: Deployment, growing: Mapping[str, Growth]) -> Iterator[Sy
                 systems.setdefault(place.file_system.device, (place.resolved, place.file_system))
         home = _home_of_archives(facts, places)
         if home is not None and facts.path in growing:
-            growths[home].append(growing[facts.path])
+            growths[home][facts.path] = growing[facts.path]
         elif home is not None:
             unknown.add(home)
     state_dir = os.path.realpath(here.config.state_dir)
@@ -133,7 +128,7 @@ def file_systems(here: Deployment, growing: Mapping[str, Growth]) -> Iterator[Sy
     if of_state is not None:
         systems.setdefault(of_state.device, (state_dir, of_state))
     for device, (path, system) in systems.items():
-        yield _system(here, path, system, growths.get(device, []), whole=device not in unknown)
+        yield _system(here, path, system, growths.get(device, {}), whole=device not in unknown)
 
 
 def _home_of_archives(facts: LogFacts, places: Sequence[Directory]) -> int | None:
@@ -141,29 +136,29 @@ def _home_of_archives(facts: LogFacts, places: Sequence[Directory]) -> int | Non
     return next((p.file_system.device for p in places if p.resolved == wanted and p.file_system is not None), None)
 
 
-def _system(here: Deployment, path: str, system: FileSystem, growths: Sequence[Growth], *, whole: bool) -> SystemStatus:
+def _system(
+    here: Deployment, path: str, system: FileSystem, growths: Mapping[str, Growth], *, whole: bool
+) -> SystemStatus:
     """``whole``: it is known of each of its logs how it grows."""
-    space, now = os.statvfs(path), here.now.timestamp()
-    inodes = space.f_favail if space.f_files else None
-    is_full = system.total > 0 and (system.free <= 0 or inodes == 0)
-    moment = now if is_full else full_on(system.free, growths, now)
-    reach = _REACH * max((each.seen for each in growths), default=_FAR)
-    if (moment - now > reach) if moment is not None else (reach < _FAR and any(g.room is None for g in growths)):
+    now, paces = here.now.timestamp(), growths.values()
+    is_full = system.total > 0 and (system.free <= 0 or system.free_inodes == 0)
+    moment = now if is_full else full_on(system.free, paces, now)
+    reach = _REACH * max((each.seen for each in paces), default=_FAR)
+    if (moment - now > reach) if moment is not None else (reach < _FAR and any(g.room is None for g in paces)):
         moment, whole = None, False
     return SystemStatus(
-        mount=mount_of(path),
+        mount=mounts.mount_of(path),
         type=system.type,
         total=system.total,
         free=system.free,
-        free_inodes=inodes,
+        free_inodes=system.free_inodes,
         full_on=here.moment(moment),
         forecast="known" if moment is not None else "never" if growths and whole else "unknown",
+        growers=tuple(_growers(growths)),
     )
 
 
-def mount_of(path: str) -> str:
-    """The uppermost directory above ``path`` that is on the same file system."""
-    device = os.stat(path).st_dev
-    while path != "/" and os.stat(os.path.dirname(path)).st_dev == device:
-        path = os.path.dirname(path)
-    return path
+def _growers(growths: Mapping[str, Growth]) -> list[Grower]:
+    """Those that retention does not stop yet."""
+    found = [Grower(path, each.pace) for path, each in growths.items() if each.pace > 0 and each.room != 0]
+    return sorted(found, key=lambda each: (-each.pace, each.path))[:_GROWERS]

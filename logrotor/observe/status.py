@@ -2,26 +2,24 @@
 
 from __future__ import annotations
 
-import os
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
+from weakref import WeakKeyDictionary
 
 from msgspec import Struct
 
+from logrotor import text
 from logrotor.decide import proof, schedule
-from logrotor.decide.facts import Directory, Family, LogFacts
-from logrotor.decide.naming import LOCK
+from logrotor.decide.facts import LogFacts
 from logrotor.decide.schedule import last_rotation
 from logrotor.decide.slots import newest_first
-from logrotor.disk import holders, state
-from logrotor.disk.logdir import LogDir
-from logrotor.errors import Busy, LogrotorError, Refused
-from logrotor.model import Archive, Codec, Due, Entry, LogPlan, LogSpec, PastOutcome, Problem, Written
-from logrotor.observe import forecast, unclaimed
+from logrotor.disk import state
+from logrotor.model import Archive, Codec, Due, Entry, PastOutcome, Problem, Written
+from logrotor.observe import blocked, forecast, unclaimed
 from logrotor.observe.deployment import Deployment, archives_of
 from logrotor.observe.forecast import SystemStatus
-from logrotor.observe.rotations import Rotation, rotations
+from logrotor.observe.rotations import Rotation
 from logrotor.observe.unclaimed import Large
 
 _LATER = 30.0  # seconds; a run marks its end in the history first, on a slow disk some time before the file last-run
@@ -51,13 +49,18 @@ class LogStatus(Struct, frozen=True, kw_only=True):
     reason: str  # why it is due or not
     next_due: datetime | None  # forecast, or the next slot of the schedule, whichever comes first
     next_due_by: str | None  # "size" or "schedule"
-    pace: float | None  # bytes a second
+    next_due_first: datetime | None = None  # of a forecast, from when on it may be due
+    next_due_last: datetime | None = None  # and by when it will be; None: maybe never
+    pace: float | None  # bytes a second that are written, in the last days
     paced: float | None = None  # seconds over which that was measured
+    recent_pace: float | None = None  # bytes a second in the last hour that was watched
+    usual_pace: float | None = None  # at this time of the day in the last week; None with less than a day of samples
     due_since: datetime | None  # for a log that is due
     last_rotation: datetime | None
     known: bool = True  # what is None of its past is never, and not unknown
     last_outcome: str | None  # "done", "failed", "deferred"
     last_problem: Problem | None  # why it was not done
+    last_failure: Problem | None = None  # of the last run that failed, of whatever step
     failures: int  # runs in a row in which something of this log failed
     archives: int
     archive_bytes: int
@@ -69,7 +72,7 @@ class LogStatus(Struct, frozen=True, kw_only=True):
 
 
 class Status(Struct, frozen=True, kw_only=True):
-    """Everything at one moment; logs in the order in which they need attention."""
+    """Everything at one moment; logs that need attention first, in natural order."""
 
     now: datetime
     last_run: datetime | None
@@ -84,13 +87,22 @@ class Status(Struct, frozen=True, kw_only=True):
     problems: tuple[Problem, ...]
 
 
+_SEEN: WeakKeyDictionary[Deployment, Status] = WeakKeyDictionary()  # the page and a check of the doctor's ask
+
+
 def status(here: Deployment) -> Status:
     """Look at everything once. What the history does not tell is unknown, and ``problems`` says why."""
+    if here not in _SEEN:
+        _SEEN[here] = _status(here)
+    return _SEEN[here]
+
+
+def _status(here: Deployment) -> Status:
     outcomes: dict[str, list[PastOutcome]] = defaultdict(list)
     for outcome in here.outcomes:
         for log in outcome.logs:
             outcomes[log].append(outcome)
-    done = {log: rotations(found) for log, found in outcomes.items()}
+    done = here.rotations
     logs = [_log(here, facts, done.get(facts.path, []), outcomes.get(facts.path, [])) for facts in here.survey.logs]
     return Status(
         now=here.now,
@@ -106,9 +118,9 @@ def status(here: Deployment) -> Status:
         problems=(
             *(found.as_problem for found in here.config.problems),
             *here.survey.problems,
-            *_held(here),
+            *blocked.problems(here),
             *_vanished(here),
-            *(found for found in (here.blind, here.left_out) if found is not None),
+            *(each for each in (here.blind or here.samples.problem, here.left_out, here.watch) if each is not None),
         ),
     )
 
@@ -129,17 +141,16 @@ def _vanished(here: Deployment) -> Iterable[Problem]:
 def _log(here: Deployment, facts: LogFacts, done: Sequence[Rotation], outcomes: Sequence[PastOutcome]) -> LogStatus:
     plan, spec, now = here.plans[facts.path], facts.spec, here.now.timestamp()
     taken = [r for r in done if r.status == "done"]
-    points = [forecast.Point(r.time, r.bytes) for r in taken if r.bytes is not None]
-    pace = forecast.rate(points, plan.size, now)
-    by_size = None
+    known = here.paces.get(facts.path)
+    pace, by_size = known.rate if known is not None else None, None
     if spec.max_size is not None and plan.size is not None:
         by_size = forecast.due_by_size(plan.size, spec.max_size, pace, now)
-    next_due, by = _next_due(here, plan, spec, by_size)
+    next_due = forecast.next_due(here, plan, spec, known)
     last = max((m for m in (facts.history.last_rotation, *(r.time for r in taken)) if m), default=None)
     archives = archives_of(facts)
     pending = tuple(_pending(here, facts, archives, taken))
     # What its writer adds to an archive, instead of the log, fills the disk like a log.
-    elsewhere = sum(each.grown or 0 for each in pending if each.held)
+    elsewhere = sum(_pace_of(each, here.now) for each in pending if each.held)
     return LogStatus(
         path=facts.path,
         rule=spec.name,
@@ -148,15 +159,17 @@ def _log(here: Deployment, facts: LogFacts, done: Sequence[Rotation], outcomes: 
         schedule=spec.schedule_name or spec.schedule,
         due=isinstance(plan.due, Due),
         reason=plan.due.reason,
-        next_due=next_due,
-        next_due_by=by,
-        pace=forecast.rate(points, plan.size + elsewhere, now) if plan.size is not None and elsewhere else pace,
-        paced=None if pace is None else forecast.seen(points, now),
+        **next_due,
+        pace=None if pace is None else pace + elsewhere,
+        paced=known.seen if known is not None and pace is not None else None,
+        recent_pace=known.recent if known is not None else None,
+        usual_pace=known.usual if known is not None else None,
         due_since=_due_since(here, facts, pace, by_size, last),
         last_rotation=here.moment(last),
         known=here.blind is None and (last is not None or not archives),
         last_outcome=done[-1].status if done else None,
         last_problem=done[-1].problem if done else None,
+        last_failure=next((o.problem for o in reversed(outcomes) if o.status == "failed"), None),
         failures=_failures_of_log(here, outcomes),
         archives=len(archives),
         archive_bytes=sum(archive.entry.size for archive in archives),
@@ -168,16 +181,10 @@ def _log(here: Deployment, facts: LogFacts, done: Sequence[Rotation], outcomes: 
     )
 
 
-def _next_due(
-    here: Deployment, plan: LogPlan, spec: LogSpec, by_size: float | None
-) -> tuple[datetime | None, str | None]:
-    if isinstance(plan.due, Due) or plan.size is None:
-        return None, None
-    slot = schedule.next_slot(spec.schedule, here.now) if spec.schedule is not None else None
-    size = here.moment(None if by_size is None else max(by_size, here.now.timestamp()))
-    if size is not None and (slot is None or size < slot):
-        return size, "size"
-    return slot, "schedule" if slot is not None else None
+def _pace_of(archive: Pending, now: datetime) -> float:
+    """Bytes a second that its writer has added to it since its rotation."""
+    seconds = (now - archive.since).total_seconds() if archive.since is not None else 0.0
+    return (archive.grown or 0) / seconds if seconds > 0 else 0.0
 
 
 def _due_since(
@@ -255,10 +262,9 @@ def _pending(
 
 
 def _urgency(log: LogStatus) -> tuple[object, ...]:
-    """What needs attention first, then by when it is due, what is unknown or missing last."""
-    trouble = (log.refused is not None, log.failures, log.request_failed, bool(log.pending), log.due)
-    soon = log.next_due.timestamp() if log.next_due is not None else float("inf")
-    return (*(-int(each) for each in trouble), log.size is None, soon, log.path)
+    """What needs attention first, then what is due, each in natural order."""
+    trouble = (log.refused is not None, log.failures > 0, log.request_failed, bool(log.pending), log.due)
+    return (*(not each for each in trouble), text.natural(log.path))
 
 
 # ---------------------------------------------------------------- how often in a row something failed
@@ -300,49 +306,3 @@ def _in_a_row(failed: Mapping[int, bool], outcomes: Iterable[PastOutcome]) -> in
         if run in known and known[run].anew:
             break
     return count
-
-
-# ---------------------------------------------------------------- what keeps every run away
-
-
-def held(here: Deployment) -> Iterator[tuple[str, Problem]]:
-    """Locks that no run can use, and locks and temps that somebody holds for over a minute; each with what is wrong."""
-    for directory in here.survey.locked:
-        path = os.path.join(directory, LOCK)
-        try:
-            with LogDir(directory) as logdir:
-                if not logdir.is_writable():  # it keeps nobody away: we do not rotate there
-                    continue
-                logdir.turns.look()
-        except (Busy, Refused) as error:
-            yield path, error.problem
-        except (LogrotorError, OSError):  # it has gone, or the directory itself is a finding
-            continue
-        else:
-            yield from _stuck(here, path)
-    families = ((d.resolved, f) for facts in here.survey.logs for d, f in _families(facts))
-    for path in dict.fromkeys(os.path.join(place, temp.name) for place, family in families for temp in family.temps):
-        yield from _stuck(here, path)
-    run = state.stopped_run(here.config.state_dir)
-    if run is not None:
-        yield run.subject, run
-
-
-def _families(facts: LogFacts) -> Iterator[tuple[Directory, Family]]:
-    yield facts.directory, facts.family
-    yield from ((each, each.families[facts.base]) for each in facts.elsewhere if facts.base in each.families)
-
-
-def _stuck(here: Deployment, path: str) -> Iterator[tuple[str, Problem]]:
-    found = holders.stuck(path, here.now.timestamp(), here.processes, here.kept_out.get(path))
-    if found is not None:
-        yield path, found
-
-
-def _held(here: Deployment) -> Iterator[Problem]:
-    """A younger one is of a run, more likely, but for one that is stopped."""
-    for path, why in held(here):
-        if path == os.path.join(here.config.state_dir, state.LOCK) or holders.is_old(
-            path, here.now.timestamp(), here.kept_out.get(path)
-        ):
-            yield why.under(path)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 import stat
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from functools import cache, partial
 
@@ -42,7 +42,7 @@ _NOTHING, _NONE = LogHistory(), LogHistories({})
 class Surveyor:
     """One survey of one configuration, used as a context manager.
 
-    ``stop``: it raises StoppedLooking then. ``late``: nothing is compared any more.
+    ``stop``: it raises StoppedLooking then. ``late``: nothing is compared. ``resting``: logs not to be taken, and why.
     """
 
     def __init__(
@@ -54,8 +54,9 @@ class Surveyor:
         since: float = 0.0,
         stop: forms.Stop = lambda: False,
         late: forms.Stop = lambda: False,
+        resting: Mapping[str, str] = {},
     ) -> None:
-        self._stop, self._late = stop, late
+        self._stop, self._late, self._resting = stop, late, resting
         self._config, self._history, self._only, self._since = config, history, tuple(only), since
         self._mounts = Mounts()
         self._listings = Listings(self._mounts)
@@ -169,6 +170,7 @@ class Surveyor:
             why_not_cut=partial(self._why_not_cut, claim, family),
             noted=cache(partial(self._noted, claim, family)),
             literal=claim.literal,
+            resting=self._resting.get(claim.path, ""),
             refusal=refusal or self._refusal(claim, family) or closed or (locked_out if spec.strict else None),
             proof=self._proof(claim, family),
             loses=None if spec.strict else locked_out,
@@ -260,8 +262,7 @@ class Surveyor:
             return path, None
         why = f"archives of {owner} and of {claim.path} would have the same names there"
         if self._claims.named.naming(owner):
-            advice = "give one of the two rules another archive_dir"
-            return None, Problem(subject=path, problem=why, advice=advice)
+            return None, Problem(subject=path, problem=why, advice="give one of the two rules another archive_dir")
         away = f"remove or rename {owner} if nobody writes it any more"
         self._note(
             Problem(subject=path, problem=why, advice=f"give rule {claim.spec.name} another archive_dir, or {away}")

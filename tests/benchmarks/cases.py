@@ -38,12 +38,22 @@ class Scale:
     start_rounds: int = 21
     wait: float = 6.0  # seconds, until what was prepared has come to rest
     install: bool = True
+    days: int = 90
     rest: float = 40.0  # ext4 avoids inodes that were deleted just now: 0.9 ms for each file that is created, for 30 s
 
 
-QUICK = Scale(logs=1_000, many=10_000, large=100 * 1000 * 1000)
+QUICK = Scale(logs=1_000, many=10_000, large=100 * 1000 * 1000, days=9)
 TINY = Scale(
-    logs=10, many=20, large=1000 * 1000, rounds=1, idle_rounds=2, start_rounds=2, wait=0.0, rest=0.0, install=False
+    logs=10,
+    many=20,
+    large=1000 * 1000,
+    rounds=1,
+    idle_rounds=2,
+    start_rounds=2,
+    wait=0.0,
+    rest=0.0,
+    install=False,
+    days=1,
 )
 
 Case = Callable[[Path, Scale], Result]
@@ -248,6 +258,50 @@ def library(root: Path, scale: Scale) -> Result:
     return Result("Rotator.run() in a process, 20 idle logs", "-", 0.002, [*rounds()], _RESIDENT, plus=True)
 
 
+_SAMPLES = """
+import json, os, re, sys, time
+from contextlib import closing
+from logrotor.disk import database, samples
+from logrotor.model import LogSize, Space
+folder, days, rounds = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
+logs = [LogSize(f"/var/log/app/service-{n}.log", 0, 0) for n in range(1000)]
+def later(n):
+    for log in range(100):
+        logs[log] = LogSize(logs[log].path, 1000 * n * log % 10_000_000, 1_000_000 * (n // 100))
+    return logs, [Space("/", 10**11 - n, 10**6)]
+now, many = time.time() - 86400 * days - 300 * rounds, 288 * days
+file = os.path.join(folder, "samples.sqlite")
+with closing(database.to_write(file)) as connection:
+    connection.execute("PRAGMA synchronous = OFF")
+    samples.make_tables(connection)
+    for n in range(many):
+        with database.transaction(connection, 0.0):
+            samples.add_sample(connection, now + 300 * n, *later(n), whole=True)
+took = []
+for n in range(many, many + rounds):
+    found, began = later(n), (time.perf_counter(), time.process_time())
+    samples.keep(folder, now + 300 * n, found, {}, whole=True)
+    took.append((time.perf_counter() - began[0], time.process_time() - began[1]))
+with closing(database.to_look(file)) as connection:
+    assert connection.execute("SELECT max(id) FROM samples").fetchone()[0] == many + rounds
+most = re.search(r"VmHWM:\\s+(\\d+) kB", open("/proc/self/status").read())
+print(json.dumps([sorted(took)[len(took) // 2], int(most[1]) * 1024, os.path.getsize(file)]))
+"""
+
+
+def sample(root: Path, scale: Scale) -> Result:
+    """1,000 logs, a tenth of them growing: the time of one sample after 90 days of them, and what they come to."""
+    folder = root / "state"
+    folder.mkdir()
+    argv = [sys.executable, "-c", _SAMPLES, str(folder), str(scale.days), "100" if scale.days > 1 else "3"]
+    done = subprocess.run(argv, capture_output=True, text=True, check=True, env=environment(), cwd="/")
+    (seconds, cpu), resident, size = json.loads(done.stdout)
+    assert size <= 50 * MIB
+    rounds = [Round(Taken(0.0, 0.0, 0), Taken(seconds, cpu, resident))]
+    notes = [f"{size / MIB:.1f} MiB after {scale.days} days"]
+    return Result("one sample of 1,000 logs, 100 growing", "-", 0.020, rounds, _RESIDENT, plus=True, notes=notes)
+
+
 CASES: dict[str, Case] = {
     "idle": idle,
     "growth": growth,
@@ -259,4 +313,5 @@ CASES: dict[str, Case] = {
     "large-gzip": _large("gzip", 0.2, _RESIDENT),
     "start": start,
     "library": library,
+    "sample": sample,
 }

@@ -38,7 +38,7 @@ def look(here: Deployment) -> Look:
     """The findings of one check, looked at now or ``later``."""
 
     def run(check: str, later: timedelta = timedelta()) -> list[Finding]:
-        (only,) = choose(checks(here.config, datetime.now(UTC) + later), [check])
+        (only,) = choose(checks(here.seen(datetime.now(UTC) + later)), [check])
         ((examined,)) = examine([only])
         assert all(f.subject and f.problem and f.why and f.advice for f in examined.findings)
         assert not any(f.subject == only.id for f in examined.findings), "it could not look"
@@ -61,7 +61,7 @@ def test_a_sound_deployment_has_no_finding(here, logrotor):
 
 def test_every_check_has_a_name_of_its_own(here):
     """Ids are unique, lower case, and of the shape theme.thing."""
-    ids = [check.id for check in checks(here.config, datetime.now(UTC))]
+    ids = [check.id for check in checks(here.seen())]
     assert len({*ids}) == len(ids) and all(i.islower() and i.count(".") == 1 for i in ids)
 
 
@@ -239,14 +239,19 @@ def removed_file(here: Deployment, stack: ExitStack) -> Path:
 def no_pidfile(here: Deployment, _: ExitStack) -> str:
     here.hold()
     here.configure(target("pidfile", pidfile="gone.pid", signal="USR1"))
-    return "[reopen.them]"
+    return "reopen target 'them' (pidfile)"
+
+
+def no_program(here: Deployment, _: ExitStack) -> str:
+    here.configure(target("command", command='["/no/such/program"]'))
+    return "reopen target 'them' (command)"
 
 
 def stale_pidfile(here: Deployment, _: ExitStack) -> str:
     here.hold()
     (here.folder / "it.pid").write_text("4194304\n")
     here.configure(target("pidfile", pidfile="it.pid", signal="USR1"))
-    return "[reopen.them]"
+    return "reopen target 'them' (pidfile)"
 
 
 def unhandled_signal(here: Deployment, stack: ExitStack) -> str:
@@ -254,7 +259,7 @@ def unhandled_signal(here: Deployment, stack: ExitStack) -> str:
     writer.write(1)
     (here.folder / "it.pid").write_text(f"{writer.pid}\n")
     here.configure(target("pidfile", pidfile="it.pid", signal="USR2"))
-    return "[reopen.them]"
+    return "reopen target 'them' (pidfile)"
 
 
 def from_the_future(*names: str) -> Plant:
@@ -318,7 +323,7 @@ FUTURE = "app.log-20990101T000000Z"
         ("reopen.targets", no_pidfile, False),
         ("reopen.targets", stale_pidfile, False),
         ("reopen.targets", unhandled_signal, False),
-        ("reopen.targets", configured(target("command", command='["/no/such/program"]'), "[reopen.them]"), False),
+        ("reopen.targets", no_program, False),
         ("space.bytes", no_room, False),
         ("space.inodes", no_inodes, False),
         ("clock.time", from_the_future("app.log"), False),
@@ -419,7 +424,7 @@ def test_a_directory_that_is_not_ours_to_change(here):
     here.logs.chmod(0o755)
 
     def looked() -> tuple[str, str, int]:
-        examined = examine(choose(checks(here.config, datetime.now(UTC)), ["directories.logs", "logs.refused"]))
+        examined = examine(choose(checks(here.seen()), ["directories.logs", "logs.refused"]))
         directories, logs = (each.findings for each in examined)
         found = only(list(directories))
         return found.problem, found.advice, len(logs)
@@ -455,7 +460,7 @@ def test_an_archive_directory_that_is_not_ours(here, there):
         os.chown(path, us.uid, us.gid)
 
     def looked() -> tuple[list[Problem], list[Finding]]:
-        chosen = choose(checks(here.config, datetime.now(UTC)), ["directories.archives", "logs.refused"])
+        chosen = choose(checks(here.seen()), ["directories.archives", "logs.refused"])
         found = [finding for each in examine(chosen) for finding in each.findings]
         plan = Rotator(here.config).plan()
         assert (plan.due, [log.refused for log in plan.logs]) == (1, [None])  # its archives can wait
@@ -608,7 +613,7 @@ def test_a_target_that_is_not_ours_to_signal(here):
         here.configure(target("pidfile", pidfile="it.pid", signal="USR1"))
 
         def looked() -> str:
-            (found,) = examine(choose(checks(here.config, datetime.now(UTC)), ["reopen.targets"]))
+            (found,) = examine(choose(checks(here.seen()), ["reopen.targets"]))
             return only(list(found.findings)).problem
 
         assert "www-data may not send SIGUSR1" in users.as_user("www-data", looked)
@@ -645,8 +650,12 @@ def test_a_rule_of_logrotate(here):
 }}
 """)
     (rules / "broken").write_text("{ } ' {")
-    found = only(list(setup.logrotate(here.seen(datetime.now(UTC)), (f"{rules}/*",))))
-    assert found.subject == str(log) and f"{here.logs}/*.log in {rules}/app" in found.problem
+    (rules / "old.disabled").write_text(f"{here.logs}/app.log {{ weekly }}")
+    (here.folder / "conf").write_text(f"weekly\ninclude {rules}\ninclude {rules}/none\n")
+    unread, found = setup.logrotate(here.seen(datetime.now(UTC)), f"{here.folder}/conf")
+    assert found.subject == str(log) and f"{here.logs}/*.log in {rules}/app:4" in found.problem
+    assert (unread.subject, unread.note) == (f"{rules}/none", False)
+    assert not list(setup.logrotate(here.seen(datetime.now(UTC)), f"{here.folder}/none"))
 
 
 def test_a_disk_that_will_be_full(here, look):

@@ -99,7 +99,7 @@ def test_mending_tells_what_was_done_or_why_not():
 def planted(monkeypatch):
     """Checks of the core that the test plants."""
     known: list[Check] = []
-    monkeypatch.setattr("logrotor.observe.checks.checks", lambda config, now: known)
+    monkeypatch.setattr("logrotor.observe.checks.checks", lambda here: known)
     return known
 
 

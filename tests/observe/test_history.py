@@ -278,6 +278,21 @@ def test_logs_that_are_gone_are_forgotten(tmp_path, monkeypatch):
     assert known_logs(tmp_path) == kept
 
 
+@pytest.mark.parametrize("number", [2**63 - 1, 10**13, -5])
+def test_a_row_with_a_number_that_none_of_ours_has(remember, tmp_path, number):
+    """The rows after it would count as the oldest, and be pruned as they come: it alone goes."""
+    remember(0.0, 1)
+    with contextlib.closing(sqlite3.connect(tmp_path / "history.sqlite")) as connection, connection:
+        for table in ("runs", "outcomes", "attempts", "archives"):
+            columns = [row[1:3] for row in connection.execute(f"PRAGMA table_info({table})")]
+            values = [number if name == "id" else b"x" if kind == "BLOB" else 1 for name, kind in columns]
+            connection.execute(f"INSERT INTO {table} VALUES ({','.join('?' * len(values))})", values)
+    for at in (1.0, 2.0):
+        remember(at, 1)
+    assert [run.started for run in History(str(tmp_path)).runs()] == [0.0, 1.0, 2.0]
+    assert times(tmp_path) == [0.0, 1.0, 2.0]
+
+
 def test_a_damaged_history_is_told(here, logrotor):
     """Exit 2 with what happens next, and no traceback."""
     here.log()

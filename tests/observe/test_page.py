@@ -6,20 +6,24 @@ import os
 import re
 import shutil
 import time
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from logrotor import load_config, text
 from logrotor.disk.publish import PAGE, refuse_other
 from logrotor.errors import Refused
-from logrotor.model import PastTake
+from logrotor.model import LogPoint, PastTake
 from logrotor.observe.page import markup, plots
+from logrotor.observe.page.content import Facts, Origin
 from logrotor.observe.page.markup import Html, escaped, tag
+from logrotor.observe.page.render import render
 from logrotor.observe.rotations import Rotation
+from tests.observe.test_status import WELL, a_log
 from tests.support import command, users
 from tests.support.markup import Markup
 
@@ -58,7 +62,8 @@ def test_all_facts_are_in_it(here, page, logrotor):
     status = logrotor("status", "--json").json
     (log,) = status["logs"]
     row = next(each for each in found.all("tr") if "app.log" in each.text and "rule app" in each.text)
-    for fact in (text.size(log["size"]), "10.0 KiB", f"3, {text.size(log['archive_bytes'])}", "(size)"):
+    rate = f"{text.size(round(log['pace'] * 3600))}/h"
+    for fact in (text.size(log["size"]), rate, "10.0 KiB", f"3, {text.size(log['archive_bytes'])}", "(size)"):
         assert fact in row.text, row.text
     assert "app.log.3.zst" in found.text and text.size(status["file_systems"][0]["total"]) in found.text
     assert "logs.modes" in found.text and "chmod 0664" in found.text
@@ -83,18 +88,49 @@ def test_attention_comes_first(here, page):
     before = int(time.time())
     calm = page()
     assert before <= datetime.fromisoformat(calm.all("time")[0].attributes["datetime"]).timestamp() <= time.time()
-    assert calm.all("li", class_="bad") == []
+    assert calm.all("span", class_="bad") == [] and calm.all("title")[0].text.startswith("All well: 1 log")
     os.utime(here.state / "last-run", (time.time() - 7200,) * 2)
     loud = page()
     assert "no run for 2 h" in loud.all("section")[0].text
-    assert loud.all("title")[0].text.startswith("1 issue") and loud.all("span", class_="bad")
+    assert loud.all("title")[0].text.startswith("1 problem") and loud.all("span", class_="bad")
+    assert loud.all("h1")[0].text.startswith("✕ 1 problem")
 
 
 def test_a_refused_log_says_why(here, page):
-    """Where the log stands, and above."""
+    """Above, with the doctor's reason and advice; where it stands in a word, and its line is open."""
     os.link(here.log(), here.folder / "second-name")
+    here.log("well.log", size=320)
     found = page()
-    assert "hard links" in found.all("div", class_="note")[0].text and "hard links" in found.all("section")[0].text
+    (cause,) = [each for each in found.all("li") if "hard links" in each.text]
+    assert "remove the other names" in cause.text and "grows until the disk is full" in cause.text
+    lines = {each.text.split("rule")[0]: "open" in each.attributes for each in found.all("details")}
+    assert lines == {"app.logrefused": True, "well.log": False}
+
+
+def test_equal_causes_are_one(here, page, logrotor):
+    """Ten logs refused for one reason, by threshold, by failures and by the doctor, are one with ten subjects."""
+    for number in range(1, 11):
+        os.link(here.log(f"a{number}.log"), here.folder / f"second-{number}")
+    for _ in range(3):
+        here.run()
+    found = page()
+    (cause,) = [each for each in found.all("h3") if "hard links" in each.text]
+    (subjects, *_) = [each.text for each in found.all("li") if "hard links" in each.text]
+    assert [f"a{number}.log" in subjects for number in range(1, 12)] == [True] * 10 + [False]
+    assert subjects.index("a2.log") < subjects.index("a10.log") and cause.text.startswith("has 2 hard links")
+    assert found.page.count("and rotation sees one") == 1 and found.all("title")[0].text.startswith("1 problem,")
+
+
+def test_natural_order(here, page, logrotor):
+    """a2 before a10, sick ones first: on the page and on a terminal."""
+    for number in (10, 2, 1, 11, 3):
+        here.log(f"a{number}.log", size=320)
+    os.link(here.logs / "a3.log", here.folder / "second")
+    os.link(here.logs / "a11.log", here.folder / "other")
+    names = [each.text.removesuffix("refused") for each in page().all("summary")]
+    assert names == ["a3.log", "a11.log", "a1.log", "a2.log", "a10.log"]
+    paths = [os.path.basename(log["path"]) for log in logrotor("status", "--json").json["logs"]]
+    assert paths == names
 
 
 def test_nothing_yet(here, page):
@@ -135,14 +171,48 @@ def test_a_password_stays_where_it_is(here, page):
     assert "127.0.0.1" in found.text and "s3cret" not in found.page
 
 
-def test_a_page_of_thousands_of_logs(here, page):
-    """Those that need attention least are counted; the archives of all are."""
-    for number in range(510):
-        (here.logs / f"{number}.log").write_bytes(b"x" * number)
-    (here.logs / "509.log").write_bytes(b"x" * 20_000)
+def test_many_healthy_logs_are_behind_one_line(here, page):
+    """All of them are there, to be found by the browser's search; the sick one stands in front."""
+    for number in range(80):
+        here.log(f"{number}.log", size=320)
+    os.link(here.logs / "70.log", here.folder / "second")
     found = page()
-    assert len(found.all("div", class_="name")) == 500 and "10 more logs that need it less" in found.text
-    assert found.all("div", class_="name")[0].text == "509.log"
+    outer = next(each for each in found.all("details") if each.text.startswith("79 healthy logs"))
+    assert "open" not in outer.attributes and outer.text.count("rule app") == 79
+    assert found.all("summary")[0].text == "70.logrefused" and found.page.count("<summary>") == 81
+
+
+@pytest.mark.long
+def test_ten_thousand_logs(here, logrotor, record_property):
+    """How long it takes is for the record; the size is not."""
+    for number in range(10_000):
+        (here.logs / f"a-service-of-some-name-{number}.log").write_bytes(b"x" * (number % 9_000))
+    here.run()
+    began = time.process_time()
+    logrotor("page", "-o", here.folder / "page.html", code=0)
+    record_property("seconds", round(time.process_time() - began, 2))
+    made = (here.folder / "page.html").read_text()
+    assert made.count("<summary>") == 10_001 and len(made.encode()) < 10_000_000
+
+
+@pytest.mark.long
+def test_ten_thousand_logs_with_a_past_are_ten_megabytes():
+    """Each with twenty rotations, days of samples and what else a line can have."""
+    done = past(*((8640 * n, 10_000_000 + n) for n in range(20, 0, -1)))
+    samples = sampled(*((1800 * n, n * 7919 % 10_000_000) for n in range(96, 0, -1)))
+    paths = [f"/srv/a-project/storage/logs/some-worker-queue-{number}.log" for number in range(10_000)]
+    moment = NOW + timedelta(hours=3)
+    more = {"size": 9_876_543, "max_size": 10**7, "pace": 12_345.0, "next_due": moment, "next_due_by": "size",
+            "last_rotation": NOW - timedelta(hours=2), "archives": 7, "archive_bytes": 7_654_321,
+            "ratio": 8.123}  # fmt: skip
+    logs = tuple(a_log(path=path, rule="queue-workers", **more) for path in paths)
+    facts = Facts(
+        origin=Origin("host", "/etc/logrotor.toml", "/var/lib/logrotor", "1"), status=replace(WELL, now=NOW, logs=logs),
+        causes=(), concerned=frozenset(), checks=31, rotations=(), by_log=dict.fromkeys(paths, done),
+        samples=dict.fromkeys(paths, samples), takes=(), archives=(), queues=None,
+    )  # fmt: skip
+    made = render(facts)
+    assert made.count("class=spark") == 10_000 and len(made.encode()) < 10_000_000
 
 
 def test_writing_it_changes_nothing_else(here, page):
@@ -180,9 +250,7 @@ def test_odd_names_are_text(here, page):
         here.log(f"{name}.log", size=20_000)
     here.run()
     found = page()
-    assert sorted({each.name for each in found.elements}) == sorted(
-        {*elements, "circle", "polygon", "polyline", "line"}
-    )
+    assert {each.name for each in found.elements} - {*elements} <= {"path"}
     assert "<script>alert(1)</script>.log" in found.text and "<script" not in found.page
     shown = [text.printable(name) for name in ODD]
     assert all(f"{name}.log" in found.text for name in shown) and "\\xff\\xfe.log" in found.text
@@ -209,7 +277,7 @@ def test_ids_and_links_fit(here, page):
     found = page()
     ids = [each.attributes["id"] for each in found.elements if "id" in each.attributes]
     links = [each.attributes["href"][1:] for each in found.all("a")]
-    assert len(ids) == len(set(ids)) and links == ["doctor"] and set(links) <= set(ids)
+    assert len(ids) == len(set(ids)) and set(links) <= set(ids)
 
 
 def test_markup_is_made_by_tags_only():
@@ -258,44 +326,79 @@ def past(*points: tuple[float, int | None], status: str = "done") -> list[Rotati
     return [Rotation(run=1, time=EPOCH - ago, log="/l", status=status, reason="", bytes=size) for ago, size in points]
 
 
+def sampled(*points: tuple[float, int | None]) -> list[LogPoint]:
+    return [LogPoint(time=EPOCH - ago, size=size, archives=0, grown=None) for ago, size in points]
+
+
+def drawn(done, live, limit, samples=()) -> str:
+    course = plots.course(done, samples, live, EPOCH)
+    assert course is not None
+    return plots.sparkline("app.log", course, live, limit)
+
+
+def corners(plot: str) -> list[tuple[float, float]]:
+    """Of the line of growth, without its foot, which is below the frame."""
+    (line,) = Markup(plot).all("path", class_="growth")
+    _, shown = line.attributes["d"].split("L")
+    return [(float(x), float(y)) for x, y in re.findall(r"(\d+),(\d+)", shown)]
+
+
 def test_a_plot_is_told_in_words():
     """For those who cannot see it: how many rotations, how large, since when, and what failed."""
     done = past((300, 1024), (200, 2048), (100, 2048)) + past((50, None), status="failed")
-    plot = plots.sparkline("app.log", done, 512, 4096, EPOCH)
-    assert plot is not None
+    plot = drawn(done, 512, 4096)
     (title,) = Markup(plot).all("title")
     assert title.text == (
         "app.log: 3 rotations of 1.0 KiB to 2.0 KiB, the first 5 min ago, 1 failed, 512 B since, limit 4.0 KiB"
     )
-    assert len(Markup(plot).all("circle")) == 3 and len(Markup(plot).all("path", class_="cross")) == 1
+    (marks,) = Markup(plot).all("path", class_="mark")
+    (crosses,) = Markup(plot).all("path", class_="cross")
+    assert marks.attributes["d"].count("M") == 3 and crosses.attributes["d"].count("M") == 1
 
 
 def test_a_plot_goes_up_and_falls_at_each_rotation():
     """Nothing is claimed of the time before the first one."""
-    plot = plots.sparkline("a", past((200, 100), (100, 100)), 50, 100, EPOCH)
-    assert plot is not None
-    (line,) = Markup(plot).all("polyline")
-    (x0, y0), (x1, y1), (x2, y2), (x3, y3) = [map(float, p.split(",")) for p in line.attributes["points"].split()]
+    plot = drawn(past((200, 100), (100, 100)), 50, 100)
+    (x0, y0), (x1, y1), (x2, y2), (x3, y3) = corners(plot)
     assert x0 < x1 == x2 < x3 and y0 == y2 > y3 > y1
-    assert x1 - x0 == pytest.approx(x3 - x2, abs=0.2)
+    assert x1 - x0 == pytest.approx(x3 - x2, abs=1)
 
 
-def test_no_rotation_no_plot():
-    """Nor one for rotations that all failed, or that the clock has put into the future."""
+def test_samples_are_drawn_between_rotations():
+    """It grew in the last third only, then was rotated; and a log that was never rotated has its samples."""
+    samples = sampled((300, 0), (200, 0), (150, 100))
+    points = corners(drawn(past((120, 100)), 0, 200, samples))
+    assert points[0][1] == points[1][1] == max(y for _, y in points)  # flat
+    assert min(y for _, y in points) == points[2][1] < points[1][1]
+    assert points[-1][1] == points[0][1]
+    never = drawn([], 50, 200, sampled((300, 10), (200, 40)))
+    assert [title.text for title in Markup(never).all("title")] == ["app.log: watched for 5 min, 50 B now, limit 200 B"]
+    assert len(corners(never)) == 3
+
+
+def test_nothing_known_no_plot():
+    """Nor one for rotations that all failed, or that the clock has put into the future, or for one sample."""
     for done in ([], past((5, None), status="failed"), past((-100, 5))):
-        assert plots.sparkline("a", done, 5, 10, EPOCH) is None and plots.caption(done, EPOCH) == ""
+        assert plots.course(done, sampled((5, 1), (-5, 9)), 5, EPOCH) is None
+
+
+def test_a_coarse_plot_is_small():
+    """Two days of samples in a page of thousands: a few hundred bytes."""
+    samples = sampled(*((300 * n, n * 7919 % 1000) for n in range(576, 0, -1)))
+    done = past(*((8640 * n, 1000) for n in range(20, 0, -1)))
+    course = plots.course(done, samples, 5, EPOCH, most=plots.FEW)
+    assert course is not None and len(plots.coarse(course, 5, 1000)) < 600
+    assert len(drawn(done, 5, 1000, samples)) < 5000
 
 
 @pytest.mark.parametrize("done", [past((0, 0)), past((1, 10**15), (1, 0)), past(*((n, n) for n in range(99, 0, -1)))])
 @pytest.mark.parametrize(("live", "limit"), [(None, None), (0, 0), (10**15, 1)])
 def test_a_plot_stays_within_its_frame(done, live, limit):
     """Whatever the numbers are."""
-    plot = plots.sparkline("a", done, live, limit, EPOCH)
-    assert plot is not None
-    for each in Markup(plot).all("polyline") + Markup(plot).all("polygon"):
-        points = [tuple(map(float, point.split(","))) for point in each.attributes["points"].split()]
-        assert all(0 <= x <= plots.WIDTH and 0 <= y <= plots.HEIGHT for x, y in points)
-    assert len(Markup(plot).all("circle")) <= plots.TEETH
+    plot = drawn(done, live, limit)
+    assert all(0 <= x <= plots.WIDTH and 0 <= y <= plots.HEIGHT for x, y in corners(plot))
+    (marks,) = Markup(plot).all("path", class_="mark")
+    assert marks.attributes["d"].count("M") <= plots.TEETH
 
 
 def test_days_are_those_of_the_page():

@@ -117,7 +117,7 @@ def test_a_supervisord_that_does_not_run(here, finding):
     (here.folder / "s.pid").write_text("4194303\n")
     here.configure('reopen = "queue"\n[reopen.queue]\nmanager = "supervisord"\npidfile = "s.pid"')
     found = finding("reopen.targets")
-    assert found["subject"] == "[reopen.queue]" and "4194303" in found["problem"]
+    assert found["subject"] == "reopen target 'queue' (supervisord)" and "4194303" in found["problem"]
     assert "supervisord running" in found["advice"] and "hide" not in found["problem"]
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import sqlite3
 import time
 from contextlib import closing
@@ -12,9 +13,11 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from msgspec.structs import replace
 
+from logrotor import text
 from logrotor.disk.database import OURS
-from logrotor.model import Problem
+from logrotor.model import Finding, Problem
 from logrotor.observe.attention import Thresholds, attention
+from logrotor.observe.causes import Attention, causes
 from logrotor.observe.forecast import SystemStatus
 from logrotor.observe.rotations import records
 from logrotor.observe.status import LogStatus, Pending, Status, status
@@ -35,7 +38,7 @@ def grown(here, hours: int, *, size: int = 12_800) -> float:
 
 
 def test_a_steady_log_is_forecast(here, logrotor):
-    """From its rotations and its growth since: when it will be larger than max_size, within 10 %."""
+    """From its samples, across its rotations: when it will be larger than max_size, within 10 %."""
     here.configure(size="12.5KB")
     last = grown(here, 0, size=12_832)
     (here.logs / "app.log").write_bytes(b"x" * 6416)
@@ -336,7 +339,7 @@ def test_an_old_archive_that_waits_is_told_though_its_log_is_rotated_often(here,
         here.log()
         here.run(now - 3600)
         (waits,) = attention(status(here.seen()), Thresholds())
-    assert waits.code == "waiting" and "app.log.2" in waits.problem
+    assert waits.code == "waiting" and waits.about.endswith("/app.log.2")
 
 
 def test_check_is_one_line_for_a_monitoring_system(here, logrotor):
@@ -437,3 +440,78 @@ def test_the_queue_is_part_of_it(here, logrotor):
     assert "pending, more than 10" in logrotor("status", "--check", code=1).out
     here.configure('[queue]\nengine = "rq"\nurl = "redis://127.0.0.1:1/0"')
     assert "queue: " in logrotor("status", "--check", code=1).out
+
+
+# ---------------------------------------------------------------- by cause, and in the width that there is
+
+
+def refuse_ten(here) -> None:
+    for number in range(1, 11):
+        os.link(here.log(f"a{number}.log"), here.folder / f"second-{number}")
+    for _ in range(3):
+        here.run()
+
+
+def test_one_cause_of_ten_logs_is_said_once(here, logrotor):
+    """Refused, and failing for that: one cause with ten subjects, in natural order, in each form."""
+    refuse_ten(here)
+    said = logrotor("status", "--json", code=0).json
+    (cause,) = said["causes"]
+    paths = [str(here.logs / f"a{number}.log") for number in range(1, 11)]
+    assert [each["name"] for each in cause["subjects"]] == paths and cause["codes"] == ["refused", "failures"]
+    assert {each["detail"] for each in cause["subjects"]} == {"failed in 3 runs in a row"}
+    assert len(said["attention"]) == 1 and len(said["logs"]) == 10
+    for words in ((), ("--check",)):
+        shown = logrotor("status", *words).out
+        assert shown.count("and rotation sees one") == 1 and "a1.log, a2.log, a3.log and 7 more" in shown
+
+
+def test_what_the_doctor_found_explains_it(here):
+    """A threshold and a finding of the same words at the same subject, or of its directory, or of its archive."""
+    logs = [Attention(code="refused", subject=f"/l/{n}", at="/l", problem="is closed", advice="open /l") for n in "ab"]
+    held = Attention(code="waiting", subject="/l/c", about="/l/c.1", problem="busy", detail="for 2 d")
+    closed = Finding(subject="/l", problem="is closed", why="no rotation", advice="chmod u+w /l")
+    written = Finding(subject="/l/c.1", problem="is written", why="it grows", advice="restart it")
+    other = Finding(subject="/x", problem="is odd", why="so", advice="even it", note=True)
+    found = causes([*logs, held], [("x", other), ("directories", closed), ("writers", written)])
+    assert [(each.level, each.codes) for each in found] == [
+        ("bad", ("refused", "directories")), ("bad", ("waiting", "writers")), ("note", ("x",)),
+    ]  # fmt: skip
+    assert [each.name for each in found[0].subjects] == ["/l", "/l/a", "/l/b"] and found[0].at == "/l"
+    assert found[0].advice == "chmod u+w /l" and found[0].why == "no rotation"
+    assert [(each.name, each.detail) for each in found[1].subjects] == [("/l/c.1", "for 2 d")]
+
+
+def test_the_advice_of_several_names_one(here):
+    """It says that the others are meant too; and the one that it names is the first."""
+    told = [Attention(code="x", subject=f"/l/a{n}", problem="odd", advice=f"chmod 0664 /l/a{n}") for n in (10, 9)]
+    (cause,) = causes(told)
+    assert cause.what_to_do == "chmod 0664 /l/a9 (and so for the other 1)"
+    assert str(cause) == "a9, a10 in /l: odd; chmod 0664 /l/a9"
+    assert len(causes([*told, replace(told[0], problem="even")])) == 2
+
+
+@pytest.mark.parametrize("columns", [40, 80, 100, 200])
+@pytest.mark.parametrize(
+    "names", [["a.log"], ["x" * 240 + ".log"], ["\u202egol.log", "a\nb.log", "\x1b[31m.log", "b.log"]]
+)
+def test_it_fits_the_terminal(here, logrotor, monkeypatch, columns, names):
+    """No line is wider, whatever the names are; a long name is whole all the same."""
+    monkeypatch.setenv("COLUMNS", str(columns))
+    for name in names:
+        here.log(name, size=640)
+    os.link(here.logs / names[0], here.folder / "second-name")
+    shown = logrotor("status", code=0).out
+    assert max(map(len, shown.splitlines())) <= columns and not set("\x1b\u202e") & set(shown)
+    whole = re.sub(r"\s", "", shown)
+    assert all(text.printable(name) in whole for name in names)
+
+
+def test_without_a_terminal_it_has_eighty_columns(here, logrotor, monkeypatch):
+    """Columns that do not fit are left out by name; JSON has all."""
+    monkeypatch.delenv("COLUMNS", raising=False)
+    here.log("a-log-with-a-name-of-thirty.log", size=640)
+    here.run(force=True)
+    lines = logrotor("status", code=0).out.splitlines()
+    assert max(map(len, lines)) <= 80 and any(line.startswith("  (not in 80 columns: ") for line in lines)
+    assert logrotor("status", "--json", code=0).json["logs"][0]["archives"] == 1

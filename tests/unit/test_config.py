@@ -12,11 +12,11 @@ import pytest
 from msgspec import NODEFAULT
 from pyfakefs import helpers
 
-from logrotor.config import find_config, load_config, reference
+from logrotor.config import find_config, load_config
 from logrotor.config.document import lines_of
 from logrotor.config.find import Found, Origin
 from logrotor.config.keys import DEFAULTS, FUNCTION, JOB, LOG, METRICS, MONITOR, NO_OFF, PAGE, QUEUE, REOPEN, TOP, Key
-from logrotor.config.reference import default_of
+from logrotor.config.reference import default_of, reference
 from logrotor.config.values import NAMES
 from logrotor.errors import ConfigError
 from logrotor.model import (

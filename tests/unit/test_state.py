@@ -50,7 +50,7 @@ def test_it_is_ours_alone(tmp_path: Path) -> None:
     folder = tmp_path / "some/where/state"
     assert stat.S_IMODE(folder.stat().st_mode) == 0o700
     assert {p.name: stat.S_IMODE(p.stat().st_mode) for p in folder.iterdir()} == {
-        "lock": 0o600, "history.sqlite": 0o600, "last-run": 0o600
+        "lock": 0o600, "history.sqlite": 0o600, "last-run": 0o600, "samples.sqlite": 0o600,
     }  # fmt: skip
 
 
@@ -212,7 +212,7 @@ def test_a_state_directory_behind_a_link(tmp_path: Path) -> None:
     (tmp_path / "real").mkdir(mode=0o700)
     (tmp_path / "state").symlink_to("real")
     assert rotator(tmp_path).run().exit_code == 0
-    assert sorted(os.listdir(tmp_path / "real")) == ["history.sqlite", "last-run", "lock"]
+    assert sorted(os.listdir(tmp_path / "real")) == ["history.sqlite", "last-run", "lock", "samples.sqlite"]
 
 
 # ---------------------------------------------------------------- one at a time

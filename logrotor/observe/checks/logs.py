@@ -273,7 +273,7 @@ def targets(here: Deployment) -> Iterator[Finding]:
             if told.kind == notify.FORBIDDEN and logs:
                 told = notify.answer(told, logs[0].directory.path, notify.asked(target))
             yield Finding(
-                subject=f"[reopen.{name}]",
+                subject=error.problem.subject,
                 problem=told.problem,
                 why="after a rotation its writers go on with the old file; it waits, neither compressed nor removed",
                 advice=told.advice or "correct that; the next run asks again",

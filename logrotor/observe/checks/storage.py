@@ -8,10 +8,11 @@ from datetime import timedelta
 
 from logrotor import text
 from logrotor.decide.facts import Directory
+from logrotor.disk.mounts import mount_of
 from logrotor.model import Check, Codec, Finding, LogSpec, Method
+from logrotor.observe.blocked import held
 from logrotor.observe.deployment import Deployment
-from logrotor.observe.forecast import mount_of
-from logrotor.observe.status import held, status
+from logrotor.observe.status import status
 from logrotor.survey import Answers, why_no_archives
 
 SOON = timedelta(days=7)

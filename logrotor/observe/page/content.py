@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from msgspec import Struct
 
 from logrotor.decide.slots import time_of
-from logrotor.model import PastTake, Problem
-from logrotor.observe.attention import Attention, Thresholds, attention
+from logrotor.model import Finding, LogPoint, PastTake, Problem
+from logrotor.observe.attention import Thresholds, attention, notes
+from logrotor.observe.causes import Attention, Cause, causes
 from logrotor.observe.deployment import Deployment, archives_of
 from logrotor.observe.doctor import Examined
-from logrotor.observe.rotations import Rotation, rotations
+from logrotor.observe.rotations import Rotation
 from logrotor.observe.status import Status, status
 
 DAYS = 30  # of which it shows the totals
@@ -64,20 +64,19 @@ class Facts(Struct, frozen=True, kw_only=True):
 
     origin: Origin
     status: Status
-    attention: tuple[Attention, ...]  # what passes a threshold
+    causes: tuple[Cause, ...]  # what is wrong, the worst first, and the notes
+    concerned: frozenset[str]  # whatever one of them but a note is about: logs and others
+    checks: int  # of the doctor, that were made
     rotations: tuple[Rotation, ...]  # the latest of each log, the oldest first
+    by_log: Mapping[str, Sequence[Rotation]]  # the same of each log, by its path
+    samples: Mapping[str, Sequence[LogPoint]]  # how large each log was, by its path
     takes: tuple[PastTake, ...]  # all of the last days
     archives: tuple[Stored, ...]  # the largest first
     queues: Queues | None
-    examined: tuple[Examined, ...]
 
-    @property
-    def by_log(self) -> dict[str, list[Rotation]]:
-        """The rotations of each log, by its path."""
-        found: dict[str, list[Rotation]] = defaultdict(list)
-        for rotation in self.rotations:
-            found[rotation.log].append(rotation)
-        return found
+    def count(self, level: str) -> int:
+        """How many causes there are of a level."""
+        return sum(cause.level == level for cause in self.causes)
 
 
 def gather(
@@ -90,16 +89,26 @@ def gather(
 ) -> Facts:
     """Look at everything; ``troubles`` are those of other rooms. Raises LogrotorError or OSError."""
     found = status(here)
+    told = [*attention(found, Thresholds()), *troubles]
+    findings = [(each.check.id, finding) for each in examined for finding in each.findings]
+    done = sorted((each for of_log in here.rotations.values() for each in of_log), key=lambda each: each.time)
     return Facts(
         origin=origin,
         status=found,
-        attention=(*attention(found, Thresholds()), *troubles),
-        rotations=tuple(rotations(here.outcomes)),
+        causes=tuple(causes(told, findings, notes(found, told))),
+        concerned=frozenset({each.subject for each in told}.union(*(_subjects(finding) for _, finding in findings))),
+        checks=len(examined),
+        rotations=tuple(done),
+        by_log=here.rotations,
+        samples=here.samples.logs,
         takes=tuple(here.takes(DAYS + 1)),
         archives=tuple(sorted(_archives(here), key=lambda each: (-each.size, each.path))),
         queues=queues,
-        examined=tuple(examined),
     )
+
+
+def _subjects(finding: Finding) -> tuple[str, ...]:
+    return () if finding.note else finding.subjects or (finding.subject,)
 
 
 def _archives(here: Deployment) -> list[Stored]:

@@ -7,7 +7,8 @@ from logrotor.disk.publish import GENERATOR, Output
 from logrotor.observe.attention import last_run
 from logrotor.observe.page import sections
 from logrotor.observe.page.content import Facts
-from logrotor.observe.page.markup import CSS, POLICY, Child, Html, soft, tag, when
+from logrotor.observe.page.markup import CSS, POLICY, Child, Html, mark, tag, when
+from logrotor.observe.page.table import logs
 
 MODE = 0o644  # a web server runs as a user of its own
 
@@ -39,15 +40,12 @@ def _head(facts: Facts) -> Html:
 
 def _sections(facts: Facts) -> list[Child]:
     return [
-        _tiles(facts),
-        sections.needs_attention(facts),
-        sections.logs(facts),
-        sections.activity(facts),
-        sections.archives(facts),
-        sections.queues(facts),
+        sections.problems(facts),
+        logs(facts),
         sections.file_systems(facts),
-        sections.doctor(facts),
-        sections.missing(facts),
+        sections.queues(facts),
+        sections.archives(facts),
+        sections.history(facts),
     ]
 
 
@@ -56,43 +54,33 @@ def _sections(facts: Facts) -> list[Child]:
 
 def _header(facts: Facts) -> Html:
     kind, said = _verdict(facts)
-    top = [tag("h1", f"logrotor on {facts.origin.host}"), tag("span", said, class_=f"verdict {kind}")]
-    return tag("header", tag("div", top, class_="head"), tag("p", _written(facts), class_="age"))
+    top = tag("h1", mark(kind), " ", said, tag("span", f" on {facts.origin.host}", class_="soft"), class_=kind)
+    return tag("header", top, tag("p", _standing(facts), class_="soft"))
 
 
 def _verdict(facts: Facts) -> tuple[str, str]:
-    """The worst first: what needs attention, then what the doctor found."""
-    if facts.attention:
-        return "bad", text.count(len(facts.attention), "issue")
-    findings = sum(not found.note for each in facts.examined for found in each.findings)
-    return ("warn", text.count(findings, "finding")) if findings else ("good", "All well")
+    """How it stands, in one line: what needs attention first, then what the doctor found."""
+    logs = text.count(len(facts.status.logs), "log")
+    sick = sum(log.path in facts.concerned for log in facts.status.logs)
+    concerned = f", {sick} of {logs} concerned" if sick else ""
+    problems, findings = facts.count("bad"), facts.count("warn")
+    told = [text.count(problems, "problem")] * bool(problems) + [text.count(findings, "finding")] * bool(findings)
+    if not told:
+        return "good", f"All well: {logs}"
+    return "bad" if problems else "warn", " and ".join(told) + concerned
 
 
-def _written(facts: Facts) -> list[Child]:
-    """When this was true."""
-    late = ", and true for that moment. Long ago? Then logrotor no longer runs, or this is an old copy."
-    return ["Written ", tag("strong", when(facts.status.now)), late]
-
-
-def _tiles(facts: Facts) -> Html:
-    status, done = facts.status, [r for r in facts.rotations if r.status == "done"]
+def _standing(facts: Facts) -> list[Child]:
+    """When this was true, and what was done lately."""
+    status = facts.status
     due = sum(log.due for log in status.logs)
-    week = [r for r in facts.takes if r.time > status.now.timestamp() - 7 * 86400]
-    failed = sum(r.status == "failed" for r in week)
-    stored = sum(each.size for each in facts.archives)
-    before, after = (sum(getattr(r, key) for r in done if r.ratio) for key in ("bytes", "archive_bytes"))
-    ratio = f"compressed {before / after:.1f}:1" if after else "nothing compressed yet"
-    last = when(status.last_run) if status.last_run is not None else "no run is known"
-    return tag("dl", [
-        _tile("Last run", last_run(status), last),
-        _tile("Logs", str(len(status.logs)), f"{due} due"),
-        _tile("Rotations in 7 days", str(sum(r.status == "done" for r in week)), f"{failed} failed"),
-        _tile("Archives", text.size(stored), ratio),
-    ], class_="tiles")  # fmt: skip
-
-
-def _tile(label: str, value: str, more: Child) -> Html:
-    return tag("div", tag("dt", label), tag("dd", tag("div", value, class_="big"), soft(more)), class_="tile")
+    week = [take for take in facts.takes if take.time > status.now.timestamp() - 7 * 86400]
+    done, failed = (sum(take.status == end for take in week) for end in ("done", "failed"))
+    late = " An old page means that logrotor no longer runs."
+    return [
+        f"Last run {last_run(status)}, {due} due, {text.count(done, 'rotation')} in 7 days, {failed} failed. Written ",
+        when(status.now), f".{late}",
+    ]  # fmt: skip
 
 
 def _footer(facts: Facts) -> Html:

@@ -1,135 +1,100 @@
-"""The sections of the page, one after the other."""
+"""The sections of the page, one after the other; the table of logs has a module of its own."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Sequence
 
 from logrotor import text
-from logrotor.model import Finding
 from logrotor.observe import attention
+from logrotor.observe.causes import Cause, Subject
 from logrotor.observe.forecast import SystemStatus
 from logrotor.observe.page import plots
 from logrotor.observe.page.content import DAYS, Facts, Queue
 from logrotor.observe.page.markup import (
-    NOTHING,
     Child,
     Column,
     Html,
     dash,
+    mark,
     paragraphs,
     section,
     soft,
     table,
     tag,
-    when,
     when_epoch,
 )
+from logrotor.observe.page.table import common
 from logrotor.observe.rotations import Rotation
-from logrotor.observe.status import LogStatus
 
 _TIGHT, _LOW = 0.05, 0.15  # shares of a file system that are free
-MOST = 500  # logs, those first that need attention: a page of thousands is no page
 _ARCHIVES = 15
-_ROTATIONS = 15
+_ROTATIONS = 10
+_NAMED = 6  # subjects of a cause that are named outright; the others unfold
+
+_KINDS = {"bad": "Problem", "warn": "Finding", "note": "Note"}
 
 
-def needs_attention(facts: Facts) -> Html:
-    """What passes a threshold; said also if nothing does."""
-    nothing = "Nothing: runs come, no log is overdue, no failure repeats itself, no file system fills up."
-    told = [tag("li", paragraphs(str(each)), class_="bad") for each in facts.attention]
-    findings = sum(not found.note for each in facts.examined for found in each.findings)
-    if findings:
-        link = tag("a", f"The doctor has {text.count(findings, 'finding')}", href="#doctor")
-        told.append(tag("li", link, " that may cause trouble.", class_="warn"))
-    return section("Needs attention", tag("ul", told, class_="list") if told else tag("p", nothing, class_="good"))
+def problems(facts: Facts) -> Html:
+    """What is wrong, each cause once with all that it concerns; said also if nothing is."""
+    hint = f"{text.count(facts.checks, 'check')} made; {text.ours('doctor --fix')} fixes what is safe to fix."
+    shown, noted = ([c for c in facts.causes if (c.level == "note") is note] for note in (False, True))
+    nothing = (
+        "Runs come, no log is overdue, no failure repeats itself, no file system fills up, no check found anything."
+    )
+    body: Child = tag("ul", map(_cause, shown), class_="causes") if shown else tag("p", nothing)
+    notes = tag("ul", map(_cause, noted), class_="causes")
+    folded = tag("details", tag("summary", text.count(len(noted), "note")), notes) if noted else None
+    return section("Problems" if shown else "No problems", body, folded, hint=hint if facts.checks else None)
 
 
-# ---------------------------------------------------------------- logs
+def _cause(cause: Cause) -> Html:
+    one = cause.subjects[0] if len(cause.subjects) == 1 and not cause.at else None
+    where = cause.at or (one.name if one else "")
+    what = [tag("code", where), ": ", paragraphs(cause.problem)] if where else paragraphs(cause.problem)
+    title = tag("h3", what, class_=None if where else "begins")
+    kind = tag("span", mark(cause.level), f" {_KINDS[cause.level]}", class_=f"kind {cause.level}")
+    said = tag("div", title, soft(one.detail) if one and one.detail else None, _subjects(cause))
+    do = tag("p", tag("b", "Do "), paragraphs(cause.what_to_do)) if cause.advice else None
+    why = tag("p", paragraphs(cause.why), class_="soft begins") if cause.why else None
+    codes = tag("p", tag("code", ", ".join(cause.codes)), class_="soft") if cause.level != "bad" else None
+    return tag("li", kind, said, tag("div", do, why, codes))
 
 
-def logs(facts: Facts) -> Html:
-    """Each log: size against limit, when due, how it grew, what it has."""
-    found, done = facts.status.logs, facts.by_log
-    if not found:
-        return section("Logs", tag("p", "No log exists now that the configuration names."))
-    columns = [Column("Log", "lead"), Column("Size"), Column("Due"), Column("Over time"), Column("Last rotation"),
-               Column("Archives")]  # fmt: skip
-    top = common(os.path.dirname(log.path) for log in found)
-    rows = [_row(log, top, done.get(log.path, []), facts) for log in found[:MOST]]
-    hint = ("In ", tag("code", top), ". Plot: size over time; dot: a rotation, cross: a failed one, dashes: max_size.")
-    return section("Logs", table(columns, rows), _rest(len(found)), hint=hint)
+def _subjects(cause: Cause) -> Child:
+    """All of several, the first of them at once."""
+    found = [each for each in cause.subjects if each.name != cause.at]
+    if len(found) < 2 and not cause.at:
+        return None
+    paths = all(os.path.isabs(each.name) for each in found)
+    top = common(os.path.dirname(each.name) for each in found) if paths and found else ""
+    first = tag("p", [_named(found[:_NAMED], top), f" in {top}" * bool(top and not found[_NAMED:])])
+    if not found[_NAMED:]:
+        return first
+    more = f"and {len(found) - _NAMED} more" + f" in {top}" * bool(top)
+    return [first, tag("details", tag("summary", more), tag("p", _named(found[_NAMED:], top)))]
 
 
-def _rest(number: int) -> Html | None:
-    more = number - MOST
-    return soft(f"{text.count(more, 'more log')} that need it less: {text.ours('status')}") if more > 0 else None
-
-
-def common(directories: Iterable[str]) -> str:
-    """The directory that all are in."""
-    return os.path.commonpath(list(directories))
-
-
-def _row(log: LogStatus, top: str, done: Sequence[Rotation], facts: Facts) -> list[Child]:
-    now, name = facts.status.now, os.path.relpath(log.path, top)
-    plot = plots.sparkline(name, done, log.size, log.max_size, now.timestamp())
-    return [
-        [tag("div", name, class_="name"), soft(f"rule {log.rule}"), _notes(log)],
-        _size(log),
-        [tag("div", attention.due(log, now), class_="warn" if log.due or log.refused else None), _moment(log)],
-        [plot, soft(plots.caption(done, now.timestamp()))] if plot else NOTHING,
-        _last(log, facts),
-        _stored(log) if log.archives else NOTHING,
-    ]
-
-
-def _notes(log: LogStatus) -> list[Html]:
-    return [tag("div", note, class_="note") for note in attention.notes(log)]
-
-
-def _size(log: LogStatus) -> Child:
-    if log.size is None:
-        return "missing"
-    shown = tag("span", text.size(log.size), class_="number")
-    if not log.max_size:
-        return [shown, soft(log.schedule or "")]
-    share = log.size / log.max_size
-    return [shown, tag("span", f" of {text.size(log.max_size)}", class_="soft number"),
-            plots.bar(share, "warn" if share > 1 else "")]  # fmt: skip
-
-
-def _moment(log: LogStatus) -> Html | None:
-    if log.due:
-        return soft(log.reason)
-    return soft(when(log.next_due)) if log.next_due is not None and not log.refused else None
-
-
-def _last(log: LogStatus, facts: Facts) -> Child:
-    ago = attention.ago(log.last_rotation, facts.status.now, known=log.known)
-    if log.last_rotation is None:
-        return tag("span", ago, class_="soft")
-    failed = f"{log.last_outcome}: {log.last_problem.words}" if log.last_problem is not None else None
-    return [tag("span", ago, class_="number"), soft(when(log.last_rotation)),
-            tag("div", f"then {failed}", class_="note") if failed else None]  # fmt: skip
-
-
-def _stored(log: LogStatus) -> Child:
-    """How many archives, their bytes, how well compressed."""
-    ratio = soft(tag("span", f"ratio {log.ratio:.1f}:1", class_="number")) if log.ratio else None
-    return [tag("span", f"{log.archives}, {text.size(log.archive_bytes)}", class_="number"), ratio]
+def _named(subjects: list[Subject], top: str) -> Child:
+    """Each with what is so of it only; what is so of all is said once."""
+    details = {each.detail for each in subjects}
+    if len(details) == 1 and subjects[1:]:
+        shared = f" ({''.join(details)})" * bool(*details)
+        return ", ".join(os.path.relpath(each.name, top) if top else each.name for each in subjects) + shared
+    names = (os.path.relpath(each.name, top) if top else each.name for each in subjects)
+    said = (name + f" ({each.detail})" * bool(each.detail) for name, each in zip(names, subjects, strict=True))
+    return ", ".join(said)
 
 
 # ---------------------------------------------------------------- what was done
 
 
-def activity(facts: Facts) -> Html:
+def history(facts: Facts) -> Html:
     """Day by day, and the latest rotations."""
     days = plots.by_day(facts.takes, facts.status.now, DAYS)
     ends = tag("div", tag("span", days[0].date), tag("span", days[-1].date), class_="ends soft small")
     most = max(day.bytes for day in days)
     hint = f"Bytes a day in {DAYS} days, {text.size(most)} at most; a red foot: something failed that day."
-    return section("Rotations", plots.columns(days), ends, _latest(facts), hint=hint)
+    return section("History", plots.columns(days), ends, _latest(facts), hint=hint)
 
 
 def _latest(facts: Facts) -> Child:
@@ -232,47 +197,20 @@ def file_systems(facts: Facts) -> Html | None:
     if not found:
         return None
     columns = [Column("Mounted at", "lead"), Column("Used"), Column("Free"), Column("Forecast")]
-    return section("File systems", table(columns, [_system(each, facts) for each in found]))
+    hint = f"The bar changes its colour where less than {_LOW:.0%} and {_TIGHT:.0%} are free."
+    return section("File systems", table(columns, [_system(each, facts) for each in found]), hint=hint)
 
 
 def _system(system: SystemStatus, facts: Facts) -> list[Child]:
     free = system.free / system.total if system.total else 1.0
-    kind = "bad" if free < _TIGHT else "warn" if free < _LOW else ""
+    kind, word = ("bad", ", nearly full") if free < _TIGHT else ("warn", ", low") if free < _LOW else ("", "")
+    said = f"{100 * (1 - free):.0f} %{word}"
     return [
         [tag("span", system.mount, class_="name"), soft(system.type)],
-        [f"{100 * (1 - free):.0f} %", plots.bar(1 - free, kind)],
+        [tag("span", said, class_="number"), plots.bar(1 - free, kind, (1 - _LOW, 1 - _TIGHT))],
         attention.free(system),
-        tag("span", attention.full(system, facts.status.now), class_="bad" if system.full_on else None),
+        [
+            tag("span", attention.full(system, facts.status.now), class_="bad" if system.full_on else None),
+            soft(attention.fillers(system)) if system.full_on is not None else None,
+        ],
     ]
-
-
-# ---------------------------------------------------------------- the doctor
-
-
-def doctor(facts: Facts) -> Html:
-    """What the checks found when the page was written."""
-    made = text.count(len(facts.examined), "check")
-    hint = (f"{made}, made at ", when(facts.status.now), f"; {text.ours('doctor --fix')} fixes what is safe to fix.")
-    items = [_finding(each.check.id, finding) for each in facts.examined for finding in each.findings]
-    if not facts.examined:
-        return section("Doctor", tag("p", "Its checks were not made for this page."))
-    if not items:
-        return section("Doctor", tag("p", "Nothing found.", class_="good"), hint=hint)
-    return section(
-        f"Doctor: {text.count(len(items), 'finding')}", tag("ul", items, class_="list"), hint=hint, id="doctor"
-    )
-
-
-def _finding(check: str, finding: Finding) -> Html:
-    rows = [("why", finding.why), ("do", finding.advice)]
-    said = [(tag("dt", key), tag("dd", paragraphs(value))) for key, value in rows]
-    head = [tag("span", finding.subject, class_="name"), paragraphs(finding.problem)]
-    return tag("li", tag("div", tag("div", head), soft(tag("code", check)), tag("dl", said), class_="finding"),
-               class_="warn")  # fmt: skip
-
-
-def missing(facts: Facts) -> Html | None:
-    """Configured logs that do not exist, which is fine."""
-    paths: Iterable[str] = facts.status.missing
-    items = [tag("div", tag("code", path)) for path in paths]
-    return section("Missing logs", items, hint="Configured, and not there: fine.") if items else None
