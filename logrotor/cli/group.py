@@ -16,6 +16,7 @@ COMMANDS = {
     "watch": ("logrotor.cli.watching", "Stay, and rotate each log as soon as it is due."),
     "plan": ("logrotor.cli.planning", "Show what a run would do and why; changes nothing."),
     "queue": ("logrotor.cli.queue", "Rotate as a job on a queue: worker, status, failed jobs, units."),
+    "init": ("logrotor.cli.init", "Write a configuration for the logs that are found."),
     "check": ("logrotor.cli.check", "Check the configuration and show which one is used."),
     "status": ("logrotor.cli.overview", "Show how every log stands; --check for a monitoring system."),
     "history": ("logrotor.cli.past_runs", "Show what past runs did, and why."),
@@ -36,6 +37,7 @@ COMMANDS = {
 GROUP_EPILOG = f"""\
 \b
 Examples:
+  logrotor init /srv/app/logs         write a configuration for the logs there
   logrotor check                      is the configuration right?
   logrotor plan                       what would happen now, and why?
   logrotor run                        do it (from cron, a timer or a queue)

@@ -140,11 +140,15 @@ def cwd(pid: int) -> str | None:
     return None
 
 
-def stat_fields(stat: bytes) -> list[bytes]:
-    """The fields of /proc/PID/stat from the third on.
+def cgroup(pid: int) -> str:
+    """Its control group, as "/system.slice/nginx.service" (cgroups(7)); empty if that cannot be seen."""
+    with contextlib.suppress(OSError):
+        return os.fsdecode(content(f"/proc/{pid}/cgroup").rpartition(b"0::")[2]).rstrip("\n")  # the last line
+    return ""
 
-    The second is the name in parentheses and may hold blanks and parentheses itself, so it is looked for from behind.
-    """
+
+def stat_fields(stat: bytes) -> list[bytes]:
+    """The fields of /proc/PID/stat from the third on. The second, a name in parentheses, may hold both itself."""
     return stat[stat.rindex(b")") + 1 :].split()
 
 
@@ -162,8 +166,7 @@ def _status(pid: int | str) -> dict[str, str]:
 
 
 def _caught(status: Mapping[str, str]) -> int | None:
-    masks = [status.get(key) for key in ("SigCgt", "SigIgn", "SigBlk")]
-    known = [int(mask, 16) for mask in masks if mask]
+    known = [int(status[key], 16) for key in ("SigCgt", "SigIgn", "SigBlk") if status.get(key)]
     return known[0] | known[1] | known[2] if len(known) == 3 else None
 
 
@@ -309,12 +312,11 @@ def _unescaped(path: str) -> str:
 def lock_holder(status: os.stat_result) -> int | None:
     """The process that holds a flock(2) lock on the file, as far as /proc/locks shows it (proc_locks(5))."""
     file = f"{os.major(status.st_dev):02x}:{os.minor(status.st_dev):02x}:{status.st_ino}"
-    try:
+    with contextlib.suppress(OSError):
         locks = [line.split() for line in content("/proc/locks").decode(errors="replace").splitlines()]
-    except OSError:
-        return None
-    held = (int(fields[4]) for fields in locks if fields[1] == "FLOCK" and fields[5] == file)
-    return next((pid for pid in held if pid > 0), None)
+        held = (int(fields[4]) for fields in locks if fields[1] == "FLOCK" and fields[5] == file)
+        return next((pid for pid in held if pid > 0), None)
+    return None
 
 
 def is_mapped(uid: int) -> bool:
@@ -328,12 +330,10 @@ def is_mapped(uid: int) -> bool:
 
 def is_overflow(kind: str, number: int) -> bool:
     """Does a uid or gid ("uid", "gid") stand for all that our user namespace does not map? (user_namespaces(7))"""
-    try:
-        if number != int(content(f"/proc/sys/kernel/overflow{kind}")):
-            return False
-        return content(f"/proc/self/{kind}_map").split() != [b"0", b"0", b"4294967295"]
-    except (OSError, ValueError):
-        return False
+    with contextlib.suppress(OSError, ValueError):
+        if number == int(content(f"/proc/sys/kernel/overflow{kind}")):
+            return content(f"/proc/self/{kind}_map").split() != [b"0", b"0", b"4294967295"]
+    return False
 
 
 def threads() -> int:
