@@ -1,13 +1,14 @@
 """Events, and their names. ``Rotator`` hands each to ``on_event``; where they are printed is not decided here.
 
-Whoever prints them, a command or a worker, uses :func:`logger`: structlog bound to one stream. structlog is never
-configured globally, since a program that hosts us keeps its own set-up.
+Whoever prints them, a command or a worker, uses :func:`json_line`, or on a terminal structlog bound to one stream;
+it is never configured globally, since a program that hosts us keeps its own set-up.
 """
 
 from __future__ import annotations
 
 import enum
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
 from typing import Annotated, Any, NamedTuple, TypedDict, cast
 
 from msgspec import Meta, Struct, field
@@ -93,25 +94,16 @@ def shown_from(verbosity: int) -> Level:
     return _SHOWN[max(-1, min(2, verbosity))]
 
 
-def logger(stream: Any, processors: Sequence[Any] | None = None) -> Any:
-    """A structlog logger that writes to ``stream``: JSON, one object a line, or by ``processors`` of its own."""
-    import structlog  # 30 ms, which a quiet run does not pay
-
-    return structlog.wrap_logger(
-        structlog.WriteLogger(stream),
-        wrapper_class=structlog.make_filtering_bound_logger(0),
-        processors=_json_processors() if processors is None else processors,
-        context_class=dict,
-    )
-
-
-def _json_processors() -> list[Any]:
-    from structlog.processors import JSONRenderer, TimeStamper, add_log_level
+def json_line(name: str, fields: Mapping[str, Any], moment: datetime) -> str:
+    """An event as one JSON object on a line. structlog would do the same, and take 7 MB and 30 ms for that."""
+    import json
 
     from logrotor.model import as_json
 
     # as_json: values such as paths in tuples or enums; ASCII: file names of any bytes come through.
-    return [add_log_level, TimeStamper(fmt="iso", utc=True), lambda _, __, e: as_json(e), JSONRenderer(default=str)]
+    stamp = moment.astimezone(UTC).isoformat().replace("+00:00", "Z")
+    told = {**as_json(fields), "event": name, "level": NAMES[name].level.name.lower(), "timestamp": stamp}
+    return json.dumps(told, default=str) + "\n"
 
 
 OnEvent = Callable[[Event], object]

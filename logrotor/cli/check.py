@@ -61,7 +61,7 @@ def check(ctx: click.Context, config: str | None, as_json: bool) -> int:
     announce(entered)
     loaded = entered.config
     problems = (*loaded.problems, *_obstacles(found.file, loaded))
-    return _show(found, loaded, problems, _look(loaded), as_json=as_json)
+    return _show(found, loaded, problems, look(loaded), as_json=as_json)
 
 
 class Looked(Struct, frozen=True):
@@ -73,7 +73,8 @@ class Looked(Struct, frozen=True):
     another: str | None = None
 
 
-def _look(config: Config) -> Looked:
+def look(config: Config) -> Looked:
+    """What the disk shows of the logs of a configuration, and of its outputs."""
     from logrotor.clock import local_now
     from logrotor.decide.planner import refusal
     from logrotor.disk.identity import is_us

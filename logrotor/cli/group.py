@@ -16,6 +16,7 @@ COMMANDS = {
     "watch": ("logrotor.cli.watching", "Stay, and rotate each log as soon as it is due."),
     "plan": ("logrotor.cli.planning", "Show what a run would do and why; changes nothing."),
     "queue": ("logrotor.cli.queue", "Rotate as a job on a queue: worker, status, failed jobs, units."),
+    "init": ("logrotor.cli.init", "Write a configuration for the logs that are found."),
     "check": ("logrotor.cli.check", "Check the configuration and show which one is used."),
     "status": ("logrotor.cli.overview", "Show how every log stands; --check for a monitoring system."),
     "history": ("logrotor.cli.past_runs", "Show what past runs did, and why."),
@@ -24,7 +25,10 @@ COMMANDS = {
     "grep": ("logrotor.cli.contents", "Search a log across its archives."),
     "metrics": ("logrotor.cli.overview", "Write the metrics for Prometheus, whether a run takes place or not."),
     "page": ("logrotor.cli.overview", "Write a page that shows how everything stands."),
+    "import": ("logrotor.cli.moving", "Make a configuration out of logrotate's."),
     "doctor": ("logrotor.cli.findings", "Find what is wrong, say what to do, and fix what is safe to fix."),
+    "reference": ("logrotor.cli.manual", "Print what a key, an event or a metric means."),
+    "man": ("logrotor.cli.manual", "Print the manual pages, logrotor(1) and logrotor.toml(5)."),
     "version": ("logrotor.cli.about", "Show the versions and the configuration that would be used."),
     "completion": ("logrotor.cli.about", "Print the completion script for bash, zsh or fish."),
     "help": ("logrotor.cli.about", "Show the help of a command."),
@@ -33,6 +37,7 @@ COMMANDS = {
 GROUP_EPILOG = f"""\
 \b
 Examples:
+  logrotor init /srv/app/logs         write a configuration for the logs there
   logrotor check                      is the configuration right?
   logrotor plan                       what would happen now, and why?
   logrotor run                        do it (from cron, a timer or a queue)

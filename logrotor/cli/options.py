@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from datetime import datetime, timezone
 from functools import partial
 from importlib import import_module
+from keyword import iskeyword
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
@@ -35,7 +36,7 @@ class LazyGroup(click.Group):
         if cmd_name not in self.lazy:
             return None
         module, text = self.lazy[cmd_name]
-        command = getattr(import_module(module), cmd_name)
+        command = getattr(import_module(module), cmd_name + "_" * iskeyword(cmd_name))
         assert isinstance(command, click.Command)
         command.short_help = text  # completion shows it
         return command

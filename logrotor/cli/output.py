@@ -6,12 +6,14 @@ import contextlib
 import errno
 import io
 import os
+import re
 import sys
 import time
 from collections.abc import Callable, Iterable, Mapping, MutableMapping, Sequence
+from datetime import UTC, datetime
 from typing import Any
 
-from logrotor.events import Event, logger, shown_from
+from logrotor.events import Event, json_line, shown_from
 from logrotor.text import printable
 
 PATIENCE = 1.0  # seconds of compression before a bar is worth a line
@@ -149,8 +151,18 @@ def wrapped(message: str, indent: str = "") -> list[str]:
     found: list[str] = []
     for part in message.split("\n"):
         wrapper.initial_indent = indent if found else ""
-        found += wrapper.wrap(printable(part)) or [""]
-    return found
+        found += wrapper.wrap(_WIDE.sub("\\g<0>\0", printable(part))) or [""]
+    return [line.replace("\0", "") for line in found]
+
+
+_WIDE = re.compile(
+    "[\u1100-\u115f\u2e80-\ua4cf\uac00-\ud7a3\uf900-\ufaff\ufe30-\ufe6f\uff00-\uff60\U0001f300-\U0003fffd]"
+)
+
+
+def columns(words: str) -> int:
+    """How many columns of a terminal they take: two for a Chinese character."""
+    return len(words) if words.isascii() else len(words) + len(_WIDE.findall(words))
 
 
 def fitting(
@@ -167,7 +179,7 @@ def fitting(
         shown = [[row[column] for column in kept] for row in rows]
         aligned = frozenset(kept.index(column) for column in right if column in kept)
         lines = _lined(shown, aligned)
-        if all(len(part) <= width() for line in lines for part in line.split("\n")):
+        if all(columns(part) <= width() for line in lines for part in line.split("\n")):
             told = wrapped(f"  (not in {width()} columns: {', '.join(gone)})", "  ")
             return [*lines, *told] if gone and head else lines
         gone += [rows[0][column] for column in kept if column == place]
@@ -178,10 +190,12 @@ def fitting(
 def _lined(rows: Sequence[Sequence[str]], right: frozenset[int]) -> list[str]:
     """Long names above their rows, if it does not fit otherwise."""
     lines = table(rows, indent="  ", right=right)
-    if max(map(len, lines), default=0) <= width():
+    if max(map(columns, lines), default=0) <= width():
         return lines
     most = width() * 2 // 5
-    above = ["\n".join(wrapped(f"  {row[0]}", "  ")) + "\n" if len(printable(row[0])) > most else "" for row in rows]
+    above = [
+        "\n".join(wrapped(f"  {row[0]}", "  ")) + "\n" if columns(printable(row[0])) > most else "" for row in rows
+    ]
     short = [["", *row[1:]] if name else row for name, row in zip(above, rows, strict=True)]
     return [name + line for name, line in zip(above, table(short, indent="  ", right=right), strict=True)]
 
@@ -194,13 +208,13 @@ def table(rows: Iterable[Sequence[str]], *, indent: str = "", right: frozenset[i
     cells = [[printable(cell) for cell in row] for row in rows]
     if not cells:
         return []
-    widths = [max(len(row[column]) for row in cells) for column in range(len(cells[0]))]
+    widths = [max(columns(row[column]) for row in cells) for column in range(len(cells[0]))]
     return [indent + _row(row, widths, right) for row in cells]
 
 
 def _row(row: Sequence[str], widths: Sequence[int], right: frozenset[int]) -> str:
     parts = [
-        cell.rjust(width) if i in right else cell.ljust(width)
+        " " * (width - columns(cell)) + cell if i in right else cell + " " * (width - columns(cell))
         for i, (cell, width) in enumerate(zip(row, widths, strict=True))
     ]
     return "  ".join(parts).rstrip()
@@ -240,8 +254,24 @@ class EventPrinter:
         # A closed pipe or a full disk behind stderr; the report and the exit code still tell.
         with contextlib.suppress(OSError, ValueError):
             self._before()
-            self._logger = self._logger or logger(sys.stderr, None if self._json else _console_processors())
-            getattr(self._logger, event.level.name.lower())(event.name, **_safe({**self._bound, **event.fields}))
+            told = _safe({**self._bound, **event.fields})
+            if self._json:
+                sys.stderr.write(json_line(event.name, told, datetime.now(UTC)))
+                sys.stderr.flush()
+            else:
+                self._logger = self._logger or _console()
+                getattr(self._logger, event.level.name.lower())(event.name, **told)
+
+
+def _console() -> Any:
+    import structlog  # 30 ms, which a quiet run does not pay
+
+    return structlog.wrap_logger(
+        structlog.WriteLogger(sys.stderr),
+        wrapper_class=structlog.make_filtering_bound_logger(0),
+        processors=_console_processors(),
+        context_class=dict,
+    )
 
 
 def _safe(fields: Mapping[str, Any]) -> dict[str, Any]:

@@ -277,8 +277,8 @@ asks for nothing else. A file that is no such page is not replaced.
 @click.option("-v", "--verbose", count=True, help="-vv: a traceback if logrotor fails.")
 @click.pass_context
 def page(ctx: click.Context, /, config: str | None, given: str | None, verbose: int) -> int:
-    """Write one HTML file that shows how everything stands: what needs attention first, each log's growth and rotations
-    as small plots, archives by size, queues, file systems, and what the doctor finds.
+    """Write one HTML file that shows how everything stands: each problem once with what to do, the doctor's findings
+    among them, a line with a small plot for each log, file systems, queues, the largest archives, the last 30 days.
 
     It says when it was written: one that is old tells that logrotor has stopped. It is replaced at once, and all may
     read it.

@@ -29,6 +29,8 @@ _CODES = {
     "0": "was asked to stop, by SIGTERM or Ctrl-C",
     "2": "usage, or a configuration with which nothing can run",
     "3": "another watch has the same state directory",
+    "130": "ended at once, by a second signal",
+    "130/143": "",
 }
 _EPILOG = f"""\
 \b
@@ -68,7 +70,7 @@ def watch(ctx: click.Context, /, config: str | None, verbose: int, quiet: int, l
     """Stay, and rotate each log as soon as it is due; in place of a cron line, a timer or a queue.
 
     A log that grows is looked at again by the time that it may reach max_size, and taken within half a second of it; a
-    schedule is kept at its slot. Every minute, or less often where that would cost more than 0.2 % of a processor,
+    schedule is kept at its slot. Every minute, or up to five where that would cost more than 0.1 % of a processor,
     everything is looked at as "logrotor run" does: retention, deferred archives, hooks that failed. Runs of others
     beside it do no harm.
     """

@@ -26,6 +26,7 @@ class Defaults(TypedDict, total=False):
     max_size: Size
     min_size: Size
     schedule: str
+    min_interval: Duration
     rotate_empty: bool
     backup_count: int | Off
     max_age: str | timedelta

@@ -7,11 +7,12 @@ flight must survive a power cut.
 from __future__ import annotations
 
 import errno
+import functools
 import itertools
 import os
 import sqlite3
 import time
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import closing, contextmanager, suppress
 from typing import Any
 
@@ -299,14 +300,21 @@ def upgrade(connection: sqlite3.Connection) -> None:
 
 def _refuse_other_tables(connection: sqlite3.Connection) -> None:
     """Raise DatabaseError where the columns are not ours. A newer logrotor may know more of the unversioned."""
+    for table, expected in _columns().items():
+        found = _texts(connection, f"pragma_table_info('{table}')", "name")
+        more = found and table in _UNVERSIONED and {*expected} <= {*found}  # a newer logrotor may know more
+        none = not found and table in _UNVERSIONED
+        if found != expected and not more and not none:
+            raise sqlite3.DatabaseError(f"the table {table} is not ours")
+
+
+@functools.cache
+def _columns() -> Mapping[str, list[str]]:
+    """Those of each table, as SQLite reads the statements above."""
     with closing(sqlite3.connect(":memory:")) as ours:
         ours.executescript("".join(STEPS) + UNCLEAR + ARCHIVES)
-        for table in _texts(ours, "sqlite_master", "name", "type = 'table'"):
-            expected, found = (_texts(each, f"pragma_table_info('{table}')", "name") for each in (ours, connection))
-            more = found and table in _UNVERSIONED and {*expected} <= {*found}  # a newer logrotor may know more
-            none = not found and table in _UNVERSIONED
-            if found != expected and not more and not none:
-                raise sqlite3.DatabaseError(f"the table {table} is not ours")
+        tables = _texts(ours, "sqlite_master", "name", "type = 'table'")
+        return {table: _texts(ours, f"pragma_table_info('{table}')", "name") for table in tables}
 
 
 def _texts(connection: sqlite3.Connection, table: str, column: str, where: str = "1") -> list[str]:

@@ -8,14 +8,15 @@ from __future__ import annotations
 import contextlib
 import os
 import re
+import stat
 from collections.abc import Iterator, Mapping
 
 from msgspec import Struct
 
-from logrotor.disk.calls import identify
+from logrotor.disk.calls import content, writable_and_shared
 from logrotor.model import FileId
 
-_INITIAL_PIDS = "pid:[4026531836]"  # PROC_PID_INIT_INO
+INITIAL_PIDS = "pid:[4026531836]"  # PROC_PID_INIT_INO
 _INITIAL_USERS = "user:[4026531837]"  # PROC_USER_INIT_INO
 _SYS_PTRACE = 1 << 19  # the capability to see every process whatever hidepid says
 _PARTIAL = re.compile(r"(subset=|hidepid=(?!0$|off$)).*")
@@ -62,7 +63,7 @@ def exists(pid: int) -> bool:
 
 def look(pid: int) -> Process:
     """One process. Raises one of ``GONE`` if it is gone or hidden, another OSError if it may not be looked at."""
-    status, stat = _status(pid), stat_fields(_read(f"/proc/{pid}/stat"))
+    status, stat = _status(pid), stat_fields(content(f"/proc/{pid}/stat"))
     return Process(
         pid=pid,
         parent=int(stat[1]),
@@ -80,7 +81,7 @@ def running(word: bytes) -> Iterator[Process]:
     """The processes whose command line has the word in it, as far as they can be seen."""
     for pid in pids():
         with contextlib.suppress(OSError):  # it ended, or is hidden
-            if word in _read(f"/proc/{pid}/cmdline") and not (found := look(pid)).dead:
+            if word in content(f"/proc/{pid}/cmdline") and not (found := look(pid)).dead:
                 yield found
 
 
@@ -91,7 +92,7 @@ def children(pid: int) -> list[Process]:
 
 def state(pid: int) -> str:
     """What it does, in words. Raises OSError."""
-    return _STATES.get(stat_fields(_read(f"/proc/{pid}/stat"))[0], "about to end")
+    return _STATES.get(stat_fields(content(f"/proc/{pid}/stat"))[0], "about to end")
 
 
 def memory(pid: int) -> int:
@@ -101,7 +102,7 @@ def memory(pid: int) -> int:
 
 def born(pid: int) -> int:
     """When it was started, in clock ticks after boot: it has this through each exec. Raises as :func:`look`."""
-    fields = stat_fields(_read(f"/proc/{pid}/stat"))
+    fields = stat_fields(content(f"/proc/{pid}/stat"))
     if _is_dead(pid, fields):
         raise ProcessLookupError(f"process {pid} has ended")
     return int(fields[19])
@@ -113,20 +114,20 @@ def _is_dead(pid: int, stat: list[bytes]) -> bool:
 
 def cmdline(pid: int) -> tuple[str, ...]:
     """The arguments, program first; empty for a zombie and a kernel thread."""
-    return _strings(_read(f"/proc/{pid}/cmdline"))
+    return _strings(content(f"/proc/{pid}/cmdline"))
 
 
 def program(pid: int) -> str:
     """The name of its program, as ps shows it; empty if it cannot be seen any more."""
     with contextlib.suppress(OSError):
-        return os.fsdecode(_read(f"/proc/{pid}/comm")).rstrip("\n")
+        return os.fsdecode(content(f"/proc/{pid}/comm")).rstrip("\n")
     return ""
 
 
 def environ(pid: int) -> Mapping[str, str] | None:
     """The environment that the process was started with; None if we may not see it."""
     try:
-        pairs = (item.partition("=") for item in _strings(_read(f"/proc/{pid}/environ")))
+        pairs = (item.partition("=") for item in _strings(content(f"/proc/{pid}/environ")))
     except OSError:
         return None
     return {key: value for key, equals, value in pairs if equals}
@@ -139,40 +140,38 @@ def cwd(pid: int) -> str | None:
     return None
 
 
-def stat_fields(stat: bytes) -> list[bytes]:
-    """The fields of /proc/PID/stat from the third on.
+def cgroup(pid: int) -> str:
+    """Its control group, as "/system.slice/nginx.service" (cgroups(7)); empty if that cannot be seen."""
+    with contextlib.suppress(OSError):
+        return os.fsdecode(content(f"/proc/{pid}/cgroup").rpartition(b"0::")[2]).rstrip("\n")  # the last line
+    return ""
 
-    The second is the name in parentheses and may hold blanks and parentheses itself, so it is looked for from behind.
-    """
+
+def stat_fields(stat: bytes) -> list[bytes]:
+    """The fields of /proc/PID/stat from the third on. The second, a name in parentheses, may hold both itself."""
     return stat[stat.rindex(b")") + 1 :].split()
 
 
 def _boot_time() -> int:
     """When the machine was started, epoch seconds by its present clock."""
-    for line in _read("/proc/stat").splitlines():
+    for line in content("/proc/stat").splitlines():
         if line.startswith(b"btime "):
             return int(line.split()[1])
     raise FileNotFoundError("/proc/stat has no btime")
 
 
 def _status(pid: int | str) -> dict[str, str]:
-    lines = _read(f"/proc/{pid}/status").decode(errors="replace").splitlines()
+    lines = content(f"/proc/{pid}/status").decode(errors="replace").splitlines()
     return {key: value for key, _, value in (line.partition(":") for line in lines)}
 
 
 def _caught(status: Mapping[str, str]) -> int | None:
-    masks = [status.get(key) for key in ("SigCgt", "SigIgn", "SigBlk")]
-    known = [int(mask, 16) for mask in masks if mask]
+    known = [int(status[key], 16) for key in ("SigCgt", "SigIgn", "SigBlk") if status.get(key)]
     return known[0] | known[1] | known[2] if len(known) == 3 else None
 
 
 def _strings(data: bytes) -> tuple[str, ...]:
     return tuple(os.fsdecode(item) for item in data.split(b"\0")[:-1])
-
-
-def _read(path: str) -> bytes:
-    with open(path, "rb") as file:
-        return file.read()
 
 
 # ---------------------------------------------------------------- their files
@@ -196,55 +195,55 @@ class OpenFile(Struct, frozen=True):
 
 def opened(pid: int) -> Iterator[OpenFile]:
     """What the process has open. Raises OSError: one of ``GONE``, or PermissionError if that may not be seen."""
-    for place in _places(pid):
-        for number in os.listdir(f"{place}/fd"):
+    for place, numbers in _open_numbers(pid):
+        for number in numbers:
             with contextlib.suppress(*GONE):
                 yield OpenFile(f"{place}/fd/{number}", _flags(place, number))
 
 
-def mapped(pid: int) -> Iterator[FileId]:
+def mapped(pid: int) -> list[FileId]:
     """What it has mapped shared and writable: such a writer needs no descriptor. Raises as :func:`opened`."""
-    for place in _places(pid):
-        yield from _mapped(place)
+    found = writable_and_shared(f"/proc/{pid}")
+    if found is None:  # its main thread has ended, and has no memory any more
+        return [each for place in _other_threads(pid) for each in writable_and_shared(place) or ()]
+    return found
 
 
-def _places(pid: int) -> list[str]:
+def _open_numbers(pid: int) -> Iterator[tuple[str, list[str]]]:
     """Where its files are shown: with its threads where the main one has ended, since that shows none any more."""
-    if os.listdir(f"/proc/{pid}/fd"):
-        return [f"/proc/{pid}"]
-    return [f"/proc/{pid}/task/{thread}" for thread in os.listdir(f"/proc/{pid}/task")]
+    if numbers := os.listdir(f"/proc/{pid}/fd"):
+        yield f"/proc/{pid}", numbers
+        return
+    for place in _other_threads(pid):
+        yield place, os.listdir(f"{place}/fd")
+
+
+def _other_threads(pid: int) -> list[str]:
+    return [f"/proc/{pid}/task/{each}" for each in os.listdir(f"/proc/{pid}/task") if each != str(pid)]
 
 
 def _flags(place: str, number: str) -> int:
-    for line in _read(f"{place}/fdinfo/{number}").splitlines():
+    # The mode of the link is that of the open file (proc_pid_fd(5)), and asking for it is a single call.
+    if not os.lstat(f"{place}/fd/{number}").st_mode & stat.S_IWUSR:
+        return os.O_RDONLY
+    for line in content(f"{place}/fdinfo/{number}").splitlines():
         if line.startswith(b"flags:"):
             return int(line.split()[1], 8)
     return os.O_RDWR  # nobody says that it does not write
 
 
-def _mapped(place: str) -> Iterator[FileId]:
-    for line in _read(f"{place}/maps").splitlines():
-        fields = line.split(None, 5)
-        if len(fields) > 4 and fields[1][1:4:2] == b"ws":
-            try:
-                found = identify(f"{place}/map_files/{fields[0].decode()}")
-            except OSError:  # for root alone; btrfs has other devices in the table than stat(2) says
-                major, minor = (int(part, 16) for part in fields[3].split(b":"))
-                found = FileId(os.makedev(major, minor), int(fields[4]))
-            yield found
-
-
 # ---------------------------------------------------------------- is it whole?
 
 
-def pid_namespace() -> str:
-    return os.readlink("/proc/self/ns/pid")
+def pid_namespace(pid: int | None = None) -> str:
+    """Ours, or that of a process: raises OSError."""
+    return os.readlink(f"/proc/{pid or 'self'}/ns/pid")
 
 
 def why_not_whole() -> str | None:
     """Why a process of this machine may be missing from /proc; None: each of them is in it."""
     hidden = why_hiding()
-    if hidden is None and pid_namespace() != _INITIAL_PIDS:
+    if hidden is None and pid_namespace() != INITIAL_PIDS:
         return "it shows this pid namespace only"
     return hidden
 
@@ -313,18 +312,17 @@ def _unescaped(path: str) -> str:
 def lock_holder(status: os.stat_result) -> int | None:
     """The process that holds a flock(2) lock on the file, as far as /proc/locks shows it (proc_locks(5))."""
     file = f"{os.major(status.st_dev):02x}:{os.minor(status.st_dev):02x}:{status.st_ino}"
-    try:
-        locks = [line.split() for line in _read("/proc/locks").decode(errors="replace").splitlines()]
-    except OSError:
-        return None
-    held = (int(fields[4]) for fields in locks if fields[1] == "FLOCK" and fields[5] == file)
-    return next((pid for pid in held if pid > 0), None)
+    with contextlib.suppress(OSError):
+        locks = [line.split() for line in content("/proc/locks").decode(errors="replace").splitlines()]
+        held = (int(fields[4]) for fields in locks if fields[1] == "FLOCK" and fields[5] == file)
+        return next((pid for pid in held if pid > 0), None)
+    return None
 
 
 def is_mapped(uid: int) -> bool:
     """Can anybody be this user in our user namespace? Where that is not known: yes."""
     try:
-        ranges = [tuple(map(int, line.split())) for line in _read("/proc/self/uid_map").splitlines()]
+        ranges = [tuple(map(int, line.split())) for line in content("/proc/self/uid_map").splitlines()]
     except OSError:
         return True
     return any(first <= uid < first + count for first, _, count in ranges)
@@ -332,12 +330,10 @@ def is_mapped(uid: int) -> bool:
 
 def is_overflow(kind: str, number: int) -> bool:
     """Does a uid or gid ("uid", "gid") stand for all that our user namespace does not map? (user_namespaces(7))"""
-    try:
-        if number != int(_read(f"/proc/sys/kernel/overflow{kind}")):
-            return False
-        return _read(f"/proc/self/{kind}_map").split() != [b"0", b"0", b"4294967295"]
-    except (OSError, ValueError):
-        return False
+    with contextlib.suppress(OSError, ValueError):
+        if number == int(content(f"/proc/sys/kernel/overflow{kind}")):
+            return content(f"/proc/self/{kind}_map").split() != [b"0", b"0", b"4294967295"]
+    return False
 
 
 def threads() -> int:

@@ -12,6 +12,7 @@ import fcntl
 import os
 import re
 import stat
+from collections.abc import Sequence
 
 from logrotor.disk import files, mounts, walk
 from logrotor.disk.calls import change
@@ -24,12 +25,19 @@ GENERATOR = "logrotor"
 # How the files begin that may be replaced, each by one of its kind.
 METRICS = re.compile(rb"\A# HELP logrotor_")
 PAGE = re.compile(rb'\A.{0,4096}?<meta name="generator" content="' + GENERATOR.encode() + rb' [^"]*">', re.DOTALL)
+MANUAL = re.compile(rb'\A\.\\" Made by logrotor man')
 LOGROTATE_STATE = re.compile(rb"\Alogrotate state -- version [12]\r?\n")
+NOTHING = re.compile(rb"(?!)")  # no file that has anything in it
 Mark = re.Pattern[bytes]
 
 _HEAD = 1 << 16  # bytes that are looked at
 _FLAGS = os.O_CREAT | os.O_WRONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
-_KINDS = {METRICS: "metrics of logrotor", PAGE: "a page of logrotor", LOGROTATE_STATE: "a state file of logrotate"}
+_KINDS = {
+    METRICS: "metrics of logrotor",
+    PAGE: "a page of logrotor",
+    MANUAL: "a manual page of logrotor",
+    LOGROTATE_STATE: "a state file of logrotate",
+}
 
 
 class Output:
@@ -96,7 +104,7 @@ class Output:
         finally:
             os.close(fd)
         if head and not mark.match(head):
-            what = f"is not {_KINDS[mark]}, so it is not replaced"
+            what = f"is not {_KINDS[mark]}, so it is not replaced" if mark in _KINDS else "is there already"
             raise Refused(self._problem(what, "remove it, or give another name"))
         return head
 
@@ -153,3 +161,14 @@ def _opened(path: str) -> int:
     except FileNotFoundError:
         what, advice = f"cannot be written: {directory} does not exist", "create it, or name another"
         raise Refused(Problem(subject=path, problem=what, advice=advice)) from None
+
+
+def create(files: Sequence[tuple[str, bytes, int]], *, replace: bool) -> None:
+    """Write new files, each with its mode, in this order; none of them unless all may be written.
+
+    What is at a name is not replaced without ``replace``, unless it is empty. Raises as :func:`publish` does.
+    """
+    with contextlib.ExitStack() as stack:
+        outputs = [stack.enter_context(Output(path, None if replace else NOTHING)) for path, _, _ in files]
+        for output, (_, data, mode) in zip(outputs, files, strict=True):
+            output.write(data, mode)

@@ -2,6 +2,8 @@
 
 ``worker-PID.json`` is what the process has loaded; ``worker-PID.request`` the wish of somebody else, who may have no
 other way to reach it: the state directory belongs to the user of the deployment, the socket of the manager to root.
+In a container the name has its pid namespace too: two of them on one volume have the same numbers. Of a process
+beyond our own namespace nobody can see whether it lives; but each renews its entry as long as it does.
 """
 
 from __future__ import annotations
@@ -18,7 +20,10 @@ from logrotor.disk import files, proc
 from logrotor.disk.calls import change
 from logrotor.disk.publish import publish
 
-NAME = re.compile(r"\.?worker-(\d+)\.(json|request)(\.tmp)?")
+NAME = re.compile(r"\.?worker-\d+(-\d+)?\.(json|request)(\.tmp)?")
+KEPT = 30.0  # seconds after which a process that lives renews its entry
+_FRESH = 4 * KEPT
+_GONE = 86400.0  # seconds after which an entry of another namespace is removed
 _MOST = 1 << 16  # bytes
 
 
@@ -48,70 +53,91 @@ def itself() -> tuple[int, int, str]:
 
 def sign_in(state_dir: str, entry: Signed) -> None:
     """Leave it there, in place of an earlier one of this process. Raises LogrotorError, OSError."""
-    publish(_entry(state_dir, entry.pid), msgspec.json.encode(entry), 0o600)
+    publish(_path(state_dir, entry.pid, "json"), msgspec.json.encode(entry), 0o600)
 
 
-def is_signed_in(state_dir: str, pid: int) -> bool:
-    """Whether there is an entry of this number."""
-    return os.path.lexists(_entry(state_dir, pid))
+def renewed(state_dir: str, pid: int) -> float | None:
+    """When the entry of this process of ours was made or renewed (epoch seconds); None: there is none."""
+    try:
+        return os.stat(_path(state_dir, pid, "json"), follow_symlinks=False).st_mtime
+    except OSError:
+        return None
+
+
+def renew(state_dir: str, pid: int) -> None:
+    """Say that this process still lives. What cannot be written is seen as of one that does not."""
+    with contextlib.suppress(OSError):
+        change("utime", os.utime, _path(state_dir, pid, "json"), follow_symlinks=False)
 
 
 def sign_out(state_dir: str, pid: int) -> None:
     """Take away what this process has left. What cannot be removed is seen to be of nobody."""
-    for path in (_request(state_dir, pid), _entry(state_dir, pid)):
-        with contextlib.suppress(OSError):
-            change("unlink", os.unlink, path)
+    for kind in ("request", "json"):
+        _remove(_path(state_dir, pid, kind))
 
 
-def clear_away(state_dir: str) -> None:
+def clear_away(state_dir: str, now: float) -> None:
     """Remove what processes have left that were killed."""
-    for pid in _pids(state_dir):
-        entry = _read(state_dir, pid)
-        if entry is not None and entry.space == proc.pid_namespace() and not _lives(entry):
-            sign_out(state_dir, pid)
+    here = proc.pid_namespace()
+    for path, entry, kept in _entries(state_dir):
+        if not _lives(entry) if entry.space == here else now - kept > _GONE:
+            _remove(path)
+            _remove(path.removesuffix("json") + "request")
 
 
 def signed(state_dir: str) -> list[Signed]:
     """Those that live, as far as this pid namespace shows them; none where the directory may not be read."""
-    found = [entry for pid in sorted(_pids(state_dir)) if (entry := _read(state_dir, pid)) is not None]
-    here = proc.pid_namespace() if found else ""
-    return [entry for entry in found if entry.space == here and _lives(entry)]
+    here = proc.pid_namespace()
+    return [entry for _, entry, _ in _entries(state_dir) if entry.space == here and _lives(entry)]
 
 
-def serving_since(state_dir: str, config: str) -> float | None:
+def elsewhere(state_dir: str, now: float) -> list[tuple[Signed, float]]:
+    """Those of other pid namespaces that have renewed their entries lately, and when (epoch seconds)."""
+    here = proc.pid_namespace()
+    return [(e, kept) for _, e, kept in _entries(state_dir) if e.space != here and now - kept < _FRESH]
+
+
+def serving_since(state_dir: str, config: str, now: float) -> float | None:
     """When the youngest process that serves this configuration was started; None: none of them works.
 
     Started, not renewed: one that renews itself again and again is no younger for that.
     """
-    found = [entry for entry in signed(state_dir) if entry.config == os.path.realpath(config)]
+    file = os.path.realpath(config)
+    found = [entry for entry in signed(state_dir) if entry.config == file]
+    others = [entry for entry, _ in elsewhere(state_dir, now) if entry.config == file]
     with contextlib.suppress(OSError):  # it has just ended
-        return max(proc.look(entry.pid).started for entry in found) if any(e.works for e in found) else None
+        if any(entry.works for entry in (*found, *others)):
+            return max(*(proc.look(entry.pid).started for entry in found), *(entry.since for entry in others), 0.0)
     return None
 
 
 def is_shared(state_dir: str) -> bool:
     """Has somebody signed in from another pid namespace, whose numbers mean nothing here?"""
     here = proc.pid_namespace()
-    return any(entry.space != here for pid in _pids(state_dir) if (entry := _read(state_dir, pid)) is not None)
+    return any(entry.space != here for _, entry, _ in _entries(state_dir))
 
 
 def request(state_dir: str, pid: int, word: str) -> None:
     """Ask the process to renew itself; it answers by ``word``. Raises LogrotorError, OSError."""
-    publish(_request(state_dir, pid), word.encode(), 0o600)
+    publish(_path(state_dir, pid, "request"), word.encode(), 0o600)
 
 
 def requested(state_dir: str, pid: int) -> str:
     """The request to this process; empty: there is none."""
     try:
-        return files.read(_request(state_dir, pid), _MOST, flags=os.O_NOFOLLOW)[0].decode(errors="replace")
+        return files.read(_path(state_dir, pid, "request"), _MOST, flags=os.O_NOFOLLOW)[0].decode(errors="replace")
     except OSError:
         return ""
 
 
 def withdraw(state_dir: str, pid: int) -> None:
     """Take the request back, or off the table."""
+    _remove(_path(state_dir, pid, "request"))
+
+
+def _remove(path: str) -> None:
     with contextlib.suppress(OSError):
-        change("unlink", os.unlink, _request(state_dir, pid))
+        change("unlink", os.unlink, path)
 
 
 def _lives(entry: Signed) -> bool:
@@ -121,27 +147,22 @@ def _lives(entry: Signed) -> bool:
         return False
 
 
-def _read(state_dir: str, pid: int) -> Signed | None:
+def _entries(state_dir: str) -> Iterator[tuple[str, Signed, float]]:
+    """Each entry with its path, and when it was renewed; by its path."""
     try:
-        return msgspec.json.decode(files.read(_entry(state_dir, pid), _MOST, flags=os.O_NOFOLLOW)[0], type=Signed)
-    except (OSError, msgspec.DecodeError):  # of a newer or older logrotor, say
-        return None
-
-
-def _pids(state_dir: str) -> Iterator[int]:
-    try:
-        names = os.listdir(state_dir)
+        names = sorted(os.listdir(state_dir))
     except OSError:
         return
     for name in names:
-        found = NAME.fullmatch(name)
-        if found is not None and found[2] == "json":
-            yield int(found[1])
+        path = os.path.join(state_dir, name)
+        if NAME.fullmatch(name) and name.endswith(".json") and name[0] != ".":
+            with contextlib.suppress(OSError, msgspec.DecodeError):  # of a newer or older logrotor, say
+                data, status = files.read(path, _MOST, flags=os.O_NOFOLLOW)
+                yield path, msgspec.json.decode(data, type=Signed), status.st_mtime
 
 
-def _entry(state_dir: str, pid: int) -> str:
-    return os.path.join(state_dir, f"worker-{pid}.json")
-
-
-def _request(state_dir: str, pid: int) -> str:
-    return os.path.join(state_dir, f"worker-{pid}.request")
+def _path(state_dir: str, pid: int, kind: str) -> str:
+    """Of a process of our own namespace."""
+    space = proc.pid_namespace()
+    more = "" if space == proc.INITIAL_PIDS else f"-{''.join(filter(str.isdigit, space))}"
+    return os.path.join(state_dir, f"worker-{pid}{more}.{kind}")

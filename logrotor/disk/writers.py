@@ -99,6 +99,11 @@ class Holder(Struct, frozen=True):
     append: bool
 
 
+def appends(file: proc.OpenFile) -> bool:
+    """Does each write to it go to the end?"""
+    return bool(file.flags & os.O_APPEND)
+
+
 class Processes(Struct):
     """One look at every process: who holds which file open for writing. Made once a run, and only if needed."""
 
@@ -155,7 +160,7 @@ class Processes(Struct):
             if error.errno in _DEAD:  # a dead file system: not the one that is asked about
                 return
             raise
-        holder = Holder(pid, append=bool(file.flags & os.O_APPEND))
+        holder = Holder(pid, append=appends(file))
         self.holders.setdefault(found, []).append(holder)
 
 

@@ -141,7 +141,7 @@ def bound_lookups() -> None:
 
 
 def _look_up(host: Any, *args: Any, **options: Any) -> Any:
-    """``socket.getaddrinfo``. Raises socket.gaierror."""
+    """``socket.getaddrinfo``; a name that nobody told is not asked for again at once. Raises socket.gaierror."""
     answer: SimpleQueue[Any] = SimpleQueue()
 
     def ask() -> None:
@@ -150,15 +150,22 @@ def _look_up(host: Any, *args: Any, **options: Any) -> Any:
         except Exception as error:
             answer.put((None, error))
 
+    said = f"nobody has told the address of {host} within {PATIENCE:g} s"
+    if time.monotonic() < _silent_until.get(host, 0.0):
+        raise socket.gaierror(socket.EAI_AGAIN, said)
     Thread(target=ask, daemon=True).start()
     try:
         found, error = answer.get(timeout=PATIENCE)
     except Empty:
-        what = f"nobody has told the address of {host} within {PATIENCE:g} s"
-        raise socket.gaierror(socket.EAI_AGAIN, what) from None
+        _silent_until[host] = time.monotonic() + _SILENCE
+        raise socket.gaierror(socket.EAI_AGAIN, said) from None
+    _silent_until.pop(host, None)
     if error is not None:
         raise error
     return found
+
+
+_silent_until: dict[Any, float] = {}  # by host, on the monotonic clock
 
 
 class QueueCount(Struct, frozen=True, kw_only=True):

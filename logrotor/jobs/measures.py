@@ -26,13 +26,38 @@ _COUNTS = {
 Labels = Mapping[str, str]
 
 
+_OWN = {
+    "queue_up": "Whether the server of the queue answers.",
+    "queue_history_known": "Whether the history of its jobs can be read; if not, what it tells is left out.",
+    "queue_last_done_timestamp_seconds": "When the last job that was done ended.",
+    "queue_deadline_timestamp_seconds": "When the next job must have been done, by [queue.monitor] ticks.",
+    "worker_up": "Workers of this queue that run here, those in other pid namespaces included.",
+    "worker_age_seconds": "For how long the oldest of them has run.",
+    "worker_memory_bytes": "What they have in memory.",
+}
+_AGE = "How long the oldest pending job has waited."
+_MOST_AGE = "How long it may wait, by [queue.monitor] and the schedule."
+_ATTEMPTS = "Attempts by how they ended."
+_DURATION = "How long attempts took that were done, failed or were ended by their timeout."
+
+
 class Measure(Struct, frozen=True):
     """One metric, as ``observe.metrics.Metric`` has it."""
 
     name: str
     help: str
-    samples: tuple[tuple[Labels, float | None], ...]
+    samples: tuple[tuple[Labels, float | None], ...] = ()
     kind: str = "gauge"
+    labels: tuple[str, ...] = ("queue",)
+
+
+def known() -> Iterator[Measure]:
+    """All of them, without a value."""
+    yield from (Measure(f"logrotor_queue_{key}_jobs", help) for key, help in _COUNTS.items())
+    yield Measure("logrotor_queue_oldest_age_seconds", _AGE)
+    yield Measure("logrotor_queue_most_age_seconds", _MOST_AGE)
+    yield from (Measure(f"logrotor_{name}", help) for name, help in _OWN.items())
+    yield from _of_attempts((), {})
 
 
 def of(site: Site, now: datetime, status: Status | None, reached: bool | None) -> Iterator[Measure]:
@@ -41,19 +66,18 @@ def of(site: Site, now: datetime, status: Status | None, reached: bool | None) -
     What cannot be read in the history is left out, and one metric says so: a rule on what is not there never fires.
     """
     try:
-        remembered, known = list(_of_history(site, now)), True
+        remembered, is_known = list(_of_history(site, now)), True
     except OSError:
-        remembered, known = [], False
+        remembered, is_known = [], False
     yield from _of_engine(site, now, status)
-    yield _own(site, "queue_up", "Whether the server of the queue answers.", reached)
-    what = "Whether the history of its jobs can be read; if not, what it tells is left out."
-    yield _own(site, "queue_history_known", what, known)
+    yield _own(site, "queue_up", reached)
+    yield _own(site, "queue_history_known", is_known)
     yield from remembered
     yield from _of_workers(site, now)
 
 
-def _own(site: Site, name: str, help: str, value: float | None) -> Measure:
-    return Measure(f"logrotor_{name}", help, (({"queue": site.queue}, value),))
+def _own(site: Site, name: str, value: float | None) -> Measure:
+    return Measure(f"logrotor_{name}", _OWN[name], (({"queue": site.queue}, value),))
 
 
 def _of_engine(site: Site, now: datetime, status: Status | None) -> Iterator[Measure]:
@@ -62,27 +86,27 @@ def _of_engine(site: Site, now: datetime, status: Status | None) -> Iterator[Mea
         samples = tuple(({"queue": each.queue}, getattr(each, key)) for each in queues)
         yield Measure(f"logrotor_queue_{key}_jobs", help, samples)
     ages = tuple(({"queue": each.queue}, each.oldest_age or 0.0) for each in queues)
-    yield Measure("logrotor_queue_oldest_age_seconds", "How long the oldest pending job has waited.", ages)
+    yield Measure("logrotor_queue_oldest_age_seconds", _AGE, ages)
     most = tuple(({"queue": each.queue}, most_age(site, now)) for each in queues)
-    yield Measure("logrotor_queue_most_age_seconds", "How long it may wait, by [queue.monitor] and the schedule.", most)
+    yield Measure("logrotor_queue_most_age_seconds", _MOST_AGE, most)
 
 
 def _of_history(site: Site, now: datetime) -> Iterator[Measure]:
     """Raises OSError."""
     found = progress(site, now)
-    yield _own(site, "queue_last_done_timestamp_seconds", "When the last job that was done ended.", found.last_done)
-    by = "When the next job must have been done, by [queue.monitor] ticks."
-    yield _own(site, "queue_deadline_timestamp_seconds", by, found.deadline or 0.0)
+    yield _own(site, "queue_last_done_timestamp_seconds", found.last_done)
+    yield _own(site, "queue_deadline_timestamp_seconds", found.deadline or 0.0)
     yield from _of_attempts(History(site.config.state_dir).totals(site.queue), {"queue": site.queue})
 
 
 def _of_workers(site: Site, now: datetime) -> Iterator[Measure]:
     workers_here = [each for each in workers(site) if each.role == "worker"]
-    yield _own(site, "worker_up", "Workers of this queue that run here.", len(workers_here))
+    yield _own(site, "worker_up", len(workers_here))
     age = max((now.timestamp() - each.since for each in workers_here), default=None)
-    yield _own(site, "worker_age_seconds", "For how long the oldest of them has run.", age)
-    memory = sum(each.memory for each in workers_here) if workers_here else None
-    yield _own(site, "worker_memory_bytes", "What they have in memory.", memory)
+    yield _own(site, "worker_age_seconds", age)
+    seen = [each.memory for each in workers_here if each.memory is not None]
+    memory = sum(seen) if workers_here and len(seen) == len(workers_here) else None
+    yield _own(site, "worker_memory_bytes", memory)
 
 
 def _of_attempts(totals: Sequence[Total], ours: Labels) -> Iterator[Measure]:
@@ -90,15 +114,15 @@ def _of_attempts(totals: Sequence[Total], ours: Labels) -> Iterator[Measure]:
     counted = tuple(
         ({**ours, "ending": ending.value}, sum(t.attempts for t in totals if t.ending is ending)) for ending in endings
     )
-    yield Measure("logrotor_queue_attempts_total", "Attempts by how they ended.", counted, "counter")
+    yield Measure("logrotor_queue_attempts_total", _ATTEMPTS, counted, "counter", ("queue", "ending"))
     timed = [each for each in totals if each.ending in _TIMED]
     samples: list[tuple[Labels, float]] = [
         ({"": "_bucket", **ours, "le": _bound(bound)}, sum(t.attempts for t in timed if t.within <= bound))
         for bound in (*BOUNDS, math.inf)
     ]
     samples += [({"": "_sum", **ours}, sum(t.seconds for t in timed)), ({"": "_count", **ours}, samples[-1][1])]
-    help = "How long attempts took that were done, failed or were ended by their timeout."
-    yield Measure("logrotor_queue_attempt_duration_seconds", help, tuple(samples) if timed else (), "histogram")
+    shown = tuple(samples) if timed else ()
+    yield Measure("logrotor_queue_attempt_duration_seconds", _DURATION, shown, "histogram", ("queue", "le"))
 
 
 def _bound(bound: float) -> str:

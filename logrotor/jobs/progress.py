@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Sequence
+import os
+import time
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import suppress
 from datetime import datetime
 
@@ -66,7 +68,7 @@ def deadline(site: Site, since: float | None, now: datetime) -> float | None:
 
 def _first_deadline(site: Site, now: datetime) -> float | None:
     """When the first job must have been done by what runs; None: nobody is there to do one."""
-    since = signin.serving_since(site.config.state_dir, site.file)
+    since = signin.serving_since(site.config.state_dir, site.file, now.timestamp())
     return None if since is None else first_due(site.settings.schedule, since, now.tzinfo)
 
 
@@ -75,8 +77,17 @@ def is_at_work(site: Site, attempt: Attempt, now: float) -> bool:
 
 
 def lives(site: Site, attempt: Attempt) -> bool | None:
-    """Whether the process of an attempt that has not ended is still there; None: of another host, or not to be seen."""
-    return holders.lives(site.config.state_dir, attempt.pid, attempt.started) if attempt.host == site.host else None
+    """Whether the process of an attempt that has not ended is still there; None: of another host, or not to be seen.
+
+    Where processes of other pid namespaces come to, the number may be another one's here: the run of the attempt names
+    its job.
+    """
+    if attempt.host != site.host:
+        return None
+    found = holders.lives(site.config.state_dir, attempt.pid, attempt.started, time.time())
+    if found and signin.is_shared(site.config.state_dir):
+        return any(attempt.job in each.argv for each in proc.running(b"--attempt")) or None
+    return found
 
 
 def most_age(site: Site, now: datetime) -> float:
@@ -101,22 +112,43 @@ def stopped(site: Site, found: Progress, workers: Sequence[Worker], now: float) 
 
 
 class Worker(Struct, frozen=True, kw_only=True):
-    """A process that works on the queue of this configuration, or queues its jobs. Bytes, epoch seconds."""
+    """A process that works on the queue of this configuration, or queues its jobs. Bytes, epoch seconds.
+
+    ``seen``: when it last gave a sign of life, of one in another pid namespace, of which no more is known.
+    """
 
     pid: int
+    space: str
     role: str  # "worker", "schedule"
     engine: str | None
-    user: str
+    user: str | None
     since: float
-    memory: int  # with its own processes
-    state: str  # "at work", "stopped", else as the system has it
+    memory: int | None  # with its own processes
+    state: str  # "at work", "stopped", else as the system has it; "unknown"
+    seen: float | None = None
 
 
 def workers(site: Site) -> list[Worker]:
-    """Those that can be seen from here."""
+    """Those that can be seen from here, and those of other pid namespaces that give signs of life."""
     seen, busy = look(site).of(site), _at_work(site)
     both = [("worker", each) for each in seen.workers] + [("schedule", each) for each in seen.schedules]
-    return [worker for role, each in both if (worker := _worker(role, each, busy)) is not None]
+    here = [worker for role, each in both if (worker := _worker(role, each, busy)) is not None]
+    return [*here, *_elsewhere(site, [each.pid for each in seen.every])]
+
+
+def _elsewhere(site: Site, seen: Collection[int]) -> Iterator[Worker]:
+    """From the machine a process of a container can be ``seen`` as well."""
+    shown = set()
+    for pid in seen:
+        with suppress(OSError):
+            shown.add(proc.pid_namespace(pid))
+    for entry, renewed in signin.elsewhere(site.config.state_dir, time.time()):
+        roles = [role for role, is_its in (("worker", entry.works), ("schedule", entry.ticks)) if is_its]
+        for role in roles if entry.config == os.path.realpath(site.file) and entry.space not in shown else ():
+            yield Worker(
+                pid=entry.pid, space=entry.space, role=role, engine=entry.engine if role == "worker" else None,
+                user=None, since=entry.since, memory=None, state="unknown", seen=renewed,
+            )  # fmt: skip
 
 
 def _at_work(site: Site) -> frozenset[int]:
@@ -132,8 +164,9 @@ def _worker(role: str, running: Running, busy: Collection[int]) -> Worker | None
     with suppress(OSError):
         own = family([process], b"logrotor") if role == "worker" else [process]
         return Worker(
-            pid=process.pid, role=role, engine=running.engine, user=running.user, since=process.started,
-            memory=_memory(process.pid), state=_state(process.pid, [each.pid for each in own], busy),
+            pid=process.pid, space=proc.pid_namespace(), role=role, engine=running.engine, user=running.user,
+            since=process.started, memory=_memory(process.pid),
+            state=_state(process.pid, [each.pid for each in own], busy),
         )  # fmt: skip
     return None
 

@@ -15,6 +15,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterable, Sequence
+from datetime import UTC, datetime
 from functools import partial
 from typing import Any
 
@@ -321,4 +322,6 @@ def tell(name: str, /, **fields: Any) -> None:
     if level < events.shown_from(int(wanted) if wanted.lstrip("-").isdigit() else 1):
         return
     with contextlib.suppress(OSError, ValueError):
-        getattr(events.logger(sys.stderr), level.name.lower())(name, **fields)
+        stream = sys.stderr
+        stream.write(events.json_line(name, fields, datetime.now(UTC)))
+        stream.flush()

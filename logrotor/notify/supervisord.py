@@ -144,6 +144,14 @@ def rotated_by(process: proc.Process, *, given: str | None = None) -> SelfRotati
     return SelfRotation(files, tuple(unknown(subject, note) for note in dict.fromkeys(notes)))
 
 
+def pidfile_of(process: proc.Process) -> str:
+    """Where it writes its pid. Raises Unreadable or OSError."""
+    found = locate(process)
+    name = found.options.get("pidfile") or found.options.get("j")
+    name = name or Ini(found.path, found.environ).value("supervisord", "pidfile", "supervisord.pid") or ""
+    return _absolute(name, found, prefer_existing=True)
+
+
 def locate(process: proc.Process, given: str | None = None) -> Located:
     """The configuration by ``given``, by its command line, or by its search path. Raises Unreadable."""
     script, arguments = _arguments(process.argv) or (None, ())

@@ -212,7 +212,9 @@ class Deployment:
         if queue is None:
             return None
         if last is None:
-            since = signin.serving_since(self.config.state_dir, self.config.files[0]) if self.config.files else None
+            since, now = None, self.now.timestamp()
+            if self.config.files:
+                since = signin.serving_since(self.config.state_dir, self.config.files[0], now)
             return None if since is None else first_due(queue.schedule, since, self.now.tzinfo)
         return self.overdue_after(last)
 

@@ -6,9 +6,10 @@ https://prometheus.io/docs/instrumenting/exposition_formats/.
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterable, Iterator, Mapping
-from datetime import datetime
+from datetime import UTC, datetime
 
 from msgspec import Struct
 
@@ -30,6 +31,7 @@ class Metric(Struct, frozen=True):
     help: str
     samples: tuple[Sample, ...]
     kind: str = "gauge"  # "counter", "histogram"
+    labels: tuple[str, ...] = ()
 
 
 def write(path: str, config: Config, now: datetime, *, more: Iterable[Metric] = ()) -> None:
@@ -43,9 +45,21 @@ def text(config: Config, now: datetime, *, more: Iterable[Metric] = ()) -> str:
 
     ``more`` are the metrics of other rooms. Raises LogrotorError or OSError.
     """
-    deployment = Deployment(config, now)
-    found, last = status(deployment), state.last_report(config.state_dir)
-    return render((*of_run(last, found), *of_status(found), *more, *of_deadlines(deployment, last)))
+    last = state.last_report(config.state_dir)
+    run, deadlines = _told(Deployment(config, now), last)
+    return render((*run, *more, *deadlines))
+
+
+def known() -> tuple[Metric, ...]:
+    """All of them, of a deployment that has nothing yet."""
+    nothing = Config(state_dir=os.devnull, state_dir_origin="", logs=(), targets={})
+    run, deadlines = _told(Deployment(nothing, datetime.fromtimestamp(0, UTC)), None)
+    return (*run, *deadlines)
+
+
+def _told(deployment: Deployment, last: LastReport | None) -> tuple[list[Metric], list[Metric]]:
+    found = status(deployment)
+    return [*of_run(last, found), *of_status(found)], list(of_deadlines(deployment, last))
 
 
 # ---------------------------------------------------------------- what is told
@@ -93,11 +107,13 @@ def of_status(found: Status) -> Iterator[Metric]:
 
     def logs(name: str, help: str, *values: float | None) -> Metric:
         labels = ({"log": log.path, "rule": log.rule} for log in found.logs)
-        return Metric(f"logrotor_log_{name}", help, tuple(zip(labels, values, strict=True)))
+        samples = tuple(zip(labels, values, strict=True))
+        return Metric(f"logrotor_log_{name}", help, samples, labels=("log", "rule"))
 
     def systems(name: str, help: str, *values: float | None) -> Metric:
         labels = ({"mountpoint": system.mount} for system in found.file_systems)
-        return Metric(f"logrotor_filesystem_{name}", help, tuple(zip(labels, values, strict=True)))
+        samples = tuple(zip(labels, values, strict=True))
+        return Metric(f"logrotor_filesystem_{name}", help, samples, labels=("mountpoint",))
 
     yield logs("size_bytes", "Size of the live log.", *(log.size for log in found.logs))
     yield logs("limit_bytes", "Its max_size.", *(log.max_size for log in found.logs))

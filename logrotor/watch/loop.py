@@ -20,10 +20,11 @@ from logrotor.decide.looks import LONGEST, MOST, next_try
 from logrotor.errors import Busy, Interrupted, Locked, UnknownSelection
 from logrotor.model import Config, Plan, Report, Status
 from logrotor.watch.pauses import Retries, Slots
-from logrotor.watch.table import Table
+from logrotor.watch.sight import Sight
 from logrotor.watch.turn import Turn
 
-_SHARE = 500  # whole runs are made no sooner than after so many times their own processor time: 0.2 % of one CPU
+_SHARE = 1000  # whole runs come after so many times their own processor time: 0.1 % of one CPU
+_RARELY = 300.0  # seconds, but no later than that
 _SOON = 20  # the same for a survey where a directory is new: 5 %
 _PRESSES = 3  # times in a row that compression is put off for other logs; then they wait until it is done
 
@@ -108,7 +109,7 @@ class Watch:
         now: Callable[[], datetime],
     ) -> None:
         self._runner, self._outside = runner, outside
-        self._table, self._slots = Table(config), Slots(config, clock, now)
+        self._sight, self._slots = Sight(config), Slots(config, clock, now)
         self._archives = Retries()  # logs whose archives wait for more than the next whole run
         self._taken, self._failed = 0, 0
         self._wish = Wish.GO_ON
@@ -133,7 +134,7 @@ class Watch:
                 stop.wait(max(0.0, min(self._until() - time.monotonic(), MOST)))
 
     def _until(self) -> float:
-        wanted = [self._table.next(), self._survey_at]
+        wanted = [self._sight.next(), self._survey_at]
         if self._work is None:
             wanted += [self._whole_at, self._archives.next()]
         return min(wanted)
@@ -143,11 +144,11 @@ class Watch:
         if at_once or self._slots.has_come():
             self._whole_wanted = True
         self._end_work(now)
-        if self._table.has_new_places(now) or at_once:
+        if self._sight.has_new_places(now) or at_once:
             self._survey_at = min(self._survey_at, now + (0.0 if at_once else _SOON * self._survey_costs))
         if now >= self._survey_at:
             self._survey(now)
-        due = self._table.due(now, all_of_them=at_once)
+        due = self._sight.due(now, all_of_them=at_once)
         if due:
             self._take(due)
         if self._work is None and self._wish is not Wish.LEAVE:
@@ -155,7 +156,7 @@ class Watch:
 
     def _beat(self) -> bool:
         """Whether everything is to be looked at, at once."""
-        standing = Standing(len(self._table.logs), self._taken, self._failed)
+        standing = Standing(len(self._sight.logs), self._taken, self._failed)
         wish = self._outside.beat(standing)
         if wish is Wish.LEAVE:
             self._wish = wish
@@ -183,7 +184,7 @@ class Watch:
             self._tell(error)
             return
         self._survey_costs, self._survey_at = time.thread_time() - began, float("inf")
-        self._table.renew(plan, now)
+        self._sight.renew(plan, now)
 
     # ------------------------------------------------------------ takes
 
@@ -195,28 +196,28 @@ class Watch:
             self._forget(due)
             return
         except (Busy, Locked):  # it is free again soon, and no log has failed
-            self._table.look_again(due, time.monotonic() + MOST)
+            self._sight.look_again(due, time.monotonic() + MOST)
             return
         except Exception:
-            self._table.put_off(due, time.monotonic())
+            self._sight.put_off(due, time.monotonic())
             return
         finally:
             self._hurry = False
         now, taken = time.monotonic(), _taken(report)
         self._note_taken(taken, now)
         waiting = {o.log for o in report.outcomes if o.status is Status.DEFERRED}  # a hook, say, has the log's turn
-        self._table.look_again(waiting - taken, now + MOST)
-        self._table.put_off([path for path in due if path not in taken | waiting], now)
+        self._sight.look_again(waiting - taken, now + MOST)
+        self._sight.put_off([path for path in due if path not in taken | waiting], now)
 
     def _note_taken(self, paths: Iterable[str], now: float) -> None:
         for path in paths:
             self._taken += 1
-            self._table.taken(path, now)
+            self._sight.taken(path, now)
             self._archives.begin(path, now)
 
     def _forget(self, paths: Collection[str]) -> None:
         """One of them has gone, or is no log; a survey tells which of them is there."""
-        self._table.forget(paths)
+        self._sight.forget(paths)
         self._archives.forget(paths)
         self._survey_at = min(self._survey_at, time.monotonic() + _SOON * self._survey_costs)
 
@@ -230,7 +231,7 @@ class Watch:
         self._whole_wanted = self._whole_wanted and not is_whole
         turn = Turn(
             only=self._working_on,
-            resting=self._table.resting(now),
+            resting=self._sight.resting(now),
             stop=self._stop.is_set,
             pressed=self._is_pressed,
         )
@@ -285,9 +286,9 @@ class Watch:
         waiting = {o.log for o in report.outcomes if o.status is Status.DEFERRED}
         self._presses = self._presses + 1 if self._was_hurried and waiting and not report.count("compress") else 0
         if not only and not report.interrupted:
-            self._table.renew(report.plan, now)
+            self._sight.renew(report.plan, now)
             self._failed = len(report.failed) + len(report.problems)
-            self._whole_at = now + max(LONGEST, _SHARE * self._whole_costs)
+            self._whole_at = now + min(_RARELY, max(LONGEST, _SHARE * self._whole_costs))
         if self._was_hurried:  # what was put off for others is tried at once
             self._archives.begin_all(waiting, now)
         else:

@@ -143,9 +143,9 @@ def test_zsh_completes(on_path: dict[str, str], tmp_path: Path, line: str, offer
     (tmp_path / ".zshrc").write_text(f"PS1='ready> '\nautoload -U compinit; compinit -u -D\nsource {tmp_path}/script\n")
     (word,) = offered
     with Zsh(on_path) as shell:
-        assert "ready>" in _until(shell, "ready>")
+        assert "ready>" in until(shell, "ready>")
         os.write(shell, f"{line}\t".encode())
-        assert f" {word}" in _until(shell, f" {word}")
+        assert f" {word}" in until(shell, f" {word}")
 
 
 class Zsh:
@@ -166,7 +166,7 @@ class Zsh:
         os.waitpid(self._pid, 0)
 
 
-def _until(fd: int, wanted: str, seconds: float = 60) -> str:
+def until(fd: int, wanted: str, seconds: float = 60) -> str:
     """What the terminal shows until that is there, or the time is over."""
     return "".join(_shown(fd, wanted, time.monotonic() + seconds))
 

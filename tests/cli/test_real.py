@@ -192,7 +192,7 @@ def test_a_run_under_way(site):
         need(state.holder(f"{site}/state"), "a file system that /proc/locks knows by the number that stat gives it")
         said = f"a run is under way (process {os.getpid()})"
         assert f"note: {said}: " in logrotor("plan", cwd=site, check=0).stdout
-        told = logrotor("status", cwd=site, check=0).stdout
+        told = " ".join(logrotor("status", cwd=site, check=0).stdout.split())
         assert f"last run never; {said}." in told and "no run is known" not in told
         assert logrotor("status", "--json", cwd=site, check=0).json["under_way"] == os.getpid()
         assert logrotor("status", "--check", cwd=site, check=1).stdout.startswith("ATTENTION: no run has ended yet")

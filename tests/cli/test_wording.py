@@ -113,6 +113,40 @@ def other(here: Deployment) -> None:
     (here.logs / ".a.log.1.zst.tmp").write_text("half an archive")
 
 
+def moving(here: Deployment) -> None:
+    """files of logrotate's, one of which cannot be read"""
+    (here.folder / "d").mkdir(mode=0o755)
+    (here.folder / "d/app").write_text(APP)
+    (here.folder / "logrotate.conf").write_text(f"rotat 4\nweekly\ninclude {here.folder}/d\ninclude /srv/none\n")
+    for name in ("d/app", "logrotate.conf"):
+        (here.folder / name).chmod(0o644)
+
+
+APP = """\
+# the application
+/srv/*.log {
+    daily
+    maxsize 10M
+    rotate 7  # a week
+    compress
+    create 0640 deploy adm
+    prerotate
+        /usr/local/bin/warn
+    endscript
+    postrotate
+        [ ! -f /run/app.pid ] || kill -USR1 `cat /run/app.pid`
+    endscript
+}
+/srv/other.log {
+    rotate 3
+    mail root
+    postrotate
+        for each in /run/*.pid; do kill -HUP $(cat $each); done
+    endscript
+}
+"""
+
+
 def lost(here: Deployment) -> None:
     """directories and outputs that are not there"""
     here.log("a.log")
@@ -143,6 +177,8 @@ TRANSCRIPTS: dict[str, list[tuple[Scene, list[str]]]] = {
     "grep": [(rotated, ["--count", "line", "a.log"]), (rotated, ["(", "a.log"]), (odd, ["--count", "x", "a.log"])],
     "metrics": [(fresh, []), (lost, []), (fresh, ["-o", "x.prom"]), (fresh, ["-o", "logs/a.log"])],
     "page": [(rotated, ["-o", "-"]), (failing, ["-o", "-"]), (fresh, []), (fresh, ["-o", "logs/a.log"]), (lost, [])],
+    "import": [(moving, ["logrotate.conf"]), (moving, ["d/app", "-o", "new.toml"]), (moving, ["none.conf"]),
+               (moving, ["d/app", "-o", "logrotor.toml"])],
     "doctor": [(fresh, CHECKS), (rotated, [*CHECKS, "-v"]), (broken, CHECKS), (failing, CHECKS), (odd, CHECKS),
                (odd, [*CHECKS, "--fix", "--yes"]), (lost, [*CHECKS, "--only", "page", "--only", "metrics"]),
                (no_state, CHECKS), (fresh, ["--only", "quee"])],
@@ -205,7 +241,7 @@ def test_help(logrotor: Callable[..., Said], command: str) -> None:
 
 
 def test_every_command_has_a_transcript() -> None:
-    """The commands of the queue have theirs where their engines are; what explains logrotor itself needs none."""
-    about = {name for name, (module, _) in COMMANDS.items() if module == "logrotor.cli.about"}
-    assert TRANSCRIPTS.keys() == COMMANDS.keys() - {"queue"} - about
+    """Those of the queue have theirs where their engines are; init tells of this machine; what explains needs none."""
+    about = {name for name, (module, _) in COMMANDS.items() if module in ("logrotor.cli.about", "logrotor.cli.manual")}
+    assert TRANSCRIPTS.keys() == COMMANDS.keys() - {"queue", "init"} - about
     assert sorted(file.stem for file in GOLDEN.iterdir()) == sorted(TRANSCRIPTS)

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import os
-import signal
 import stat
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -96,20 +95,7 @@ def supervised(
     with running("\n".join(sections), site.root, user) as handle:
         for name in WORKERS:
             wait_for(lambda name=name: grew(logs / f"{name}.log", name))
-        try:
-            yield handle
-        finally:
-            _end(handle)
-
-
-def _end(handle: Supervisord) -> None:
-    """At once: a supervisord that stops its programs in order takes seconds, and no test here is about that."""
-    programs = handle.children()
-    handle.process.kill()
-    handle.process.wait()
-    for pid in programs:
-        with suppress(ProcessLookupError):
-            os.kill(pid, signal.SIGKILL)
+        yield handle
 
 
 def grew(log: Path, worker: str, lines: int = 20) -> bool:

@@ -24,7 +24,7 @@ class Folder:
             file.write(text)
 
     def worker(self):
-        return WorkerCommand(argv=["/bin/echo", self.site.queue, self.folder])
+        return WorkerCommand(argv=["/bin/sh", "-c", 'echo "$@"; exec sleep 600', "sh", self.site.queue, self.folder])
 
     def counts(self, prefix):
         jobs = len(os.listdir(self.folder))
@@ -75,7 +75,13 @@ def test_an_engine_of_a_stranger(tmp_path: Path) -> None:
     job = queue("dispatch").stdout.strip()
     assert [json.loads(path.read_text())["id"] for path in jobs.iterdir()] == [job]
     assert queue("status", "--json").json["queues"][0]["pending"] == 1
-    assert queue("worker", check=1).stdout == f"log-rotation-alpha {jobs}\n"
+    worker = command.start(command.arguments("queue", "worker", "-c", config), env=env)
+    try:
+        assert worker.stdout is not None and worker.stdout.readline() == f"log-rotation-alpha {jobs}\n".encode()
+        worker.terminate()
+        assert worker.wait(60) == 0
+    finally:
+        command.end(worker)
     config.write_text(config.read_text() + '[queue.job]\nexpires = "1s"\n')
     queue("dispatch")
     time.sleep(1.1)

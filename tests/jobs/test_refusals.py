@@ -155,7 +155,8 @@ def test_a_dns_that_is_silent(engine: str, tmp_path: Path, without_dns: tuple[st
     need(importlib.util.find_spec(engine), f"the package {engine}")
     host = Host(tmp_path / "host", engine, URLS[engine].format(word=PASSWORD), f"dns-{engine}")
     for words in (["dispatch"], ["status", "--check"], ["failed"], ["retry", "all"], ["clear", "--stale"]):
-        assert bounded(host, *words, before=without_dns) == (1, True), words
+        needs_none = engine == "celery" and words[0] in ("failed", "retry")  # the history has them all
+        assert bounded(host, *words, before=without_dns) == (0 if needs_none else 1, True), words
     asked = command.arguments("doctor", "-c", host.config, "--only", "queue.reachable", "--json")
     ((found,),) = [c["findings"] for c in command.run([*without_dns, *asked], env=host.variables).json["checks"]]
     assert "queue.example" in found["problem"] and "getent" in found["advice"]

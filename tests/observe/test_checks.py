@@ -650,8 +650,12 @@ def test_a_rule_of_logrotate(here):
 }}
 """)
     (rules / "broken").write_text("{ } ' {")
-    found = only(list(setup.logrotate(here.seen(datetime.now(UTC)), (f"{rules}/*",))))
-    assert found.subject == str(log) and f"{here.logs}/*.log in {rules}/app" in found.problem
+    (rules / "old.disabled").write_text(f"{here.logs}/app.log {{ weekly }}")
+    (here.folder / "conf").write_text(f"weekly\ninclude {rules}\ninclude {rules}/none\n")
+    unread, found = setup.logrotate(here.seen(datetime.now(UTC)), f"{here.folder}/conf")
+    assert found.subject == str(log) and f"{here.logs}/*.log in {rules}/app:4" in found.problem
+    assert (unread.subject, unread.note) == (f"{rules}/none", False)
+    assert not list(setup.logrotate(here.seen(datetime.now(UTC)), f"{here.folder}/none"))
 
 
 def test_a_disk_that_will_be_full(here, look):

@@ -309,8 +309,11 @@ def test_a_history_of_which_nothing_was_left(here, logrotor):
     RunHistory(str(here.state)).close()
     (here.state / "history.sqlite.damaged-1-journal").touch()
     assert str(here.state / "history.sqlite.damaged-1.") in logrotor("history", code=0).out
+    aside = str(here.state / "history.sqlite.damaged-1")
+    assert logrotor("history", "--json", code=0).json == {"runs": [], "set_aside": aside}
     here.log()
     here.run()
+    assert logrotor("history", "--json", code=0).json["set_aside"] == aside
     assert "damaged-1" not in logrotor("history", code=0).out
 
 

@@ -5,17 +5,10 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from logrotor import events
-from logrotor.config.reference import reference
+from logrotor.config.reference import event_table, reference
 
 README = Path(__file__).resolve().parents[2] / "README.md"
 _SECTION = re.compile(r"(<!-- generated: (\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
-
-
-def event_table() -> str:
-    """Every event with its level and meaning, as Markdown."""
-    rows = [f"| `{name}` | {kind.level.name.lower()} | {kind.meaning} |" for name, kind in events.NAMES.items()]
-    return "\n".join(["| Event | Level | Meaning |", "| --- | --- | --- |", *rows])
 
 
 SECTIONS = {"reference": reference, "events": event_table}

@@ -56,6 +56,7 @@ class Reader:
         """Run a command as the reader would, on a terminal or not; exit code, and output as a paper shows it."""
         environment = {
             **command.environment(),
+            "COLUMNS": "200",  # where a line ends depends on how long the path of the folder is
             "HOME": str(self.home),
             "PATH": f"{self.bin}:/usr/local/bin:/usr/bin:/bin",
             "TZ": "Europe/Berlin",

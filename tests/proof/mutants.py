@@ -327,7 +327,8 @@ def copied() -> Iterator[Path]:
     """The package and its tests, ready to be spoilt."""
     with tempfile.TemporaryDirectory(prefix="mutant-") as folder:
         tree = Path(folder)
-        shutil.copytree(CHECKOUT, tree, ignore=shutil.ignore_patterns("__pycache__", ".*"), dirs_exist_ok=True)
+        # With what is compiled already, but for what another process is just writing.
+        shutil.copytree(CHECKOUT, tree, ignore=shutil.ignore_patterns("*.pyc.*", ".*"), dirs_exist_ok=True)
         tree.chmod(0o755)
         yield tree
 

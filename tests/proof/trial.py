@@ -287,9 +287,9 @@ class Trial:
     def _in_fork(self, function: Callable[[], object], heard: Callable[[bytes], None]) -> int:
         hear, tell = os.pipe()
         wait, answer = os.pipe()
-        gc.freeze()  # else the child's first collection writes to every page that it shares with us
         pid = os.fork()
         if pid == 0:
+            gc.freeze()  # else the first collection writes to every page that it shares with us
             os.close(hear)
             os.close(answer)
             self._play(function, tell, wait)

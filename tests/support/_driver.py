@@ -32,9 +32,9 @@ def serve(connection: socket.socket) -> None:
         if not text:
             return
         request = json.loads(text)
-        gc.freeze()  # else the child's first collection writes to every page that it shares with us
         pid = os.fork()
         if pid == 0:
+            gc.freeze()  # else the first collection writes to every page that it shares with us
             connection.sendall(os.getpid().to_bytes(8, "little"))  # before it announces anything
             _play(request, connection, fds)
         _, status = os.waitpid(pid, 0)

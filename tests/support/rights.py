@@ -37,9 +37,23 @@ def actors() -> dict[str, User]:
 
 
 def rights(files: Sequence[Path], who: Mapping[str, User]) -> list[Rights]:
-    """What each actor may do with each of these files."""
-    found = {name: users.as_user(user, _opened, list(map(str, files))) for name, user in who.items()}
+    """What each actor may do with each of these files. One fork becomes each of them in turn."""
+    need(os.geteuid() == 0, "root, to become another user")
+    paths = list(map(str, files))
+    found = users.in_fork(lambda: {name: _opened_as(user, paths) for name, user in who.items()})
     return [{name: each[index] for name, each in found.items()} for index in range(len(files))]
+
+
+def _opened_as(user: User, files: list[str]) -> list[str]:
+    """The kernel goes by the effective uid, gid and groups; the powers of root go with its uid (capabilities(7))."""
+    os.setgroups(user.groups)
+    os.setegid(user.gid)
+    os.seteuid(user.uid)
+    try:
+        return _opened(files)
+    finally:
+        os.seteuid(0)
+        os.setegid(0)
 
 
 def _opened(files: list[str]) -> list[str]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import ctypes
 import functools
+import gc
 import grp
 import os
 import pickle
@@ -100,6 +101,7 @@ def in_fork(function: Callable[[], T], *, timeout: float = 120) -> T:
     reader, writer = os.pipe()
     pid = os.fork()
     if pid == 0:
+        gc.freeze()  # else the first collection writes to every page that it shares with us
         os.close(reader)
         _answer(function, writer)
     os.close(writer)

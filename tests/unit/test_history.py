@@ -685,6 +685,7 @@ def test_commits_that_fail(shop: Shop, monkeypatch: pytest.MonkeyPatch, is_new: 
     """A full disk under the history: what helps is left out and told once; the rotation and its archives are done."""
     if is_new:
         shop.history.unlink()
+    monkeypatch.setattr(database, "_PATIENCE", 1)  # nobody else is about to write it
     real = calls.invoke
 
     def full(operation: str, function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:

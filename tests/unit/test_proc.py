@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
+import errno
+import mmap
 import os
 import subprocess
 import sys
@@ -11,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from logrotor.disk import calls, proc, writers
-from logrotor.model import Written
+from logrotor.model import FileId, Written
 from tests.support.supervisor import wait_for
 
 # Opens a file to append to it, leaves the work to a thread, and ends its main thread (exit(2), not exit_group(2)).
@@ -103,3 +106,51 @@ def test_odd_characters_of_a_mount_point_are_read() -> None:
     """mountinfo writes blanks, tabs, newlines and backslashes as octal numbers."""
     line = r"40 22 0:40 / /srv/a\040b\134\012\303\251 rw - ext4 /dev/a rw"
     assert proc.mount(line).point == "/srv/a b\\\né"
+
+
+def test_what_is_mapped_shared_and_writable_is_seen_also_by_an_older_kernel(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without a descriptor, in a file that has no name any more; a private mapping, and one to read, are none."""
+    expected = []
+    kinds = {"written": (mmap.MAP_SHARED, mmap.PROT_WRITE), "read": (mmap.MAP_SHARED, mmap.PROT_READ),
+             "private": (mmap.MAP_PRIVATE, mmap.PROT_WRITE)}  # fmt: skip
+    with contextlib.ExitStack() as stack:
+        for name, (flags, access) in kinds.items():
+            with (tmp_path / name).open("w+b") as file:
+                file.truncate(8192)
+                stack.enter_context(mmap.mmap(file.fileno(), 8192, flags, access))
+                os.unlink(file.name)
+                status = os.fstat(file.fileno())
+                expected += [FileId(status.st_dev, status.st_ino)] if name == "written" else []
+        here = [each for each in proc.mapped(os.getpid()) if each.device == status.st_dev]
+        monkeypatch.setattr(calls, "_next_mapping", not_offered)
+        assert here == [each for each in proc.mapped(os.getpid()) if each.device == status.st_dev] == expected
+
+
+def not_offered(maps: int, address: int) -> tuple[int, int, int, int, int]:
+    raise OSError(errno.ENOTTY, os.strerror(errno.ENOTTY))
+
+
+def test_a_kernel_thread_has_mapped_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nor has a zombie: the answer is none, and no error."""
+    with subprocess.Popen(["true"], stdout=subprocess.PIPE) as child:
+        os.waitid(os.P_PID, child.pid, os.WEXITED | os.WNOWAIT)
+        assert proc.mapped(child.pid) == []
+        monkeypatch.setattr(calls, "_next_mapping", not_offered)
+        assert proc.mapped(child.pid) == []
+
+
+def test_how_a_file_is_open_is_seen(tmp_path: Path) -> None:
+    """To read, to write, to append, or only by its path."""
+    (tmp_path / "log").touch()
+    ways = {os.O_RDONLY: False, os.O_WRONLY: True, os.O_RDWR | os.O_APPEND: True, os.O_PATH: False}
+    opened = {os.open(tmp_path / "log", flags): flags for flags in ways}
+    try:
+        found = {each.path: each for each in proc.opened(os.getpid())}
+        for fd, flags in opened.items():
+            each = found[f"/proc/{os.getpid()}/fd/{fd}"]
+            assert (each.for_writing, bool(each.flags & os.O_APPEND)) == (ways[flags], bool(flags & os.O_APPEND))
+    finally:
+        for fd in opened:
+            os.close(fd)

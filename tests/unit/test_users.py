@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support import command, users
+from tests.support import command, rights, users
 from tests.support.fixtures import world_tree
 from tests.support.need import need
 
@@ -69,3 +69,17 @@ def test_world_is_gone_afterwards() -> None:
     with world_tree() as world:
         assert users.as_user("www-data", os.path.isdir, os.fspath(world))
     assert not Path(world).exists()
+
+
+def test_rights_are_those_that_the_kernel_gives() -> None:
+    """Owner, member of the group, anybody, and root, whoever was asked before; the tests stay root."""
+    who = {**rights.actors(), "root": users.user(0)}
+    with world_tree() as folder:
+        for name, mode, owner in (("log", 0o640, "www-data:adm"), ("open", 0o646, "games:games")):
+            (folder / name).touch()
+            rights.chown(folder / name, owner)
+            (folder / name).chmod(mode)
+        log, public = rights.rights([folder / "log", folder / "open"], who)
+    assert {name: may for name, may in log.items() if may} == {"www-data": "rw", "in adm": "r", "root": "rw"}
+    assert {name for name, may in public.items() if may != "rw"} == {"in games"} and public["in games"] == "r"
+    assert os.getresuid() == (0, 0, 0)

@@ -171,6 +171,7 @@ def restart(ctx: click.Context, config: str | None, as_json: bool) -> int:
     """
     from logrotor.errors import problem_of
     from logrotor.jobs.processes import look
+    from logrotor.jobs.progress import workers
     from logrotor.jobs.renewal import renew
 
     site = enter(ctx)
@@ -182,7 +183,9 @@ def restart(ctx: click.Context, config: str | None, as_json: bool) -> int:
         except (LogrotorError, OSError) as error:
             failed.append(str(problem_of(error, head.words)))
     if not done and not failed:
-        failed.append(f"no worker and no schedule of {site.file} runs here")
+        beyond = any(each.seen is not None for each in workers(site))
+        where = "runs here, but in another pid namespace: ask there, in that container say" if beyond else "runs here"
+        failed.append(f"no worker and no schedule of {site.file} {where}")
     wrong = list(_hindered(site)) if done else []
     if as_json:
         output.write_json({"queue": site.queue, "restarted": done, "failed": failed, "problems": wrong})

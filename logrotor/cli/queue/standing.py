@@ -122,9 +122,14 @@ def _progress(found: Progress, now: datetime) -> str:
 def _worker(found: Worker) -> str:
     engine = f" of {found.engine}" if found.engine else ""
     age = text.span(max(0.0, time.time() - found.since))
-    memory = text.size(found.memory)
+    if found.seen is not None:
+        ago = text.span(max(0.0, time.time() - found.seen))
+        return f"{found.role}{engine}: process {found.pid} of another pid namespace, up {age}, seen {ago} ago"
+    memory = "-" if found.memory is None else text.size(found.memory)
     state = output.paint(found.state, "bad") if found.state == "stopped" else found.state
-    return f"{found.role}{engine}: process {found.pid}, {text.printable(found.user)}, up {age}, {memory}, {state}"
+    return (
+        f"{found.role}{engine}: process {found.pid}, {text.printable(found.user or '-')}, up {age}, {memory}, {state}"
+    )
 
 
 def _is_of_note(queue: QueueStatus) -> bool:

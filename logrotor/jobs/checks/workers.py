@@ -14,6 +14,7 @@ from logrotor.clock import local_now
 from logrotor.disk import proc
 from logrotor.disk.history import History
 from logrotor.errors import ConfigError, LogrotorError
+from logrotor.jobs import progress
 from logrotor.jobs.dispatch import period
 from logrotor.jobs.engine import QueueUnreachable, Site, mask, open_engine
 from logrotor.jobs.processes import Running, look
@@ -170,7 +171,8 @@ def arguments(site: Site) -> Iterator[Finding]:
 def single(site: Site) -> Iterator[Finding]:
     seen = look(site).of(site)
     workers, schedules, hiding = seen.workers, seen.schedules, proc.why_hiding()
-    if not workers:
+    beyond = {each.role for each in progress.workers(site) if each.seen is not None}  # in another pid namespace
+    if not workers and "worker" not in beyond:
         hidden = f"no worker of this queue can be seen on this host, since /proc does not show every process: {hiding}"
         yield Finding(
             subject=site.queue, problem="no worker of this queue runs on this host" if hiding is None else hidden,
@@ -181,7 +183,7 @@ def single(site: Site) -> Iterator[Finding]:
         yield _several(site, "worker", workers, "one job is done at a time in any case; the others only find it busy")
     if len(schedules) > 1:
         yield _several(site, "schedule", schedules, "each tick is queued several times")
-    if not schedules and not _has_ticked(site):
+    if not schedules and "schedule" not in beyond and not _has_ticked(site):
         runs = "runs" if hiding is None else f"can be seen ({hiding})"
         yield Finding(
             subject=site.queue, problem=f"no schedule {runs}, and no job has come for two ticks",

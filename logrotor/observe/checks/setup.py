@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fnmatch
 import glob
+import itertools
 import os
 import pwd
 import re
@@ -17,7 +18,9 @@ from logrotor.decide.naming import stamp_time
 from logrotor.disk import mounts, programs, trust
 from logrotor.disk.files import read_text
 from logrotor.disk.walk import user_name
-from logrotor.model import Archive, Check, Finding
+from logrotor.logrotate.blocks import Block, Reading, read
+from logrotor.logrotate.globs import rewritten
+from logrotor.model import Archive, Check, Finding, Problem
 from logrotor.observe.deployment import Deployment, archives_of
 
 HOUR = 3600.0
@@ -28,9 +31,7 @@ PLACES = (
     "/etc/systemd/system/*.service", "/usr/lib/systemd/system/*.service", "/etc/systemd/user/*.service",
     "{home}/.config/systemd/user/*.service", "/etc/supervisor/conf.d/*.conf", "/etc/supervisord.conf",
 )  # fmt: skip
-FILES = ("/etc/logrotate.conf", "/etc/logrotate.d/*")
-_SCRIPTS = re.compile(r"^\s*(?:prerotate|postrotate|firstaction|lastaction|preremove)\b.*?^\s*endscript\b", re.M | re.S)
-_COMMENT = re.compile(r"^\s*#.*$", re.MULTILINE)
+LOGROTATE = "/etc/logrotate.conf"
 SLACK = 120.0  # seconds; network file systems have a clock of their own
 TOUCH = "touch the file, or wait"
 RENAME = "touch the file and correct the date in its name, if it has one; until that date, new archives get the same"
@@ -210,27 +211,29 @@ def _is_meant(line: str, configs: Sequence[str]) -> bool:
 # ---------------------------------------------------------------- rivals
 
 
-def logrotate(here: Deployment, files: tuple[str, ...] = FILES) -> Iterator[Finding]:
-    for file in sorted(path for pattern in files for path in glob.glob(pattern)):
-        try:
-            patterns = list(patterns_of(read_text(file)))
-        except OSError as error:
-            yield _unread(file, error)
-            continue
-        for facts in here.survey.logs:
-            hit = next((p for p in patterns if _matches(facts.path, p)), None)
-            if hit is not None:
-                yield _rival(facts.path, file, hit)
+def logrotate(here: Deployment, file: str = LOGROTATE) -> Iterator[Finding]:
+    """What logrotate itself reads: a file that it includes, but not one with a name such as "app.disabled"."""
+    reading = read([file]) if os.path.lexists(file) else Reading()
+    yield from map(_unread, reading.unread)
+    for facts in here.survey.logs:
+        hits = (
+            (block, each)
+            for block in reading.blocks
+            for each in block.patterns
+            if _matches(facts.path, rewritten(each))
+        )
+        for block, pattern in itertools.islice(hits, 1):
+            yield _rival(facts.path, block, pattern)
 
 
-def _unread(file: str, error: OSError) -> Finding:
+def _unread(found: Problem) -> Finding:
     """Root may well keep a file of its own from others, which is no fault of this user's."""
-    closed = isinstance(error, PermissionError)
+    closed = found.kind == "EACCES"
     return Finding(
-        subject=file,
-        problem=f"cannot be read: {error.strerror}",
+        subject=found.subject,
+        problem=found.problem,
         why="nobody knows whether it names a log of ours",
-        advice=f"root can see whether it does: cat {text.typed(file)}"
+        advice=f"root can see whether it does: cat {text.typed(found.subject)}"
         if closed
         else "logrotate reads it too: make it a file with rules, or remove it",
         note=closed,
@@ -243,23 +246,12 @@ def _matches(path: str, pattern: str) -> bool:
     return len(parts) == len(wanted) and all(map(fnmatch.fnmatchcase, parts, wanted))
 
 
-def patterns_of(text: str) -> Iterator[str]:
-    """The paths and globs that stand before each "{" of a logrotate configuration (logrotate.conf(5))."""
-    plain = _COMMENT.sub("", _SCRIPTS.sub("", text))
-    for head in re.findall(r"(?:^|\})([^{}]*)\{", plain):
-        try:
-            words = shlex.split(head)
-        except ValueError:
-            continue
-        yield from (word for word in words if os.path.isabs(word))
-
-
-def _rival(log: str, file: str, pattern: str) -> Finding:
+def _rival(log: str, block: Block, pattern: str) -> Finding:
     return Finding(
         subject=log,
-        problem=f"logrotate has a rule for it: {pattern} in {file}",
+        problem=f"logrotate has a rule for it: {pattern} in {block.file}:{block.line}",
         why="two rotators shift and remove the same archives, and each takes the other's for its own",
-        advice=f"take it out of {file}, or out of this configuration",
+        advice=f"take it out of {block.file}, or out of this configuration",
     )
 
 

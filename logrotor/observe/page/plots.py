@@ -15,6 +15,7 @@ from logrotor.text import count, size, span
 WIDTH, HEIGHT, EDGE = 150, 26, 2
 TEETH = 20  # rotations that a sparkline shows at most
 COARSE = 10  # units that are drawn as one where there are thousands of plots
+FEW = 30  # samples that are drawn there
 
 Point = tuple[float, float]  # seconds and bytes, or their place in the drawing
 
@@ -59,14 +60,18 @@ class Course(Struct, frozen=True):
         return f"{number} in {span(self.now - self.begin)}"
 
 
-def course(done: Sequence[Rotation], samples: Sequence[LogPoint], live: int | None, now: float) -> Course | None:
+def course(
+    done: Sequence[Rotation], samples: Sequence[LogPoint], live: int | None, now: float, *, most: int = 1000
+) -> Course | None:
     """The latest rotations and what was sampled meanwhile; None: nothing is known but, perhaps, how large it is now.
 
     What the first rotation held was written at a pace nobody saw, unless it was sampled: it is a mark only.
+    ``most``: of the samples.
     """
     taken = [(r.time, r.bytes) for r in done if r.status == "done" and r.bytes is not None and r.time <= now][-TEETH:]
     begin = taken[0][0] if len(taken) == TEETH else 0.0
     seen = [(each.time, each.size) for each in samples if each.size is not None and begin <= each.time <= now]
+    seen = [*seen[:: -(-len(seen) // most)], seen[-1]] if len(seen) > most else seen
     if not taken and len(seen) < 2:
         return None
     corners: list[Point] = [(when, float(amount)) for when, amount in seen]
@@ -81,14 +86,23 @@ def course(done: Sequence[Rotation], samples: Sequence[LogPoint], live: int | No
     return Course(tuple(corners), tuple(taken), tuple(failed), now)
 
 
-def sparkline(name: str, shown: Course, live: int | None, limit: int | None, *, step: int = 1) -> Html:
-    """The course with its rotations as marks and the limit as a line. ``name``: "" where it need not be said."""
+def sparkline(name: str, shown: Course, live: int | None, limit: int | None) -> Html:
+    """The course with its rotations as marks and the limit as a line."""
+    return _plot(f"{name}: {_told(shown, live, limit)}", shown, live, limit, 1)
+
+
+def coarse(shown: Course, live: int | None, limit: int | None) -> Html:
+    """The same in a few hundred bytes, for a page of thousands."""
+    return _plot(shown.caption, shown, live, limit, COARSE)
+
+
+def _plot(title: str, shown: Course, live: int | None, limit: int | None, step: int) -> Html:
     top = max(limit or 0, live or 0, *(amount for _, amount in (*shown.line, *shown.taken)))
     scale = Scale(shown.begin, shown.now, 1.08 * top, step)
     crosses = "".join(f"M{x - 3} {HEIGHT - 9}l6 6m0-6l-6 6" for x in dict.fromkeys(map(scale.x, shown.failed)))
     return filled(
         _SPARK,
-        title=": ".join(filter(None, (name, _told(shown, live, limit)))),
+        title=title,
         limit=f"M0 {scale.y(limit)}H{WIDTH}" if limit else "",
         line=_drawn(scale, shown.line),
         marks="".join(dict.fromkeys(f"M{scale.x(when)} {scale.y(amount)}h0" for when, amount in shown.taken)),
@@ -98,9 +112,9 @@ def sparkline(name: str, shown: Course, live: int | None, limit: int | None, *, 
 
 # Dots are lines of no length with round ends; what is drawn beyond the frame closes the area and is not seen.
 _SPARK = (
-    f'<svg class="spark" role="img" viewBox="0 0 {WIDTH} {HEIGHT}" preserveAspectRatio="none">'
-    '<title>{title}</title><path class="growth" d="{line}"/><path class="limit" d="{limit}"/>'
-    '<path class="mark" d="{marks}"/>{crosses}</svg>'
+    f'<svg class=spark role=img viewBox="0 0 {WIDTH} {HEIGHT}" preserveAspectRatio="none">'
+    '<title>{title}</title><path class=growth d="{line}"/><path class=limit d="{limit}"/>'
+    '<path class=mark d="{marks}"/>{crosses}</svg>'
 )
 
 

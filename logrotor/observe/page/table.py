@@ -21,9 +21,9 @@ _FINE = 1000  # logs of which each plot is drawn in all its points
 _COLUMNS = (Column("Log", "lead"), Column("Size over time"), Column("Size", "right"), Column("Rate", "right"),
             Column("Due"), Column("Last rotation"), Column("Archives", "right"))  # fmt: skip
 _LINE = (
-    '<tr role="row"><td role="cell"><details{open}><summary>{name}{state}</summary><p>{more}</p></details></td>'
-    '<td role="cell">{plot}</td><td role="cell">{size}</td><td role="cell">{rate}</td><td role="cell">{due}</td>'
-    '<td role="cell">{last}</td><td role="cell">{archives}</td></tr>'
+    "<tr role=row><td role=cell><details{open}><summary>{name}{state}</summary><p>{more}</p></details></td>"
+    "<td role=cell>{plot}</td><td role=cell>{size}</td><td role=cell>{rate}</td><td role=cell>{due}</td>"
+    "<td role=cell>{last}</td><td role=cell>{archives}</td></tr>"
 )
 
 
@@ -62,16 +62,20 @@ def _table(found: Sequence[LogStatus], top: str, facts: Facts) -> Html:
 def _line(log: LogStatus, name: str, facts: Facts) -> Html:
     now, sick, many = facts.status.now, is_sick(log, facts), len(facts.status.logs) > _FINE
     done, samples = facts.by_log.get(log.path, ()), facts.samples.get(log.path, ())
-    course = plots.course(done, samples, log.size, now.timestamp())
-    step = plots.COARSE if many else 1
+    if many:
+        course = plots.course(done, samples, log.size, now.timestamp(), most=plots.FEW)
+        plot = plots.coarse(course, log.size, log.max_size) if course else None
+    else:
+        course = plots.course(done, samples, log.size, now.timestamp())
+        plot = plots.sparkline(name, course, log.size, log.max_size) if course else None
     state = attention.state(log)
     return filled(
         _LINE,
         open=Html(" open" if sick else ""),
         name=name,
         state=tag("b", state or "see above", class_="bad") if sick else state and tag("i", state),
-        more=_more(log, course.caption if course else ""),
-        plot=plots.sparkline("" if many else name, course, log.size, log.max_size, step=step) if course else None,
+        more=_more(log, course.caption if course and not many else ""),
+        plot=plot,
         size="missing" if log.size is None else text.size(log.size),
         rate=attention.rate(log),
         due=attention.due(log, now),

@@ -45,6 +45,9 @@ class Log(Struct):
             self.size, self.next = None, now + MOST
             return False
         before, size = self.size, found.st_size
+        if size == before and found.st_ino == self.inode and (self.limit is None or size <= self.limit):  # as most are
+            self.seen, self.next = now, now + MOST
+            return False
         if found.st_ino != self.inode or (before is not None and size < before):  # taken, by whomever
             if self.inode:
                 self.held, self.failures = max(self.held, now + self.interval), 0
@@ -56,7 +59,7 @@ class Log(Struct):
         return due and now >= self.held
 
 
-class Table:
+class Sight:
     """The logs and directories of one configuration."""
 
     def __init__(self, config: Config) -> None:

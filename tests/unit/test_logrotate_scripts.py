@@ -1,0 +1,110 @@
+"""What scripts of real files ask for, in the many ways in which they do."""
+
+from __future__ import annotations
+
+import pytest
+
+from logrotor.logrotate.scripts import Asked, Kind, asked
+
+
+def pidfile(path: str, signal: str) -> Asked:
+    return Asked(Kind.PIDFILE, {"manager": "pidfile", "pidfile": path, "signal": signal})
+
+
+def unit(name: str, signal: str, *, everybody: bool = False) -> Asked:
+    return Asked(Kind.SYSTEMD, {"manager": "systemd", "unit": name, "signal": signal}, everybody)
+
+
+def command(*argv: str) -> Asked:
+    return Asked(Kind.COMMAND, {"manager": "command", "command": [*argv]})
+
+
+SHELL, NOTHING = Asked(Kind.SHELL), Asked(Kind.NOTHING)
+NGINX = pidfile("/run/nginx.pid", "USR1")
+
+
+@pytest.mark.parametrize(
+    "script",
+    [
+        "kill -USR1 $(cat /run/nginx.pid)",
+        "\t/bin/kill -s USR1 `cat /run/nginx.pid`\n",
+        "kill -SIGUSR1 \"$(cat /run/nginx.pid)\"",
+        "kill -10 $(cat /run/nginx.pid 2>/dev/null) 2>/dev/null || true",
+        "kill -USR1 -- $(</run/nginx.pid)",
+        "kill -USR1 $(head -n1 /run/nginx.pid)",
+        "[ -f /run/nginx.pid ] && kill -USR1 `cat /run/nginx.pid`",
+        "[ ! -f /run/nginx.pid ] || kill -USR1 `cat '/run/nginx.pid'`",
+        "test -s /run/nginx.pid && kill -USR1 $(cat /run/nginx.pid) || :",
+        "if [ -f /run/nginx.pid ]; then\n  kill -USR1 $(cat /run/nginx.pid)\nfi",
+        "if test -e /run/nginx.pid && [ -x /usr/sbin/nginx ]\nthen kill -USR1 $(cat /run/nginx.pid); fi;",
+        "if [ -f /run/nginx.pid ]; then \\\n  kill -USR1 `cat /run/nginx.pid`; \\\nfi \\\n",
+        "# reopen\n[ -d /run ] || exit 0\nkill -USR1 $(cat /run/nginx.pid) # now\nexit 0",
+        "pkill -USR1 -F /run/nginx.pid",
+        "pkill --signal USR1 --pidfile=/run/nginx.pid",
+        "start-stop-daemon --stop --quiet --oknodo --signal USR1 --pidfile /run/nginx.pid --exec /usr/sbin/nginx",
+        "start-stop-daemon -K -p /run/nginx.pid -s USR1 -x /usr/sbin/nginx -q",
+    ],
+)  # fmt: skip
+def test_a_signal_by_pidfile(script: str) -> None:
+    """However it finds the process."""
+    assert asked(script) == NGINX
+
+
+@pytest.mark.parametrize(
+    ("script", "found"),
+    [
+        ("systemctl kill -s HUP rsyslog.service", unit("rsyslog.service", "HUP", everybody=True)),
+        ("/bin/systemctl kill --signal=SIGHUP --kill-who=main x >/dev/null 2>&1 || true", unit("x.service", "HUP")),
+        ("systemctl kill --kill-whom main -s USR1 x", unit("x.service", "USR1")),
+        ("if systemctl -q is-active x; then systemctl kill --signal=HUP x; fi",
+         unit("x.service", "HUP", everybody=True)),
+        ("systemctl kill -s HUP a b", command("systemctl", "kill", "-s", "HUP", "a", "b")),
+        ("systemctl reload x > /dev/null", command("systemctl", "reload", "x")),
+        ("invoke-rc.d nginx rotate >/dev/null 2>&1", command("invoke-rc.d", "nginx", "rotate")),
+        ("/usr/lib/rsyslog/rsyslog-rotate", command("/usr/lib/rsyslog/rsyslog-rotate")),
+        ("[ ! -x /usr/lib/rsyslog/rsyslog-rotate ] || /usr/lib/rsyslog/rsyslog-rotate",
+         command("/usr/lib/rsyslog/rsyslog-rotate")),
+        ("test ! -e /run/squid.pid || test ! -x /usr/sbin/squid || /usr/sbin/squid -k rotate",
+         command("/usr/sbin/squid", "-k", "rotate")),
+        ("if invoke-rc.d m status > /dev/null 2>&1; then \\\n\tinvoke-rc.d m reload > /dev/null 2>&1; \\\nfi;",
+         command("invoke-rc.d", "m", "reload")),
+        ("if [ -d /run/systemd/system ]; then\n systemctl -q is-active v || exit 0\nfi\n/usr/sbin/invoke-rc.d v reload",
+         command("/usr/sbin/invoke-rc.d", "v", "reload")),
+        ("exec /usr/bin/x 'two words' \"it's\" a\\ b", command("/usr/bin/x", "two words", "it's", "a b")),
+        ("/usr/bin/chronyc cyclelogs > /dev/null 2>&1 || true", command("/usr/bin/chronyc", "cyclelogs")),
+        ("if pgrep -f ^/usr/sbin/apache2 > /dev/null; then\n invoke-rc.d apache2 reload 2>&1 | logger -t apache2\nfi",
+         command("invoke-rc.d", "apache2", "reload")),
+        ("killall -q -HUP rsyslogd", command("killall", "-q", "-HUP", "rsyslogd")),
+    ],
+)  # fmt: skip
+def test_units_and_commands(script: str, found: Asked) -> None:
+    """Alone, or behind tests that it is there."""
+    assert asked(script) == found
+
+
+@pytest.mark.parametrize(
+    "script", ["", "\n\t\n", "# nothing\n", ":", "true", "exit 0", "[ -x /bin/x ]", "test -f /x || exit 0"]
+)
+def test_nothing(script: str) -> None:
+    """Not even a table comes of it."""
+    assert asked(script) == NOTHING
+
+
+@pytest.mark.parametrize(
+    "script",
+    [
+        "a; b", "a && b", "a || b", "a | b", "a &", "! a", "a > /tmp/x", "a < /tmp/x", "a $1", "a *.log", "a `b`",
+        "x=1 a",
+        "for i in a; do b; done", "if a; then b; else c; fi", "if a; then b; fi", "if ! test -f /x; then b; fi",
+        "[ -f /no-rotate ] && exit 0\na", "if [ -f /no-rotate ]; then exit 0; fi\na",
+        "[ -f /no ] || a", "[ ! -f /x ] && a",
+        "exit 0\na", "[ -z \"$X\" ] && a", "[ a = b ] && c", "kill $(cat /run/x.pid)", "kill -KILL $(cat /run/x.pid)",
+        "PID=/run/x.pid\nkill -HUP $(cat $PID)", "kill -HUP $(cat /run/a.pid) $(cat /run/b.pid)", "a 'unfinished",
+        "(a)",
+        "cd /x", ". /x", "{ a; }", "kill -HUP $(pidof x)", "if test -f /x; then a", "fi", "a 2>> /var/log/x", "[ -f",
+        "systemctl kill -s HUP *", "a ~/x",
+    ],
+)  # fmt: skip
+def test_what_needs_a_shell(script: str) -> None:
+    """More than one command, or what only a shell can say: no guess."""
+    assert asked(script) == SHELL
