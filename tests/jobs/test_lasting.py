@@ -66,14 +66,14 @@ def counts(host: Host) -> dict[str, int | None]:
     return {"pending": found.pending, "failed": found.failed}
 
 
-MANY = 43_200  # a job a minute for a month; to clear them took 40 s, and 86,402 lines of output
+MANY = 43_200  # a job a minute for a month
 
 
 @pytest.mark.long
 @pytest.mark.servers
 @pytest.mark.timeout(300)
 @pytest.mark.parametrize("engine", ["procrastinate", "rq"])
-def test_very_many_failed_jobs_are_one_screen_and_are_cleared_in_time(host: Host) -> None:
+def test_very_many_failed_jobs_are_one_screen_and_are_cleared(host: Host) -> None:
     """Those that an engine has kept, on its real server: one cause, one entry, and gone at once."""
     FAILED[host.engine_name](host)
     for words, lines in ((["failed"], 2), (["status"], 6), (["clear", "--failed"], 1), (["failed"], 1)):
