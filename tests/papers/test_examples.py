@@ -100,6 +100,7 @@ def test_first_run(world: Path):
     assert {f"{name}-queue.log.1.zst" for name in ("default", "payments")} <= set(os.listdir(folder / "logs")), done
 
 
+@pytest.mark.long
 def test_first_run_sees_a_loss(world: Path):
     """If the command empties a log instead, the workers' count says so."""
     folder = world / "first-run"
