@@ -68,6 +68,11 @@ class Deployment:
             assert time.monotonic() < deadline, (self.said.read_text(), sorted(os.listdir(self.logs)))
             time.sleep(0.02)
 
+    def runs(self) -> float:
+        """When the last one ended."""
+        mark = self.folder / "state/last-run"
+        return mark.stat().st_mtime if mark.exists() else 0.0
+
     def archives(self, base: str) -> int:
         return len(oracle.archives(self.logs, base))
 
@@ -281,6 +286,35 @@ def test_a_hook_that_hangs_holds_up_its_own_log_alone(here: Deployment) -> None:
         assert _children(process.pid)
         process.terminate()
         assert process.wait(PATIENCE) == 0
+
+
+@pytest.mark.long
+def test_a_file_system_that_does_not_answer_holds_up_no_other_log(here: Deployment) -> None:
+    """Its logs wait, and are reported; those that lie elsewhere are taken."""
+    with mounts.silent(here.folder) as place:
+        here.configure(paths=["logs/*.log", f"{place}/*.log"])
+        with here.watch():
+            here.fill("a.log")
+            here.until(lambda: here.archives("a.log") == 1)
+            here.until(lambda: here.events("problem.found"))
+
+
+@pytest.mark.long
+def test_a_problem_that_lasts_is_printed_once(here: Deployment) -> None:
+    """Not by each of the runs that find it; and its end is printed."""
+    here.configure(paths=["logs/app.log"])
+    (here.logs / "app.log").symlink_to("elsewhere")
+    with here.watch() as process:
+        here.until(lambda: here.events("log.refused"))
+        runs = here.runs()
+        for _ in range(2):
+            process.send_signal(signal.SIGUSR1)
+            here.until(lambda: here.runs() > runs)  # noqa: B023
+            runs = here.runs()
+        assert len(here.events("log.refused")) == 1
+        (here.logs / "app.log").unlink()
+        process.send_signal(signal.SIGUSR1)
+        here.until(lambda: here.events("problem.ended"))
 
 
 def _children(pid: int) -> list[int]:
