@@ -218,6 +218,52 @@ def test_a_good_run_between_ends_the_row(here):
     assert recorded(here) == [(1, 3), (1, 1)] and found.logs[0].failures == 1
 
 
+@pytest.mark.parametrize("busy", [False, True], ids=["the other one idles", "the other one rotates"])
+def test_cron_lines_of_a_rule_each_count_their_own(here, logrotor, busy: bool):
+    """A run that was for other logs alone neither ends a row nor mends anything, nor does it add rows; its own does."""
+    here.configure('[[log]]\nname = "other"\npaths = ["other.log"]\nmax_size = "10KB"')
+    (here.folder / "other.log").touch()
+    refuse(here)
+
+    def failures() -> int:
+        (found,) = [log for log in status(here.seen()).logs if log.rule == "app"]
+        return found.failures
+
+    began = time.time() - 3600
+    for number in range(1, 5):
+        run_only(here, "app", began + 60 * number, code=1)
+        if busy:
+            (here.folder / "other.log").write_bytes(b"a line\n" * 3000)
+        run_only(here, "other", began + 60 * number + 30, code=0)
+        assert failures() == number
+    assert sum(exit == 1 for exit, _ in recorded(here)) == 1
+    (here.folder / "second-name").unlink()
+    (here.logs / "app.log").write_text("")
+    run_only(here, "other", began + 600, code=0)
+    assert failures() == 4
+    run_only(here, "app", began + 660, code=0)
+    assert failures() == 0
+    assert codes(here) == []
+
+
+def test_a_run_of_all_mends_what_a_cron_line_of_a_rule_found(here, logrotor):
+    refuse(here)
+    began = time.time() - 3600
+    for number in range(3):
+        run_only(here, "app", began + 60 * number, code=1)
+    assert status(here.seen()).logs[0].failures == 3
+    (here.folder / "second-name").unlink()
+    (here.logs / "app.log").write_text("")
+    here.run(began + 300)
+    assert status(here.seen()).logs[0].failures == 0
+
+
+def run_only(here, rule: str, at: float, *, code: int) -> None:
+    """``logrotor run --only RULE`` at a time."""
+    assert here.run(at, only=[rule]).exit_code == code
+    os.utime(here.state / "last-run", (at, at))
+
+
 def test_another_reason_is_another_row(here):
     """It is a failure in a row all the same."""
     refuse(here)
