@@ -17,20 +17,20 @@ if TYPE_CHECKING:
     from logrotor.logrotate.mapping import Imported, Target
 
 CODES = {
-    "0": "all of it was carried over, or what was not removes nothing",
-    "1": "something keeps less than it did, a file could not be read, or the result could not be written",
-    "2": "usage, or there is nothing to import",
+    "0": "nothing keeps less than it did",
+    "1": "something keeps less than it did, a file could not be read, or the output could not be written",
+    "2": "usage, or nothing to import",
 }
 EPILOG = f"""\
 \b
 Examples:
-  logrotor import /etc/logrotate.conf                         see what comes of it
+  logrotor import /etc/logrotate.conf                         look at it first
   logrotor import /etc/logrotate.conf -o /etc/logrotor.toml   write it
-  logrotor check -c /etc/logrotor.toml                        is it right on this machine?
+  logrotor check -c /etc/logrotor.toml                        does it fit this machine?
   logrotor import /etc/logrotate.conf --json | jq '.rules[].losses'
 
 \b
-From
+This block
   /var/log/nginx/*.log {{ daily
       rotate 14
       compress
@@ -39,11 +39,12 @@ From
           [ ! -f /run/nginx.pid ] || kill -USR1 `cat /run/nginx.pid`
       endscript
   }}
-it makes
+becomes
   [reopen.nginx]
   manager = "pidfile"
   pidfile = "/run/nginx.pid"
   signal  = "USR1"
+
 \b
   [[log]]
   name         = "nginx"
@@ -61,19 +62,23 @@ it makes
 
 @click.command("import", epilog=EPILOG)
 @click.argument("files", metavar="FILE...", nargs=-1, required=True, type=click.Path())
-@click.option("-o", "--output", "given", metavar="FILE", help="Write it to FILE, and scripts beside it.")
-@click.option("--overwrite", is_flag=True, help="Replace what is there; without it -o writes new files only.")
-@json_option("Print rules, reopen targets and what is not carried over as JSON; no TOML on stdout.")
+@click.option("-o", "--output", "given", metavar="FILE", help="Write it to FILE, and scripts next to it.")
+@click.option("--overwrite", is_flag=True, help="Let -o replace files that exist.")
+@json_option("Print rules, reopen targets and losses as JSON instead of TOML.")
 @click.pass_context
 def import_(ctx: click.Context, /, files: tuple[str, ...], given: str | None, overwrite: bool, as_json: bool) -> int:
-    """Print a configuration that does what logrotate does with FILE...: one [[log]] for each of its blocks.
+    """Print a configuration that does what logrotate does with FILE: one [[log]] for each block, with its comments.
 
-    Give /etc/logrotate.conf itself: what stands there before a block, or before "include /etc/logrotate.d", holds for
-    it too. A postrotate script that sends a signal or runs one command becomes a [reopen.NAME] table; one that needs a
-    shell becomes, with -o, a program beside FILE. What is not carried over stands as a comment at its rule and on
-    stderr, by its consequence: keeps less, keeps more, runs differently, cosmetic. Where a mistake, or nothing at all,
-    makes logrotate remove logs, everything is kept. logrotate's own files stay as they are: disable them before
-    logrotor runs, since two rotators of one log remove each other's archives.
+    Name /etc/logrotate.conf itself: its global options also apply to the files that it includes. A postrotate script
+    that signals a daemon or runs a single command becomes a [reopen.NAME] table. A script that needs a shell becomes,
+    with -o, a program next to the new file.
+
+    What cannot be carried over is reported on stderr and in a comment above its rule, by its consequence: keeps less,
+    keeps more, runs differently, cosmetic. Nothing is removed by default: where logrotate deletes logs because "rotate"
+    is missing or misspelt, logrotor keeps them.
+
+    logrotate's own files stay as they are. Disable them before you run logrotor: two rotators on the same logs remove
+    each other's archives.
     """
     from logrotor.logrotate.blocks import read
     from logrotor.logrotate.mapping import carry_over
@@ -83,7 +88,7 @@ def import_(ctx: click.Context, /, files: tuple[str, ...], given: str | None, ov
     for problem in imported.unread:
         click.echo(f"logrotor: {text.lines(str(problem))}", err=True)
     if not imported.rules:
-        click.echo("logrotor: nothing to import: there is no block with logs", err=True)
+        click.echo("logrotor: nothing to import: no block names a log", err=True)
         return 2
     for line in _lost(imported):
         click.echo(f"logrotor: {text.lines(line)}", err=True)
@@ -132,7 +137,7 @@ def _as_json(imported: Imported, code: int) -> dict[str, Any]:
 def _text(imported: Imported) -> str:
     from logrotor.logrotate.toml_text import written
 
-    said = "With -o FILE this script becomes a program beside FILE."
+    said = "With -o FILE this script becomes a program next to FILE."
     return written(imported, lambda target: (["/bin/sh", "-c", target.script], said)).rstrip("\n")
 
 

@@ -104,7 +104,9 @@ class Output:
         finally:
             os.close(fd)
         if head and not mark.match(head):
-            what = f"is not {_KINDS[mark]}, so it is not replaced" if mark in _KINDS else "is there already"
+            if mark is NOTHING:
+                raise Refused(self._problem("is there already", "give another name, or --overwrite"))
+            what = f"is not {_KINDS[mark]}, so it is not replaced"
             raise Refused(self._problem(what, "remove it, or give another name"))
         return head
 

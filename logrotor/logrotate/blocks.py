@@ -105,6 +105,12 @@ class Block(Struct, frozen=True):
         """What holds of each group of directives."""
         return {statement.group: statement for statement in self.statements}
 
+    @property
+    def user(self) -> str:
+        """Whom logrotate becomes for these logs; empty: nobody else."""
+        statement = self.settings.get("su")
+        return next(iter(statement.value.split())) if statement is not None else ""
+
 
 class Reading(Struct):
     """All blocks in the order in which they are written, the files that were read, and faults outside of a block."""

@@ -143,12 +143,15 @@ def _retention(draft: Draft) -> None:
         draft.keys["backup_count"] = count
 
 
+_ETERNITY = 36_000  # days; no max_age is as long
+
+
 def _age(draft: Draft) -> None:
     oldest, youngest = draft.settings.get("maxage"), draft.settings.get("minage")
     days = number_of(oldest.value) if oldest is not None else None
     if oldest is not None and (days is None or days < 0):
         draft.lose(MORE, oldest, f"not a number of days, so {_DROPS}; no archive is too old", "set max_age")
-    elif oldest is not None and days is not None:
+    elif oldest is not None and days is not None and days < _ETERNITY:
         draft.keys["max_age"] = f"{days + 1}d"  # logrotate removes what is older than so many whole days
         what = (
             "logrotate removes old archives as it rotates the log, logrotor in each run, so also those of a quiet log"
@@ -227,13 +230,8 @@ def _method(draft: Draft) -> None:
         draft.left_out = True
         what = "logrotate copies the log and leaves it as it is; logrotor cannot, so the rule is only a comment"
         draft.lose(DIFFERENTLY, copied, what, "use copytruncate, or let the program rotate its log")
-    user = draft.settings.get("su")
-    name = next(iter(user.value.split()), "") if user is not None else ""
-    if user is not None and name == "root":
-        draft.lose(COSMETIC, user, "logrotor changes no group; started by root, it works as root")
-    elif user is not None:
-        what = "logrotate becomes this user for these logs; logrotor works as the user that starts it"
-        draft.lose(DIFFERENTLY, user, what, f'move the rule to a configuration of its own with run_as = "{name}"')
+    if draft.block.user == "root":
+        draft.lose(COSMETIC, draft.settings["su"], "logrotor changes no group; started by root, it works as root")
     if linked := draft.get("allowhardlink"):
         draft.lose(DIFFERENTLY, linked, "logrotor refuses a log that has several names")
 

@@ -60,6 +60,7 @@ class Draft:
         return found is not None and (number_of(found.value) or -1) > 0
 
 
+_LARGEST = (1 << 63) - 1
 _UNITS = {"": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30}
 
 
@@ -67,7 +68,9 @@ def size_of(written: str) -> int | None:
     """``100k`` in bytes; None where it is not a size."""
     match = re.fullmatch(r"(\w*?)([kKMG]?)", written)
     number = number_of(match[1]) if match else None
-    return None if match is None or number is None or number < 0 else number * _UNITS[match[2].lower()]
+    if match is None or number is None or number < 0:
+        return None
+    return min(number * _UNITS[match[2].lower()], _LARGEST)
 
 
 def number_of(written: str) -> int | None:

@@ -9,6 +9,7 @@ import os
 import re
 import shlex
 import textwrap
+from collections import Counter
 
 from msgspec import Struct
 
@@ -41,12 +42,16 @@ class Rule(Struct, frozen=True):
 
 
 class Imported(Struct, frozen=True):
-    """All rules; ``losses`` are those of no rule, ``unread`` the files that could not be read or believed."""
+    """All rules, and the user of all of them.
+
+    ``losses`` are those of no rule, ``unread`` the files that could not be read or believed.
+    """
 
     rules: tuple[Rule, ...]
     losses: tuple[Loss, ...]
     files: tuple[str, ...]
     unread: tuple[Problem, ...]
+    run_as: str = ""
 
     @property
     def all_losses(self) -> tuple[Loss, ...]:
@@ -57,14 +62,25 @@ def carry_over(reading: Reading) -> Imported:
     """Rules for the blocks of a reading, with names that are each there only once."""
     names = _Names()
     targets: dict[str, Target] = {}
-    rules = tuple(_rule(block, names, targets) for block in reading.blocks)
-    return Imported(rules, tuple(map(_of_fault, reading.faults)), tuple(reading.files), tuple(reading.unread))
+    users = {block.user for block in reading.blocks}
+    run_as = next(iter(users - {"root", "off"}), "") if len(users) == 1 else ""
+    run_as = run_as if re.fullmatch(r"\w[\w.-]*", run_as, re.ASCII) else ""
+    blocks = Counter(block.file for block in reading.blocks)
+    rules = tuple(
+        _rule(block, names.free("log", _rule_name(block, alone=blocks[block.file] == 1)), names, targets, run_as)
+        for block in reading.blocks
+    )
+    losses = tuple(map(_of_fault, reading.faults))
+    return Imported(rules, losses, tuple(reading.files), tuple(reading.unread), run_as)
 
 
-def _rule(block: Block, names: _Names, targets: dict[str, Target]) -> Rule:
+def _rule(block: Block, name: str, names: _Names, targets: dict[str, Target], run_as: str) -> Rule:
     draft, known = Draft(block), len(targets)
     carry(draft)
-    name = names.free("log", _rule_name(block))
+    if block.user not in ("", "root", run_as):
+        what = "logrotate becomes this user for these logs; logrotor works as the user that starts it"
+        advice = f'move the rule to a configuration of its own with run_as = "{block.user}"'
+        draft.lose(DIFFERENTLY, draft.settings["su"], what, advice)
     target = _reopen(draft, name, names, targets)
     if target is not None:
         draft.keys["reopen"] = target.name
@@ -109,10 +125,13 @@ class _Names:
         return name
 
 
-def _rule_name(block: Block) -> str:
-    """That of the package's file, else that of the log."""
+def _rule_name(block: Block, *, alone: bool) -> str:
+    """That of the package's file, with that of the log if there are several; else that of the log."""
     folder, file = os.path.split(block.file)
-    return file if os.path.basename(folder).endswith(".d") else bare_name(block.patterns[0])
+    log = bare_name(block.patterns[0])
+    if not os.path.basename(folder).endswith(".d"):
+        return log
+    return file if alone else log if log.startswith(file) else f"{file}-{log}"
 
 
 def _target_name(found: Asked, rule: str) -> str:

@@ -17,7 +17,22 @@ class NeedsShell(Exception):
 
 def one_command(script: str) -> tuple[Word, ...] | None:
     """The one command that a script runs, None if it runs nothing. Raises NeedsShell."""
-    return _Parser(script).whole()
+    return _Parser(_filled_in(script)).whole()
+
+
+_SET = re.compile(
+    r"""\s*(?P<name>[A-Za-z_]\w*)=(?P<quote>["']?)(?P<value>[^\s"'`$\\;&|<>()*?~]+)(?P=quote)[ \t]*(?:;|\n)"""
+)
+
+
+def _filled_in(script: str) -> str:
+    """Without the variables that are set once, at the head, to a path or the like."""
+    while (found := _SET.match(script)) and "'" not in script[found.end() :]:
+        rest, name = script[found.end() :], found["name"]
+        if re.search(rf"\b{name}=", rest):
+            break
+        script = re.sub(rf"\$(?:{name}\b|{{{name}}})", found["value"], rest)
+    return script
 
 
 class Word(Struct, frozen=True):
@@ -248,7 +263,9 @@ def _test(words: Sequence[Word]) -> bool | None:
         rest = texts[1:-1] if name != "test" else texts[1:]
         inverted = rest[:1] == ["!"]
         rest = rest[inverted:]
-        if len(rest) != 2 or rest[0] not in _THERE:
+        pairs = [rest[at : at + 2] for at in range(0, len(rest), 3)]
+        is_asked = all(len(pair) == 2 and pair[0] in _THERE for pair in pairs) and {*rest[2::3]} <= {"-a"}
+        if not pairs or not is_asked or (inverted and len(pairs) > 1):
             raise NeedsShell
         return inverted
     arguments = [text for text in texts[1:] if text not in _QUIET]

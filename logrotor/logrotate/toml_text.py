@@ -16,6 +16,7 @@ Named = Callable[[Target], tuple[list[str], str]]  # the command that runs a scr
 def written(imported: Imported, named: Named) -> str:
     """The configuration. ``named`` says how each script is run."""
     head = ["# Made by logrotor import from", *(f"#   {printable(file)}" for file in imported.files)]
+    head += ["", f"run_as = {_string(imported.run_as)}"] if imported.run_as else []
     head += [line for loss in imported.losses for line in _comment(f"{_place(loss)}: {sentence(loss)}")]
     return "\n".join([*head, *("\n".join(["", *_rule(rule, named)]) for rule in imported.rules)]) + "\n"
 

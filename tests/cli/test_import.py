@@ -96,6 +96,16 @@ def test_no_link_is_followed(conf: Path) -> None:
     assert (folder / "precious").read_text() == "mine\n" and not (folder / "made.toml").is_symlink()
 
 
+def test_the_example_of_the_help(world: Path) -> None:
+    """What it shows is what comes out."""
+    shown = command.logrotor("import", "--help", check=0).stdout
+    _, _, example = shown.partition("This block\n")
+    block, _, made = example.partition("becomes\n")
+    wanted = [line.strip() for line in made.partition("Exit codes")[0].splitlines() if line.strip()]
+    said = imported(written(world / "nginx", block)).stdout.splitlines()
+    assert [line for line in said if line and not line.startswith("#")] == wanted
+
+
 def test_no_folder(conf: Path) -> None:
     """It is named, with what to do."""
     said = imported(conf, "-o", conf.parent / "none" / "made.toml", check=1)

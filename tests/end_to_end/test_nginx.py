@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import os
 import shutil
 import signal
@@ -9,14 +10,14 @@ import socket
 import subprocess
 import threading
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
 from tests.papers import blocks
-from tests.support import supervisor, users
+from tests.support import command, supervisor, users
 from tests.support.deployment import Deployment
 from tests.support.fixtures import world_tree
 from tests.support.need import need
@@ -62,7 +63,38 @@ def _answers(port: int) -> bool:
         return probe.connect_ex(("127.0.0.1", port)) == 0
 
 
-def test_stock_nginx_is_rotated_by_root() -> None:
+# As nginx's own packages and those of Debian have it, but without delaycompress.
+LOGROTATE = """\
+/var/log/nginx/*.log {
+    daily
+    missingok
+    rotate 14
+    compress
+    create 0640 www-data adm
+    sharedscripts
+    postrotate
+        if [ -f /run/nginx.pid ]; then
+            kill -USR1 `cat /run/nginx.pid`
+        fi
+    endscript
+}
+"""
+
+
+def readme(root: Path) -> str:
+    """The recipe of the README."""
+    return next(block.text for block in blocks.blocks(users.CHECKOUT / "README.md") if "nginx/*.log" in block.text)
+
+
+def imported(root: Path) -> str:
+    """What import makes of logrotate's."""
+    (root / "logrotate.conf").write_text(LOGROTATE)
+    (root / "logrotate.conf").chmod(0o644)
+    return command.logrotor("import", root / "logrotate.conf", check=0).stdout
+
+
+@pytest.mark.parametrize("recipe_of", [readme, imported])
+def test_stock_nginx_is_rotated_by_root(recipe_of: Callable[[Path], str]) -> None:
     """Not a request is lost over many rotations; www-data writes on, adm reads log and archives, others nothing."""
     with world_tree() as root:
         site = Deployment(root)
@@ -73,10 +105,7 @@ def test_stock_nginx_is_rotated_by_root() -> None:
             (logs / name).chmod(0o640)
         os.chown(logs, 0, users.user(0, groups=["adm"]).groups[0])
         logs.chmod(0o755)
-        recipe = next(
-            block.text for block in blocks.blocks(users.CHECKOUT / "README.md") if "nginx/*.log" in block.text
-        )
-        recipe = recipe.replace("/var/log/nginx", str(logs)).replace("/run/nginx.pid", str(root / "nginx.pid"))
+        recipe = recipe_of(root).replace("/var/log/nginx", str(logs)).replace("/run/nginx.pid", str(root / "nginx.pid"))
         site.configure(recipe)
         sent = 0
         with nginx(root) as port:
@@ -104,6 +133,8 @@ def _ask(port: int, numbers: range) -> None:
 
 
 def _text(file: Path) -> bytes:
+    if file.suffix == ".gz":
+        return gzip.decompress(file.read_bytes())
     if file.suffix != ".zst":
         return file.read_bytes()
     return subprocess.run(["zstd", "-dcq", file], capture_output=True, check=True).stdout

@@ -7,6 +7,7 @@ import os
 import re
 import sqlite3
 import time
+import unicodedata
 from contextlib import closing
 from datetime import UTC, datetime, timedelta
 
@@ -535,11 +536,20 @@ def test_the_advice_of_several_names_one(here):
     assert cause.what_to_do == "chmod 0664 /l/a9 (and so for the other 1)"
     assert str(cause) == "a9, a10 in /l: odd; chmod 0664 /l/a9"
     assert len(causes([*told, replace(told[0], problem="even")])) == 2
+    names = ("/l/a b", "/l/it's", "/l/c")
+    quoted = [Attention(code="x", subject=each, problem="odd", advice=f"rm {text.typed(each)}") for each in names]
+    assert [each.what_to_do for each in causes(quoted)] == ["rm '/l/a b' (and so for the other 2)"]
 
 
 @pytest.mark.parametrize("columns", [40, 80, 100, 200])
 @pytest.mark.parametrize(
-    "names", [["a.log"], ["x" * 240 + ".log"], ["\u202egol.log", "a\nb.log", "\x1b[31m.log", "b.log"]]
+    "names",
+    [
+        ["a.log"],
+        ["x" * 240 + ".log"],
+        ["日本語の記録" * 8 + ".log"],
+        ["\u202egol.log", "a\nb.log", "\x1b[31m.log", "b.log"],
+    ],
 )
 def test_it_fits_the_terminal(here, logrotor, monkeypatch, columns, names):
     """No line is wider, whatever the names are; a long name is whole all the same."""
@@ -548,7 +558,8 @@ def test_it_fits_the_terminal(here, logrotor, monkeypatch, columns, names):
         here.log(name, size=640)
     os.link(here.logs / names[0], here.folder / "second-name")
     shown = logrotor("status", code=0).out
-    assert max(map(len, shown.splitlines())) <= columns and not set("\x1b\u202e") & set(shown)
+    wide = [sum(1 + (unicodedata.east_asian_width(c) in "WF") for c in line) for line in shown.splitlines()]
+    assert max(wide) <= columns and not set("\x1b\u202e") & set(shown)
     whole = re.sub(r"\s", "", shown)
     assert all(text.printable(name) in whole for name in names)
 

@@ -108,7 +108,7 @@ TABLE: dict[str, tuple[str, dict[str, Any], set[tuple[str, Consequence]]]] = {
     "datehourago": ("datehourago", {}, {("datehourago", COSMETIC)}),
     "extension": ("extension .log", {}, {("extension", MORE)}),
     "addextension": ("addextension .log", {}, {("addextension", MORE)}),
-    "su": ("su deploy deploy", {}, {("su", DIFFERENTLY)}),
+    "su": ("su deploy deploy", {}, set()),
     "su, root": ("su root adm", {}, {("su", COSMETIC)}),
     "mail": ("mail root@localhost", {}, {("mail", LESS)}),
     "nomail": ("mail root\nnomail", {}, set()),
@@ -187,6 +187,16 @@ def test_numbers(written: str, number: int | None, size: int | None) -> None:
     assert (number_of(written), size_of(written)) == (number, size)
 
 
+def test_the_user_of_all_rules() -> None:
+    """Is that of the configuration; of some rules only, a configuration has none."""
+    alone = imported("su deploy deploy\n/l/a { daily\n rotate 1\n}")
+    assert alone.run_as == "deploy" and not {"su"} & {loss.word for loss in alone.all_losses}
+    for text in ("/l/a { su deploy deploy\n}\n/l/b {\n}", "/l/a { su deploy deploy\n}\n/l/b { su other other\n}"):
+        mixed = imported(text)
+        assert mixed.run_as == "" and ("su", DIFFERENTLY) in lost(mixed.rules[0])
+    assert imported("su root adm\n/l/a {\n}").run_as == ""
+
+
 # ---------------------------------------------------------------- paths
 
 
@@ -205,7 +215,9 @@ def test_paths(pattern: str, path: str) -> None:
 def test_names() -> None:
     """Of a package's file, else of the log; each only once."""
     found = imported("/l/a { daily\n}\n/l/b { daily\n}")
-    assert [rule.keys["name"] for rule in found.rules] == ["x", "x-2"]
+    assert [rule.keys["name"] for rule in found.rules] == ["x-a", "x-b"]
+    assert [rule.keys["name"] for rule in imported("/l/xa { daily\n}\n/m/xa { daily\n}").rules] == ["xa", "xa-2"]
+    assert rule("").keys["name"] == "x"
     found = carry_over(
         parse("/var/log/nginx/*.log { daily\n}\n/l/wtmp { daily\n}\n/l/off { daily\n}", "/etc/logrotate.conf")
     )

@@ -11,11 +11,12 @@ from hypothesis import strategies as st
 
 from logrotor import load_config
 from logrotor.logrotate.blocks import WORDS, parse
-from logrotor.logrotate.mapping import Target, carry_over
+from logrotor.logrotate.mapping import Imported, Target, carry_over
 from logrotor.logrotate.toml_text import written
+from logrotor.model import Config
 
 VALUES = (
-    "1", "0", "-1", "7", "100k", "99999999999G", "/l/old", "/l/$HOME/{a,b}", "~/old", "-%Y%m%d",
+    "1", "0", "-1", "7", "100k", "99999999999G", "99999999999", "/l/old", "/l/$HOME/{a,b}", "~/old", "-%Y%m%d",
     ".xz",    "/usr/bin/xz", "-9", "0640 root adm", "7777", "0", "root", "off", "", "'", '"x', "'''", "\x07", "\x7f",
     "\udcff", "é",
 )  # fmt: skip
@@ -46,6 +47,10 @@ text = st.lists(st.one_of(line, block, block), max_size=6).map("\n".join)
 @settings(max_examples=150)
 @given(text)
 @example('/l/a {\nolddir "x\ndaily\n}')
+@example("/l/a {\nsu off\n}")
+@example("/l/a {\nmaxage 99999999999\nrotate 99999999999\nmonthly 99999999999\n}")
+@example("/l/a {\nminsize 99999999999G\nmaxsize 99999999999G\nminutes 99999999999\n}")
+@example("/l/a {\nsu '\n}")
 def test_it_becomes_a_configuration(given: str) -> None:
     """TOML, without a problem, with a rule for each block."""
     imported = carry_over(parse(given, "/etc/logrotate.d/é\udcff\n"))
@@ -63,6 +68,20 @@ def test_it_becomes_a_configuration(given: str) -> None:
             file.write_text(made)
             config = load_config(file, environ={"STATE_DIRECTORY": folder, "HOME": folder}, euid=12345)
         assert config.problems == () and len(config.logs) == len(rules)
+        direct = _without_toml(imported)
+        assert direct.problems == () and [each.name for each in direct.logs] == [each.name for each in config.logs]
+
+
+def _without_toml(imported: Imported) -> Config:
+    """The keys are those of a configuration, also where no file lies between."""
+    rules = [rule for rule in imported.rules if not rule.left_out]
+    targets = {rule.target.name: dict(rule.target.keys) for rule in rules if rule.target}
+    for rule in rules:
+        if rule.target and rule.target.script:
+            targets[rule.target.name]["command"] = ["/bin/sh", "-c", rule.target.script]
+    return load_config(
+        {"state_dir": "/s", "log": [rule.keys for rule in rules], "reopen": targets}, environ={"HOME": "/h"}, euid=12345
+    )
 
 
 @settings(max_examples=150)
