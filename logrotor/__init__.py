@@ -20,8 +20,10 @@ if TYPE_CHECKING:
     from logrotor.errors import StateError as StateError
     from logrotor.errors import UnknownSelection as UnknownSelection
     from logrotor.events import Event as Event
+    from logrotor.events import Fields as Fields
     from logrotor.events import Level as Level
     from logrotor.model import Config as Config
+    from logrotor.model import Details as Details
     from logrotor.model import Outcome as Outcome
     from logrotor.model import Plan as Plan
     from logrotor.model import Problem as Problem
@@ -36,7 +38,9 @@ __all__ = [
     "Config",
     "ConfigError",
     "Configuration",
+    "Details",
     "Event",
+    "Fields",
     "Level",
     "Locked",
     "LogRule",
@@ -59,8 +63,8 @@ if not TYPE_CHECKING:  # with a __getattr__ in sight, mypy would believe in any 
         "logrotor.config": "load_config",
         "logrotor.config.shape": "Configuration LogRule",
         "logrotor.errors": "ConfigError Locked LogrotorError StateError UnknownSelection",
-        "logrotor.events": "Event Level",
-        "logrotor.model": "Config Outcome Plan Problem ReopenTarget Report Status as_json",
+        "logrotor.events": "Event Fields Level",
+        "logrotor.model": "Config Details Outcome Plan Problem ReopenTarget Report Status as_json",
         "logrotor.rotator": "Rotator",
     }
     _MODULES = {name: module for module, names in _PLACES.items() for name in names.split()}

@@ -114,7 +114,7 @@ class Rotator:
         """
         _refuse_misuse(now, only)
         self._unheard, self._deadline = [], self._turn.deadline(time_limit)
-        run = Run(now or local_now(), force, self._emit, self._clock, self._deadline, partial=bool(only))
+        run = Run(now or local_now(), force, self._emit, self._clock, self._deadline, only=tuple(only))
         state.prepare(self._config.state_dir, self._config.state_dir_origin)
         known, this = _recall(self._config.state_dir), self._next(state.known_run(self._config.state_dir), run.now)
         try:
@@ -253,7 +253,7 @@ class Rotator:
             run.remember(history, plan, self._interrupted())
             lock.close()
             if any(ledger.hooks for _, ledger in executed):
-                state.remember_last_run(config.state_dir, this)
+                state.remember_last_run(config.state_dir, this, state.last_report(config.state_dir))
                 self._run_hooks(run, plan, history, executed)
             return plan
 

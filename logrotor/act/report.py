@@ -15,7 +15,19 @@ from msgspec.structs import replace
 from logrotor.act.context import Deadline
 from logrotor.disk import state
 from logrotor.errors import HELD, LogrotorError
-from logrotor.model import KeptOut, LastReport, LastRun, Outcome, Plan, Problem, Report, Status, is_sample_due
+from logrotor.model import (
+    KeptOut,
+    LastReport,
+    LastRun,
+    Look,
+    Outcome,
+    Plan,
+    Problem,
+    Report,
+    Status,
+    is_sample_due,
+    looked,
+)
 
 if TYPE_CHECKING:
     from logrotor.decide.facts import LogFacts
@@ -33,7 +45,7 @@ class Run(Struct):
     started: float = 0.0
     outcomes: list[Outcome] = field(default_factory=list)
     problems: list[Problem] = field(default_factory=list)
-    partial: bool = False  # of some logs only
+    only: tuple[str, ...] = ()  # these rules and logs; none are named: all
     kept_out: dict[str, KeptOut] = field(default_factory=dict)
     sampled: float | None = None  # when a run last took a sample
 
@@ -64,7 +76,7 @@ class Run(Struct):
 
             self.sampled = now
             found = sampling.sizes(logs), sampling.spaces(logs, state_dir)
-            samples.keep(state_dir, now, found, {}, whole=not self.partial)
+            samples.keep(state_dir, now, found, {}, whole=not self.only)
 
     def add_found(self, again: Plan, first: Plan) -> None:
         """What a second plan refuses or finds wrong counts like what the first one does."""
@@ -80,9 +92,9 @@ class Run(Struct):
         report = self._report(plan, interrupted=interrupted is not None)
         code = report.exit_code if interrupted is None else interrupted
         if hooks is None:
-            self.kept_out = history.keep_out(_waiting(report).keys(), self.clock(), partial=self.partial)
+            self.kept_out = history.keep_out(_waiting(report).keys(), self.clock(), only=self.only)
         done = (*report.outcomes, *_found(report)) if hooks is None else hooks
-        history.run_completed(self.clock(), done, _counts(report), code)
+        history.run_completed(self.clock(), done, _counts(report), code, only=self.only)
         self.problems += [problem for problem in history.problems if problem not in self.problems]
 
     def remember_idle(self, plan: Plan, state_dir: str, stop: Callable[[], bool]) -> None:
@@ -107,7 +119,8 @@ class Run(Struct):
         """Remember that the run took place, and what it did."""
         report = self._report(plan, interrupted=interrupted)
         last = _last(report, self.clock(), state.last_report(state_dir))
-        state.remember_last_run(state_dir, this, replace(last, sampled=self.sampled or last.sampled))
+        looks = last.looks if interrupted else looked(last.looks, Look(self.only, this.at))
+        state.remember_last_run(state_dir, this, replace(last, sampled=self.sampled or last.sampled, looks=looks))
 
     def report(self, plan: Plan, *, interrupted: bool) -> Report:
         """The report, told as events where it was not told before."""
@@ -177,7 +190,7 @@ def _last(report: Report, ended: float, before: LastReport | None) -> LastReport
     """``before``: the report of the run before."""
     taken = [o for o in report.outcomes if o.action in ("take", "copytruncate") and o.status is Status.DONE]
     packed = [o for o in report.outcomes if o.action == "compress" and o.status is Status.DONE]
-    succeeded, sampled = (before.succeeded, before.sampled) if before is not None else (None, None)
+    succeeded, sampled, looks = (None, None, ()) if before is None else (before.succeeded, before.sampled, before.looks)
     counts = _counts(report)
     return LastReport(
         ended=ended,
@@ -191,6 +204,7 @@ def _last(report: Report, ended: float, before: LastReport | None) -> LastReport
         compressed_output_bytes=_total(packed, "bytes_out"),
         compression_seconds=float(sum(o.details.get("seconds") or 0 for o in packed)),
         sampled=sampled,
+        looks=looks,
     )
 
 

@@ -96,8 +96,12 @@ Examples:
 """
 
 
+def _complete(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[str]:
+    return list(dict.fromkeys(entry.name for entry in entries() if entry.name.startswith(incomplete)))
+
+
 @click.command(epilog=EPILOG)
-@click.argument("name", required=False, metavar="[KEY|EVENT|METRIC]")
+@click.argument("name", required=False, metavar="[KEY|EVENT|METRIC]", shell_complete=_complete)
 @json_option("Print it as JSON.")
 def reference(name: str | None, as_json: bool) -> None:
     """Print what a key of the configuration, an event or a metric means; without a name, all of them."""

@@ -6,6 +6,7 @@ import contextlib
 import errno
 import io
 import os
+import re
 import sys
 import time
 from collections.abc import Callable, Iterable, Mapping, MutableMapping, Sequence
@@ -150,8 +151,18 @@ def wrapped(message: str, indent: str = "") -> list[str]:
     found: list[str] = []
     for part in message.split("\n"):
         wrapper.initial_indent = indent if found else ""
-        found += wrapper.wrap(printable(part)) or [""]
-    return found
+        found += wrapper.wrap(_WIDE.sub("\\g<0>\0", printable(part))) or [""]
+    return [line.replace("\0", "") for line in found]
+
+
+_WIDE = re.compile(
+    "[\u1100-\u115f\u2e80-\ua4cf\uac00-\ud7a3\uf900-\ufaff\ufe30-\ufe6f\uff00-\uff60\U0001f300-\U0003fffd]"
+)
+
+
+def columns(words: str) -> int:
+    """How many columns of a terminal they take: two for a Chinese character."""
+    return len(words) if words.isascii() else len(words) + len(_WIDE.findall(words))
 
 
 def fitting(
@@ -168,7 +179,7 @@ def fitting(
         shown = [[row[column] for column in kept] for row in rows]
         aligned = frozenset(kept.index(column) for column in right if column in kept)
         lines = _lined(shown, aligned)
-        if all(len(part) <= width() for line in lines for part in line.split("\n")):
+        if all(columns(part) <= width() for line in lines for part in line.split("\n")):
             told = wrapped(f"  (not in {width()} columns: {', '.join(gone)})", "  ")
             return [*lines, *told] if gone and head else lines
         gone += [rows[0][column] for column in kept if column == place]
@@ -179,10 +190,12 @@ def fitting(
 def _lined(rows: Sequence[Sequence[str]], right: frozenset[int]) -> list[str]:
     """Long names above their rows, if it does not fit otherwise."""
     lines = table(rows, indent="  ", right=right)
-    if max(map(len, lines), default=0) <= width():
+    if max(map(columns, lines), default=0) <= width():
         return lines
     most = width() * 2 // 5
-    above = ["\n".join(wrapped(f"  {row[0]}", "  ")) + "\n" if len(printable(row[0])) > most else "" for row in rows]
+    above = [
+        "\n".join(wrapped(f"  {row[0]}", "  ")) + "\n" if columns(printable(row[0])) > most else "" for row in rows
+    ]
     short = [["", *row[1:]] if name else row for name, row in zip(above, rows, strict=True)]
     return [name + line for name, line in zip(above, table(short, indent="  ", right=right), strict=True)]
 
@@ -195,13 +208,13 @@ def table(rows: Iterable[Sequence[str]], *, indent: str = "", right: frozenset[i
     cells = [[printable(cell) for cell in row] for row in rows]
     if not cells:
         return []
-    widths = [max(len(row[column]) for row in cells) for column in range(len(cells[0]))]
+    widths = [max(columns(row[column]) for row in cells) for column in range(len(cells[0]))]
     return [indent + _row(row, widths, right) for row in cells]
 
 
 def _row(row: Sequence[str], widths: Sequence[int], right: frozenset[int]) -> str:
     parts = [
-        cell.rjust(width) if i in right else cell.ljust(width)
+        " " * (width - columns(cell)) + cell if i in right else cell + " " * (width - columns(cell))
         for i, (cell, width) in enumerate(zip(row, widths, strict=True))
     ]
     return "  ".join(parts).rstrip()

@@ -183,13 +183,15 @@ def _headline(config: Config, run: PastRun, zone: tzinfo | None) -> str:
     what = ", ".join(f"{number} {word}" for number, word in counts if number) or "nothing rotated"
     forced = " (forced)" if run.forced else ""
     if run.ended is None:
+        from time import time
+
         from logrotor.disk import holders
 
         how = {
             True: "goes on still",
             False: "no end is recorded, and this host has no such process any more: it was killed",
             None: "no end is recorded; it was killed, or goes on still, which cannot be seen from here",
-        }[holders.lives(config.state_dir, run.pid, run.started)]
+        }[holders.lives(config.state_dir, run.pid, run.started, time())]
         return f"{when}  process {run.pid}: {how}{forced}"
     how = f"interrupted, exit {run.exit}" if run.exit in INTERRUPTED else f"exit {run.exit}"
     return f"{when}  {what}; {how}, {text.brief(run.ended - run.started)}{forced}"

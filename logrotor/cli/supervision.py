@@ -19,13 +19,13 @@ _STOPPING = (signal.SIGINT, signal.SIGTERM)
 class Bell:
     """Signals, as an event to wait for. As a context manager it holds the handlers and restores them.
 
-    SIGTERM and SIGINT: stop. SIGHUP: ``wants_reload``. SIGUSR1: ``wants_look``. The latter two are for whoever answers
-    them to take back.
+    SIGTERM and SIGINT: stop, the second one at once; ``signum`` is the last of them. SIGHUP: ``wants_reload``.
+    SIGUSR1: ``wants_look``. The latter two are for whoever answers them to take back.
     """
 
     def __init__(self) -> None:
         self.wants_reload = self.wants_look = False
-        self._stopped = False
+        self._stopped, self.signum = False, int(signal.SIGINT)
         self._rung: queue.SimpleQueue[int] = queue.SimpleQueue()  # unlike an Event, it may be rung by a handler
         self._before: dict[int, Any] = {}
 
@@ -50,9 +50,11 @@ class Bell:
             signal.signal(signum, handler)
 
     def _arrived(self, signum: int, frame: FrameType | None) -> None:
-        if signum in _STOPPING and self._stopped:
-            raise KeyboardInterrupt
-        self._stopped |= signum in _STOPPING
+        if signum in _STOPPING:
+            self.signum = signum
+            if self._stopped:
+                raise KeyboardInterrupt
+            self._stopped = True
         self.wants_reload |= signum == signal.SIGHUP
         self.wants_look |= signum == signal.SIGUSR1
         self._rung.put(signum)

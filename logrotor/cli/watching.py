@@ -29,8 +29,7 @@ _CODES = {
     "0": "was asked to stop, by SIGTERM or Ctrl-C",
     "2": "usage, or a configuration with which nothing can run",
     "3": "another watch has the same state directory",
-    "130": "ended at once, by a second signal",
-    "130/143": "",
+    "130/143": "ended at once, by a second Ctrl-C or SIGTERM",
 }
 _EPILOG = f"""\
 \b
@@ -95,7 +94,10 @@ def _serve(session: Session, entered: Entered, *, all_of_it: bool) -> int:
     manager, voice = Manager(os.environ), Voice(printer, entered.config, all_of_it=all_of_it)
     heart = Heart(entered.config.state_dir)
     with Bell() as bell, closing(_Process(entered.config, heart, bell, manager, voice)) as process:
-        return process.serve()
+        try:
+            return process.serve()
+        except KeyboardInterrupt:
+            return 128 + bell.signum
 
 
 class _Process(Outside):

@@ -14,13 +14,13 @@ from __future__ import annotations
 
 import os
 import sqlite3
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import suppress
 from functools import partial
 from typing import Any, TypeVar
 
 from logrotor import text
-from logrotor.disk import archived, database, forgetting, recalled, repeats, rows, salvage, state
+from logrotor.disk import archived, database, forgetting, recalled, repeats, rows, salvage
 from logrotor.disk.attempts import Attempts, HistoryUnread
 from logrotor.disk.database import Work
 from logrotor.errors import StateError
@@ -201,23 +201,31 @@ class RunHistory(History):
         rows = [(os.fsencode(path), os.lstat(path).st_ino) for path in paths if os.path.lexists(path)]
         self.keep(("INSERT OR REPLACE INTO unclear VALUES (?, ?)", rows))
 
-    def keep_out(self, paths: Collection[str], now: float, *, partial: bool) -> dict[str, KeptOut]:
-        """These could not be got in this run; returns since when. ``partial``: not all was tried, so others stay.
+    def keep_out(self, paths: Collection[str], now: float, *, only: Sequence[str] = ()) -> dict[str, KeptOut]:
+        """These could not be got in this run; returns since when. ``only``: not all was tried, so others stay.
 
         A run that had nothing to do meanwhile was kept out by nobody.
         """
-        before, found = state.known_run(os.path.dirname(self.path)), self.kept_out()
-        known = {path: each for path, each in found.items() if before is None or before.at - 1 <= each.last <= now}
+        before, found = repeats.last_look(os.path.dirname(self.path), only), self.kept_out()
+        known = {path: each for path, each in found.items() if before is None or before - 1 <= each.last <= now}
         met = {path: known.get(path, KeptOut(now, now, 0)) for path in paths}
         met = {path: KeptOut(each.since, now, each.runs + 1) for path, each in met.items()}
-        kept = {**known, **met} if partial else met
+        kept = {**known, **met} if only else met
         if kept or found:
             values = [(os.fsencode(path), each.since, each.last, each.runs) for path, each in kept.items()]
             self.keep(("DELETE FROM kept_out", [()]), ("INSERT INTO kept_out VALUES (?, ?, ?, ?)", values))
         return met
 
-    def run_completed(self, now: float, outcomes: Collection[Outcome], counts: Mapping[str, int], code: int) -> None:
-        last = state.known_run(os.path.dirname(self.path))
+    def run_completed(
+        self,
+        now: float,
+        outcomes: Collection[Outcome],
+        counts: Mapping[str, int],
+        code: int,
+        *,
+        only: Sequence[str] = (),
+    ) -> None:
+        last = repeats.last_look(os.path.dirname(self.path), only)
         outcomes, again = repeats.counted(self._connection, self._run, now, outcomes, last)
         ended = rows.end_of_run(self._run, now, outcomes, counts, code)
         archives = archived.of_run(outcomes, self._run or 0, self._first)

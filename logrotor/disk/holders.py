@@ -74,10 +74,10 @@ def _why_held(path: str, age: float | None, long: float, processes: Processes) -
     return Problem(subject=path, problem=what, advice=advice, kind="unseen")
 
 
-def lives(state_dir: str, pid: int, began: float) -> bool | None:
+def lives(state_dir: str, pid: int, began: float, now: float) -> bool | None:
     """Whether the process that had this number at that time is still there; None: that cannot be seen from here."""
     found = _lives(pid, began)
-    return None if found is False and signin.elsewhere(state_dir) else found
+    return None if found is False and signin.elsewhere(state_dir, now) else found
 
 
 def _lives(pid: int, began: float) -> bool | None:

@@ -52,6 +52,11 @@ class Mounts:
         self._spent = 0.0
         Mounts.latest = begun, self  # whole by now: another thread may take it at once
 
+    @property
+    def are_all_local(self) -> bool:
+        """Is there no file system whose server may be gone?"""
+        return not self._served
+
     def why_silent(self, path: str) -> Problem | None:
         """The file system on the way to an absolute path that does not answer; None: each of them does."""
         if not self._served:

@@ -11,12 +11,20 @@ import msgspec
 from msgspec import Struct
 from msgspec.structs import replace
 
-from logrotor.disk import rows
+from logrotor.disk import rows, state
 from logrotor.disk.database import Work
-from logrotor.model import LastRun, Outcome, Status
+from logrotor.model import Outcome, Status
 
 _REFUSED = "plan"  # the action of what failed before anything was tried
 _Key = tuple[bytes, str, str, bytes, str]
+
+
+def last_look(state_dir: str, only: Collection[str]) -> float | None:
+    """When a run last looked at these rules and logs, or at all (epoch seconds); None: there was none."""
+    report, last = state.last_report(state_dir), state.known_run(state_dir)
+    if report is None or not report.looks:  # of an older logrotor
+        return None if last is None else last.at
+    return max((each.at for each in report.looks if each.covers(only)), default=None)
 
 
 class _Kept(Struct):
@@ -39,21 +47,21 @@ def counted(
     run: int | None,
     now: float,
     outcomes: Collection[Outcome],
-    last: LastRun | None,
+    last: float | None,
 ) -> tuple[list[Outcome], list[Work]]:
     """The outcomes, those of refusals with the number of their runs in a row and since when; and statements that delete
     the run before, where this one says the same again.
 
     ``anew``: a run of which nothing is recorded came between, so what failed before that has ended. ``last``: the run
-    before, whether recorded or not.
+    before that looked at the same, whether recorded or not.
     """
     if not any(_is_refusal(outcome) for outcome in outcomes):
         return list(outcomes), []
     begin = {"runs": 1, "since": now}
     with suppress(sqlite3.Error, ValueError, TypeError):
         if connection is not None and run is not None:
-            before, ended, found = _before(connection, run, len(outcomes))
-            if last is not None and ended is not None and last.at - 1 > ended:
+            before, ended, found = _before(connection, run, outcomes)
+            if last is not None and ended is not None and last - 1 > ended:
                 return _with(outcomes, {**begin, "anew": True}), []
             if found and all(map(_is_still, outcomes)) and {row.key for row in found} == {*map(_key, outcomes)}:
                 first = max((row.kept for row in found), key=lambda kept: kept.runs)
@@ -66,13 +74,19 @@ def counted(
     return _with(outcomes, begin), []
 
 
-def _before(connection: sqlite3.Connection, run: int, number: int) -> tuple[int, float | None, Sequence[_Row]]:
-    """The recorded run before, when it ended, and its outcomes; none of them where they are not ``number``."""
-    (before,) = connection.execute("SELECT max(id) FROM runs WHERE id < ?", (run,)).fetchone()
+def _before(
+    connection: sqlite3.Connection, run: int, outcomes: Collection[Outcome]
+) -> tuple[int | None, float | None, Sequence[_Row]]:
+    """The recorded run before that had to do with one of these logs, when it ended, and its outcomes; none of them
+    where they are not as many."""
+    log = next(os.fsencode(outcome.log) for outcome in outcomes if _is_refusal(outcome))
+    ask = "SELECT max(id), run FROM outcomes WHERE log = ? AND run < ?"
+    last, before = connection.execute(ask, (log, run)).fetchone()
     (ended,) = connection.execute("SELECT ended FROM runs WHERE id = ?", (before,)).fetchone() or (None,)
-    ask = "SELECT id, run, log, action, status, name, reason, details FROM outcomes ORDER BY id DESC LIMIT ?"
-    found = [row for row in connection.execute(ask, (number + 1,)) if row["run"] == before]
-    return before, ended, [_row(row) for row in found] if len(found) == number else []
+    ask = "SELECT id, run, log, action, status, name, reason, details FROM outcomes WHERE id BETWEEN ? AND ?"
+    near = connection.execute(ask, ((last or 0) - len(outcomes), (last or 0) + len(outcomes))).fetchall()
+    found = [row for row in near if row["run"] == before]
+    return before, ended, [_row(row) for row in found] if len(found) == len(outcomes) else []
 
 
 def _row(row: sqlite3.Row) -> _Row:

@@ -20,7 +20,7 @@ import sqlite3
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import closing, suppress
 from statistics import median
-from typing import Any
+from typing import Any, NamedTuple
 
 from logrotor.disk import database, salvage, state
 from logrotor.disk.calls import change
@@ -185,11 +185,10 @@ def add_sample(
     if whole:
         found |= dict.fromkeys((key for key in known if key[0] == LOG and key not in found), GONE)
     changed: list[tuple[_Key, _Values, int | None]] = [*_changes(known, found)]
-    subjects = [(*key, *values, number) for key, values, _ in changed]
-    connection.executemany(_SUBJECT, subjects)
-    ids = {(kind, path): each for each, kind, path in connection.execute("SELECT id, kind, path FROM subjects")}
-    points = [(number, ids[key], *values, grown) for key, values, grown in changed]
-    connection.executemany("INSERT INTO points (sample, subject, value, more, grown) VALUES (?,?,?,?,?)", points)
+    for key, values, grown in changed:
+        subject = known[key].id if key in known else connection.execute(_NEW, key).lastrowid
+        connection.execute(_CHANGED, (*values, number, subject))
+        connection.execute(_POINT, (number, subject, *values, grown))
     last = connection.execute("SELECT max(?, ifnull(max(id), 0)) FROM points", (last,)).fetchone()[0]
     connection.execute("INSERT INTO samples VALUES (?,?,?)", (number, max(0, int(now)), last))
     _make_room(connection, now)
@@ -200,36 +199,44 @@ def add_taken(connection: sqlite3.Connection, taken: Mapping[str, int]) -> None:
     connection.executemany("UPDATE subjects SET taken = taken + ? WHERE kind = ? AND path = ?", more)
 
 
-_SUBJECT = (
-    "INSERT INTO subjects (kind, path, value, more, sample) VALUES (?,?,?,?,?) ON CONFLICT (kind, path) DO UPDATE "
-    "SET value = excluded.value, more = excluded.more, taken = 0, sample = excluded.sample"
-)
+_NEW = "INSERT INTO subjects (kind, path, sample) VALUES (?,?,0)"
+_CHANGED = "UPDATE subjects SET value = ?, more = ?, taken = 0, sample = ? WHERE id = ?"
+_POINT = "INSERT INTO points (sample, subject, value, more, grown) VALUES (?,?,?,?,?)"
 _Key = tuple[str, bytes]
 _Values = tuple[int | None, int | None]
 
 
-def _known(connection: sqlite3.Connection) -> dict[_Key, tuple[_Values, int]]:
-    """What the last point of each says, and how many bytes were taken of it since. Raises DatabaseError."""
+class _Known(NamedTuple):
+    """What the last point of a subject says, and how many bytes were taken of it since."""
+
+    id: int
+    values: _Values
+    taken: int
+
+
+def _known(connection: sqlite3.Connection) -> dict[_Key, _Known]:
+    """Raises DatabaseError for what no run has written."""
     found = {}
-    for kind, path, value, more, taken in connection.execute("SELECT kind, path, value, more, taken FROM subjects"):
-        whole(value or 0, more or 0, taken)
-        found[kind, path] = (value, more), taken
+    for each, kind, path, value, more, taken in connection.execute(
+        "SELECT id, kind, path, value, more, taken FROM subjects"
+    ):
+        if not (type(value or 0) is type(more or 0) is type(taken) is int) or max(value or 0, more or 0, taken) >= _END:
+            raise sqlite3.DatabaseError(f"{path!r:.80} is no subject")
+        found[kind, path] = _Known(each, (value, more), taken)
     return found
 
 
-def _changes(
-    known: Mapping[_Key, tuple[_Values, int]], found: Mapping[_Key, _Values]
-) -> Iterator[tuple[_Key, _Values, int | None]]:
+def _changes(known: Mapping[_Key, _Known], found: Mapping[_Key, _Values]) -> Iterator[tuple[_Key, _Values, int | None]]:
     """What has changed, with the bytes that were written to a log since its last point; None: nobody knows."""
     for key, values in found.items():
-        before, taken = known.get(key, (None, 0))
-        if before is None or key[0] == SYSTEM:
-            grown = None
-        else:
-            grown = (values[0] or 0) - (before[0] or 0) + taken
+        before, grown = known.get(key), None
+        if before is not None and values == before.values and not before.taken:
+            continue
+        if before is not None and key[0] == LOG:
+            grown = (values[0] or 0) - (before.values[0] or 0) + before.taken
             if grown < 0:  # truncated by hand, say: what it had until then is in no archive, and it has begun anew
                 grown = values[0] or 0
-        if values != before or grown:
+        if before is None or values != before.values or grown:
             yield key, values, grown
 
 

@@ -11,7 +11,6 @@ from __future__ import annotations
 import contextlib
 import os
 import re
-import time
 from collections.abc import Iterator
 
 import msgspec
@@ -57,10 +56,10 @@ def sign_in(state_dir: str, entry: Signed) -> None:
     publish(_path(state_dir, entry.pid, "json"), msgspec.json.encode(entry), 0o600)
 
 
-def age(state_dir: str, pid: int) -> float | None:
-    """Seconds since the entry of this process of ours was made or renewed; None: there is none."""
+def renewed(state_dir: str, pid: int) -> float | None:
+    """When the entry of this process of ours was made or renewed (epoch seconds); None: there is none."""
     try:
-        return time.time() - os.stat(_path(state_dir, pid, "json"), follow_symlinks=False).st_mtime
+        return os.stat(_path(state_dir, pid, "json"), follow_symlinks=False).st_mtime
     except OSError:
         return None
 
@@ -77,11 +76,11 @@ def sign_out(state_dir: str, pid: int) -> None:
         _remove(_path(state_dir, pid, kind))
 
 
-def clear_away(state_dir: str) -> None:
+def clear_away(state_dir: str, now: float) -> None:
     """Remove what processes have left that were killed."""
     here = proc.pid_namespace()
-    for path, entry, renewed in _entries(state_dir):
-        if not _lives(entry) if entry.space == here else time.time() - renewed > _GONE:
+    for path, entry, kept in _entries(state_dir):
+        if not _lives(entry) if entry.space == here else now - kept > _GONE:
             _remove(path)
             _remove(path.removesuffix("json") + "request")
 
@@ -92,20 +91,20 @@ def signed(state_dir: str) -> list[Signed]:
     return [entry for _, entry, _ in _entries(state_dir) if entry.space == here and _lives(entry)]
 
 
-def elsewhere(state_dir: str) -> list[tuple[Signed, float]]:
+def elsewhere(state_dir: str, now: float) -> list[tuple[Signed, float]]:
     """Those of other pid namespaces that have renewed their entries lately, and when (epoch seconds)."""
-    here, now = proc.pid_namespace(), time.time()
-    return [(e, renewed) for _, e, renewed in _entries(state_dir) if e.space != here and now - renewed < _FRESH]
+    here = proc.pid_namespace()
+    return [(e, kept) for _, e, kept in _entries(state_dir) if e.space != here and now - kept < _FRESH]
 
 
-def serving_since(state_dir: str, config: str) -> float | None:
+def serving_since(state_dir: str, config: str, now: float) -> float | None:
     """When the youngest process that serves this configuration was started; None: none of them works.
 
     Started, not renewed: one that renews itself again and again is no younger for that.
     """
     file = os.path.realpath(config)
     found = [entry for entry in signed(state_dir) if entry.config == file]
-    others = [entry for entry, _ in elsewhere(state_dir) if entry.config == file]
+    others = [entry for entry, _ in elsewhere(state_dir, now) if entry.config == file]
     with contextlib.suppress(OSError):  # it has just ended
         if any(entry.works for entry in (*found, *others)):
             return max(*(proc.look(entry.pid).started for entry in found), *(entry.since for entry in others), 0.0)

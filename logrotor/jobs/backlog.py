@@ -82,22 +82,16 @@ def status(site: Site, engine: Engine, now: datetime, *, asking: int | None = No
 def troubles(
     site: Site, status: Status, now: datetime, *, max_pending: int | None = None, max_age: float | None = None
 ) -> list[Problem]:
-    """What a monitoring system should report: nothing is done, jobs failed or are stuck, queues are over the limits.
-
-    ``max_pending``, ``max_age``: in place of those of the configuration.
-    """
+    """What a monitoring system should report: nothing is done, jobs failed or are stuck, queues are over the limits:
+    ``max_pending``, ``max_age``, or those of the configuration."""
     monitor, age = site.settings.monitor, most_age(site, now) if max_age is None else max_age
     found = stopped(site, status.progress, status.workers, now.timestamp())
-    return [
-        *([found] if found is not None else []),
-        *(
-            Problem(subject=queue.queue, problem=problem, advice=advice, kind=kind)
-            for queue in status.queues
-            for kind, problem, advice in _troubles_of(
-                queue, monitor.most(queue.queue) if max_pending is None else max_pending, age
-            )
-        ),
-    ]
+    told = [found] if found is not None else []
+    for queue in status.queues:
+        most = monitor.most(queue.queue) if max_pending is None else max_pending
+        for kind, problem, advice in _troubles_of(queue, most, age):
+            told.append(Problem(subject=queue.queue, problem=problem, advice=advice, kind=kind))
+    return told
 
 
 def why_undelivered(site: Site, engine: Engine, now: datetime) -> Problem | None:
@@ -194,10 +188,15 @@ class Failure(Struct, frozen=True, kw_only=True):
 
 def failures(site: Site, engine: Engine) -> list[Failure]:
     """Of this host's queue, what is not settled first, then the newest first. Raises QueueUnreachable, OSError."""
+    return _failures(site, engine.failed(site.queue))
+
+
+def _failures(site: Site, held: Iterable[KeptJob]) -> list[Failure]:
+    """``held``: the failed jobs that the engine has kept."""
     history = History(site.config.state_dir)
     faults = history.faults(site.queue)
     kept: dict[str, list[KeptJob]] = {}
-    for entry in engine.failed(site.queue):
+    for entry in held:
         kept.setdefault(payload.identify(entry.payload), []).append(entry)
     found = [_of_fault(fault, kept.pop(fault.job, ())) for fault in faults]
     # What the history has is either among its faults, cleared, or not over yet.
@@ -226,17 +225,18 @@ def retry(site: Site, engine: Engine, jobs: Collection[str], now: datetime) -> l
 
 def clear_failed(site: Site, engine: Engine, *, before: float | None = None, settled: bool = False) -> int:
     """Forget failed jobs, all, or those that failed before a moment or are ``settled``; returns how many."""
-    known = failures(site, engine)
+    held = engine.failed(site.queue)
+    known = _failures(site, held)
     found = [each for each in known if (before is None or (each.last or 0) < before) and not (settled and each.is_open)]
-    _forget(site, engine, found, all_kept=before is None and len(found) == len(known))
+    # All: also what the engine has of jobs that joined a fault, or that an older logrotor left there.
+    is_all = before is None and len(found) == len(known)
+    _forget(site, engine, found, [entry.key for entry in held] if is_all else None)
     return sum(each.count for each in found)
 
 
-def _forget(site: Site, engine: Engine, found: Collection[Failure], *, all_kept: bool = False) -> None:
-    """``all_kept``: also what the engine has of jobs that joined a fault, or that an older logrotor left there."""
-    keys = [key for each in found for key in each.keys]
-    if all_kept:
-        keys = [entry.key for entry in engine.failed(site.queue)]
+def _forget(site: Site, engine: Engine, found: Collection[Failure], keys: list[str] | None = None) -> None:
+    """``keys``: in place of those that the engine has of these."""
+    keys = [key for each in found for key in each.keys] if keys is None else keys
     if keys:
         engine.forget(site.queue, keys)
     History(site.config.state_dir).forget_faults([each.fault for each in found if each.fault is not None])

@@ -87,7 +87,8 @@ class Seen(Struct, frozen=True):
 
     @property
     def schedules(self) -> list[Running]:
-        return [each for each in self.every if each.engine is None and each.ticks]
+        """Without what one tries in a process of its own before it starts."""
+        return [each for each in self.heads if each.engine is None and each.ticks]
 
     @property
     def heads(self) -> list[Running]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+import time
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import suppress
 from datetime import datetime
@@ -67,7 +68,7 @@ def deadline(site: Site, since: float | None, now: datetime) -> float | None:
 
 def _first_deadline(site: Site, now: datetime) -> float | None:
     """When the first job must have been done by what runs; None: nobody is there to do one."""
-    since = signin.serving_since(site.config.state_dir, site.file)
+    since = signin.serving_since(site.config.state_dir, site.file, now.timestamp())
     return None if since is None else first_due(site.settings.schedule, since, now.tzinfo)
 
 
@@ -83,7 +84,7 @@ def lives(site: Site, attempt: Attempt) -> bool | None:
     """
     if attempt.host != site.host:
         return None
-    found = holders.lives(site.config.state_dir, attempt.pid, attempt.started)
+    found = holders.lives(site.config.state_dir, attempt.pid, attempt.started, time.time())
     if found and signin.is_shared(site.config.state_dir):
         return any(attempt.job in each.argv for each in proc.running(b"--attempt")) or None
     return found
@@ -141,7 +142,7 @@ def _elsewhere(site: Site, seen: Collection[int]) -> Iterator[Worker]:
     for pid in seen:
         with suppress(OSError):
             shown.add(proc.pid_namespace(pid))
-    for entry, renewed in signin.elsewhere(site.config.state_dir):
+    for entry, renewed in signin.elsewhere(site.config.state_dir, time.time()):
         roles = [role for role, is_its in (("worker", entry.works), ("schedule", entry.ticks)) if is_its]
         for role in roles if entry.config == os.path.realpath(site.file) and entry.space not in shown else ():
             yield Worker(

@@ -136,7 +136,7 @@ class _Service:
     @contextmanager
     def signed_in(self) -> Iterator[None]:
         """For as long as it serves. What stood there before a renewal is replaced, not missing for a moment."""
-        signin.clear_away(self._state)
+        signin.clear_away(self._state, self._began)
         me = (self._entry.pid, self._entry.born)
         self._anew = any((each.pid, each.born) == me for each in signin.signed(self._state))
         self._sign_in()
@@ -235,10 +235,10 @@ class _Service:
         if time.monotonic() - self._asked < _ASK:
             return False
         self._asked = time.monotonic()
-        age = signin.age(self._state, self._entry.pid)
-        if age is None:  # the directory was away, or full
+        renewed = signin.renewed(self._state, self._entry.pid)
+        if renewed is None:  # the directory was away, or full
             self._sign_in()
-        elif not 0 <= age < signin.KEPT:
+        elif not 0 <= time.time() - renewed < signin.KEPT:
             signin.renew(self._state, self._entry.pid)
         word = signin.requested(self._state, self._entry.pid)
         if not word:

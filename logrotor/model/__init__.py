@@ -28,8 +28,8 @@ else:
         "convert": "as_json",
         "entries": "Archive ArchiveName Entry FileId FileSystem Nobody Unknown Writers Written",
         "growth": "SAMPLE_EVERY LogPoint LogSize QueuePoint Samples Space SpacePoint is_sample_due",
-        "records": "Action ArchiveRecord CopyInFlight KeptOut LastReport LastRun LogHistories LogHistory PastOutcome "
-        "PastRun PastTake",
+        "records": "Action ArchiveRecord CopyInFlight KeptOut LastReport LastRun LogHistories LogHistory Look "
+        "PastOutcome PastRun PastTake looked",
         "plan": "Details Due LogPlan NotDue Outcome Plain Plan Report Status Note Vanished",
         "problem": "Problem",
         "queue": "FAILURES Attempt Ending Fault JobSettings Monitor QueueSettings Total",

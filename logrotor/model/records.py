@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
 from typing import Annotated, Any, Literal
 
@@ -63,6 +63,31 @@ class LastRun(Struct, frozen=True):
     since: float = 0.0  # by no archive's time: the first run, or the first one after a leap
 
 
+class Look(Struct, frozen=True):
+    """When a run last looked at these rules and logs (epoch seconds); none are named: at all."""
+
+    only: tuple[str, ...]
+    at: Moment
+
+    def covers(self, only: Collection[str]) -> bool:
+        return not self.only or (bool(only) and {*only} <= {*self.only})
+
+
+_LOOKS, _NAMES = 16, 100  # that are remembered, and how many rules and logs they name
+
+
+def looked(before: Sequence[Look], this: Look) -> tuple[Look, ...]:
+    """What is remembered of the runs before ``this`` one and of itself, the newest first."""
+    found, names = [this], len(this.only)
+    if names > _NAMES:
+        return tuple(before)
+    for each in before:
+        names += len(each.only)
+        if len(found) < _LOOKS and names <= _NAMES and not this.covers(each.only):
+            found.append(each)
+    return tuple(found)
+
+
 class LastReport(Struct, frozen=True, kw_only=True):
     """The last run in numbers, also an idle one. Seconds and bytes; moments are epoch seconds."""
 
@@ -80,6 +105,7 @@ class LastReport(Struct, frozen=True, kw_only=True):
     compressed_output_bytes: Count
     compression_seconds: float
     sampled: Moment | None = None  # when a run last took a sample, or tried to
+    looks: tuple[Look, ...] = ()  # of runs that were not interrupted, the newest first
 
 
 _NOTHING = LogHistory()

@@ -166,8 +166,9 @@ def _own_archive(log: Log) -> str:
         return ""
     for name in sorted(os.listdir(folder)) if os.access(folder, os.R_OK) else ():
         found, path = SLOT.fullmatch(name), os.path.join(folder, name)
-        if found and found[1] == base and not is_noted(path, base) and os.stat(path).st_mtime <= born + 60:
-            return name
+        with contextlib.suppress(OSError):  # it went meanwhile
+            if found and found[1] == base and not is_noted(path, base) and os.stat(path).st_mtime <= born + 60:
+                return name
     return ""
 
 

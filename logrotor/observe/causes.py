@@ -64,7 +64,7 @@ class Cause(Struct, frozen=True, kw_only=True):
     def what_to_do(self) -> str:
         """The advice; where it names the first of several subjects, that the others are meant too."""
         others = len(self.subjects) - 1
-        named = others > 0 and not self.at and self.subjects[0].name in self.advice
+        named = others > 0 and not self.at and _ITSELF in without(self.subjects[0].name, self.advice)
         return f"{self.advice} (and so for the other {others})" if named else self.advice
 
     def __str__(self) -> str:
@@ -92,11 +92,12 @@ def _said(problem: Problem) -> tuple[str, str, str]:
     """Where it was found, and its words without the subject."""
     at = problem.at if isinstance(problem, Attention) else ""
     subject = at or problem.subject
-    return at, _without(subject, problem.problem), _without(subject, problem.advice)
+    return at, without(subject, problem.problem), without(subject, problem.advice)
 
 
-def _without(subject: str, words: str) -> str:
-    return words.replace(subject, _ITSELF) if subject else words
+def without(subject: str, words: str) -> str:
+    """The words, wherever they name the subject, as it is or quoted for a shell, without it."""
+    return words.replace(text.typed(subject), _ITSELF).replace(subject, _ITSELF) if subject else words
 
 
 def causes(
@@ -130,7 +131,7 @@ def _explained(doctors: Iterable[tuple[str, Finding]]) -> dict[Hashable, int]:
     """Which finding says what of what, by its subject and words; and which is the first of a file."""
     found: dict[Hashable, int] = {}
     for number, (_, finding) in enumerate(doctors):
-        words = _without(finding.subject, finding.problem)
+        words = without(finding.subject, finding.problem)
         for name in finding.subjects or (finding.subject,):
             for key in (name, (name, words)):
                 found.setdefault(key, number)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Collection
 from contextlib import suppress
 from datetime import datetime
 from functools import cached_property
@@ -202,6 +203,13 @@ class Deployment:
         """When the last run ended, also one that had nothing to do; None: not known."""
         return state.last_run(self.config.state_dir)
 
+    def last_look(self, names: Collection[str]) -> float | None:
+        """When the last run ended that looked at one of these rules and logs, or at all; None: not known."""
+        report = state.last_report(self.config.state_dir)
+        if report is None or not report.looks or not report.looks[0].only or {*names} & {*report.looks[0].only}:
+            return self.last_run
+        return max((each.at for each in report.looks if not each.only or {*names} & {*each.only}), default=None)
+
     @property
     def run_by(self) -> float | None:
         """When there must have been another: after so many ticks of a queue that its jobs count as stopped.
@@ -212,7 +220,9 @@ class Deployment:
         if queue is None:
             return None
         if last is None:
-            since = signin.serving_since(self.config.state_dir, self.config.files[0]) if self.config.files else None
+            since, now = None, self.now.timestamp()
+            if self.config.files:
+                since = signin.serving_since(self.config.state_dir, self.config.files[0], now)
             return None if since is None else first_due(queue.schedule, since, self.now.tzinfo)
         return self.overdue_after(last)
 

@@ -10,7 +10,7 @@ from msgspec.structs import replace
 
 from logrotor.errors import LogrotorError, UnknownSelection, problem_of
 from logrotor.model import Check, Finding, Problem
-from logrotor.observe.causes import by_cause
+from logrotor.observe.causes import by_cause, without
 
 
 class Examined(Struct, frozen=True):
@@ -69,7 +69,7 @@ def _together(found: Iterable[Finding]) -> tuple[Finding, ...]:
     """Eleven logs with one mode are one finding with eleven subjects; each is still fixed on its own."""
 
     def apart(finding: Finding) -> Hashable:
-        why = finding.why.replace(finding.subject, "") if finding.subject else id(finding)
+        why = without(finding.subject, finding.why) if finding.subject else id(finding)
         return why, finding.mend is None, finding.note
 
     return tuple(map(_one, by_cause(found, apart)))

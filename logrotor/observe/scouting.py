@@ -66,7 +66,7 @@ class _Open(Struct):
             except OSError:  # it has ended
                 continue
         if hidden:
-            what = f"the files of {hidden} process{'es' * (hidden != 1)} of other users"
+            what = f"the open files of {hidden} {'process' if hidden == 1 else 'processes'}"
             found.unseen = "; ".join(filter(None, (found.unseen, what)))
         return found
 

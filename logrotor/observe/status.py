@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from weakref import WeakKeyDictionary
 
@@ -170,7 +170,7 @@ def _log(here: Deployment, facts: LogFacts, done: Sequence[Rotation], outcomes: 
         last_outcome=done[-1].status if done else None,
         last_problem=done[-1].problem if done else None,
         last_failure=next((o.problem for o in reversed(outcomes) if o.status == "failed"), None),
-        failures=_failures_of_log(here, outcomes),
+        failures=_failures_of_log(here, outcomes, (facts.path, spec.name)),
         archives=len(archives),
         archive_bytes=sum(archive.entry.size for archive in archives),
         ratio=_ratio(taken),
@@ -274,25 +274,33 @@ def _failures_of_runs(here: Deployment) -> int:
     """Runs with something to do that failed, up to the last one; 0 once what failed there is mended."""
     ended = [run for run in here.runs if run.ended is not None]
     of_last = [outcome for outcome in here.outcomes if ended and outcome.run == ended[-1].id]
-    if _is_mended(here, here.last_recorded, of_last):
+    logs = {outcome.log for outcome in of_last}
+    rules = {facts.spec.name for facts in here.survey.logs if facts.path in logs}
+    if _is_mended(here, here.last_recorded, of_last, logs | rules):
         return 0
     return _in_a_row({run.id: run.exit != 0 for run in ended}, here.outcomes)
 
 
-def _failures_of_log(here: Deployment, outcomes: Sequence[PastOutcome]) -> int:
-    """Runs in which something failed, up to the last one that had to do with the log; ``outcomes`` are its own."""
+def _failures_of_log(here: Deployment, outcomes: Sequence[PastOutcome], names: Collection[str]) -> int:
+    """Runs in which something failed, up to the last one that had to do with the log; ``outcomes`` are its own, and
+    ``names`` it and its rule."""
     failed: dict[int, bool] = {}
     for outcome in outcomes:
         if outcome.status in ("done", "failed"):
             failed[outcome.run] = failed.get(outcome.run, False) or outcome.status == "failed"
-    if outcomes and _is_mended(here, outcomes[-1].time, [o for o in outcomes if o.run == outcomes[-1].run]):
+    of_last = [o for o in outcomes if outcomes and o.run == outcomes[-1].run]
+    if outcomes and _is_mended(here, outcomes[-1].time, of_last, names):
         return 0
     return _in_a_row(failed, outcomes)
 
 
-def _is_mended(here: Deployment, ended: float, outcomes: Iterable[PastOutcome]) -> bool:
-    """Did a later run find nothing of it to do? Whatever fails is tried again by the next run, but a request is not."""
-    later = here.last_run is not None and here.last_run > ended + _LATER
+def _is_mended(here: Deployment, ended: float, outcomes: Iterable[PastOutcome], names: Collection[str]) -> bool:
+    """Did a later run find nothing of it to do? Whatever fails is tried again by the next run, but a request is not.
+
+    ``names``: a run that was for one of them alone tells as much as one for all.
+    """
+    last = here.last_look(names)
+    later = last is not None and last > ended + _LATER
     return later and not any(o.action == "reopen" and o.status == "failed" for o in outcomes)
 
 

@@ -90,7 +90,13 @@ class Sight:
 
     def due(self, now: float, *, all_of_them: bool = False) -> list[str]:
         """The logs that are due by their size, of those whose time to be looked at has come."""
-        return [log.path for log in self.logs.values() if (all_of_them or log.next <= now) and log.look(now)]
+        table = mounts.lately()
+        logs = [log for log in self.logs.values() if all_of_them or log.next <= now]
+        if not table.are_all_local:  # whoever looked there might wait for ever
+            for log in logs:
+                log.next = now + MOST
+            logs = [log for log in logs if table.why_silent(log.path) is None]
+        return [log.path for log in logs if log.look(now)]
 
     def next(self) -> float:
         """When the next log is to be looked at."""
@@ -101,8 +107,9 @@ class Sight:
         if now < self._places_at:
             return False
         self._places_at, found = now + MOST, False
+        table = mounts.lately()
         for place, before in self._changed.items():
-            after = _changed(place)
+            after = before if table.why_silent(place) is not None else _changed(place)
             if after != before:
                 self._changed[place] = after
                 found |= before is None or (before != _UNSEEN and place in self._leading)

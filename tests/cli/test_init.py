@@ -302,3 +302,23 @@ def test_questions_on_a_terminal(site: Path) -> None:
     assert [rule["paths"] for rule in found.values()] == [[f"{site}/logs/a.log"]]
     defaults = tomllib.loads((site / "logrotor.toml").read_text())["defaults"]
     assert defaults == {"max_size": "5MB", "backup_count": 3}
+
+
+def test_a_state_directory_that_can_be_used(site: Path) -> None:
+    """Where the default one cannot be made, one beside the configuration is proposed, and a run takes place."""
+    (site / "logs/a.log").write_text("line\n")
+    (site / "file").touch()
+    env = {"HOME": str(site), "STATE_DIRECTORY": str(site / "file/state")}
+    logrotor("init", "logs", cwd=site, env=env, check=0)
+    assert tomllib.loads((site / "logrotor.toml").read_text())["state_dir"] == "state"
+    logrotor("check", cwd=site, env=env, check=0)
+    logrotor("run", cwd=site, env=env, check=0)
+    assert (site / "state/last-run").exists()
+
+
+def test_another_rotator(site: Path) -> None:
+    """A rule of logrotate's for the same log is a comment at the top."""
+    log = next(Path("/var/log/nginx").glob("*.log"), None)
+    need(log is not None and Path("/etc/logrotate.d/nginx").exists(), "Debian's nginx, with logs and logrotate's rule")
+    shown = init(site, "-c", "-", log).stdout
+    assert "/etc/logrotate.d/nginx" in shown.partition("[defaults]")[0]

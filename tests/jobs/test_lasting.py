@@ -8,14 +8,14 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Collection
 from datetime import UTC, datetime
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
-from logrotor.jobs import backlog
-from logrotor.jobs.engine import KeptJob
+from logrotor.jobs import payload
+from logrotor.jobs.dispatch import new_job
 from logrotor.model import Ending
 from tests.jobs.bench import Host, attempt_pids, attempted
 from tests.support import command
@@ -66,23 +66,72 @@ def counts(host: Host) -> dict[str, int | None]:
     return {"pending": found.pending, "failed": found.failed}
 
 
-@pytest.mark.parametrize("engine", ["huey"])
-def test_clearing_many_failed_jobs_asks_the_engine_once(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
-    """43,200 took 40 s: a connection, two commits and a question for each."""
-    asked: list[int] = []
-    ours = host.site.queue  # which reads the configuration
-    kept = [KeptJob(key=str(n), queue=ours, payload="{}", since=5.0, error="no") for n in range(43_200)]
-    site, engine = host.site, host.engine
-    monkeypatch.setattr(engine, "failed", lambda queue: kept)
+MANY = 43_200  # a job a minute for a month
 
-    def forget(queue: str, keys: Collection[str]) -> int:
-        asked.append(len(keys))
-        return len(keys)
 
-    monkeypatch.setattr(engine, "forget", forget)
-    (number,) = [each.count for each in backlog.failures(site, engine)]
-    cleared = backlog.clear_failed(site, engine)
-    assert (number, cleared, asked) == (43_200, 43_200, [43_200])
+@pytest.mark.long
+@pytest.mark.servers
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize("engine", ["procrastinate", "rq"])
+def test_very_many_failed_jobs_are_one_screen_and_are_cleared(host: Host) -> None:
+    """Those that an engine has kept, on its real server: one cause, one entry, and gone at once."""
+    FAILED[host.engine_name](host)
+    for words, lines in ((["failed"], 2), (["status"], 6), (["clear", "--failed"], 1), (["failed"], 1)):
+        shown = host.queue(*words).stdout
+        assert len(shown.splitlines()) <= lines, (words, shown)
+        assert words != ["failed"] or "43200 jobs" in shown or "No failed job" in shown
+    assert counts(host) == {"pending": 0, "failed": 0} and host.engine.failed(host.site.queue) == []
+
+
+def _failed_in_postgresql(host: Host) -> None:
+    import psycopg
+
+    host.engine.counts(host.site.queue)  # makes the tables
+    job = _text(host)
+    with psycopg.connect(host.url) as connection:
+        connection.execute(
+            "INSERT INTO procrastinate_jobs (queue_name, task_name, status, args, attempts) SELECT %s, %s, 'todo', "
+            "jsonb_build_object('text', replace(%s, 'ID', lpad(number::text, 32, '0'))), 1 "
+            "FROM generate_series(1, %s) number",
+            (host.site.queue, payload.TASK, job, MANY),
+        )
+        for status in ("doing", "failed"):
+            connection.execute(
+                "UPDATE procrastinate_jobs SET status = %s::procrastinate_job_status WHERE queue_name = %s",
+                (status, host.site.queue),
+            )
+
+
+def _failed_in_redis(host: Host) -> None:
+    from redis import Redis
+    from rq.job import JobStatus
+    from rq.registry import FailedJobRegistry
+    from rq.results import Result
+    from rq.serializers import JSONSerializer
+
+    from logrotor.jobs.engines.rq import FUNCTION, Rotation
+
+    text, registry = _text(host), FailedJobRegistry.key_template.format(host.site.queue)
+    with Redis.from_url(host.url) as server:
+        pipe = server.pipeline(transaction=False)
+        for number in range(MANY):
+            job = Rotation.create(
+                FUNCTION, args=(text.replace("ID", f"{number:032}"),), connection=server, serializer=JSONSerializer,
+                origin=host.site.queue, id=f"job-{number}", status=JobStatus.FAILED,
+            )  # fmt: skip
+            pipe.hset(job.key, mapping=job.to_dict())
+            pipe.zadd(registry, {job.id: time.time() + 86400})
+            Result(job, Result.Type.FAILED, server, exc_string="OSError: no", serializer=JSONSerializer).save(
+                ttl=86400, pipeline=pipe
+            )
+        pipe.execute()
+
+
+def _text(host: Host) -> str:
+    return payload.encode(replace(new_job(host.site, datetime.now(UTC)), id="ID"))
+
+
+FAILED = {"procrastinate": _failed_in_postgresql, "rq": _failed_in_redis}
 
 
 @pytest.mark.parametrize("engine", ["huey"])

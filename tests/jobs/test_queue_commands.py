@@ -217,6 +217,7 @@ def test_rows_that_are_no_jobs(host: Host) -> None:
     assert len(host.engine.pending(host.site.queue)) == 1
 
 
+@pytest.mark.long
 def test_ctrl_c_on_a_terminal_lets_the_job_end(host: Host) -> None:
     """It reaches the whole group, and engines end their job at once: here it is what SIGTERM is."""
     host.grow()

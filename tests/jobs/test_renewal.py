@@ -9,6 +9,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -420,7 +421,7 @@ def test_an_entry_of_nobody(tmp_path: Path) -> None:
         signin.sign_out(state, pid)
         signin.sign_in(state, replace(entry, **odd))
         assert signin.signed(state) == []
-        signin.clear_away(state)
+        signin.clear_away(state, time.time())
         assert list(tmp_path.iterdir()) == []
     (tmp_path / "worker-7.json").write_text("{")
     assert signin.signed(state) == []

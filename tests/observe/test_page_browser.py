@@ -47,7 +47,9 @@ def file() -> Iterator[Path]:
     """The page of a deployment with a past, with failures, and with names that are not meant well."""
     with world_tree() as folder:
         here = Deployment(folder)
-        here.configure('[queue]\nhost = "h1"', paths='["logs/*.log", "logs/*/*.log", "logs/*/*/*.log"]')
+        here.configure(
+            'create_mode = "0664"\n[queue]\nhost = "h1"', paths='["logs/*.log", "logs/*/*.log", "logs/*/*/*.log"]'
+        )
         for hours in (3, 2, 1):
             here.log("app.log", size=20_000 * hours)
             here.log("other.log", size=15_000)
@@ -60,6 +62,8 @@ def file() -> Iterator[Path]:
             here.log(f"{name}.log", size=20_000, mode=0o600)
         os.link(here.log("app.log", size=40_000), folder / "second-name")
         here.run()
+        for name in ODD:
+            (here.logs / f"{name}.log").chmod(0o600)
         told = command.logrotor("page", "-c", here.file, "-o", folder / "page.html", check=0)
         assert isinstance(told, command.Result) and Said(told.code, told.stdout, told.stderr).out == ""
         yield folder / "page.html"

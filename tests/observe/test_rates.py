@@ -89,7 +89,7 @@ def test_days_that_differ_are_a_range(here, logrotor):
     (log,) = logrotor("status", "--json").json["logs"]
     assert log["next_due_by"] == "size"
     assert log["next_due_first"] < log["next_due"] < log["next_due_last"]
-    assert log["pace"] > 0 and log["paced"] == pytest.approx(6 * DAY, abs=600)
+    assert log["pace"] > 0 and log["paced"] == pytest.approx(6 * DAY, abs=3600)  # the first hour is one sample by now
     assert " to " in next(line for line in logrotor("status").out.splitlines() if "app.log" in line)
 
 

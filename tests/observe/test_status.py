@@ -7,6 +7,7 @@ import os
 import re
 import sqlite3
 import time
+import unicodedata
 from contextlib import closing
 from datetime import UTC, datetime, timedelta
 
@@ -215,6 +216,52 @@ def test_a_good_run_between_ends_the_row(here):
     here.run(began + 1200)
     found = status(here.seen())
     assert recorded(here) == [(1, 3), (1, 1)] and found.logs[0].failures == 1
+
+
+@pytest.mark.parametrize("busy", [False, True], ids=["the other one idles", "the other one rotates"])
+def test_cron_lines_of_a_rule_each_count_their_own(here, logrotor, busy: bool):
+    """A run that was for other logs alone neither ends a row nor mends anything, nor does it add rows; its own does."""
+    here.configure('[[log]]\nname = "other"\npaths = ["other.log"]\nmax_size = "10KB"')
+    (here.folder / "other.log").touch()
+    refuse(here)
+
+    def failures() -> int:
+        (found,) = [log for log in status(here.seen()).logs if log.rule == "app"]
+        return found.failures
+
+    began = time.time() - 3600
+    for number in range(1, 5):
+        run_only(here, "app", began + 60 * number, code=1)
+        if busy:
+            (here.folder / "other.log").write_bytes(b"a line\n" * 3000)
+        run_only(here, "other", began + 60 * number + 30, code=0)
+        assert failures() == number
+    assert sum(exit == 1 for exit, _ in recorded(here)) == 1
+    (here.folder / "second-name").unlink()
+    (here.logs / "app.log").write_text("")
+    run_only(here, "other", began + 600, code=0)
+    assert failures() == 4
+    run_only(here, "app", began + 660, code=0)
+    assert failures() == 0
+    assert codes(here) == []
+
+
+def test_a_run_of_all_mends_what_a_cron_line_of_a_rule_found(here, logrotor):
+    refuse(here)
+    began = time.time() - 3600
+    for number in range(3):
+        run_only(here, "app", began + 60 * number, code=1)
+    assert status(here.seen()).logs[0].failures == 3
+    (here.folder / "second-name").unlink()
+    (here.logs / "app.log").write_text("")
+    here.run(began + 300)
+    assert status(here.seen()).logs[0].failures == 0
+
+
+def run_only(here, rule: str, at: float, *, code: int) -> None:
+    """``logrotor run --only RULE`` at a time."""
+    assert here.run(at, only=[rule]).exit_code == code
+    os.utime(here.state / "last-run", (at, at))
 
 
 def test_another_reason_is_another_row(here):
@@ -489,11 +536,20 @@ def test_the_advice_of_several_names_one(here):
     assert cause.what_to_do == "chmod 0664 /l/a9 (and so for the other 1)"
     assert str(cause) == "a9, a10 in /l: odd; chmod 0664 /l/a9"
     assert len(causes([*told, replace(told[0], problem="even")])) == 2
+    names = ("/l/a b", "/l/it's", "/l/c")
+    quoted = [Attention(code="x", subject=each, problem="odd", advice=f"rm {text.typed(each)}") for each in names]
+    assert [each.what_to_do for each in causes(quoted)] == ["rm '/l/a b' (and so for the other 2)"]
 
 
 @pytest.mark.parametrize("columns", [40, 80, 100, 200])
 @pytest.mark.parametrize(
-    "names", [["a.log"], ["x" * 240 + ".log"], ["\u202egol.log", "a\nb.log", "\x1b[31m.log", "b.log"]]
+    "names",
+    [
+        ["a.log"],
+        ["x" * 240 + ".log"],
+        ["日本語の記録" * 8 + ".log"],
+        ["\u202egol.log", "a\nb.log", "\x1b[31m.log", "b.log"],
+    ],
 )
 def test_it_fits_the_terminal(here, logrotor, monkeypatch, columns, names):
     """No line is wider, whatever the names are; a long name is whole all the same."""
@@ -502,7 +558,8 @@ def test_it_fits_the_terminal(here, logrotor, monkeypatch, columns, names):
         here.log(name, size=640)
     os.link(here.logs / names[0], here.folder / "second-name")
     shown = logrotor("status", code=0).out
-    assert max(map(len, shown.splitlines())) <= columns and not set("\x1b\u202e") & set(shown)
+    wide = [sum(1 + (unicodedata.east_asian_width(c) in "WF") for c in line) for line in shown.splitlines()]
+    assert max(wide) <= columns and not set("\x1b\u202e") & set(shown)
     whole = re.sub(r"\s", "", shown)
     assert all(text.printable(name) in whole for name in names)
 

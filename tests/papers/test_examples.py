@@ -10,6 +10,8 @@ import json
 import os
 import re
 import shutil
+import signal
+import socket
 import subprocess
 import sys
 import time
@@ -32,6 +34,7 @@ from tests.support import command, mounts, oracle, supervisor, users
 from tests.support.command import CHECKOUT
 from tests.support.fixtures import world_tree
 from tests.support.need import need
+from tests.support.writers import Writer
 
 EXAMPLES = CHECKOUT / "examples"
 CONFIGS = sorted(EXAMPLES.rglob("logrotor.toml"))
@@ -97,6 +100,7 @@ def test_first_run(world: Path):
     assert {f"{name}-queue.log.1.zst" for name in ("default", "payments")} <= set(os.listdir(folder / "logs")), done
 
 
+@pytest.mark.long
 def test_first_run_sees_a_loss(world: Path):
     """If the command empties a log instead, the workers' count says so."""
     folder = world / "first-run"
@@ -461,9 +465,9 @@ def _filter(name: str) -> set[str]:
 # ---------------------------------------------------------------- container
 
 
-def _instructions() -> list[tuple[str, str]]:
+def _instructions(example: str = "container") -> list[tuple[str, str]]:
     """The instructions of the Dockerfile: keyword and rest, continued lines joined."""
-    text = re.sub(r"\\\n", " ", (EXAMPLES / "container/Dockerfile").read_text())
+    text = re.sub(r"\\\n", " ", (EXAMPLES / example / "Dockerfile").read_text())
     return [(line.split(None, 1)[0], line.split(None, 1)[1]) for line in text.splitlines() if line and line[0] != "#"]
 
 
@@ -554,3 +558,116 @@ def test_container_installation(world: Path):
         (run,) = [rest for keyword, rest in _instructions() if keyword == "RUN" and rest.startswith("python3 -m venv")]
         made.run("sh", "-c", run, env={"PATH": "/usr/bin:/bin", "HOME": "/root", **ways_to_the_index()})
         assert "logrotor" in made.run("/opt/logrotor/bin/logrotor", "--version", user="www-data").stdout
+
+
+# ---------------------------------------------------------------- watch
+
+
+@pytest.mark.long
+def test_watch_under_supervisor(deployment: Reader, path_of: None):
+    """supervisord starts the programs and the watch: what is over 10 MB is rotated, with no run in between."""
+    app, due = deployment.app, ("default-queue.log",)
+    _prepare(deployment, "watch/supervisor", due)
+    started = _started((EXAMPLES / "watch/supervisor/supervisord.conf").read_text(), app, deployment.user)
+    try:
+        supervisor.wait_for((app / "storage/logs/default-queue.log.1.zst").exists)
+        (app / "storage/stop").touch()
+        supervisor.wait_for((app / "storage/default.count").exists)
+        number = int((app / "storage/default.count").read_text())
+        for name in ("default", "default-error"):
+            _await(app / "storage/logs/default-queue.log", oracle.line(name, number))
+    finally:
+        started.stop()
+    expected = {"default": number, "default-error": number, "history-default-queue.log": 10_600}
+    oracle.count(app / "storage/logs", "default-queue.log", expected=expected).check()
+    told = [json.loads(line)["event"] for line in (app / "storage/logs/logrotor.log").read_text().splitlines()]
+    assert told[0] == "watch.started" and told[-1] == "watch.ended" and "run.completed" in told
+
+
+@contextmanager
+def _watching(argv: list[str], said: Path) -> Iterator[subprocess.Popen[bytes]]:
+    """Ended as its manager would: by TERM, and it ends well."""
+    with said.open("wb") as output, subprocess.Popen(argv, stdin=subprocess.DEVNULL, stderr=output) as process:
+        try:
+            yield process
+        finally:
+            process.terminate()
+            process.wait(60)
+    assert process.returncode in (0, -9), said.read_text()
+
+
+@pytest.mark.long
+def test_watch_as_a_service_at_full_speed(site: Machine, world: Path):
+    """A writer of 50 MB/s under the service: every line is there, and each archive is about as large as the limit.
+
+    The limits are generous, for a machine may have other things to do: what is measured stands in the README.
+    """
+    unit = _unit(EXAMPLES / "watch/systemd/logrotor-watch.service")["Service"]
+    text = (EXAMPLES / "watch/systemd/logrotor.toml").read_text()
+    site.install(EXAMPLES / "watch/systemd/logrotor.toml", "/etc/logrotor/logrotor.toml")
+    site.path("/etc/logrotor/logrotor.toml").write_text(text + 'min_interval = "0s"\ncompress_level = 1\n')
+    site.run("install", "-d", "-o", unit["User"], "-m", unit["StateDirectoryMode"], "/var/lib/logrotor")
+    logs, socket_name = site.path("/srv/app/storage/logs"), f"logrotor-test-{os.getpid()}"
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
+        manager.bind(f"\0{socket_name}")
+        manager.settimeout(60)
+        env = {"PATH": "/usr/bin:/bin", "NOTIFY_SOCKET": f"@{socket_name}"}
+        with _watching(site.argv(*unit["ExecStart"].split(), user=unit["User"], env=env), world / "said"):
+            assert manager.recv(4096).startswith(b"READY=1")
+            place = world / "srv/app/storage/logs"  # the same, where others may go
+            fast = Writer(place / "fast.log", "follow", name="fast", rate=6250, width=8000, user=unit["User"])
+            with fast as writer:
+                writer.wait_for(75_000)  # 600 MB
+                expected = {"fast": writer.stop()}
+            supervisor.wait_for(lambda: not [n for n in os.listdir(logs) if re.search(r"^[.]|fast.log.[0-9]+$", n)])
+    tally = oracle.count(logs, "fast.log", expected=expected).check()
+    taken = [lines * 8000 for name, lines in tally.per_file.items() if not name.endswith("/fast.log")]
+    print("over the limit, in MB:", [round((size - 100 * MB) / 1e6, 1) for size in taken])
+    assert len(taken) >= 2 and all(100 * MB < size < 350 * MB for size in taken), taken
+
+
+def test_watch_service_verifies(site: Machine):
+    """systemd has nothing to say about the unit."""
+    need(shutil.which("systemd-analyze"), "systemd-analyze (package systemd)")
+    target = "/etc/systemd/system/logrotor-watch.service"
+    site.install(EXAMPLES / "watch/systemd/logrotor-watch.service", target)
+    env = {"PATH": "/usr/bin:/bin", "HOME": "/root", "XDG_RUNTIME_DIR": "/run"}
+    done = site.run("systemd-analyze", "--man=no", "--recursive-errors=yes", "verify", target, env=env)
+    assert done.stdout + done.stderr == ""
+
+
+@pytest.mark.long
+def test_watch_in_a_sidecar(world: Path):
+    """In a pid namespace of its own it sees no writer, and loses no line of theirs; killed, it is unhealthy."""
+    instructions = dict(_instructions("watch/sidecar"))
+    user, health = instructions["USER"], instructions["HEALTHCHECK"].partition(" CMD ")[2]
+    (world / "srv").mkdir()
+    with machine(world, {"/srv": world / "srv"}) as made:
+        made.install_logrotor()
+        for keyword, rest in _instructions("watch/sidecar"):
+            if keyword == "RUN" and rest.startswith("install "):
+                made.run("sh", "-c", rest)
+        made.install(EXAMPLES / "watch/sidecar/logrotor.toml", "/etc/logrotor/logrotor.toml")
+        logs = made.path("/srv/app/logs")
+        (logs / "app.log").write_bytes(oracle.lines("history", 1, 13_200, width=8000))
+        _give(logs, user)
+        apart = ["unshare", "--pid", "--fork", "--mount", "--mount-proc"]
+        argv = made.argv(*json.loads(instructions["CMD"]), user=user)
+        argv = [*argv[: argv.index("setpriv")], *apart, *argv[argv.index("setpriv") :]]
+        with (
+            Writer(world / "srv/app/logs/app.log", "follow", name="app", rate=3000, user=user) as writer,
+            subprocess.Popen(argv, stdin=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as watch,
+        ):
+            try:
+                supervisor.wait_for((logs / "app.log.1.zst").exists)
+                healthy = ("sh", "-c", health)
+                supervisor.wait_for(lambda: made.run(*healthy, user=user, check=False).returncode == 0)
+                expected = {"app": writer.stop(), "history": 13_200}
+            finally:  # unshare's child is the first process there
+                (child,) = Path(f"/proc/{watch.pid}/task/{watch.pid}/children").read_text().split()
+                os.kill(int(child), signal.SIGKILL)
+        beat = made.path("/var/lib/logrotor/watch.json")
+        old = re.sub(r'"at":[0-9.]+', '"at":1000000000', beat.read_text())
+        beat.write_text(old)
+        assert made.run(*healthy, user=user, check=False).returncode == 1
+        oracle.count(logs, "app.log", expected=expected).check()

@@ -339,7 +339,7 @@ class NotRun(Exception):
 
 def fails(tree: Path, *tests: str) -> str | None:
     """What the first failing test said, or None if all passed. Raises NotRun."""
-    argv = [sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", "-p", "no:xdist", *tests]
+    argv = [sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", "-p", "no:xdist", "-m", "", *tests]
     environment = {**os.environ, "PYTHONPATH": str(tree), "PYTHONDONTWRITEBYTECODE": "1"}
     environment.pop("PYTEST_ADDOPTS", None)
     done = subprocess.run(argv, cwd=tree, env=environment, capture_output=True, text=True, check=False, timeout=SECONDS)

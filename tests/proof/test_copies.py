@@ -108,6 +108,7 @@ def every_kill(
 # ---------------------------------------------------------------- the plan is out of date
 
 
+@pytest.mark.long
 @both
 @pytest.mark.parametrize("keys", [{}, {"archive_dir": "old"}, {"naming": "dated"}], ids=str)
 def test_two_generations_of_equal_bytes_are_both_kept(disk: Path, keys: dict[str, Any], followed: bool) -> None:
@@ -133,6 +134,7 @@ def test_two_generations_of_equal_bytes_are_both_kept(disk: Path, keys: dict[str
     assert number > 10
 
 
+@pytest.mark.long
 @both
 def test_what_another_configuration_has_just_left_is_not_rotated(disk: Path, followed: bool) -> None:
     """It keeps its archives where this one does not look: only the size tells."""
@@ -183,6 +185,7 @@ def test_a_log_within_a_block_that_somebody_has_open_stays(disk: Path) -> None:
     place.check()
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("stays", [True, False], ids=["who stays", "who writes a line"])
 def test_somebody_opens_the_log_at_any_point_of_a_whole_cut(disk: Path, stays: bool) -> None:
     """Each line stands once, in order; who stays has it collapsed, and its copy made again."""
@@ -205,6 +208,7 @@ def test_somebody_opens_the_log_at_any_point_of_a_whole_cut(disk: Path, stays: b
     assert number > 15
 
 
+@pytest.mark.long
 def test_somebody_who_only_reads_opens_the_log_at_any_point_of_a_whole_cut(disk: Path) -> None:
     """The log is never emptied under him, though it is as it was copied."""
     kept = 0
@@ -296,6 +300,7 @@ def test_equal_lines_after_a_collapse_stay(disk: Path, followed: bool) -> None:
     assert not wrong
 
 
+@pytest.mark.long
 @both
 @pytest.mark.parametrize(
     "keys",

@@ -137,6 +137,7 @@ VICTIMS = ("app.log", "app.log.1", "app.log.2.zst", ".app.log.new", ".app.log.1.
 ALL_FILES = [(who, victim, kind) for who in Who for victim in VICTIMS for kind in Kind]
 
 
+@pytest.mark.long
 def test_file_swapped_during_a_run():
     """A file of the run that becomes something else under its hands is not followed, read or written (samples)."""
     dice = random.Random(8)

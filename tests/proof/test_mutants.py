@@ -53,6 +53,7 @@ def all_run() -> Iterator[None]:
         need(False, f"what the tests need: {error}")
 
 
+@pytest.mark.long
 def test_the_command_fails_when_the_tree_is_sick(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -64,6 +65,7 @@ def test_the_command_fails_when_the_tree_is_sick(
     assert "the tests fail without any mutant" in capsys.readouterr().out
 
 
+@pytest.mark.long
 def test_the_command_fails_when_a_mutant_survives(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

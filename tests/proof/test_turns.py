@@ -76,6 +76,7 @@ def write(logs: Path, name: str = "app.log") -> None:
     (logs / name).write_bytes(oracle.lines(name, 1, LINES))
 
 
+@pytest.mark.long
 def test_one_at_a_time(logs: Path) -> None:
     """Of eight processes that read, think and write, each in its turn, none overwrites what another one wrote."""
     counter = logs.parent / "counter"

@@ -554,6 +554,7 @@ def test_9_logrotate_loses_lines_by_copytruncate(logrotate: Logrotate, logs: Pat
     assert len(copied_under_a_writer(logrotate, logs).lost) > 100
 
 
+@pytest.mark.long
 def test_9_logrotor_loses_none_by_collapse(logrotor: Logrotor, collapsible: Path) -> None:
     """Archives and live log join byte for byte."""
     tally = copied_under_a_writer(logrotor, collapsible)
