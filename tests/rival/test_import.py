@@ -162,7 +162,7 @@ opening = st.sampled_from([" {\n", "\n{\n", "{\n", " { "])
 block = st.tuples(header, between, opening, lines)
 
 
-@settings(max_examples=40)
+@settings(max_examples=25)
 @given(st.lists(st.tuples(lines, block), min_size=1, max_size=3))
 def test_read_as_logrotate_reads(written: list[Any]) -> None:
     """Globals and blocks of all shapes: the same logs, count, moment, sizes, folder and compression of each block."""
@@ -278,7 +278,7 @@ def ours(site: Site, *args: str) -> Any:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("before", [pytest.param(0, marks=pytest.mark.long), 2])
+@pytest.mark.parametrize("before", [0, 2])
 def test_the_same_tree(world: Path, kind: str, before: int) -> None:
     """After forced rounds of both: the same names with the same contents, and the same requests.
 
@@ -298,6 +298,7 @@ def test_the_same_tree(world: Path, kind: str, before: int) -> None:
         assert mine.seen() == theirs.seen(), number
 
 
+@pytest.mark.long
 def test_dates_in_the_names(world: Path) -> None:
     """Other names, as many of them, and as many compressed."""
     text = "{logs}/*.log {{\n rotate 2\n compress\n delaycompress\n create\n notifempty\n dateext\n dateformat -%s\n}}"

@@ -39,10 +39,11 @@ def shipped(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
     """The files, in a folder for each package."""
     need(shutil.which("apt-get") and shutil.which("dpkg-deb"), "apt")
     folder = tmp_path_factory.mktemp("packages")
-    fetched = subprocess.run(
-        ["apt-get", "download", "-q", *PACKAGES.split()], cwd=folder, capture_output=True, text=True, check=False
-    )
-    need(fetched.returncode == 0, f"packages of Debian 12: {fetched.stderr[-300:]}")
+    fetched = command.run(["apt-get", "download", "-q", *PACKAGES.split()], cwd=folder)
+    if fetched.code != 0:  # no lists yet, or old ones
+        command.run(["apt-get", "update", "-q"])
+        fetched = command.run(["apt-get", "download", "-q", *PACKAGES.split()], cwd=folder)
+    need(fetched.code == 0, f"packages of Debian 12: {fetched.stderr[-300:]}")
     for package in folder.glob("*.deb"):
         made = folder / package.name.partition("_")[0]
         made.mkdir()
