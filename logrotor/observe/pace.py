@@ -126,8 +126,10 @@ class Pace:
 
         The median of the days, or what there was a week ago, if that is more.
         """
+        if not self._days:
+            return None
         days = [found for found in map(self._around, range(1, _DAYS + 1)) if found is not None]
-        if not self._days or not days:
+        if not days:
             return None
         weekly = self._around(_DAYS)
         return max(median(days), weekly or 0.0)
