@@ -112,14 +112,14 @@ def test_ninety_days_are_kept() -> None:
 
 def test_the_file_never_grows_beyond_its_bound(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """However many logs grow: the oldest samples make room, a few at a time, and the newest are all there."""
-    monkeypatch.setattr(samples, "_TIGHT", 300 << 10)
-    monkeypatch.setattr(samples, "_FULL", 400 << 10)
-    for n in range(150):
-        logs = [LogSize(f"/logs/{log}.log", n * 1000 + log, n) for log in range(300)]
+    monkeypatch.setattr(samples, "_TIGHT", 150 << 10)
+    monkeypatch.setattr(samples, "_FULL", 200 << 10)
+    for n in range(120):
+        logs = [LogSize(f"/logs/{log}.log", n * 1000 + log, n) for log in range(150)]
         samples.keep(str(tmp_path), BEGIN + n * 300, (logs, []), {}, whole=True)
-        assert os.path.getsize(tmp_path / "samples.sqlite") < 600 << 10
+        assert os.path.getsize(tmp_path / "samples.sqlite") < 300 << 10
     found = sampled.read(str(tmp_path))
-    assert found.times[-1] == BEGIN + 149 * 300 and len(found.times) > 20
+    assert found.times[-1] == BEGIN + 119 * 300 and len(found.times) > 20
 
 
 @pytest.mark.parametrize("leap", [-1.6e9, -86400.0, -600.0, 86400.0, 3e7, 1e9])
