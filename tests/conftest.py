@@ -70,6 +70,7 @@ SAMPLED = {
     "proof/test_upgrade.py::test_a_copytruncate_that_the_previous_version_has_to_finish": 2,
     "proof/test_together.py::test_two_configurations_one_inside_the_other": 2,
     "proof/test_upgrade.py::test_what_the_previous_version_left_is_finished": 2,
+    "rival/test_import.py::test_the_same_tree": 7,
     "rival/test_logrotate_rows.py::test_8_logrotor_always_has_a_log": 2,
 }
 

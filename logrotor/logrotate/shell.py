@@ -114,6 +114,7 @@ _Command = tuple[Word, ...]
 # ---------------------------------------------------------------- the one command
 
 _NOTHING = (("true",), (":",), ("exit", "0"), ("exit",), ("return", "0"))
+_ENDS = frozenset({"exit", "return"})
 _COMPOUND = frozenset(
     {
         "then",
@@ -167,13 +168,15 @@ class _Parser:
 
     def _and_or(self) -> _Command | None:
         """``test && command``, ``! test || command``, ``test || exit 0``, ``command || true``."""
-        is_last = self._next == "exit"
+        is_last = self._next in _ENDS
         found, negated = self._pipeline()
         is_test = found is None
         while self._next in ("&&", "||"):
+            if is_last:
+                raise NeedsShell
             goes_on = (self._take() == "&&") != negated  # where what was tested is there
             self._skip("\n")
-            ends = self._next in ("true", ":", "exit", "return")
+            ends = self._next in ("true", ":", *_ENDS)
             item, inverted = self._pipeline()
             if item is None and ends:
                 if is_test and goes_on:  # not to be done where it is there
@@ -182,7 +185,7 @@ class _Parser:
                 raise NeedsShell
             else:
                 found, negated, is_test = item, inverted, item is None
-        if is_last and self._skip(";", "\n"):  # it may be an end before the end
+        if is_last and self._skip(";", "\n"):  # an end before the end
             raise NeedsShell
         return found
 
@@ -214,8 +217,9 @@ class _Parser:
         self._expect("if")
         while True:
             self._skip("\n")
+            ends = self._next in _ENDS
             found, inverted = self._pipeline()
-            if found is not None or inverted:
+            if found is not None or inverted or ends:
                 raise NeedsShell
             if self._next != "&&":
                 break

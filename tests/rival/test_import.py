@@ -107,7 +107,8 @@ def agree(read: Read, rule: Rule) -> None:
         assert keys.get("backup_count", 1) == 1 and kept & {"", "rotate"}
     else:
         assert keys.get("backup_count") == read.count
-    assert keys.get("rotate_empty", False) == read.is_empty_rotated
+    if keys.get("method") != "copytruncate":  # which makes no empty archives, and says so
+        assert keys.get("rotate_empty", False) == read.is_empty_rotated
     assert keys.get("archive_dir") == read.olddir
     if all(map(os.path.exists, read.logs)):  # with sharedscripts one that is missing keeps the others from it
         assert (keys["compress"] == "gzip" and not keys.get("keep_uncompressed")) == read.compressed
@@ -117,7 +118,8 @@ def agree(read: Read, rule: Rule) -> None:
 
 FLAGS = (
     "daily", "weekly", "monthly", "yearly", "hourly", "compress", "nocompress", "missingok", "nomissingok", "ifempty",
-    "notifempty", "create", "nocreate", "dateext", "nodateext", "sharedscripts", "nosharedscripts", "noolddir",
+    "notifempty", "create", "nocreate", "copytruncate", "nocopytruncate", "dateext",
+    "nodateext", "sharedscripts", "nosharedscripts", "noolddir",
     "nomail", "create 0640", "create 640 root adm", "create root adm", "su root root", "compres", "dayli 3",
 )  # fmt: skip
 SCRIPT = """\
@@ -160,7 +162,7 @@ opening = st.sampled_from([" {\n", "\n{\n", "{\n", " { "])
 block = st.tuples(header, between, opening, lines)
 
 
-@settings(max_examples=40)
+@settings(max_examples=25)
 @given(st.lists(st.tuples(lines, block), min_size=1, max_size=3))
 def test_read_as_logrotate_reads(written: list[Any]) -> None:
     """Globals and blocks of all shapes: the same logs, count, moment, sizes, folder and compression of each block."""
@@ -276,7 +278,7 @@ def ours(site: Site, *args: str) -> Any:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("before", [pytest.param(0, marks=pytest.mark.long), 2])
+@pytest.mark.parametrize("before", [0, 2])
 def test_the_same_tree(world: Path, kind: str, before: int) -> None:
     """After forced rounds of both: the same names with the same contents, and the same requests.
 
@@ -296,6 +298,7 @@ def test_the_same_tree(world: Path, kind: str, before: int) -> None:
         assert mine.seen() == theirs.seen(), number
 
 
+@pytest.mark.long
 def test_dates_in_the_names(world: Path) -> None:
     """Other names, as many of them, and as many compressed."""
     text = "{logs}/*.log {{\n rotate 2\n compress\n delaycompress\n create\n notifempty\n dateext\n dateformat -%s\n}}"
@@ -307,7 +310,7 @@ def test_dates_in_the_names(world: Path) -> None:
         command.run(["logrotate", "--force", "-s", str(theirs.folder / "status"), str(theirs.conf)], check=0)
         assert ours(mine, "run", "--force").code == 0
         second = int(time.time())
-        while int(time.time()) == second:  # two archives of one second have one name
+        while time.time() < second + 1.1:  # two archives of one second have one name, and time(2) is a tick behind
             time.sleep(0.01)
     assert [_kind(name) for name in sorted(mine.seen())] == [_kind(name) for name in sorted(theirs.seen())]
 

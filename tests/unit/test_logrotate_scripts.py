@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
+import subprocess
+import tempfile
+from pathlib import Path
+
 import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
 
 from logrotor.logrotate.scripts import Asked, Kind, asked
 
@@ -112,3 +118,39 @@ def test_nothing(script: str) -> None:
 def test_what_needs_a_shell(script: str) -> None:
     """More than one command, or what only a shell can say: no guess."""
     assert asked(script) == SHELL
+
+
+# ---------------------------------------------------------------- what sh does
+
+part = st.sampled_from([
+    "{said} a", "{said} a > /dev/null", "[ -f {there} ]", "[ ! -f {there} ]", "test -e {there}", "test ! -e {there}",
+    "true",     ":", "exit 0", "[ -f {there} -a -e {there} ]", "! [ -f {there} ]", "exit 1", "# comment", "",
+])  # fmt: skip
+chain = st.lists(part, min_size=1, max_size=4).flatmap(
+    lambda parts: st.lists(st.sampled_from([" && ", " || ", "; ", "\n", " &&\n"]), min_size=3, max_size=3).map(
+        lambda joints: "".join(
+            piece + joint for piece, joint in zip(parts, [*joints[: len(parts) - 1], ""], strict=True)
+        )
+    )
+)
+branch = st.builds("if {}; then {}\nfi".format, chain, chain)
+script = st.lists(st.one_of(chain, branch), min_size=1, max_size=3).map("\n".join)
+
+
+@settings(max_examples=100)
+@given(script)
+@example("[ -f {there} ] || exit 0\n{said} a\nexit 0")
+@example("if [ -f {there} ]; then exit 0\nfi\n{said} a")
+def test_sh_does_the_same(written: str) -> None:
+    """Where all that a script looks for is there, sh runs the one command once, and where there is none, none."""
+    with tempfile.TemporaryDirectory() as folder:
+        heard, said = Path(folder, "heard"), Path(folder, "said")
+        said.write_text(f"#!/bin/sh\necho x >> {heard}\n")
+        said.chmod(0o755)
+        text = written.format(said=said, there=said)
+        found = asked(text)
+        if found.kind is Kind.SHELL or subprocess.run(["sh", "-nc", text], capture_output=True, check=False).returncode:
+            return  # nothing is claimed, or it is not a script
+        subprocess.run(["sh", "-c", text], capture_output=True, check=False)
+        ran = len(heard.read_text().split()) if heard.exists() else 0
+    assert ran == (1 if found.kind is Kind.COMMAND else 0), text
