@@ -18,6 +18,7 @@ from logrotor.jobs.task import VERBOSITY
 from logrotor.model import Ending
 from tests.support import command, supervisor
 from tests.support.command import CHECKOUT
+from tests.support.need import need
 
 CONFIG = """\
 state_dir = "state"
@@ -175,6 +176,26 @@ def test_the_run_itself_sums_up(folder: Path) -> None:
     result = command.run([sys.executable, "-c", code, *command.arguments("run", "-c", where.file)])
     assert result.code == 0 and result.json == {"errors": [], "more": 0, "lasting": True, "cause": ""}
     assert len(rotated(folder)) == 2
+
+
+@pytest.mark.parametrize(("fault", "lasting"), [("nr_inodes=3", False), ("ro", True)], ids=["full", "read-only"])
+def test_what_a_retry_can_change_is_retried(folder: Path, fault: str, lasting: bool) -> None:
+    """A full file system may have room a minute later; one that is read-only fails again at once."""
+    need(os.geteuid() == 0, "root, to mount a file system")
+    logs, where = folder / "logs", site(folder)
+    logs.mkdir()
+    (folder / "logrotor.toml").write_text(CONFIG.format(timeout="30s").replace('["app.log"]', '["logs/app.log"]'))
+    done = subprocess.run(["mount", "-t", "tmpfs", "none", logs], capture_output=True, check=False)
+    need(done.returncode == 0, "a tmpfs that may be mounted")
+    try:
+        (logs / "app.log").write_text("x" * 5000)
+        (logs / "more").touch()
+        subprocess.run(["mount", "-o", f"remount,{fault}", logs], check=True)
+        result = task.carry_out(where, ("app",))
+        assert (result.ending, result.lasting) == (Ending.FAILED, lasting), result
+        assert sorted(os.listdir(logs)) == ["app.log", "more"]
+    finally:
+        subprocess.run(["umount", "-l", logs], check=True)
 
 
 def _child(pid: int) -> int | None:
