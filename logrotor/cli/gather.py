@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import gc
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from datetime import datetime
 from importlib import import_module
 from typing import TYPE_CHECKING
@@ -127,7 +129,8 @@ def render_page(config: Config, now: datetime) -> bytes:
     """The page for standard output. Raises LogrotorError or OSError."""
     from logrotor.observe.page.render import render
 
-    return render(_facts(config, now)).encode()
+    with _uncollected():
+        return render(_facts(config, now)).encode()
 
 
 def write_page(path: str, config: Config, now: datetime) -> None:
@@ -135,8 +138,20 @@ def write_page(path: str, config: Config, now: datetime) -> None:
     from logrotor.disk.publish import PAGE, Output
     from logrotor.observe.page.render import write
 
-    with Output(os.path.abspath(path), PAGE) as output:
+    with Output(os.path.abspath(path), PAGE) as output, _uncollected():
         write(output, _facts(config, now))
+
+
+@contextmanager
+def _uncollected() -> Iterator[None]:
+    """All that is made for a page lives until it is written: to search it took 40 % of the time of 10,000 logs."""
+    was = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was:
+            gc.enable()
 
 
 def _facts(config: Config, now: datetime) -> Facts:

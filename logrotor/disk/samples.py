@@ -268,7 +268,8 @@ def _thin(connection: sqlite3.Connection, now: float, age: float) -> None:
         ask = "SELECT id, time, last FROM samples WHERE id >= ? ORDER BY id LIMIT 15"
         found = [whole(*each) for each in connection.execute(ask, (at,))]
         ages = [_is_older(each[1], now, age) for each in found]
-        same = next((n for n, each in enumerate(found) if not ages[n] or each[1] // 3600 != found[0][1] // 3600), 15)
+        others = (n for n, each in enumerate(found) if not ages[n] or each[1] // 3600 != found[0][1] // 3600)
+        same = next(others, len(found))
         if work > _AT_ONCE or not same or (same == 1 and not all(ages[:2])) or len(found) < 2:
             break
         if same > 1:

@@ -241,12 +241,11 @@ def due(log: LogStatus, now: datetime) -> str:
         return "missing"
     if log.next_due is None:
         return "unknown" if log.size and log.pace != 0 else "when written"
-    return f"in {_range(log, log.next_due, now)} ({log.next_due_by})"
+    return f"in {_range(log.next_due_first, log.next_due, log.next_due_last, now)} ({log.next_due_by})"
 
 
-def _range(log: LogStatus, likely: datetime, now: datetime) -> str:
+def _range(first: datetime | None, likely: datetime, last: datetime | None, now: datetime) -> str:
     """``3 h``, or ``2 to 5 h`` where the days before were that different."""
-    first, last = log.next_due_first, log.next_due_last
     if first is None or (last is not None and last - first <= _SURE * (likely - now)):
         return _between(now, likely)
     begin = (first - now).total_seconds()
@@ -292,5 +291,6 @@ def full(system: SystemStatus, now: datetime) -> str:
     """When the logs will have filled it."""
     if system.full_on is not None and system.full_on <= now:
         return "full"
-    unknown = {"unknown": "full: unknown", "never": "full: not by these logs"}
-    return f"full {text.moment(system.full_on, now)}" if system.full_on else unknown[system.forecast]
+    if system.full_on is None:
+        return {"unknown": "full: unknown", "never": "full: not by these logs"}[system.forecast]
+    return f"full {text.stamp(system.full_on)} (in {_range(system.full_first, system.full_on, system.full_last, now)})"

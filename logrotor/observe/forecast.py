@@ -9,6 +9,7 @@ from datetime import datetime
 from typing import Any
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from logrotor.decide import schedule
 from logrotor.decide.facts import Directory, LogFacts
@@ -51,6 +52,8 @@ class Growth(Struct, frozen=True):
     pace: float
     room: float | None  # None: without a limit
     seen: float = _FAR  # seconds over which the pace was measured
+    least: float = 1.0  # times the pace on the slowest of the last days
+    most: float = 1.0  # and on the fastest
 
 
 def growth(
@@ -104,6 +107,8 @@ class SystemStatus(Struct, frozen=True, kw_only=True):
     free: int
     free_inodes: int | None  # None: it has no fixed number
     full_on: datetime | None
+    full_first: datetime | None = None  # if all logs grow as on their fastest day lately
+    full_last: datetime | None = None  # and as on their slowest; None: maybe never
     forecast: str  # "known", "unknown" (of some log, or too far away), "never" (retention stops it before)
     growers: tuple[Grower, ...] = ()  # what fills it, the largest first, a few
 
@@ -146,6 +151,7 @@ def _system(
     reach = _REACH * max((each.seen for each in paces), default=_FAR)
     if (moment - now > reach) if moment is not None else (reach < _FAR and any(g.room is None for g in paces)):
         moment, whole = None, False
+    soon = moment is not None and not is_full
     return SystemStatus(
         mount=mounts.mount_of(path),
         type=system.type,
@@ -153,9 +159,15 @@ def _system(
         free=system.free,
         free_inodes=system.free_inodes,
         full_on=here.moment(moment),
+        full_first=here.moment(full_on(system.free, [_at(each, each.most) for each in paces], now)) if soon else None,
+        full_last=here.moment(full_on(system.free, [_at(each, each.least) for each in paces], now)) if soon else None,
         forecast="known" if moment is not None else "never" if growths and whole else "unknown",
         growers=tuple(_growers(growths)),
     )
+
+
+def _at(growth: Growth, times: float) -> Growth:
+    return replace(growth, pace=times * growth.pace)
 
 
 def _growers(growths: Mapping[str, Growth]) -> list[Grower]:

@@ -108,6 +108,14 @@ class Pace:
         return sum(self._grown.values()) / self.seen
 
     @property
+    def extremes(self) -> tuple[float, float] | None:
+        """Bytes a second on the slowest and on the fastest of the last days, or parts of one; None: unknown."""
+        if not self.is_known:
+            return None
+        rates = [mean(day) for day in self._days] or [each for each in self._parts() if each is not None]
+        return (min(rates), max(rates)) if rates else None
+
+    @property
     def recent(self) -> float | None:
         """Bytes a second in the last hour; None where too little of it was watched."""
         return self._rate(0) if self.is_known else None
@@ -118,8 +126,10 @@ class Pace:
 
         The median of the days, or what there was a week ago, if that is more.
         """
+        if not self._days:
+            return None
         days = [found for found in map(self._around, range(1, _DAYS + 1)) if found is not None]
-        if not self._days or not days:
+        if not days:
             return None
         weekly = self._around(_DAYS)
         return max(median(days), weekly or 0.0)
@@ -141,16 +151,19 @@ class Pace:
 
     def _until_soon(self, grown: float) -> Span | None:
         """With less than a day of samples: nobody has seen what else may come."""
-        rate, parts = self.rate or 0.0, 4
+        rate, rates = self.rate or 0.0, self._parts()
         if not rate:
             return None
-        step = (self._end - self._begin) / parts
-        rates = [self._between(self._begin + n * step, self._begin + (n + 1) * step) for n in range(parts)]
         likely = grown / rate
         beyond = max(0.0, likely - self.seen)
         times = [grown / each if each else math.inf for each in rates if each is not None]
         times += [likely - beyond + beyond / _BEYOND, likely - beyond + beyond * _BEYOND]
-        return _span(likely, times, 1.0, likely / max(step, 1.0))
+        return _span(likely, times, 1.0, likely * len(rates) / self.seen)
+
+    def _parts(self) -> list[float | None]:
+        """Bytes a second in each quarter of the time; None where it was not watched."""
+        step = (self._end - self._begin) / 4
+        return [self._between(self._begin + n * step, self._begin + (n + 1) * step) for n in range(4)]
 
     def _unsteadiness(self) -> float:
         """How far the hours of the days are from those of the usual day, at most a half: 0 where all days are alike.

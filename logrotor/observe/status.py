@@ -8,6 +8,7 @@ from datetime import datetime
 from weakref import WeakKeyDictionary
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from logrotor import text
 from logrotor.decide import proof, schedule
@@ -223,12 +224,13 @@ def _growing(here: Deployment, logs: Mapping[str, LogStatus]) -> Iterator[tuple[
         if log.pace is not None:
             packed = 1 / log.ratio if log.ratio else 1.0  # what was never compressed stays as it is, whatever is set
             sizes = [archive.entry.size for archive in archives_of(facts)]
-            yield (
-                log.path,
-                forecast.growth(
-                    facts.spec, pace=log.pace, ratio=packed, archives=sizes, size=log.size or 0, seen=log.paced or 0.0
-                ),
+            grows = forecast.growth(
+                facts.spec, pace=log.pace, ratio=packed, archives=sizes, size=log.size or 0, seen=log.paced or 0.0
             )
+            least, most = here.paces[log.path].extremes or (log.pace, log.pace)
+            if log.pace:
+                grows = replace(grows, least=min(1.0, least / log.pace), most=max(1.0, most / log.pace))
+            yield log.path, grows
 
 
 def _ratio(taken: Iterable[Rotation]) -> float | None:

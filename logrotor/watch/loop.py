@@ -26,7 +26,7 @@ from logrotor.watch.turn import Turn
 _SHARE = 1000  # whole runs come after so many times their own processor time: 0.1 % of one CPU
 _RARELY = 300.0  # seconds, but no later than that
 _SOON = 20  # the same for a survey where a directory is new: 5 %
-_PRESSES = 3  # times in a row that compression is put off for other logs; then they wait until it is done
+_PRESSES = 3  # times in a row that an archive is put off for other logs; then they wait until it is done
 
 
 class Wish(enum.Enum):
@@ -120,8 +120,8 @@ class Watch:
         self._work: Future[Report] | None = None
         self._working_on: tuple[str, ...] = ()
         self._hurry = False  # the first thread wants the lock
-        self._was_hurried = False
-        self._presses = 0
+        self._was_hurried, self._may_hurry = False, True
+        self._hurried: dict[str, int] = {}  # logs -> how often in a row their archives were put off for others
 
     def serve(self, stop: Stopper) -> None:
         """Until ``stop`` is set, or it is told to leave. What is at work then ends as any run that is stopped."""
@@ -228,6 +228,7 @@ class Watch:
         if not (is_whole or ready):
             return
         self._working_on, self._was_hurried = () if is_whole else ready, False
+        self._may_hurry = max(self._hurried.values(), default=0) < _PRESSES
         self._whole_wanted = self._whole_wanted and not is_whole
         turn = Turn(
             only=self._working_on,
@@ -259,7 +260,7 @@ class Watch:
     def _is_pressed(self) -> bool:
         """Asked by the second thread: whether it is to let go of the lock as soon as it can."""
         hurry = self._hurry or self._whole_wanted or self._wish is Wish.LEAVE
-        self._was_hurried |= hurry and self._presses < _PRESSES
+        self._was_hurried |= hurry and self._may_hurry
         return self._was_hurried
 
     def _end_work(self, now: float) -> None:
@@ -284,7 +285,8 @@ class Watch:
     def _judge(self, report: Report, only: tuple[str, ...], now: float) -> None:
         self._note_taken(_taken(report), now)
         waiting = {o.log for o in report.outcomes if o.status is Status.DEFERRED}
-        self._presses = self._presses + 1 if self._was_hurried and waiting and not report.count("compress") else 0
+        late = {log.path for log in report.plan.logs if log.compress} & waiting if self._was_hurried else set()
+        self._hurried = {path: self._hurried.get(path, 0) + 1 for path in late}
         if not only and not report.interrupted:
             self._sight.renew(report.plan, now)
             self._failed = len(report.failed) + len(report.problems)

@@ -15,6 +15,7 @@ from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
+from logrotor.disk import proc
 from tests.benchmarks import logs
 from tests.benchmarks.bench import Result, Round, Side, Taken, logrotor, measure, play
 from tests.support import oracle
@@ -37,15 +38,21 @@ class Scale:
     idle_rounds: int = 9
     start_rounds: int = 21
     wait: float = 6.0  # seconds, until what was prepared has come to rest
+    settled: float = 10.0  # seconds that a watch gets to come to rest
+    watched: float = 300.0  # and those over which it is measured
+    watched_logs: int = 1_000
     install: bool = True
     days: int = 90
     rest: float = 40.0  # ext4 avoids inodes that were deleted just now: 0.9 ms for each file that is created, for 30 s
 
 
-QUICK = Scale(logs=1_000, many=10_000, large=100 * 1000 * 1000, days=9)
+QUICK = Scale(logs=1_000, many=10_000, large=100 * 1000 * 1000, days=9, watched=70.0)
 TINY = Scale(
     logs=10,
     many=20,
+    settled=1.5,
+    watched=1.5,
+    watched_logs=10,
     large=1000 * 1000,
     rounds=1,
     idle_rounds=2,
@@ -302,6 +309,31 @@ def sample(root: Path, scale: Scale) -> Result:
     return Result("one sample of 1,000 logs, 100 growing", "-", 0.020, rounds, _RESIDENT, plus=True, notes=notes)
 
 
+def watch(root: Path, scale: Scale) -> Result:
+    """At rest: 1,000 logs, each with an archive, over some minutes; the processor time per second of them."""
+    argv = _idle_folder(root / "ours", scale.watched_logs, Folder.ours)
+    argv = [*argv[:2], "watch", "-q", *argv[3:]]
+    with subprocess.Popen(argv, env=environment(), cwd="/") as process:
+        try:
+            time.sleep(scale.settled)
+            cpu, began = _cpu(process.pid), time.monotonic()
+            time.sleep(scale.watched)
+            used = (_cpu(process.pid) - cpu) / (time.monotonic() - began)
+            resident = proc.memory(process.pid)
+        finally:
+            process.terminate()
+    assert process.returncode == 0
+    rounds = [Round(Taken(0.0, 0.0, 0), Taken(used, used, resident))]
+    name = f"`logrotor watch`, {scale.watched_logs:,} logs at rest: CPU time a second"
+    return Result(name, "-", 0.005, rounds, 40 * MIB, plus=True)
+
+
+def _cpu(pid: int) -> float:
+    """Seconds that its threads have run, by the scheduler: clock ticks are too coarse for so little."""
+    tasks = Path(f"/proc/{pid}/task").iterdir()
+    return sum(int((task / "schedstat").read_text().split()[0]) for task in tasks) / 1e9
+
+
 CASES: dict[str, Case] = {
     "idle": idle,
     "growth": growth,
@@ -314,4 +346,5 @@ CASES: dict[str, Case] = {
     "start": start,
     "library": library,
     "sample": sample,
+    "watch": watch,
 }

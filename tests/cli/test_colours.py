@@ -52,6 +52,7 @@ def test_only_on_a_terminal(here, words):
     here.log(size=40_000)
     here.run()
     here.log(size=320)
+    os.link(here.log("linked.log"), here.folder / "second-name")
     args = (*words, "-c", here.file)
     coloured = on_a_terminal(*args)
     plain = [on_a_terminal(*args, NO_COLOR="1"), on_a_terminal(*args, TERM="dumb")]

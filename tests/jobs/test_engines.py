@@ -189,6 +189,29 @@ def test_a_graceful_stop_waits_for_the_job(host: Host) -> None:
     assert counts(host)["pending"] == 1
 
 
+def test_a_second_term_loses_no_job_and_leaves_nothing(host: Host) -> None:
+    """Whoever cannot wait: nothing of it works on, and the next worker rotates; no job is done twice."""
+    host.grow()
+    host.slow.write_text("3")
+    worker = host.start()
+    try:
+        job = host.dispatch()
+        host.wait_for(lambda: attempt_pids(host))
+        for _ in range(2):
+            worker.send_signal(signal.SIGTERM)
+            time.sleep(0.3)
+        worker.wait(100)
+        host.wait_for(lambda: not attempt_pids(host) and not worker_pids(host))
+    finally:
+        host.kill(worker)
+    host.slow.unlink()
+    with host.working():
+        later = host.dispatch()
+        host.wait_for(lambda: any(a.job == later and a.ending == "done" for a in host.attempts()))
+    assert host.rotations() == 1
+    assert sum(a.job == job and a.ending == "done" for a in host.attempts()) <= 1
+
+
 NOT_FOR_IT: list[tuple[dict[str, object], str]] = [
     ({"v": 0}, "stale"), ({"v": 99}, "refused"), ({"enqueued": 1.0, "expires": 2.0}, "stale"),
     ({"host": "elsewhere"}, "refused"), ({"config": "/etc/other.toml"}, "refused"),

@@ -119,6 +119,11 @@ def postgresql(tmp_path: Path) -> Iterator[tuple[str, list[Fault]]]:
 
         kill = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE pid <> pg_backend_pid()"
         reload = "SELECT pg_reload_conf()"
+
+        def forgive() -> None:
+            with psycopg.connect(server.url.replace(PASSWORD, "other"), autocommit=True) as admin:
+                admin.execute(f"ALTER ROLE logrotor PASSWORD '{PASSWORD}'".encode())
+
         yield (
             server.url.replace(str(server.port), str(port)),
             [
@@ -136,6 +141,7 @@ def postgresql(tmp_path: Path) -> Iterator[tuple[str, list[Fault]]]:
                     told("ALTER SYSTEM SET default_transaction_read_only = on", reload, kill),
                     told("ALTER SYSTEM RESET default_transaction_read_only", reload),
                 ),
+                Fault("denied", "denied", told("ALTER ROLE logrotor PASSWORD 'other'", kill), forgive),
             ],
         )
 

@@ -19,6 +19,7 @@ from pathlib import Path
 import pytest
 from msgspec.structs import replace
 
+from logrotor.disk import sampled
 from logrotor.jobs import backlog, payload, units
 from logrotor.jobs.checks import managers
 from logrotor.jobs.dispatch import by_schedule, dispatch_by, lifetime, new_job, period
@@ -396,3 +397,12 @@ def test_a_template_for_many_configurations(host: Host, tmp_path: Path) -> None:
     if os.path.exists("/usr/bin/systemd-analyze"):
         done = subprocess.run(["systemd-analyze", "verify", file], capture_output=True, text=True, check=False)
         assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_a_run_samples_what_waits(host: Host) -> None:
+    """The counts of this host's queue, at most every five minutes; without an engine that answers there are none."""
+    host.dispatch()
+    for _ in range(2):
+        command.logrotor("run", "-c", host.config, env=host.variables)
+    (points,) = sampled.read(str(host.folder / "state")).queues.values()
+    assert [(point.pending, point.reserved, point.scheduled) for point in points] == [(1, 0, 0)]

@@ -18,7 +18,8 @@ from logrotor import load_config, text
 from logrotor.disk.publish import PAGE, refuse_other
 from logrotor.errors import Refused
 from logrotor.model import LogPoint, PastTake
-from logrotor.observe.page import markup, plots
+from logrotor.observe.forecast import SystemStatus
+from logrotor.observe.page import markup, plots, sections
 from logrotor.observe.page.content import Facts, Origin
 from logrotor.observe.page.markup import Html, escaped, tag
 from logrotor.observe.page.render import render
@@ -163,6 +164,20 @@ def test_the_queue_is_in_it(here, page, logrotor):
     assert "the variable NOT_SET is not set here" in page().text
 
 
+@pytest.mark.parametrize(("free", "kind", "said"), [
+    (150, "", "85 %"), (149, "warn", "85 %, low"), (50, "warn", "95 %, low"), (49, "bad", "95 %, nearly full"),
+])  # fmt: skip
+def test_a_file_system_changes_its_colour(free: int, kind: str, said: str):
+    """At its thresholds, which are ticks on the bar; a word says the same."""
+    system = SystemStatus(
+        mount="/srv", type="xfs", total=1000, free=free, free_inodes=None, full_on=None, forecast="unknown"
+    )
+    found = Markup(sections.file_systems(facts_of(file_systems=(system,))))
+    (fill,) = [each for each in found.all("rect") if "fill" in each.attributes["class"].split()]
+    assert fill.attributes["class"].split()[1:] == [kind] * bool(kind) and len(found.all("rect", class_="tick")) == 2
+    assert found.all("span", class_="number")[0].text == said
+
+
 def test_a_password_stays_where_it_is(here, page):
     """Neither the queue's address nor the message of an engine that cannot be reached shows it."""
     pytest.importorskip("rq")
@@ -180,6 +195,15 @@ def test_many_healthy_logs_are_behind_one_line(here, page):
     outer = next(each for each in found.all("details") if each.text.startswith("79 healthy logs"))
     assert "open" not in outer.attributes and outer.text.count("rule app") == 79
     assert found.all("summary")[0].text == "70.logrefused" and found.page.count("<summary>") == 81
+
+
+def facts_of(**status) -> Facts:
+    """A page of nothing but a status."""
+    return Facts(
+        origin=Origin("host", "/etc/logrotor.toml", "/var/lib/logrotor", "1"), status=replace(WELL, now=NOW, **status),
+        causes=(), concerned=frozenset(), checks=31, rotations=(), by_log={}, samples={}, takes=(), archives=(),
+        queues=None,
+    )  # fmt: skip
 
 
 @pytest.mark.long
@@ -206,12 +230,8 @@ def test_ten_thousand_logs_with_a_past_are_ten_megabytes():
             "last_rotation": NOW - timedelta(hours=2), "archives": 7, "archive_bytes": 7_654_321,
             "ratio": 8.123}  # fmt: skip
     logs = tuple(a_log(path=path, rule="queue-workers", **more) for path in paths)
-    facts = Facts(
-        origin=Origin("host", "/etc/logrotor.toml", "/var/lib/logrotor", "1"), status=replace(WELL, now=NOW, logs=logs),
-        causes=(), concerned=frozenset(), checks=31, rotations=(), by_log=dict.fromkeys(paths, done),
-        samples=dict.fromkeys(paths, samples), takes=(), archives=(), queues=None,
-    )  # fmt: skip
-    made = render(facts)
+    facts = facts_of(logs=logs)
+    made = render(replace(facts, by_log=dict.fromkeys(paths, done), samples=dict.fromkeys(paths, samples)))
     assert made.count("class=spark") == 10_000 and len(made.encode()) < 10_000_000
 
 

@@ -127,3 +127,13 @@ def test_samples_that_cannot_be_read_are_said(here, logrotor):
     assert found.logs[0].pace is None
     assert [each.subject for each in found.problems] == [str(here.state / "samples.sqlite")]
     logrotor("status", "--check", code=1)
+
+
+def test_a_file_system_that_fills_on_some_days(here):
+    """A range as well: as on the fastest of the last days, and as on the slowest."""
+    here.configure('compress = "none"', size="100GB")
+    here.file.write_text(here.file.read_text().replace("backup_count = 7\n", ""))
+    past(here, lambda ago: 3e6 if int(ago // DAY) % 2 else 9e6, days=4.0)
+    system = status(here.seen()).file_systems[0]
+    assert system.full_on is not None and system.full_first is not None and system.full_last is not None
+    assert system.full_first < system.full_on < system.full_last

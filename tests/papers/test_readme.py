@@ -141,7 +141,7 @@ def test_usual_places():
     assert re.findall(r"`([^`]+)`", text)[: len(places)] == places
 
 
-def tests_of(file: Path) -> set[str]:
+def _tests_of(file: Path) -> set[str]:
     """As pytest finds them; it would need seconds to collect them."""
     return {node.name for node in ast.parse(file.read_text()).body if isinstance(node, ast.FunctionDef)}
 
@@ -151,7 +151,7 @@ def test_the_comparison_names_tests_that_exist():
     text = README.read_text().split("## Compared with logrotate")[1].split("\n## ")[0]
     rows = [row for row in text.splitlines() if row.startswith("| ") and not row.startswith("| |")][1:]
     assert len(rows) >= 10
-    known = {name for path in (CHECKOUT / "tests/rival").glob("test_*.py") for name in tests_of(path)}
+    known = {name for path in (CHECKOUT / "tests/rival").glob("test_*.py") for name in _tests_of(path)}
     for row in rows:
         theirs, ours = (re.findall(r"`(test_\w+)`", cell) for cell in row.split(" | ")[1:])
         assert theirs and ours and {*theirs, *ours} <= known, row
@@ -168,7 +168,7 @@ def test_each_promise_names_tests_that_are_run():
         assert len(row) < 3 or NODE.search(row[2]), row
     named = {f"tests/{node}" for node in NODE.findall(text)}
     files = {node.partition("::")[0] for node in named}
-    assert named <= {f"{file}::{name}" for file in files for name in tests_of(CHECKOUT / file)}
+    assert named <= {f"{file}::{name}" for file in files for name in _tests_of(CHECKOUT / file)}
 
 
 def test_links_lead_somewhere():

@@ -41,7 +41,7 @@ _ACL = struct.pack("<I", 2) + b"".join(
 )
 _LET_IN = struct.pack("<HHI", 2, 6, 12345)  # the entry of that ACL by which somebody else may write
 # SQLite leaves the journal of a killed commit until its next one.
-_STATE = {"lock", "last-run", "history.sqlite", "history.sqlite-journal"}
+_STATE = {"lock", "last-run", "history.sqlite", "history.sqlite-journal", "samples.sqlite", "samples.sqlite-journal"}
 _PACKED = (".zst", ".gz")
 _STAMP = re.compile(r"-\d{8}T\d{6}Z(-\d+)?")
 

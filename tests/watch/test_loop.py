@@ -305,3 +305,53 @@ def test_the_report_of_a_take_leaves_the_archives_out(bench: Bench) -> None:
     part = Turn(only=(str(path),), takes_only=True)
     assert [log.compress for log in part.of(plan.logs)] == [()]
     assert [replace(log, compress=()) for log in plan.logs] == list(part.of(plan.logs))
+
+
+@pytest.mark.long
+def test_an_archive_is_not_put_off_for_ever(bench: Bench) -> None:
+    """After three times in a row the others wait until it is done."""
+    big, asked = bench.logs / "big.log", list[bool]()
+    at_work, may_take = threading.Event(), threading.Event()
+
+    def slow(turn: Turn) -> Report | None:
+        if turn.takes_only and at_work.is_set():
+            bench.until(may_take.is_set)
+        if turn.takes_only or not turn.only or not turn.pressed or len(asked) == 4:
+            return None
+        if str(big) not in turn.only:
+            return None
+        may_take.clear()
+        at_work.set()
+        begun = len(bench.runner.takes())
+        bench.fill("other.log")
+        bench.until(lambda: len(bench.runner.takes()) > begun)
+        asked.append(turn.pressed())
+        at_work.clear()
+        may_take.set()
+        if not asked[-1]:
+            return None
+        plan = Rotator(bench.config).plan(only=[str(big)])
+        late = Outcome(log=str(big), action="compress", status=Status.DEFERRED, reason="stopped while compressing")
+        return Report(started=plan.now, duration=0.0, outcomes=(late,), plan=plan)
+
+    bench.runner.before = slow
+    with bench.watching():
+        bench.until(lambda: bench.desk.reports)
+        bench.fill("big.log")
+        bench.until(lambda: "big.log.1.zst" in bench.archives())
+    assert asked == [True, True, True, False]
+
+
+def test_the_library_watches_until_its_event_is_set(tmp_path: Path) -> None:
+    """With nothing but an Event, in a thread of the host; no signal handler is touched, and what is done is told."""
+    bench, stop, told = Bench(tmp_path), threading.Event(), list[str]()
+    rotator = Rotator(bench.config, on_event=lambda event: told.append(event.name))
+    thread = threading.Thread(target=rotator.watch, args=(stop,))
+    thread.start()
+    try:
+        bench.fill("a.log")
+        bench.until(lambda: bench.archives() == ["a.log.1.zst"])
+    finally:
+        stop.set()
+        thread.join(PATIENCE)
+    assert not thread.is_alive() and {"rotation.completed", "archive.compressed"} <= {*told}

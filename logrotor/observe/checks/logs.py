@@ -288,9 +288,9 @@ def _is_let_go(facts: LogFacts) -> bool:
 
 def self_rotation(here: Deployment) -> Iterator[Finding]:
     """Asked of every supervisord that can be seen and could rotate a log of ours, whether or not a rule names it."""
-    ours = {here.mounts.real_path(facts.path): facts.path for facts in here.survey.logs}
     found = _rotations(here)
     files = {path: problem for rotation in found.values() for path, problem in rotation.files.items()}
+    ours = {here.mounts.real_path(facts.path): facts.path for facts in here.survey.logs} if files else {}
     problems = [replace(files[path], subject=ours[path]) for path in sorted(files.keys() & ours.keys())]
     problems += [each for pid, rotation in found.items() for each in rotation.unknown if _concerns_us(here, pid)]
     hiding = proc.why_hiding()

@@ -83,7 +83,7 @@ def _unusable(path: str, error: StateError) -> Finding:
 
 
 def files(here: Deployment) -> Iterator[Finding]:
-    for name in (state.LOCK, state.HISTORY, state.LAST_RUN, state.PROBLEMS):
+    for name in (state.LOCK, state.HISTORY, state.SAMPLES, state.LAST_RUN, state.PROBLEMS):
         path = os.path.join(here.config.state_dir, name)
         try:
             status = os.lstat(path)
@@ -91,7 +91,7 @@ def files(here: Deployment) -> Iterator[Finding]:
         except FileNotFoundError:
             continue
         except StateError as error:
-            if name != state.HISTORY:  # a run sets that one aside: told by state.history
+            if name not in (state.HISTORY, state.SAMPLES):  # a run sets that one aside: told by state.history
                 yield _unusable(path, error)
             continue
         if status.st_uid != os.geteuid() and not (status.st_uid == 0 and _is_open(path)):

@@ -215,13 +215,10 @@ def logrotate(here: Deployment, file: str = LOGROTATE) -> Iterator[Finding]:
     """What logrotate itself reads: a file that it includes, but not one with a name such as "app.disabled"."""
     reading = read([file]) if os.path.lexists(file) else Reading()
     yield from map(_unread, reading.unread)
+    patterns = [(block, each, _parts(rewritten(each))) for block in reading.blocks for each in block.patterns]
     for facts in here.survey.logs:
-        hits = (
-            (block, each)
-            for block in reading.blocks
-            for each in block.patterns
-            if _matches(facts.path, rewritten(each))
-        )
+        parts = facts.path.split("/")
+        hits = ((block, each) for block, each, wanted in patterns if _matches(parts, wanted))
         for block, pattern in itertools.islice(hits, 1):
             yield _rival(facts.path, block, pattern)
 
@@ -240,9 +237,12 @@ def _unread(found: Problem) -> Finding:
     )
 
 
-def _matches(path: str, pattern: str) -> bool:
+def _parts(pattern: str) -> list[str]:
+    return os.path.normpath(pattern).split("/")
+
+
+def _matches(parts: Sequence[str], wanted: Sequence[str]) -> bool:
     """As glob(7): no wildcard stands for a slash."""
-    parts, wanted = path.split("/"), os.path.normpath(pattern).split("/")
     return len(parts) == len(wanted) and all(map(fnmatch.fnmatchcase, parts, wanted))
 
 

@@ -55,7 +55,8 @@ def common(directories: Iterable[str]) -> str:
 
 
 def _table(found: Sequence[LogStatus], top: str, facts: Facts) -> Html:
-    lines = Html("".join(_line(log, os.path.relpath(log.path, top), facts) for log in found))
+    below = top.rstrip("/") + "/"
+    lines = Html("".join(_line(log, log.path.removeprefix(below), facts) for log in found))
     return tag("table", head(_COLUMNS), tag("tbody", lines, role="rowgroup"), role="table", class_="logs")
 
 
