@@ -50,9 +50,7 @@ _TABOO = (
 )  # fmt: skip
 _DEEPEST = 16  # files that include each other
 _END = re.compile(r"^[ \t]*endscript\b[^\n]*", re.MULTILINE)
-
-
-IGNORED = "ignored"
+IGNORED = "ignored"  # the kind of a problem: logrotate does not believe the file
 
 
 class Mistake(enum.StrEnum):
@@ -190,7 +188,6 @@ class _Reader:
             elif statement := self._statement(cursor, self.reading.faults):
                 self._obey(statement, scope)
                 cursor.comments.clear()  # they speak of it
-        self.reading.faults += cursor.faults
 
     def _block(self, cursor: _Cursor, scope: list[Statement]) -> None:
         line, heading = cursor.line, cursor.heads()
@@ -250,7 +247,8 @@ class _Cursor:
     """A place in a text, and the comments that were passed on the way."""
 
     def __init__(self, text: str, file: str) -> None:
-        self.file, self.comments, self.faults = file, [], []  # type: tuple[str, list[str], list[Fault]]
+        self.file = file
+        self.comments: list[str] = []
         self._text, self._at = text, 0
 
     @property
@@ -294,7 +292,8 @@ class _Cursor:
     def heads(self) -> str:
         """The paths of a block, up to its "{"; a line that begins with "#" is a comment."""
         written = self._match(r"(?:(?<=\n)[ \t]*#[^\n]*|[^{])*")
-        self.take("{") if self._at < len(self._text) else None
+        if self._at < len(self._text):
+            self.take("{")
         comment = re.compile(r"(?:^|(?<=\s))#.*$", re.MULTILINE)
         self.comments += [line.strip("# \t") for line in comment.findall(written)]
         return comment.sub("", written)

@@ -41,6 +41,6 @@ def is_greedy(pattern: str) -> bool:
 
 def bare_name(pattern: str) -> str:
     """A name for the logs: ``nginx`` of ``/var/log/nginx/*.log``, ``wtmp`` of ``/var/log/wtmp``."""
-    folder, name = os.path.split(pattern)
-    plain = re.sub(r"[*?\[\]{}!\\]+", "", name.removesuffix(".log")).strip("-._ ")
-    return plain or os.path.basename(folder)
+    parts = pattern.removesuffix(".log").split("/")
+    plain = (re.sub(r"[*?\[\]{}!\\]+", "", part).strip("-._ ") for part in reversed(parts))
+    return next(filter(None, plain), "")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import enum
 import re
+import textwrap
 
 from msgspec import Struct
 
@@ -27,7 +28,7 @@ class Loss(Struct, frozen=True):
 
     consequence: Consequence
     word: str  # the directive; "": it is not there, and that means something
-    value: str
+    value: str  # of a script its text
     what: str
     file: str
     line: int
@@ -50,7 +51,7 @@ class Draft:
 
     def lose(self, consequence: Consequence, statement: Statement | None, what: str, advice: str = "") -> None:
         at = statement or Statement("", "", self.block.file, self.block.line)
-        value = "" if at.word in SCRIPTS else at.value
+        value = textwrap.dedent(at.value).strip() if at.word in SCRIPTS else at.value
         self.losses.append(Loss(consequence, at.word, value, what, at.file, at.line, advice))
 
     @property

@@ -6,6 +6,7 @@ import json
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
+from logrotor.logrotate.blocks import SCRIPTS
 from logrotor.logrotate.losses import Loss
 from logrotor.logrotate.mapping import Imported, Rule, Target
 from logrotor.text import printable
@@ -23,7 +24,8 @@ def written(imported: Imported, named: Named) -> str:
 
 def sentence(loss: Loss) -> str:
     """``keeps less: mail root: mails what is removed``."""
-    directive = " ".join(filter(None, (loss.word, loss.value)))
+    value = "" if loss.word in SCRIPTS else loss.value
+    directive = " ".join(filter(None, (loss.word, value)))
     what = f"{directive}: {loss.what}" if directive else loss.what
     return f"{loss.consequence}: {what}" + (f"; {loss.advice}" if loss.advice else "")
 
@@ -38,6 +40,8 @@ def _rule(rule: Rule, named: Named) -> Iterator[str]:
         yield from _comment(comment)
     for loss in rule.losses:
         yield from _comment(sentence(loss))
+        if loss.word in SCRIPTS:
+            yield from (f"#     {printable(line.expandtabs(4))}".rstrip() for line in loss.value.split("\n"))
     tables = [*(_target(rule, named) if rule.target else ()), "[[log]]", *_table(rule.keys)]
     if rule.left_out:
         tables = [f"# {printable(line)}".rstrip() for table in tables for line in table.split("\n")]
@@ -87,4 +91,4 @@ def _string(value: str) -> str:
 
 
 def _comment(said: str) -> list[str]:
-    return [f"# {printable(line)}".rstrip() for line in said.split("\n")] if said else []
+    return [f"# {printable(line.expandtabs(4))}".rstrip() for line in said.split("\n")] if said else []

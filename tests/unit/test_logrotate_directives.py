@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from logrotor.logrotate.blocks import IGNORED, WORDS, parse, read
+from logrotor.logrotate.globs import bare_name
 from logrotor.logrotate.losses import COSMETIC, DIFFERENTLY, LESS, MORE, Consequence, number_of, size_of
 from logrotor.logrotate.mapping import Imported, Rule, carry_over
 
@@ -218,6 +219,13 @@ def test_names() -> None:
     assert [rule.keys["name"] for rule in found.rules] == ["x-a", "x-b"]
     assert [rule.keys["name"] for rule in imported("/l/xa { daily\n}\n/m/xa { daily\n}").rules] == ["xa", "xa-2"]
     assert rule("").keys["name"] == "x"
+    assert rule("", path="/srv/chat/*/*.log\n/l/b").keys["name"] == "x"
+    assert [bare_name(path) for path in ("/srv/chat/*/*.log", "/l/*-[ab].log", "/l/a.b", "/")] == [
+        "chat",
+        "ab",
+        "a.b",
+        "",
+    ]
     found = carry_over(
         parse("/var/log/nginx/*.log { daily\n}\n/l/wtmp { daily\n}\n/l/off { daily\n}", "/etc/logrotate.conf")
     )
