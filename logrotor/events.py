@@ -50,6 +50,9 @@ class Fields(TypedDict, total=False):
     bytes_out: Annotated[int, Meta(description="size of the finished archive")]
     seconds: Annotated[float, Meta(description="how long it took")]
     pids: Annotated[list[int], Meta(description="processes that were signalled")]
+    children: Annotated[
+        list[int], Meta(description="child processes, for which a function that was called does not reopen")
+    ]
     rotated: Annotated[int, Meta(description="logs that were rotated")]
     compressed: Annotated[int, Meta(description="archives that reached their final form and place")]
     removed: Annotated[int, Meta(description="archives that retention removed")]
@@ -173,7 +176,7 @@ NAMES: Mapping[str, Kind] = {
         "a log could not be taken; it is due again at the next run",
         "log name error since runs",
     ),
-    "reopen.signalled": Kind(Level.INFO, "a reopen request was delivered", "target logs detail pids"),
+    "reopen.signalled": Kind(Level.INFO, "a reopen request was delivered", "target logs detail pids children"),
     "reopen.unneeded": Kind(
         Level.INFO,
         "a reopen request was not delivered, and nobody writes the archives of these logs",

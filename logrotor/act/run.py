@@ -142,7 +142,7 @@ def _reopen(context: Context, logs: Iterable[LogPlan]) -> Iterator[Ended]:
             yield from _not_delivered(context, name, members, error.problem)
         else:
             context.history.requested(paths, context.clock(), delivered=True)
-            yield _requested(name, paths, Status.DONE, delivered.detail, pids=delivered.pids)
+            yield _requested(name, paths, Status.DONE, delivered.detail, delivered=delivered)
 
 
 def _not_delivered(context: Context, target: str, logs: Iterable[LogPlan], why: Problem) -> Iterator[Ended]:
@@ -164,9 +164,13 @@ def _requested(
     status: Status,
     reason: str,
     problem: Problem | None = None,
-    pids: Sequence[int] | None = None,
+    delivered: notify.Delivered | None = None,
 ) -> Ended:
-    details: Details = {"logs": list(paths)} if pids is None else {"logs": list(paths), "pids": list(pids)}
+    details: Details = {"logs": list(paths)}
+    if delivered is not None:
+        details["pids"] = list(delivered.pids)
+        if delivered.children:
+            details["children"] = list(delivered.children)
     return Ended(
         Outcome(
             log=paths[0], action="reopen", status=status, name=target, reason=reason, details=details, problem=problem,

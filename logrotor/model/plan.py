@@ -154,6 +154,7 @@ class Details(_From, total=False):
     xxh128: str | None
     logs: list[str]  # of a reopen request: the logs that it was for
     pids: list[int]  # and the processes that were signalled
+    children: list[int]  # of the process whose function was called: it did not reopen for them
 
 
 class Outcome(Struct, frozen=True, kw_only=True):

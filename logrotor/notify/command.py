@@ -86,10 +86,6 @@ def _call(target: ReopenTarget, paths: tuple[str, ...]) -> Delivered:
     if hasattr(result, "__await__"):
         getattr(result, "close", lambda: None)()
         raise failure(target, f"{name}() is asynchronous and was not run", do="pass a function that is not async")
-    return Delivered(target, (), f"called {name}(){_where()}")
-
-
-def _where() -> str:
-    """A function reopens what this process has open, and no other one."""
-    pids = ", ".join(str(child.pid) for child in proc.children(os.getpid()))
-    return f", which reopens for this process only and not for its child processes {pids}" if pids else ""
+    # A function reopens what this process has open, and no other one.
+    children = tuple(child.pid for child in proc.children(os.getpid()))
+    return Delivered(target, (), f"called {name}()", children)

@@ -18,6 +18,7 @@ class Delivered(Struct, frozen=True):
     target: ReopenTarget
     pids: tuple[int, ...]
     detail: str
+    children: tuple[int, ...] = ()  # of the process of a function: it does not reopen for them
 
 
 class SelfRotation(Struct, frozen=True):
