@@ -119,7 +119,7 @@ class Run(Struct):
         """Remember that the run took place, and what it did."""
         report = self._report(plan, interrupted=interrupted)
         last = _last(report, self.clock(), state.last_report(state_dir))
-        looks = last.looks if interrupted else looked(last.looks, Look(self.only, this.at))
+        looks = last.looks if interrupted else looked(last.looks, Look.of(self.only, this.at))
         state.remember_last_run(state_dir, this, replace(last, sampled=self.sampled or last.sampled, looks=looks))
 
     def report(self, plan: Plan, *, interrupted: bool) -> Report:

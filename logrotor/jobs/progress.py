@@ -138,10 +138,7 @@ def workers(site: Site) -> list[Worker]:
 
 def _elsewhere(site: Site, seen: Collection[int]) -> Iterator[Worker]:
     """From the machine a process of a container can be ``seen`` as well."""
-    shown = set()
-    for pid in seen:
-        with suppress(OSError):
-            shown.add(proc.pid_namespace(pid))
+    shown = {proc.pid_namespace(pid) for pid in seen}
     for entry, renewed in signin.elsewhere(site.config.state_dir, time.time()):
         roles = [role for role, is_its in (("worker", entry.works), ("schedule", entry.ticks)) if is_its]
         for role in roles if entry.config == os.path.realpath(site.file) and entry.space not in shown else ():

@@ -66,11 +66,25 @@ class LastRun(Struct, frozen=True):
 class Look(Struct, frozen=True):
     """When a run last looked at these rules and logs (epoch seconds); none are named: at all."""
 
-    only: tuple[str, ...]
+    only: tuple[str, ...]  # as UTF-8 has them: the next run may have another locale
     at: Moment
 
+    @classmethod
+    def of(cls, only: Iterable[str], at: float) -> Look:
+        return cls(tuple(map(_in_utf8, only)), at)
+
     def covers(self, only: Collection[str]) -> bool:
-        return not self.only or (bool(only) and {*only} <= {*self.only})
+        """Has it looked at all of these?"""
+        return not self.only or (bool(only) and {*map(_in_utf8, only)} <= {*self.only})
+
+    def concerns(self, names: Iterable[str]) -> bool:
+        """Has it looked at one of these?"""
+        return not self.only or not {*map(_in_utf8, names)}.isdisjoint(self.only)
+
+
+def _in_utf8(name: str) -> str:
+    """What is none is shown as escapes."""
+    return name.encode(errors="surrogateescape").decode(errors="backslashreplace")
 
 
 _LOOKS, _NAMES = 16, 100  # that are remembered, and how many rules and logs they name

@@ -206,9 +206,9 @@ class Deployment:
     def last_look(self, names: Collection[str]) -> float | None:
         """When the last run ended that looked at one of these rules and logs, or at all; None: not known."""
         report = state.last_report(self.config.state_dir)
-        if report is None or not report.looks or not report.looks[0].only or {*names} & {*report.looks[0].only}:
+        if report is None or not report.looks or report.looks[0].concerns(names):
             return self.last_run
-        return max((each.at for each in report.looks if not each.only or {*names} & {*each.only}), default=None)
+        return max((each.at for each in report.looks if each.concerns(names)), default=None)
 
     @property
     def run_by(self) -> float | None:
