@@ -99,7 +99,9 @@ def on_path(tmp_path: Path) -> dict[str, str]:
     words = " ".join(arguments())
     (folder / "logrotor").write_text(f'#!/bin/sh\nexec {words} "$@"\n')
     (folder / "logrotor").chmod(0o755)
-    made = environment({"HOME": str(tmp_path), "ZDOTDIR": str(tmp_path), "TERM": "dumb", "XDG_CONFIG_HOME": "/none"})
+    made = environment(
+        {"HOME": str(tmp_path), "ZDOTDIR": str(tmp_path), "TERM": "dumb", "XDG_CONFIG_HOME": str(tmp_path / "config")}
+    )
     return {**made, "PATH": f"{folder}:{made['PATH']}"}
 
 
