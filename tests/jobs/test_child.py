@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -16,8 +17,9 @@ from logrotor.jobs import task
 from logrotor.jobs.engine import Site, open_site
 from logrotor.jobs.task import VERBOSITY
 from logrotor.model import Ending
-from tests.support import command, supervisor
+from tests.support import command, supervisor, users
 from tests.support.command import CHECKOUT
+from tests.support.fixtures import world_tree
 from tests.support.need import need
 
 CONFIG = """\
@@ -196,6 +198,19 @@ def test_what_a_retry_can_change_is_retried(folder: Path, fault: str, lasting: b
         assert sorted(os.listdir(logs)) == ["app.log", "more"]
     finally:
         subprocess.run(["umount", "-l", logs], check=True)
+
+
+def test_a_closed_directory_is_lasting() -> None:
+    """Permission is not given by trying again."""
+    need(os.geteuid() == 0, "root, to become another user")
+    with world_tree() as root:
+        (root / "state").mkdir(mode=0o700)
+        shutil.chown(root / "state", "www-data")
+        (root / "app.log").write_text("x" * 5000)
+        (root / "other.log").touch()
+        result = users.as_user("www-data", task.carry_out, site(root), ("app",))
+        assert (result.ending, result.lasting) == (Ending.FAILED, True), result
+        assert (root / "app.log").stat().st_size == 5000
 
 
 def _child(pid: int) -> int | None:
