@@ -88,13 +88,14 @@ def out_of_reach(url: str, change: str) -> str:
 
 @pytest.mark.parametrize("change", ["down", "wrong", "slash", "at", "percent"])
 def test_a_server_out_of_reach_is_named_without_its_password(host: Host, change: str) -> None:
-    """Commands fail in one line, the worker ends or tries again; neither shows the password, however it is written."""
+    """Commands fail in one line, the worker waits or tries again; neither shows the password, however it is written."""
     host.url = out_of_reach(host.url, change)
     done = host.queue("dispatch", check=None)
     assert done.code in (1, 2) and len(done.stderr.splitlines()) == 1, done
     assert PASSWORD not in str(done) and "tuna" not in str(done), done
     assert ":***@127.0.0.1" in done.stderr or change in ("slash", "at", "percent"), done
     worker = host.start()
-    host.wait_for(lambda: len(host.said().splitlines()) > 1 or worker.poll() is not None)
+    host.wait_for(lambda: len(host.said().splitlines()) > 1 or "worker.waiting" in host.said())
+    assert worker.poll() is None
     host.kill(worker)
     assert host.said() and PASSWORD not in host.said() and "tuna" not in host.said()
