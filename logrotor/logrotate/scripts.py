@@ -32,10 +32,14 @@ class Asked(Struct, frozen=True):
 def asked(script: str) -> Asked:
     """Say what a script does."""
     try:
-        command = one_command(script)
+        found = one_command(script)
     except NeedsShell:
         return Asked(Kind.SHELL)
-    return Asked(Kind.NOTHING) if command is None else _classified(command)
+    if found.command is None:
+        return Asked(Kind.NOTHING)
+    made = _classified(found.command)
+    # Where there is no process to signal, nothing happens; a command does what its tests would have kept it from.
+    return made if made.kind is not Kind.COMMAND or found.is_unconditional else Asked(Kind.SHELL)
 
 
 # ---------------------------------------------------------------- what kind it is

@@ -15,9 +15,31 @@ class NeedsShell(Exception):
     """It does more than run one command."""
 
 
-def one_command(script: str) -> tuple[Word, ...] | None:
-    """The one command that a script runs, None if it runs nothing. Raises NeedsShell."""
-    return _Parser(_filled_in(script)).whole()
+class Found(Struct, frozen=True):
+    """The one command that a script runs, None if it runs nothing, and the tests before it."""
+
+    command: tuple[Word, ...] | None
+    tests: tuple[tuple[str, ...], ...]
+
+    @property
+    def is_unconditional(self) -> bool:
+        """Do the tests ask only whether the command's own program is there? Any other may keep it from being run."""
+        program = self.command[0].text if self.command else ""
+        return all(_asks_for(program, test) for test in self.tests)
+
+
+def one_command(script: str) -> Found:
+    """Raises NeedsShell."""
+    parser = _Parser(_filled_in(script))
+    return Found(parser.whole(), tuple(parser.tests))
+
+
+def _asks_for(program: str, test: Sequence[str]) -> bool:
+    name = test[0].rpartition("/")[2]
+    if name in ("[", "[[", "test"):
+        asked = [word for word in test[1:] if word not in ("]", "]]", "!", "-a") and word not in _THERE]
+        return asked == [program]
+    return name in ("command", "which", "type") and test[-1] in (program, program.rpartition("/")[2])
 
 
 _SET = re.compile(
@@ -27,7 +49,7 @@ _SET = re.compile(
 
 def _filled_in(script: str) -> str:
     """Without the variables that are set once, at the head, to a path or the like."""
-    while (found := _SET.match(script)) and "'" not in script[found.end() :]:
+    while (found := _SET.match(script)) and not re.search(r"'|\\\$", script[found.end() :]):
         rest, name = script[found.end() :], found["name"]
         if re.search(rf"\b{name}=", rest):
             break
@@ -148,6 +170,7 @@ class _Parser:
 
     def __init__(self, script: str) -> None:
         self._left = list(_tokens(script.rstrip().removesuffix("\\")))
+        self.tests: list[tuple[str, ...]] = []
 
     def whole(self) -> _Command | None:
         found = self._list(())
@@ -209,6 +232,7 @@ class _Parser:
         if tuple(word.text for word in words) in _NOTHING:
             return None, False
         if (inverted := _test(words)) is not None:
+            self.tests.append(tuple(word.text for word in words))
             return None, inverted
         return words, False
 
@@ -260,7 +284,7 @@ class _Parser:
 
 
 def _test(words: Sequence[Word]) -> bool | None:
-    """Whether it asks that something is not there; None: it is no such test. What it looks at does not matter."""
+    """Whether it asks that something is not there; None: it is no such test."""
     texts = [word.text for word in words]
     name = texts[0].rpartition("/")[2]
     if name in ("[", "[[", "test"):

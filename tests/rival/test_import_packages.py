@@ -29,8 +29,8 @@ PACKAGES = """
 """
 FILES = 51  # that these packages of Debian 12 ship
 # How many of their scripts are of each kind.
-POSTROTATES = {Kind.COMMAND: 23, Kind.SHELL: 8}
-PREROTATES = {Kind.COMMAND: 3, Kind.NOTHING: 1}
+POSTROTATES = {Kind.COMMAND: 14, Kind.SHELL: 17}
+PREROTATES = {Kind.COMMAND: 1, Kind.SHELL: 2, Kind.NOTHING: 1}
 GLOBALS = "weekly\nrotate 4\ncreate\n"  # of Debian's logrotate.conf
 
 
