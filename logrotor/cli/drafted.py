@@ -12,7 +12,7 @@ from msgspec.structs import replace
 
 from logrotor import text
 from logrotor.model import ReopenTarget
-from logrotor.observe.behaviour import DAEMONS, Kind, Log
+from logrotor.observe.behaviour import ANY_DATE, DAEMONS, Kind, Log
 
 
 class Answers(Struct, frozen=True):
@@ -63,7 +63,8 @@ def _paths(group: Sequence[Log], every: Sequence[Log]) -> tuple[str, ...]:
 
 def _name(group: Sequence[Log], names: set[str]) -> str:
     log = group[0]
-    folder, stem = os.path.split(os.path.splitext(log.pattern if log.is_proposed and log.pattern else log.path)[0])
+    path = log.pattern.replace(ANY_DATE, "*") if log.is_proposed and log.pattern else log.path
+    folder, stem = os.path.split(os.path.splitext(path)[0])
     several = log.target.name if log.target is not None else os.path.basename(folder)
     word = several if len(group) > 1 and several not in ("log", "logs") else stem
     word = "".join(char if char.isalnum() or char in "_." else "-" for char in word).strip("-.") or "logs"
@@ -89,7 +90,7 @@ def document(logs: Sequence[Log], answers: Answers, notes: Iterable[str]) -> str
 
 def _head(notes: Iterable[str]) -> Iterator[str]:
     yield "# Written by logrotor init. Look at it with: logrotor check, logrotor plan."
-    yield "# Every key: logrotor reference, or man logrotor.toml."
+    yield "# Every key: logrotor reference, or logrotor man logrotor.toml.5 | man -l -."
     for note in notes:
         yield from _comment(note)
 

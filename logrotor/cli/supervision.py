@@ -14,6 +14,7 @@ from typing import Any
 
 _AGAIN = 10.0  # seconds between two lines of status
 _STOPPING = (signal.SIGINT, signal.SIGTERM)
+_OTHERS = (signal.SIGHUP, signal.SIGUSR1)
 
 
 class Bell:
@@ -39,11 +40,21 @@ class Bell:
         return self._stopped
 
     def __enter__(self) -> Bell:
-        for signum in (*_STOPPING, signal.SIGHUP, signal.SIGUSR1):
+        for signum in (*_STOPPING, *_OTHERS):
             # nohup ignores SIGHUP for us, and "command &" in a script SIGINT.
             if signal.getsignal(signum) is not signal.SIG_IGN:
                 self._before[signum] = signal.signal(signum, self._arrived)
+        self.release()
         return self
+
+    @staticmethod
+    def hold() -> None:
+        """Until :meth:`release`, also in the program that this process becomes, these signals wait."""
+        signal.pthread_sigmask(signal.SIG_BLOCK, _OTHERS)
+
+    @staticmethod
+    def release() -> None:
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, _OTHERS)
 
     def __exit__(self, *_: object) -> None:
         for signum, handler in self._before.items():

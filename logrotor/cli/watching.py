@@ -77,24 +77,23 @@ def watch(ctx: click.Context, /, config: str | None, verbose: int, quiet: int, l
     session = ctx.ensure_object(Session)
     session.verbosity = min(2, 1 + verbose) - quiet
     session.json_messages = log_format == "json" or (log_format == "auto" and not output.is_terminal(sys.stderr))
-    entered = enter(config_path(ctx), asks=False)
-    announce(entered)
-    from logrotor.disk import state
+    with Bell() as bell:  # before the configuration is read: a signal is no reason to die, as soon as that can be said
+        entered = enter(config_path(ctx), asks=False)
+        announce(entered)
+        from logrotor.disk import state
 
-    state.prepare(entered.config.state_dir, entered.config.state_dir_origin)
-    if trial:
-        return 0
-    return _serve(session, entered, all_of_it=verbose > 0)
+        state.prepare(entered.config.state_dir, entered.config.state_dir_origin)
+        return 0 if trial else _serve(session, entered, bell, all_of_it=verbose > 0)
 
 
-def _serve(session: Session, entered: Entered, *, all_of_it: bool) -> int:
+def _serve(session: Session, entered: Entered, bell: Bell, *, all_of_it: bool) -> int:
     from logrotor.cli.output import EventPrinter
     from logrotor.disk.heartbeat import Heart
 
     printer = EventPrinter(session.verbosity, as_json=session.json_messages, bound=session.bound)
     manager, voice = Manager(os.environ), Voice(printer, entered.config, all_of_it=all_of_it)
     heart = Heart(entered.config.state_dir)
-    with Bell() as bell, closing(_Process(entered.config, heart, bell, manager, voice)) as process:
+    with closing(_Process(entered.config, heart, bell, manager, voice)) as process:
         try:
             return process.serve()
         except KeyboardInterrupt:
@@ -242,8 +241,10 @@ class _Process(Outside):
         """Become the program of now, with the same pid and arguments."""
         self._manager.reloading()
         self._voice.say("watch.ended", reason="begins anew, since logrotor has changed on the disk")
+        Bell.hold()
         with suppress(OSError):
             os.execv(sys.executable, sys.orig_argv)
+        Bell.release()
         self._begins_anew, self._program = False, _program()
 
 

@@ -2,6 +2,7 @@
 
 ``watch.json`` | its lock | what it means
 absent         |          | no watch, or one that was asked to stop
+unreadable     |          | nobody knows, so nothing is well
 there          | held     | a watch, as of its last beat
 there          | free     | a watch that was killed, and that nobody has started again
 """
@@ -102,8 +103,12 @@ def last(state_dir: str) -> Beat | None:
 def trouble(state_dir: str, now: float) -> Problem | None:
     """What is wrong with a watch that signed in and was not asked to stop; None: nothing, or there is none."""
     beat, path = last(state_dir), os.path.join(state_dir, NAME)
-    if beat is None:
+    if beat is None and files.is_gone(path):
         return None
+    if beat is None:
+        what = "a watch has left a sign of life that cannot be read, so nobody knows whether it lives"
+        advice = f"start it again; if it is not to run any more: rm {typed(path)}"
+        return Problem(subject=path, problem=what, advice=advice, kind="watch")
     if _has_died(beat):
         what = f"the watch (process {beat.pid}) has died, and nothing has started it again"
         advice = f"start it again; if it is not to run any more: rm {typed(path)}"

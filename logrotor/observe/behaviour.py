@@ -22,6 +22,7 @@ from logrotor.errors import ReopenFailed
 from logrotor.model import Manager, Problem, ReopenTarget
 from logrotor.notify import probe
 
+ANY_DATE = "[0-9]*[0-9]"  # as a glob; not "*": app-worker.log is no app-2026-11-30.log
 _DATE = re.compile(r"(?<![0-9])(?:19|20)[0-9]{2}-?[01][0-9]-?[0-3][0-9](?![0-9])")
 SLOT = re.compile(r"(?s)(.+?)[.-](?:[0-9]{1,4}|(?:19|20)[0-9]{2}-?[0-9]{2}-?[0-9]{2}\S*)(?:\.(?:gz|zst|xz|bz2))?")
 _HANDLER = re.compile(rb"\b(\w*Rotating\w*FileHandler|WatchedFileHandler)\b")
@@ -101,7 +102,7 @@ def _with(log: Log, kind: Kind, **more: object) -> Log:
 def _pattern(path: str) -> str:
     folder, name = os.path.split(path)
     parts = [glob.escape(part) for part in _DATE.split(name)]
-    return os.path.join(glob.escape(folder), "*".join(parts)) if parts[1:] else ""
+    return os.path.join(glob.escape(folder), ANY_DATE.join(parts)) if parts[1:] else ""
 
 
 def _by_supervisord(log: Log) -> Log | None:

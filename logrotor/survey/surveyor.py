@@ -216,7 +216,7 @@ class Surveyor:
     def _is_stream(self, claim: Claim, family: Family) -> bool:
         """Is it a link to /dev/stdout or the like, as in many containers? Another user's link is an error.
 
-        Any other link that a glob finds, such as latest.log, is passed over as well; one that is named is an error.
+        Another one that a glob finds, such as latest.log, is passed over too, unless it has the name of a rotated log.
         """
         live = family.live
         if live is None or not stat.S_ISLNK(live.stat.st_mode):
@@ -226,7 +226,7 @@ class Surveyor:
             target = os.readlink(claim.path)
         if _STREAM.match(os.path.normpath(target)) and live.stat.st_uid in (0, os.geteuid()):
             self.found.skipped.append(Note(claim.path, f"links to {target}"))
-        elif not claim.literal:
+        elif not claim.literal and (self._history is None or self._history.of(claim.path).last_rotation is None):
             self.found.skipped.append(Note(claim.path, f"a symlink to {target}, which a pattern happens to match"))
         else:
             return False

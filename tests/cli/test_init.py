@@ -215,13 +215,13 @@ def test_names_that_are_odd(site: Path) -> None:
 
 def test_logs_with_a_date_and_archives(site: Path) -> None:
     """One rule for all days of a name; archives of another rotator are no logs."""
-    for name in ("app-2026-11-28.log", "app-2026-11-29.log", "web.log", "web.log.1", "web.log.2.gz", "web.log-20261101",
-                 "notes.txt"):  # fmt: skip
+    for name in ("app-2026-11-28.log", "app-2026-11-29.log", "app-worker.log",
+                 "web.log", "web.log.1", "web.log.2.gz", "web.log-20261101", "notes.txt"):  # fmt: skip
         (site / "logs" / name).write_text("line\n")
     init(site, "logs")
     found = rules(site)
     assert {tuple(rule["paths"]) for rule in found.values()} == {
-        (f"{site}/logs/app-*.log",), (f"{site}/logs/web.log",)
+        (f"{site}/logs/app-[0-9]*[0-9].log",), (f"{site}/logs/app-worker.log", f"{site}/logs/web.log")
     }  # fmt: skip
     assert found["app"]["max_age"] == "30d" and found["app"]["create"] is False
 

@@ -359,3 +359,23 @@ def test_a_run_does_not_wait_for_long_behind_one_that_hangs(own: Deployment) -> 
         log.write_bytes(lines("w1", 51, 100))
         begun = time.monotonic()
         assert own.run(check=3).code == 3 and time.monotonic() - begun < 60
+
+
+def test_a_link_in_place_of_a_rotated_log(tmp_path: Path) -> None:
+    """A log that was moved to another disk, with a link left behind: a pattern finds it, and it is no latest.log."""
+    logs, moved = tmp_path / "logs", tmp_path / "moved"
+    logs.mkdir()
+    moved.mkdir()
+    (logs / "a.log").write_bytes(b"a line\n" * 100)
+    (logs / "latest.log").symlink_to("a.log")
+    config = tmp_path / "logrotor.toml"
+    rule = f'[[log]]\nname = "a"\npaths = ["{logs}/*.log"]\nmax_size = 10\n'
+    config.write_text(f'state_dir = "{tmp_path}/state"\n{rule}')
+    assert command.logrotor("run", "-c", config, check=0).code == 0
+    (logs / "a.log").rename(moved / "a.log")
+    (logs / "a.log").symlink_to(moved / "a.log")
+    plan = command.logrotor("plan", "--json", "-c", config, check=1).json
+    assert [log["path"] for log in plan["logs"] if log["refused"]] == [str(logs / "a.log")]
+    assert len(plan["skipped"]) == 1 and str(logs / "latest.log") in str(plan["skipped"])
+    assert command.logrotor("run", "-c", config, check=1).code == 1
+    assert command.logrotor("status", "--check", "-c", config, check=1).code == 1

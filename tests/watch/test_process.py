@@ -16,6 +16,7 @@ from typing import Any
 
 import pytest
 
+from logrotor.cli.supervision import Bell
 from logrotor.disk import heartbeat
 from tests.support import command, mounts, oracle
 from tests.support.writers import Kind, Writer
@@ -134,6 +135,33 @@ def test_a_watch_that_was_killed_is_missed_until_it_runs_again(here: Deployment)
         beat = heartbeat.last(state)
         assert beat is not None and heartbeat.trouble(state, beat.at + 59) is None
         assert heartbeat.trouble(state, beat.at + 61) is not None  # it hangs
+
+
+@pytest.mark.parametrize("content", ["", "{", "null", "[]", '{"pid": "x"}'])
+def test_a_sign_of_life_that_cannot_be_read_is_no_watch_that_ended(here: Deployment, content: str) -> None:
+    """A watch that starts on a full disk leaves an empty one; nobody knows whether it lives."""
+    command.logrotor("run", "-c", here.config, check=0)
+    command.logrotor("status", "--check", "-c", here.config, check=0)
+    (here.folder / "state/watch.json").write_text(content)
+    found = command.logrotor("status", "--check", "--json", "-c", here.config, check=1).json
+    assert [each["subject"] for each in found["problems"]] == [f"{here.folder}/state/watch.json"]
+
+
+@pytest.mark.parametrize("signum", [signal.SIGHUP, signal.SIGUSR1])
+def test_a_signal_while_it_begins_anew_waits(here: Deployment, signum: int) -> None:
+    """Between one program and the next the signal is held, and not lost to the default, which is to die."""
+    Bell.hold()
+    try:
+        process = subprocess.Popen([*command.arguments("watch", "-c", here.config)], env=command.environment())
+    finally:
+        Bell.release()
+    try:
+        process.send_signal(signum)
+        here.until(lambda: (beat := heartbeat.last(str(here.folder / "state"))) and beat.pid == process.pid)
+        assert process.poll() is None
+    finally:
+        process.terminate()
+        assert process.wait() == 0
 
 
 @pytest.mark.parametrize("abstract", [False, True])
