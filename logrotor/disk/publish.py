@@ -18,7 +18,7 @@ from logrotor.disk import files, mounts, walk
 from logrotor.disk.calls import change
 from logrotor.disk.identity import why_closed
 from logrotor.errors import HELD, Busy, Refused
-from logrotor.model import Problem
+from logrotor.model import Problem, Written
 
 GENERATOR = "logrotor"
 
@@ -101,6 +101,9 @@ class Output:
             raise
         try:
             head = os.pread(fd, _HEAD, 0)
+            if not head and _is_written(fd):  # a log is empty after each rotation
+                what = "is empty, and a process has it open for writing: a log, say"
+                raise Refused(self._problem(what, "give another name"))
         finally:
             os.close(fd)
         if head and not mark.match(head):
@@ -139,6 +142,12 @@ class Output:
 
     def _problem(self, what: str, advice: str) -> Problem:
         return Problem(subject=self._path, problem=what, advice=advice)
+
+
+def _is_written(fd: int) -> bool:
+    from logrotor.disk import writers
+
+    return isinstance(writers.prove(fd, ""), Written)
 
 
 def publish(path: str, data: bytes, mode: int, mark: Mark | None = None) -> None:

@@ -49,6 +49,17 @@ def test_an_empty_file_and_ones_own_are_replaced(put, folder, kind):
 
 
 @pytest.mark.parametrize("kind", NAMES)
+def test_an_empty_log_that_somebody_writes_stays(put, folder, kind):
+    """Each log is empty right after its rotation; its lines would go into a file without a name."""
+    path = folder / NAMES[kind]
+    with path.open("a") as log:
+        before = path.stat().st_ino
+        assert put(kind, folder).code == 1
+        log.write("line\n")
+    assert (path.stat().st_ino, path.read_text()) == (before, "line\n")
+
+
+@pytest.mark.parametrize("kind", NAMES)
 @pytest.mark.parametrize("there", ["foreign", "fifo", "zero", "folder", "link"])
 def test_what_is_something_else_stays(put, folder, kind, there):
     """Nothing foreign is replaced, and a FIFO or an endless device holds nobody; the run itself is well."""
