@@ -141,6 +141,14 @@ def _text(imported: Imported) -> str:
     return written(imported, lambda target: (["/bin/sh", "-c", target.script], said)).rstrip("\n")
 
 
+def _may_be_read(file: str) -> bool:
+    """By everybody, as far as that can be seen."""
+    try:
+        return bool(os.stat(file).st_mode & 0o004)
+    except OSError:
+        return False
+
+
 def _write(path: str, imported: Imported, *, overwrite: bool) -> None:
     """The programs first, so that no configuration names one that is not there. Raises LogrotorError."""
     from logrotor.disk.publish import create
@@ -154,5 +162,6 @@ def _write(path: str, imported: Imported, *, overwrite: bool) -> None:
         return [program], ""
 
     whole = written(imported, named)
-    files = [(program, body, 0o755) for program, body in programs.items()] + [(path, whole, 0o644)]
+    secret = 0 if all(map(_may_be_read, imported.files)) else 0o077  # what a script holds, only its owner may see
+    files = [(program, body, 0o755 & ~secret) for program, body in programs.items()] + [(path, whole, 0o644 & ~secret)]
     create([(name, body.encode(errors="surrogateescape"), mode) for name, body, mode in files], replace=overwrite)

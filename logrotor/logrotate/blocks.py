@@ -250,10 +250,12 @@ class _Cursor:
         self.file = file
         self.comments: list[str] = []
         self._text, self._at = text, 0
+        self._line, self._counted = 1, 0  # the number of the line at a place before this one
 
     @property
     def line(self) -> int:
-        return self._text.count("\n", 0, self._at) + 1
+        self._line, self._counted = self._line + self._text.count("\n", self._counted, self._at), self._at
+        return self._line
 
     def at(self, characters: str) -> bool:
         return self._text[self._at] in characters

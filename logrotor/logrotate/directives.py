@@ -151,7 +151,7 @@ def _age(draft: Draft) -> None:
     days = number_of(oldest.value) if oldest is not None else None
     if oldest is not None and (days is None or days < 0):
         draft.lose(MORE, oldest, f"not a number of days, so {_DROPS}; no archive is too old", "set max_age")
-    elif oldest is not None and days is not None and days < _ETERNITY:
+    elif oldest is not None and days and days < _ETERNITY:  # 0 days: no archive is too old
         draft.keys["max_age"] = f"{days + 1}d"  # logrotate removes what is older than so many whole days
         what = (
             "logrotate removes old archives as it rotates the log, logrotor in each run, so also those of a quiet log"

@@ -59,6 +59,14 @@ def test_stdout_is_a_configuration(conf: Path) -> None:
     assert load_config(conf.parent / "c.toml", environ={"STATE_DIRECTORY": str(conf.parent)}).problems == ()
 
 
+def test_what_nobody_else_may_read_stays_so(world: Path) -> None:
+    """A script may hold a password."""
+    conf = written(world / "app", APP.replace(" '''", ""))
+    conf.chmod(0o600)
+    imported(conf, "-o", "made.toml", cwd=world)
+    assert [stat.S_IMODE((world / name).stat().st_mode) for name in ("made.toml", "made-app.sh")] == [0o600, 0o700]
+
+
 def test_a_script_becomes_a_program(world: Path) -> None:
     """Beside the file, for everybody to run; the configuration names it."""
     conf = written(world / "app", APP.replace(" '''", ""))

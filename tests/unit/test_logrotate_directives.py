@@ -70,6 +70,7 @@ TABLE: dict[str, tuple[str, dict[str, Any], set[tuple[str, Consequence]]]] = {
     "maxsize below minsize": ("minsize 2M\nmaxsize 1M", {"max_size": "1MiB", "schedule": None}, {("maxsize", LESS)}),
     "minage": ("minage 3", {}, {("minage", LESS)}),
     "maxage": ("maxage 30", {"max_age": "31d"}, {("maxage", LESS)}),
+    "maxage, none": ("maxage 0", {}, set()),
     "maxage, wrong": ("maxage x", {}, {("maxage", MORE)}),
     "compress": ("compress", {"compress": "gzip"}, set()),
     "nocompress": ("compress\nnocompress", {}, set()),
