@@ -5,6 +5,7 @@ Knows neither TOML nor what is on the disk: the keys are those of a table of our
 
 from __future__ import annotations
 
+import glob
 import os
 import re
 import shlex
@@ -16,7 +17,7 @@ from msgspec import Struct
 from logrotor.logrotate.blocks import SCRIPTS, Block, Fault, Mistake, Reading, Statement
 from logrotor.logrotate.directives import carry
 from logrotor.logrotate.globs import bare_name
-from logrotor.logrotate.losses import COSMETIC, DIFFERENTLY, Consequence, Draft, Loss
+from logrotor.logrotate.losses import COSMETIC, DIFFERENTLY, LESS, Consequence, Draft, Loss
 from logrotor.logrotate.scripts import Asked, Kind, asked
 from logrotor.model import Problem
 
@@ -66,17 +67,19 @@ def carry_over(reading: Reading) -> Imported:
     run_as = next(iter(users - {"root", "off"}), "") if len(users) == 1 else ""
     run_as = run_as if re.fullmatch(r"\w[\w.-]*", run_as, re.ASCII) else ""
     blocks = Counter(block.file for block in reading.blocks)
-    rules = tuple(
-        _rule(block, names.free("log", _rule_name(block, alone=blocks[block.file] == 1)), names, targets, run_as)
-        for block in reading.blocks
-    )
+    rules = []
+    had: set[str] = set()  # files of the blocks before
+    for block in reading.blocks:
+        name = names.free("log", _rule_name(block, alone=blocks[block.file] == 1))
+        rules.append(_rule(block, name, names, targets, run_as, had))
     losses = tuple(map(_of_fault, reading.faults))
-    return Imported(rules, losses, tuple(reading.files), tuple(reading.unread), run_as)
+    return Imported(tuple(rules), losses, tuple(reading.files), tuple(reading.unread), run_as)
 
 
-def _rule(block: Block, name: str, names: _Names, targets: dict[str, Target], run_as: str) -> Rule:
+def _rule(block: Block, name: str, names: _Names, targets: dict[str, Target], run_as: str, had: set[str]) -> Rule:
     draft, known = Draft(block), len(targets)
     carry(draft)
+    _tell_twice(draft, had)
     if block.user not in ("", "root", run_as):
         what = "logrotate becomes this user for these logs; logrotor works as the user that starts it"
         advice = f'move the rule to a configuration of its own with run_as = "{block.user}"'
@@ -96,6 +99,16 @@ def _rule(block: Block, name: str, names: _Names, targets: dict[str, Target], ru
         target=target if len(targets) > known else None,
         left_out=draft.left_out,
     )
+
+
+def _tell_twice(draft: Draft, had: set[str]) -> None:
+    """logrotate leaves out a whole block for one file that it has already. The files are those of this machine."""
+    files = {file for pattern in draft.block.patterns for file in glob.glob(pattern) or [pattern]}
+    twice = sorted(files & had)
+    had |= files
+    if twice and draft.get("ignoreduplicates") is None:
+        what = f"logrotate has {twice[0]} from a block before, and leaves out this whole one; here its other logs count"
+        draft.lose(LESS, None, what, "delete this rule if its archives must stay")
 
 
 def _of_fault(fault: Fault) -> Loss:

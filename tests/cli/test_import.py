@@ -59,6 +59,15 @@ def test_stdout_is_a_configuration(conf: Path) -> None:
     assert load_config(conf.parent / "c.toml", environ={"STATE_DIRECTORY": str(conf.parent)}).problems == ()
 
 
+def test_a_log_of_two_blocks(world: Path) -> None:
+    """logrotate leaves out the whole second block; to work by it could remove archives that logrotate keeps."""
+    (world / "a.log").touch()
+    (world / "b.log").touch()
+    conf = written(world / "d", f"{world}/a.log {{\n daily\n rotate 20\n}}\n{world}/*.log {{\n daily\n rotate 1\n}}\n")
+    found = imported("--json", conf, check=1).json
+    assert [[loss["consequence"] for loss in rule["losses"]] for rule in found["rules"]] == [[], ["keeps less"]]
+
+
 def test_what_nobody_else_may_read_stays_so(world: Path) -> None:
     """A script may hold a password."""
     conf = written(world / "app", APP.replace(" '''", ""))
