@@ -576,8 +576,11 @@ def test_watch_under_supervisor(deployment: Reader, path_of: None):
         number = int((app / "storage/default.count").read_text())
         for name in ("default", "default-error"):
             _await(app / "storage/logs/default-queue.log", oracle.line(name, number))
+        os.kill(started.pid, signal.SIGTERM)  # it asks its programs to end, and the watch says that it does
+        started.process.wait(supervisor.PATIENCE)
     finally:
-        started.stop()
+        if started.process.poll() is None:
+            started.stop()
     expected = {"default": number, "default-error": number, "history-default-queue.log": 10_600}
     oracle.count(app / "storage/logs", "default-queue.log", expected=expected).check()
     told = [json.loads(line)["event"] for line in (app / "storage/logs/logrotor.log").read_text().splitlines()]
