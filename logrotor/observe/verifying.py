@@ -161,8 +161,8 @@ class _Examination:
         archives = [a for a in newest_first(archives_of(facts), now) if a.entry.is_regular and not _is_reserved(a)]
         self._duplicates = facts.duplicates
         seen = names_of(facts), self.judge(archives, (facts.directory, *facts.elsewhere))
-        self._moved |= is_torn(facts)
-        is_same, self._before = seen == self._before, None if self._moved else seen
+        is_whole = not self._moved and not is_torn(facts)  # from a torn look nothing that is not there is missing
+        is_same, self._before = is_whole and seen == self._before, seen if is_whole else None
         return not self._moved and (is_same or all(verdict.problem is None for verdict in self.verdicts))
 
     def judge(self, archives: Sequence[Archive], directories: Sequence[Directory]) -> list[ArchiveRecord]:

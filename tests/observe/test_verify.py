@@ -450,6 +450,7 @@ def test_beside_runs_no_sound_archive_is_damaged(world, keys):
 
 
 @pytest.mark.long
+@pytest.mark.timeout(1200)  # on a busy machine each verify waits ten seconds for a moment without a rotation
 @pytest.mark.parametrize("seed", range(6))
 def test_beside_many_runs_no_sound_archive_is_damaged(world, seed):
     """The same for longer, in every form."""
