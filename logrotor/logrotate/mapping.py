@@ -103,12 +103,20 @@ def _rule(block: Block, name: str, names: _Names, targets: dict[str, Target], ru
 
 def _tell_twice(draft: Draft, had: set[str]) -> None:
     """logrotate leaves out a whole block for one file that it has already. The files are those of this machine."""
-    files = {file for pattern in draft.block.patterns for file in glob.glob(pattern) or [pattern]}
+    files = {file for pattern in draft.block.patterns for file in _files(pattern)}
     twice = sorted(files & had)
     had |= files
     if twice and draft.get("ignoreduplicates") is None:
         what = f"logrotate has {twice[0]} from a block before, and leaves out this whole one; here its other logs count"
         draft.lose(LESS, None, what, "delete this rule if its archives must stay")
+
+
+def _files(pattern: str) -> list[str]:
+    """Those that it means here; where there is none, the pattern itself."""
+    try:
+        return glob.glob(pattern) or [pattern]
+    except (ValueError, RecursionError):  # of a NUL, say
+        return [pattern]
 
 
 def _of_fault(fault: Fault) -> Loss:
