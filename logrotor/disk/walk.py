@@ -8,6 +8,7 @@ symlink from then on. A parent in which anybody may rename is refused.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import pwd
 import stat
@@ -123,12 +124,33 @@ def make_directories(path: str, mode: int = 0o755, known: Mapping[str, FileId] =
             if known.get(path, (status.st_dev, status.st_ino)) != (status.st_dev, status.st_ino):
                 raise Stale(f"{path}: another directory has its place by now")
             change("mkdir", os.mkdir, name, mode, dir_fd=fd)
+            _open_up(fd, name, mode)
             change("sync", os.fsync, fd)
         except FileExistsError:  # another run made it first
             pass
         finally:
             os.close(fd)
         path = os.path.join(path, name)
+
+
+def _open_up(parent: int, name: str, mode: int) -> None:
+    """Give a directory that was made just now its mode, whatever the umask is: others must reach their archives.
+
+    Where an ACL came with it, that decides.
+    """
+    from logrotor.disk.calls import change
+
+    fd = os.open(name, _LISTABLE | os.O_NOFOLLOW, dir_fd=parent)
+    try:
+        status = os.fstat(fd)
+        if status.st_mode & 0o777 == mode or status.st_uid != os.geteuid() or os.listdir(fd):
+            return  # or it is another one by now
+        with contextlib.suppress(OSError):
+            if "system.posix_acl_access" in os.listxattr(fd):
+                return
+        change("chmod", os.fchmod, fd, (status.st_mode & 0o7000) | mode)
+    finally:
+        os.close(fd)
 
 
 def walk(path: str, check: Check, follow: Follow | None = None) -> tuple[list[int], str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import os
 import random
+import shlex
 import shutil
 import stat
 import subprocess
@@ -401,3 +402,23 @@ def test_an_owner_who_is_not_mapped_gets_no_entry(site: Log, mode: int, code: in
     if code:
         follow(site, refused[0]["advice"])
         assert command.run(argv).code == 0 and not log.read_bytes()
+
+
+def test_a_folder_that_is_made_is_open_whatever_the_umask() -> None:
+    """The owner of a log reaches its archive, and whoever may read it does."""
+    need(os.geteuid() == 0, "root, to own the log as another user")
+    with world_tree() as root:
+        (root / "logs").mkdir()
+        log = root / "logs" / "app.log"
+        log.write_bytes(b"a line\n" * 100)
+        shutil.chown(log, "www-data")
+        log.chmod(0o640)
+        rule = f'[[log]]\nname = "app"\npaths = ["{log}"]\nmax_size = 10\narchive_dir = "old/deep"\n'
+        (root / "logrotor.toml").write_text(f'state_dir = "{root}/state"\n{rule}')
+        argv = shlex.join(command.arguments("run", "-c", root / "logrotor.toml"))
+        subprocess.run(["sh", "-c", f"umask 077; exec {argv}"], env=command.environment(), check=True)
+        places = [root / "logs" / "old", root / "logs" / "old" / "deep"]
+        assert [stat.S_IMODE(place.stat().st_mode) for place in places] == [0o755, 0o755]
+        (archive,) = places[1].iterdir()
+        assert users.as_user("www-data", archive.read_bytes)
+        assert stat.S_IMODE((root / "state").stat().st_mode) == 0o700
