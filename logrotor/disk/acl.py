@@ -32,10 +32,24 @@ class Access(Struct, frozen=True):
 
     def allowed(self, party: Party) -> int:
         """What a party may do that is named, or is the owning group; others, if it is neither."""
-        # Linux asks no ACL whose mask is empty (fs/namei.c, acl_permission_check): who is named counts as any other.
+        # Linux asks no ACL whose mask is empty (fs/namei.c, acl_permission_check): who is named counts as any other,
+        # and a member of the owning group as one of that.
         if party in self.named and self.mask:
             return self.named[party] & self.mask
-        return self.mode >> 3 & 7 if party == (GROUP, self.group) else self.mode & 7
+        is_of_group = party == (GROUP, self.group) or (
+            party in self.named and party[0] == USER and _is_member(party[1], self.group)
+        )
+        return self.mode >> 3 & 7 if is_of_group else self.mode & 7
+
+
+def _is_member(uid: int, gid: int) -> bool:
+    import pwd
+
+    try:
+        record = pwd.getpwuid(uid)
+    except KeyError:
+        return False
+    return gid in os.getgrouplist(record.pw_name, record.pw_gid)
 
 
 class Given(Struct, frozen=True):

@@ -422,3 +422,23 @@ def test_a_folder_that_is_made_is_open_whatever_the_umask() -> None:
         (archive,) = places[1].iterdir()
         assert users.as_user("www-data", archive.read_bytes)
         assert stat.S_IMODE((root / "state").stat().st_mode) == 0o700
+
+
+def test_a_member_of_the_group_whom_an_empty_mask_kept_out() -> None:
+    """Linux asks no ACL then: who is named, and of the owning group, has what that has."""
+    need(os.geteuid() == 0, "root, to own the log as another user")
+    with world_tree() as root:
+        log = root / "app.log"
+        log.write_bytes(b"a line\n" * 100)
+        shutil.chown(log, "www-data", "backup")
+        log.chmod(0o604)
+        setfacl("-m", "u:backup:r--,g:backup:---,m::---", log)
+        rule = f'[[log]]\nname = "app"\npaths = ["{log}"]\nmax_size = 10\ncreate_mode = "keep"\n'
+        (root / "logrotor.toml").write_text(f'state_dir = "{root}/state"\n{rule}')
+        with pytest.raises(PermissionError):
+            users.as_user("backup", log.read_bytes)
+        command.logrotor("run", "-c", root / "logrotor.toml", check=0)
+        for file in (log, root / "app.log.1.zst"):
+            assert users.as_user("games", file.read_bytes) is not None
+            with pytest.raises(PermissionError):
+                users.as_user("backup", file.read_bytes)
