@@ -24,7 +24,7 @@ from logrotor.clock import local_now
 from logrotor.decide.planner import plan_idle_logs, plan_logs
 from logrotor.decide.retention import IF_IT_RUNS, next_run
 from logrotor.decide.schedule import longest_period
-from logrotor.disk import state
+from logrotor.disk import files, state
 from logrotor.errors import Interrupted, StoppedLooking
 from logrotor.model import Config, LastRun, LogPlan, Manager, Plan, Problem, Report
 from logrotor.survey import Survey, Surveyor
@@ -335,7 +335,7 @@ def _recall(state_dir: str) -> LogHistories | None:
     """What is remembered; sqlite3 is imported only if there is a history, as far as one can see."""
     history = os.path.join(state_dir, state.HISTORY)
     with suppress(PermissionError):
-        if not state.is_there(history):
+        if not files.is_there(history):
             return None
     from logrotor.disk.history import History
 

@@ -61,7 +61,7 @@ def ask_queue(config: Config, now: datetime, *, asking: int | None = None) -> As
 
 
 def _asked(config: Config, now: datetime, asking: int | None) -> tuple[Status | None, list[Problem]]:
-    from logrotor.disk.state import is_there
+    from logrotor.disk.files import is_there
     from logrotor.jobs import backlog, progress
     from logrotor.jobs.engine import open_engine, site_of
 

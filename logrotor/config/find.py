@@ -73,10 +73,10 @@ def find_config(
 def _looked_at(place: str) -> str:
     try:
         os.stat(place)
-    except PermissionError:
-        return f"{place} (closed to {user_name(os.geteuid())})"
-    except OSError:
-        pass
+    except (FileNotFoundError, NotADirectoryError):
+        return place
+    except OSError as error:
+        return f"{place} ({user_name(os.geteuid())}: {error.strerror})"
     return place
 
 

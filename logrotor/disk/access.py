@@ -30,11 +30,12 @@ from logrotor.disk.acl import (
     Party,
     Place,
     by_stat,
+    groups_of,
     is_unmapped,
     stored,
 )
 from logrotor.disk.calls import change
-from logrotor.disk.identity import group_name, groups_of, members_of, primary_group, run_as
+from logrotor.disk.identity import group_name, members_of, primary_group, run_as
 from logrotor.disk.walk import user_name
 from logrotor.errors import CLOSED, Refused
 from logrotor.model import KEEP, Codec, CreateMode, LogSpec, Method, Problem

@@ -37,19 +37,21 @@ class Access(Struct, frozen=True):
         if party in self.named and self.mask:
             return self.named[party] & self.mask
         is_of_group = party == (GROUP, self.group) or (
-            party in self.named and party[0] == USER and _is_member(party[1], self.group)
+            party in self.named and party[0] == USER and self.group in groups_of(party[1])
         )
         return self.mode >> 3 & 7 if is_of_group else self.mode & 7
 
 
-def _is_member(uid: int, gid: int) -> bool:
+@cache
+def groups_of(uid: int) -> frozenset[int]:
+    """Every group of a user; none for a number without a name."""
     import pwd
 
     try:
         record = pwd.getpwuid(uid)
     except KeyError:
-        return False
-    return gid in os.getgrouplist(record.pw_name, record.pw_gid)
+        return frozenset()
+    return frozenset(os.getgrouplist(record.pw_name, record.pw_gid))
 
 
 class Given(Struct, frozen=True):

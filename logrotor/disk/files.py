@@ -183,12 +183,18 @@ def rewrite(path: str, data: bytes) -> None:
 def is_gone(path: str | bytes) -> bool:
     """Is surely nothing there? What cannot be looked at is not gone."""
     try:
-        os.lstat(path)
-    except (FileNotFoundError, NotADirectoryError):
-        return True
+        return not is_there(path)
     except OSError:
         return False
-    return False
+
+
+def is_there(path: str | bytes) -> bool:
+    """Is there anything? Raises OSError where nobody can tell."""
+    try:
+        os.lstat(path)
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    return True
 
 
 def birth(path: str) -> float | None:

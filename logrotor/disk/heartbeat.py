@@ -70,13 +70,15 @@ def _locked(path: str) -> int:
             raise StateError(Problem(subject=path, problem=f"cannot be opened: {error.strerror}")) from error
         try:
             fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            if os.path.lexists(path) and os.path.samestat(os.fstat(fd), os.lstat(path)):
-                return fd
+            with contextlib.suppress(FileNotFoundError):  # it was removed just now, by the one before us
+                if os.path.samestat(os.fstat(fd), os.lstat(path)):
+                    return fd
         except BlockingIOError:
             os.close(fd)
             raise Locked(_second(path)) from None
-        except OSError:  # it was removed just now, by the one before us
-            pass
+        except OSError as error:  # a file system without locks, say: to try again would be for ever
+            os.close(fd)
+            raise StateError(Problem(subject=path, problem=f"cannot be locked: {error.strerror}")) from error
         os.close(fd)
 
 

@@ -193,16 +193,6 @@ def primary_group(uid: int) -> int | None:
 
 
 @cache
-def groups_of(uid: int) -> frozenset[int]:
-    """Every group of a user; none for a number without a name."""
-    try:
-        record = pwd.getpwuid(uid)
-    except KeyError:
-        return frozenset()
-    return frozenset(os.getgrouplist(record.pw_name, record.pw_gid))
-
-
-@cache
 def members_of(gid: int) -> frozenset[int]:
     """The users in a group, those who have it as their primary one included."""
     import grp

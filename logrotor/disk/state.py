@@ -331,15 +331,6 @@ def _hide_lock(path: str) -> None:
             change("chmod", os.chmod, path, 0o600)
 
 
-def is_there(path: str) -> bool:
-    """Is there anything? Raises OSError where nobody can tell."""
-    try:
-        os.lstat(path)
-    except (FileNotFoundError, NotADirectoryError):
-        return False
-    return True
-
-
 def refuse_odd(path: str) -> None:
     """Refuse a lock or history that is not a regular file with one name only: somebody has planted it."""
     try:

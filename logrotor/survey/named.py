@@ -9,7 +9,7 @@ from functools import cached_property
 from logrotor.decide.facts import Directory
 from logrotor.decide.naming import is_in_progress
 from logrotor.decide.whose import Named
-from logrotor.disk import discover
+from logrotor.disk import discover, files
 from logrotor.disk.mounts import Mounts
 from logrotor.model import LogHistories, LogSpec
 from logrotor.survey.listings import Listings, path_of
@@ -71,7 +71,7 @@ class NamedLogs:
         return not left_out and any(discover.fits(each, path) for each in spec.paths)
 
     def may_exist(self, path: str) -> bool:
-        return self._mounts.why_silent(path) is not None or _exists(path)
+        return self._mounts.why_silent(path) is not None or not files.is_gone(path)
 
     def rule_for(self, path: str) -> str | None:
         """The rule that would have a log at ``path``, were there one."""
@@ -171,13 +171,3 @@ def _key(directory: Directory | None) -> object:
 def is_excluded(selector: discover.Selector, path: str) -> bool:
     """Is the log left out? Its directory is named as in the rule, for the patterns of ``exclude`` are."""
     return discover.is_excluded(selector.spec, os.path.join(selector.directory, os.path.basename(path)))
-
-
-def _exists(path: str) -> bool:
-    try:
-        os.lstat(path)
-    except (FileNotFoundError, NotADirectoryError):
-        return False
-    except OSError:  # nobody knows
-        return True
-    return True

@@ -197,7 +197,7 @@ def test_a_place_that_cannot_be_looked_at_does_not_count_as_missing(shut: Path) 
     assert advices and not any("create it" in advice for advice in advices)
     with pytest.raises(ConfigError) as error:
         users.as_user("www-data", find_config, None, {"HOME": str(shut / "closed")})
-    assert "closed to www-data" in str(error.value)
+    assert "(www-data: " in str(error.value)
 
 
 def test_an_include_folder_that_cannot_be_listed_is_a_mistake(shut: Path) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import fcntl
 import json
 import os
 import shutil
@@ -18,6 +20,7 @@ import pytest
 
 from logrotor.cli.supervision import Bell
 from logrotor.disk import heartbeat
+from logrotor.errors import StateError
 from tests.support import command, mounts, oracle
 from tests.support.writers import Kind, Writer
 
@@ -135,6 +138,17 @@ def test_a_watch_that_was_killed_is_missed_until_it_runs_again(here: Deployment)
         beat = heartbeat.last(state)
         assert beat is not None and heartbeat.trouble(state, beat.at + 59) is None
         assert heartbeat.trouble(state, beat.at + 61) is not None  # it hangs
+
+
+def test_a_file_system_without_locks_is_an_error_and_no_loop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """To try again would be for ever."""
+
+    def refuse(*_: object) -> None:
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr(fcntl, "flock", refuse)
+    with pytest.raises(StateError, match="No locks available"):
+        heartbeat.Heart(str(tmp_path))
 
 
 @pytest.mark.parametrize("content", ["", "{", "null", "[]", '{"pid": "x"}'])
